@@ -1,1 +1,16 @@
-fn main() {}
+//! Points the linker at the entry point of `sys/early.rs`, and tells the
+//! program which commit it was built from.
+
+use std::process::Command;
+
+fn main() {
+    println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        println!("cargo:rustc-link-arg-bins=-Wl,-e,corten_entry");
+    }
+    let commit = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    let commit = commit.ok().filter(|out| out.status.success());
+    let commit = commit.map_or_else(|| "unknown".into(), |out| String::from_utf8_lossy(&out.stdout).into_owned());
+    println!("cargo:rustc-env=CORTEN_COMMIT={}", commit.trim());
+}

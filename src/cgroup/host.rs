@@ -1,0 +1,153 @@
+//! What cgroups the host has, and where this process is in them.
+
+use crate::error::{Context, Result};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// The layout of the host.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Host {
+    None,
+    /// The unified hierarchy at `mount`; `own` is this process's cgroup in it.
+    V2 { mount: PathBuf, own: PathBuf },
+    /// Version 1, alone or beside a `unified` that holds few controllers.
+    V1 { mounts: Vec<V1Mount>, unified: Option<Place> },
+}
+
+/// A mounted hierarchy, and where this process is in it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Place {
+    pub mount: PathBuf,
+    /// This process's cgroup, as a directory.
+    pub own: PathBuf,
+}
+
+impl Place {
+    /// An absolute path counts from the hierarchy's root, any other from the
+    /// cgroup of the runtime itself, as in runc.
+    pub fn of(&self, path: &str) -> PathBuf {
+        match path.strip_prefix('/') {
+            Some(path) => self.mount.join(path.trim_start_matches('/')),
+            None => self.own.join(path),
+        }
+    }
+}
+
+/// One mounted hierarchy of version 1.
+#[derive(Debug, PartialEq, Eq)]
+pub struct V1Mount {
+    pub controllers: Vec<String>,
+    /// A named hierarchy (`name=systemd`) has no controller.
+    pub named: bool,
+    pub place: Place,
+}
+
+impl Host {
+    pub fn detect() -> Result<Host> {
+        let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
+        let own = std::fs::read("/proc/self/cgroup").op_on("read", "/proc/self/cgroup")?;
+        let own = String::from_utf8_lossy(&own);
+        if stat.filesystem_type() == CGROUP2_SUPER_MAGIC {
+            return Ok(Host::V2 { mount: ROOT.into(), own: v2_path(&own) });
+        }
+        let mounts = std::fs::read("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
+        let (mounts, unified) = v1_mounts(&String::from_utf8_lossy(&mounts), &own);
+        Ok(if mounts.is_empty() { Host::None } else { Host::V1 { mounts, unified } })
+    }
+}
+
+fn v2_path(own: &str) -> PathBuf {
+    own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").into()
+}
+
+/// Mounts of cgroup filesystems below /sys/fs/cgroup. Of a hierarchy that is
+/// mounted twice the first is taken.
+fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<Place>) {
+    let mut out: Vec<V1Mount> = Vec::new();
+    let mut unified = None;
+    for line in mountinfo.lines().filter_map(Line::parse) {
+        if line.fs == "cgroup2" {
+            unified = unified.or_else(|| Some(line.place(&v2_path(own))));
+        } else if let Some(mount) = v1_mount(&line, own)
+            && out.iter().all(|other| other.controllers != mount.controllers)
+        {
+            out.push(mount);
+        }
+    }
+    (out, unified)
+}
+
+/// `id parent dev root point options… - type source super` of mountinfo.
+struct Line<'a> {
+    root: &'a str,
+    point: &'a str,
+    fs: &'a str,
+    super_options: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn parse(line: &'a str) -> Option<Line<'a>> {
+        let (head, tail) = line.split_once(" - ")?;
+        let mut tail = tail.split(' ');
+        let fs = tail.next().filter(|fs| fs.starts_with("cgroup"))?;
+        let super_options = tail.nth(1)?;
+        let mut head = head.split(' ').skip(3);
+        let (root, point) = (head.next()?, head.next()?);
+        point.starts_with(ROOT).then_some(Line { root, point, fs, super_options })
+    }
+
+    /// A bind of part of a hierarchy shows paths from its own root on.
+    fn place(&self, own: &Path) -> Place {
+        let below = own.strip_prefix(self.root).unwrap_or(Path::new(""));
+        Place { mount: self.point.into(), own: Path::new(self.point).join(below) }
+    }
+}
+
+/// Which of the options are controllers is told by /proc/self/cgroup.
+fn v1_mount(line: &Line, own: &str) -> Option<V1Mount> {
+    let (listed, path) = own.lines().find_map(|own| {
+        let mut fields = own.splitn(3, ':').skip(1);
+        let (listed, path) = (fields.next()?, fields.next()?);
+        let is_option = |name: &str| line.super_options.split(',').any(|option| option == name);
+        (!listed.is_empty() && listed.split(',').all(is_option)).then_some((listed, path))
+    })?;
+    let named = listed.strip_prefix("name=");
+    Some(V1Mount {
+        controllers: named.unwrap_or(listed).split(',').map(Into::into).collect(),
+        named: named.is_some(),
+        place: line.place(Path::new(path)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OWN: &str = "4:memory:/jobs/a\n3:cpu,cpuacct:/\n2:name=systemd:/\n0::/x/y\n";
+
+    #[test]
+    fn finds_hierarchies_and_places() {
+        let mountinfo = "30 25 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+            31 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+            32 25 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
+            33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
+            34 25 0:26 / /elsewhere rw - cgroup cgroup rw,memory\n";
+        let (mounts, unified) = v1_mounts(mountinfo, OWN);
+        assert_eq!(mounts.len(), 3);
+        assert_eq!(mounts[0].place.of("c"), Path::new("/sys/fs/cgroup/memory/jobs/a/c"));
+        assert_eq!(mounts[0].place.of("/c"), Path::new("/sys/fs/cgroup/memory/c"));
+        assert_eq!(unified.map(|u| u.own), Some("/sys/fs/cgroup/unified/x/y".into()));
+        assert_eq!(mounts[1].controllers, ["cpu", "cpuacct"]);
+        assert!(mounts[2].named && mounts[2].controllers == ["systemd"]);
+        assert_eq!(v2_path(OWN), Path::new("/x/y"));
+    }
+
+    #[test]
+    fn a_bound_part_of_a_hierarchy_is_its_root() {
+        let line = "30 25 0:26 /jobs /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory";
+        let mount = v1_mount(&Line::parse(line).expect("a cgroup"), OWN).expect("found");
+        assert_eq!(mount.place.own, Path::new("/sys/fs/cgroup/memory/a"));
+    }
+}

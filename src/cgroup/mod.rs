@@ -1,0 +1,239 @@
+//! Control groups: where a container's are, made, limited, watched and removed.
+//!
+//! The set of kinds is closed, so it is an enum. What is clever here stands in
+//! pure tables (`v1_table`, `v2_table`, `device_program`), which are tested
+//! without a kernel; the rest opens, writes and removes.
+
+mod device_program;
+mod host;
+mod tree;
+mod v1;
+mod v1_table;
+mod v2;
+mod v2_table;
+
+pub use host::Host;
+
+use crate::error::{Error, Result};
+use crate::init::cgroup_mount::View;
+use crate::spec::plan::{DeviceRule, Ns, NsKind, Plan};
+use oci_spec::runtime::LinuxResources;
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// A container's cgroups: names, not handles, so that it can be written to the
+/// state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cgroup {
+    /// The caller may not make cgroups, and nothing was asked of them.
+    None,
+    V2 { path: PathBuf },
+    V1 {
+        hierarchies: Vec<Hierarchy>,
+        /// The one in the v2 hierarchy beside them, where the host has one.
+        unified: Option<PathBuf>,
+    },
+}
+
+/// A container's cgroup in one hierarchy of version 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hierarchy {
+    /// `cpu`, or all of a co-mounted set, or the name of a named hierarchy.
+    pub controllers: Vec<String>,
+    pub path: PathBuf,
+}
+
+/// How a new process gets into its cgroups.
+#[derive(Default)]
+pub struct Entrance {
+    /// The cgroup of version 2 that clone3 puts it into.
+    pub clone: Option<OwnedFd>,
+    /// The `tasks` files of version 1 by which it moves itself.
+    pub tasks: Vec<OwnedFd>,
+}
+
+impl Cgroup {
+    /// Where the container `id` belongs. Nothing is made yet.
+    pub fn locate(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
+        let path = plan.cgroups_path.as_deref().unwrap_or(id);
+        if path.matches(':').count() == 2 && !path.contains('/') {
+            return Err(Error::config("/linux/cgroupsPath", "slice:prefix:name is the systemd driver's form")
+                .on(path)
+                .hint("without --systemd-cgroup the path is that of a directory"));
+        }
+        match host {
+            Host::None => Ok(Cgroup::None),
+            Host::V2 { mount, own } => Ok(Cgroup::V2 { path: v2::place(mount, own, path) }),
+            Host::V1 { mounts, unified } => Ok(Cgroup::V1 {
+                hierarchies: mounts
+                    .iter()
+                    .map(|m| Hierarchy { controllers: m.controllers.clone(), path: m.place.of(path) })
+                    .collect(),
+                unified: unified.as_ref().map(|place| place.of(path)),
+            }),
+        }
+    }
+
+    /// Makes the cgroups with their limits, before any process is in them.
+    /// Where the caller may not and nothing was asked for, there are none.
+    pub fn create(&mut self, plan: &Plan) -> Result<Entrance> {
+        let wanted = &plan.resources;
+        let rules = &plan.device_rules;
+        let made = match &*self {
+            Cgroup::None => return none_asked(wanted).map(|()| Entrance::default()),
+            Cgroup::V2 { path } => {
+                v2::create(path, wanted, rules).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() })
+            }
+            Cgroup::V1 { hierarchies, unified } => v1::create(hierarchies, unified.as_deref(), wanted, rules),
+        };
+        match made {
+            Err(e) if !nix::unistd::geteuid().is_root() && is_denied(&e) && none_asked(wanted).is_ok() => {
+                *self = Cgroup::None;
+                Ok(Entrance::default())
+            }
+            other => other,
+        }
+    }
+
+    /// The way in for another process of the container.
+    pub fn entrance(&self) -> Result<Entrance> {
+        match self {
+            Cgroup::None => Ok(Entrance::default()),
+            Cgroup::V2 { path } => Ok(Entrance { clone: Some(tree::open(path)?), tasks: Vec::new() }),
+            Cgroup::V1 { hierarchies, unified } => v1::entrance(hierarchies, unified.as_deref()),
+        }
+    }
+
+    /// What a mount of type `cgroup` shows.
+    pub fn view(&self, plan: &Plan, host: &Host) -> View {
+        let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
+        match (self, host) {
+            (_, Host::None) => View::None,
+            (_, Host::V2 { mount, .. }) => {
+                View::V2 { shared: (!namespaced).then(|| mount.clone()) }
+            }
+            (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => View::V1 {
+                namespaced,
+                hierarchies: mounts.iter().zip(hierarchies).map(|(m, h)| v1::shown(m, h)).collect(),
+            },
+            (_, Host::V1 { .. }) => View::None,
+        }
+    }
+
+    /// Is everything in it frozen?
+    pub fn is_frozen(&self) -> bool {
+        match self {
+            Cgroup::None => false,
+            Cgroup::V2 { path } => v2::is_frozen(path),
+            Cgroup::V1 { hierarchies, .. } => v1::is_frozen(hierarchies),
+        }
+    }
+
+    /// The pids in it, as this process sees them, those below included.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        match self.process_dir() {
+            None => Ok(Vec::new()),
+            Some(path) => tree::pids(&path),
+        }
+    }
+
+    /// Sends SIGKILL to everything in it and waits until it is empty.
+    pub fn kill_all(&self) -> Result<()> {
+        match self {
+            Cgroup::None => Ok(()),
+            Cgroup::V2 { path } | Cgroup::V1 { unified: Some(path), .. } => v2::kill_all(path),
+            Cgroup::V1 { .. } => match self.process_dir() {
+                None => Ok(()),
+                Some(path) => tree::kill_each(&path),
+            },
+        }
+    }
+
+    /// Removes it and what was made below it. What is gone is no error.
+    pub fn remove(&self) -> Result<()> {
+        match self {
+            Cgroup::None => Ok(()),
+            Cgroup::V2 { path } => tree::remove(path),
+            Cgroup::V1 { hierarchies, unified } => {
+                // All are tried; the first failure is told.
+                let paths = hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref());
+                let results: Vec<_> = paths.map(tree::remove).collect();
+                results.into_iter().collect()
+            }
+        }
+    }
+
+    /// A directory whose cgroup.procs lists the container's processes.
+    fn process_dir(&self) -> Option<PathBuf> {
+        match self {
+            Cgroup::None => None,
+            Cgroup::V2 { path } | Cgroup::V1 { unified: Some(path), .. } => Some(path.clone()),
+            Cgroup::V1 { hierarchies, .. } => v1::process_dir(hierarchies),
+        }
+    }
+}
+
+fn is_denied(error: &Error) -> bool {
+    use nix::errno::Errno;
+    [Errno::EACCES, Errno::EPERM, Errno::EROFS].into_iter().any(|errno| error.is(errno))
+}
+
+/// Refuses limits that would be dropped in silence.
+fn none_asked(resources: &LinuxResources) -> Result<()> {
+    if *resources == LinuxResources::default() {
+        return Ok(());
+    }
+    Err(Error::config("/linux/resources", "there is no cgroup in which the limits could be set")
+        .hint("the caller may not make cgroups; remove the limits, or run with a delegated cgroup"))
+}
+
+/// One write to one file of a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The controller, which on version 1 names the hierarchy.
+    pub controller: &'static str,
+    /// The files that may take it; the first that exists does.
+    pub files: Vec<String>,
+    pub value: String,
+    /// Pointer to the field, below /linux/resources.
+    pub at: String,
+}
+
+impl Setting {
+    fn new(controller: &'static str, file: impl Into<String>, value: impl ToString, at: impl Into<String>) -> Self {
+        Setting { controller, files: vec![file.into()], value: value.to_string(), at: at.into() }
+    }
+
+    fn or(mut self, file: impl Into<String>) -> Self {
+        self.files.push(file.into());
+        self
+    }
+
+    /// Writes it below `dir`.
+    fn apply(&self, dir: &OwnedFd) -> Result<()> {
+        use nix::errno::Errno;
+        let mut missing = Error::msg("no file");
+        for file in &self.files {
+            match tree::write(dir, file, &self.value) {
+                Err(e) if e.is(Errno::ENOENT) => missing = e,
+                other => return other.map_err(|e| self.explain(e)),
+            }
+        }
+        let files = self.files.join(" or ");
+        let name = Error { op: format!("the kernel has no {files}"), errno: None, ..missing };
+        Err(self.explain(name))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        error.at(format!("/linux/resources/{}", self.at)).on(self.value.clone())
+    }
+}
+
+/// A field that this version of cgroups, or of corten, does not have.
+fn refused(at: &str, why: &str) -> Error {
+    Error::config(format!("/linux/resources/{at}"), why)
+}
+
+/// Rules for the device controller, or none where all is allowed.
+type Rules<'a> = &'a [DeviceRule];

@@ -1,0 +1,130 @@
+//! Directories of a cgroup filesystem, whatever its version.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::{openat2, pidfd};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open as open_path};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::Mode;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+pub fn open(path: &Path) -> Result<OwnedFd> {
+    open_path(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .op_on("open the cgroup", path.display())
+}
+
+/// Makes `path` and what is missing above it. `each` is called for every
+/// directory that was made, from the top down.
+pub fn make(path: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
+    loop {
+        match nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => return each(path),
+            Err(Errno::EEXIST) => return Ok(()),
+            Err(Errno::ENOENT) => match path.parent() {
+                Some(parent) => make(parent, each)?,
+                None => return Err(Error::msg("no such cgroup").on(path.display().to_string())),
+            },
+            Err(errno) => return Err(errno).op_on("make the cgroup", path.display()),
+        }
+    }
+}
+
+/// One write of a whole value to one file.
+pub fn write(dir: impl AsFd, file: &str, value: &str) -> Result<()> {
+    let fd = open_file(dir, file, libc::O_WRONLY)?;
+    nix::unistd::write(&fd, value.as_bytes()).op(&format!("write {file}")).map(drop)
+}
+
+pub fn open_file(dir: impl AsFd, file: &str, flags: i32) -> Result<OwnedFd> {
+    let name = CString::new(file).map_err(|_| Error::msg("NUL in the name of a cgroup file"))?;
+    openat2::beneath(dir, &name, flags).op(&format!("open {file}"))
+}
+
+/// The content of a small file, without its newline.
+pub fn read(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).op_on("read", path.display()).map(|text| text.trim_end().to_owned())
+}
+
+/// The processes of the cgroup and of those below it.
+pub fn pids(path: &Path) -> Result<Vec<i32>> {
+    let mut out = Vec::new();
+    for dir in with_children(path) {
+        let procs = dir.join("cgroup.procs");
+        match std::fs::read_to_string(&procs) {
+            // 0 is a process of a pid namespace that we can't see into.
+            Ok(text) => out.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0)),
+            // Removed in the meantime, or threaded.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {}
+            Err(e) => return Err(e).op_on("read", procs.display()),
+        }
+    }
+    Ok(out)
+}
+
+/// The directory and all below it, parents first.
+fn with_children(path: &Path) -> Vec<PathBuf> {
+    let mut out = vec![path.to_path_buf()];
+    let mut next = 0;
+    while next < out.len() {
+        let entries = std::fs::read_dir(&out[next]).into_iter().flatten().flatten();
+        let dirs: Vec<_> =
+            entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect();
+        out.extend(dirs);
+        next += 1;
+    }
+    out
+}
+
+/// Kills every process, by pidfd, until none is left. A process that forks
+/// meanwhile is found by the next look.
+pub fn kill_each(path: &Path) -> Result<()> {
+    loop {
+        let targets: Vec<OwnedFd> = pids(path)?.into_iter().filter_map(|pid| pidfd::open(pid).ok()).collect();
+        if targets.is_empty() {
+            return Ok(());
+        }
+        for target in &targets {
+            match pidfd::send_signal(target, libc::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(errno).op_on("kill a process of", path.display()),
+            }
+        }
+        for target in &targets {
+            wait_for_end(target)?;
+        }
+    }
+}
+
+/// Blocks until the process ends, whoever's child it is.
+fn wait_for_end(target: &OwnedFd) -> Result<()> {
+    let mut fds = [PollFd::new(target.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(Errno::EINTR) => {}
+            other => return other.op("poll a pidfd").map(drop),
+        }
+    }
+}
+
+/// Removes the directory and all below it.
+pub fn remove(path: &Path) -> Result<()> {
+    match rmdir(path) {
+        // A payload may have made cgroups of its own below.
+        Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
+        other => return other.op_on("remove the cgroup", path.display()),
+    }
+    for dir in with_children(path).iter().rev() {
+        rmdir(dir).op_on("remove the cgroup", dir.display())?;
+    }
+    Ok(())
+}
+
+fn rmdir(path: &Path) -> nix::Result<()> {
+    let c_path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())).map_err(|_| Errno::EINVAL)?;
+    match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, c_path.as_c_str(), nix::unistd::UnlinkatFlags::RemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,108 @@
+//! Version 2: one tree for all controllers.
+
+use super::{Rules, device_program, tree, v2_table};
+use crate::error::{Context, Error, Result};
+use crate::sys::bpf;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use oci_spec::runtime::LinuxResources;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// An absolute path counts from the mount, any other from beside the cgroup of
+/// the runtime itself: that one holds processes, so no controller can be
+/// enabled below it.
+pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
+    match path.strip_prefix('/') {
+        Some(path) => mount.join(path.trim_start_matches('/')),
+        None => {
+            let parent = own.parent().unwrap_or(Path::new("/"));
+            mount.join(parent.strip_prefix("/").unwrap_or(parent)).join(path)
+        }
+    }
+}
+
+/// Makes the cgroup with its limits; the handle is for clone3.
+pub fn create(path: &Path, resources: &LinuxResources, rules: Rules) -> Result<OwnedFd> {
+    let settings = v2_table::settings(resources)?;
+    tree::make(path, &mut |_| Ok(()))?;
+    enable_controllers(path)?;
+    let dir = tree::open(path)?;
+    settings.iter().try_for_each(|setting| setting.apply(&dir))?;
+    limit_devices(&dir, rules)?;
+    Ok(dir)
+}
+
+/// Enables every controller that the root offers all the way down to `path`,
+/// so that limits can be set and usage be read.
+fn enable_controllers(path: &Path) -> Result<()> {
+    let mut above: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| *dir != Path::new("/sys/fs")).collect();
+    above.reverse();
+    let Some(root) = above.first() else { return Ok(()) };
+    let offered = tree::read(&root.join("cgroup.controllers"))?;
+    for dir in above {
+        let enabled = tree::read(&dir.join("cgroup.subtree_control"))?;
+        let missing = offered.split(' ').filter(|c| !c.is_empty() && !enabled.split(' ').any(|e| e == *c));
+        let missing: Vec<String> = missing.map(|c| format!("+{c}")).collect();
+        if missing.is_empty() {
+            continue;
+        }
+        let fd = tree::open(dir)?;
+        if tree::write(&fd, "cgroup.subtree_control", &missing.join(" ")).is_err() {
+            // One that can't be enabled here must not keep the others off; a
+            // limit that needs it then fails by its own name.
+            for controller in &missing {
+                let _ = tree::write(&fd, "cgroup.subtree_control", controller);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The device controller of version 2 is a program.
+fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
+    let program = device_program::compile(rules);
+    let explain = |e: Error| e.at("/linux/resources/devices").hint("device rules on cgroup v2 need CAP_BPF");
+    let loaded = bpf::load_device_program(&program).op("bpf: load the device program").map_err(explain)?;
+    bpf::attach_device_program(dir, &loaded).op("bpf: attach the device program").map_err(explain)
+}
+
+pub fn is_frozen(path: &Path) -> bool {
+    tree::read(&path.join("cgroup.events")).is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
+}
+
+/// One write kills all (Linux 5.14); cgroup.events tells when they are gone.
+pub fn kill_all(path: &Path) -> Result<()> {
+    let dir = match tree::open(path) {
+        Err(e) if e.is(Errno::ENOENT) => return Ok(()),
+        other => other?,
+    };
+    tree::write(&dir, "cgroup.kill", "1").map_err(|e| e.on(path.display().to_string()))?;
+    let events = tree::open_file(&dir, "cgroup.events", libc::O_RDONLY)?;
+    loop {
+        let mut buf = [0u8; 256];
+        let len = nix::sys::uio::pread(&events, &mut buf, 0).op("read cgroup.events")?;
+        if String::from_utf8_lossy(&buf[..len]).lines().any(|line| line == "populated 0") {
+            return Ok(());
+        }
+        let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).op("poll cgroup.events"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_path_is_placed_beside_the_runtimes_own() {
+        let mount = Path::new("/sys/fs/cgroup");
+        let own = Path::new("/user.slice/session.scope");
+        assert_eq!(place(mount, own, "box"), mount.join("user.slice/box"));
+        assert_eq!(place(mount, Path::new("/"), "box"), mount.join("box"));
+        assert_eq!(place(mount, own, "/kubepods/pod1/c"), mount.join("kubepods/pod1/c"));
+    }
+}

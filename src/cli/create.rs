@@ -1,0 +1,70 @@
+//! `corten create`.
+
+use super::{Context, bundle, preserve_fds};
+use crate::container::create::{self, Mode};
+use crate::error::Result;
+use clap::Parser;
+use std::path::PathBuf;
+
+/// Create a container: all but its payload is set up, and `start` starts that
+#[derive(Parser)]
+pub struct Args {
+    #[command(flatten)]
+    making: Making,
+    /// Name of the new container
+    id: String,
+}
+
+/// What `create` and `run` have in common.
+#[derive(clap::Args)]
+pub struct Making {
+    /// Directory with the config.json and the rootfs [default: .]
+    #[arg(short, long, value_name = "DIR")]
+    pub bundle: Option<PathBuf>,
+    /// Unix socket that receives the master of the payload's terminal
+    #[arg(long, value_name = "SOCKET")]
+    pub console_socket: Option<PathBuf>,
+    /// File to write the payload's pid to
+    #[arg(long, value_name = "FILE")]
+    pub pid_file: Option<PathBuf>,
+    /// Chroot instead of pivot_root, for a host on a ramdisk
+    #[arg(long)]
+    pub no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    pub no_new_keyring: bool,
+    /// Pass on this many descriptors beyond stdio
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub preserve_fds: u32,
+}
+
+impl Making {
+    /// Makes (or runs) the container as the flags say.
+    pub fn with<T>(
+        &self,
+        id: &str,
+        mode: Mode,
+        context: &Context,
+        make: impl FnOnce(&create::Options) -> Result<T>,
+    ) -> Result<T> {
+        let preserve_fds = preserve_fds(self.preserve_fds)?;
+        let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        make(&create::Options {
+            root: &context.root,
+            log: &context.log,
+            id,
+            bundle: &bundle(self.bundle.as_deref())?,
+            pid_file: path(&self.pid_file).as_deref(),
+            console_socket: path(&self.console_socket).as_deref(),
+            no_pivot: self.no_pivot,
+            no_new_keyring: self.no_new_keyring,
+            preserve_fds,
+            mode,
+        })
+    }
+}
+
+pub fn run(args: Args, context: &Context) -> Result<i32> {
+    args.making.with(&args.id, Mode::Create, context, create::create)?;
+    Ok(0)
+}

@@ -1,0 +1,159 @@
+//! `corten exec`.
+
+use super::{Context, preserve_fds};
+use crate::container::{Dir, exec};
+use crate::error::{Context as _, Error, Result};
+use crate::spec;
+use crate::spec::plan::Process;
+use clap::Parser;
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Execute a process in a running container
+#[derive(Parser)]
+pub struct Args {
+    /// Unix socket that receives the master of the process's terminal
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Working directory
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<String>,
+    /// Set an environment variable
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Give the process a terminal
+    #[arg(short, long)]
+    tty: bool,
+    /// User and group ids
+    #[arg(short, long, value_name = "UID[:GID]")]
+    user: Option<String>,
+    /// File with the process as JSON
+    #[arg(short, long, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Return as soon as the process runs
+    #[arg(short, long)]
+    detach: bool,
+    /// File to write the process's pid to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Pass on this many descriptors beyond stdio
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Name of the container
+    id: String,
+    /// What to execute, unless --process says
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<i32> {
+    let preserve_fds = preserve_fds(args.preserve_fds)?;
+    let (dir, state) = exec::running(&context.root, &args.id)?;
+    let process = match &args.process {
+        Some(path) => from_file(path, context)?,
+        None => from_flags(&args, &dir, context)?,
+    };
+    let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    exec::exec(
+        &state,
+        &process,
+        &exec::Options {
+            log: &context.log,
+            pid_file: path(&args.pid_file).as_deref(),
+            console_socket: path(&args.console_socket).as_deref(),
+            detach: args.detach,
+            preserve_fds,
+        },
+    )
+}
+
+/// The file of `--process`.
+fn from_file(path: &Path, context: &Context) -> Result<Process> {
+    let text = std::fs::read(path).op_on("read the process", path.display())?;
+    let (process, warnings) = spec::parse_process(&text).map_err(|e| e.on(path.display().to_string()))?;
+    warnings.into_iter().for_each(|warning| context.log.warn(warning));
+    spec::resolve_process(&process, "")
+}
+
+/// The container's own process, with what the flags change.
+fn from_flags(args: &Args, dir: &Dir, context: &Context) -> Result<Process> {
+    if args.command.is_empty() {
+        return Err(Error::msg("exec needs a command").hint("corten exec [FLAGS] ID COMMAND [ARG]..."));
+    }
+    let (config, warnings) = spec::parse_spec(&dir.config()?)?;
+    warnings.into_iter().for_each(|warning| context.log.warn(warning));
+    let own = config.process().as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
+    let mut process = spec::resolve_process(own, "/process")?;
+    process.terminal = args.tty;
+    process.args = args.command.iter().map(|arg| c_string(arg.as_bytes())).collect::<Result<_>>()?;
+    for pair in &args.env {
+        set_env(&mut process.env, pair)?;
+    }
+    if let Some(cwd) = &args.cwd {
+        if !cwd.starts_with('/') {
+            return Err(Error::msg("--cwd must be an absolute path").on(cwd));
+        }
+        process.cwd = c_string(cwd.as_bytes())?;
+    }
+    if let Some(user) = &args.user {
+        (process.uid, process.gid) = ids(user, process.gid)?;
+    }
+    Ok(process)
+}
+
+fn c_string(bytes: &[u8]) -> Result<CString> {
+    CString::new(bytes).map_err(|_| Error::msg("a NUL byte can't be passed to the kernel"))
+}
+
+/// A variable that is set twice has the later value, whatever reads it.
+fn set_env(env: &mut Vec<CString>, pair: &str) -> Result<()> {
+    let Some((name, _)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+        return Err(Error::msg("--env must be NAME=VALUE").on(pair));
+    };
+    let prefix = format!("{name}=");
+    env.retain(|old| !old.to_bytes().starts_with(prefix.as_bytes()));
+    env.push(c_string(pair.as_bytes())?);
+    Ok(())
+}
+
+/// `UID` or `UID:GID`: digits, all of them, and nothing else (CVE-2026-30892,
+/// CVE-2016-3697). Without a group it is the container's.
+fn ids(text: &str, gid: u32) -> Result<(u32, u32)> {
+    let number = |part: &str| {
+        let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        // The last value means "no change" to the kernel.
+        part.parse::<u32>().ok().filter(|id| digits && *id != u32::MAX)
+    };
+    let wrong = || Error::msg("--user must be UID or UID:GID, in digits").on(format!("{text:?}"));
+    match text.split_once(':') {
+        None => Ok((number(text).ok_or_else(wrong)?, gid)),
+        Some((uid, gid)) => Ok((number(uid).ok_or_else(wrong)?, number(gid).ok_or_else(wrong)?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_digits() {
+        assert_eq!(ids("1", 7), Ok((1, 7)));
+        assert_eq!(ids("1:2", 7), Ok((1, 2)));
+        assert_eq!(ids("0:0", 7), Ok((0, 0)));
+        let bad =
+            ["", "1:", ":1", "0x1", "+1", " 1", "1 ", "4294967296", "4294967295", "1:2:3", "-1", "root", "1:-1"];
+        for bad in bad {
+            assert!(ids(bad, 7).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_later_value_counts() {
+        let mut env = vec![c"A=1".into(), c"AB=1".into()];
+        set_env(&mut env, "A=2").expect("valid");
+        assert_eq!(env, [c"AB=1".into(), CString::from(c"A=2")]);
+        assert!(set_env(&mut env, "A").is_err());
+        assert!(set_env(&mut env, "=x").is_err());
+    }
+}

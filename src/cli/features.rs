@@ -1,0 +1,42 @@
+//! `corten features` (features.md): what is supported, and nothing else.
+
+use super::{Context, print_json};
+use crate::error::Result;
+use crate::spec::known_options;
+use crate::spec::plan::NsKind;
+use clap::Parser;
+use serde_json::json;
+
+/// Show what is supported
+#[derive(Parser)]
+pub struct Args {}
+
+pub fn run(_: Args, _: &Context) -> Result<i32> {
+    let mut namespaces: Vec<_> = NsKind::ALL.iter().map(|kind| kind.name()).collect();
+    namespaces.sort_unstable();
+    let mut capabilities: Vec<_> = caps::all().into_iter().map(|cap| (cap.index(), cap.to_string())).collect();
+    capabilities.sort_unstable();
+    let capabilities: Vec<_> = capabilities.into_iter().map(|(_, name)| name).collect();
+    print_json(&json!({
+        "ociVersionMin": "1.0.0",
+        "ociVersionMax": crate::OCI_VERSION,
+        "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
+        "mountOptions": known_options(),
+        "linux": {
+            "namespaces": namespaces,
+            "capabilities": capabilities,
+            "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
+            "seccomp": { "enabled": false },
+            "apparmor": { "enabled": false },
+            "selinux": { "enabled": false },
+            "intelRdt": { "enabled": false },
+            "mountExtensions": { "idmap": { "enabled": false } },
+            "netDevices": { "enabled": false }
+        },
+        "annotations": {
+            "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION"),
+            "org.opencontainers.runc.commit": env!("CORTEN_COMMIT")
+        }
+    }))?;
+    Ok(0)
+}

@@ -1,0 +1,70 @@
+//! `corten kill`.
+
+use super::Context;
+use crate::container::kill;
+use crate::error::{Error, Result};
+use clap::Parser;
+use nix::sys::signal::Signal;
+use std::str::FromStr;
+
+/// Send a signal to a container's payload
+#[derive(Parser)]
+pub struct Args {
+    /// Send it to every process of the container
+    #[arg(short, long)]
+    all: bool,
+    /// Name of the container
+    id: String,
+    /// Name or number of the signal
+    #[arg(default_value = "SIGTERM")]
+    signal: String,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<i32> {
+    let signal = number(&args.signal)
+        .ok_or_else(|| Error::msg("unknown signal").on(args.signal.clone()).hint("see kill -l"))?;
+    kill::kill(&context.root, &args.id, signal, args.all)?;
+    Ok(0)
+}
+
+/// `9`, `KILL`, `sigkill`, `RTMIN+3`, `SIGRTMAX-1`.
+fn number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=libc::SIGRTMAX()).contains(&number).then_some(number);
+    }
+    let name = text.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return real_time(libc::SIGRTMIN(), rest);
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return real_time(libc::SIGRTMAX(), rest);
+    }
+    match name {
+        "CLD" => Some(libc::SIGCHLD),
+        "POLL" => Some(libc::SIGIO),
+        _ => Signal::from_str(&format!("SIG{name}")).ok().map(|signal| signal as i32),
+    }
+}
+
+fn real_time(base: i32, offset: &str) -> Option<i32> {
+    let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().ok()? };
+    base.checked_add(offset).filter(|signal| (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(signal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::number;
+
+    #[test]
+    fn signals() {
+        for (text, signal) in [("9", 9), ("KILL", 9), ("sigkill", 9), ("SIGTERM", 15), ("CLD", 17)] {
+            assert_eq!(number(text), Some(signal), "{text}");
+        }
+        assert_eq!(number("RTMIN+3"), Some(libc::SIGRTMIN() + 3));
+        assert_eq!(number("SIGRTMAX"), Some(libc::SIGRTMAX()));
+        for bad in ["", "0", "-1", "65", "NOPE", "RTMIN-1", "RTMAX+1", "9x"] {
+            assert_eq!(number(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! `corten list`.
+
+use super::state::Shown;
+use super::{Context, print};
+use crate::error::{Error, Result};
+use clap::{Parser, ValueEnum};
+
+/// List containers
+#[derive(Parser)]
+pub struct Args {
+    /// Format of the list
+    #[arg(short, long, value_enum, default_value = "table")]
+    format: Format,
+    /// Show the ids alone
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<i32> {
+    let ids = context.root.ids()?;
+    if args.quiet {
+        print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>())?;
+        return Ok(0);
+    }
+    let mut rows = Vec::new();
+    for id in &ids {
+        match context.root.find(id).and_then(|dir| Shown::of(&dir)) {
+            Ok(shown) => rows.push(shown),
+            // Deleted since the directory was read.
+            Err(error) if error.op == "container does not exist" => {}
+            // One broken state must not hide the others.
+            Err(error) => context.log.warn(error.to_string()),
+        }
+    }
+    match args.format {
+        Format::Json => {
+            let text = serde_json::to_string(&rows).map_err(|e| Error::msg(format!("JSON: {e}")))?;
+            print(&format!("{text}\n"))?;
+        }
+        Format::Table => print(&table(&rows))?,
+    }
+    Ok(0)
+}
+
+/// runc's table: columns at least 12 wide, and three blanks between them.
+fn table(rows: &[Shown]) -> String {
+    let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
+    let cells = rows.iter().map(|row| {
+        [
+            row.id.clone(),
+            row.pid.to_string(),
+            row.status.name().to_owned(),
+            row.bundle.display().to_string(),
+            row.created.clone(),
+            row.owner.clone(),
+        ]
+    });
+    let lines: Vec<[String; 6]> = std::iter::once(header).chain(cells).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count() + 3).max().unwrap_or(0).max(12);
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let mut out = String::new();
+    for line in &lines {
+        for (cell, width) in line.iter().zip(&widths) {
+            out.push_str(&format!("{cell:width$}"));
+        }
+        out.push_str(&line[5]);
+        out.push('\n');
+    }
+    out
+}

@@ -1,0 +1,248 @@
+//! The command line: one verb a file, with runc's names, flags and exit codes.
+//!
+//! The global flags are parsed first, then the parser of the one verb that was
+//! given is built: the whole tree costs four times as much and is only needed
+//! for the overview.
+
+mod create;
+mod delete;
+mod exec;
+mod features;
+mod kill;
+mod list;
+mod run;
+mod spec;
+mod start;
+mod state;
+
+use crate::container::Root;
+use crate::error::{Context as _, Error, Result};
+use crate::launch::seal;
+use crate::log::{Format, Log};
+use clap::{CommandFactory, Parser};
+use nix::unistd::geteuid;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// What every verb gets.
+struct Context {
+    root: Root,
+    log: Log,
+}
+
+#[derive(Parser)]
+#[command(
+    name = "corten",
+    about = "An OCI container runtime",
+    disable_version_flag = true,
+    allow_external_subcommands = true,
+    args_override_self = true,
+    subcommand_value_name = "COMMAND",
+    after_help = VERBS
+)]
+struct Globals {
+    /// Directory that holds the state of the containers
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// File that messages go to, besides stderr
+    #[arg(long, value_name = "FILE")]
+    log: Option<PathBuf>,
+    /// Format of the messages
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
+    log_format: Format,
+    /// Log what is being done
+    #[arg(long)]
+    debug: bool,
+    /// Use systemd for the cgroups
+    #[arg(long)]
+    systemd_cgroup: bool,
+    /// Print the version
+    #[arg(short, long)]
+    version: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+const VERBS: &str = "\
+Commands:
+  create    Create a container
+  delete    Delete a container
+  exec      Execute a process in a running container
+  features  Show what is supported
+  kill      Send a signal to a container
+  list      List containers
+  run       Create and start a container
+  spec      Write a new config.json
+  start     Start a created container
+  state     Show the state of a container
+
+`corten COMMAND --help` shows the flags of a command.";
+
+/// Runs the command; returns the exit status.
+pub fn main(args: Vec<OsString>) -> i32 {
+    if let Err(error) = crate::sys::process::ready() {
+        let _ = writeln!(std::io::stderr(), "corten: {}", Error::os("prepare the process", error));
+        return 1;
+    }
+    let globals = match Globals::try_parse_from(&args) {
+        Ok(globals) => globals,
+        Err(error) => return usage(&error),
+    };
+    if globals.version {
+        return version();
+    }
+    let Some(Verb::Other(verb_args)) = &globals.verb else {
+        return overview();
+    };
+    let log = match Log::new(globals.log.as_deref(), globals.log_format, globals.debug) {
+        Ok(log) => log,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "corten: {error}");
+            return 1;
+        }
+    };
+    let verb = verb_args[0].clone();
+    let context = Context { root: Root(root(globals.root.as_deref())), log };
+    let result = seal::ensure(verb.as_encoded_bytes(), &args)
+        .and_then(|()| refuse_systemd(globals.systemd_cgroup))
+        .and_then(|()| dispatch(&verb, verb_args, &context));
+    match result {
+        Ok(status) => {
+            context.log.finish();
+            status
+        }
+        Err(error) => {
+            context.log.fail(&error);
+            // runc's: an exec that failed can't be told from the status of
+            // what it executes, so it is one that is rarely used.
+            if verb == "exec" { 255 } else { 1 }
+        }
+    }
+}
+
+fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32> {
+    match verb.to_str() {
+        Some("create") => parsed(args, context, create::run),
+        Some("delete") => parsed(args, context, delete::run),
+        Some("exec") => parsed(args, context, exec::run),
+        Some("features") => parsed(args, context, features::run),
+        Some("kill") => parsed(args, context, kill::run),
+        Some("list") => parsed(args, context, list::run),
+        Some("run") => parsed(args, context, run::run),
+        Some("spec") => parsed(args, context, spec::run),
+        Some("start") => parsed(args, context, start::run),
+        Some("state") => parsed(args, context, state::run),
+        Some("help") => Ok(overview()),
+        _ => Err(Error::msg("no such command").on(verb.to_string_lossy()).hint("see corten --help")),
+    }
+}
+
+/// Parses a verb's own arguments and runs it.
+fn parsed<A: Parser>(args: &[OsString], context: &Context, run: fn(A, &Context) -> Result<i32>) -> Result<i32> {
+    let command = A::command().bin_name(format!("corten {}", args[0].to_string_lossy()));
+    let command = command.args_override_self(true);
+    match command.try_get_matches_from(args).and_then(|mut matches| A::from_arg_matches_mut(&mut matches)) {
+        Ok(args) => run(args, context),
+        Err(error) => match error.kind() {
+            clap::error::ErrorKind::DisplayHelp => Ok(usage(&error)),
+            _ => Err(bad_usage(&error)),
+        },
+    }
+}
+
+/// clap's explanation in one line.
+fn bad_usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let what = lines.iter().take_while(|line| !line.starts_with("Usage:")).copied().collect::<Vec<_>>().join(" ");
+    let usage = lines.iter().find(|line| line.starts_with("Usage:")).copied().unwrap_or_default();
+    Error::msg(what.trim_start_matches("error: ").to_owned()).hint(usage.to_owned())
+}
+
+/// Prints help, or what is wrong with the global flags.
+fn usage(error: &clap::Error) -> i32 {
+    if error.use_stderr() {
+        let _ = writeln!(std::io::stderr(), "corten: {}", bad_usage(error));
+        return 1;
+    }
+    let _ = write!(std::io::stdout(), "{error}");
+    0
+}
+
+fn overview() -> i32 {
+    let _ = write!(std::io::stdout(), "{}", Globals::command().render_help());
+    0
+}
+
+/// In the form that Docker, containerd and Podman parse.
+fn version() -> i32 {
+    let _ = writeln!(
+        std::io::stdout(),
+        "corten version {}\ncommit: {}\nspec: {}",
+        env!("CARGO_PKG_VERSION"),
+        env!("CORTEN_COMMIT"),
+        crate::OCI_VERSION
+    );
+    0
+}
+
+fn refuse_systemd(wanted: bool) -> Result<()> {
+    if wanted {
+        return Err(Error::msg("--systemd-cgroup: this version of corten has no systemd driver")
+            .hint("use the engine's cgroupfs driver"));
+    }
+    Ok(())
+}
+
+/// `--root`, or /run/corten; a user's own is in XDG_RUNTIME_DIR.
+fn root(given: Option<&Path>) -> PathBuf {
+    if let Some(root) = given.filter(|root| !root.as_os_str().is_empty()) {
+        return std::path::absolute(root).unwrap_or_else(|_| root.into());
+    }
+    let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
+    match xdg {
+        Some(dir) if is_users_own() => PathBuf::from(dir).join("corten"),
+        _ => PathBuf::from("/run/corten"),
+    }
+}
+
+/// Root of a user namespace is some user's root, as under rootless Podman.
+fn is_users_own() -> bool {
+    const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
+    let outside = || nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|s| s.st_ino != INITIAL_USER_NAMESPACE);
+    !geteuid().is_root() || (std::env::var_os("USER").is_some_and(|user| user != "root") && outside())
+}
+
+/// The bundle, as an absolute path.
+fn bundle(given: Option<&Path>) -> Result<PathBuf> {
+    let path = given.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::path::absolute(path).op_on("find the bundle", path.display())
+}
+
+/// Descriptors 3 to 2 + N must be there, and stay; all others close.
+fn preserve_fds(count: u32) -> Result<i32> {
+    let count = i32::try_from(count).map_err(|_| Error::msg("--preserve-fds: too many"))?;
+    if let Some(missing) = (3..3 + count).find(|fd| !crate::sys::fd::is_open(*fd)) {
+        return Err(Error::msg(format!("--preserve-fds: descriptor {missing} is not open")));
+    }
+    crate::sys::fd::cloexec_from(3 + count).op("close_range")?;
+    Ok(count)
+}
+
+/// One JSON document on stdout, as runc prints it.
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::msg(format!("JSON: {e}")))?;
+    print(&format!("{text}\n"))
+}
+
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).op("write to stdout")
+}

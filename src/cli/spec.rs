@@ -1,0 +1,36 @@
+//! `corten spec`.
+
+use super::{Context, bundle};
+use crate::error::{Context as _, Error, Result};
+use crate::spec::default;
+use clap::Parser;
+use nix::unistd::{getegid, geteuid};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Write a new config.json
+#[derive(Parser)]
+pub struct Args {
+    /// Directory to write it to [default: .]
+    #[arg(short, long, value_name = "DIR")]
+    bundle: Option<PathBuf>,
+    /// For a user without privilege
+    #[arg(long)]
+    rootless: bool,
+}
+
+pub fn run(args: Args, _: &Context) -> Result<i32> {
+    let ids = args.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
+    let text = serde_json::to_string_pretty(&default::config(ids))
+        .map_err(|e| Error::msg(format!("JSON: {e}")))?;
+    let path = bundle(args.bundle.as_deref())?.join("config.json");
+    let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            return Err(Error::msg("File config.json exists. Remove it first").on(path.display().to_string()));
+        }
+        other => other.op_on("make the file", path.display())?,
+    };
+    file.write_all(format!("{text}\n").as_bytes()).op_on("write", path.display())?;
+    Ok(0)
+}

@@ -1,0 +1,86 @@
+//! `corten state`.
+
+use super::{Context, print_json};
+use crate::container::{Dir, State};
+use crate::error::Result;
+use crate::hooks::Status;
+use clap::Parser;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// Show the state of a container
+#[derive(Parser)]
+pub struct Args {
+    /// Name of the container
+    id: String,
+}
+
+/// runc's fields, which are those of runtime.md "State" and a few more.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Shown {
+    oci_version: &'static str,
+    pub id: String,
+    pub pid: i32,
+    pub status: Status,
+    pub bundle: PathBuf,
+    pub rootfs: PathBuf,
+    pub created: String,
+    #[serde(skip_serializing_if = "HashMap::is_empty")]
+    annotations: HashMap<String, String>,
+    /// Name of the user who made it.
+    pub owner: String,
+}
+
+impl Shown {
+    pub fn of(dir: &Dir) -> Result<Shown> {
+        let state = dir.state()?;
+        let status = dir.status(state.as_ref())?;
+        let pid = match status {
+            Status::Stopped | Status::Creating => 0,
+            Status::Created | Status::Running | Status::Paused => state.as_ref().map_or(0, State::pid),
+        };
+        // Before its first record a container is no more than its name.
+        Ok(match state {
+            None => Shown {
+                oci_version: crate::OCI_VERSION,
+                id: dir.id().into(),
+                pid,
+                status,
+                bundle: PathBuf::new(),
+                rootfs: PathBuf::new(),
+                created: String::new(),
+                annotations: HashMap::new(),
+                owner: String::new(),
+            },
+            Some(state) => Shown {
+                oci_version: crate::OCI_VERSION,
+                id: state.id,
+                pid,
+                status,
+                bundle: state.bundle,
+                rootfs: state.rootfs,
+                created: state.created,
+                annotations: state.annotations,
+                owner: user_name(state.owner),
+            },
+        })
+    }
+}
+
+/// From /etc/passwd, read as text: a static binary has no name services.
+fn user_name(uid: u32) -> String {
+    let passwd = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
+    let name = passwd.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    name.unwrap_or_else(|| uid.to_string())
+}
+
+pub fn run(args: Args, context: &Context) -> Result<i32> {
+    print_json(&Shown::of(&context.root.find(&args.id)?)?)?;
+    Ok(0)
+}

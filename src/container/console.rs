@@ -1,0 +1,59 @@
+//! Where the master of a payload's terminal goes: to the engine's console
+//! socket, or, in the foreground, to this process.
+
+use super::create::Mode;
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::Process;
+use crate::sys::scm;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// The two ends of the way: init sends to `theirs`; `ours` is where a
+/// foreground runtime receives.
+pub struct Console {
+    pub theirs: Option<OwnedFd>,
+    pub ours: Option<OwnedFd>,
+}
+
+/// Connects, or makes a pair. The combinations that make no sense are refused
+/// in runc's words, which engines know.
+pub fn prepare(process: &Process, socket: Option<&Path>, mode: Mode) -> Result<Console> {
+    let detached = mode != Mode::RunForeground;
+    match (process.terminal, socket) {
+        (false, None) => Ok(Console { theirs: None, ours: None }),
+        (false, Some(_)) => {
+            Err(Error::msg("cannot use console socket if corten will not detach or allocate tty")
+                .hint("/process/terminal is false"))
+        }
+        (true, None) if detached => {
+            Err(Error::msg("cannot allocate tty if corten will detach without setting console socket")
+                .hint("/process/terminal is true: give --console-socket"))
+        }
+        (true, Some(_)) if !detached => {
+            Err(Error::msg("cannot use console socket if corten will not detach or allocate tty")
+                .hint("--console-socket goes with --detach"))
+        }
+        (true, None) => {
+            let (ours, theirs) =
+                socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+                    .op("socketpair")?;
+            Ok(Console { theirs: Some(theirs), ours: Some(ours) })
+        }
+        (true, Some(path)) => connect_to(path).map(|fd| Console { theirs: Some(fd), ours: None }),
+    }
+}
+
+fn connect_to(path: &Path) -> Result<OwnedFd> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).op("socket")?;
+    let address = UnixAddr::new(path).op_on("the console socket's path", path.display())?;
+    connect(fd.as_raw_fd(), &address).op_on("connect to the console socket", path.display())?;
+    Ok(fd)
+}
+
+/// The master, once init has sent it.
+pub fn receive(socket: &OwnedFd) -> Result<OwnedFd> {
+    let mut name = [0u8; 4096];
+    let (_, fd) = scm::recv_fd(socket, &mut name).op("receive the terminal")?;
+    fd.ok_or_else(|| Error::msg("init sent no terminal"))
+}

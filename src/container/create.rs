@@ -1,0 +1,283 @@
+//! `create`, from a bundle to a process that waits at the gate; `run` is the
+//! same without the gate.
+//!
+//! The order matters: what can be known to be wrong is found before anything
+//! is made, and what is made is recorded before it is made.
+
+use super::console::{self, Console};
+use super::identity::Identity;
+use super::state::{Dir, Root, State, write_pid_file};
+use crate::cgroup::{Cgroup, Entrance, Host};
+use crate::error::{Context, Error, Result};
+use crate::hooks::{self, Status};
+use crate::init;
+use crate::launch::joins::Joins;
+use crate::launch::sources::{self, Sources};
+use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
+use crate::launch::{self, Split, idmap};
+use crate::log::Log;
+use crate::spec::plan::Process;
+use crate::spec::{self, Plan};
+use crate::sys::clone::Forked;
+use crate::sys::pidfd::{self, Exit};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode as FileMode;
+use nix::unistd::write;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// What the command line says.
+pub struct Options<'a> {
+    pub root: &'a Root,
+    pub log: &'a Log,
+    pub id: &'a str,
+    pub bundle: &'a Path,
+    pub pid_file: Option<&'a Path>,
+    pub console_socket: Option<&'a Path>,
+    pub no_pivot: bool,
+    pub no_new_keyring: bool,
+    pub preserve_fds: i32,
+    pub mode: Mode,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Init waits at the gate for `start`.
+    Create,
+    RunDetached,
+    /// The caller stays and waits.
+    RunForeground,
+}
+
+/// A container that has been made.
+pub struct Made {
+    pub plan: Plan,
+    pub dir: Dir,
+    pub state: State,
+    pub init: OwnedFd,
+    pub sync: HostEnd,
+    /// The master of a foreground terminal.
+    pub terminal: Option<OwnedFd>,
+}
+
+/// Makes the container up to the gate, or to the payload's execve.
+pub fn create(options: &Options) -> Result<Made> {
+    let (text, plan) = load(options)?;
+    let Console { theirs, ours } = console::prepare(&plan.process, options.console_socket, options.mode)?;
+    let joins = Joins::open(&plan)?;
+    let host = Host::detect()?;
+    let mut cgroup = Cgroup::locate(&plan, options.id, &host)?;
+
+    // From here on a failure is undone.
+    let state = State::new(options.id, &plan, cgroup.clone(), !options.no_new_keyring);
+    let mut half = HalfMade::claim(options, &plan, state)?;
+    half.dir()?.save_config(&text)?;
+    half.save()?;
+    let sources = if sources::may_clone() { Some(Sources::open(&plan)?) } else { None };
+    let Entrance { clone, tasks } = cgroup.create(&plan)?;
+    half.state.cgroup = cgroup.clone();
+    let gate = if options.mode == Mode::Create { Some(half.dir()?.make_gate()?) } else { None };
+
+    let (host_end, init_end) = sync::pair()?;
+    let split = Split::of(&plan.namespaces, !tasks.is_empty());
+    match launch::fork(&split, &joins, clone.as_ref().map(OwnedFd::as_fd))? {
+        Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
+        Forked::Child => {
+            let inherited = init::Inherited {
+                sync: init_end,
+                split,
+                joins,
+                cgroup_tasks: tasks,
+                cgroup_view: cgroup.view(&plan, &host),
+                sources,
+                gate,
+                console: theirs,
+                keyring: (!options.no_new_keyring).then(|| keyring_name(options.id)),
+                no_pivot: options.no_pivot,
+                preserve_fds: options.preserve_fds,
+                subject: half.state.subject(),
+            };
+            half.belongs_to_parent();
+            drop((host_end, clone, ours));
+            init::run(&plan, inherited)
+        }
+    }
+    // Init's ends must not be held here, or its death would go unnoticed.
+    drop((init_end, gate, theirs, tasks, sources));
+    let pid = half.until_ready(&host_end, &split)?;
+
+    let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
+    half.state.init = Some(Identity::of(pid)?);
+    half.save()?;
+    if let Some(path) = options.pid_file {
+        write_pid_file(path, pid)?;
+    }
+    host_end.send(ToInit::Commit)?;
+    plan.warnings.iter().for_each(|warning| options.log.warn(warning.clone()));
+    let (dir, state, init) = half.made()?;
+    Ok(Made { plan, dir, state, init, sync: host_end, terminal })
+}
+
+/// Reads and resolves the bundle's configuration.
+fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
+    super::id::check(options.id)?;
+    let path = options.bundle.join("config.json");
+    let text = std::fs::read(&path).op_on("read the configuration", path.display()).map_err(|e| {
+        e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one")
+    })?;
+    let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
+    let (spec, warnings) = spec::parse_spec(&text).map_err(named)?;
+    let plan = spec::resolve(&spec, options.bundle, warnings)?;
+    Ok((text, plan))
+}
+
+/// The session keyring of a container, which its execs join by this name.
+pub fn keyring_name(id: &str) -> CString {
+    // An id has no NUL.
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
+}
+
+/// A container in the making. Dropped before it is made, it undoes all.
+struct HalfMade<'a> {
+    options: &'a Options<'a>,
+    plan: &'a Plan,
+    dir: Option<Dir>,
+    state: State,
+    init: Option<(i32, OwnedFd)>,
+    /// Hooks have run, so the poststop hooks are owed.
+    hooks_began: bool,
+}
+
+impl<'a> HalfMade<'a> {
+    fn claim(options: &'a Options, plan: &'a Plan, state: State) -> Result<Self> {
+        let dir = Some(options.root.claim(options.id)?);
+        Ok(HalfMade { options, plan, dir, state, init: None, hooks_began: false })
+    }
+
+    fn dir(&self) -> Result<&Dir> {
+        self.dir.as_ref().ok_or_else(|| Error::msg("the container is already made"))
+    }
+
+    fn save(&self) -> Result<()> {
+        self.dir()?.save(&self.state)
+    }
+
+    /// Talks with init until all is set up but the payload. Returns its pid.
+    fn until_ready(&mut self, sync: &HostEnd, split: &Split) -> Result<i32> {
+        if !split.hop {
+            self.set_up(sync)?;
+        }
+        loop {
+            match sync.recv()? {
+                None => return Err(self.init_died()),
+                Some((FromInit::Moved(pid), Some(pidfd))) => {
+                    self.replace_init(pid, pidfd)?;
+                    self.set_up(sync)?;
+                }
+                Some((FromInit::Built, _)) => {
+                    self.run_runtime_hooks()?;
+                    sync.send(ToInit::HooksDone)?;
+                }
+                Some((FromInit::Warn(text), _)) => self.options.log.warn(text),
+                Some((FromInit::Ready, _)) => return Ok(self.pid()),
+                Some((FromInit::Failed(error), _)) => return Err(error),
+                Some((FromInit::Moved(_), None)) => return Err(Error::msg("init moved without a handle")),
+            }
+        }
+    }
+
+    fn pid(&self) -> i32 {
+        self.init.as_ref().map_or(0, |(pid, _)| *pid)
+    }
+
+    /// What has to be done to init from outside.
+    fn set_up(&self, sync: &HostEnd) -> Result<()> {
+        let pid = self.pid();
+        if let Some(maps) = &self.plan.id_maps {
+            idmap::write_maps(pid, maps)?;
+        }
+        if init::needs_go(self.plan) {
+            sync.send(ToInit::Go(pid))?;
+        }
+        set_limits(pid, &self.plan.process)
+    }
+
+    /// After a hop: what was cloned first has done its part.
+    fn replace_init(&mut self, pid: i32, pidfd: OwnedFd) -> Result<()> {
+        if let Some((_, old)) = self.init.replace((pid, pidfd)) {
+            pidfd::wait(&old).op("wait for the first clone")?;
+        }
+        Ok(())
+    }
+
+    fn run_runtime_hooks(&mut self) -> Result<()> {
+        self.hooks_began = true;
+        let (subject, pid) = (self.state.subject(), self.pid());
+        hooks::run_all(&self.plan.hooks.prestart, &subject, Status::Creating, pid)?;
+        hooks::run_all(&self.plan.hooks.create_runtime, &subject, Status::Creating, pid)
+    }
+
+    /// Init ended without a word: killed, most likely for want of memory.
+    fn init_died(&mut self) -> Error {
+        let how = self.init.take().and_then(|(_, pidfd)| pidfd::wait(&pidfd).ok());
+        match how {
+            Some(Exit::Signal(libc::SIGKILL)) => Error::msg("init was killed while it made the container")
+                .hint("is /linux/resources/memory/limit large enough to start in?"),
+            Some(exit) => Error::msg(format!("init ended while it made the container ({exit:?})")),
+            None => Error::msg("init ended while it made the container"),
+        }
+    }
+
+    /// The child closes what is the host side's, and undoes nothing.
+    fn belongs_to_parent(&mut self) {
+        self.dir = None;
+    }
+
+    fn made(mut self) -> Result<(Dir, State, OwnedFd)> {
+        let dir = self.dir.take().ok_or_else(|| Error::msg("the container is already made"))?;
+        let (_, init) = self.init.take().ok_or_else(|| Error::msg("there is no init"))?;
+        Ok((dir, self.state.clone(), init))
+    }
+}
+
+impl Drop for HalfMade<'_> {
+    fn drop(&mut self) {
+        let Some(dir) = self.dir.take() else { return };
+        if let Some((_, pidfd)) = self.init.take() {
+            let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
+            let _ = pidfd::wait(&pidfd);
+        }
+        let mut failed = Vec::new();
+        failed.extend(self.state.cgroup.kill_all().err());
+        failed.extend(self.state.cgroup.remove().err());
+        if self.hooks_began {
+            let subject = self.state.subject();
+            failed.extend(hooks::run_each(&self.plan.hooks.poststop, &subject, Status::Stopped, 0));
+        }
+        failed.extend(dir.remove().err());
+        failed.iter().for_each(|error| self.options.log.warn(error.to_string()));
+    }
+}
+
+/// Limits that init may not be privileged to set itself.
+pub fn set_limits(pid: i32, process: &Process) -> Result<()> {
+    for (i, limit) in process.rlimits.iter().enumerate() {
+        crate::sys::process::set_rlimit(pid, limit.resource, limit.soft, limit.hard)
+            .op("prlimit")
+            .map_err(|e| {
+                e.at(format!("/process/rlimits/{i}")).hint("raising a hard limit needs CAP_SYS_RESOURCE")
+            })?;
+    }
+    if let Some(score) = process.oom_score_adj {
+        let path = format!("/proc/{pid}/oom_score_adj");
+        let file = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, FileMode::empty());
+        let file = file.op_on("open", &path)?;
+        write(&file, score.to_string().as_bytes()).op("write oom_score_adj").map_err(|e| {
+            e.at("/process/oomScoreAdj")
+                .on(score.to_string())
+                .hint("a score below the caller's own needs CAP_SYS_RESOURCE")
+        })?;
+    }
+    Ok(())
+}

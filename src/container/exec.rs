@@ -1,0 +1,138 @@
+//! `exec`: another process in a running container.
+
+use super::console::{self, Console};
+use super::create::{Mode, keyring_name, set_limits};
+use super::signals::Signals;
+use super::state::{Root, State, write_pid_file};
+use super::{run, stdio};
+use crate::error::{Context, Error, Result};
+use crate::hooks::Status;
+use crate::init::tenant;
+use crate::launch::sources;
+use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
+use crate::log::Log;
+use crate::spec::plan::{NsKind, Process};
+use crate::sys::clone::{self, Forked};
+use crate::sys::pidfd;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode as FileMode;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+pub struct Options<'a> {
+    pub log: &'a Log,
+    pub pid_file: Option<&'a Path>,
+    pub console_socket: Option<&'a Path>,
+    pub detach: bool,
+    pub preserve_fds: i32,
+}
+
+/// The state of a container that can be entered.
+pub fn running(root: &Root, id: &str) -> Result<(super::Dir, State)> {
+    let dir = root.find(id)?;
+    let state = dir.made_state()?;
+    match dir.status(Some(&state))? {
+        Status::Running | Status::Created => Ok((dir, state)),
+        Status::Paused => {
+            Err(Error::msg("cannot exec in a paused container").on(id).hint("resume it first"))
+        }
+        Status::Stopped | Status::Creating => {
+            Err(Error::msg("cannot exec in a stopped container").on(id).hint("container not running"))
+        }
+    }
+}
+
+/// Executes `process`; returns its exit status, or 0 if detached.
+pub fn exec(state: &State, process: &Process, options: &Options) -> Result<i32> {
+    let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
+    let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
+    let signals = if options.detach { None } else { Some(Signals::hold()?) };
+    // The newcomer is visible in the container before it is done: nothing
+    // there may trace it or open its files (CVE-2016-9962).
+    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
+    let init = state.init.map(|init| init.open()).transpose()?.flatten();
+    let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
+    let entrance = state.cgroup.entrance()?;
+
+    let (host_end, init_end) = sync::pair()?;
+    let hop = !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
+    let (mut pid, mut pidfd) = match fork(&init, state, hop, entrance.clone.as_ref())? {
+        Forked::Parent { pid, pidfd } => (pid, pidfd),
+        Forked::Child => {
+            drop((host_end, ours));
+            let inherited = tenant::Inherited {
+                sync: init_end,
+                cgroup_tasks: entrance.tasks,
+                init,
+                namespaces: state.namespaces,
+                hop,
+                console: theirs,
+                keyring: state.keyring.then(|| keyring_name(&state.id)),
+                preserve_fds: options.preserve_fds,
+            };
+            tenant::run(process, inherited)
+        }
+    };
+    drop((init_end, theirs, entrance));
+    if hop {
+        (pid, pidfd) = moved(&host_end, &pidfd)?;
+    }
+    let outcome = attend(&host_end, pid, process, ours, options);
+    let terminal = match outcome {
+        Ok(terminal) => terminal,
+        Err(error) => {
+            let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
+            let _ = pidfd::wait(&pidfd);
+            return Err(error);
+        }
+    };
+    match signals {
+        None => Ok(0),
+        Some(signals) => stdio::attend(&pidfd, &signals, terminal).map(|exit| exit.status()),
+    }
+}
+
+/// Clones into the container's pid namespace and cgroup.
+fn fork(init: &OwnedFd, state: &State, hop: bool, cgroup: Option<&OwnedFd>) -> Result<Forked> {
+    let enter = state.namespaces & NsKind::Pid.flag() != 0 && !hop;
+    if !enter {
+        return clone::fork(0, cgroup.map(OwnedFd::as_fd)).op("clone3");
+    }
+    let path = "/proc/self/ns/pid";
+    let home = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, FileMode::empty()).op_on("open", path)?;
+    setns(init, CloneFlags::CLONE_NEWPID).op("setns pid")?;
+    let forked = clone::fork(0, cgroup.map(OwnedFd::as_fd)).op("clone3")?;
+    if let Forked::Parent { .. } = forked {
+        setns(&home, CloneFlags::CLONE_NEWPID).op("setns pid")?;
+    }
+    Ok(forked)
+}
+
+fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
+    let answer = sync.recv()?;
+    pidfd::wait(first).op("wait for the first clone")?;
+    match answer {
+        Some((FromInit::Moved(pid), Some(pidfd))) => Ok((pid, pidfd)),
+        Some((FromInit::Failed(error), _)) => Err(error),
+        _ => Err(Error::msg("the process ended while it entered the container")),
+    }
+}
+
+/// Lets it go on, and waits for its execve.
+fn attend(
+    sync: &HostEnd,
+    pid: i32,
+    process: &Process,
+    ours: Option<OwnedFd>,
+    options: &Options,
+) -> Result<Option<OwnedFd>> {
+    set_limits(pid, process)?;
+    // It may have failed already, and then tells why.
+    let _ = sync.send(ToInit::Commit);
+    run::until_executed(sync, options.log)?;
+    if let Some(path) = options.pid_file {
+        write_pid_file(path, pid)?;
+    }
+    ours.map(|socket| console::receive(&socket)).transpose()
+}

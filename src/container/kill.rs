@@ -1,0 +1,50 @@
+//! `kill`: a signal to init, or to every process of the container.
+
+use super::state::Root;
+use crate::error::{Context, Error, Result};
+use crate::hooks::Status;
+use crate::spec::plan::NsKind;
+use crate::sys::pidfd;
+use nix::errno::Errno;
+
+/// Sends `signal`. `all` reaches every process; that is only needed where the
+/// container has no pid namespace of its own, whose init takes all with it.
+pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
+    let dir = root.find(id)?;
+    let state = dir.made_state()?;
+    if all {
+        return kill_all(&state, signal);
+    }
+    let handle = state.init.map(|init| init.open()).transpose()?.flatten();
+    let Some(init) = handle else { return Err(not_running(&dir, &state)) };
+    match pidfd::send_signal(&init, signal) {
+        Err(Errno::ESRCH) => Err(not_running(&dir, &state)),
+        other => other.op("pidfd_send_signal"),
+    }
+}
+
+/// runc's words, which containerd, CRI-O and Podman match.
+fn not_running(dir: &super::Dir, state: &super::State) -> Error {
+    let status = dir.status(Some(state)).map_or("stopped", Status::name);
+    Error::msg("container not running").on(state.id.clone()).hint(format!("it is {status}"))
+}
+
+fn kill_all(state: &super::State, signal: i32) -> Result<()> {
+    let own_pids = state.namespaces & NsKind::Pid.flag() != 0;
+    let handle = state.init.map(|init| init.open()).transpose()?.flatten();
+    // SIGKILL to the init of a pid namespace is SIGKILL to all in it.
+    if let (Some(init), libc::SIGKILL, true) = (&handle, signal, own_pids) {
+        return pidfd::send_signal(init, signal).op("pidfd_send_signal");
+    }
+    if signal == libc::SIGKILL {
+        return state.cgroup.kill_all();
+    }
+    for pid in state.cgroup.pids()? {
+        let Ok(target) = pidfd::open(pid) else { continue };
+        match pidfd::send_signal(&target, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno).op_on("pidfd_send_signal", pid),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! The host side of a container's life: one verb a file.
+//!
+//! Read [`create`] from top to bottom for how a container comes to be, then
+//! `init::run` for the other half.
+
+pub mod console;
+pub mod create;
+pub mod delete;
+pub mod exec;
+pub mod id;
+pub mod identity;
+pub mod kill;
+pub mod run;
+pub mod signals;
+pub mod start;
+pub mod state;
+pub mod stdio;
+
+pub use state::{Dir, Root, State};

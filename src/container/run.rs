@@ -1,0 +1,62 @@
+//! `run`: create without the gate, start, and in the foreground wait and delete.
+
+use super::create::{Made, Mode, Options, create};
+use super::signals::Signals;
+use super::{delete, start, stdio};
+use crate::error::{Error, Result};
+use crate::launch::sync::{FromInit, HostEnd};
+use crate::log::Log;
+use crate::sys::pidfd;
+
+/// Runs the container; returns the exit status of a foreground payload, 0 for
+/// a detached one. `keep` leaves the stopped container for `delete`.
+pub fn run(options: &Options, keep: bool) -> Result<i32> {
+    // Before the fork: what ends at once must still be noticed.
+    let signals = match options.mode {
+        Mode::RunForeground => Some(Signals::hold()?),
+        Mode::Create | Mode::RunDetached => None,
+    };
+    let mut made = create(options)?;
+    let terminal = made.terminal.take();
+    if let Err(error) = started(&made, options.log) {
+        remove(&made, options.log);
+        return Err(error);
+    }
+    let Some(signals) = signals else { return Ok(0) };
+    let exit = stdio::attend(&made.init, &signals, terminal);
+    if keep {
+        return exit.map(|exit| exit.status());
+    }
+    let removed = delete::tear_down(&made.dir, Some(&made.state), &made.plan.hooks.poststop, options.log);
+    let exit = exit?;
+    removed?;
+    Ok(exit.status())
+}
+
+/// Waits for the payload's execve, then runs the poststart hooks.
+fn started(made: &Made, log: &Log) -> Result<()> {
+    until_executed(&made.sync, log)?;
+    start::run_poststart(&made.plan.hooks.poststart, &made.state)
+}
+
+/// The end of the stream is execve's: both ends are closed by it.
+pub fn until_executed(sync: &HostEnd, log: &Log) -> Result<()> {
+    while let Some((message, _)) = sync.recv()? {
+        match message {
+            FromInit::Failed(error) => return Err(error),
+            FromInit::Warn(text) => log.warn(text),
+            FromInit::Moved(_) | FromInit::Built | FromInit::Ready => {
+                return Err(Error::msg("init sent a message out of turn"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove(made: &Made, log: &Log) {
+    let _ = pidfd::send_signal(&made.init, libc::SIGKILL);
+    let _ = pidfd::wait(&made.init);
+    if let Err(error) = delete::tear_down(&made.dir, Some(&made.state), &made.plan.hooks.poststop, log) {
+        log.warn(error.to_string());
+    }
+}

@@ -1,0 +1,78 @@
+//! `start`: open the gate and hear whether the payload could be executed.
+
+use super::state::{Dir, GATE, RESULT, Root, State};
+use crate::error::{Context, Error, Result};
+use crate::hooks::{self, Status};
+use crate::spec::plan::Hook;
+use crate::sys::pidfd;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{read, write};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Starts a created container.
+pub fn start(root: &Root, id: &str) -> Result<()> {
+    let dir = root.find(id)?.locked()?;
+    let state = dir.made_state()?;
+    let (gate, result) = match (open_gate(&dir), dir.open_fifo(RESULT, OFlag::O_RDONLY)) {
+        (Ok(gate), Ok(result)) => (gate, result),
+        _ => return Err(refusal(&dir, &state)?),
+    };
+    write(&gate, b"!").op("open the gate")?;
+    let failed = read_result(&result)?;
+    dir.remove_gate();
+    match failed {
+        Some(error) => Err(error),
+        None => run_poststart(&state.hooks(&dir, "poststart")?.poststart, &state),
+    }
+}
+
+/// A dead init has no reader there: ENXIO.
+fn open_gate(dir: &Dir) -> nix::Result<OwnedFd> {
+    dir.open_fifo(GATE, OFlag::O_WRONLY)
+}
+
+/// Why there is nothing to start, in the words that engines know.
+fn refusal(dir: &Dir, state: &State) -> Result<Error> {
+    let text = match dir.status(Some(state))? {
+        Status::Stopped => "cannot start a container that has stopped",
+        Status::Running => "cannot start an already running container",
+        Status::Paused => "cannot start a paused container",
+        Status::Created | Status::Creating => "cannot start: the gate can't be opened",
+    };
+    Ok(Error::msg(text).on(state.id.clone()))
+}
+
+/// The error that init wrote, or nothing: it executed the payload.
+fn read_result(result: &OwnedFd) -> Result<Option<Error>> {
+    let mut bytes = Vec::new();
+    let mut buf = [0u8; 4096];
+    loop {
+        let mut fds = [PollFd::new(result.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).op("poll the result"),
+        }
+        match read(result, &mut buf) {
+            Ok(0) => break,
+            Ok(len) => bytes.extend_from_slice(&buf[..len]),
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(errno) => return Err(errno).op("read the result"),
+        }
+    }
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(Error::decode(&bytes).unwrap_or_else(|| Error::msg("init reported an unreadable error"))))
+}
+
+/// runtime.md step 9: a failing poststart hook is an error and the container
+/// is stopped.
+pub fn run_poststart(hooks: &[Hook], state: &State) -> Result<()> {
+    hooks::run_all(hooks, &state.subject(), Status::Running, state.pid()).inspect_err(|_| {
+        if let Some(Ok(Some(init))) = state.init.map(|init| init.open()) {
+            let _ = pidfd::send_signal(&init, libc::SIGKILL);
+        }
+    })
+}

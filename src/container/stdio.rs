@@ -1,0 +1,144 @@
+//! A foreground payload: its terminal, its signals, its end.
+
+use super::signals::Signals;
+use crate::error::{Context, Result};
+use crate::sys::pidfd::{self, Exit};
+use crate::sys::pty;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::unistd::{read, write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// Waits for the payload, passing signals on, and the terminal's bytes both
+/// ways where there is one.
+pub fn attend(payload: &OwnedFd, signals: &Signals, terminal: Option<OwnedFd>) -> Result<Exit> {
+    match terminal {
+        None => attend_plain(payload, signals),
+        Some(master) => Session::begin(master)?.attend(payload, signals),
+    }
+}
+
+fn attend_plain(payload: &OwnedFd, signals: &Signals) -> Result<Exit> {
+    loop {
+        let mut fds = [
+            PollFd::new(payload.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+        ];
+        wait(&mut fds)?;
+        if fds[0].any() == Some(true) {
+            return pidfd::wait(payload).op("wait for the payload");
+        }
+        signals.forward(payload, || {})?;
+    }
+}
+
+fn wait(fds: &mut [PollFd]) -> Result<()> {
+    match poll(fds, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno).op("poll"),
+    }
+}
+
+/// Our terminal in raw mode, and the payload's behind it.
+struct Session {
+    master: OwnedFd,
+    /// How our terminal was, if there is one.
+    before: Option<Termios>,
+    stdin_open: bool,
+}
+
+impl Session {
+    fn begin(master: OwnedFd) -> Result<Session> {
+        let stdin = std::io::stdin();
+        let before = tcgetattr(&stdin).ok();
+        let session = Session { master, before, stdin_open: true };
+        if let Some(before) = &session.before {
+            let mut raw = before.clone();
+            cfmakeraw(&mut raw);
+            tcsetattr(&stdin, SetArg::TCSANOW, &raw).op("set the terminal to raw mode")?;
+        }
+        fcntl(&session.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).op("fcntl O_NONBLOCK")?;
+        session.resize();
+        Ok(session)
+    }
+
+    /// The payload's window is as large as ours.
+    fn resize(&self) {
+        if let Ok(size) = pty::size(std::io::stdin()) {
+            let _ = pty::set_size(&self.master, size);
+        }
+    }
+
+    fn attend(mut self, payload: &OwnedFd, signals: &Signals) -> Result<Exit> {
+        loop {
+            let stdin = std::io::stdin();
+            let mut fds = vec![
+                PollFd::new(payload.as_fd(), PollFlags::POLLIN),
+                PollFd::new(signals.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.master.as_fd(), PollFlags::POLLIN),
+            ];
+            if self.stdin_open {
+                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
+            }
+            wait(&mut fds)?;
+            let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+            if ready[2] {
+                self.show();
+            }
+            if ready[0] {
+                self.show();
+                return pidfd::wait(payload).op("wait for the payload");
+            }
+            if ready[1] {
+                signals.forward(payload, || self.resize())?;
+            }
+            if ready.get(3) == Some(&true) {
+                self.type_in();
+            }
+        }
+    }
+
+    /// What the payload has written, until there is no more for now.
+    fn show(&self) {
+        let mut buf = [0u8; 8192];
+        while let Ok(len @ 1..) = read(&self.master, &mut buf) {
+            if write_all(std::io::stdout().as_fd(), &buf[..len]).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn type_in(&mut self) {
+        let mut buf = [0u8; 4096];
+        match read(std::io::stdin(), &mut buf) {
+            Ok(len @ 1..) => {
+                let _ = write_all(self.master.as_fd(), &buf[..len]);
+            }
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Ok(_) | Err(_) => self.stdin_open = false,
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
+        }
+    }
+}
+
+fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
+    while !bytes.is_empty() {
+        match write(to, bytes) {
+            Ok(len) => bytes = &bytes[len..],
+            Err(Errno::EINTR) => {}
+            // The reader is slow: wait for it.
+            Err(Errno::EAGAIN) => wait(&mut [PollFd::new(to, PollFlags::POLLOUT)])?,
+            Err(errno) => return Err(errno).op("write"),
+        }
+    }
+    Ok(())
+}

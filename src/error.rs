@@ -1,0 +1,203 @@
+//! The one error type of the runtime.
+//!
+//! It says what was being done, to what, where in `config.json` that was asked
+//! for, which errno the kernel gave, and what the user can do about it. It
+//! crosses the socket between init and the host side without loss
+//! ([`Error::encode`]). What doesn't belong here: printing and logging
+//! (`log.rs`) and exit codes (`cli`).
+
+use nix::errno::Errno;
+use std::fmt;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, in the words of the user's configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Error {
+    /// JSON pointer into `config.json`, or empty.
+    pub at: String,
+    /// The thing acted upon: a path, an id, a field's value; or empty.
+    pub subject: String,
+    /// What was being done, usually the system call.
+    pub op: String,
+    /// What the kernel answered.
+    pub errno: Option<i32>,
+    /// What the user can do about it, or empty.
+    pub hint: String,
+}
+
+impl Error {
+    /// An error that isn't the kernel's: `op` is the whole message.
+    pub fn msg(op: impl Into<String>) -> Self {
+        Error { op: op.into(), ..Error::default() }
+    }
+
+    /// A failed system call.
+    pub fn os(op: impl Into<String>, errno: Errno) -> Self {
+        Error { op: op.into(), errno: Some(errno as i32), ..Error::default() }
+    }
+
+    /// A finding in the configuration: the pointer and what is wrong there.
+    pub fn config(at: impl Into<String>, op: impl Into<String>) -> Self {
+        Error { at: at.into(), op: op.into(), ..Error::default() }
+    }
+
+    pub fn at(mut self, pointer: impl Into<String>) -> Self {
+        if self.at.is_empty() {
+            self.at = pointer.into();
+        }
+        self
+    }
+
+    pub fn on(mut self, subject: impl Into<String>) -> Self {
+        if self.subject.is_empty() {
+            self.subject = subject.into();
+        }
+        self
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        if self.hint.is_empty() {
+            self.hint = hint.into();
+        }
+        self
+    }
+
+    pub fn is(&self, errno: Errno) -> bool {
+        self.errno == Some(errno as i32)
+    }
+
+    /// The wire form: five length-prefixed fields, then the errno.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        for field in [&self.at, &self.subject, &self.op, &self.hint] {
+            out.extend_from_slice(&u32::try_from(field.len()).unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(field.as_bytes());
+        }
+        out.extend_from_slice(&self.errno.unwrap_or(0).to_le_bytes());
+    }
+
+    /// The inverse of [`Error::encode`]; `None` if the bytes are not its output.
+    pub fn decode(mut bytes: &[u8]) -> Option<Self> {
+        fn word(bytes: &mut &[u8]) -> Option<[u8; 4]> {
+            let (head, rest) = bytes.split_first_chunk::<4>()?;
+            *bytes = rest;
+            Some(*head)
+        }
+        fn text(bytes: &mut &[u8]) -> Option<String> {
+            let len = u32::from_le_bytes(word(bytes)?) as usize;
+            let (head, rest) = bytes.split_at_checked(len)?;
+            *bytes = rest;
+            Some(String::from_utf8_lossy(head).into_owned())
+        }
+        let at = text(&mut bytes)?;
+        let subject = text(&mut bytes)?;
+        let op = text(&mut bytes)?;
+        let hint = text(&mut bytes)?;
+        let errno = i32::from_le_bytes(word(&mut bytes)?);
+        let errno = (errno != 0).then_some(errno);
+        bytes.is_empty().then_some(Error { at, subject, op, errno, hint })
+    }
+}
+
+/// `/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (operation not permitted); hint: …`
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.at.is_empty(), self.subject.is_empty()) {
+            (true, true) => {}
+            (false, true) => write!(f, "{}: ", self.at)?,
+            (true, false) => write!(f, "{}: ", self.subject)?,
+            (false, false) => write!(f, "{} ({}): ", self.at, self.subject)?,
+        }
+        f.write_str(&one_line(&self.op))?;
+        if let Some(errno) = self.errno {
+            write!(f, ": {}", errno_text(Errno::from_raw(errno)))?;
+        }
+        if !self.hint.is_empty() {
+            write!(f, "; hint: {}", self.hint)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Engines match the text of an error to choose an exit code: Podman and Docker
+/// take any "no such file or directory" for a missing executable (exit 127). So
+/// ENOENT is spelt out only where it is the payload that is missing
+/// (`init/payload.rs` writes those words itself).
+fn errno_text(errno: Errno) -> String {
+    match errno {
+        Errno::ENOENT => "ENOENT (not found)".into(),
+        _ => format!("{errno:?} ({})", errno.desc().to_lowercase()),
+    }
+}
+
+/// One error is one line, whatever a configuration puts into a name.
+fn one_line(text: &str) -> String {
+    if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text.into() }
+}
+
+/// Names the failed operation on a system call's result.
+pub trait Context<T> {
+    fn op(self, op: &str) -> Result<T>;
+    fn op_on(self, op: &str, subject: impl fmt::Display) -> Result<T>;
+}
+
+impl<T> Context<T> for nix::Result<T> {
+    fn op(self, op: &str) -> Result<T> {
+        self.map_err(|e| Error::os(op, e))
+    }
+    fn op_on(self, op: &str, subject: impl fmt::Display) -> Result<T> {
+        self.map_err(|e| Error::os(op, e).on(subject.to_string()))
+    }
+}
+
+impl<T> Context<T> for std::io::Result<T> {
+    fn op(self, op: &str) -> Result<T> {
+        self.map_err(|e| from_io(op, &e))
+    }
+    fn op_on(self, op: &str, subject: impl fmt::Display) -> Result<T> {
+        self.map_err(|e| from_io(op, &e).on(subject.to_string()))
+    }
+}
+
+fn from_io(op: &str, error: &std::io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(errno) => Error::os(op, Errno::from_raw(errno)),
+        None => Error::msg(format!("{op}: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Error {
+        Error::os("fsopen mqueue", Errno::EPERM).at("/mounts/3").on("/dev/mqueue").hint("needs an ipc namespace")
+    }
+
+    #[test]
+    fn crosses_the_wire_unchanged() {
+        let mut bytes = Vec::new();
+        sample().encode(&mut bytes);
+        assert_eq!(Error::decode(&bytes), Some(sample()));
+    }
+
+    #[test]
+    fn refuses_torn_bytes() {
+        let mut bytes = Vec::new();
+        sample().encode(&mut bytes);
+        for end in 0..bytes.len() {
+            assert_eq!(Error::decode(&bytes[..end]), None, "prefix of {end} bytes");
+        }
+    }
+
+    #[test]
+    fn says_where_what_and_why_in_one_line() {
+        assert_eq!(
+            sample().to_string(),
+            "/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (operation not permitted); hint: needs an ipc namespace"
+        );
+        assert!(!Error::msg("a\nb").to_string().contains('\n'));
+    }
+}

@@ -1,0 +1,252 @@
+//! Running hooks (runtime.md "Lifecycle", config.md "POSIX-platform Hooks").
+//!
+//! A hook gets the container's state on stdin and is waited for by its pidfd.
+//! It may ignore its stdin, close it, or run for longer than its timeout; what
+//! it prints goes into the error if it fails.
+
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::Hook;
+use crate::sys::clone::{self, Forked};
+use crate::sys::pidfd::{self, Exit};
+use crate::sys::{fd, process as sys};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{pipe2, read, write};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How much of a hook's output is kept for its error.
+const OUTPUT_LIMIT: usize = 2048;
+
+/// The container that a hook is about.
+#[derive(Debug, Clone)]
+pub struct Subject {
+    pub id: String,
+    pub bundle: PathBuf,
+    pub annotations: HashMap<String, String>,
+}
+
+/// The statuses of runtime.md "State".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    Creating,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Creating => "creating",
+            Status::Created => "created",
+            Status::Running => "running",
+            Status::Paused => "paused",
+            Status::Stopped => "stopped",
+        }
+    }
+}
+
+impl Subject {
+    /// The state that a hook reads. A stopped container has no pid to tell.
+    fn state(&self, status: Status, pid: i32) -> String {
+        let mut state = serde_json::json!({
+            "ociVersion": crate::OCI_VERSION,
+            "id": self.id,
+            "status": status,
+            "bundle": self.bundle,
+            "annotations": self.annotations,
+        });
+        if status != Status::Stopped {
+            state["pid"] = pid.into();
+        }
+        state.to_string()
+    }
+}
+
+/// Runs hooks in their order; the first failure ends it.
+pub fn run_all(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = subject.state(status, pid);
+    hooks.iter().try_for_each(|hook| run(hook, &state, subject))
+}
+
+/// Runs all hooks whatever becomes of them and returns what failed: what
+/// comes after the container is stopped can't be called off.
+pub fn run_each(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Vec<Error> {
+    if hooks.is_empty() {
+        return Vec::new();
+    }
+    let state = subject.state(status, pid);
+    hooks.iter().filter_map(|hook| run(hook, &state, subject).err()).collect()
+}
+
+fn run(hook: &Hook, state: &str, subject: &Subject) -> Result<()> {
+    let name = |e: Error| e.at(hook.at.clone()).on(hook.path.to_string_lossy());
+    let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s.unsigned_abs())));
+    let (stdin_theirs, stdin) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
+    let (output, output_theirs) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
+    let pidfd = match clone::fork(0, None).op("clone3 for the hook").map_err(name)? {
+        Forked::Child => become_hook(hook, &stdin_theirs, &output_theirs, subject),
+        Forked::Parent { pidfd, .. } => pidfd,
+    };
+    drop((stdin_theirs, output_theirs));
+    let mut talk = Talk { stdin: Some(stdin), state: state.as_bytes(), output, said: Vec::new() };
+    if !talk.until_exit(&pidfd, deadline).map_err(name)? {
+        let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
+        let _ = pidfd::wait(&pidfd);
+        let limit = hook.timeout.unwrap_or_default();
+        return Err(name(Error::msg(format!("the hook did not end within its timeout of {limit} s"))));
+    }
+    match pidfd::wait(&pidfd).op("wait for the hook").map_err(name)? {
+        Exit::Code(0) => Ok(()),
+        Exit::Code(code) => Err(name(talk.failure(&format!("exit status {code}")))),
+        Exit::Signal(signal) => Err(name(talk.failure(&format!("killed by signal {signal}")))),
+    }
+}
+
+/// The child: stdio, signals, execve.
+fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject) -> ! {
+    let prepare = || -> nix::Result<()> {
+        fd::dup_onto(stdin, 0)?;
+        fd::dup_onto(output, 1)?;
+        fd::dup_onto(output, 2)?;
+        sys::default_signals();
+        let none = nix::sys::signal::SigSet::empty();
+        none.thread_set_mask()
+    };
+    let error = match prepare() {
+        Ok(()) => {
+            // Where the bundle is in sight it is the working directory, as in runc.
+            let _ = nix::unistd::chdir(&subject.bundle);
+            let env = hook.env.clone().unwrap_or_else(own_environment);
+            sys::execve(&hook.path, &hook.args, &env)
+        }
+        Err(errno) => errno,
+    };
+    let text = format!("execve: {error:?} ({})", error.desc().to_lowercase());
+    let _ = write(std::io::stderr(), text.as_bytes());
+    clone::exit(127)
+}
+
+fn own_environment() -> Vec<CString> {
+    let pair = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+        let mut pair = key.into_vec();
+        pair.push(b'=');
+        pair.extend(value.into_vec());
+        CString::new(pair).ok()
+    };
+    std::env::vars_os().filter_map(pair).collect()
+}
+
+/// The conversation with a running hook.
+struct Talk<'a> {
+    stdin: Option<OwnedFd>,
+    state: &'a [u8],
+    output: OwnedFd,
+    said: Vec<u8>,
+}
+
+impl Talk<'_> {
+    /// Feeds and listens until the hook ends (true) or its time is up (false).
+    fn until_exit(&mut self, pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
+        for end in [self.stdin.as_ref(), Some(&self.output)].into_iter().flatten() {
+            fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).op("fcntl O_NONBLOCK")?;
+        }
+        loop {
+            self.feed();
+            let timeout = match deadline {
+                None => PollTimeout::NONE,
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    // Rounded up, so that the last wake-up is not too early.
+                    PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+                }
+            };
+            let mut fds = vec![
+                PollFd::new(pidfd.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.output.as_fd(), PollFlags::POLLIN),
+            ];
+            if let Some(stdin) = &self.stdin {
+                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
+            }
+            match poll(&mut fds, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).op("poll the hook"),
+            }
+            let ended = fds[0].any() == Some(true);
+            let open = self.listen();
+            if ended {
+                return Ok(true);
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            if !open {
+                // Nothing more to hear; what is left is to wait for the end.
+                return self.wait_only(pidfd, deadline);
+            }
+        }
+    }
+
+    fn wait_only(&mut self, pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
+        loop {
+            let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            });
+            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, timeout) {
+                Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return Ok(true),
+                Err(errno) => return Err(errno).op("poll the hook"),
+            }
+        }
+    }
+
+    /// Writes what the pipe takes. A hook that closed its stdin (EPIPE) has
+    /// chosen not to know.
+    fn feed(&mut self) {
+        while let Some(stdin) = &self.stdin {
+            match write(stdin, self.state) {
+                Ok(len) => self.state = &self.state[len..],
+                Err(Errno::EAGAIN) => return,
+                Err(_) => self.state = &[],
+            }
+            if self.state.is_empty() {
+                self.stdin = None;
+            }
+        }
+    }
+
+    /// Reads what is there; false once all writers are gone.
+    fn listen(&mut self) -> bool {
+        let mut buf = [0u8; 512];
+        loop {
+            match read(&self.output, &mut buf) {
+                Ok(0) => return false,
+                Ok(len) if self.said.len() < OUTPUT_LIMIT => self.said.extend_from_slice(&buf[..len]),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return true,
+            }
+        }
+    }
+
+    fn failure(&self, how: &str) -> Error {
+        let said = String::from_utf8_lossy(&self.said);
+        match said.trim() {
+            "" => Error::msg(format!("the hook failed: {how}")),
+            said => Error::msg(format!("the hook failed: {how}: {said}")),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! The container's view of its cgroups at a mount of type `cgroup`.
+
+use super::rootfs::Root;
+use super::{mounts, target};
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::Mount;
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use nix::fcntl::AT_FDCWD;
+use nix::unistd::symlinkat;
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What the host's cgroups look like, from the point of view of a container
+/// that is to see its own.
+pub enum View {
+    /// One unified hierarchy. `shared`: no cgroup namespace, so what is shown
+    /// is this directory of the host (a fresh mount would reset the flags of
+    /// the host's own superblock).
+    V2 { shared: Option<PathBuf> },
+    V1 { namespaced: bool, hierarchies: Vec<V1> },
+    /// No cgroup mounts on the host.
+    None,
+}
+
+/// One hierarchy of version 1.
+pub struct V1 {
+    /// Its directory below /sys/fs/cgroup, as `cpu,cpuacct`.
+    pub name: String,
+    /// Mount options that select it: `cpu`, `name=systemd`.
+    pub options: Vec<(CString, Option<CString>)>,
+    /// The container's cgroup in it, on the host.
+    pub path: PathBuf,
+}
+
+pub fn attach(entry: &Mount, readonly: bool, root: &Root, view: &View) -> Result<()> {
+    let target = target::directory(&root.tree, &entry.target)?;
+    match view {
+        View::None => Err(Error::msg("the host has no cgroup mounts")),
+        View::V2 { shared: None } => {
+            let tree = mounts::fresh(c"cgroup2", c"cgroup", &[], entry.attr.set)?;
+            mounts::set_attributes(entry, &tree, MountAttr::default())?;
+            mount::attach(&tree, &target).op("move_mount cgroup2")
+        }
+        View::V2 { shared: Some(path) } => {
+            let tree = clone(path)?;
+            mounts::set_attributes(entry, &tree, entry.attr)?;
+            mount::attach(&tree, &target).op("move_mount the host's cgroup")
+        }
+        View::V1 { namespaced, hierarchies } => {
+            v1(entry, &target, *namespaced, hierarchies)?;
+            seal_v1(entry, readonly, root)
+        }
+    }
+}
+
+/// A tmpfs with a directory per hierarchy, as on the host, and links for the
+/// controllers that share one.
+fn v1(entry: &Mount, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> Result<()> {
+    let mode = [(c"mode".into(), Some(c"755".into()))];
+    // Writable until its directories are made.
+    let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
+    let tmpfs = mounts::fresh(c"tmpfs", c"tmpfs", &mode, attrs)?;
+    mounts::set_attributes(entry, &tmpfs, MountAttr::default())?;
+    mount::attach(&tmpfs, target).op("move_mount tmpfs")?;
+    for hierarchy in hierarchies {
+        one_v1(entry, &tmpfs, namespaced, hierarchy).map_err(|e| e.on(hierarchy.name.clone()))?;
+    }
+    Ok(())
+}
+
+fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> Result<()> {
+    let dir = target::directory(tmpfs, Path::new(&hierarchy.name))?;
+    let tree = if namespaced {
+        mounts::fresh(c"cgroup", c"cgroup", &hierarchy.options, entry.attr.set)?
+    } else {
+        let tree = clone(&hierarchy.path)?;
+        mounts::set_attributes(entry, &tree, entry.attr)?;
+        tree
+    };
+    mount::attach(&tree, &dir).op("move_mount cgroup")?;
+    if hierarchy.name.contains(',') {
+        for controller in hierarchy.name.split(',') {
+            symlinkat(hierarchy.name.as_str(), tmpfs, controller).op("symlink")?;
+        }
+    }
+    Ok(())
+}
+
+fn seal_v1(entry: &Mount, readonly: bool, root: &Root) -> Result<()> {
+    if !readonly {
+        return Ok(());
+    }
+    let tmpfs = target::directory(&root.tree, &entry.target)?;
+    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    mount::set_attr(&tmpfs, attr, false).op("mount_setattr read-only")
+}
+
+fn clone(path: &Path) -> Result<OwnedFd> {
+    let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("NUL in a path"))?;
+    let c_path: &CStr = &c_path;
+    mount::clone_tree(AT_FDCWD, c_path, false, false).op_on("open_tree", path.display())
+}

@@ -1,0 +1,137 @@
+//! Who the payload is: ids, capabilities, no_new_privs, working directory.
+
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::{Capabilities, Process};
+use crate::sys::{caps, process as sys};
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+use std::ffi::CStr;
+
+/// The kernel's last capability is below this.
+const CAP_LIMIT: u8 = 63;
+
+/// Changes directory as root. A directory that only the user may enter (a
+/// home on a filesystem that squashes root) is left to [`enter_cwd`].
+pub fn enter_cwd_early(process: &Process) -> Result<()> {
+    match nix::unistd::chdir(process.cwd.as_c_str()) {
+        Ok(()) | Err(Errno::EACCES | Errno::EPERM) => Ok(()),
+        Err(errno) => Err(cwd_error(errno, &process.cwd)),
+    }
+}
+
+/// Makes sure, as the user, that the working directory is the right one and
+/// lies inside the container (CVE-2024-21626: a leaked descriptor of a host's
+/// directory, reached as /proc/self/fd/N, is one that getcwd can't reach).
+pub fn enter_cwd(process: &Process) -> Result<()> {
+    if let Err(errno) = nix::unistd::chdir(process.cwd.as_c_str())
+        // Root may have entered what the user may not, as in runc.
+        && errno != Errno::EACCES
+    {
+        return Err(cwd_error(errno, &process.cwd));
+    }
+    match nix::unistd::getcwd() {
+        Ok(path) if path.is_absolute() => Ok(()),
+        _ => Err(Error::msg("the current working directory is outside of the container's root")
+            .at("/process/cwd")
+            .on(process.cwd.to_string_lossy())),
+    }
+}
+
+fn cwd_error(errno: Errno, cwd: &CStr) -> Error {
+    Error::os("chdir", errno).at("/process/cwd").on(cwd.to_string_lossy())
+}
+
+/// Ids and groups. Capabilities are kept over the change, for [`limit`] to cut.
+pub fn become_user(process: &Process) -> Result<()> {
+    if let Some(mask) = process.umask {
+        umask(Mode::from_bits_truncate(mask));
+    }
+    if let Some(capabilities) = &process.capabilities {
+        drop_bounding(capabilities.bounding)?;
+        sys::prctl(libc::PR_SET_KEEPCAPS, 1).op("prctl PR_SET_KEEPCAPS")?;
+    }
+    set_groups(process)?;
+    sys::set_ids(process.uid, process.gid).op("setresuid").map_err(|e| {
+        e.at("/process/user").on(format!("{}:{}", process.uid, process.gid)).hint(
+            "in a user namespace the ids must be mapped",
+        )
+    })
+}
+
+fn set_groups(process: &Process) -> Result<()> {
+    match sys::set_groups(&process.additional_gids) {
+        Ok(()) => Ok(()),
+        // setgroups is denied where a user maps his own id alone; then the
+        // groups are his own already.
+        Err(Errno::EPERM) if process.additional_gids.is_empty() => Ok(()),
+        Err(errno) => Err(Error::os("setgroups", errno)
+            .at("/process/user/additionalGids")
+            .hint("in a user namespace groups must be mapped, and setgroups not denied")),
+    }
+}
+
+fn drop_bounding(keep: u64) -> Result<()> {
+    for cap in 0..=CAP_LIMIT {
+        if keep >> cap & 1 == 1 {
+            continue;
+        }
+        match caps::bounding_drop(cap) {
+            // Beyond the last capability that the kernel knows.
+            Err(Errno::EINVAL) => break,
+            other => other.op("prctl PR_CAPBSET_DROP").map_err(|e| e.at("/process/capabilities/bounding"))?,
+        }
+    }
+    Ok(())
+}
+
+/// Capabilities and no_new_privs: from here on there is no way back. Returns
+/// what could not be granted and is no error.
+pub fn limit(process: &Process) -> Result<Vec<String>> {
+    let mut warnings = Vec::new();
+    if let Some(capabilities) = &process.capabilities {
+        set_capabilities(capabilities, &mut warnings)?;
+    }
+    if process.no_new_privileges {
+        nix::sys::prctl::set_no_new_privs().op("prctl PR_SET_NO_NEW_PRIVS")?;
+    }
+    Ok(warnings)
+}
+
+fn set_capabilities(wanted: &Capabilities, warnings: &mut Vec<String>) -> Result<()> {
+    let known = known_capabilities();
+    let wanted = Capabilities {
+        effective: wanted.effective & known,
+        permitted: wanted.permitted & known,
+        inheritable: wanted.inheritable & known,
+        ..*wanted
+    };
+    caps::set(caps::Sets {
+        effective: wanted.effective,
+        permitted: wanted.permitted,
+        inheritable: wanted.inheritable,
+    })
+    .op("capset")
+    .map_err(|e| {
+        let missing = caps::get().map_or(0, |have| wanted.permitted & !have.permitted);
+        let hint = match missing {
+            0 => String::new(),
+            _ => format!("the runtime itself lacks {}", crate::spec::capability_name(missing.trailing_zeros())),
+        };
+        e.at("/process/capabilities").hint(hint)
+    })?;
+    caps::ambient_clear().op("prctl PR_CAP_AMBIENT_CLEAR_ALL")?;
+    for cap in (0..=CAP_LIMIT).filter(|cap| wanted.ambient >> cap & 1 == 1) {
+        // As in runc: a capability that is not permitted and inheritable
+        // can't be ambient, and that is no reason to fail.
+        if caps::ambient_raise(cap).is_err() {
+            let name = crate::spec::capability_name(cap.into());
+            warnings.push(format!("/process/capabilities/ambient: {name} can't be raised"));
+        }
+    }
+    Ok(())
+}
+
+/// What the running kernel knows: a name of a newer one is not an error.
+fn known_capabilities() -> u64 {
+    (0..=CAP_LIMIT).take_while(|cap| caps::bounding_has(*cap).is_ok()).fold(0, |bits, cap| bits | 1 << cap)
+}

@@ -1,0 +1,130 @@
+//! Init: what happens in the new process between clone3 and the payload's
+//! execve, from top to bottom.
+//!
+//! Init is a fork of the host side, so the plan and every opened descriptor
+//! are simply there. It knows nothing of state files or cgroup settings. It
+//! never returns: it ends as the payload, or by `_exit` with its error sent to
+//! whoever waits for it.
+
+pub mod cgroup_mount;
+mod creds;
+mod dev;
+mod gate;
+mod hooks;
+mod keyring;
+mod mounts;
+mod namespaces;
+mod paths;
+mod payload;
+mod pivot;
+mod rootfs;
+mod sysctl;
+mod target;
+pub mod tenant;
+mod terminal;
+
+pub use gate::GateEnds;
+pub use namespaces::needs_go;
+
+use crate::error::{Error, Result};
+use crate::launch::Split;
+use crate::launch::joins::Joins;
+use crate::launch::sources::Sources;
+use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::spec::Plan;
+use crate::sys::clone::exit;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+
+/// What the host side opened, decided or wrote down for init.
+pub struct Inherited {
+    pub sync: InitEnd,
+    pub split: Split,
+    pub joins: Joins,
+    /// The `tasks` files of the v1 cgroups that init moves itself into.
+    pub cgroup_tasks: Vec<OwnedFd>,
+    pub cgroup_view: cgroup_mount::View,
+    /// `None`: init opens them itself, as the caller may not.
+    pub sources: Option<Sources>,
+    /// `None`: `run`, which doesn't stop at the gate.
+    pub gate: Option<GateEnds>,
+    /// Where the pty's master goes.
+    pub console: Option<OwnedFd>,
+    /// Name of the session keyring; `None` keeps the caller's.
+    pub keyring: Option<CString>,
+    pub no_pivot: bool,
+    pub preserve_fds: i32,
+    pub subject: crate::hooks::Subject,
+}
+
+/// The life of init. Errors before the gate go to the runtime that made the
+/// container, errors after it to the `start` that opened it.
+pub fn run(plan: &Plan, mut host: Inherited) -> ! {
+    let pid = match build(plan, &mut host) {
+        Ok(pid) => pid,
+        Err(error) => fail(&host.sync, error),
+    };
+    let error = match finish(plan, &host, pid) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    match &host.gate {
+        Some(gate) => gate.report(&error),
+        None => fail(&host.sync, error),
+    }
+    exit(1)
+}
+
+fn fail(sync: &InitEnd, error: Error) -> ! {
+    // If nobody listens any more there is nobody left to tell.
+    let _ = sync.send(&FromInit::Failed(error));
+    exit(1)
+}
+
+/// From the clone to the gate. Returns init's pid as the host sees it, where
+/// the host told.
+fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
+    crate::sys::process::default_signals();
+    let pid = namespaces::enter(plan, host)?;
+    keyring::join(host.keyring.as_deref())?;
+    namespaces::name(plan)?;
+    sysctl::write_all(&plan.sysctl)?;
+
+    let sources = match host.sources.take() {
+        Some(sources) => sources,
+        None => Sources::open(plan)?,
+    };
+    let root = rootfs::attach(sources.rootfs)?;
+    mounts::attach_all(plan, &root, sources.binds, &host.cgroup_view)?;
+    dev::populate(plan, &root.tree)?;
+    target::make_cwd(&root.tree, &plan.process.cwd);
+    hooks::wait_for_host(plan, &host.sync)?;
+    hooks::create_container(plan, &host.subject, pid)?;
+    let terminal = terminal::open(plan, &root.tree, host.console.take())?;
+    paths::mask(&plan.masked, &root.tree)?;
+    paths::make_readonly(&plan.readonly, &root.tree)?;
+    rootfs::finish(plan, &root)?;
+    pivot::enter(&root, host.no_pivot)?;
+
+    terminal.install(&plan.process)?;
+    creds::enter_cwd_early(&plan.process)?;
+    creds::become_user(&plan.process)?;
+    for warning in creds::limit(&plan.process)? {
+        host.sync.send(&FromInit::Warn(warning))?;
+    }
+    creds::enter_cwd(&plan.process)?;
+    payload::check(&plan.process)?;
+    host.sync.send(&FromInit::Ready)?;
+    host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
+    Ok(pid)
+}
+
+/// From the gate to the payload.
+fn finish(plan: &Plan, host: &Inherited, pid: i32) -> Result<Infallible> {
+    if let Some(gate) = &host.gate {
+        gate.wait()?;
+    }
+    hooks::start_container(plan, &host.subject, pid)?;
+    payload::execute(&plan.process, host.preserve_fds)
+}

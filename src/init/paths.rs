@@ -1,0 +1,77 @@
+//! `linux.maskedPaths` and `linux.readonlyPaths`.
+
+use super::{mounts, target};
+use crate::error::{Context, Error, Result};
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::sys::openat2;
+use nix::errno::Errno;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{SFlag, fstat, makedev};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// Covers files with /dev/null and directories with an empty, read-only tmpfs.
+/// What doesn't exist needs no mask.
+pub fn mask(masked: &[PathBuf], root: &OwnedFd) -> Result<()> {
+    // One superblock serves all directories: at density, a tmpfs per masked
+    // directory and container is what shrinkers and umount suffer from.
+    let mut empty: Option<OwnedFd> = None;
+    for (i, path) in masked.iter().enumerate() {
+        one(path, root, &mut empty)
+            .map_err(|e| e.at(format!("/linux/maskedPaths/{i}")).on(path.display().to_string()))?;
+    }
+    Ok(())
+}
+
+fn one(path: &Path, root: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    if !target::is_directory(&fstat(&target).op("fstat")?) {
+        return mount::attach(null()?, &target).op("move_mount /dev/null");
+    }
+    match empty {
+        Some(attached) => {
+            let tree = mount::clone_tree(&*attached, c"", false, false).op("open_tree the empty directory")?;
+            mount::attach(tree, &target).op("move_mount the empty directory")
+        }
+        None => {
+            let tree = mounts::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
+            mount::attach(&tree, &target).op("move_mount the empty directory")?;
+            *empty = Some(tree);
+            Ok(())
+        }
+    }
+}
+
+/// The host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
+fn null() -> Result<OwnedFd> {
+    let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
+    let stat = fstat(&tree).op("fstat")?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFCHR.bits() || stat.st_rdev != makedev(1, 3) {
+        return Err(Error::msg("the host's /dev/null is not the null device"));
+    }
+    Ok(tree)
+}
+
+/// Binds each path on itself, read-only; the mounts below it come along.
+pub fn make_readonly(paths: &[PathBuf], root: &OwnedFd) -> Result<()> {
+    paths.iter().enumerate().try_for_each(|(i, path)| {
+        readonly(path, root)
+            .map_err(|e| e.at(format!("/linux/readonlyPaths/{i}")).on(path.display().to_string()))
+    })
+}
+
+fn readonly(path: &Path, root: &OwnedFd) -> Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let tree = mount::clone_tree(&target, c"", true, false).op("open_tree")?;
+    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    mount::set_attr(&tree, attr, true).op("mount_setattr read-only")?;
+    mount::attach(&tree, &target).op("move_mount")
+}
+
+fn existing(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
+    match openat2::in_root(root, &target::c_path(path)?, libc::O_PATH) {
+        Ok(target) => Ok(Some(target)),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(Error::os("open", errno)),
+    }
+}

@@ -1,0 +1,199 @@
+//! Finding the payload's executable, and becoming it.
+
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::Process;
+use crate::sys::{fd, process as sys};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, SFlag, fstat, stat};
+use nix::unistd::{AccessFlags, faccessat};
+use std::convert::Infallible;
+use std::ffi::{CStr, CString};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+
+/// Where execvp(3) looks when the environment doesn't say.
+const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Refuses at `create` what `start` could not execute.
+pub fn check(process: &Process) -> Result<()> {
+    find(process).map(drop)
+}
+
+/// Becomes the payload.
+pub fn execute(process: &Process, preserve_fds: i32) -> Result<Infallible> {
+    let path = find(process)?;
+    let env = environment(process);
+    nix::sys::signal::sigprocmask(
+        nix::sys::signal::SigmaskHow::SIG_SETMASK,
+        Some(&nix::sys::signal::SigSet::empty()),
+        None,
+    )
+    .op("sigprocmask")?;
+    fd::cloexec_from(3 + preserve_fds).op("close_range")?;
+    Err(explain(sys::execve(&path, &process.args, &env), &path))
+}
+
+/// The file to execute, by execvp(3)'s rules: a name with a slash is a path,
+/// any other is looked up in the PATH of the process's own environment. The
+/// words of the errors are runc's, which engines match.
+fn find(process: &Process) -> Result<CString> {
+    let Some(name) = process.args.first() else { return Err(Error::msg("process args must not be empty")) };
+    let shown = name.to_string_lossy();
+    if name.to_bytes().contains(&b'/') {
+        return match executable(name) {
+            Ok(()) => Ok(name.clone()),
+            Err(Errno::ENOENT) => {
+                Err(Error::msg(format!("exec: \"{shown}\": stat {shown}: no such file or directory")))
+            }
+            Err(errno) => Err(exec_error(&shown, errno)),
+        };
+    }
+    let mut denied = false;
+    for dir in search_path(process).split(|byte| *byte == b':') {
+        let mut path = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
+        path.push(b'/');
+        path.extend_from_slice(name.to_bytes());
+        let Ok(path) = CString::new(path) else { continue };
+        match executable(&path) {
+            Ok(()) => return Ok(path),
+            Err(Errno::EACCES) => denied = true,
+            Err(_) => {}
+        }
+    }
+    if denied {
+        return Err(exec_error(&shown, Errno::EACCES));
+    }
+    Err(Error::msg(format!("exec: \"{shown}\": executable file not found in $PATH")))
+}
+
+fn exec_error(name: &str, errno: Errno) -> Error {
+    let text = match errno {
+        Errno::EACCES => "permission denied".into(),
+        Errno::EISDIR => "is a directory".into(),
+        other => other.desc().to_lowercase(),
+    };
+    Error::msg(format!("exec: \"{name}\": {text}")).at("/process/args/0")
+}
+
+fn search_path(process: &Process) -> &[u8] {
+    let path = process.env.iter().find_map(|pair| pair.to_bytes().strip_prefix(b"PATH="));
+    path.unwrap_or(DEFAULT_PATH)
+}
+
+fn executable(path: &CStr) -> nix::Result<()> {
+    let stat = stat(path)?;
+    if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR {
+        return Err(Errno::EISDIR);
+    }
+    faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+}
+
+/// The environment as configured, with HOME where it is missing.
+fn environment(process: &Process) -> Vec<CString> {
+    let mut env = process.env.clone();
+    if !env.iter().any(|pair| pair.to_bytes().starts_with(b"HOME=")) {
+        let home = home_of(process.uid).unwrap_or_else(|| "/".into());
+        env.extend(CString::new(format!("HOME={home}")));
+    }
+    env
+}
+
+/// The home directory in the container's own /etc/passwd. What the image has
+/// there is read only if it is a plain file, and not without end.
+fn home_of(uid: u32) -> Option<String> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let file = open("/etc/passwd", flags, Mode::empty()).ok()?;
+    if SFlag::from_bits_truncate(fstat(&file).ok()?.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG {
+        return None;
+    }
+    let lines = BufReader::new(File::from(file).take(1 << 20)).lines();
+    lines.map_while(|line| line.ok()).find_map(|line| {
+        let fields: Vec<_> = line.split(':').collect();
+        let own = fields.get(2)?.parse() == Ok(uid);
+        fields.get(5).filter(|home| own && !home.is_empty()).map(|home| (*home).to_owned())
+    })
+}
+
+/// Why execve failed, in words that name the file that is really at fault.
+fn explain(errno: Errno, path: &CStr) -> Error {
+    let shown = path.to_string_lossy();
+    let hint = match errno {
+        Errno::ENOENT => match interpreter(path) {
+            Some(name) if name.ends_with('\r') => {
+                format!("its first line ends in CR LF, so the interpreter asked for is {name:?}")
+            }
+            Some(name) => {
+                return Error::msg(format!(
+                    "exec {shown}: its interpreter {name}: no such file or directory"
+                ));
+            }
+            None => String::new(),
+        },
+        Errno::ENOEXEC => "is it built for this architecture, or a script without #!?".into(),
+        Errno::EACCES => "is the file executable, and its filesystem not mounted noexec?".into(),
+        _ => String::new(),
+    };
+    let text = match errno {
+        Errno::ENOENT => "no such file or directory".into(),
+        Errno::ENOEXEC => "exec format error".into(),
+        Errno::EACCES => "permission denied".into(),
+        other => format!("{other:?} ({})", other.desc().to_lowercase()),
+    };
+    Error::msg(format!("exec {shown}: {text}")).hint(hint)
+}
+
+/// The interpreter that a script's `#!` or an ELF file's PT_INTERP names, if
+/// it is missing.
+fn interpreter(path: &CStr) -> Option<String> {
+    use std::os::unix::ffi::OsStrExt;
+    let mut head = vec![0u8; 4096];
+    let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    let len = File::open(path).ok()?.read(&mut head).ok()?;
+    head.truncate(len);
+    let name = if head.starts_with(b"#!") { script_interpreter(&head) } else { elf_interpreter(&head) }?;
+    (!Path::new(&name).exists()).then_some(name)
+}
+
+fn script_interpreter(head: &[u8]) -> Option<String> {
+    let line = head[2..].split(|byte| *byte == b'\n').next()?;
+    let name = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
+    Some(String::from_utf8_lossy(name).into_owned())
+}
+
+/// 64-bit little-endian ELF, which is what the supported machines run.
+fn elf_interpreter(head: &[u8]) -> Option<String> {
+    const PT_INTERP: u64 = 3;
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let number = |at: usize, len: usize| -> Option<u64> {
+        let bytes = head.get(at..at + len)?;
+        Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    };
+    let index = |value: u64| usize::try_from(value).ok();
+    let (table, size, count) = (index(number(32, 8)?)?, index(number(54, 2)?)?, index(number(56, 2)?)?);
+    let header = (0..count).map(|i| table + i * size).find(|at| number(*at, 4) == Some(PT_INTERP))?;
+    let (start, len) = (index(number(header + 8, 8)?)?, index(number(header + 32, 8)?)?);
+    let name = head.get(start..start.checked_add(len)?)?;
+    Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_interpreter_of_a_script() {
+        assert_eq!(script_interpreter(b"#! /bin/foo -x\nbody").as_deref(), Some("/bin/foo"));
+        assert_eq!(script_interpreter(b"#!/bin/sh\r\n").as_deref(), Some("/bin/sh\r"));
+        assert_eq!(script_interpreter(b"#!\n"), None);
+    }
+
+    #[test]
+    fn a_torn_elf_header_names_nothing() {
+        assert_eq!(elf_interpreter(b"\x7fELF\x02\x01"), None);
+        assert_eq!(elf_interpreter(&[b"\x7fELF\x02\x01".as_slice(), &[0xff; 200]].concat()), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! The child of `exec`: a process that moves into a running container.
+
+use super::{creds, keyring, payload, terminal};
+use crate::error::{Context, Error, Result};
+use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::spec::plan::{NsKind, Process};
+use crate::sys::clone::{self, Forked, exit};
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::stat::Mode;
+use nix::unistd::write;
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What the host side opened for the tenant.
+pub struct Inherited {
+    pub sync: InitEnd,
+    pub cgroup_tasks: Vec<OwnedFd>,
+    /// The container's init.
+    pub init: OwnedFd,
+    /// CLONE_NEW… bits of the namespaces to enter.
+    pub namespaces: u64,
+    /// The caller could not enter the pid namespace for us.
+    pub hop: bool,
+    pub console: Option<OwnedFd>,
+    pub keyring: Option<CString>,
+    pub preserve_fds: i32,
+}
+
+/// Ends as the process, or by `_exit` with the error sent.
+pub fn run(process: &Process, host: Inherited) -> ! {
+    let sync = &host.sync;
+    let error = match enter(process, &host) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    // If nobody listens any more there is nobody left to tell.
+    let _ = sync.send(&FromInit::Failed(error));
+    exit(1)
+}
+
+fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
+    crate::sys::process::default_signals();
+    for tasks in &host.cgroup_tasks {
+        write(tasks, b"0").op("join the cgroup (write tasks)")?;
+    }
+    let pid = if host.hop { 0 } else { NsKind::Pid.flag() };
+    let flags = i32::try_from(host.namespaces & !pid).map_err(|_| Error::msg("namespace flags"))?;
+    if flags != 0 {
+        setns(&host.init, CloneFlags::from_bits_retain(flags)).op("setns to the container")?;
+    }
+    if host.hop {
+        hop(host)?;
+    }
+    if host.namespaces & NsKind::User.flag() != 0 {
+        crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
+    }
+    nix::unistd::setsid().op("setsid")?;
+    keyring::join(host.keyring.as_deref())?;
+    let terminal = open_terminal(process, host)?;
+    terminal.install(process)?;
+    creds::enter_cwd_early(process)?;
+    creds::become_user(process)?;
+    for warning in creds::limit(process)? {
+        host.sync.send(&FromInit::Warn(warning))?;
+    }
+    creds::enter_cwd(process)?;
+    payload::check(process)?;
+    host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
+    payload::execute(process, host.preserve_fds)
+}
+
+/// setns(pid) holds for children only.
+fn hop(host: &Inherited) -> Result<()> {
+    match clone::fork_sibling(0).op("clone3 in the pid namespace")? {
+        Forked::Child => Ok(()),
+        Forked::Parent { pid, pidfd } => {
+            let _ = host.sync.send_moved(pid, pidfd.as_fd());
+            exit(0)
+        }
+    }
+}
+
+fn open_terminal(process: &Process, host: &Inherited) -> Result<terminal::Terminal> {
+    if !process.terminal {
+        return Ok(terminal::none());
+    }
+    let console = host.console.as_ref().ok_or_else(|| Error::msg("no console socket"))?;
+    let root = open(c"/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .op("open the container's root")?;
+    terminal::open_for_exec(process, &root, console.as_fd())
+}

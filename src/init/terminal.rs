@@ -1,0 +1,110 @@
+//! The payload's terminal.
+
+use super::target;
+use crate::error::{Context, Error, Result};
+use crate::spec::Plan;
+use crate::spec::plan::Process;
+use crate::sys::{fd, mount, openat2, pty, scm};
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use nix::unistd::{Gid, Uid, fchown};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+
+/// The slave of the pty, if the process has a terminal.
+pub struct Terminal(Option<OwnedFd>);
+
+/// Opens a pty of the container's own devpts, shows it at /dev/console and
+/// sends its master to `console`.
+pub fn open(plan: &Plan, root: &OwnedFd, console: Option<OwnedFd>) -> Result<Terminal> {
+    if !plan.process.terminal {
+        return Ok(Terminal(None));
+    }
+    let console = console.ok_or_else(|| Error::msg("no console socket"))?;
+    let slave = open_pty(&plan.process, root, console.as_fd()).map_err(|e| e.at("/process/terminal"))?;
+    show_at_console(root, &slave).map_err(|e| e.at("/process/terminal").on("/dev/console"))?;
+    Ok(Terminal(Some(slave)))
+}
+
+/// The same for a process that enters a running container: /dev/console stays.
+pub fn open_for_exec(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Result<Terminal> {
+    open_pty(process, root, console).map(|slave| Terminal(Some(slave)))
+}
+
+/// No terminal: the caller's stdio.
+pub fn none() -> Terminal {
+    Terminal(None)
+}
+
+fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY;
+    let master = openat2::in_root(root, c"/dev/pts/ptmx", flags)
+        .op_on("open", "/dev/pts/ptmx")
+        .map_err(|e| e.hint("a terminal needs a devpts mount at /dev/pts"))?;
+    // An image can put anything at that path; only a devpts makes ptys.
+    if nix::sys::statfs::fstatfs(&master).op("fstatfs")?.filesystem_type().0 != DEVPTS_SUPER_MAGIC {
+        return Err(Error::msg("/dev/pts is not a devpts"));
+    }
+    pty::unlock(&master).op("ioctl TIOCSPTLCK")?;
+    let slave = pty::open_peer(&master).op("ioctl TIOCGPTPEER")?;
+    if let Some(size) = process.console_size {
+        pty::set_size(&master, size).op("ioctl TIOCSWINSZ")?;
+    }
+    let name = format!("/dev/pts/{}", pty::number(&master).op("ioctl TIOCGPTN")?);
+    scm::send_fd(console, name.as_bytes(), master.as_fd()).op("send the terminal to the console socket")?;
+    Ok(slave)
+}
+
+/// Never follows what the image has there (CVE-2025-52565, CVE-2026-88264).
+fn show_at_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
+    let (dev, name) = target::parent_of(root, Path::new("/dev/console"))?;
+    let flags = libc::O_PATH | libc::O_NOFOLLOW;
+    let target = match openat2::beneath(&dev, &name, flags) {
+        Err(Errno::ENOENT) => target::file(root, Path::new("/dev/console"))?,
+        other => other.op("open")?,
+    };
+    if fstat(&target).op("fstat")?.st_mode & libc::S_IFMT == libc::S_IFLNK {
+        return Err(Error::msg("the image has a symbolic link in the console's place"));
+    }
+    let tree = mount::clone_tree(slave, c"", false, false).op("open_tree the terminal")?;
+    mount::attach(&tree, &target).op("move_mount the terminal")
+}
+
+impl Terminal {
+    /// Makes it stdin, stdout, stderr and the controlling terminal; without a
+    /// terminal, lets the payload's user own the stdio it was given.
+    pub fn install(self, process: &Process) -> Result<()> {
+        let Some(slave) = self.0 else { return own_stdio(process) };
+        pty::make_controlling(&slave).op("ioctl TIOCSCTTY")?;
+        for target in 0..=2 {
+            fd::dup_onto(&slave, target).op("dup2 the terminal")?;
+        }
+        if process.uid != 0 {
+            fchown(&slave, Some(Uid::from_raw(process.uid)), None::<Gid>).op("chown the terminal")?;
+        }
+        Ok(())
+    }
+}
+
+/// A user without privilege must be able to reopen /dev/stdout. The null
+/// device is everybody's and stays root's (CVE-2026-88265).
+fn own_stdio(process: &Process) -> Result<()> {
+    if process.uid == 0 {
+        return Ok(());
+    }
+    let null = nix::sys::stat::makedev(1, 3);
+    for stdio in [std::io::stdin().as_fd(), std::io::stdout().as_fd(), std::io::stderr().as_fd()] {
+        let stat = fstat(stdio).op("fstat stdio")?;
+        if stat.st_rdev == null || stat.st_uid == process.uid {
+            continue;
+        }
+        match fchown(stdio, Some(Uid::from_raw(process.uid)), None::<Gid>) {
+            // An id that isn't mapped, a read-only file, somebody else's file.
+            Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS) => {}
+            Err(errno) => return Err(errno).op("chown stdio"),
+        }
+    }
+    Ok(())
+}

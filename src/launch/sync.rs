@@ -1,0 +1,199 @@
+//! The protocol between the host side and init, over one SEQPACKET socketpair.
+//!
+//! ```text
+//!      host side                            init
+//!   Go {pid} ─────────────────────────▶              only where init waits for it: id maps,
+//!                                                    hooks that need the pid
+//!            ◀───────────── Moved (+ pidfd)          only after a hop: this is init now
+//!            ◀───────────────────── Built            only with prestart/createRuntime hooks
+//!   HooksDone ────────────────────────▶
+//!            ◀───────────────────── Ready            all is set up but the payload
+//!   Commit ───────────────────────────▶              go on: to the gate, or to execve
+//!            ◀───────── (end of stream)              execve succeeded, or init waits at the gate
+//! ```
+//!
+//! At any point init may send `Warn`, and `Failed` as its last word. The end of
+//! the stream in place of a message means that the other side died; init then
+//! exits, so a killed runtime leaves no half-made container.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::scm;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+/// The longest message; a longer error is cut by its sender.
+const MAX: usize = 8192;
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum FromInit {
+    /// Init is another process than the one that was cloned. Its pidfd comes along.
+    Moved(i32),
+    Built,
+    Ready,
+    Warn(String),
+    Failed(Error),
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum ToInit {
+    /// The pid of init as the host sees it.
+    Go(i32),
+    HooksDone,
+    Commit,
+}
+
+impl FromInit {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            FromInit::Moved(pid) => {
+                out.push(1);
+                out.extend_from_slice(&pid.to_le_bytes());
+            }
+            FromInit::Built => out.push(2),
+            FromInit::Ready => out.push(3),
+            FromInit::Warn(text) => {
+                out.push(4);
+                out.extend_from_slice(text.as_bytes().get(..MAX - 1).unwrap_or(text.as_bytes()));
+            }
+            FromInit::Failed(error) => {
+                out.push(5);
+                error.encode(&mut out);
+                if out.len() > MAX {
+                    return FromInit::Failed(Error { errno: error.errno, ..shortened(error) }).encode();
+                }
+            }
+        }
+        out
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        match (tag, rest) {
+            (1, rest) => Some(FromInit::Moved(i32::from_le_bytes(rest.try_into().ok()?))),
+            (2, []) => Some(FromInit::Built),
+            (3, []) => Some(FromInit::Ready),
+            (4, rest) => Some(FromInit::Warn(String::from_utf8_lossy(rest).into_owned())),
+            (5, rest) => Error::decode(rest).map(FromInit::Failed),
+            _ => None,
+        }
+    }
+}
+
+/// Each field cut to what surely fits.
+fn shortened(error: &Error) -> Error {
+    let cut = |text: &String| text.chars().take(400).collect();
+    Error {
+        at: cut(&error.at),
+        subject: cut(&error.subject),
+        op: cut(&error.op),
+        hint: cut(&error.hint),
+        ..Error::default()
+    }
+}
+
+impl ToInit {
+    pub fn encode(self) -> Vec<u8> {
+        match self {
+            ToInit::Go(pid) => [&[1][..], &pid.to_le_bytes()].concat(),
+            ToInit::HooksDone => vec![2],
+            ToInit::Commit => vec![3],
+        }
+    }
+
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        match (tag, rest) {
+            (1, rest) => Some(ToInit::Go(i32::from_le_bytes(rest.try_into().ok()?))),
+            (2, []) => Some(ToInit::HooksDone),
+            (3, []) => Some(ToInit::Commit),
+            _ => None,
+        }
+    }
+}
+
+/// The host's end.
+pub struct HostEnd(OwnedFd);
+
+/// Init's end.
+pub struct InitEnd(OwnedFd);
+
+/// Makes the two connected ends, both closed by execve.
+pub fn pair() -> Result<(HostEnd, InitEnd)> {
+    let (host, init) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).op("socketpair")?;
+    Ok((HostEnd(host), InitEnd(init)))
+}
+
+impl HostEnd {
+    pub fn send(&self, message: ToInit) -> Result<()> {
+        send_bytes(&self.0, &message.encode()).op("send to init")
+    }
+
+    /// The next message and the descriptor that came with it; `None` at the
+    /// end of the stream.
+    pub fn recv(&self) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
+        let mut buf = [0u8; MAX];
+        match scm::recv_fd(&self.0, &mut buf).op("receive from init")? {
+            (0, _) => Ok(None),
+            (len, fd) => match FromInit::decode(&buf[..len]) {
+                Some(message) => Ok(Some((message, fd))),
+                None => Err(Error::msg("init sent a message that is not of the protocol")),
+            },
+        }
+    }
+}
+
+impl InitEnd {
+    pub fn send(&self, message: &FromInit) -> Result<()> {
+        send_bytes(&self.0, &message.encode()).op("send to the runtime")
+    }
+
+    pub fn send_moved(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
+        scm::send_fd(&self.0, &FromInit::Moved(pid).encode(), pidfd).op("send to the runtime")
+    }
+
+    /// Waits for the one message that may come now.
+    pub fn expect<T>(&self, pick: impl Fn(ToInit) -> Option<T>) -> Result<T> {
+        let mut buf = [0u8; 64];
+        let (len, _) = scm::recv_fd(&self.0, &mut buf).op("receive from the runtime")?;
+        let message = ToInit::decode(&buf[..len]);
+        message.and_then(pick).ok_or_else(|| Error::msg("the runtime died while it made the container"))
+    }
+}
+
+fn send_bytes(socket: &OwnedFd, bytes: &[u8]) -> nix::Result<()> {
+    send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_survive_the_wire() {
+        let long = Error::msg("x".repeat(3 * MAX));
+        let error = Error::os("mount", nix::errno::Errno::EPERM).at("/mounts/1");
+        for message in [
+            FromInit::Moved(7),
+            FromInit::Built,
+            FromInit::Ready,
+            FromInit::Warn("w".into()),
+            FromInit::Failed(error),
+        ] {
+            assert_eq!(FromInit::decode(&message.encode()), Some(message));
+        }
+        assert!(FromInit::Failed(long).encode().len() <= MAX);
+        for message in [ToInit::Go(9), ToInit::HooksDone, ToInit::Commit] {
+            assert_eq!(ToInit::decode(&message.encode()), Some(message));
+        }
+    }
+
+    #[test]
+    fn noise_is_refused() {
+        for noise in [&[][..], &[0], &[1, 2], &[2, 0], &[9], &[5, 255, 255, 255, 255]] {
+            assert_eq!(FromInit::decode(noise), None);
+            assert_eq!(ToInit::decode(&[noise, &[0]].concat()), None);
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! corten: an OCI container runtime.
+//!
+//! ```text
+//! config.json ─parse▶ oci_spec::Spec ─resolve▶ Plan ─▶ host side ─clone3▶ init ─▶ execve
+//!                                                          │                │
+//!                                          cgroup, state, hooks, id maps    mounts, pivot, creds
+//! ```
+//!
+//! - **Parse, don't validate.** What can be known to be wrong before a side
+//!   effect is found while the [`spec`] becomes a [`spec::Plan`], and carries a
+//!   JSON pointer. After that, all failures are the environment's.
+//! - **Two processes, one fork, one socket.** No threads; no re-exec but the
+//!   seal ([`launch::seal`]).
+//! - **A straight spine.** [`container::create`] and [`init`], read from top to
+//!   bottom, tell the life of a container.
+//! - **Only [`sys`] has `unsafe`** (and `main.rs`, for the symbol of C's main).
+//! - **File descriptors, not paths.** Nothing in a rootfs is reached by a path
+//!   string that crosses it.
+//!
+//! Dependencies point one way: `cli → container → {spec, cgroup, launch, hooks}
+//! → sys`, and `init → {spec::plan, sys}`. Init never sees state files or
+//! cgroup settings; `spec` does no I/O.
+//!
+//! # Where the crates end
+//!
+//! - **oci-spec** is the model of config.json; what it refuses and runc takes
+//!   is normalised in `spec/parse.rs`.
+//! - **nix** and **libc** are the system calls; the new mount API, clone3,
+//!   openat2, pidfds, keyrings and capability sets are in neither in a form
+//!   that serves, so `sys` has them.
+//! - **caps** names capabilities; its setters make a call per set and
+//!   capability, where one atomic capset does (`sys/caps.rs`).
+//! - **clap** parses the command line, but only the parser of the verb that
+//!   was given is built: all of them cost four times as much.
+//! - **procfs** is not used: its parsers fail on a command name that is not
+//!   UTF-8, and any container can make one; the two fields that are needed are
+//!   read as bytes (`container/identity.rs`).
+//! - **seccompiler** and **anyhow**: not needed so far; errors are one type
+//!   that crosses a socket ([`error::Error`]).
+
+pub mod cgroup;
+pub mod cli;
+pub mod container;
+pub mod error;
+pub mod hooks;
+pub mod init;
+pub mod launch;
+pub mod log;
+pub mod spec;
+pub mod sys;
+
+/// The version of the runtime specification that is implemented.
+pub const OCI_VERSION: &str = "1.3.0";

@@ -1,0 +1,132 @@
+//! `linux.devices` and `linux.resources.devices`.
+
+use super::plan::{Device, DeviceKind, DeviceRule};
+use crate::error::{Error, Result};
+use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
+use std::path::{Path, PathBuf};
+
+/// config-linux.md "Default Devices": path below /dev, major, minor.
+const DEFAULT: [(&str, u32, u32); 6] = [
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+];
+
+/// The nodes to make: the configured ones, and the defaults that they don't replace.
+pub fn devices(configured: &[LinuxDevice]) -> Result<Vec<Device>> {
+    let own = configured.iter().enumerate().map(|(i, d)| device(d, i)).collect::<Result<Vec<_>>>()?;
+    let defaults = DEFAULT.into_iter().map(|(path, major, minor)| Device {
+        path: PathBuf::from(path),
+        kind: DeviceKind::Char,
+        major,
+        minor,
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    });
+    let mut all: Vec<_> = defaults.filter(|d| own.iter().all(|o| o.path != d.path)).collect();
+    all.extend(own);
+    Ok(all)
+}
+
+fn device(device: &LinuxDevice, i: usize) -> Result<Device> {
+    let at = format!("/linux/devices/{i}");
+    if !device.path().is_absolute() || device.path() == Path::new("/") {
+        return Err(Error::config(format!("{at}/path"), "must be an absolute path of a file")
+            .on(device.path().display().to_string()));
+    }
+    let kind = match device.typ() {
+        LinuxDeviceType::C | LinuxDeviceType::U => DeviceKind::Char,
+        LinuxDeviceType::B => DeviceKind::Block,
+        LinuxDeviceType::P => DeviceKind::Fifo,
+        LinuxDeviceType::A => {
+            return Err(Error::config(format!("{at}/type"), "must be one of c, b, u, p"));
+        }
+    };
+    Ok(Device {
+        path: device.path().clone(),
+        kind,
+        major: number(device.major(), &format!("{at}/major"))?,
+        minor: number(device.minor(), &format!("{at}/minor"))?,
+        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
+        uid: device.uid().unwrap_or(0),
+        gid: device.gid().unwrap_or(0),
+    })
+}
+
+fn number(value: i64, at: &str) -> Result<u32> {
+    u32::try_from(value).map_err(|_| Error::config(at, format!("{value} is not a device number")))
+}
+
+/// The controller's rules, in the order in which they apply: everything is
+/// denied, then the configuration's rules, then what every container may have.
+pub fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceRule>> {
+    let deny_all =
+        DeviceRule { allow: false, kind: None, major: None, minor: None, read: true, write: true, mknod: true };
+    let mut out = vec![deny_all];
+    for (i, r) in configured.iter().enumerate() {
+        let rule = rule(r, &format!("/linux/resources/devices/{i}"))?;
+        // Most configurations begin with the same deny-all.
+        if rule != deny_all || out.len() > 1 {
+            out.push(rule);
+        }
+    }
+    out.extend(default_rules());
+    Ok(out)
+}
+
+fn rule(rule: &LinuxDeviceCgroup, at: &str) -> Result<DeviceRule> {
+    let kind = match rule.typ() {
+        None | Some(LinuxDeviceType::A) => None,
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(DeviceKind::Char),
+        Some(LinuxDeviceType::B) => Some(DeviceKind::Block),
+        Some(LinuxDeviceType::P) => {
+            return Err(Error::config(format!("{at}/type"), "must be one of a, c, b"));
+        }
+    };
+    // -1 is what libcontainer's own configurations use as a wildcard.
+    let number = |value: Option<i64>, field: &str| match value {
+        None | Some(-1) => Ok(None),
+        Some(value) => number(value, &format!("{at}/{field}")).map(Some),
+    };
+    let access = rule.access().as_deref().unwrap_or("rwm");
+    if access.is_empty() || access.contains(|c| !"rwm".contains(c)) {
+        return Err(Error::config(format!("{at}/access"), "must be letters of rwm").on(access));
+    }
+    Ok(DeviceRule {
+        allow: rule.allow(),
+        kind,
+        major: number(rule.major(), "major")?,
+        minor: number(rule.minor(), "minor")?,
+        read: access.contains('r'),
+        write: access.contains('w'),
+        mknod: access.contains('m'),
+    })
+}
+
+/// What every container may have, as in runc: any node may be made, and the
+/// default devices, terminals and ptmx used.
+pub fn default_rules() -> Vec<DeviceRule> {
+    let allow = |kind, major, minor, use_it| DeviceRule {
+        allow: true,
+        kind: Some(kind),
+        major,
+        minor,
+        read: use_it,
+        write: use_it,
+        mknod: true,
+    };
+    let char_device = |major, minor| allow(DeviceKind::Char, Some(major), minor, true);
+    let mut rules = vec![
+        allow(DeviceKind::Char, None, None, false),
+        allow(DeviceKind::Block, None, None, false),
+    ];
+    rules.extend(DEFAULT.into_iter().map(|(_, major, minor)| char_device(major, Some(minor))));
+    rules.push(char_device(136, None)); // /dev/pts/*
+    rules.push(char_device(5, Some(2))); // /dev/ptmx
+    rules.push(char_device(5, Some(1))); // /dev/console
+    rules
+}

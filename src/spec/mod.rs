@@ -1,0 +1,33 @@
+//! From `config.json` to a [`Plan`]: parse, then resolve.
+//!
+//! Everything about a configuration that can be known to be wrong is found
+//! here, before any side effect, and each finding carries a JSON pointer.
+//! There is no I/O in this room: files are read by the caller.
+
+mod devices;
+pub mod default;
+mod hooks;
+mod mount_options;
+mod mounts;
+mod namespaces;
+mod parse;
+pub mod plan;
+mod process;
+mod resolve;
+mod sysctl;
+mod unsupported;
+
+pub use devices::default_rules;
+pub use mount_options::known_options;
+pub use parse::{parse_process, parse_spec};
+pub use plan::Plan;
+pub use process::{capability_name, resolve as resolve_process};
+pub use resolve::resolve;
+
+use crate::error::{Error, Result};
+use std::ffi::CString;
+
+/// A C string of a value from the configuration.
+fn c_string(value: &str, at: &str) -> Result<CString> {
+    CString::new(value).map_err(|_| Error::config(at, "a NUL byte can't be passed to the kernel"))
+}

@@ -1,0 +1,284 @@
+//! What is going to be done: `config.json` with every question answered.
+//!
+//! A [`Plan`] holds nothing that still has to be checked: paths are absolute,
+//! names are numbers, defaults are filled in, and an `Option` means "don't",
+//! never "not validated yet". Nothing here touches the kernel.
+
+use crate::sys::mount::MountAttr;
+use crate::sys::pty::Size;
+use oci_spec::runtime::LinuxResources;
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::path::PathBuf;
+
+/// A container, resolved.
+#[derive(Debug)]
+pub struct Plan {
+    pub bundle: PathBuf,
+    /// Absolute path of the root filesystem on the host.
+    pub rootfs: PathBuf,
+    pub root_readonly: bool,
+    pub root_propagation: Option<Propagation>,
+    pub namespaces: Namespaces,
+    pub id_maps: Option<IdMaps>,
+    /// `clock seconds nanoseconds` lines for /proc/self/timens_offsets.
+    pub time_offsets: Vec<String>,
+    pub hostname: Option<String>,
+    pub domainname: Option<String>,
+    pub sysctl: Vec<Sysctl>,
+    pub mounts: Vec<Mount>,
+    pub devices: Vec<Device>,
+    pub masked: Vec<PathBuf>,
+    pub readonly: Vec<PathBuf>,
+    pub process: Process,
+    pub hooks: Hooks,
+    pub cgroups_path: Option<String>,
+    pub resources: LinuxResources,
+    /// The device rules of `resources`, in their order, then the defaults.
+    pub device_rules: Vec<DeviceRule>,
+    pub annotations: HashMap<String, String>,
+    /// What was accepted with a remark, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// The eight kinds of namespace, in the order in which they are entered: the
+/// user namespace first, as it owns the others; the mount namespace last, as
+/// joining it takes the host's paths away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum NsKind {
+    User,
+    Pid,
+    Network,
+    Ipc,
+    Uts,
+    Cgroup,
+    Time,
+    Mount,
+}
+
+impl NsKind {
+    pub const ALL: [NsKind; 8] = [
+        NsKind::User,
+        NsKind::Pid,
+        NsKind::Network,
+        NsKind::Ipc,
+        NsKind::Uts,
+        NsKind::Cgroup,
+        NsKind::Time,
+        NsKind::Mount,
+    ];
+
+    /// The CLONE_NEW… bit.
+    pub fn flag(self) -> u64 {
+        let flag = match self {
+            NsKind::User => libc::CLONE_NEWUSER,
+            NsKind::Pid => libc::CLONE_NEWPID,
+            NsKind::Network => libc::CLONE_NEWNET,
+            NsKind::Ipc => libc::CLONE_NEWIPC,
+            NsKind::Uts => libc::CLONE_NEWUTS,
+            NsKind::Cgroup => libc::CLONE_NEWCGROUP,
+            NsKind::Time => return crate::sys::clone::CLONE_NEWTIME,
+            NsKind::Mount => libc::CLONE_NEWNS,
+        };
+        u64::from(flag.unsigned_abs())
+    }
+
+    /// The name in `linux.namespaces[].type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            NsKind::User => "user",
+            NsKind::Pid => "pid",
+            NsKind::Network => "network",
+            NsKind::Ipc => "ipc",
+            NsKind::Uts => "uts",
+            NsKind::Cgroup => "cgroup",
+            NsKind::Time => "time",
+            NsKind::Mount => "mount",
+        }
+    }
+}
+
+/// Where a container's namespace comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Ns {
+    #[default]
+    Inherit,
+    New,
+    Join(PathBuf),
+}
+
+/// A source for each kind of namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Namespaces([Ns; 8]);
+
+impl Namespaces {
+    pub fn get(&self, kind: NsKind) -> &Ns {
+        &self.0[kind as usize]
+    }
+
+    pub fn set(&mut self, kind: NsKind, ns: Ns) {
+        self.0[kind as usize] = ns;
+    }
+
+    pub fn is_new(&self, kind: NsKind) -> bool {
+        *self.get(kind) == Ns::New
+    }
+
+    /// Is it any but the runtime's own?
+    pub fn is_private(&self, kind: NsKind) -> bool {
+        *self.get(kind) != Ns::Inherit
+    }
+}
+
+/// One line of a uid_map or gid_map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdMap {
+    pub container: u32,
+    pub host: u32,
+    pub size: u32,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct IdMaps {
+    pub uid: Vec<IdMap>,
+    pub gid: Vec<IdMap>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Propagation {
+    Private,
+    Slave,
+    Shared,
+    Unbindable,
+}
+
+/// One value below /proc/sys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sysctl {
+    pub key: String,
+    /// Path relative to /proc/sys.
+    pub path: CString,
+    pub value: String,
+}
+
+/// One entry of `mounts`, in its order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// JSON pointer of the entry.
+    pub at: String,
+    /// Absolute path in the container.
+    pub target: PathBuf,
+    pub kind: MountKind,
+    pub attr: MountAttr,
+    /// The attributes given with `r…` options: for all mounts below, too.
+    pub recursive_attr: MountAttr,
+    pub propagation: Option<(Propagation, bool)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MountKind {
+    Bind {
+        /// Absolute path on the host.
+        source: PathBuf,
+        recursive: bool,
+    },
+    /// The container's view of its cgroups, whatever their version.
+    Cgroup { readonly: bool },
+    Filesystem {
+        fs: CString,
+        source: CString,
+        options: Vec<(CString, Option<CString>)>,
+    },
+}
+
+/// One device node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    pub path: PathBuf,
+    pub kind: DeviceKind,
+    pub major: u32,
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeviceKind {
+    Char,
+    Block,
+    Fifo,
+}
+
+/// One rule of the device controller; `None` is a wildcard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceRule {
+    pub allow: bool,
+    /// `None` is "all".
+    pub kind: Option<DeviceKind>,
+    pub major: Option<u32>,
+    pub minor: Option<u32>,
+    pub read: bool,
+    pub write: bool,
+    pub mknod: bool,
+}
+
+/// What is executed, and as whom; for init and for `exec` alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    pub terminal: bool,
+    pub console_size: Option<Size>,
+    pub uid: u32,
+    pub gid: u32,
+    pub additional_gids: Vec<u32>,
+    /// `None` leaves the caller's.
+    pub umask: Option<u32>,
+    pub args: Vec<CString>,
+    pub env: Vec<CString>,
+    pub cwd: CString,
+    /// `None` leaves what the ids give.
+    pub capabilities: Option<Capabilities>,
+    pub rlimits: Vec<Rlimit>,
+    pub no_new_privileges: bool,
+    pub oom_score_adj: Option<i32>,
+}
+
+/// Bits by capability number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    pub bounding: u64,
+    pub effective: u64,
+    pub inheritable: u64,
+    pub permitted: u64,
+    pub ambient: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rlimit {
+    pub resource: u32,
+    pub soft: u64,
+    pub hard: u64,
+}
+
+/// One hook. Its JSON pointer names it in errors.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    pub at: String,
+    pub path: CString,
+    pub args: Vec<CString>,
+    /// `None`: the runtime's own environment.
+    pub env: Option<Vec<CString>>,
+    /// In seconds; `None` waits for ever.
+    pub timeout: Option<i32>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    pub prestart: Vec<Hook>,
+    pub create_runtime: Vec<Hook>,
+    pub create_container: Vec<Hook>,
+    pub start_container: Vec<Hook>,
+    pub poststart: Vec<Hook>,
+    pub poststop: Vec<Hook>,
+}

@@ -1,0 +1,152 @@
+//! The whole of a configuration, field by field, into a [`Plan`].
+
+use super::plan::{Namespaces, NsKind, Plan, Propagation};
+use super::{devices, hooks, mounts, namespaces, process, sysctl, unsupported};
+use crate::error::{Error, Result};
+use oci_spec::runtime::{Linux, LinuxResources, Spec};
+use std::path::{Path, PathBuf};
+
+/// Resolves `spec`, found in the absolute directory `bundle`.
+pub fn resolve(spec: &Spec, bundle: &Path, warnings: Vec<String>) -> Result<Plan> {
+    check_version(spec.version())?;
+    unsupported::refuse(spec)?;
+    let mut warnings = warnings;
+    let linux = spec.linux().as_ref().ok_or_else(|| Error::config("/linux", "is missing"))?;
+    let namespaces = namespaces::namespaces(linux)?;
+    let id_maps = namespaces::id_maps(linux, &namespaces)?;
+    let root = spec.root().as_ref().ok_or_else(|| Error::config("/root", "is missing"))?;
+    if root.path().as_os_str().is_empty() {
+        return Err(Error::config("/root/path", "must not be empty"));
+    }
+    let process = spec.process().as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
+    let process = process::resolve(process, "/process")?;
+    if let Some(maps) = &id_maps {
+        check_mapped(&process, maps)?;
+    }
+    let resources = linux.resources().clone().unwrap_or_default();
+    Ok(Plan {
+        bundle: bundle.into(),
+        rootfs: bundle.join(root.path()),
+        root_readonly: root.readonly().unwrap_or(false),
+        root_propagation: propagation(linux)?,
+        time_offsets: namespaces::time_offsets(linux, &namespaces)?,
+        hostname: uts_name(spec.hostname().as_deref(), "/hostname", &namespaces)?,
+        domainname: uts_name(spec.domainname().as_deref(), "/domainname", &namespaces)?,
+        sysctl: linux.sysctl().as_ref().map_or(Ok(Vec::new()), |v| sysctl::sysctl(v, &namespaces))?,
+        mounts: mounts::mounts(spec.mounts().as_deref().unwrap_or_default(), bundle, &mut warnings)?,
+        devices: devices::devices(linux.devices().as_deref().unwrap_or_default())?,
+        masked: absolute(linux.masked_paths().as_deref().unwrap_or_default(), "/linux/maskedPaths")?,
+        readonly: absolute(linux.readonly_paths().as_deref().unwrap_or_default(), "/linux/readonlyPaths")?,
+        process,
+        hooks: spec.hooks().as_ref().map_or(Ok(Default::default()), hooks::hooks)?,
+        cgroups_path: cgroups_path(linux)?,
+        device_rules: devices::rules(resources.devices().as_deref().unwrap_or_default())?,
+        resources: without_devices(resources),
+        annotations: spec.annotations().clone().unwrap_or_default(),
+        namespaces,
+        id_maps,
+        warnings,
+    })
+}
+
+/// Any 1.x, with whatever suffix: `1.0.2-dev` is what engines send.
+fn check_version(version: &str) -> Result<()> {
+    let at = "/ociVersion";
+    if version.is_empty() {
+        return Err(Error::config(at, "is missing"));
+    }
+    let core = version.split(['-', '+']).next().unwrap_or_default();
+    let numbers: Vec<_> = core.split('.').map(|part| part.parse::<u32>().ok()).collect();
+    match numbers[..] {
+        [Some(1), Some(_), Some(_)] => Ok(()),
+        [Some(_), Some(_), Some(_)] => {
+            Err(Error::config(at, "only versions 1.x of the specification are supported").on(version))
+        }
+        _ => Err(Error::config(at, "is not a version").on(version)),
+    }
+}
+
+fn check_mapped(process: &super::plan::Process, maps: &super::plan::IdMaps) -> Result<()> {
+    let missing = |field: &str, id: u32, list: &str| {
+        Error::config(format!("/process/user/{field}"), format!("{id} is not in /linux/{list}"))
+    };
+    if !namespaces::is_mapped(&maps.uid, process.uid) {
+        return Err(missing("uid", process.uid, "uidMappings"));
+    }
+    if !namespaces::is_mapped(&maps.gid, process.gid) {
+        return Err(missing("gid", process.gid, "gidMappings"));
+    }
+    match process.additional_gids.iter().find(|gid| !namespaces::is_mapped(&maps.gid, **gid)) {
+        Some(gid) => Err(missing("additionalGids", *gid, "gidMappings")),
+        None => Ok(()),
+    }
+}
+
+fn propagation(linux: &Linux) -> Result<Option<Propagation>> {
+    let Some(name) = linux.rootfs_propagation().as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    match name.strip_prefix('r').unwrap_or(name) {
+        "private" => Ok(Some(Propagation::Private)),
+        "slave" => Ok(Some(Propagation::Slave)),
+        "shared" => Ok(Some(Propagation::Shared)),
+        "unbindable" => Ok(Some(Propagation::Unbindable)),
+        _ => Err(Error::config("/linux/rootfsPropagation", "must be private, slave, shared or unbindable")
+            .on(name)),
+    }
+}
+
+fn uts_name(name: Option<&str>, at: &str, namespaces: &Namespaces) -> Result<Option<String>> {
+    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+    if !namespaces.is_private(NsKind::Uts) {
+        return Err(Error::config(at, "needs a uts namespace of the container's own")
+            .on(name)
+            .hint("add {\"type\": \"uts\"} to /linux/namespaces"));
+    }
+    Ok(Some(name.into()))
+}
+
+fn absolute(paths: &[String], at: &str) -> Result<Vec<PathBuf>> {
+    let check = |(i, path): (usize, &String)| {
+        super::c_string(path, &format!("{at}/{i}"))?;
+        let path = PathBuf::from(path);
+        if path.is_absolute() {
+            Ok(path)
+        } else {
+            Err(Error::config(format!("{at}/{i}"), "must be an absolute path").on(path.display().to_string()))
+        }
+    };
+    paths.iter().enumerate().map(check).collect()
+}
+
+fn cgroups_path(linux: &Linux) -> Result<Option<String>> {
+    let Some(path) = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty()) else {
+        return Ok(None);
+    };
+    let path = path.to_string_lossy();
+    if path.split('/').any(|part| part == "..") {
+        return Err(Error::config("/linux/cgroupsPath", "must not contain ..").on(path.into_owned()));
+    }
+    Ok(Some(path.into_owned()))
+}
+
+/// The rules are in the plan in a form of their own.
+fn without_devices(mut resources: LinuxResources) -> LinuxResources {
+    resources.set_devices(None);
+    resources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        for good in ["1.0.0", "1.0.2-dev", "1.3.0", "1.2.1+dev"] {
+            assert!(check_version(good).is_ok(), "{good}");
+        }
+        for bad in ["", "2.0.0", "0.9.0", "1", "1.0", "one", "1.0.x"] {
+            assert_eq!(check_version(bad).map_err(|e| e.at), Err("/ociVersion".into()), "{bad}");
+        }
+    }
+}

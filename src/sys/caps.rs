@@ -1,0 +1,93 @@
+//! Capability sets, all at once: one capset instead of one call per set.
+
+use super::{Result, check};
+
+const VERSION_3: u32 = 0x2008_0522;
+const PR_CAPBSET_READ: libc::c_int = 23;
+const PR_CAPBSET_DROP: libc::c_int = 24;
+const PR_CAP_AMBIENT: libc::c_int = 47;
+const PR_CAP_AMBIENT_RAISE: libc::c_ulong = 2;
+const PR_CAP_AMBIENT_CLEAR_ALL: libc::c_ulong = 4;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Default, Clone, Copy)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// A bit per capability number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sets {
+    pub effective: u64,
+    pub permitted: u64,
+    pub inheritable: u64,
+}
+
+fn low(bits: u64) -> u32 {
+    (bits & u64::from(u32::MAX)) as u32
+}
+
+fn high(bits: u64) -> u32 {
+    (bits >> 32) as u32
+}
+
+/// capget(2) of this process.
+pub fn get() -> Result<Sets> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let mut data = [Data::default(); 2];
+    // SAFETY: version 3 reads the header and writes exactly two data blocks.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
+    let join = |pick: fn(&Data) -> u32| u64::from(pick(&data[0])) | u64::from(pick(&data[1])) << 32;
+    Ok(Sets {
+        effective: join(|d| d.effective),
+        permitted: join(|d| d.permitted),
+        inheritable: join(|d| d.inheritable),
+    })
+}
+
+/// capset(2) of this process.
+pub fn set(sets: Sets) -> Result<()> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let half = |part: fn(u64) -> u32| Data {
+        effective: part(sets.effective),
+        permitted: part(sets.permitted),
+        inheritable: part(sets.inheritable),
+    };
+    let data = [half(low), half(high)];
+    // SAFETY: version 3 reads the header and exactly two data blocks.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
+}
+
+/// Is `cap` in the bounding set? An error says that the kernel doesn't know it.
+pub fn bounding_has(cap: u8) -> Result<bool> {
+    // SAFETY: PR_CAPBSET_READ takes a number.
+    let ret = unsafe { libc::prctl(PR_CAPBSET_READ, libc::c_ulong::from(cap), 0, 0, 0) };
+    check(ret.into()).map(|value| value == 1)
+}
+
+/// Takes `cap` out of the bounding set for good.
+pub fn bounding_drop(cap: u8) -> Result<()> {
+    // SAFETY: PR_CAPBSET_DROP takes a number.
+    check(unsafe { libc::prctl(PR_CAPBSET_DROP, libc::c_ulong::from(cap), 0, 0, 0) }.into()).map(drop)
+}
+
+/// Empties the ambient set.
+pub fn ambient_clear() -> Result<()> {
+    // SAFETY: PR_CAP_AMBIENT takes numbers.
+    check(unsafe { libc::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) }.into()).map(drop)
+}
+
+/// Adds `cap`, which must be permitted and inheritable, to the ambient set.
+pub fn ambient_raise(cap: u8) -> Result<()> {
+    // SAFETY: PR_CAP_AMBIENT takes numbers.
+    let ret = unsafe { libc::prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, libc::c_ulong::from(cap), 0, 0) };
+    check(ret.into()).map(drop)
+}

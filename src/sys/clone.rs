@@ -1,0 +1,80 @@
+//! clone3(2): the one fork of the runtime.
+
+use super::{Result, check};
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+pub const CLONE_NEWTIME: u64 = 0x80;
+const CLONE_PIDFD: u64 = 0x1000;
+const CLONE_PARENT: u64 = 0x8000;
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// The kernel's `struct clone_args`, up to and including `cgroup` (Linux 5.7).
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// The two returns of a fork.
+pub enum Forked {
+    Child,
+    Parent { pid: i32, pidfd: OwnedFd },
+}
+
+/// Forks into the new namespaces of `namespaces` (CLONE_NEW… bits) and, if
+/// given, straight into the cgroup that `cgroup` is open on.
+///
+/// The child runs on a copy of this single-threaded process with the default
+/// signal handlers. glibc's cached thread id is stale there, so it leaves by
+/// `_exit` or `execve` only.
+pub fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    clone3(namespaces, cgroup, libc::SIGCHLD as u64)
+}
+
+/// Forks a sibling: a child of this process's parent.
+pub fn fork_sibling(namespaces: u64) -> Result<Forked> {
+    // With CLONE_PARENT the exit signal is the caller's own and must not be given.
+    clone3(namespaces | CLONE_PARENT, None, 0)
+}
+
+fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: u64) -> Result<Forked> {
+    let mut pidfd: libc::c_int = -1;
+    let mut args = CloneArgs {
+        flags: flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        pidfd: (&raw mut pidfd).expose_provenance() as u64,
+        exit_signal,
+        ..CloneArgs::default()
+    };
+    if let Some(dir) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = u64::try_from(dir.as_raw_fd()).map_err(|_| Errno::EBADF)?;
+    }
+    // SAFETY: no CLONE_VM, so the child gets a copy of this address space and
+    // stack, as with fork(2); `args` and `pidfd` outlive the call. The process
+    // has one thread, so no lock can be held by a thread that the child lacks.
+    let ret = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    match i32::try_from(ret).map_err(|_| Errno::EOVERFLOW)? {
+        0 => Ok(Forked::Child),
+        // SAFETY: the kernel stored a new descriptor in `pidfd` before it returned.
+        pid => Ok(Forked::Parent { pid, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } }),
+    }
+}
+
+/// Leaves without running destructors or libc's exit handlers, which belong to
+/// the process that was forked.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: _exit takes no pointers and does not return.
+    unsafe { libc::_exit(status) }
+}

@@ -1,0 +1,174 @@
+//! The seal, before libc wakes up.
+//!
+//! The runtime's binary must never be reachable for writing from a container
+//! (CVE-2019-5736), so the verbs that start processes run from a detached
+//! read-only bind of it (`launch/seal.rs` has the whole story). That costs a
+//! second exec, and most of an exec of ours is glibc's start-up: its 68 CPUID
+//! instructions trap in a virtual machine (0.45 ms). So the ELF entry point of
+//! the binary is [`corten_entry`]: it does the seal with five raw system calls
+//! and only the sealed image goes on to libc's `_start`.
+//!
+//! Nothing here may use libc, thread-locals, relocated data or a `memcpy`: the
+//! image isn't relocated yet. Whatever fails falls through to `_start`, and
+//! `launch::seal` then decides with a full runtime under its feet.
+
+/// The verbs that put a process into a container. A stray match (an id named
+/// `run`) only costs time; a verb can't be missed, as it must stand in argv.
+const SEALED_VERBS: [&[u8]; 4] = [b"create", b"run", b"exec", b"restore"];
+
+/// Does this verb run from the sealed image?
+pub fn is_sealed_verb(verb: &[u8]) -> bool {
+    SEALED_VERBS.contains(&verb)
+}
+
+/// The arguments that the C `main` was given.
+///
+/// # Safety
+/// `argc` and `argv` must be those of `main`.
+pub unsafe fn args(argc: libc::c_int, argv: *const *const libc::c_char) -> Vec<std::ffi::OsString> {
+    use std::os::unix::ffi::OsStringExt;
+    let count = usize::try_from(argc).unwrap_or(0);
+    (0..count)
+        // SAFETY: the kernel gave `argc` valid C strings, and they live as long as the process.
+        .map(|i| unsafe { std::ffi::CStr::from_ptr(*argv.add(i)) }.to_bytes().to_vec())
+        .map(std::ffi::OsString::from_vec)
+        .collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64 {
+    use core::arch::{asm, naked_asm};
+    use core::mem::MaybeUninit;
+
+    const STATFS_FLAGS_WORD: usize = 10;
+    const ST_RDONLY: usize = 1;
+    const AT_FDCWD: usize = (-100isize).cast_unsigned();
+    const AT_EMPTY_PATH: usize = 0x1000;
+    const OPEN_TREE_CLONE_CLOEXEC: usize = 1 | 0o2_000_000;
+
+    /// The binary's entry point (`src/build.rs` tells the linker).
+    #[unsafe(naked)]
+    #[unsafe(no_mangle)]
+    pub unsafe extern "C" fn corten_entry() -> ! {
+        // The stack holds argc, argv, envp; rdx is the loader's exit hook. Both
+        // reach _start as they came. Two pushes keep the stack aligned.
+        naked_asm!(
+            "xor ebp, ebp",
+            "mov rdi, rsp",
+            "push rdx",
+            "push rdi",
+            "call {seal}",
+            "pop rdi",
+            "pop rdx",
+            "jmp _start",
+            seal = sym seal,
+        )
+    }
+
+    #[inline(always)]
+    unsafe fn syscall(nr: i64, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
+        let ret: isize;
+        // SAFETY: the kernel's calling convention; callers pass valid pointers.
+        unsafe {
+            asm!("syscall", inlateout("rax") nr as isize => ret, in("rdi") a, in("rsi") b, in("rdx") c,
+                in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
+        }
+        ret
+    }
+
+    #[inline(always)]
+    fn address<T: ?Sized>(thing: *const T) -> usize {
+        thing.cast::<u8>().expose_provenance()
+    }
+
+    /// Is the C string at `arg` equal to the letters given? Spelt out as code,
+    /// because a table of strings would need relocations.
+    #[inline(always)]
+    unsafe fn is(arg: *const u8, word: u64, len: usize) -> bool {
+        let mut i = 0;
+        while i < len {
+            // SAFETY: no byte past the terminator is read: a shorter string
+            // differs at its terminator, and the loop ends there.
+            if unsafe { arg.add(i).read() } != (word >> (8 * i)) as u8 {
+                return false;
+            }
+            i += 1;
+        }
+        // SAFETY: `len` bytes were not the terminator, so this one belongs to the string.
+        (unsafe { arg.add(len).read() }) == 0
+    }
+
+    const fn word(text: &[u8]) -> u64 {
+        let mut word = 0;
+        let mut i = 0;
+        while i < text.len() {
+            word |= (text[i] as u64) << (8 * i);
+            i += 1;
+        }
+        word
+    }
+
+    /// # Safety
+    /// `stack` must be the stack pointer at the process's entry.
+    unsafe extern "C" fn seal(stack: *const usize) {
+        const CREATE: u64 = word(b"create");
+        const RUN: u64 = word(b"run");
+        const EXEC: u64 = word(b"exec");
+        const RESTORE: u64 = word(b"restore");
+        // SAFETY: the ABI puts argc at the stack pointer, then argv and envp,
+        // each ended by a null.
+        unsafe {
+            let argc = stack.read();
+            let argv = stack.add(1);
+            let envp = argv.add(argc + 1);
+            let mut wanted = false;
+            let mut i = 1;
+            while i < argc {
+                let arg = core::ptr::with_exposed_provenance::<u8>(argv.add(i).read());
+                wanted |= is(arg, CREATE, 6) | is(arg, RUN, 3) | is(arg, EXEC, 4) | is(arg, RESTORE, 7);
+                i += 1;
+            }
+            if wanted {
+                reexec(address(argv), address(envp));
+            }
+        }
+    }
+
+    /// # Safety
+    /// `argv` and `envp` must be the addresses of the process's own vectors.
+    unsafe fn reexec(argv: usize, envp: usize) {
+        let exe = address(c"/proc/self/exe".as_ptr());
+        let empty = address(c"".as_ptr());
+        let mut statfs = MaybeUninit::<[usize; 16]>::uninit();
+        // A struct mount_attr: set, clear, propagation, userns_fd; written
+        // piece by piece so that no memset is called.
+        let mut attr = MaybeUninit::<[u64; 4]>::uninit();
+        // SAFETY: the buffers are large enough for what the kernel writes or
+        // reads; the strings are C strings; the descriptor is closed again
+        // where execveat comes back.
+        unsafe {
+            if syscall(libc::SYS_statfs, exe, address(statfs.as_ptr()), 0, 0, 0) < 0 {
+                return;
+            }
+            let flags = statfs.as_mut_ptr().cast::<usize>().add(STATFS_FLAGS_WORD).read_volatile();
+            if flags & ST_RDONLY != 0 {
+                return;
+            }
+            let tree = syscall(libc::SYS_open_tree, AT_FDCWD, exe, OPEN_TREE_CLONE_CLOEXEC, 0, 0);
+            if tree < 0 {
+                return;
+            }
+            let tree = tree.cast_unsigned();
+            let fields = attr.as_mut_ptr().cast::<u64>();
+            fields.write_volatile(super::super::mount::MOUNT_ATTR_RDONLY);
+            fields.add(1).write_volatile(0);
+            fields.add(2).write_volatile(0);
+            fields.add(3).write_volatile(0);
+            let set = syscall(libc::SYS_mount_setattr, tree, empty, AT_EMPTY_PATH, address(attr.as_ptr()), 32);
+            if set == 0 {
+                syscall(libc::SYS_execveat, tree, empty, argv, envp, AT_EMPTY_PATH);
+            }
+            syscall(libc::SYS_close, tree, 0, 0, 0, 0);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The descriptor table.
+
+use super::{Result, check};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+const CLOSE_RANGE_CLOEXEC: u32 = 4;
+
+/// Marks every descriptor from `first` on to be closed by execve.
+pub fn cloexec_from(first: RawFd) -> Result<()> {
+    let first = first.unsigned_abs();
+    // SAFETY: close_range with the CLOEXEC flag closes nothing; it sets a flag.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
+}
+
+/// Lets one descriptor through execve again.
+pub fn keep_on_exec(fd: RawFd) -> Result<()> {
+    // SAFETY: F_SETFD on any number is defined; a closed one gives EBADF.
+    check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
+}
+
+/// Is this descriptor open?
+pub fn is_open(fd: RawFd) -> bool {
+    // SAFETY: F_GETFD on any number is defined; a closed one gives EBADF.
+    unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
+}
+
+/// A descriptor that was received by number, from our caller's hands.
+pub fn adopt(fd: RawFd) -> Result<OwnedFd> {
+    if !is_open(fd) {
+        return Err(nix::errno::Errno::EBADF);
+    }
+    // SAFETY: it is open, and the caller hands over its only use in this process.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes `fd` the process's descriptor number `target` (0, 1 or 2).
+pub fn dup_onto(fd: impl AsFd, target: RawFd) -> Result<()> {
+    // SAFETY: dup3 takes plain numbers; replacing stdio is what the caller asks for.
+    check(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), target) }.into()).map(drop)
+}
+
+/// Makes sure that 0, 1 and 2 are open, so that no later file lands there.
+pub fn fill_stdio() -> Result<()> {
+    for fd in 0..=2 {
+        if !is_open(fd) {
+            // SAFETY: a static path; the new descriptor is meant to stay open for good.
+            check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR) }.into())?;
+        }
+    }
+    Ok(())
+}
+
+/// NS_GET_NSTYPE: the CLONE_NEW… bit of an open namespace file.
+pub fn namespace_type(fd: impl AsFd) -> Result<i32> {
+    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    // SAFETY: the ioctl takes no argument; another kind of file answers ENOTTY.
+    let flag = check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE) }.into())?;
+    i32::try_from(flag).map_err(|_| nix::errno::Errno::EOVERFLOW)
+}
+
+/// flock(2), exclusive; it lasts until the last copy of the descriptor closes.
+pub fn lock(fd: impl AsFd) -> Result<()> {
+    loop {
+        // SAFETY: numbers only.
+        match check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_EX) }.into()) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// Does somebody else hold the lock?
+pub fn is_locked(fd: impl AsFd) -> Result<bool> {
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: numbers only.
+    match check(unsafe { libc::flock(fd, libc::LOCK_SH | libc::LOCK_NB) }.into()) {
+        Err(nix::errno::Errno::EWOULDBLOCK) => Ok(true),
+        // SAFETY: numbers only.
+        other => other.and_then(|_| check(unsafe { libc::flock(fd, libc::LOCK_UN) }.into())).map(|_| false),
+    }
+}

@@ -1,0 +1,154 @@
+//! The new mount API: detached trees that are configured before they are attached.
+
+use super::{Result, check, owned};
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::ptr;
+
+pub const MOUNT_ATTR_RDONLY: u64 = 0x01;
+pub const MOUNT_ATTR_NOSUID: u64 = 0x02;
+pub const MOUNT_ATTR_NODEV: u64 = 0x04;
+pub const MOUNT_ATTR_NOEXEC: u64 = 0x08;
+/// The mask of the three atime modes; relatime is its zero.
+pub const MOUNT_ATTR_ATIME: u64 = 0x70;
+pub const MOUNT_ATTR_NOATIME: u64 = 0x10;
+pub const MOUNT_ATTR_STRICTATIME: u64 = 0x20;
+pub const MOUNT_ATTR_NODIRATIME: u64 = 0x80;
+pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
+
+pub const MS_UNBINDABLE: u64 = 1 << 17;
+pub const MS_PRIVATE: u64 = 1 << 18;
+pub const MS_SLAVE: u64 = 1 << 19;
+pub const MS_SHARED: u64 = 1 << 20;
+
+const FSOPEN_CLOEXEC: u32 = 1;
+const FSMOUNT_CLOEXEC: u32 = 1;
+const FSCONFIG_SET_FLAG: u32 = 0;
+const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_CMD_CREATE: u32 = 6;
+const OPEN_TREE_CLONE: u32 = 1;
+const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
+const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x04;
+const MOVE_MOUNT_T_EMPTY_PATH: u32 = 0x40;
+const AT_RECURSIVE: u32 = 0x8000;
+const AT_EMPTY_PATH: u32 = libc::AT_EMPTY_PATH as u32;
+
+/// The argument of mount_setattr(2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct MountAttr {
+    pub set: u64,
+    pub clear: u64,
+    pub propagation: u64,
+    pub userns_fd: u64,
+}
+
+/// fsopen(2): a configuration context for a filesystem of type `fs`.
+pub fn fsopen(fs: &CStr) -> Result<OwnedFd> {
+    // SAFETY: `fs` is a valid C string; the kernel returns a new descriptor.
+    unsafe { owned(libc::syscall(libc::SYS_fsopen, fs.as_ptr(), FSOPEN_CLOEXEC)) }
+}
+
+/// Sets `key=value` on a context. The kernel takes at most 255 bytes of value.
+pub fn fsconfig_string(fs: impl AsFd, key: &CStr, value: &CStr) -> Result<()> {
+    fsconfig(fs, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())
+}
+
+/// Sets an option without a value on a context.
+pub fn fsconfig_flag(fs: impl AsFd, key: &CStr) -> Result<()> {
+    fsconfig(fs, FSCONFIG_SET_FLAG, key.as_ptr(), ptr::null())
+}
+
+/// Makes the superblock that the context describes.
+pub fn fsconfig_create(fs: impl AsFd) -> Result<()> {
+    fsconfig(fs, FSCONFIG_CMD_CREATE, ptr::null(), ptr::null())
+}
+
+fn fsconfig(fs: impl AsFd, cmd: u32, key: *const libc::c_char, value: *const libc::c_char) -> Result<()> {
+    let fs = fs.as_fd().as_raw_fd();
+    // SAFETY: key and value are null or C strings that outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, cmd, key, value, 0) }).map(drop)
+}
+
+/// fsmount(2): a detached mount of the created superblock.
+pub fn fsmount(fs: impl AsFd, attrs: u64) -> Result<OwnedFd> {
+    // SAFETY: no pointers; the kernel returns a new descriptor.
+    unsafe { owned(libc::syscall(libc::SYS_fsmount, fs.as_fd().as_raw_fd(), FSMOUNT_CLOEXEC, attrs)) }
+}
+
+/// open_tree(2) with OPEN_TREE_CLONE: a detached copy of the mount at `path`
+/// below `dir`, or of `dir` itself where `path` is empty.
+pub fn clone_tree(dir: impl AsFd, path: &CStr, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
+    let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= AT_RECURSIVE;
+    }
+    if nofollow {
+        flags |= libc::AT_SYMLINK_NOFOLLOW as u32;
+    }
+    if path.is_empty() {
+        flags |= AT_EMPTY_PATH;
+    }
+    // SAFETY: `path` is a valid C string; the kernel returns a new descriptor.
+    unsafe { owned(libc::syscall(libc::SYS_open_tree, dir.as_fd().as_raw_fd(), path.as_ptr(), flags)) }
+}
+
+/// mount_setattr(2) on the mount that `tree` refers to.
+pub fn set_attr(tree: impl AsFd, attr: MountAttr, recursive: bool) -> Result<()> {
+    let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: the attribute block lives through the call and its size is given.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// Makes every mount of this namespace private, so that nothing done here
+/// reaches the namespace it was copied from.
+pub fn make_all_private() -> Result<()> {
+    nix::mount::mount(
+        None::<&str>,
+        c"/",
+        None::<&str>,
+        nix::mount::MsFlags::MS_PRIVATE | nix::mount::MsFlags::MS_REC,
+        None::<&str>,
+    )
+}
+
+/// move_mount(2): attaches the detached `tree` on the object that `target` refers to.
+pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<()> {
+    // SAFETY: the strings are static; no other pointers.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            target.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// What the kernel says about the last failure on a context, without its
+/// leading severity, or nothing.
+pub fn context_message(fs: impl AsFd) -> Option<String> {
+    let mut last = None;
+    let mut line = [0u8; 512];
+    while let Ok(len) = nix::unistd::read(&fs, &mut line) {
+        let text = String::from_utf8_lossy(&line[..len]);
+        last = Some(text.trim_start_matches("e ").trim().to_owned());
+        if len == 0 {
+            break;
+        }
+    }
+    last.filter(|text| !text.is_empty())
+}

@@ -1,0 +1,18 @@
+//! The one network call that every container needs.
+
+use super::{Result, check, owned};
+use std::os::fd::AsRawFd;
+
+/// Sets the loopback device of this network namespace up.
+pub fn loopback_up() -> Result<()> {
+    // SAFETY: numbers only; the kernel returns a new descriptor.
+    let socket =
+        unsafe { owned(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0).into())? };
+    // SAFETY: an all-zero ifreq is a valid value of this plain C struct.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads the name and flags of the request.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) }.into()).map(drop)
+}

@@ -1,0 +1,60 @@
+//! Processes by descriptor: no call here can hit a reused pid.
+
+use super::{Result, check, owned};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// pidfd_open(2) on a thread-group leader.
+pub fn open(pid: i32) -> Result<OwnedFd> {
+    // SAFETY: no pointers; the kernel returns a new descriptor.
+    unsafe { owned(libc::syscall(libc::SYS_pidfd_open, pid, 0)) }
+}
+
+/// pidfd_send_signal(2). Signal 0 only probes.
+pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: a null siginfo asks the kernel to fill in kill(2)'s own.
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<u8>(), 0) }).map(drop)
+}
+
+/// How a child ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    /// The shell's and runc's convention: 128 + n for death by signal n.
+    pub fn status(self) -> i32 {
+        match self {
+            Exit::Code(code) => code,
+            Exit::Signal(signal) => 128 + signal,
+        }
+    }
+}
+
+/// Waits for the end of a child and reaps it.
+pub fn wait(pidfd: impl AsFd) -> Result<Exit> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    loop {
+        match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(Exit::Code(code)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Exit::Signal(signal as i32)),
+            // nix can't name real-time signals, though they do kill.
+            Err(nix::errno::Errno::EINVAL) => return wait_raw(pidfd),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn wait_raw(pidfd: impl AsFd) -> Result<Exit> {
+    // SAFETY: an all-zero siginfo_t is a valid value of this plain C struct.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let fd = pidfd.as_fd().as_raw_fd().unsigned_abs();
+    // SAFETY: `info` is valid for writing through the call.
+    check(unsafe { libc::waitid(libc::P_PIDFD, fd, &raw mut info, libc::WEXITED) }.into())?;
+    // SAFETY: after a successful waitid the child fields of the union are set.
+    let status = unsafe { info.si_status() };
+    Ok(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) })
+}

@@ -1,0 +1,39 @@
+//! Descriptors over unix sockets.
+
+use super::Result;
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// Sends one message with exactly one descriptor.
+pub fn send_fd(socket: impl AsFd, data: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
+    let fds = [fd.as_raw_fd()];
+    let cmsg = [ControlMessage::ScmRights(&fds)];
+    let iov = [IoSlice::new(data)];
+    sendmsg::<()>(socket.as_fd().as_raw_fd(), &iov, &cmsg, MsgFlags::MSG_NOSIGNAL, None).map(drop)
+}
+
+/// Receives one message with at most one descriptor; a length of zero is the
+/// end of the stream.
+pub fn recv_fd(socket: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
+    let mut space = nix::cmsg_space!(std::os::fd::RawFd);
+    let mut iov = [IoSliceMut::new(buf)];
+    let raw = socket.as_fd().as_raw_fd();
+    let msg = loop {
+        match recvmsg::<()>(raw, &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            other => break other?,
+        }
+    };
+    let mut received = None;
+    for cmsg in msg.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = cmsg {
+            for fd in fds {
+                // SAFETY: SCM_RIGHTS made this descriptor for us; nobody else knows it.
+                received = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    Ok((msg.bytes, received))
+}
