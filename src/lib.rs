@@ -1,13 +1,13 @@
 //! corten: an OCI container runtime.
 //!
 //! ```text
-//! config.json ─parse▶ oci_spec::Spec ─resolve▶ Plan ─▶ host side ─clone3▶ init ─▶ execve
+//! config.json ─parse▶ Config ─resolve▶ Plan ─▶ host side ─clone3▶ init ─▶ execve
 //!                                                          │                │
 //!                                          cgroup, state, hooks, id maps    mounts, pivot, creds
 //! ```
 //!
 //! - **Parse, don't validate.** What can be known to be wrong before a side
-//!   effect is found while the [`spec`] becomes a [`spec::Plan`], and carries a
+//!   effect is found while the [`spec::config`] becomes a [`spec::Plan`], and carries a
 //!   JSON pointer. After that, all failures are the environment's.
 //! - **Two processes, one fork, one socket.** No threads; no re-exec but the
 //!   seal ([`launch::seal`]).
@@ -23,8 +23,8 @@
 //!
 //! # Where the crates end
 //!
-//! - **oci-spec** is the model of config.json; what it refuses and runc takes
-//!   is normalised in `spec/parse.rs`.
+//! - **oci-spec** is the oracle of the tests; config.json is read by types of
+//!   our own, for reasons of fidelity and size (`spec/config.rs`).
 //! - **nix** and **libc** are the system calls; the new mount API, clone3,
 //!   openat2, pidfds, keyrings and capability sets are in neither in a form
 //!   that serves, so `sys` has them.

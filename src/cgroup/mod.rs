@@ -17,7 +17,7 @@ pub use host::Host;
 use crate::error::{Error, Result};
 use crate::init::cgroup_mount::View;
 use crate::spec::plan::{DeviceRule, Ns, NsKind, Plan};
-use oci_spec::runtime::LinuxResources;
+use crate::spec::config::Resources;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -180,8 +180,8 @@ fn is_denied(error: &Error) -> bool {
 }
 
 /// Refuses limits that would be dropped in silence.
-fn none_asked(resources: &LinuxResources) -> Result<()> {
-    if *resources == LinuxResources::default() {
+fn none_asked(resources: &Resources) -> Result<()> {
+    if *resources == Resources::default() {
         return Ok(());
     }
     Err(Error::config("/linux/resources", "there is no cgroup in which the limits could be set")

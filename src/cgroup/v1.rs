@@ -6,7 +6,7 @@ use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::plan::{DeviceKind, DeviceRule};
 use nix::unistd::write;
-use oci_spec::runtime::LinuxResources;
+use crate::spec::config::Resources;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ pub fn shown(mount: &V1Mount, own: &Hierarchy) -> cgroup_mount::V1 {
 pub fn create(
     hierarchies: &[Hierarchy],
     unified: Option<&Path>,
-    resources: &LinuxResources,
+    resources: &Resources,
     rules: Rules,
 ) -> Result<Entrance> {
     let settings = v1_table::settings(resources)?;

@@ -5,7 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::bpf;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use oci_spec::runtime::LinuxResources;
+use crate::spec::config::Resources;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
 }
 
 /// Makes the cgroup with its limits; the handle is for clone3.
-pub fn create(path: &Path, resources: &LinuxResources, rules: Rules) -> Result<OwnedFd> {
+pub fn create(path: &Path, resources: &Resources, rules: Rules) -> Result<OwnedFd> {
     let settings = v2_table::settings(resources)?;
     tree::make(path, &mut |_| Ok(()))?;
     enable_controllers(path)?;

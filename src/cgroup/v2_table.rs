@@ -3,34 +3,24 @@
 
 use super::{Setting, refused};
 use crate::error::Result;
-use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use crate::spec::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
 
-pub fn settings(resources: &LinuxResources) -> Result<Vec<Setting>> {
+pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     let mut out = Vec::new();
-    if let Some(network) = resources.network()
-        && (network.class_id().is_some() || network.priorities().as_ref().is_some_and(|p| !p.is_empty()))
-    {
+    if resources.network != Default::default() {
         return Err(refused("network", "cgroup v2 has no network controllers"));
     }
-    if let Some(memory) = resources.memory() {
-        self::memory(memory, &mut out)?;
+    memory(&resources.memory, &mut out)?;
+    cpu(&resources.cpu, &mut out)?;
+    if let Some(limit) = resources.pids.limit {
+        out.push(Setting::new("pids", "pids.max", max_or(limit), "pids/limit"));
     }
-    if let Some(cpu) = resources.cpu() {
-        self::cpu(cpu, &mut out)?;
+    block_io(&resources.block_io, &mut out)?;
+    for (i, limit) in resources.hugepage_limits.iter().enumerate() {
+        let file = format!("hugetlb.{}.max", limit.page_size);
+        out.push(Setting::new("hugetlb", file, limit.limit, format!("hugepageLimits/{i}")));
     }
-    if let Some(pids) = resources.pids() {
-        out.push(Setting::new("pids", "pids.max", max_or(pids.limit()), "pids/limit"));
-    }
-    if let Some(block_io) = resources.block_io() {
-        self::block_io(block_io, &mut out)?;
-    }
-    for (i, limit) in resources.hugepage_limits().iter().flatten().enumerate() {
-        let file = format!("hugetlb.{}.max", limit.page_size());
-        out.push(Setting::new("hugetlb", file, limit.limit(), format!("hugepageLimits/{i}")));
-    }
-    let mut unified: Vec<_> = resources.unified().iter().flatten().collect();
-    unified.sort();
-    for (file, value) in unified {
+    for (file, value) in &resources.unified {
         if file.contains('/') {
             return Err(refused(&format!("unified/{}", file.replace('/', "~1")), "is not the name of a file"));
         }
@@ -44,25 +34,24 @@ fn max_or(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
-#[allow(deprecated, reason = "the field has to be looked at to be refused")]
-fn memory(memory: &LinuxMemory, out: &mut Vec<Setting>) -> Result<()> {
+fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     for (field, set) in [
-        ("kernel", memory.kernel().is_some()),
-        ("kernelTCP", memory.kernel_tcp().is_some()),
-        ("swappiness", memory.swappiness().is_some()),
-        ("disableOOMKiller", memory.disable_oom_killer() == Some(true)),
+        ("kernel", memory.kernel.is_some()),
+        ("kernelTCP", memory.kernel_tcp.is_some()),
+        ("swappiness", memory.swappiness.is_some()),
+        ("disableOOMKiller", memory.disable_oom_killer),
     ] {
         if set {
             return Err(refused(&format!("memory/{field}"), "cgroup v2 has no such setting"));
         }
     }
-    if let Some(swap) = memory.swap() {
-        out.push(Setting::new("memory", "memory.swap.max", swap_alone(swap, memory.limit())?, "memory/swap"));
+    if let Some(swap) = memory.swap {
+        out.push(Setting::new("memory", "memory.swap.max", swap_alone(swap, memory.limit)?, "memory/swap"));
     }
-    if let Some(limit) = memory.limit() {
+    if let Some(limit) = memory.limit {
         out.push(Setting::new("memory", "memory.max", max_or(limit), "memory/limit"));
     }
-    if let Some(reservation) = memory.reservation() {
+    if let Some(reservation) = memory.reservation {
         out.push(Setting::new("memory", "memory.low", max_or(reservation), "memory/reservation"));
     }
     Ok(())
@@ -78,28 +67,28 @@ fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String> {
     }
 }
 
-fn cpu(cpu: &LinuxCpu, out: &mut Vec<Setting>) -> Result<()> {
-    if cpu.realtime_period().is_some() || cpu.realtime_runtime().is_some() {
+fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
+    if cpu.realtime_period.is_some() || cpu.realtime_runtime.is_some() {
         return Err(refused("cpu/realtimeRuntime", "cgroup v2 has no real-time limits"));
     }
-    if let Some(idle) = cpu.idle() {
+    if let Some(idle) = cpu.idle {
         out.push(Setting::new("cpu", "cpu.idle", idle, "cpu/idle"));
     }
     // 0 is "not set" in what engines send.
-    if let Some(shares) = cpu.shares().filter(|shares| *shares != 0) {
+    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
         out.push(Setting::new("cpu", "cpu.weight", weight_of_shares(shares), "cpu/shares"));
     }
-    if cpu.quota().is_some() || cpu.period().is_some() {
-        let quota = cpu.quota().filter(|quota| *quota > 0);
+    if cpu.quota.is_some() || cpu.period.is_some() {
+        let quota = cpu.quota.filter(|quota| *quota > 0);
         let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-        let value = format!("{quota} {}", cpu.period().unwrap_or(100_000));
+        let value = format!("{quota} {}", cpu.period.unwrap_or(100_000));
         out.push(Setting::new("cpu", "cpu.max", value, "cpu/quota"));
     }
-    if let Some(burst) = cpu.burst() {
+    if let Some(burst) = cpu.burst {
         out.push(Setting::new("cpu", "cpu.max.burst", burst, "cpu/burst"));
     }
-    for (file, value) in [("cpus", cpu.cpus()), ("mems", cpu.mems())] {
-        if let Some(value) = value.as_ref().filter(|v| !v.is_empty()) {
+    for (file, value) in [("cpus", &cpu.cpus), ("mems", &cpu.mems)] {
+        if !value.is_empty() {
             out.push(Setting::new("cpuset", format!("cpuset.{file}"), value, format!("cpu/{file}")));
         }
     }
@@ -118,29 +107,29 @@ fn weight_of_shares(shares: u64) -> u64 {
     weight.clamp(1, 10_000)
 }
 
-fn block_io(io: &LinuxBlockIo, out: &mut Vec<Setting>) -> Result<()> {
-    if io.leaf_weight().is_some() {
+fn block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
+    if io.leaf_weight.is_some() {
         return Err(refused("blockIO/leafWeight", "cgroup v2 has no leaf weights"));
     }
-    if let Some(weight) = io.weight().filter(|weight| *weight != 0) {
+    if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
         out.push(Setting::new("io", "io.bfq.weight", weight, "blockIO/weight"));
     }
-    for (i, device) in io.weight_device().iter().flatten().enumerate() {
-        if let Some(weight) = device.weight() {
-            let value = format!("{}:{} {weight}", device.major(), device.minor());
+    for (i, device) in io.weight_device.iter().enumerate() {
+        if let Some(weight) = device.weight {
+            let value = format!("{}:{} {weight}", device.major, device.minor);
             out.push(Setting::new("io", "io.bfq.weight", value, format!("blockIO/weightDevice/{i}")));
         }
     }
-    throttle(io.throttle_read_bps_device(), "rbps", "throttleReadBpsDevice", out);
-    throttle(io.throttle_write_bps_device(), "wbps", "throttleWriteBpsDevice", out);
-    throttle(io.throttle_read_iops_device(), "riops", "throttleReadIOPSDevice", out);
-    throttle(io.throttle_write_iops_device(), "wiops", "throttleWriteIOPSDevice", out);
+    throttle(&io.throttle_read_bps_device, "rbps", "throttleReadBpsDevice", out);
+    throttle(&io.throttle_write_bps_device, "wbps", "throttleWriteBpsDevice", out);
+    throttle(&io.throttle_read_iops_device, "riops", "throttleReadIOPSDevice", out);
+    throttle(&io.throttle_write_iops_device, "wiops", "throttleWriteIOPSDevice", out);
     Ok(())
 }
 
-fn throttle(devices: &Option<Vec<LinuxThrottleDevice>>, key: &str, field: &str, out: &mut Vec<Setting>) {
-    for (i, d) in devices.iter().flatten().enumerate() {
-        let value = format!("{}:{} {key}={}", d.major(), d.minor(), d.rate());
+fn throttle(devices: &[ThrottleDevice], key: &str, field: &str, out: &mut Vec<Setting>) {
+    for (i, d) in devices.iter().enumerate() {
+        let value = format!("{}:{} {key}={}", d.major, d.minor, d.rate);
         out.push(Setting::new("io", "io.max", value, format!("blockIO/{field}/{i}")));
     }
 }

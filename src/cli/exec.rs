@@ -59,7 +59,6 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         &state,
         &process,
         &exec::Options {
-            log: &context.log,
             pid_file: path(&args.pid_file).as_deref(),
             console_socket: path(&args.console_socket).as_deref(),
             detach: args.detach,
@@ -71,9 +70,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
 /// The file of `--process`.
 fn from_file(path: &Path, context: &Context) -> Result<Process> {
     let text = std::fs::read(path).op_on("read the process", path.display())?;
-    let (process, warnings) = spec::parse_process(&text).map_err(|e| e.on(path.display().to_string()))?;
-    warnings.into_iter().for_each(|warning| context.log.warn(warning));
-    spec::resolve_process(&process, "")
+    let process = spec::parse_process(&text).map_err(|e| e.on(path.display().to_string()))?;
+    resolve(&process, "", context)
 }
 
 /// The container's own process, with what the flags change.
@@ -81,10 +79,9 @@ fn from_flags(args: &Args, dir: &Dir, context: &Context) -> Result<Process> {
     if args.command.is_empty() {
         return Err(Error::msg("exec needs a command").hint("corten exec [FLAGS] ID COMMAND [ARG]..."));
     }
-    let (config, warnings) = spec::parse_spec(&dir.config()?)?;
-    warnings.into_iter().for_each(|warning| context.log.warn(warning));
-    let own = config.process().as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
-    let mut process = spec::resolve_process(own, "/process")?;
+    let config = spec::parse_config(&dir.config()?)?;
+    let own = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
+    let mut process = resolve(own, "/process", context)?;
     process.terminal = args.tty;
     process.args = args.command.iter().map(|arg| c_string(arg.as_bytes())).collect::<Result<_>>()?;
     for pair in &args.env {
@@ -99,6 +96,13 @@ fn from_flags(args: &Args, dir: &Dir, context: &Context) -> Result<Process> {
     if let Some(user) = &args.user {
         (process.uid, process.gid) = ids(user, process.gid)?;
     }
+    Ok(process)
+}
+
+fn resolve(process: &spec::config::Process, at: &str, context: &Context) -> Result<Process> {
+    let mut warnings = Vec::new();
+    let process = spec::resolve_process(process, at, &mut warnings)?;
+    warnings.into_iter().for_each(|warning| context.log.warn(warning));
     Ok(process)
 }
 

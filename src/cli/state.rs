@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::hooks::Status;
 use clap::Parser;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Show the state of a container
@@ -27,8 +27,8 @@ pub struct Shown {
     pub bundle: PathBuf,
     pub rootfs: PathBuf,
     pub created: String,
-    #[serde(skip_serializing_if = "HashMap::is_empty")]
-    annotations: HashMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
     /// Name of the user who made it.
     pub owner: String,
 }
@@ -51,7 +51,7 @@ impl Shown {
                 bundle: PathBuf::new(),
                 rootfs: PathBuf::new(),
                 created: String::new(),
-                annotations: HashMap::new(),
+                annotations: BTreeMap::new(),
                 owner: String::new(),
             },
             Some(state) => Shown {

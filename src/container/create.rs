@@ -127,8 +127,8 @@ fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
         e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one")
     })?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
-    let (spec, warnings) = spec::parse_spec(&text).map_err(named)?;
-    let plan = spec::resolve(&spec, options.bundle, warnings)?;
+    let config = spec::parse_config(&text).map_err(named)?;
+    let plan = spec::resolve(&config, options.bundle)?;
     Ok((text, plan))
 }
 
@@ -179,7 +179,6 @@ impl<'a> HalfMade<'a> {
                     self.run_runtime_hooks()?;
                     sync.send(ToInit::HooksDone)?;
                 }
-                Some((FromInit::Warn(text), _)) => self.options.log.warn(text),
                 Some((FromInit::Ready, _)) => return Ok(self.pid()),
                 Some((FromInit::Failed(error), _)) => return Err(error),
                 Some((FromInit::Moved(_), None)) => return Err(Error::msg("init moved without a handle")),

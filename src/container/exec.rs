@@ -10,7 +10,6 @@ use crate::hooks::Status;
 use crate::init::tenant;
 use crate::launch::sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
-use crate::log::Log;
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
@@ -21,7 +20,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 pub struct Options<'a> {
-    pub log: &'a Log,
     pub pid_file: Option<&'a Path>,
     pub console_socket: Option<&'a Path>,
     pub detach: bool,
@@ -130,7 +128,7 @@ fn attend(
     set_limits(pid, process)?;
     // It may have failed already, and then tells why.
     let _ = sync.send(ToInit::Commit);
-    run::until_executed(sync, options.log)?;
+    run::until_executed(sync)?;
     if let Some(path) = options.pid_file {
         write_pid_file(path, pid)?;
     }

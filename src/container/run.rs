@@ -18,7 +18,7 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     };
     let mut made = create(options)?;
     let terminal = made.terminal.take();
-    if let Err(error) = started(&made, options.log) {
+    if let Err(error) = started(&made) {
         remove(&made, options.log);
         return Err(error);
     }
@@ -34,23 +34,18 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
 }
 
 /// Waits for the payload's execve, then runs the poststart hooks.
-fn started(made: &Made, log: &Log) -> Result<()> {
-    until_executed(&made.sync, log)?;
+fn started(made: &Made) -> Result<()> {
+    until_executed(&made.sync)?;
     start::run_poststart(&made.plan.hooks.poststart, &made.state)
 }
 
 /// The end of the stream is execve's: both ends are closed by it.
-pub fn until_executed(sync: &HostEnd, log: &Log) -> Result<()> {
-    while let Some((message, _)) = sync.recv()? {
-        match message {
-            FromInit::Failed(error) => return Err(error),
-            FromInit::Warn(text) => log.warn(text),
-            FromInit::Moved(_) | FromInit::Built | FromInit::Ready => {
-                return Err(Error::msg("init sent a message out of turn"));
-            }
-        }
+pub fn until_executed(sync: &HostEnd) -> Result<()> {
+    match sync.recv()? {
+        None => Ok(()),
+        Some((FromInit::Failed(error), _)) => Err(error),
+        Some(_) => Err(Error::msg("init sent a message out of turn")),
     }
-    Ok(())
 }
 
 fn remove(made: &Made, log: &Log) {

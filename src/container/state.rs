@@ -15,7 +15,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat, write};
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,7 +42,7 @@ pub struct State {
     pub created: String,
     /// The uid that made it.
     pub owner: u32,
-    pub annotations: HashMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
     pub cgroup: Cgroup,
     /// CLONE_NEW… bits of the namespaces that are not the host's.
     pub namespaces: u64,
@@ -85,8 +85,8 @@ impl State {
         if !text.windows(kind.len()).any(|word| word == kind.as_bytes()) {
             return Ok(Default::default());
         }
-        let (config, _) = crate::spec::parse_spec(&text)?;
-        Ok(crate::spec::resolve(&config, &self.bundle, Vec::new())?.hooks)
+        let config = crate::spec::parse_config(&text)?;
+        Ok(crate::spec::resolve(&config, &self.bundle)?.hooks)
     }
 
     /// The pid, or 0.

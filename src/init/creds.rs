@@ -84,20 +84,18 @@ fn drop_bounding(keep: u64) -> Result<()> {
     Ok(())
 }
 
-/// Capabilities and no_new_privs: from here on there is no way back. Returns
-/// what could not be granted and is no error.
-pub fn limit(process: &Process) -> Result<Vec<String>> {
-    let mut warnings = Vec::new();
+/// Capabilities and no_new_privs: from here on there is no way back.
+pub fn limit(process: &Process) -> Result<()> {
     if let Some(capabilities) = &process.capabilities {
-        set_capabilities(capabilities, &mut warnings)?;
+        set_capabilities(capabilities)?;
     }
     if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().op("prctl PR_SET_NO_NEW_PRIVS")?;
     }
-    Ok(warnings)
+    Ok(())
 }
 
-fn set_capabilities(wanted: &Capabilities, warnings: &mut Vec<String>) -> Result<()> {
+fn set_capabilities(wanted: &Capabilities) -> Result<()> {
     let known = known_capabilities();
     let wanted = Capabilities {
         effective: wanted.effective & known,
@@ -121,11 +119,11 @@ fn set_capabilities(wanted: &Capabilities, warnings: &mut Vec<String>) -> Result
     })?;
     caps::ambient_clear().op("prctl PR_CAP_AMBIENT_CLEAR_ALL")?;
     for cap in (0..=CAP_LIMIT).filter(|cap| wanted.ambient >> cap & 1 == 1) {
-        // As in runc: a capability that is not permitted and inheritable
-        // can't be ambient, and that is no reason to fail.
-        if caps::ambient_raise(cap).is_err() {
-            let name = crate::spec::capability_name(cap.into());
-            warnings.push(format!("/process/capabilities/ambient: {name} can't be raised"));
+        // Only what is permitted and inheritable can be ambient. Engines ask
+        // for more in every configuration, and no runtime complains.
+        match caps::ambient_raise(cap) {
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => return Err(Error::os("prctl PR_CAP_AMBIENT_RAISE", errno).at("/process/capabilities/ambient")),
         }
     }
     Ok(())

@@ -110,9 +110,7 @@ fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     terminal.install(&plan.process)?;
     creds::enter_cwd_early(&plan.process)?;
     creds::become_user(&plan.process)?;
-    for warning in creds::limit(&plan.process)? {
-        host.sync.send(&FromInit::Warn(warning))?;
-    }
+    creds::limit(&plan.process)?;
     creds::enter_cwd(&plan.process)?;
     payload::check(&plan.process)?;
     host.sync.send(&FromInit::Ready)?;

@@ -62,9 +62,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     terminal.install(process)?;
     creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
-    for warning in creds::limit(process)? {
-        host.sync.send(&FromInit::Warn(warning))?;
-    }
+    creds::limit(process)?;
     creds::enter_cwd(process)?;
     payload::check(process)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;

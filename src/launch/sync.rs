@@ -12,9 +12,8 @@
 //!            ◀───────── (end of stream)              execve succeeded, or init waits at the gate
 //! ```
 //!
-//! At any point init may send `Warn`, and `Failed` as its last word. The end of
-//! the stream in place of a message means that the other side died; init then
-//! exits, so a killed runtime leaves no half-made container.
+//! At any point init may send `Failed` as its last word. The end of the stream
+//! in place of a message means that the other side died; init then exits, so a killed runtime leaves no half-made container.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::scm;
@@ -30,7 +29,6 @@ pub enum FromInit {
     Moved(i32),
     Built,
     Ready,
-    Warn(String),
     Failed(Error),
 }
 
@@ -52,12 +50,8 @@ impl FromInit {
             }
             FromInit::Built => out.push(2),
             FromInit::Ready => out.push(3),
-            FromInit::Warn(text) => {
-                out.push(4);
-                out.extend_from_slice(text.as_bytes().get(..MAX - 1).unwrap_or(text.as_bytes()));
-            }
             FromInit::Failed(error) => {
-                out.push(5);
+                out.push(4);
                 error.encode(&mut out);
                 if out.len() > MAX {
                     return FromInit::Failed(Error { errno: error.errno, ..shortened(error) }).encode();
@@ -73,8 +67,7 @@ impl FromInit {
             (1, rest) => Some(FromInit::Moved(i32::from_le_bytes(rest.try_into().ok()?))),
             (2, []) => Some(FromInit::Built),
             (3, []) => Some(FromInit::Ready),
-            (4, rest) => Some(FromInit::Warn(String::from_utf8_lossy(rest).into_owned())),
-            (5, rest) => Error::decode(rest).map(FromInit::Failed),
+            (4, rest) => Error::decode(rest).map(FromInit::Failed),
             _ => None,
         }
     }
@@ -178,7 +171,6 @@ mod tests {
             FromInit::Moved(7),
             FromInit::Built,
             FromInit::Ready,
-            FromInit::Warn("w".into()),
             FromInit::Failed(error),
         ] {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
@@ -191,7 +183,7 @@ mod tests {
 
     #[test]
     fn noise_is_refused() {
-        for noise in [&[][..], &[0], &[1, 2], &[2, 0], &[9], &[5, 255, 255, 255, 255]] {
+        for noise in [&[][..], &[0], &[1, 2], &[2, 0], &[9], &[4, 255, 255, 255, 255]] {
             assert_eq!(FromInit::decode(noise), None);
             assert_eq!(ToInit::decode(&[noise, &[0]].concat()), None);
         }

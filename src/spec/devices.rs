@@ -2,7 +2,7 @@
 
 use super::plan::{Device, DeviceKind, DeviceRule};
 use crate::error::{Error, Result};
-use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
+use super::config::{Device as ConfigDevice, DeviceRule as ConfigRule};
 use std::path::{Path, PathBuf};
 
 /// config-linux.md "Default Devices": path below /dev, major, minor.
@@ -16,7 +16,7 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 ];
 
 /// The nodes to make: the configured ones, and the defaults that they don't replace.
-pub fn devices(configured: &[LinuxDevice]) -> Result<Vec<Device>> {
+pub fn devices(configured: &[ConfigDevice]) -> Result<Vec<Device>> {
     let own = configured.iter().enumerate().map(|(i, d)| device(d, i)).collect::<Result<Vec<_>>>()?;
     let defaults = DEFAULT.into_iter().map(|(path, major, minor)| Device {
         path: PathBuf::from(path),
@@ -32,28 +32,26 @@ pub fn devices(configured: &[LinuxDevice]) -> Result<Vec<Device>> {
     Ok(all)
 }
 
-fn device(device: &LinuxDevice, i: usize) -> Result<Device> {
+fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
     let at = format!("/linux/devices/{i}");
-    if !device.path().is_absolute() || device.path() == Path::new("/") {
+    if !device.path.is_absolute() || device.path == Path::new("/") {
         return Err(Error::config(format!("{at}/path"), "must be an absolute path of a file")
-            .on(device.path().display().to_string()));
+            .on(device.path.display().to_string()));
     }
-    let kind = match device.typ() {
-        LinuxDeviceType::C | LinuxDeviceType::U => DeviceKind::Char,
-        LinuxDeviceType::B => DeviceKind::Block,
-        LinuxDeviceType::P => DeviceKind::Fifo,
-        LinuxDeviceType::A => {
-            return Err(Error::config(format!("{at}/type"), "must be one of c, b, u, p"));
-        }
+    let kind = match device.kind.as_str() {
+        "c" | "u" => DeviceKind::Char,
+        "b" => DeviceKind::Block,
+        "p" => DeviceKind::Fifo,
+        other => return Err(Error::config(format!("{at}/type"), "must be one of c, b, u, p").on(other)),
     };
     Ok(Device {
-        path: device.path().clone(),
+        path: device.path.clone(),
         kind,
-        major: number(device.major(), &format!("{at}/major"))?,
-        minor: number(device.minor(), &format!("{at}/minor"))?,
-        mode: device.file_mode().unwrap_or(0o666) & 0o7777,
-        uid: device.uid().unwrap_or(0),
-        gid: device.gid().unwrap_or(0),
+        major: number(device.major, &format!("{at}/major"))?,
+        minor: number(device.minor, &format!("{at}/minor"))?,
+        mode: device.file_mode.unwrap_or(0o666) & 0o7777,
+        uid: device.uid,
+        gid: device.gid,
     })
 }
 
@@ -63,7 +61,7 @@ fn number(value: i64, at: &str) -> Result<u32> {
 
 /// The controller's rules, in the order in which they apply: everything is
 /// denied, then the configuration's rules, then what every container may have.
-pub fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceRule>> {
+pub fn rules(configured: &[ConfigRule]) -> Result<Vec<DeviceRule>> {
     let deny_all =
         DeviceRule { allow: false, kind: None, major: None, minor: None, read: true, write: true, mknod: true };
     let mut out = vec![deny_all];
@@ -78,29 +76,27 @@ pub fn rules(configured: &[LinuxDeviceCgroup]) -> Result<Vec<DeviceRule>> {
     Ok(out)
 }
 
-fn rule(rule: &LinuxDeviceCgroup, at: &str) -> Result<DeviceRule> {
-    let kind = match rule.typ() {
-        None | Some(LinuxDeviceType::A) => None,
-        Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(DeviceKind::Char),
-        Some(LinuxDeviceType::B) => Some(DeviceKind::Block),
-        Some(LinuxDeviceType::P) => {
-            return Err(Error::config(format!("{at}/type"), "must be one of a, c, b"));
-        }
+fn rule(rule: &ConfigRule, at: &str) -> Result<DeviceRule> {
+    let kind = match rule.kind.as_str() {
+        "" | "a" => None,
+        "c" | "u" => Some(DeviceKind::Char),
+        "b" => Some(DeviceKind::Block),
+        other => return Err(Error::config(format!("{at}/type"), "must be one of a, c, b").on(other)),
     };
     // -1 is what libcontainer's own configurations use as a wildcard.
     let number = |value: Option<i64>, field: &str| match value {
         None | Some(-1) => Ok(None),
         Some(value) => number(value, &format!("{at}/{field}")).map(Some),
     };
-    let access = rule.access().as_deref().unwrap_or("rwm");
+    let access = rule.access.as_deref().unwrap_or("rwm");
     if access.is_empty() || access.contains(|c| !"rwm".contains(c)) {
         return Err(Error::config(format!("{at}/access"), "must be letters of rwm").on(access));
     }
     Ok(DeviceRule {
-        allow: rule.allow(),
+        allow: rule.allow,
         kind,
-        major: number(rule.major(), "major")?,
-        minor: number(rule.minor(), "minor")?,
+        major: number(rule.major, "major")?,
+        minor: number(rule.minor, "minor")?,
         read: access.contains('r'),
         write: access.contains('w'),
         mknod: access.contains('m'),

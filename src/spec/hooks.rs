@@ -3,30 +3,28 @@
 use super::c_string;
 use super::plan::{Hook, Hooks};
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Hook as SpecHook, Hooks as SpecHooks};
+use super::config::{Hook as ConfigHook, Hooks as ConfigHooks};
 
-#[allow(deprecated, reason = "prestart is deprecated in the spec, and engines still send it")]
-pub fn hooks(spec: &SpecHooks) -> Result<Hooks> {
+pub fn hooks(config: &ConfigHooks) -> Result<Hooks> {
     Ok(Hooks {
-        prestart: list(spec.prestart(), "/hooks/prestart")?,
-        create_runtime: list(spec.create_runtime(), "/hooks/createRuntime")?,
-        create_container: list(spec.create_container(), "/hooks/createContainer")?,
-        start_container: list(spec.start_container(), "/hooks/startContainer")?,
-        poststart: list(spec.poststart(), "/hooks/poststart")?,
-        poststop: list(spec.poststop(), "/hooks/poststop")?,
+        prestart: list(&config.prestart, "/hooks/prestart")?,
+        create_runtime: list(&config.create_runtime, "/hooks/createRuntime")?,
+        create_container: list(&config.create_container, "/hooks/createContainer")?,
+        start_container: list(&config.start_container, "/hooks/startContainer")?,
+        poststart: list(&config.poststart, "/hooks/poststart")?,
+        poststop: list(&config.poststop, "/hooks/poststop")?,
     })
 }
 
-fn list(hooks: &Option<Vec<SpecHook>>, at: &str) -> Result<Vec<Hook>> {
-    hooks.iter().flatten().enumerate().map(|(i, hook)| one(hook, format!("{at}/{i}"))).collect()
+fn list(hooks: &[ConfigHook], at: &str) -> Result<Vec<Hook>> {
+    hooks.iter().enumerate().map(|(i, hook)| one(hook, format!("{at}/{i}"))).collect()
 }
 
-fn one(hook: &SpecHook, at: String) -> Result<Hook> {
-    if !hook.path().is_absolute() {
-        return Err(Error::config(format!("{at}/path"), "must be an absolute path")
-            .on(hook.path().display().to_string()));
+fn one(hook: &ConfigHook, at: String) -> Result<Hook> {
+    if !hook.path.starts_with('/') {
+        return Err(Error::config(format!("{at}/path"), "must be an absolute path").on(hook.path.clone()));
     }
-    let timeout = match hook.timeout() {
+    let timeout = match hook.timeout {
         None => None,
         Some(seconds) => Some(
             i32::try_from(seconds)
@@ -35,15 +33,15 @@ fn one(hook: &SpecHook, at: String) -> Result<Hook> {
                 .ok_or_else(|| Error::config(format!("{at}/timeout"), "must be greater than zero seconds"))?,
         ),
     };
-    let path = c_string(&hook.path().to_string_lossy(), &format!("{at}/path"))?;
+    let path = c_string(&hook.path, &format!("{at}/path"))?;
     let strings = |values: &[String], field: &str| {
         values.iter().map(|value| c_string(value, &format!("{at}/{field}"))).collect::<Result<Vec<_>>>()
     };
     // Without args, argv[0] is the path, as execv's callers do.
-    let mut args = strings(hook.args().as_deref().unwrap_or_default(), "args")?;
+    let mut args = strings(&hook.args, "args")?;
     if args.is_empty() {
         args.push(path.clone());
     }
-    let env = hook.env().as_deref().map(|env| strings(env, "env")).transpose()?;
+    let env = hook.env.as_deref().map(|env| strings(env, "env")).transpose()?;
     Ok(Hook { path, args, env, timeout, at })
 }

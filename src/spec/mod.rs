@@ -4,8 +4,9 @@
 //! here, before any side effect, and each finding carries a JSON pointer.
 //! There is no I/O in this room: files are read by the caller.
 
-mod devices;
+pub mod config;
 pub mod default;
+mod devices;
 mod hooks;
 mod mount_options;
 mod mounts;
@@ -19,7 +20,7 @@ mod unsupported;
 
 pub use devices::default_rules;
 pub use mount_options::known_options;
-pub use parse::{parse_process, parse_spec};
+pub use parse::{parse_config, parse_process};
 pub use plan::Plan;
 pub use process::{capability_name, resolve as resolve_process};
 pub use resolve::resolve;
@@ -30,4 +31,9 @@ use std::ffi::CString;
 /// A C string of a value from the configuration.
 fn c_string(value: &str, at: &str) -> Result<CString> {
     CString::new(value).map_err(|_| Error::config(at, "a NUL byte can't be passed to the kernel"))
+}
+
+/// A key as a segment of a JSON pointer (RFC 6901).
+fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }

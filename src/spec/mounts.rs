@@ -4,25 +4,25 @@ use super::c_string;
 use super::mount_options::{self, Options};
 use super::plan::{Mount, MountKind};
 use crate::error::{Error, Result};
-use oci_spec::runtime::Mount as SpecMount;
+use super::config::Mount as ConfigMount;
 use std::path::{Path, PathBuf};
 
 /// Resolves the entries; relative sources of bind mounts are the bundle's.
-pub fn mounts(entries: &[SpecMount], bundle: &Path, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
+pub fn mounts(entries: &[ConfigMount], bundle: &Path, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
     entries.iter().enumerate().map(|(i, entry)| mount(entry, i, bundle, warnings)).collect()
 }
 
-fn mount(entry: &SpecMount, i: usize, bundle: &Path, warnings: &mut Vec<String>) -> Result<Mount> {
+fn mount(entry: &ConfigMount, i: usize, bundle: &Path, warnings: &mut Vec<String>) -> Result<Mount> {
     let at = format!("/mounts/{i}");
-    if entry.uid_mappings().is_some() || entry.gid_mappings().is_some() {
+    if !entry.uid_mappings.is_empty() || !entry.gid_mappings.is_empty() {
         return Err(Error::config(
             format!("{at}/uidMappings"),
             "this version of corten does not support idmapped mounts",
         ));
     }
-    let target = target(entry.destination(), &at, warnings)?;
+    let target = target(&entry.destination, &at, warnings)?;
     let options =
-        mount_options::parse(entry.options().as_deref().unwrap_or_default(), &format!("{at}/options"))?;
+        mount_options::parse(&entry.options, &format!("{at}/options"))?;
     let (attr, recursive_attr, propagation) = (options.attr, options.recursive_attr, options.propagation);
     let kind = kind(entry, options, bundle, &at)?;
     Ok(Mount { at, target, kind, attr, recursive_attr, propagation })
@@ -41,9 +41,9 @@ fn target(destination: &Path, at: &str, warnings: &mut Vec<String>) -> Result<Pa
     Ok(Path::new("/").join(destination))
 }
 
-fn kind(entry: &SpecMount, options: Options, bundle: &Path, at: &str) -> Result<MountKind> {
-    let fs = entry.typ().as_deref().unwrap_or_default();
-    let source = entry.source().as_deref();
+fn kind(entry: &ConfigMount, options: Options, bundle: &Path, at: &str) -> Result<MountKind> {
+    let fs = entry.kind.as_str();
+    let source = entry.source.as_deref();
     if options.bind.is_some() || fs == "bind" {
         if let Some((name, _)) = options.data.first() {
             return Err(Error::config(format!("{at}/options"), "is not an option of a bind mount").on(name));

@@ -2,23 +2,22 @@
 
 use super::plan::{IdMap, IdMaps, Namespaces, Ns, NsKind};
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Linux, LinuxIdMapping, LinuxNamespaceType};
+use super::config::{IdMapping, Linux};
 
 pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let mut out = Namespaces::default();
-    for (i, ns) in linux.namespaces().iter().flatten().enumerate() {
+    for (i, ns) in linux.namespaces.iter().enumerate() {
         let at = format!("/linux/namespaces/{i}");
-        let kind = kind(ns.typ());
+        let kind = kind(&ns.kind).ok_or_else(|| {
+            Error::config(format!("{at}/type"), "is not a kind of namespace").on(ns.kind.clone())
+        })?;
         if out.is_private(kind) {
             return Err(Error::config(at, format!("a second {} namespace", kind.name())));
         }
-        let source = match ns.path().as_ref().filter(|path| !path.as_os_str().is_empty()) {
-            None => Ns::New,
-            Some(path) if path.is_absolute() => Ns::Join(path.clone()),
-            Some(path) => {
-                return Err(Error::config(format!("{at}/path"), "must be an absolute path")
-                    .on(path.display().to_string()));
-            }
+        let source = match ns.path.as_str() {
+            "" => Ns::New,
+            path if path.starts_with('/') => Ns::Join(path.into()),
+            path => return Err(Error::config(format!("{at}/path"), "must be an absolute path").on(path)),
         };
         out.set(kind, source);
     }
@@ -29,23 +28,14 @@ pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
     Ok(out)
 }
 
-fn kind(typ: LinuxNamespaceType) -> NsKind {
-    match typ {
-        LinuxNamespaceType::User => NsKind::User,
-        LinuxNamespaceType::Pid => NsKind::Pid,
-        LinuxNamespaceType::Network => NsKind::Network,
-        LinuxNamespaceType::Ipc => NsKind::Ipc,
-        LinuxNamespaceType::Uts => NsKind::Uts,
-        LinuxNamespaceType::Cgroup => NsKind::Cgroup,
-        LinuxNamespaceType::Time => NsKind::Time,
-        LinuxNamespaceType::Mount => NsKind::Mount,
-    }
+fn kind(name: &str) -> Option<NsKind> {
+    NsKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
 /// The mappings of a new user namespace, or none.
 pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
-    let uid = id_map(linux.uid_mappings(), "/linux/uidMappings")?;
-    let gid = id_map(linux.gid_mappings(), "/linux/gidMappings")?;
+    let uid = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
+    let gid = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
     match namespaces.get(NsKind::User) {
         Ns::Inherit if uid.is_empty() && gid.is_empty() => Ok(None),
         Ns::Inherit => {
@@ -65,10 +55,10 @@ fn unmapped(at: &str) -> Error {
     Error::config(at, "a new user namespace needs at least one mapping")
 }
 
-fn id_map(mappings: &Option<Vec<LinuxIdMapping>>, at: &str) -> Result<Vec<IdMap>> {
+fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
     let mut out = Vec::new();
-    for (i, m) in mappings.iter().flatten().enumerate() {
-        let map = IdMap { container: m.container_id(), host: m.host_id(), size: m.size() };
+    for (i, m) in mappings.iter().enumerate() {
+        let map = IdMap { container: m.container_id, host: m.host_id, size: m.size };
         if map.size == 0 {
             return Err(Error::config(format!("{at}/{i}/size"), "must be greater than zero"));
         }
@@ -87,7 +77,7 @@ pub fn is_mapped(maps: &[IdMap], id: u32) -> bool {
 
 pub fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<String>> {
     let mut out = Vec::new();
-    for (clock, offset) in linux.time_offsets().iter().flatten() {
+    for (clock, offset) in &linux.time_offsets {
         let at = format!("/linux/timeOffsets/{clock}");
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
             return Err(Error::config(at, "the clocks with an offset are monotonic and boottime"));
@@ -96,7 +86,7 @@ pub fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<String
             return Err(Error::config(at, "offsets without a new time namespace")
                 .hint("add {\"type\": \"time\"} to /linux/namespaces"));
         }
-        out.push(format!("{clock} {} {}", offset.secs().unwrap_or(0), offset.nanosecs().unwrap_or(0)));
+        out.push(format!("{clock} {} {}", offset.secs, offset.nanosecs));
     }
     Ok(out)
 }

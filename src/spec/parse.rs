@@ -1,71 +1,30 @@
-//! JSON to oci-spec's types.
-//!
-//! The types are stricter than the runtimes that engines were written against:
-//! they refuse `null` for "absent", and a capability that they don't know. So a
-//! text that fails is normalised, in exactly those two points, and tried once
-//! more; what then fails is named by its JSON pointer. The common case is
-//! parsed straight and pays nothing for this.
+//! JSON to the types of [`super::config`].
 
+use super::config::{Config, Process};
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Capability, Process, Spec};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
-
-/// A parsed text and the remarks on what had to be normalised.
-pub type Parsed<T> = (T, Vec<String>);
 
 /// Parses a `config.json`.
-pub fn parse_spec(text: &[u8]) -> Result<Parsed<Spec>> {
-    parse(text, "/process/capabilities")
+pub fn parse_config(text: &[u8]) -> Result<Config> {
+    parse(text)
 }
 
 /// Parses the file of `exec --process`.
-pub fn parse_process(text: &[u8]) -> Result<Parsed<Process>> {
-    parse(text, "/capabilities")
+pub fn parse_process(text: &[u8]) -> Result<Process> {
+    parse(text)
 }
 
-fn parse<T: DeserializeOwned>(text: &[u8], capabilities: &str) -> Result<Parsed<T>> {
+/// The common case is parsed straight. What fails is looked at again, by way
+/// of a tree: a key that stands twice counts with its last value, as in Go;
+/// and what fails there too is named by its JSON pointer.
+fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     if let Ok(parsed) = serde_json::from_slice(text) {
-        return Ok((parsed, Vec::new()));
+        return Ok(parsed);
     }
-    let mut value: Value =
+    let tree: serde_json::Value =
         serde_json::from_slice(text).map_err(|e| Error::msg(format!("not valid JSON: {e}")))?;
-    let mut warnings = Vec::new();
-    drop_nulls(&mut value);
-    if let Some(sets) = value.pointer_mut(capabilities) {
-        drop_unknown_capabilities(sets, capabilities, &mut warnings);
-    }
-    match serde_path_to_error::deserialize(value) {
-        Ok(parsed) => Ok((parsed, warnings)),
-        Err(e) => Err(Error::config(pointer(e.path()), e.inner().to_string())),
-    }
-}
-
-/// Go's encoder writes `null` for a nil slice or pointer: the same as absent.
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            map.retain(|_, value| !value.is_null());
-            map.values_mut().for_each(drop_nulls);
-        }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
-    }
-}
-
-/// config.md: an unknown capability is warned about, not an error.
-fn drop_unknown_capabilities(sets: &mut Value, at: &str, warnings: &mut Vec<String>) {
-    let Value::Object(sets) = sets else { return };
-    for (set, names) in sets {
-        let Value::Array(names) = names else { continue };
-        names.retain(|name| {
-            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
-            if !known && name.is_string() {
-                warnings.push(format!("{at}/{set}: unknown capability {name} is ignored"));
-            }
-            known || !name.is_string()
-        });
-    }
+    serde_path_to_error::deserialize(tree)
+        .map_err(|e| Error::config(pointer(e.path()), e.inner().to_string()))
 }
 
 /// `mounts[3].type` as `/mounts/3/type`.
@@ -76,7 +35,7 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
         pointer.push('/');
         match segment {
             Segment::Seq { index } => pointer.push_str(&index.to_string()),
-            Segment::Map { key } => pointer.push_str(key),
+            Segment::Map { key } => pointer.push_str(&super::escape(key)),
             Segment::Enum { variant } => pointer.push_str(variant),
             Segment::Unknown => pointer.push('?'),
         }
@@ -89,13 +48,16 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> Error {
-        parse_spec(text.as_bytes()).expect_err("must be refused")
+        parse_config(text.as_bytes()).expect_err("must be refused")
     }
 
     #[test]
     fn names_the_place_of_a_wrong_type() {
         let text = r#"{"ociVersion":"1.0.2","process":{"user":{"uid":"x","gid":0},"cwd":"/","args":["a"]}}"#;
         assert_eq!(error(text).at, "/process/user/uid");
+        assert_eq!(error(r#"{"mounts":[{},{"options":["a",1]}]}"#).at, "/mounts/1/options/1");
+        assert_eq!(error(r#"{"annotations":{"a/b":1}}"#).at, "/annotations/a~1b");
+        assert_eq!(error("[]").at, "/");
     }
 
     #[test]
@@ -105,20 +67,34 @@ mod tests {
 
     #[test]
     fn takes_null_for_absent() {
-        let text = r#"{"ociVersion":"1.0.2","root":{"path":"r","readonly":null},"mounts":null}"#;
-        let (spec, warnings) = parse_spec(text.as_bytes()).expect("accepted");
-        assert!(spec.mounts().is_none());
-        assert!(warnings.is_empty());
+        let text = r#"{"ociVersion":"1.0.2","root":{"path":"r","readonly":null},"mounts":null,"linux":null}"#;
+        let config = parse_config(text.as_bytes()).expect("accepted");
+        assert!(config.mounts.is_empty() && config.linux.is_none());
     }
 
     #[test]
-    fn warns_of_an_unknown_capability() {
-        let text = r#"{"ociVersion":"1.0.2","process":{"user":{"uid":0,"gid":0},"cwd":"/",
-            "capabilities":{"bounding":["CAP_KILL","CAP_TO_FLY"]}}}"#;
-        let (spec, warnings) = parse_spec(text.as_bytes()).expect("accepted");
-        let caps = spec.process().as_ref().and_then(|p| p.capabilities().clone()).expect("capabilities");
-        assert_eq!(caps.bounding().as_ref().map(|set| set.len()), Some(1));
-        assert_eq!(warnings.len(), 1);
-        assert!(warnings[0].contains("/process/capabilities/bounding") && warnings[0].contains("CAP_TO_FLY"));
+    fn takes_the_last_of_two() {
+        let config = parse_config(br#"{"hostname":"a","hostname":"b"}"#).expect("accepted");
+        assert_eq!(config.hostname, "b");
+    }
+
+    /// The same file, read by the types of another project.
+    #[test]
+    fn agrees_with_oci_spec() {
+        let theirs = serde_json::to_string(&oci_spec::runtime::Spec::default()).expect("JSON");
+        let ours = parse_config(theirs.as_bytes()).expect("accepted");
+        let theirs: oci_spec::runtime::Spec = serde_json::from_str(&theirs).expect("accepted");
+        let mounts = theirs.mounts().clone().unwrap_or_default();
+        assert_eq!(ours.mounts.len(), mounts.len());
+        for (a, b) in ours.mounts.iter().zip(&mounts) {
+            assert_eq!(&a.destination, b.destination());
+            assert_eq!(a.options, b.options().clone().unwrap_or_default());
+        }
+        let linux = ours.linux.expect("linux");
+        let their_linux = theirs.linux().clone().expect("linux");
+        assert_eq!(Some(linux.masked_paths), *their_linux.masked_paths());
+        assert_eq!(linux.namespaces.len(), their_linux.namespaces().clone().unwrap_or_default().len());
+        let caps = ours.process.and_then(|p| p.capabilities).expect("capabilities");
+        assert_eq!(caps.bounding.len(), 3);
     }
 }

@@ -6,8 +6,8 @@
 
 use crate::sys::mount::MountAttr;
 use crate::sys::pty::Size;
-use oci_spec::runtime::LinuxResources;
-use std::collections::HashMap;
+use super::config::Resources;
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
 
@@ -33,10 +33,10 @@ pub struct Plan {
     pub process: Process,
     pub hooks: Hooks,
     pub cgroups_path: Option<String>,
-    pub resources: LinuxResources,
+    pub resources: Resources,
     /// The device rules of `resources`, in their order, then the defaults.
     pub device_rules: Vec<DeviceRule>,
-    pub annotations: HashMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
     /// What was accepted with a remark, for the log.
     pub warnings: Vec<String>,
 }

@@ -1,40 +1,41 @@
 //! `process`: what is executed, and as whom.
 
+use super::config::{Capabilities as Names, Process as Config, Rlimit as ConfigRlimit};
 use super::plan::{Capabilities, Process, Rlimit};
 use super::{c_string, unsupported};
 use crate::error::{Error, Result};
 use crate::sys::pty::Size;
-use oci_spec::runtime::{
-    Capabilities as Names, LinuxCapabilities, PosixRlimit, PosixRlimitType, Process as SpecProcess,
-};
 use std::ffi::CString;
 use std::str::FromStr;
 
 /// Resolves the process at the pointer `at` (`/process`, or empty for a
 /// process file).
-pub fn resolve(process: &SpecProcess, at: &str) -> Result<Process> {
+pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result<Process> {
     unsupported::refuse_process(process, at)?;
-    let user = process.user();
+    let capabilities = match &process.capabilities {
+        Some(names) => Some(capabilities(names, &format!("{at}/capabilities"), warnings)?),
+        None => None,
+    };
     Ok(Process {
-        terminal: process.terminal().unwrap_or(false),
-        console_size: process.console_size().and_then(|size| {
+        terminal: process.terminal,
+        console_size: process.console_size.as_ref().and_then(|size| {
             let size = Size {
-                rows: u16::try_from(size.height()).unwrap_or(u16::MAX),
-                columns: u16::try_from(size.width()).unwrap_or(u16::MAX),
+                rows: u16::try_from(size.height).unwrap_or(u16::MAX),
+                columns: u16::try_from(size.width).unwrap_or(u16::MAX),
             };
             (size != Size::default()).then_some(size)
         }),
-        uid: user.uid(),
-        gid: user.gid(),
-        additional_gids: user.additional_gids().clone().unwrap_or_default(),
-        umask: umask(user.umask(), at)?,
+        uid: process.user.uid,
+        gid: process.user.gid,
+        additional_gids: process.user.additional_gids.clone(),
+        umask: umask(process.user.umask, at)?,
         args: args(process, at)?,
-        env: c_strings(process.env().iter().flatten(), &format!("{at}/env"))?,
+        env: c_strings(&process.env, &format!("{at}/env"))?,
         cwd: cwd(process, at)?,
-        capabilities: process.capabilities().as_ref().map(|caps| capabilities(caps, at)).transpose()?,
-        rlimits: rlimits(process.rlimits().iter().flatten(), at)?,
-        no_new_privileges: process.no_new_privileges().unwrap_or(false),
-        oom_score_adj: oom_score_adj(process.oom_score_adj(), at)?,
+        capabilities,
+        rlimits: rlimits(&process.rlimits, at)?,
+        no_new_privileges: process.no_new_privileges,
+        oom_score_adj: oom_score_adj(process.oom_score_adj, at)?,
     })
 }
 
@@ -48,9 +49,9 @@ fn umask(umask: Option<u32>, at: &str) -> Result<Option<u32>> {
     }
 }
 
-fn args(process: &SpecProcess, at: &str) -> Result<Vec<CString>> {
+fn args(process: &Config, at: &str) -> Result<Vec<CString>> {
     let at = format!("{at}/args");
-    let args = c_strings(process.args().iter().flatten(), &at)?;
+    let args = c_strings(&process.args, &at)?;
     match args.first() {
         None => Err(Error::config(at, "process args must not be empty")),
         Some(name) if name.is_empty() => Err(Error::config(format!("{at}/0"), "must name an executable")),
@@ -58,52 +59,54 @@ fn args(process: &SpecProcess, at: &str) -> Result<Vec<CString>> {
     }
 }
 
-fn c_strings<'a>(values: impl Iterator<Item = &'a String>, at: &str) -> Result<Vec<CString>> {
-    values.enumerate().map(|(i, value)| c_string(value, &format!("{at}/{i}"))).collect()
+fn c_strings(values: &[String], at: &str) -> Result<Vec<CString>> {
+    values.iter().enumerate().map(|(i, value)| c_string(value, &format!("{at}/{i}"))).collect()
 }
 
-fn cwd(process: &SpecProcess, at: &str) -> Result<CString> {
+fn cwd(process: &Config, at: &str) -> Result<CString> {
     let at = format!("{at}/cwd");
-    let cwd = process.cwd().to_string_lossy();
-    if !cwd.starts_with('/') {
-        return Err(Error::config(at, "must be an absolute path").on(cwd.into_owned()));
+    if !process.cwd.starts_with('/') {
+        return Err(Error::config(at, "must be an absolute path").on(process.cwd.clone()));
     }
-    c_string(&cwd, &at)
+    c_string(&process.cwd, &at)
 }
 
-fn oom_score_adj(value: Option<i32>, at: &str) -> Result<Option<i32>> {
-    match value {
-        Some(score) if !(-1000..=1000).contains(&score) => {
-            Err(Error::config(format!("{at}/oomScoreAdj"), format!("{score} is outside -1000 to 1000")))
-        }
-        other => Ok(other),
-    }
+fn oom_score_adj(value: Option<i64>, at: &str) -> Result<Option<i32>> {
+    let Some(score) = value else { return Ok(None) };
+    let valid = i32::try_from(score).ok().filter(|score| (-1000..=1000).contains(score));
+    let wrong = || Error::config(format!("{at}/oomScoreAdj"), format!("{score} is outside -1000 to 1000"));
+    valid.map(Some).ok_or_else(wrong)
 }
 
-fn capabilities(caps: &LinuxCapabilities, at: &str) -> Result<Capabilities> {
+fn capabilities(names: &Names, at: &str, warnings: &mut Vec<String>) -> Result<Capabilities> {
+    let mut bits = |set: &[String], field: &str| bits(set, &format!("{at}/{field}"), warnings);
     let out = Capabilities {
-        bounding: bits(caps.bounding()),
-        effective: bits(caps.effective()),
-        inheritable: bits(caps.inheritable()),
-        permitted: bits(caps.permitted()),
-        ambient: bits(caps.ambient()),
+        bounding: bits(&names.bounding, "bounding"),
+        effective: bits(&names.effective, "effective"),
+        inheritable: bits(&names.inheritable, "inheritable"),
+        permitted: bits(&names.permitted, "permitted"),
+        ambient: bits(&names.ambient, "ambient"),
     };
     let extra = out.effective & !out.permitted;
     if extra != 0 {
         return Err(Error::config(
-            format!("{at}/capabilities/effective"),
+            format!("{at}/effective"),
             format!("{} is not in the permitted set", capability_name(extra.trailing_zeros())),
         ));
     }
     Ok(out)
 }
 
-fn bits(names: &Option<Names>) -> u64 {
-    names.iter().flatten().fold(0, |bits, name| {
-        // Every name of the spec is known to the caps crate, under its full spelling.
-        let cap = caps::Capability::from_str(&format!("CAP_{name}"));
-        bits | cap.map_or(0, |cap| 1 << cap.index())
-    })
+/// config.md: an unknown capability is warned about, not an error.
+fn bits(names: &[String], at: &str, warnings: &mut Vec<String>) -> u64 {
+    let mut bits = 0;
+    for name in names {
+        match caps::Capability::from_str(name) {
+            Ok(cap) => bits |= 1 << cap.index(),
+            Err(_) => warnings.push(format!("{at}: unknown capability {name:?} is ignored")),
+        }
+    }
+    bits
 }
 
 /// The name of a capability number, for messages.
@@ -112,39 +115,42 @@ pub fn capability_name(number: u32) -> String {
     name.map_or_else(|| format!("capability {number}"), |cap| cap.to_string())
 }
 
-fn rlimits<'a>(limits: impl Iterator<Item = &'a PosixRlimit>, at: &str) -> Result<Vec<Rlimit>> {
+fn rlimits(limits: &[ConfigRlimit], at: &str) -> Result<Vec<Rlimit>> {
     let mut out: Vec<Rlimit> = Vec::new();
-    for (i, limit) in limits.enumerate() {
+    for (i, limit) in limits.iter().enumerate() {
         let at = format!("{at}/rlimits/{i}");
-        let rlimit = Rlimit { resource: resource(limit.typ()), soft: limit.soft(), hard: limit.hard() };
-        if out.iter().any(|other| other.resource == rlimit.resource) {
-            return Err(Error::config(at, format!("a second entry for {}", limit.typ())));
+        let resource = resource(&limit.kind).ok_or_else(|| {
+            Error::config(format!("{at}/type"), "is not a resource limit").on(limit.kind.clone())
+        })?;
+        if out.iter().any(|other| other.resource == resource) {
+            return Err(Error::config(at, format!("a second entry for {}", limit.kind)));
         }
-        if rlimit.soft > rlimit.hard {
-            return Err(Error::config(at, format!("the soft limit of {} is above its hard limit", limit.typ())));
+        if limit.soft > limit.hard {
+            return Err(Error::config(at, format!("the soft limit of {} is above its hard limit", limit.kind)));
         }
-        out.push(rlimit);
+        out.push(Rlimit { resource, soft: limit.soft, hard: limit.hard });
     }
     Ok(out)
 }
 
-fn resource(typ: PosixRlimitType) -> u32 {
-    match typ {
-        PosixRlimitType::RlimitCpu => libc::RLIMIT_CPU,
-        PosixRlimitType::RlimitFsize => libc::RLIMIT_FSIZE,
-        PosixRlimitType::RlimitData => libc::RLIMIT_DATA,
-        PosixRlimitType::RlimitStack => libc::RLIMIT_STACK,
-        PosixRlimitType::RlimitCore => libc::RLIMIT_CORE,
-        PosixRlimitType::RlimitRss => libc::RLIMIT_RSS,
-        PosixRlimitType::RlimitNproc => libc::RLIMIT_NPROC,
-        PosixRlimitType::RlimitNofile => libc::RLIMIT_NOFILE,
-        PosixRlimitType::RlimitMemlock => libc::RLIMIT_MEMLOCK,
-        PosixRlimitType::RlimitAs => libc::RLIMIT_AS,
-        PosixRlimitType::RlimitLocks => libc::RLIMIT_LOCKS,
-        PosixRlimitType::RlimitSigpending => libc::RLIMIT_SIGPENDING,
-        PosixRlimitType::RlimitMsgqueue => libc::RLIMIT_MSGQUEUE,
-        PosixRlimitType::RlimitNice => libc::RLIMIT_NICE,
-        PosixRlimitType::RlimitRtprio => libc::RLIMIT_RTPRIO,
-        PosixRlimitType::RlimitRttime => libc::RLIMIT_RTTIME,
-    }
+fn resource(name: &str) -> Option<u32> {
+    Some(match name {
+        "RLIMIT_CPU" => libc::RLIMIT_CPU,
+        "RLIMIT_FSIZE" => libc::RLIMIT_FSIZE,
+        "RLIMIT_DATA" => libc::RLIMIT_DATA,
+        "RLIMIT_STACK" => libc::RLIMIT_STACK,
+        "RLIMIT_CORE" => libc::RLIMIT_CORE,
+        "RLIMIT_RSS" => libc::RLIMIT_RSS,
+        "RLIMIT_NPROC" => libc::RLIMIT_NPROC,
+        "RLIMIT_NOFILE" => libc::RLIMIT_NOFILE,
+        "RLIMIT_MEMLOCK" => libc::RLIMIT_MEMLOCK,
+        "RLIMIT_AS" => libc::RLIMIT_AS,
+        "RLIMIT_LOCKS" => libc::RLIMIT_LOCKS,
+        "RLIMIT_SIGPENDING" => libc::RLIMIT_SIGPENDING,
+        "RLIMIT_MSGQUEUE" => libc::RLIMIT_MSGQUEUE,
+        "RLIMIT_NICE" => libc::RLIMIT_NICE,
+        "RLIMIT_RTPRIO" => libc::RLIMIT_RTPRIO,
+        "RLIMIT_RTTIME" => libc::RLIMIT_RTTIME,
+        _ => return None,
+    })
 }

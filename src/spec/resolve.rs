@@ -3,46 +3,45 @@
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
 use super::{devices, hooks, mounts, namespaces, process, sysctl, unsupported};
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Linux, LinuxResources, Spec};
+use super::config::{Config, Linux, Resources};
 use std::path::{Path, PathBuf};
 
-/// Resolves `spec`, found in the absolute directory `bundle`.
-pub fn resolve(spec: &Spec, bundle: &Path, warnings: Vec<String>) -> Result<Plan> {
-    check_version(spec.version())?;
-    unsupported::refuse(spec)?;
-    let mut warnings = warnings;
-    let linux = spec.linux().as_ref().ok_or_else(|| Error::config("/linux", "is missing"))?;
+/// Resolves `config`, found in the absolute directory `bundle`.
+pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
+    check_version(&config.oci_version)?;
+    unsupported::refuse(config)?;
+    let mut warnings = Vec::new();
+    let linux = config.linux.as_ref().ok_or_else(|| Error::config("/linux", "is missing"))?;
     let namespaces = namespaces::namespaces(linux)?;
     let id_maps = namespaces::id_maps(linux, &namespaces)?;
-    let root = spec.root().as_ref().ok_or_else(|| Error::config("/root", "is missing"))?;
-    if root.path().as_os_str().is_empty() {
+    let root = config.root.as_ref().ok_or_else(|| Error::config("/root", "is missing"))?;
+    if root.path.as_os_str().is_empty() {
         return Err(Error::config("/root/path", "must not be empty"));
     }
-    let process = spec.process().as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
-    let process = process::resolve(process, "/process")?;
+    let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
+    let process = process::resolve(process, "/process", &mut warnings)?;
     if let Some(maps) = &id_maps {
         check_mapped(&process, maps)?;
     }
-    let resources = linux.resources().clone().unwrap_or_default();
     Ok(Plan {
         bundle: bundle.into(),
-        rootfs: bundle.join(root.path()),
-        root_readonly: root.readonly().unwrap_or(false),
+        rootfs: bundle.join(&root.path),
+        root_readonly: root.readonly,
         root_propagation: propagation(linux)?,
         time_offsets: namespaces::time_offsets(linux, &namespaces)?,
-        hostname: uts_name(spec.hostname().as_deref(), "/hostname", &namespaces)?,
-        domainname: uts_name(spec.domainname().as_deref(), "/domainname", &namespaces)?,
-        sysctl: linux.sysctl().as_ref().map_or(Ok(Vec::new()), |v| sysctl::sysctl(v, &namespaces))?,
-        mounts: mounts::mounts(spec.mounts().as_deref().unwrap_or_default(), bundle, &mut warnings)?,
-        devices: devices::devices(linux.devices().as_deref().unwrap_or_default())?,
-        masked: absolute(linux.masked_paths().as_deref().unwrap_or_default(), "/linux/maskedPaths")?,
-        readonly: absolute(linux.readonly_paths().as_deref().unwrap_or_default(), "/linux/readonlyPaths")?,
+        hostname: uts_name(&config.hostname, "/hostname", &namespaces)?,
+        domainname: uts_name(&config.domainname, "/domainname", &namespaces)?,
+        sysctl: sysctl::sysctl(&linux.sysctl, &namespaces)?,
+        mounts: mounts::mounts(&config.mounts, bundle, &mut warnings)?,
+        devices: devices::devices(&linux.devices)?,
+        masked: absolute(&linux.masked_paths, "/linux/maskedPaths")?,
+        readonly: absolute(&linux.readonly_paths, "/linux/readonlyPaths")?,
         process,
-        hooks: spec.hooks().as_ref().map_or(Ok(Default::default()), hooks::hooks)?,
+        hooks: hooks::hooks(&config.hooks)?,
         cgroups_path: cgroups_path(linux)?,
-        device_rules: devices::rules(resources.devices().as_deref().unwrap_or_default())?,
-        resources: without_devices(resources),
-        annotations: spec.annotations().clone().unwrap_or_default(),
+        device_rules: devices::rules(&linux.resources.devices)?,
+        resources: without_devices(&linux.resources),
+        annotations: config.annotations.clone(),
         namespaces,
         id_maps,
         warnings,
@@ -83,9 +82,10 @@ fn check_mapped(process: &super::plan::Process, maps: &super::plan::IdMaps) -> R
 }
 
 fn propagation(linux: &Linux) -> Result<Option<Propagation>> {
-    let Some(name) = linux.rootfs_propagation().as_deref().filter(|name| !name.is_empty()) else {
+    let name = linux.rootfs_propagation.as_str();
+    if name.is_empty() {
         return Ok(None);
-    };
+    }
     match name.strip_prefix('r').unwrap_or(name) {
         "private" => Ok(Some(Propagation::Private)),
         "slave" => Ok(Some(Propagation::Slave)),
@@ -96,8 +96,10 @@ fn propagation(linux: &Linux) -> Result<Option<Propagation>> {
     }
 }
 
-fn uts_name(name: Option<&str>, at: &str, namespaces: &Namespaces) -> Result<Option<String>> {
-    let Some(name) = name.filter(|name| !name.is_empty()) else { return Ok(None) };
+fn uts_name(name: &str, at: &str, namespaces: &Namespaces) -> Result<Option<String>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
     if !namespaces.is_private(NsKind::Uts) {
         return Err(Error::config(at, "needs a uts namespace of the container's own")
             .on(name)
@@ -120,20 +122,19 @@ fn absolute(paths: &[String], at: &str) -> Result<Vec<PathBuf>> {
 }
 
 fn cgroups_path(linux: &Linux) -> Result<Option<String>> {
-    let Some(path) = linux.cgroups_path().as_deref().filter(|path| !path.as_os_str().is_empty()) else {
+    let path = linux.cgroups_path.as_str();
+    if path.is_empty() {
         return Ok(None);
-    };
-    let path = path.to_string_lossy();
-    if path.split('/').any(|part| part == "..") {
-        return Err(Error::config("/linux/cgroupsPath", "must not contain ..").on(path.into_owned()));
     }
-    Ok(Some(path.into_owned()))
+    if path.split('/').any(|part| part == "..") {
+        return Err(Error::config("/linux/cgroupsPath", "must not contain ..").on(path));
+    }
+    Ok(Some(path.into()))
 }
 
 /// The rules are in the plan in a form of their own.
-fn without_devices(mut resources: LinuxResources) -> LinuxResources {
-    resources.set_devices(None);
-    resources
+fn without_devices(resources: &Resources) -> Resources {
+    Resources { devices: Vec::new(), ..resources.clone() }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::c_string;
 use super::plan::{Namespaces, NsKind, Sysctl};
 use crate::error::{Error, Result};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// The keys of kernel.* that are per ipc namespace.
 const IPC_KEYS: [&str; 8] = [
@@ -17,15 +17,12 @@ const IPC_KEYS: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
-pub fn sysctl(values: &HashMap<String, String>, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
-    let mut out = values.iter().map(|(key, value)| one(key, value, namespaces)).collect::<Result<Vec<_>>>()?;
-    // The map has no order of its own; an error should not depend on luck.
-    out.sort_by(|a, b| a.key.cmp(&b.key));
-    Ok(out)
+pub fn sysctl(values: &BTreeMap<String, String>, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
+    values.iter().map(|(key, value)| one(key, value, namespaces)).collect()
 }
 
 fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
-    let at = format!("/linux/sysctl/{}", key.replace('~', "~0").replace('/', "~1"));
+    let at = format!("/linux/sysctl/{}", super::escape(key));
     let path = path(key);
     if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(Error::config(at, "is not the name of a sysctl"));

@@ -1,31 +1,31 @@
 //! Fields that corten knows and doesn't apply: refused by name, never ignored.
 
 use crate::error::{Error, Result};
-use oci_spec::runtime::{Linux, Process, Spec};
+use super::config::{Config, Linux, Process};
 
 /// Refuses a configuration that asks for something that would not happen.
-pub fn refuse(spec: &Spec) -> Result<()> {
+pub fn refuse(config: &Config) -> Result<()> {
     for (at, set) in [
-        ("/solaris", spec.solaris().is_some()),
-        ("/windows", spec.windows().is_some()),
-        ("/vm", spec.vm().is_some()),
-        ("/zos", spec.zos().is_some()),
+        ("/solaris", config.solaris.is_some()),
+        ("/windows", config.windows.is_some()),
+        ("/vm", config.vm.is_some()),
+        ("/zos", config.zos.is_some()),
+        ("/freebsd", config.freebsd.is_some()),
     ] {
         refuse_if(at, set)?;
     }
-    spec.linux().as_ref().map_or(Ok(()), refuse_linux)
+    config.linux.as_ref().map_or(Ok(()), refuse_linux)
 }
 
 fn refuse_linux(linux: &Linux) -> Result<()> {
-    let resources = linux.resources().as_ref();
     for (at, set) in [
-        ("/linux/seccomp", linux.seccomp().is_some()),
-        ("/linux/intelRdt", linux.intel_rdt().is_some()),
-        ("/linux/memoryPolicy", linux.memory_policy().is_some()),
-        ("/linux/personality", linux.personality().is_some()),
-        ("/linux/netDevices", is_filled(linux.net_devices().as_ref().map(|map| map.len()))),
-        ("/linux/mountLabel", is_filled(linux.mount_label().as_ref().map(String::len))),
-        ("/linux/resources/rdma", is_filled(resources.and_then(|r| r.rdma().as_ref()).map(|map| map.len()))),
+        ("/linux/seccomp", linux.seccomp.is_some()),
+        ("/linux/intelRdt", linux.intel_rdt.is_some()),
+        ("/linux/memoryPolicy", linux.memory_policy.is_some()),
+        ("/linux/personality", linux.personality.is_some()),
+        ("/linux/netDevices", !linux.net_devices.is_empty()),
+        ("/linux/mountLabel", !linux.mount_label.is_empty()),
+        ("/linux/resources/rdma", !linux.resources.rdma.is_empty()),
     ] {
         refuse_if(at, set)?;
     }
@@ -35,19 +35,15 @@ fn refuse_linux(linux: &Linux) -> Result<()> {
 /// The same for a process, at `at` (`/process`, or the root of exec's file).
 pub fn refuse_process(process: &Process, at: &str) -> Result<()> {
     for (field, set) in [
-        ("apparmorProfile", is_filled(process.apparmor_profile().as_ref().map(String::len))),
-        ("selinuxLabel", is_filled(process.selinux_label().as_ref().map(String::len))),
-        ("ioPriority", process.io_priority().is_some()),
-        ("scheduler", process.scheduler().is_some()),
-        ("execCPUAffinity", process.exec_cpu_affinity().is_some()),
+        ("apparmorProfile", !process.apparmor_profile.is_empty()),
+        ("selinuxLabel", !process.selinux_label.is_empty()),
+        ("ioPriority", process.io_priority.is_some()),
+        ("scheduler", process.scheduler.is_some()),
+        ("execCPUAffinity", process.exec_cpu_affinity.is_some()),
     ] {
         refuse_if(&format!("{at}/{field}"), set)?;
     }
     Ok(())
-}
-
-fn is_filled(len: Option<usize>) -> bool {
-    len.is_some_and(|len| len > 0)
 }
 
 fn refuse_if(at: &str, set: bool) -> Result<()> {
