@@ -16,12 +16,13 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: help build check test bench demo install deps deps-build deps-test
+.PHONY: help build check test integration bench demo install deps deps-build deps-test
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      build corten and run a container from bundles/'
 	@echo 'make test      every test: cargo test, the sample bundles, containerd'
+	@echo 'make integration  every container engine that is installed'
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, licences and duplicate crates'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
@@ -43,6 +44,12 @@ test: build deps-test
 	part containerd $(SUDO) integration/ctr.sh $(RUNTIME); \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; \
 	echo "make test: all passed"
+
+# Every engine that is installed; `make test` does with containerd.
+integration: build
+	@failed=; \
+	for engine in ctr podman docker; do $(SUDO) integration/$$engine.sh $(RUNTIME) || failed="$$failed $$engine"; done; \
+	if [ -n "$$failed" ]; then echo "make integration: failed:$$failed"; exit 1; fi
 
 check: deps-build
 	cargo fmt --check

@@ -1,10 +1,6 @@
 #!/bin/bash
 # containerd and its shim drive the runtime: ctr runs a busybox image made by hand.
 # Usage: integration/ctr.sh [RUNTIME]
-#
-# containerd gets namespaces of its own: mounts (its root and all of /run are a
-# tmpfs), so that it neither meets nor disturbs one that runs on this machine,
-# and processes, so that whatever it starts ends with this script.
 # shellcheck disable=SC2016  # what is single-quoted is for a shell in a container
 set -euo pipefail
 self=$(realpath -- "$0")
@@ -16,33 +12,10 @@ BUNDLES=$(dirname -- "$here")/bundles
 . "$here/lib.sh"
 
 RUNTIME=$(resolve_runtime "${1:-}")
-for command in containerd containerd-shim-runc-v2 ctr umoci skopeo unshare; do
-    command -v "$command" >/dev/null || {
-        skipped "all of containerd" "needs the command $command (make deps)"
-        summary containerd
-        exit
-    }
-done
-[ "$(id -u)" -eq 0 ] || die "containerd needs root"
-
-if [ -z "${CTR_INSIDE:-}" ]; then
-    work=$(mktemp -d)
-    status=0
-    # Not the last command: what must not be left is looked for out here, too.
-    CTR_INSIDE=$work unshare --mount --pid --fork --kill-child --mount-proc "$self" "$RUNTIME" || status=$?
-    # containerd's namespaces are cgroups that nobody removes; the containers' are not.
-    find /sys/fs/cgroup -depth -type d -path "*/corten-ctr-${work##*/}*" -exec rmdir {} + || status=1
-    left=$(mounts_under "$work")
-    [ -z "$left" ] || die "mounts left on the host: $left"
-    rmdir -- "$work"
-    exit "$status"
-fi
-
-work=$CTR_INSIDE
+require containerd containerd containerd-shim-runc-v2 ctr umoci skopeo script
+enter_private "$self" "$RUNTIME"
 # The containerd namespace is also the parent of the containers' cgroups.
-namespace=corten-ctr-$(basename -- "$work")
-mount -t tmpfs -o mode=755 work "$work"
-mount -t tmpfs -o mode=755 run /run
+namespace=$cgroup_parent
 
 # --- containerd -------------------------------------------------------------------------
 
@@ -55,26 +28,9 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   address = "$work/sock"
 EOF
 
-# Its log tells when it is ready, or that it is gone.
-mkfifo "$work/log.fifo" "$work/ready.fifo"
-exec {ready}<>"$work/ready.fifo"
-{
-    while IFS= read -r line; do
-        printf '%s\n' "$line" >>"$work/containerd.log"
-        [[ $line != *'successfully booted'* ]] || echo booted >&"$ready"
-    done
-    echo gone >&"$ready"
-} <"$work/log.fifo" &
-containerd --config "$work/config.toml" >"$work/log.fifo" 2>&1 &
-containerd=$!
-IFS= read -r -t 60 -u "$ready" word || word='silent for 60 s'
-[ "$word" = booted ] || {
-    cat "$work/containerd.log" >&2
-    die "containerd doesn't start: $word"
-}
-
+start_daemon 'successfully booted' containerd --config "$work/config.toml"
+busybox_image
 image=localhost/busybox:by-hand
-busybox_image "$work/image" by-hand >"$work/umoci.log" 2>&1 || { cat "$work/umoci.log" >&2; die "umoci made no image"; }
 skopeo copy --quiet --insecure-policy "oci:$work/image:by-hand" "oci-archive:$work/image.tar:by-hand"
 
 runs=(--runtime io.containerd.runc.v2 --runc-binary "$RUNTIME" --runc-root "$work/runc")
@@ -83,15 +39,8 @@ cat >"$work/ctr" <<EOF
 #!/bin/bash
 exec ctr --address $work/sock --namespace $namespace "\$@"
 EOF
-# A terminal, and a keyboard that nobody types on.
-mkfifo "$work/keyboard"
-cat >"$work/tty" <<EOF
-#!/bin/bash
-exec script -qefc "\${*@Q}" /dev/null 0<>$work/keyboard
-EOF
-chmod +x "$work/ctr" "$work/tty"
+chmod +x "$work/ctr"
 c=$work/ctr
-tty=$work/tty
 
 # Nothing of a container may be left once it is deleted: state, cgroup, mount, process.
 # Usage: gone NAME
@@ -99,7 +48,7 @@ gone() {
     local left
     left=$(
         find "$work/runc" -mindepth 2 -maxdepth 2 -printf 'state: %p\n' 2>/dev/null
-        find /sys/fs/cgroup -mindepth 2 -path "*/$namespace/*" -type d -printf 'cgroup: %p\n' 2>/dev/null
+        cgroups_left
         awk -v dir="$work/state/io.containerd.runtime" 'index($5, dir) == 1 { print "mount: " $5 }' /proc/self/mountinfo
         "$c" task ls --quiet
         "$c" container ls --quiet
@@ -212,13 +161,5 @@ expect 'container rm' 0 '^$' "$c" container rm t-force
 expect 'image rm' 0 '' "$c" image rm "$image"
 gone 'nothing is left of all'
 
-# --- the end ----------------------------------------------------------------------------
-
-if [ "$failed" -gt 0 ]; then
-    echo '--- errors and warnings of containerd:'
-    grep -E 'level=(error|warning)' "$work/containerd.log" |
-        grep -vE 'shim disconnected|starting signal loop' | tail -n 20 || true
-fi
-kill -TERM "$containerd"
-wait "$containerd" || true
+stop_daemon
 summary containerd
