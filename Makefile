@@ -1,0 +1,105 @@
+# The single entry. A person starts with `make demo`, then `make test`.
+#
+# What needs root is run through sudo where the caller isn't root: cargo and its
+# files stay the caller's.
+
+HOST       := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# .cargo/config.toml names the target, so cargo puts a folder of its name between.
+CORTEN     := $(TARGET_DIR)/$(HOST)/release/corten
+RUNTIME    ?= $(CORTEN)
+PREFIX     ?= /usr/local
+ARGS       ?=
+
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
+# For cargo: the test binaries, and not cargo, as root.
+RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
+AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
+
+.PHONY: help build check test integration bench demo install deps deps-build deps-test
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo      build corten and run a container from bundles/'
+	@echo 'make test      every test: cargo test, the sample bundles, containerd'
+	@echo 'make integration  every container engine that is installed'
+	@echo 'make build     the release binary: $(CORTEN)'
+	@echo 'make check     formatting, lints, licences and duplicate crates'
+	@echo 'make bench     side by side with runc and crun (ARGS="...")'
+	@echo 'make install   into $$DESTDIR$$PREFIX/sbin ($(DESTDIR)$(PREFIX)/sbin)'
+	@echo 'make deps      the Debian packages that the above need'
+
+build: deps-build
+	cargo build --release --locked
+
+demo: build
+	$(SUDO) bundles/run.sh hello $(CORTEN)
+
+# The parts run even if one before has failed; the last line says which did.
+test: build deps-test
+	@failed=; \
+	part() { name=$$1; shift; echo "== $$name"; "$$@" || failed="$$failed $$name"; }; \
+	part cargo-test $(AS_ROOT) cargo test --release --locked; \
+	part bundles $(SUDO) bundles/check.sh $(RUNTIME); \
+	part containerd $(SUDO) integration/ctr.sh $(RUNTIME); \
+	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; \
+	echo "make test: all passed"
+
+# Every engine that is installed; `make test` does with containerd.
+integration: build
+	@failed=; \
+	for engine in ctr podman docker; do $(SUDO) integration/$$engine.sh $(RUNTIME) || failed="$$failed $$engine"; done; \
+	if [ -n "$$failed" ]; then echo "make integration: failed:$$failed"; exit 1; fi
+
+check: deps-build
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then \
+	    echo 'cargo deny check licenses bans sources'; \
+	    cargo deny check licenses bans sources; \
+	else \
+	    echo 'skipped: licences and duplicate versions (cargo install --locked cargo-deny)'; \
+	fi
+	@if command -v shellcheck >/dev/null; then \
+	    echo 'shellcheck'; \
+	    grep -rlE '^#!/bin/(ba)?sh' --exclude-dir=.work .ci bundles integration | xargs shellcheck -x -P .; \
+	else \
+	    echo 'skipped: shellcheck (apt-get install shellcheck)'; \
+	fi
+
+bench: build deps-test
+	$(AS_ROOT) cargo bench --locked --bench verbs -- --both $(ARGS)
+
+install:
+	@test -x $(CORTEN) || { echo 'make build first' >&2; exit 1; }
+	install -D -m 755 $(CORTEN) $(DESTDIR)$(PREFIX)/sbin/corten
+
+# Only what is missing is installed, and never at the price of removing a package
+# (Docker's own containerd.io would make room for Debian's containerd).
+# $(call packages,COMMAND:PACKAGE...)
+define packages
+	@missing=; \
+	for pair in $(1); do \
+	    PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+	    if command -v apt-get >/dev/null; then \
+	        echo "installing:$$missing"; \
+	        $(SUDO) apt-get update -qq && \
+	        $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends --no-remove $$missing >/dev/null; \
+	    else \
+	        echo "missing, and there is no apt-get here:$$missing" >&2; \
+	    fi; \
+	fi
+endef
+
+deps: deps-build deps-test
+
+# libc6-dev, which gcc only recommends, holds crt1.o and libc.a.
+deps-build:
+	@test -n '$(HOST)' || { echo 'corten is built by Rust: https://rustup.rs, or apt-get install cargo' >&2; exit 1; }
+	$(call packages,cc:gcc cc:libc6-dev)
+
+deps-test:
+	$(call packages,busybox:busybox-static strace:strace ip:iproute2 nsenter:util-linux script:bsdutils \
+	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux)
