@@ -140,18 +140,22 @@ static int has(const char *name, const char *controller)
 
 /* The devices every runtime allows: mknod of anything, and the default nodes, terminals and /dev/net/tun. */
 struct bpf_insn_ { uint8_t code, regs; int16_t off; int32_t imm; };
-#define I(c, d, s, o, i) { (c), (uint8_t)((s) << 4 | (d)), (o), (i) }
-#define ALLOW I(0xb7, 0, 0, 0, 1), I(0x95, 0, 0, 0, 0)
-/* r2 = type, r3 = access, r4 = major, r5 = minor; 1 = block, 2 = char; 1 = mknod, 2 = read, 4 = write */
-#define CHR(maj, min) I(0x55, 2, 0, 4, 2), I(0x55, 4, 0, 3, maj), I(0x55, 5, 0, 2, min), ALLOW
+#define I(code, dst, src, off, imm) { (code), (uint8_t)((src) << 4 | (dst)), (off), (imm) }
+#define JEQ(reg, value, off) I(0x15, reg, 0, off, value)
+#define DEVICE(major, minor) ((major) << 20 | (minor))
+/* One comparison per device and one exit for all: the verifier follows every branch to the exit, so that a block with
+   its own comparisons of type, major and minor, and its own exit, for each rule costs four times as much to load. */
 static const struct bpf_insn_ devices[] = {
-	I(0x61, 2, 1, 0, 0), I(0x54, 2, 0, 0, 0xffff),
-	I(0x61, 3, 1, 0, 0), I(0x74, 3, 0, 0, 16),
-	I(0x61, 4, 1, 4, 0), I(0x61, 5, 1, 8, 0),
-	I(0x55, 3, 0, 2, 1), ALLOW,
-	CHR(1, 3), CHR(1, 5), CHR(1, 7), CHR(1, 8), CHR(1, 9), CHR(5, 0), CHR(5, 2), CHR(10, 200),
-	I(0x55, 2, 0, 3, 2), I(0x55, 4, 0, 2, 136), ALLOW,
-	I(0xb7, 0, 0, 0, 0), I(0x95, 0, 0, 0, 0),
+	I(0x61, 2, 1, 0, 0), I(0x61, 4, 1, 4, 0), I(0x61, 5, 1, 8, 0),	/* 0: r2 = access << 16 | type, r4, r5 = device */
+	I(0xb7, 0, 0, 0, 1),						/* 3: r0 = allow */
+	I(0xbf, 3, 2, 0, 0), I(0x77, 3, 0, 0, 16), JEQ(3, 1, 14),	/* 4: mknod alone: exit */
+	I(0x57, 2, 0, 0, 0xffff), I(0x55, 2, 0, 11, 2),			/* 7: not a character device: deny */
+	JEQ(4, 136, 11),						/* 9 */
+	I(0x67, 4, 0, 0, 20), I(0x4f, 4, 5, 0, 0),			/* 10: r4 = DEVICE */
+	JEQ(4, DEVICE(1, 3), 8), JEQ(4, DEVICE(1, 5), 7), JEQ(4, DEVICE(1, 7), 6), JEQ(4, DEVICE(1, 8), 5),
+	JEQ(4, DEVICE(1, 9), 4), JEQ(4, DEVICE(5, 0), 3), JEQ(4, DEVICE(5, 2), 2), JEQ(4, DEVICE(10, 200), 1),
+	I(0xb7, 0, 0, 0, 0),						/* 20: deny */
+	I(0x95, 0, 0, 0, 0),						/* 21: exit */
 };
 static const char *const v1_devices[] = {
 	"c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:2 rwm",
@@ -182,12 +186,10 @@ static int make_cgroup(const char *layout, const char *cgroup)
 	if (v2(layout)) {
 		snprintf(path, sizeof path, "/sys/fs/cgroup/%s", cgroup);
 		TRY(mkdir(path, 0755));
-		TRY(dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC));
+		TRY(dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 		if (layout[2])
 			put(dir, "pids.max", PIDS_MAX);
-		int real = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		attach_devices(real);
-		close(real);
+		attach_devices(dir);
 		return dir;
 	}
 	for (const char *rest = layout; (rest = next(rest, name));) {
