@@ -34,6 +34,8 @@ pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
         random: 1,
     };
     let mut result = Map::new();
+    let load = fs::read_to_string("/proc/loadavg")?;
+    result.insert("load".into(), load.trim().into());
     // Page cache, slab caches, and proof that all works, before anything counts.
     for runtime in &bench.runtimes {
         meter.run(runtime, Duration::ZERO, &mut Samples::new())?;

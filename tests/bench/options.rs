@@ -16,6 +16,7 @@ cargo bench --bench verbs -- [OPTIONS]
   --only A,B    only these runtimes, by name (the floor stays)
   --v2          on cgroup v2, in a private mount namespace
   --both        as the machine is, and on cgroup v2
+  --stat NAME   what the table shows: median, p10, min or p90 (median); on a loaded machine p10 moves least
   --json FILE   every sample (target/bench.json)
   --check       measure nothing: compare what a process sees inside under each runtime with the floor
 
@@ -29,6 +30,7 @@ pub struct Options {
     pub gap_ms: u64,
     pub verbs: Vec<String>,
     pub only: Vec<String>,
+    pub stat: String,
     pub json: PathBuf,
     pub check: bool,
     v2: bool,
@@ -48,6 +50,7 @@ impl Options {
             gap_ms: 100,
             verbs: VERBS.map(String::from).to_vec(),
             only: Vec::new(),
+            stat: "median".into(),
             json: target.join("bench.json"),
             check: false,
             v2: false,
@@ -64,6 +67,7 @@ impl Options {
                 "--gap" => options.gap_ms = value()?.parse().context("--gap")?,
                 "--verbs" => options.verbs = value()?.split(',').map(String::from).collect(),
                 "--only" => options.only = value()?.split(',').map(String::from).collect(),
+                "--stat" => options.stat.clone_from(value()?),
                 "--json" => options.json = value()?.into(),
                 "--v2" => options.v2 = true,
                 "--both" => options.both = true,
@@ -79,6 +83,9 @@ impl Options {
         }
         if let Some(verb) = options.verbs.iter().find(|v| !VERBS.contains(&v.as_str())) {
             bail!("no such verb: {verb} (there are {})", VERBS.join(", "));
+        }
+        if !["median", "p10", "min", "p90"].contains(&options.stat.as_str()) {
+            bail!("no such statistic: {}", options.stat);
         }
         if options.n == 0 {
             bail!("--n must be at least 1");

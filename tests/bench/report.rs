@@ -34,7 +34,6 @@ pub fn machine(runtimes: &[Runtime]) -> Value {
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
-    let loads = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!("\nbinaries:");
     for (name, about) in &versions {
         let kib = about["bytes"].as_u64().unwrap_or(0) / 1024;
@@ -43,7 +42,7 @@ pub fn machine(runtimes: &[Runtime]) -> Value {
             about["version"].as_str().unwrap_or("")
         );
     }
-    json!({ "kernel": kernel.trim(), "cpus": cpus, "load": loads.trim(), "runtimes": versions })
+    json!({ "kernel": kernel.trim(), "cpus": cpus, "runtimes": versions })
 }
 
 /// The names in the order of the columns: the floor, corten, then the peers.
@@ -64,14 +63,14 @@ fn columns(verb: &Value) -> Vec<String> {
     names
 }
 
-pub fn print(layout: Layout, result: &Value) {
+pub fn print(layout: Layout, result: &Value, stat: &str) {
     for (pace, title) in [
         ("gapped", "with idle gaps"),
         ("back_to_back", "back to back"),
     ] {
         for (what, label) in [("wall_ms", "wall"), ("cpu_ms", "cpu")] {
-            println!("\ncgroup {layout}, {title}: {label}, median in ms (× floor)");
-            times(&result[pace], what);
+            println!("\ncgroup {layout}, {title}: {label}, {stat} in ms (× floor)");
+            times(&result[pace], what, stat);
         }
     }
     println!("\ncgroup {layout}: peak memory in KiB");
@@ -84,12 +83,16 @@ pub fn print(layout: Layout, result: &Value) {
         println!("  not counted: {reason}");
     }
     plain(&result["syscalls"], &VERBS);
+    println!(
+        "load before: {}",
+        result["load"].as_str().unwrap_or_default()
+    );
     for note in result["notes"].as_array().into_iter().flatten() {
         println!("note: {}", note.as_str().unwrap_or_default());
     }
 }
 
-fn times(pace: &Value, what: &str) {
+fn times(pace: &Value, what: &str, stat: &str) {
     let Some(first) = VERBS.iter().map(|v| &pace[v]).find(|v| v.is_object()) else {
         return;
     };
@@ -107,11 +110,7 @@ fn times(pace: &Value, what: &str) {
     }
     println!("{}", header.trim_end());
     for verb in VERBS.iter().filter(|v| pace[*v].is_object()) {
-        let median = |name: &str| {
-            pace[*verb][name][what]["median"]
-                .as_f64()
-                .unwrap_or(f64::NAN)
-        };
+        let median = |name: &str| pace[*verb][name][what][stat].as_f64().unwrap_or(f64::NAN);
         let mut line = format!("  {verb:<7}");
         for name in &names {
             let ratio = if name == "floor" {
@@ -144,7 +143,7 @@ fn plain(by_runtime: &Value, rows: &[&str]) {
     for row in rows {
         let cells = names
             .iter()
-            .map(|n| format!(" {:>9}", by_runtime[n][*row]))
+            .map(|n| format!(" {:>9}", by_runtime[n][*row].to_string()))
             .collect::<String>();
         println!("  {row:<13}{cells}");
     }

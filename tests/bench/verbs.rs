@@ -59,7 +59,7 @@ fn outside(options: &Options) -> Result<()> {
         };
         let result = place::run_inside(layout, &job)?;
         if !options.check {
-            report::print(layout, &result);
+            report::print(layout, &result, &options.stat);
             layouts.insert(layout.to_string(), result);
         }
     }
