@@ -1,0 +1,344 @@
+//! The measurement: who comes when, and what is checked in between.
+
+use crate::container::{Bench, Payload};
+use crate::measure::{Init, Runner, Sample, cpu_of, until, wait};
+use crate::options::Options;
+use crate::report::statistics;
+use crate::runtimes::{Kind, Runtime};
+use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// Back to back, a runtime makes this many in a row, and the first does not count: it pays for what the one before it
+/// left to the kernel.
+const BLOCK: usize = 5;
+
+type Samples = BTreeMap<(String, String), Vec<Sample>>;
+
+struct Meter<'a> {
+    bench: &'a Bench,
+    runner: Runner,
+    options: &'a Options,
+    random: u64,
+}
+
+pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
+    let mut meter = Meter {
+        bench,
+        runner: Runner::new(&bench.work),
+        options,
+        random: 1,
+    };
+    let mut result = Map::new();
+    let load = fs::read_to_string("/proc/loadavg")?;
+    result.insert("load".into(), load.trim().into());
+    // Page cache, slab caches, and proof that all works, before anything counts.
+    for runtime in &bench.runtimes {
+        meter.run(runtime, Duration::ZERO, &mut Samples::new())?;
+        meter.life(runtime, Duration::ZERO, &mut Samples::new())?;
+    }
+    let gap = Duration::from_millis(options.gap_ms);
+    result.insert("gapped".into(), meter.pace(options.gapped, 0, gap)?);
+    result.insert(
+        "back_to_back".into(),
+        meter.pace(options.n, 1, Duration::ZERO)?,
+    );
+    result.insert("memory_kib".into(), meter.memory()?);
+    result.insert("syscalls".into(), meter.syscalls()?);
+    Ok(result)
+}
+
+impl Meter<'_> {
+    /// `n` samples of each verb and runtime; with `warm` 1, in blocks.
+    fn pace(&mut self, n: usize, warm: usize, gap: Duration) -> Result<Value> {
+        let mut samples = Samples::new();
+        let per_round = if warm == 0 { 1 } else { BLOCK - warm };
+        let rounds = n.div_ceil(per_round);
+        for round in 0..rounds {
+            eprint!(
+                "\r{} of {rounds} rounds, {} ms between samples ",
+                round + 1,
+                gap.as_millis()
+            );
+            for lives in [false, true] {
+                for runtime in self.shuffled() {
+                    for i in 0..warm + per_round {
+                        let mut unused = Samples::new();
+                        let into = if i < warm { &mut unused } else { &mut samples };
+                        if lives && self.options.verbs.iter().any(|v| v != "run") {
+                            self.life(&runtime, gap, into)?;
+                        } else if !lives && self.options.wants("run") {
+                            self.run(&runtime, gap, into)?;
+                        }
+                    }
+                }
+            }
+        }
+        eprintln!();
+        let mut verbs = Map::new();
+        for ((verb, name), list) in &samples {
+            let runtimes = verbs.entry(verb.clone()).or_insert_with(|| json!({}));
+            runtimes[name] = json!({
+                "wall_ms": statistics(list.iter().map(|s| s.wall)),
+                "cpu_ms": statistics(list.iter().map(|s| s.cpu)),
+            });
+        }
+        Ok(Value::Object(verbs))
+    }
+
+    /// Another order each round, the same in each run of the benchmark: nobody always follows the same neighbour.
+    fn shuffled(&mut self) -> Vec<Runtime> {
+        let mut list = self.bench.runtimes.clone();
+        for i in (1..list.len()).rev() {
+            self.random = self
+                .random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            let j = usize::try_from(self.random >> 33).unwrap_or(0) % (i + 1);
+            list.swap(i, j);
+        }
+        list
+    }
+
+    fn one(
+        &self,
+        runtime: &Runtime,
+        verb: &str,
+        payload: Payload,
+        init: Init,
+        gap: Duration,
+        into: &mut Samples,
+    ) -> Result<Sample> {
+        let pid = if let Init::Lives(pid) = init { pid } else { 0 };
+        let argv = self.bench.command(runtime, verb, payload, pid);
+        if self.options.wants(verb) {
+            sleep(gap);
+        }
+        let sample = self.runner.timed(&argv, init)?;
+        if self.options.wants(verb) {
+            into.entry((verb.to_owned(), runtime.name.clone()))
+                .or_default()
+                .push(sample);
+        }
+        Ok(sample)
+    }
+
+    fn run(&self, runtime: &Runtime, gap: Duration, into: &mut Samples) -> Result<()> {
+        self.one(runtime, "run", Payload::Ok, Init::None, gap, into)
+            .map(drop)
+    }
+
+    /// create, start, exec, kill, delete.
+    fn life(&self, runtime: &Runtime, gap: Duration, into: &mut Samples) -> Result<()> {
+        let mut created = Samples::new();
+        self.one(
+            runtime,
+            "create",
+            Payload::Pause,
+            Init::None,
+            gap,
+            &mut created,
+        )?;
+        let init = self.init(runtime)?;
+        // Its init is what create made: its share so far is create's.
+        for (key, list) in created {
+            let share = cpu_of(init).unwrap_or(0.0);
+            into.entry(key)
+                .or_default()
+                .extend(list.iter().map(|s| Sample {
+                    cpu: s.cpu + share,
+                    ..*s
+                }));
+        }
+        self.one(
+            runtime,
+            "start",
+            Payload::Pause,
+            Init::Lives(init),
+            gap,
+            into,
+        )?;
+        runs(init)?;
+        self.one(
+            runtime,
+            "exec",
+            Payload::Pause,
+            Init::Lives(init),
+            gap,
+            into,
+        )?;
+        self.one(
+            runtime,
+            "kill",
+            Payload::Pause,
+            Init::Lives(init),
+            gap,
+            into,
+        )?;
+        killed(runtime, init)?;
+        self.one(runtime, "delete", Payload::Pause, Init::None, gap, into)?;
+        Ok(())
+    }
+
+    fn init(&self, runtime: &Runtime) -> Result<i32> {
+        let file = self.bench.pid_file(runtime);
+        let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+        let pid = text
+            .trim()
+            .parse()
+            .with_context(|| format!("the pid file of {} has {text:?}", runtime.name))?;
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let parent = status.lines().find_map(|l| l.strip_prefix("PPid:\t"));
+        ensure!(
+            parent == Some(std::process::id().to_string().as_str()),
+            "{}: {pid} of the pid file is no process of this run",
+            runtime.name
+        );
+        Ok(pid)
+    }
+
+    /// Peak memory in KiB: of `run`, `create` and `exec`, and of the init that waits for `start`.
+    fn memory(&self) -> Result<Value> {
+        let mut all = Map::new();
+        let nowhere = &mut Samples::new();
+        for runtime in &self.bench.runtimes {
+            let peak = |verb, payload, init| {
+                self.runner.peak_memory(
+                    &self.bench.floor,
+                    &self.bench.command(runtime, verb, payload, init),
+                )
+            };
+            let run = peak("run", Payload::Ok, 0)?;
+            let create = peak("create", Payload::Pause, 0)?;
+            let init = self.init(runtime)?;
+            let status = fs::read_to_string(format!("/proc/{init}/status"))?;
+            let field = |name: &str| -> Result<u64> {
+                let line = status
+                    .lines()
+                    .find_map(|l| l.strip_prefix(name))
+                    .context("/proc/PID/status")?;
+                Ok(line.trim().trim_end_matches(" kB").parse()?)
+            };
+            let (waiting, waiting_now) = (field("VmHWM:")?, field("VmRSS:")?);
+            self.one(
+                runtime,
+                "start",
+                Payload::Pause,
+                Init::Lives(init),
+                Duration::ZERO,
+                nowhere,
+            )?;
+            runs(init)?;
+            let exec = peak("exec", Payload::Pause, init)?;
+            self.one(
+                runtime,
+                "kill",
+                Payload::Pause,
+                Init::Lives(init),
+                Duration::ZERO,
+                nowhere,
+            )?;
+            killed(runtime, init)?;
+            self.one(
+                runtime,
+                "delete",
+                Payload::Pause,
+                Init::None,
+                Duration::ZERO,
+                nowhere,
+            )?;
+            all.insert(
+                runtime.name.clone(),
+                json!({ "run": run, "create": create, "exec": exec, "waiting init": waiting,
+                        "waiting init now": waiting_now }),
+            );
+        }
+        Ok(Value::Object(all))
+    }
+
+    fn syscalls(&self) -> Result<Value> {
+        let Some(strace) = ["/usr/bin/strace", "/bin/strace", "/usr/local/bin/strace"]
+            .iter()
+            .find(|p| Path::new(p).exists())
+        else {
+            return Ok(json!("strace is not installed"));
+        };
+        let strace = PathBuf::from(strace);
+        let mut all = Map::new();
+        for runtime in &self.bench.runtimes {
+            let mut calls = Map::new();
+            let count = |verb: &str, payload, init| {
+                self.runner.syscalls(
+                    &strace,
+                    &self.bench.command(runtime, verb, payload, init),
+                    || Ok(()),
+                )
+            };
+            calls.insert("run".into(), count("run", Payload::Ok, 0)?.into());
+            let create = self.bench.command(runtime, "create", Payload::Pause, 0);
+            let created = self.runner.syscalls(&strace, &create, || {
+                let file = self.bench.pid_file(runtime);
+                let init: i32 = fs::read_to_string(&file)?.trim().parse()?;
+                calls.insert("start".into(), count("start", Payload::Pause, init)?.into());
+                runs(init)?;
+                calls.insert("exec".into(), count("exec", Payload::Pause, init)?.into());
+                calls.insert("kill".into(), count("kill", Payload::Pause, init)?.into());
+                killed(runtime, init)
+            })?;
+            calls.insert("create".into(), created.into());
+            calls.insert("delete".into(), count("delete", Payload::Pause, 0)?.into());
+            all.insert(runtime.name.clone(), Value::Object(calls));
+        }
+        Ok(Value::Object(all))
+    }
+}
+
+/// The payload has replaced the runtime's init.
+fn runs(init: i32) -> Result<()> {
+    until("the payload runs after start", || {
+        fs::read_to_string(format!("/proc/{init}/comm")).is_ok_and(|name| name == "pause\n")
+    })
+}
+
+fn killed(runtime: &Runtime, init: i32) -> Result<()> {
+    let status = wait(init.cast_unsigned())?;
+    ensure!(
+        status == libc::SIGKILL,
+        "{}: init ended with wait status {status:#x} instead of SIGKILL",
+        runtime.name
+    );
+    Ok(())
+}
+
+/// Prints where what a process sees differs from what it sees under the floor.
+pub fn check(bench: &Bench) -> Result<()> {
+    let runner = Runner::new(&bench.work);
+    let mut floor: Vec<String> = Vec::new();
+    for runtime in &bench.runtimes {
+        runner.timed(
+            &bench.command(runtime, "run", Payload::Probe, 0),
+            Init::None,
+        )?;
+        let seen: Vec<String> = runner.stdout().lines().map(String::from).collect();
+        ensure!(
+            seen.len() > 40,
+            "the probe says too little (is a static busybox installed?):\n{}",
+            seen.join("\n")
+        );
+        if runtime.kind == Kind::Floor {
+            floor = seen;
+            continue;
+        }
+        println!("{} against the floor:", runtime.name);
+        for (sign, these, those) in [('-', &floor, &seen), ('+', &seen, &floor)] {
+            for line in these.iter().filter(|l| !those.contains(l)) {
+                println!("  {sign} {line}");
+            }
+        }
+    }
+    Ok(())
+}

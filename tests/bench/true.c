@@ -1,0 +1,5 @@
+/* The payload of run and exec. */
+int main(void)
+{
+	return 0;
+}

@@ -1,0 +1,91 @@
+//! Side by side, in one run: corten, its peers, and the floor (the same container by the fewest system calls).
+//! See README.md next to this file for what is measured, how, and how to read it.
+
+mod container;
+mod lifecycle;
+mod measure;
+mod options;
+mod place;
+mod report;
+mod runtimes;
+
+use anyhow::{Context, Result, bail};
+use options::Options;
+use place::Layout;
+use serde_json::{Value, json};
+use std::fs;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match bench() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, without the backtrace that RUST_BACKTRACE would add.
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench() -> Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, layout, options] = args.as_slice()
+        && flag == "--inside"
+    {
+        return inside(layout.parse()?, &serde_json::from_str(options)?);
+    }
+    let Some(options) = Options::parse(&args)? else {
+        return Ok(());
+    };
+    outside(&options)
+}
+
+/// On the host: builds what is needed, measures each layout in a process with its own mount namespace, and removes
+/// what that process left in the cgroup tree, however it ended.
+fn outside(options: &Options) -> Result<()> {
+    if !nix::unistd::geteuid().is_root() {
+        bail!(
+            "the benchmark makes containers with every namespace and its own cgroup: it needs root"
+        );
+    }
+    let programs = container::compile()?;
+    let runtimes = runtimes::find(&programs)?;
+    let mut layouts = serde_json::Map::new();
+    for layout in options.layouts()? {
+        let job = place::Job {
+            options: options.clone(),
+            programs: programs.clone(),
+            runtimes: runtimes.clone(),
+        };
+        let result = place::run_inside(layout, &job)?;
+        if !options.check {
+            report::print(layout, &result, &options.stat);
+            layouts.insert(layout.to_string(), result);
+        }
+    }
+    if options.check {
+        return Ok(());
+    }
+    let all = json!({ "machine": report::machine(&runtimes), "layouts": layouts });
+    let path = options.json.as_path();
+    if let Some(dir) = path.parent() {
+        fs::create_dir_all(dir)?;
+    }
+    fs::write(path, serde_json::to_string_pretty(&all)?)
+        .with_context(|| format!("writing {}", path.display()))?;
+    println!("\nall samples: {}", path.display());
+    Ok(())
+}
+
+/// In a private mount namespace: everything that is measured. The result goes to stdout as JSON.
+fn inside(layout: Layout, job: &place::Job) -> Result<()> {
+    let place = place::Place::enter(layout)?;
+    let bench = container::Bench::new(&place, job)?;
+    if job.options.check {
+        return lifecycle::check(&bench);
+    }
+    let mut result = Value::Object(lifecycle::measure(&bench, &job.options)?);
+    result["notes"] = json!(bench.notes);
+    println!("{result}");
+    Ok(())
+}
