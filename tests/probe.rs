@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 pub fn is_called() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
@@ -306,7 +306,7 @@ fn answer(verb: &str, what: &str) -> Value {
     let done = match verb {
         "read" => read(what),
         "text" => fs::read_to_string(what).map(Value::from),
-        "write" => open(fs::OpenOptions::new().write(true), what),
+        "write" => open(never_wait().write(true), what),
         "create" => create(what),
         "mkdir" => fs::create_dir(what).map(|()| json!("ok")),
         "stat" => fs::symlink_metadata(what).map(|meta| stat(&meta)),
@@ -324,12 +324,19 @@ fn answer(verb: &str, what: &str) -> Value {
     })
 }
 
+/// A FIFO without a peer or a silent terminal must not hold the probe up.
+fn never_wait() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.custom_flags(libc::O_NONBLOCK);
+    options
+}
+
 fn open(options: &fs::OpenOptions, path: &str) -> io::Result<Value> {
     options.open(path).map(|_| json!("ok"))
 }
 
 fn read(path: &str) -> io::Result<Value> {
-    let read = fs::File::open(path)?.read(&mut [0; 16])?;
+    let read = never_wait().read(true).open(path)?.read(&mut [0; 16])?;
     Ok(json!(if read == 0 { "empty" } else { "ok" }))
 }
 
