@@ -208,9 +208,7 @@ fn runs_detached_with_a_pid_file(t: &Test) {
     );
     let (stdin, feed) = pipe();
     call.stdin(stdin).stdout(writer).ok();
-    let pid = std::fs::read_to_string(&pid_file).expect("a pid file");
-    assert!(pid.bytes().all(|b| b.is_ascii_digit()), "{pid:?}");
-    let process = PidFd::open(pid.parse().unwrap());
+    let process = PidFd::from_file(&pid_file);
     nix::unistd::write(&feed, b"go\n").expect("write to the payload");
     assert_eq!(read_line(&reader), "go");
     let status = process.reap();

@@ -44,8 +44,7 @@ impl<'t> Container<'t> {
         let (stdout, stderr) = (call.stdout.clone(), call.stderr.clone());
         test.will_delete(&id);
         call.ok();
-        let pid = std::fs::read_to_string(&pid_file).expect("a pid file");
-        let init = PidFd::open(pid.parse().unwrap_or_else(|e| panic!("{e}: {pid:?}")));
+        let init = PidFd::from_file(&pid_file);
         Container {
             test,
             id,

@@ -12,7 +12,7 @@ mod sys;
 mod test;
 
 pub use bundle::Bundle;
-pub use call::{Call, Out};
+pub use call::{Call, Running};
 pub use container::Container;
 pub use host::{cgroup_dir, cgroup_file, mountinfo};
 pub use runner::{Case, run};

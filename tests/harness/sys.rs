@@ -35,6 +35,12 @@ impl PidFd {
         PidFd { fd, pid }
     }
 
+    /// The process a pid file names; it must be digits and nothing else.
+    pub fn from_file(path: &std::path::Path) -> PidFd {
+        let text = std::fs::read_to_string(path).expect("a pid file");
+        PidFd::open(text.parse().unwrap_or_else(|e| panic!("{e}: {text:?}")))
+    }
+
     /// Waits for the end. False: it still lives after PATIENCE.
     pub fn ended(&self) -> bool {
         readable(self.fd.as_fd())
