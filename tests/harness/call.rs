@@ -140,6 +140,11 @@ impl Running<'_> {
         self.process.pid
     }
 
+    /// SIGKILL: what a crash or an impatient engine does to it.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
     pub fn out(self) -> Out {
         let shown = self.call.shown.clone();
         let (out, ended) = self.finish();

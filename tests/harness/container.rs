@@ -1,6 +1,6 @@
 //! A container made by `create`; it goes when the value goes.
 
-use super::call::{Call, Out, lossy};
+use super::call::{Call, lossy};
 use super::sys::PidFd;
 use super::{Bundle, Test};
 use nix::sys::wait::WaitStatus;

@@ -64,10 +64,7 @@ pub fn remove_cgroup(dir: &Path) {
     let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     for pid in procs.lines().filter_map(|pid| pid.parse().ok()) {
         let process = super::sys::PidFd::open(pid);
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid),
-            nix::sys::signal::Signal::SIGKILL,
-        );
+        process.kill();
         process.ended();
     }
     let _ = fs::remove_dir(dir);

@@ -12,9 +12,9 @@ mod sys;
 mod test;
 
 pub use bundle::Bundle;
-pub use call::{Call, Running};
+pub use call::{Call, Out, Running};
 pub use container::Container;
-pub use host::{cgroup_dir, cgroup_file, mountinfo};
+pub use host::{cgroup_dir, cgroup_file};
 pub use runner::{Case, run};
 pub use sys::{PidFd, pipe, read_line};
 pub use test::Test;

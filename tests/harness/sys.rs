@@ -4,7 +4,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it a hang.
@@ -44,6 +44,21 @@ impl PidFd {
     /// Waits for the end. False: it still lives after PATIENCE.
     pub fn ended(&self) -> bool {
         readable(self.fd.as_fd())
+    }
+
+    /// Sends SIGKILL; that it is dead already is no fault.
+    pub fn kill(&self) {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a descriptor, a number, no siginfo and no flags.
+        unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.fd.as_raw_fd(),
+                libc::SIGKILL,
+                none,
+                0,
+            )
+        };
     }
 
     /// Waits for the end of a child of ours (an orphan counts) and reaps it.
