@@ -1,6 +1,7 @@
 //! `exec`: another process in a running container.
 
 use crate::harness::{Container, PidFd, Test, cap_mask, pipe, read_line};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 cases![
@@ -27,6 +28,7 @@ cases![
     a_directory_is_not_executable,
     stopped_container_is_refused,
     empty_command_is_refused,
+    forwards_signals,
     does_not_end_the_container,
     many_at_once,
 ];
@@ -281,6 +283,21 @@ fn empty_command_is_refused(t: &Test) {
     let container = pausing(t);
     container.exec([], []).out().one_clear_line(&[]);
     container.exec([], [""]).out().one_clear_line(&[]);
+}
+
+fn forwards_signals(t: &Test) {
+    let (container, (reader, writer)) = (pausing(t), pipe());
+    let running = container
+        .exec([], ["/probe", "--signals"])
+        .stdout(writer)
+        .spawn();
+    assert_eq!(read_line(&reader), "ready");
+    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
+        assert_eq!(read_line(&reader), signal.as_str());
+    }
+    container.stop();
+    assert_eq!(running.out().code, 137);
 }
 
 fn does_not_end_the_container(t: &Test) {

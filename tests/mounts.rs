@@ -2,7 +2,7 @@
 
 use crate::harness::{Bundle, Test};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 cases![
     the_default_mounts_are_there,
@@ -42,6 +42,7 @@ cases![
     bind_without_type,
     atime_options,
     exec_is_refused_on_noexec,
+    overlay_of_layers_with_a_whiteout,
 ];
 
 /// The mount that is seen at a place: the last one there.
@@ -385,33 +386,21 @@ fn bind_takes_every_flag(t: &Test) {
     );
 }
 
-/// Runs the probe after `prepare` in a private mount namespace; `$1` is `dir`.
-fn look_after(t: &Test, dir: &PathBuf, prepare: &str, bundle: Bundle, questions: &[&str]) -> Value {
+/// Runs the probe after `prepare` in a private mount namespace, see `in_private_mounts`.
+fn look_after(t: &Test, dir: &Path, prepare: &str, bundle: Bundle, questions: &[&str]) -> Value {
     let bundle = bundle.args([&["/probe"], questions].concat());
-    let script = format!("{prepare} && cd \"$2\" && exec \"$3\" --root \"$4\" run \"$5\"");
-    let call = t.call("/usr/bin/unshare").args([
-        "-m",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        &script,
-        "sh",
-    ]);
-    let call = call
-        .arg(dir)
-        .arg(bundle.lay())
-        .arg(&*t.runtime.borrow())
-        .arg(t.root())
-        .arg(t.id());
-    call.out().report()
+    let script = format!("{prepare}; runtime run \"$ID\"");
+    t.in_private_mounts(&bundle, dir, &script).out().report()
 }
 
-const SUBMOUNT: &str = "mkdir \"$1/sub\" && mount -t tmpfs sub \"$1/sub\" && touch \"$1/sub/deep\"";
+const SUBMOUNT: &str =
+    "mkdir \"$VOLUME/sub\"; mount -t tmpfs sub \"$VOLUME/sub\"; touch \"$VOLUME/sub/deep\"";
+
+const SHARED: &str = "mount --make-rshared /; mount --bind \"$VOLUME\" \"$VOLUME\"";
 
 fn bind_keeps_the_sources_flags_it_was_not_told_to_change(t: &Test) {
     let dir = t.make_dir("volume");
-    let prepare = "mount -t tmpfs -o nosuid,nodev,noexec v \"$1\"";
+    let prepare = "mount -t tmpfs -o nosuid,nodev,noexec v \"$VOLUME\"";
     let bundle = t.bundle().bind(&dir, "/tmp", &["ro"]);
     has(
         at(&look_after(t, &dir, prepare, bundle, &[]), "/tmp"),
@@ -507,7 +496,6 @@ fn bind_of_a_socket(t: &Test) {
 
 fn propagation_of_each_kind(t: &Test) {
     let dir = t.make_dir("volume");
-    let shared = "mount --bind \"$1\" \"$1\" && mount --make-shared \"$1\"";
     for (option, wanted) in [
         ("private", &[][..]),
         ("rprivate", &[]),
@@ -517,8 +505,9 @@ fn propagation_of_each_kind(t: &Test) {
         ("rshared", &["shared"]),
         ("unbindable", &["unbindable"]),
     ] {
-        let bundle = t.bundle().bind(&dir, "/tmp", &[option]);
-        let seen = look_after(t, &dir, shared, bundle, &[]);
+        let bundle = t.bundle().set("/linux/rootfsPropagation", json!("rslave"));
+        let bundle = bundle.bind(&dir, "/tmp", &[option]);
+        let seen = look_after(t, &dir, SHARED, bundle, &[]);
         let tags = at(&seen, "/tmp")["tags"].as_array().unwrap();
         let tags: Vec<_> = tags.iter().filter_map(Value::as_str).collect();
         // A shared mount may have a master as well: the host's.
@@ -533,42 +522,21 @@ fn propagation_of_each_kind(t: &Test) {
     }
 }
 
-/// Runs a script in a private mount namespace, where `$1` is a shared volume
-/// and `$2` to `$5` are bundle, runtime, state and id; tells what it printed.
-fn with_shared_volume(t: &Test, dir: &PathBuf, bundle: &Bundle, script: &str) -> String {
-    let prepare = "mount --make-rshared / && mount --bind \"$1\" \"$1\" && cd \"$2\"";
-    let script = format!("{prepare} && {script}");
-    let id = t.id();
-    t.will_delete(&id);
-    let call = t.call("/usr/bin/unshare").args([
-        "-m",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        &script,
-        "sh",
-    ]);
-    let call = call
-        .arg(dir)
-        .arg(bundle.lay())
-        .arg(&*t.runtime.borrow())
-        .arg(t.root())
-        .arg(id);
-    call.ok().stdout
-}
-
 /// What Kubernetes calls HostToContainer: a mount made later is seen inside.
 fn slave_volume_receives_mounts_of_the_host(t: &Test) {
     let dir = t.make_dir("volume");
     std::fs::create_dir(dir.join("later")).unwrap();
     let bundle = t
         .bundle()
+        .set("/linux/rootfsPropagation", json!("rslave"))
         .bind(&dir, "/tmp", &["rslave"])
         .args(["/probe", "--pause"]);
-    let script = "\"$3\" --root \"$4\" run --detach \"$5\" && mount -t tmpfs l \"$1/later\" && \
-        touch \"$1/later/seen\" && \"$3\" --root \"$4\" exec \"$5\" ls /tmp/later";
-    assert_eq!(with_shared_volume(t, &dir, &bundle, script), "seen\n");
+    let script = format!(
+        "{SHARED}; runtime run --detach \"$ID\"; mount -t tmpfs l \"$VOLUME/later\"; \
+         touch \"$VOLUME/later/seen\"; runtime exec \"$ID\" ls /tmp/later"
+    );
+    let out = t.in_private_mounts(&bundle, &dir, &script).ok();
+    assert_eq!(out.stdout, "seen\n");
 }
 
 /// What Kubernetes calls Bidirectional: a mount made inside is seen outside.
@@ -581,8 +549,9 @@ fn shared_volume_sends_mounts_to_the_host(t: &Test) {
         .set("/linux/rootfsPropagation", json!("rshared"))
         .bind(&dir, "/tmp", &["rshared"])
         .shell("mount -t tmpfs m /tmp/made && touch /tmp/made/seen");
-    let script = "\"$3\" --root \"$4\" run \"$5\" && ls \"$1/made\"";
-    assert_eq!(with_shared_volume(t, &dir, &bundle, script), "seen\n");
+    let script = format!("{SHARED}; runtime run \"$ID\"; ls \"$VOLUME/made\"");
+    let out = t.in_private_mounts(&bundle, &dir, &script).ok();
+    assert_eq!(out.stdout, "seen\n");
 }
 
 fn later_mounts_lie_on_earlier_ones(t: &Test) {
@@ -667,4 +636,35 @@ fn exec_is_refused_on_noexec(t: &Test) {
         t.look(&bound, ["exec:/tmp/true"])["asked"]["exec:/tmp/true"],
         "EACCES"
     );
+}
+
+/// What an engine's snapshotter mounts, here by the config itself.
+fn overlay_of_layers_with_a_whiteout(t: &Test) {
+    let layers = ["base", "middle", "upper", "work"].map(|name| t.make_dir(name));
+    let [base, middle, upper, work] = &layers;
+    std::fs::write(base.join("kept"), "base").unwrap();
+    std::fs::write(base.join("gone"), "base").unwrap();
+    std::fs::write(middle.join("added"), "middle").unwrap();
+    let whiteout = nix::sys::stat::makedev(0, 0);
+    let kind = nix::sys::stat::SFlag::S_IFCHR;
+    nix::sys::stat::mknod(
+        &middle.join("gone"),
+        kind,
+        nix::sys::stat::Mode::empty(),
+        whiteout,
+    )
+    .unwrap();
+    let lower = format!("lowerdir={}:{}", middle.display(), base.display());
+    let upper_option = format!("upperdir={}", upper.display());
+    let work = format!("workdir={}", work.display());
+    let bundle = t.bundle().mount(
+        "/tmp",
+        "overlay",
+        "overlay",
+        &[&lower, &upper_option, &work],
+    );
+    let seen = t.look(&bundle, ["list:/tmp", "create:/tmp/new"]);
+    assert_eq!(seen["asked"]["list:/tmp"], json!(["added", "kept"]));
+    assert_eq!(seen["asked"]["create:/tmp/new"], "ok");
+    assert!(upper.join("new").exists() && !base.join("new").exists());
 }

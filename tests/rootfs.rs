@@ -1,6 +1,6 @@
 //! The root: pivot, read-only, propagation; masked and read-only paths.
 
-use crate::harness::{Bundle, Test};
+use crate::harness::{Bundle, Call, Test};
 use serde_json::{Value, json};
 
 cases![
@@ -131,34 +131,20 @@ fn readonly_root_still_gets_its_mountpoints(t: &Test) {
     );
 }
 
-/// What the payload sees when the bundle lies on a shared mount of a private
-/// mount namespace.
-fn look_on_a_shared_mount(t: &Test, bundle: &Bundle) -> Value {
-    let bundle = bundle.clone().args(["/probe"]);
-    let script = "mount --bind \"$1\" \"$1\" && mount --make-rshared \"$1\" && cd \"$1\" && \
-                  exec \"$2\" --root \"$3\" run \"$4\"";
-    let call = t.call("/usr/bin/unshare").args([
-        "-m",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ]);
-    let call = call
-        .arg(bundle.lay())
-        .arg(&*t.runtime.borrow())
-        .arg(t.root())
-        .arg(t.id());
-    call.out().report()
+/// Runs a bundle that lies on a shared mount of a private mount namespace.
+fn on_a_shared_mount<'t>(t: &'t Test, bundle: &Bundle, after: &str) -> Call<'t> {
+    let script = format!(
+        "mount --bind \"$BUNDLE\" \"$BUNDLE\"; mount --make-rshared \"$BUNDLE\"; cd \"$BUNDLE\"; \
+         runtime run \"$ID\"; {after}"
+    );
+    t.in_private_mounts(bundle, &bundle.dir, &script)
 }
 
 fn tags_with(t: &Test, propagation: &str) -> Vec<String> {
     let bundle = t
         .bundle()
         .set("/linux/rootfsPropagation", json!(propagation));
-    let seen = look_on_a_shared_mount(t, &bundle);
+    let seen = on_a_shared_mount(t, &bundle, "").out().report();
     let tags = root_mount(&seen)["tags"].as_array().unwrap();
     tags.iter()
         .map(|tag| tag.as_str().unwrap().split(':').next().unwrap().to_owned())
@@ -195,23 +181,8 @@ fn unknown_root_propagation_is_refused(t: &Test) {
 
 fn rootfs_on_a_shared_mount_leaks_nothing(t: &Test) {
     let bundle = t.bundle().args(["/probe", "--exit", "0"]);
-    let script = "mount --bind \"$1\" \"$1\" && mount --make-rshared \"$1\" && cd \"$1\" && \
-                  \"$2\" --root \"$3\" run \"$4\" && grep -c \" $1\" /proc/self/mountinfo";
-    let call = t.call("/usr/bin/unshare").args([
-        "-m",
-        "--propagation",
-        "private",
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ]);
-    let out = call
-        .arg(bundle.lay())
-        .arg(&*t.runtime.borrow())
-        .arg(t.root())
-        .arg(t.id())
-        .ok();
+    let count = "grep -c \" $BUNDLE\" /proc/self/mountinfo";
+    let out = on_a_shared_mount(t, &bundle, count).ok();
     assert_eq!(out.stdout, "1\n", "only the bind mount of the test itself");
 }
 

@@ -1,6 +1,7 @@
 //! Every verb but `exec`, with its flags and its refusals.
 
 use crate::harness::{Bundle, Container, Test};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 cases![
@@ -23,6 +24,7 @@ cases![
     run_keeps_the_container_when_asked,
     run_passes_stdin_and_stdout,
     run_reports_a_missing_executable,
+    run_forwards_signals,
     list_of_nothing_is_empty,
     list_in_all_formats,
     list_refuses_an_unknown_format,
@@ -313,6 +315,25 @@ fn run_reports_a_missing_executable(t: &Test) {
     let out = t.run(&t.bundle().args(["/nope"]));
     out.one_clear_line(&["/nope"]);
     out.says(&["no such file or directory"]);
+}
+
+fn run_forwards_signals(t: &Test) {
+    let (reader, writer) = crate::harness::pipe();
+    let bundle = t.bundle().args(["/probe", "--signals"]);
+    let running = t.run_call(&bundle).stdout(writer).spawn();
+    assert_eq!(crate::harness::read_line(&reader), "ready");
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGTERM,
+    ] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
+        assert_eq!(crate::harness::read_line(&reader), signal.as_str());
+    }
+    let id = t.verb(["list", "-q"]).ok().stdout;
+    t.verb(["kill", id.trim(), "KILL"]).ok();
+    assert_eq!(running.out().code, 137);
 }
 
 fn list_of_nothing_is_empty(t: &Test) {

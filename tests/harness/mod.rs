@@ -14,7 +14,7 @@ mod test;
 pub use bundle::Bundle;
 pub use call::{Call, Out, Running};
 pub use container::Container;
-pub use host::{cgroup_dir, cgroup_file};
+pub use host::{cgroup_dir, cgroup_file, remove_tree};
 pub use runner::{Case, run};
 pub use sys::{PidFd, pipe, read_line};
 pub use test::Test;

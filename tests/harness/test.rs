@@ -127,6 +127,24 @@ impl Test {
         out
     }
 
+    /// A shell script in a mount namespace of its own, for tests that need
+    /// mounts on the host's side. It finds $BUNDLE, $VOLUME, $ID and the command
+    /// `runtime`, and starts in the bundle.
+    pub fn in_private_mounts(&self, bundle: &Bundle, volume: &Path, script: &str) -> Call<'_> {
+        let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" \"$@\"; }}; {script}");
+        let id = self.id();
+        self.will_delete(&id);
+        self.call("/usr/bin/unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-e", "-c"])
+            .arg(script)
+            .env("RUNTIME", &*self.runtime.borrow())
+            .env("STATE", self.root())
+            .env("BUNDLE", bundle.lay())
+            .env("VOLUME", volume)
+            .env("ID", id)
+            .cwd(&bundle.dir)
+    }
+
     pub fn create(&self, bundle: &Bundle) -> Container<'_> {
         Container::create(self, bundle, |call| call)
     }
