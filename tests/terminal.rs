@@ -1,6 +1,7 @@
 //! Terminals: one handed over a socket, one in the foreground.
 
 use crate::harness::{Bundle, Container, PidFd, Test, read_line};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -22,6 +23,7 @@ cases![
     foreground_relays_both_ways,
     foreground_takes_the_callers_size,
     foreground_forwards_a_new_size,
+    foreground_loses_no_output,
     foreground_restores_the_callers_terminal,
     foreground_exec_relays,
     foreground_returns_the_exit_code,
@@ -204,15 +206,23 @@ fn exec_takes_a_console_socket(t: &Test) {
     process.reap();
 }
 
-/// A terminal as a shell has one: our end, and the end to run something on.
-fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
-    let size = nix::pty::Winsize {
+fn winsize(rows: u16, columns: u16) -> nix::pty::Winsize {
+    nix::pty::Winsize {
         ws_row: rows,
         ws_col: columns,
         ws_xpixel: 0,
         ws_ypixel: 0,
-    };
+    }
+}
+
+/// A terminal as a shell has one: our end, and the end to run something on.
+fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
+    let size = winsize(rows, columns);
     let pty = nix::pty::openpty(Some(&size), None).expect("a terminal");
+    for end in [&pty.master, &pty.slave] {
+        // Or a program that another test starts right now keeps it open.
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("close-on-exec");
+    }
     (File::from(pty.master), pty.slave)
 }
 
@@ -265,43 +275,59 @@ fn foreground_relays_both_ways(t: &Test) {
 }
 
 fn foreground_takes_the_callers_size(t: &Test) {
-    let (ours, slave) = terminal(33, 77);
-    let bundle = on_a_terminal(t.bundle()).shell("echo size $(stty size)");
+    let (mut ours, slave) = terminal(33, 77);
+    let bundle = on_a_terminal(t.bundle()).shell("echo size $(stty size); read x");
     let running = in_foreground(t.run_call(&bundle), &slave);
     assert_eq!(line_with(&ours, "size "), "size 33 77");
-    running.out();
+    ours.write_all(b"bye\n").expect("type");
+    assert_eq!(running.out().code, 0);
+}
+
+/// What a payload writes just before its end must still come through.
+fn foreground_loses_no_output(t: &Test) {
+    for _ in 0..10 {
+        let (ours, slave) = terminal(24, 80);
+        let script = "n=0; while [ $n -lt 300 ]; do n=$((n+1)); echo line $n; done; echo last";
+        let bundle = on_a_terminal(t.bundle()).shell(script);
+        let running = in_foreground(t.run_call(&bundle), &slave);
+        drop(slave);
+        for n in 1..=300 {
+            assert_eq!(read_line(&ours), format!("line {n}"));
+        }
+        assert_eq!(read_line(&ours), "last");
+        assert_eq!(running.out().code, 0);
+    }
 }
 
 fn foreground_forwards_a_new_size(t: &Test) {
-    let (ours, slave) = terminal(33, 77);
-    let script = "trap 'echo now $(stty size); exit' WINCH; echo ready; while :; do sleep 1000 & wait $!; done";
+    let (mut ours, slave) = terminal(33, 77);
+    let script = "trap 'echo now $(stty size)' WINCH; echo ready; while ! read x; do :; done";
     let running = in_foreground(t.run_call(&on_a_terminal(t.bundle()).shell(script)), &slave);
     line_with(&ours, "ready");
-    let size = nix::pty::Winsize {
-        ws_row: 44,
-        ws_col: 99,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = winsize(44, 99);
     // SAFETY: TIOCSWINSZ reads one winsize, and that is what it gets.
     let rc = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
     assert_eq!(rc, 0);
-    assert_eq!(line_with(&ours, "now "), "now 44 99");
-    running.out();
+    // The size from the start may be announced before it.
+    line_with(&ours, "now 44 99");
+    ours.write_all(b"bye\n").expect("type");
+    assert_eq!(running.out().code, 0);
 }
 
 fn foreground_restores_the_callers_terminal(t: &Test) {
-    let (ours, slave) = terminal(24, 80);
-    let before = nix::sys::termios::tcgetattr(&slave).expect("tcgetattr");
-    let bundle = on_a_terminal(t.bundle()).shell("echo ready");
+    let (mut ours, slave) = terminal(24, 80);
+    let flags = || {
+        let now = nix::sys::termios::tcgetattr(&slave).expect("tcgetattr");
+        (now.local_flags, now.output_flags, now.input_flags)
+    };
+    let before = flags();
+    let bundle = on_a_terminal(t.bundle()).shell("echo ready; read x");
     let running = in_foreground(t.run_call(&bundle), &slave);
     line_with(&ours, "ready");
+    assert_ne!(flags(), before, "raw while the payload runs");
+    ours.write_all(b"bye\n").expect("type");
     running.out();
-    let after = nix::sys::termios::tcgetattr(&slave).expect("tcgetattr");
-    assert_eq!(
-        (after.local_flags, after.output_flags, after.input_flags),
-        (before.local_flags, before.output_flags, before.input_flags)
-    );
+    assert_eq!(flags(), before);
 }
 
 fn foreground_exec_relays(t: &Test) {

@@ -53,7 +53,8 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
     c_int::from(conclusion.has_failed())
 }
 
-/// A known gap is skipped, unless GAPS=verify asks whether it still is one.
+/// A known gap is skipped, unless GAPS=verify asks whether it still is one;
+/// a reason that starts with "sometimes" tells of a race, which may be won.
 fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
     let Some(reason) = gap else {
         return execute(case);
@@ -62,6 +63,7 @@ fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
     if std::env::var("GAPS").is_ok_and(|mode| mode == "verify") {
         return match execute(case) {
             Err(_) => Ok(Completion::Completed),
+            Ok(_) if reason.starts_with("sometimes ") => Ok(Completion::Completed),
             Ok(_) => Err(Failed::from(format!(
                 "{name} has no gap here any more: {reason}"
             ))),
