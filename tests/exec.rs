@@ -1,6 +1,6 @@
 //! `exec`: another process in a running container.
 
-use crate::harness::{Container, PidFd, Test, cap_mask, pipe, read_line};
+use crate::harness::{Container, PidFd, Test, cap_mask, pipe, read_line, read_signal};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -294,7 +294,7 @@ fn forwards_signals(t: &Test) {
     assert_eq!(read_line(&reader), "ready");
     for signal in [Signal::SIGHUP, Signal::SIGTERM] {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
-        assert_eq!(read_line(&reader), signal.as_str());
+        assert_eq!(read_signal(&reader), signal.as_str());
     }
     container.stop();
     assert_eq!(running.out().code, 137);

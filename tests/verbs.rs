@@ -329,7 +329,7 @@ fn run_forwards_signals(t: &Test) {
         Signal::SIGTERM,
     ] {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
-        assert_eq!(crate::harness::read_line(&reader), signal.as_str());
+        assert_eq!(crate::harness::read_signal(&reader), signal.as_str());
     }
     let id = t.verb(["list", "-q"]).ok().stdout;
     t.verb(["kill", id.trim(), "KILL"]).ok();

@@ -16,7 +16,7 @@ pub use call::{Call, Out, Running};
 pub use container::Container;
 pub use host::{cgroup_dir, cgroup_file, remove_tree};
 pub use runner::{Case, run};
-pub use sys::{PidFd, pipe, read_line};
+pub use sys::{PidFd, pipe, read_line, read_signal};
 pub use test::Test;
 
 /// Lists the tests of a module. A function that is not listed is dead code, and

@@ -110,3 +110,14 @@ pub fn read_line(mut from: &File) -> String {
         .trim_end_matches('\r')
         .to_owned()
 }
+
+/// The next signal that `probe --signals` names. A runtime in Go may forward
+/// SIGURG, which its own scheduler sends to itself.
+pub fn read_signal(from: &File) -> String {
+    loop {
+        let name = read_line(from);
+        if name != "SIGURG" {
+            return name;
+        }
+    }
+}
