@@ -232,17 +232,16 @@ fn container_hooks_run_in_the_containers_namespaces(t: &Test) {
 fn create_container_hooks_see_the_mounts_before_pivot(t: &Test) {
     let diary = Diary::new(t);
     // The host's tree is still there, and the container's mounts are below it.
-    let rootfs = diary.bundle.inside("/");
+    let config = diary.bundle.dir.join("config.json");
     let script = format!(
-        "test -e {0}/config.json && cat {1}/proc/self/mountinfo > $0/mounts",
-        diary.bundle.dir.display(),
-        rootfs.display()
+        "test -e {} && cat /proc/self/mountinfo > $0/mounts",
+        config.display()
     );
     let diary = diary.hook("createContainer", &script);
     let _container = t.create(&diary.bundle);
     let text = diary.read("mounts");
-    for place in ["dev/pts", "sys"] {
-        let point = rootfs.join(place);
+    for place in ["/proc", "/dev/pts", "/sys"] {
+        let point = diary.bundle.inside(place);
         assert!(
             text.contains(&format!(" {} ", point.display())),
             "{place}: {text}"

@@ -359,7 +359,7 @@ fn bind_of_a_relative_source_starts_from_the_bundle(t: &Test) {
 fn bind_of_a_missing_source_is_refused(t: &Test) {
     let bundle = t.bundle().bind(&t.dir.join("missing"), "/tmp", &[]);
     let out = t.refused(&bundle);
-    out.one_clear_line(&["/mounts/7", "no such file or directory"]);
+    out.one_clear_line(&["/mounts/7"]);
     out.says(&[t.dir.join("missing").to_str().unwrap()]);
 }
 
@@ -566,11 +566,24 @@ fn later_mounts_lie_on_earlier_ones(t: &Test) {
 
 fn mountpoint_through_a_symlink_stays_inside(t: &Test) {
     let decoy = volume(t);
-    let bundle = t.bundle().mount("/link/point", "tmpfs", "tmpfs", &[]);
-    std::os::unix::fs::symlink(&decoy, bundle.inside("/link")).unwrap();
-    let inside = format!("{}/point", decoy.display());
-    let seen = t.look(&bundle, []);
-    assert_eq!(at(&seen, &inside)["type"], "tmpfs");
+    for (link, target) in [
+        ("/var/run", Path::new("/run")),
+        ("/link", decoy.as_path()),
+        ("/up", Path::new("../../../run")),
+    ] {
+        let place = Path::new("/").join(target.strip_prefix("../../..").unwrap_or(target));
+        let bundle = t.bundle();
+        std::os::unix::fs::symlink(target, bundle.inside(link)).unwrap();
+        std::fs::create_dir_all(bundle.inside(place.to_str().unwrap())).unwrap();
+        let bundle = bundle.mount(&format!("{link}/point"), "tmpfs", "tmpfs", &[]);
+        let seen = t.look(&bundle, []);
+        let point = place.join("point");
+        assert_eq!(
+            at(&seen, point.to_str().unwrap())["type"],
+            "tmpfs",
+            "{link}"
+        );
+    }
     assert!(!decoy.join("point").exists(), "made on the host");
 }
 
