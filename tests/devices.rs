@@ -1,0 +1,282 @@
+//! Device nodes in /dev, and what the devices cgroup lets the payload do.
+
+use crate::harness::{Bundle, Test};
+use serde_json::{Value, json};
+
+cases![
+    default_devices_are_there,
+    default_links_are_there,
+    nothing_else_is_in_dev,
+    there_is_no_console_without_a_terminal,
+    devices_of_each_type,
+    mode_and_owner_are_taken,
+    device_in_a_directory_of_its_own,
+    device_outside_dev,
+    devices_work_in_a_user_namespace,
+    default_devices_can_be_used,
+    other_devices_are_denied_by_default,
+    allowed_device_can_be_used,
+    access_letters_are_kept_apart,
+    later_rule_wins,
+    allow_all,
+    mknod_is_allowed_but_not_its_use,
+    unknown_device_type_is_refused,
+    unknown_access_letter_is_refused,
+    device_without_a_path_is_refused,
+];
+
+const DEFAULT: [(&str, &str); 6] = [
+    ("/dev/null", "1:3"),
+    ("/dev/zero", "1:5"),
+    ("/dev/full", "1:7"),
+    ("/dev/random", "1:8"),
+    ("/dev/urandom", "1:9"),
+    ("/dev/tty", "5:0"),
+];
+
+fn default_devices_are_there(t: &Test) {
+    let questions = DEFAULT.map(|(path, _)| format!("stat:{path}"));
+    let seen = t.look(&t.bundle(), questions.each_ref().map(String::as_str));
+    for ((path, device), question) in DEFAULT.iter().zip(&questions) {
+        let stat = &seen["asked"][question];
+        assert_eq!(
+            (&stat["type"], &stat["device"]),
+            (&json!("c"), &json!(device)),
+            "{path}"
+        );
+        assert_eq!(
+            (&stat["mode"], &stat["uid"]),
+            (&json!("666"), &json!(0)),
+            "{path}"
+        );
+    }
+}
+
+fn default_links_are_there(t: &Test) {
+    let links = [
+        ("link:/dev/fd", "/proc/self/fd"),
+        ("link:/dev/stdin", "/proc/self/fd/0"),
+        ("link:/dev/stdout", "/proc/self/fd/1"),
+        ("link:/dev/stderr", "/proc/self/fd/2"),
+        ("link:/dev/ptmx", "pts/ptmx"),
+    ];
+    let seen = t.look(&t.bundle(), links.map(|(question, _)| question));
+    for (question, target) in links {
+        assert_eq!(seen["asked"][question], target, "{question}");
+    }
+}
+
+fn nothing_else_is_in_dev(t: &Test) {
+    let seen = t.look(&t.bundle(), ["list:/dev"]);
+    let known = [
+        "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
+        "stdout", "tty", "urandom", "zero",
+    ];
+    for name in seen["asked"]["list:/dev"].as_array().unwrap() {
+        assert!(
+            known.iter().any(|known| name == known),
+            "{name} does not belong there"
+        );
+    }
+}
+
+fn there_is_no_console_without_a_terminal(t: &Test) {
+    let seen = t.look(&t.bundle(), ["stat:/dev/console", "write:/dev/tty"]);
+    assert_eq!(seen["asked"]["stat:/dev/console"], "ENOENT");
+    assert_eq!(seen["tty"]["controlling"], false);
+}
+
+fn device(path: &str, kind: &str, major: u32, minor: u32) -> Value {
+    json!({ "path": path, "type": kind, "major": major, "minor": minor, "fileMode": 0o666 })
+}
+
+fn with(t: &Test, devices: &[Value]) -> Bundle {
+    t.bundle().set("/linux/devices", json!(devices))
+}
+
+fn devices_of_each_type(t: &Test) {
+    let bundle = with(
+        t,
+        &[
+            device("/dev/chars", "c", 10, 200),
+            device("/dev/blocks", "b", 7, 99),
+            device("/dev/unbuffered", "u", 10, 201),
+            json!({ "path": "/dev/fifo", "type": "p", "fileMode": 0o600 }),
+        ],
+    );
+    let seen = t.look(
+        &bundle,
+        [
+            "stat:/dev/chars",
+            "stat:/dev/blocks",
+            "stat:/dev/unbuffered",
+            "stat:/dev/fifo",
+        ],
+    );
+    for (name, kind, number) in [
+        ("chars", "c", "10:200"),
+        ("blocks", "b", "7:99"),
+        ("unbuffered", "c", "10:201"),
+        ("fifo", "p", "0:0"),
+    ] {
+        let stat = &seen["asked"][format!("stat:/dev/{name}")];
+        assert_eq!(
+            (&stat["type"], &stat["device"]),
+            (&json!(kind), &json!(number)),
+            "{name}"
+        );
+    }
+}
+
+fn mode_and_owner_are_taken(t: &Test) {
+    let mut own = device("/dev/mine", "c", 1, 3);
+    own["fileMode"] = json!(0o640);
+    own["uid"] = json!(11);
+    own["gid"] = json!(12);
+    let stat = &t.look(&with(t, &[own]), ["stat:/dev/mine"])["asked"]["stat:/dev/mine"];
+    assert_eq!(
+        (&stat["mode"], &stat["uid"], &stat["gid"]),
+        (&json!("640"), &json!(11), &json!(12))
+    );
+}
+
+fn device_in_a_directory_of_its_own(t: &Test) {
+    let bundle = with(
+        t,
+        &[
+            device("/dev/net/tun", "c", 10, 200),
+            device("/dev/a/b/c", "c", 1, 5),
+        ],
+    );
+    let seen = t.look(
+        &bundle,
+        ["stat:/dev/net/tun", "stat:/dev/a/b/c", "stat:/dev/net"],
+    );
+    assert_eq!(seen["asked"]["stat:/dev/net/tun"]["device"], "10:200");
+    assert_eq!(seen["asked"]["stat:/dev/a/b/c"]["device"], "1:5");
+    assert_eq!(seen["asked"]["stat:/dev/net"]["mode"], "755");
+}
+
+fn device_outside_dev(t: &Test) {
+    let seen = t.look(
+        &with(t, &[device("/var/zero", "c", 1, 5)]),
+        ["stat:/var/zero", "read:/var/zero"],
+    );
+    assert_eq!(seen["asked"]["stat:/var/zero"]["device"], "1:5");
+    assert_eq!(seen["asked"]["read:/var/zero"], "ok");
+}
+
+fn devices_work_in_a_user_namespace(t: &Test) {
+    let bundle = with(t, &[device("/dev/fuse", "c", 10, 229)]).user_namespace();
+    if !std::path::Path::new("/dev/fuse").exists() {
+        t.skip("the host has no /dev/fuse to bind");
+    }
+    let seen = t.look(&bundle, ["stat:/dev/fuse", "write:/dev/null"]);
+    assert_eq!(seen["asked"]["stat:/dev/fuse"]["device"], "10:229");
+    assert_eq!(seen["asked"]["write:/dev/null"], "ok");
+}
+
+fn default_devices_can_be_used(t: &Test) {
+    let seen = t.look(
+        &t.bundle(),
+        [
+            "write:/dev/null",
+            "read:/dev/zero",
+            "read:/dev/random",
+            "read:/dev/urandom",
+            "read:/dev/full",
+        ],
+    );
+    for (question, answer) in seen["asked"].as_object().unwrap() {
+        assert_eq!(answer, "ok", "{question}");
+    }
+}
+
+/// A bundle whose devices cgroup has these rules after "deny all", with
+/// /dev/x (240:77) in it: a number that nobody gets by default and no driver has.
+/// Opening it says EPERM where the cgroup denies it, and ENXIO where it does not.
+fn ruled(t: &Test, rules: &[Value]) -> Bundle {
+    let deny = json!({ "allow": false, "access": "rwm" });
+    let rules = [&[deny], rules].concat();
+    with(t, &[device("/dev/x", "c", 240, 77)]).set("/linux/resources/devices", json!(rules))
+}
+
+fn rule(allow: bool, access: &str) -> Value {
+    json!({ "allow": allow, "type": "c", "major": 240, "minor": 77, "access": access })
+}
+
+/// Whether /dev/x can be opened for reading and for writing.
+fn read_write(t: &Test, bundle: &Bundle) -> (bool, bool) {
+    let seen = t.look(bundle, ["read:/dev/x", "write:/dev/x"]);
+    let granted = |question: &str| match seen["asked"][question].as_str().unwrap() {
+        "EPERM" => false,
+        "ENXIO" => true,
+        other => panic!("{question}: {other}"),
+    };
+    (granted("read:/dev/x"), granted("write:/dev/x"))
+}
+
+fn other_devices_are_denied_by_default(t: &Test) {
+    assert_eq!(read_write(t, &ruled(t, &[])), (false, false));
+}
+
+fn allowed_device_can_be_used(t: &Test) {
+    assert_eq!(read_write(t, &ruled(t, &[rule(true, "rw")])), (true, true));
+}
+
+fn access_letters_are_kept_apart(t: &Test) {
+    assert_eq!(read_write(t, &ruled(t, &[rule(true, "w")])), (false, true));
+}
+
+fn later_rule_wins(t: &Test) {
+    let bundle = ruled(t, &[rule(true, "rw"), rule(false, "r")]);
+    assert_eq!(read_write(t, &bundle), (false, true));
+    let bundle = ruled(t, &[rule(false, "rw"), rule(true, "rw")]);
+    assert_eq!(read_write(t, &bundle), (true, true));
+}
+
+fn allow_all(t: &Test) {
+    let all = json!({ "allow": true, "access": "rwm" });
+    assert_eq!(read_write(t, &ruled(t, &[all])), (true, true));
+    let none = t
+        .bundle()
+        .set("/linux/devices", json!([device("/dev/x", "c", 240, 77)]));
+    assert_eq!(read_write(t, &none), (false, false));
+}
+
+fn mknod_is_allowed_but_not_its_use(t: &Test) {
+    let bundle = t.bundle().capabilities(&["CAP_MKNOD"]);
+    let seen = t.look(
+        &bundle,
+        [
+            "mknod:c 240:77 /tmp/x",
+            "write:/tmp/x",
+            "mknod:c 1:3 /tmp/null",
+        ],
+    );
+    assert_eq!(seen["asked"]["mknod:c 240:77 /tmp/x"], "ok");
+    assert_eq!(seen["asked"]["write:/tmp/x"], "EPERM");
+    let seen = t.look(&t.bundle(), ["mknod:c 1:3 /tmp/null"]);
+    assert_eq!(
+        seen["asked"]["mknod:c 1:3 /tmp/null"], "EPERM",
+        "without CAP_MKNOD"
+    );
+}
+
+fn unknown_device_type_is_refused(t: &Test) {
+    let bundle = with(t, &[device("/dev/x", "z", 1, 3)]);
+    t.refused(&bundle)
+        .one_clear_line(&["/linux/devices/0", "z"]);
+}
+
+fn unknown_access_letter_is_refused(t: &Test) {
+    let bundle = ruled(t, &[rule(true, "rq")]);
+    t.refused(&bundle)
+        .one_clear_line(&["/linux/resources/devices/1"]);
+}
+
+fn device_without_a_path_is_refused(t: &Test) {
+    let bundle = with(t, &[json!({ "type": "c", "major": 1, "minor": 3 })]);
+    t.refused(&bundle)
+        .one_clear_line(&["/linux/devices/0", "path"]);
+}

@@ -1,0 +1,366 @@
+//! What containerd, Docker, Podman, Buildah and CRI-O rely on without saying so.
+
+use crate::harness::{Container, PidFd, Test};
+use serde_json::{Value, json};
+use std::fs;
+
+cases![
+    pid_file_is_digits_only,
+    pid_file_comes_with_success_only,
+    json_log_has_level_msg_time,
+    json_log_of_an_error_is_one_object,
+    json_log_goes_with_stderr,
+    nothing_is_logged_when_all_is_well,
+    state_has_every_key,
+    state_speaks_on_stdout_only,
+    version_can_be_parsed,
+    init_comes_to_the_callers_subreaper,
+    detached_exec_comes_to_the_callers_subreaper,
+    a_socket_leaked_at_fd_three_stays_out,
+    runs_without_path_and_with_empty_xdg,
+    root_directory_is_made,
+    shim_sequence,
+    conmon_sequence,
+    buildah_sequence,
+    kill_of_a_dead_init_says_not_running,
+    delete_works_without_the_bundle,
+    state_survives_a_second_reader,
+    listen_fds_are_handed_down,
+];
+
+fn pausing(t: &Test) -> Container<'_> {
+    t.start(&t.bundle().args(["/probe", "--pause"]))
+}
+
+fn pid_file_is_digits_only(t: &Test) {
+    let (bundle, file) = (t.bundle().args(["/probe", "--exit", "0"]), t.path("pid"));
+    t.verb(["run", "--pid-file"])
+        .arg(&file)
+        .arg("--bundle")
+        .arg(bundle.lay())
+        .arg(t.id())
+        .ok();
+    let text = fs::read_to_string(&file).expect("a pid file");
+    assert!(
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()),
+        "{text:?}"
+    );
+}
+
+fn pid_file_comes_with_success_only(t: &Test) {
+    let (bundle, file) = (t.bundle().args(["/nope"]), t.path("pid"));
+    let call = t
+        .verb(["create", "--pid-file"])
+        .arg(&file)
+        .arg("--bundle")
+        .arg(bundle.lay());
+    assert_ne!(call.arg(t.id()).out().code, 0);
+    assert!(!file.exists(), "{:?}", fs::read_to_string(&file));
+}
+
+/// The objects that a failing call logs as JSON, and what it said on stderr.
+fn logged(t: &Test, args: &[&str]) -> (Vec<Value>, String) {
+    let log = t.path("log.json");
+    let out = t
+        .runtime()
+        .arg("--log")
+        .arg(&log)
+        .args(["--log-format", "json"])
+        .args(args)
+        .out();
+    assert_ne!(out.code, 0, "{out:?}");
+    let text = fs::read_to_string(&log).expect("a log");
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"));
+    (lines.collect(), out.stderr)
+}
+
+/// `2026-01-31T12:34:56Z` or with an offset.
+fn is_rfc3339(text: &str) -> bool {
+    let shape: String = text
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    shape.starts_with("0000-00-00T00:00:00")
+        && (shape.ends_with('Z') || shape.ends_with("+00:00") || shape.ends_with("-00:00"))
+}
+
+fn json_log_has_level_msg_time(t: &Test) {
+    let (entries, _) = logged(t, &["state", "nobody"]);
+    let error = entries.last().expect("an entry");
+    assert_eq!(error["level"], "error");
+    assert!(
+        error["msg"].as_str().unwrap().contains("does not exist"),
+        "{error}"
+    );
+    assert!(is_rfc3339(error["time"].as_str().unwrap()), "{error}");
+}
+
+fn json_log_of_an_error_is_one_object(t: &Test) {
+    // Podman unmarshals the whole file.
+    let bundle = t.bundle().args(["/nope"]);
+    let (entries, _) = logged(
+        t,
+        &[
+            "create",
+            "--bundle",
+            bundle.lay().to_str().unwrap(),
+            &t.id(),
+        ],
+    );
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert!(
+        entries[0]["msg"]
+            .as_str()
+            .unwrap()
+            .contains("no such file or directory")
+    );
+}
+
+fn json_log_goes_with_stderr(t: &Test) {
+    let (_, stderr) = logged(t, &["kill", "nobody", "9"]);
+    assert!(stderr.contains("does not exist"), "{stderr:?}");
+}
+
+fn nothing_is_logged_when_all_is_well(t: &Test) {
+    let (bundle, log) = (t.bundle().args(["true"]), t.path("log.json"));
+    let call = t
+        .runtime()
+        .arg("--log")
+        .arg(&log)
+        .args(["--log-format", "json", "run", "--bundle"]);
+    let out = call.arg(bundle.lay()).arg(t.id()).ok();
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("", ""));
+    assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "");
+}
+
+fn state_has_every_key(t: &Test) {
+    let bundle = t.bundle().set("/annotations", json!({ "k": "v" }));
+    let container = t.create(&bundle);
+    let state = container.state();
+    for (key, kind) in [
+        ("ociVersion", Value::is_string as fn(&Value) -> bool),
+        ("id", Value::is_string),
+        ("pid", Value::is_u64),
+        ("status", Value::is_string),
+        ("bundle", Value::is_string),
+        ("rootfs", Value::is_string),
+        ("created", Value::is_string),
+        ("annotations", Value::is_object),
+        ("owner", Value::is_string),
+    ] {
+        assert!(kind(&state[key]), "{key}: {state}");
+    }
+    assert!(is_rfc3339(state["created"].as_str().unwrap()), "{state}");
+    assert_eq!(state["rootfs"], bundle.dir.join("rootfs").to_str().unwrap());
+}
+
+fn state_speaks_on_stdout_only(t: &Test) {
+    let container = pausing(t);
+    assert_eq!(container.verb("state").ok().stderr, "");
+    assert_eq!(t.verb(["list", "--format", "json"]).ok().stderr, "");
+}
+
+fn version_can_be_parsed(t: &Test) {
+    let text = t.verb(["--version"]).ok().stdout;
+    let lines: Vec<_> = text.lines().collect();
+    assert!(lines[0].contains("version"), "{text}");
+    for start in ["commit: ", "spec: "] {
+        assert!(
+            lines.iter().any(|line| line.starts_with(start)),
+            "{start:?}: {text}"
+        );
+    }
+}
+
+fn parent_of(pid: i32) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("PPid:"))
+        .unwrap();
+    line.split_whitespace().last().unwrap().to_owned()
+}
+
+fn init_comes_to_the_callers_subreaper(t: &Test) {
+    let container = t.create(&t.bundle().args(["/probe", "--exit", "5"]));
+    assert_eq!(
+        parent_of(container.init.pid),
+        std::process::id().to_string()
+    );
+    container.start();
+    assert_eq!(container.wait(), 5, "its status can be waited for");
+    let detached = Container::run_detached(t, &t.bundle().args(["/probe", "--pause"]));
+    assert_eq!(parent_of(detached.init.pid), std::process::id().to_string());
+}
+
+fn detached_exec_comes_to_the_callers_subreaper(t: &Test) {
+    let (container, file) = (pausing(t), t.path("pid"));
+    let call = t.verb(["exec", "--detach", "--pid-file"]).arg(&file);
+    call.args([&container.id, "sh", "-c", "exit 6"]).ok();
+    let status = PidFd::from_file(&file).reap();
+    assert!(
+        matches!(status, nix::sys::wait::WaitStatus::Exited(_, 6)),
+        "{status:?}"
+    );
+}
+
+fn a_socket_leaked_at_fd_three_stays_out(t: &Test) {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a socket pair");
+    let bundle = t.bundle();
+    let container = Container::create(t, &bundle, |call| call.pass(theirs.into(), 3));
+    container.start();
+    container.wait();
+    let seen = container.report();
+    assert_eq!(seen["fds"].as_object().unwrap().len(), 3, "{}", seen["fds"]);
+    drop(ours);
+}
+
+fn runs_without_path_and_with_empty_xdg(t: &Test) {
+    let bundle = t.bundle().args(["true"]);
+    let mut call = t.run_call(&bundle);
+    call.command.env_clear().env("XDG_RUNTIME_DIR", "");
+    call.ok();
+}
+
+fn root_directory_is_made(t: &Test) {
+    let root = t.path("deep").join("er");
+    let bundle = t.bundle().args(["true"]);
+    let runtime = t.runtime.borrow().clone();
+    let call = t
+        .call(runtime)
+        .arg("--root")
+        .arg(&root)
+        .args(["run", "--bundle"]);
+    call.arg(bundle.lay()).arg(t.id()).ok();
+    assert_eq!(fs::read_dir(&root).expect("made").count(), 0);
+}
+
+/// The globals a containerd shim gives to every call.
+fn shim<'t>(t: &'t Test, log: &std::path::Path) -> crate::harness::Call<'t> {
+    t.runtime()
+        .arg("--log")
+        .arg(log)
+        .args(["--log-format", "json"])
+}
+
+fn shim_sequence(t: &Test) {
+    let (bundle, id) = (t.bundle().args(["/probe", "--pause"]), t.id());
+    let (pid_file, exec_pid, log) = (t.path("pid"), t.path("pid"), bundle.dir.join("log.json"));
+    t.will_delete(&id);
+    let call = shim(t, &log).args(["create", "--bundle"]).arg(bundle.lay());
+    call.arg("--pid-file")
+        .arg(&pid_file)
+        .arg(&id)
+        .cwd(&bundle.dir)
+        .ok();
+    let init = PidFd::from_file(&pid_file);
+    shim(t, &log).args(["start", &id]).ok();
+    let process = json!({ "args": ["sh", "-c", "exit 8"], "cwd": "/", "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 } });
+    let process = t.make_file("process.json", &process.to_string());
+    let call = shim(t, &log)
+        .args(["exec", "--process"])
+        .arg(process)
+        .args(["--detach", "--pid-file"]);
+    call.arg(&exec_pid).arg(&id).ok();
+    let status = PidFd::from_file(&exec_pid).reap();
+    assert!(
+        matches!(status, nix::sys::wait::WaitStatus::Exited(_, 8)),
+        "{status:?}"
+    );
+    shim(t, &log).args(["kill", &id, "9"]).ok();
+    init.reap();
+    shim(t, &log).args(["delete", &id]).ok();
+    assert_eq!(
+        fs::read_to_string(&log).unwrap_or_default(),
+        "",
+        "no error logged"
+    );
+}
+
+fn conmon_sequence(t: &Test) {
+    let (bundle, id) = (t.bundle().args(["/probe", "--pause"]), t.id());
+    let (pid_file, log) = (t.path("pid"), t.path("log"));
+    t.will_delete(&id);
+    let call = t
+        .runtime()
+        .arg("--log-format=json")
+        .arg("--log")
+        .arg(&log)
+        .args(["create", "--bundle"]);
+    call.arg(bundle.lay())
+        .arg("--pid-file")
+        .arg(&pid_file)
+        .arg(&id)
+        .ok();
+    let init = PidFd::from_file(&pid_file);
+    t.verb(["start", &id]).ok();
+    t.verb(["kill", &id, "9"]).ok();
+    init.reap();
+    t.verb(["delete", "--force", &id]).ok();
+}
+
+fn buildah_sequence(t: &Test) {
+    let container = t.create(&t.bundle().args(["/probe", "--exit", "0"]));
+    assert_eq!(container.status(), "created");
+    container.start();
+    container.wait();
+    assert_eq!(container.status(), "stopped");
+    container.verb("delete").ok();
+}
+
+fn kill_of_a_dead_init_says_not_running(t: &Test) {
+    let container = pausing(t);
+    container.stop();
+    for signal in ["9", "KILL", "15"] {
+        let out = container.verb("kill").arg(signal).out();
+        assert_ne!(out.code, 0);
+        out.says(&["container not running"]);
+    }
+}
+
+fn delete_works_without_the_bundle(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--exit", "0"]);
+    let container = t.start(&bundle);
+    container.wait();
+    fs::rename(&bundle.dir, t.path("elsewhere")).expect("rename");
+    container.verb("delete").ok();
+}
+
+fn state_survives_a_second_reader(t: &Test) {
+    let container = pausing(t);
+    let calls: Vec<_> = (0..8).map(|_| container.verb("state").spawn()).collect();
+    for call in calls {
+        let out = call.out();
+        let state: Value = serde_json::from_str(&out.stdout).expect("whole JSON");
+        assert_eq!(state["status"], "running");
+    }
+}
+
+/// Socket activation: LISTEN_FDS descriptors go down without being asked for.
+fn listen_fds_are_handed_down(t: &Test) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let bundle = t.bundle().args(["/probe"]);
+    // The variables are meant for the process whose pid stands in LISTEN_PID.
+    let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --root \"$1\" run --bundle \"$2\" \"$3\"";
+    let call = t
+        .call("/bin/sh")
+        .args(["-c", script])
+        .arg(&*t.runtime.borrow())
+        .arg(t.root());
+    let call = call.arg(bundle.lay()).arg(t.id()).pass(listener.into(), 3);
+    let seen = call.out().report();
+    assert!(
+        seen["fds"]["3"]
+            .as_str()
+            .is_some_and(|fd| fd.starts_with("socket:")),
+        "{}",
+        seen["fds"]
+    );
+    let env = seen["env"].as_array().unwrap();
+    assert!(
+        env.contains(&json!("LISTEN_FDS=1")) && env.contains(&json!("LISTEN_PID=1")),
+        "{env:?}"
+    );
+}

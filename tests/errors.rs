@@ -1,0 +1,462 @@
+//! Bad input: refused at `create`, with the place of the fault, and nothing left.
+
+use crate::harness::Test;
+use serde_json::{Value, json};
+
+cases![
+    missing_bundle,
+    missing_config,
+    broken_json,
+    empty_config,
+    config_of_the_wrong_shape,
+    wrong_types,
+    missing_rootfs,
+    rootfs_that_is_a_file,
+    missing_root,
+    empty_root_path,
+    missing_process,
+    missing_args,
+    empty_args,
+    empty_executable,
+    missing_cwd,
+    relative_cwd,
+    missing_version,
+    version_that_is_none,
+    version_of_the_next_major,
+    later_minor_versions_are_accepted,
+    invalid_ids,
+    valid_ids,
+    empty_id,
+    existing_id,
+    duplicate_rlimit,
+    duplicate_namespace,
+    relative_masked_path,
+    relative_readonly_path,
+    hook_timeout_of_zero,
+    mappings_without_a_user_namespace,
+    user_namespace_without_mappings,
+    overlapping_mappings,
+    unknown_capability_is_a_warning,
+    unknown_key_is_ignored,
+    env_without_an_equals_sign,
+    nul_in_a_string,
+    unknown_personality,
+    unknown_scheduler,
+    unknown_io_priority,
+    unknown_seccomp_action,
+    rdt_on_a_machine_without_it,
+    unknown_net_device,
+    apparmor_without_apparmor,
+    selinux_without_selinux,
+    idmapped_mount_without_mappings,
+];
+
+/// `create` with `value` at `pointer` must fail and name every needle.
+fn refuse(t: &Test, pointer: &str, value: Value, needles: &[&str]) {
+    t.refused(&t.bundle().set(pointer, value))
+        .one_clear_line(needles);
+}
+
+fn missing_bundle(t: &Test) {
+    let out = t
+        .verb(["create", "--bundle", "/nonexistent/bundle"])
+        .arg(t.id())
+        .out();
+    out.one_clear_line(&["/nonexistent/bundle"]);
+}
+
+fn missing_config(t: &Test) {
+    let empty = t.make_dir("bundle");
+    let out = t.verb(["create", "--bundle"]).arg(empty).arg(t.id()).out();
+    out.one_clear_line(&["config.json"]);
+    out.says(&["config.json"]);
+}
+
+/// `create` of a bundle whose config.json is this text.
+fn create_from(t: &Test, text: &str) -> crate::harness::Out {
+    let bundle = t.bundle();
+    std::fs::write(bundle.dir.join("config.json"), text).expect("write config.json");
+    let out = t
+        .verb(["create", "--bundle"])
+        .arg(&bundle.dir)
+        .arg(t.id())
+        .out();
+    assert_ne!(out.code, 0, "accepted: {out:?}");
+    out
+}
+
+fn broken_json(t: &Test) {
+    for text in [
+        "{",
+        "{ \"ociVersion\": \"1.0.2\",, }",
+        "not json",
+        "{}{}",
+        "{ \"process\": { \"args\": [\"a\" } }",
+    ] {
+        create_from(t, text).one_clear_line(&["config.json"]);
+    }
+}
+
+fn empty_config(t: &Test) {
+    create_from(t, "").one_clear_line(&["config.json"]);
+    create_from(t, "{}").one_clear_line(&[]);
+}
+
+fn config_of_the_wrong_shape(t: &Test) {
+    for text in ["[]", "\"config\"", "17"] {
+        create_from(t, text).one_clear_line(&[]);
+    }
+}
+
+fn wrong_types(t: &Test) {
+    for (pointer, value) in [
+        ("/process", json!([])),
+        ("/process/args", json!("sh")),
+        ("/process/args/0", json!(1)),
+        ("/process/env", json!({})),
+        ("/process/user/uid", json!("root")),
+        ("/process/user/uid", json!(-1)),
+        ("/process/user/uid", json!(4_294_967_296_u64)),
+        ("/process/terminal", json!("yes")),
+        ("/process/rlimits/0/soft", json!(-1)),
+        ("/root", json!("rootfs")),
+        ("/hostname", json!(5)),
+        ("/mounts", json!({})),
+        ("/mounts/0/options", json!("ro")),
+        ("/linux", json!([])),
+        ("/linux/namespaces", json!("pid")),
+        ("/linux/resources/memory", json!({ "limit": "64M" })),
+        ("/linux/sysctl", json!({ "net.ipv4.ip_forward": 1 })),
+        ("/hooks", json!({ "prestart": {} })),
+        ("/annotations", json!({ "a": 1 })),
+    ] {
+        refuse(t, pointer, value, &[pointer]);
+    }
+}
+
+fn missing_rootfs(t: &Test) {
+    let out = t.refused(&t.bundle().set("/root/path", json!("nowhere")));
+    out.one_clear_line(&["/root/path"]);
+    out.says(&["nowhere"]);
+}
+
+fn rootfs_that_is_a_file(t: &Test) {
+    refuse(t, "/root/path", json!("config.json"), &["config.json"]);
+}
+
+fn missing_root(t: &Test) {
+    t.refused(&t.bundle().drop("/root"))
+        .one_clear_line(&["root"]);
+}
+
+fn empty_root_path(t: &Test) {
+    refuse(t, "/root/path", json!(""), &["/root/path"]);
+}
+
+fn missing_process(t: &Test) {
+    t.refused(&t.bundle().drop("/process"))
+        .one_clear_line(&["process"]);
+}
+
+fn missing_args(t: &Test) {
+    t.refused(&t.bundle().drop("/process/args"))
+        .one_clear_line(&["/process/args"]);
+}
+
+fn empty_args(t: &Test) {
+    refuse(t, "/process/args", json!([]), &["/process/args"]);
+}
+
+fn empty_executable(t: &Test) {
+    refuse(t, "/process/args", json!([""]), &["/process/args/0"]);
+}
+
+fn missing_cwd(t: &Test) {
+    t.refused(&t.bundle().drop("/process/cwd"))
+        .one_clear_line(&["cwd"]);
+    refuse(t, "/process/cwd", json!(""), &["/process/cwd"]);
+}
+
+fn relative_cwd(t: &Test) {
+    refuse(t, "/process/cwd", json!("var"), &["/process/cwd", "var"]);
+}
+
+fn missing_version(t: &Test) {
+    t.refused(&t.bundle().drop("/ociVersion"))
+        .one_clear_line(&["ociVersion"]);
+}
+
+fn version_that_is_none(t: &Test) {
+    for version in ["", "one", "1", "v1.0.0", "1.0.0.0"] {
+        refuse(t, "/ociVersion", json!(version), &["/ociVersion"]);
+    }
+}
+
+fn version_of_the_next_major(t: &Test) {
+    refuse(t, "/ociVersion", json!("2.0.0"), &["/ociVersion", "2.0.0"]);
+}
+
+fn later_minor_versions_are_accepted(t: &Test) {
+    for version in ["1.0.0", "1.0.2-dev", "1.1.0", "1.2.1", "1.9.0"] {
+        let bundle = t.bundle().set("/ociVersion", json!(version));
+        let out = t.run(&bundle.args(["true"]));
+        assert_eq!(out.code, 0, "{version}: {out:?}");
+    }
+}
+
+fn create_named(t: &Test, id: &str) -> crate::harness::Out {
+    let bundle = t.bundle();
+    t.verb(["create", "--bundle"])
+        .arg(bundle.lay())
+        .arg("--")
+        .arg(id)
+        .out()
+}
+
+fn invalid_ids(t: &Test) {
+    for id in [
+        "a/b",
+        "/abs",
+        "../up",
+        ".",
+        "..",
+        "with space",
+        "new\nline",
+        "ünïcode",
+        "semi;colon",
+    ] {
+        create_named(t, id).one_clear_line(&["id"]);
+    }
+    let long = "x".repeat(2000);
+    create_named(t, &long).one_clear_line(&[]);
+}
+
+fn valid_ids(t: &Test) {
+    for tail in [".dot", "_under", "-dash", "+plus", "UPPER"] {
+        let id = format!("{}{tail}", t.token);
+        let bundle = t.bundle().args(["true"]);
+        t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).ok();
+    }
+}
+
+fn empty_id(t: &Test) {
+    create_named(t, "").one_clear_line(&["id"]);
+}
+
+fn existing_id(t: &Test) {
+    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    for verb in ["create", "run"] {
+        let other = t.bundle();
+        let call = t.verb([verb, "--bundle"]).arg(other.lay());
+        let out = call.arg(&container.id).out();
+        out.one_clear_line(&[&container.id, "exist"]);
+        out.says(&["exist"]);
+    }
+    assert_eq!(container.status(), "created", "the first one is untouched");
+    assert_eq!(container.state()["pid"], container.init.pid);
+}
+
+fn duplicate_rlimit(t: &Test) {
+    let limit = json!({ "type": "RLIMIT_NOFILE", "hard": 512, "soft": 512 });
+    let bundle = t.bundle().push("/process/rlimits", limit);
+    t.refused(&bundle)
+        .one_clear_line(&["/process/rlimits/1", "RLIMIT_NOFILE"]);
+}
+
+fn duplicate_namespace(t: &Test) {
+    let bundle = t
+        .bundle()
+        .push("/linux/namespaces", json!({ "type": "ipc" }));
+    t.refused(&bundle)
+        .one_clear_line(&["/linux/namespaces/5", "ipc"]);
+}
+
+fn relative_masked_path(t: &Test) {
+    refuse(
+        t,
+        "/linux/maskedPaths",
+        json!(["/proc/kcore", "proc/keys"]),
+        &["/linux/maskedPaths/1"],
+    );
+}
+
+fn relative_readonly_path(t: &Test) {
+    refuse(
+        t,
+        "/linux/readonlyPaths",
+        json!(["proc/sys"]),
+        &["/linux/readonlyPaths/0"],
+    );
+}
+
+fn hook_timeout_of_zero(t: &Test) {
+    let hook = json!([{ "path": "/bin/true", "timeout": 0 }]);
+    refuse(
+        t,
+        "/hooks",
+        json!({ "poststop": hook }),
+        &["/hooks/poststop/0/timeout"],
+    );
+}
+
+const RANGE: &str = r#"[{ "containerID": 0, "hostID": 100000, "size": 10 }]"#;
+
+fn range() -> Value {
+    serde_json::from_str(RANGE).expect("JSON")
+}
+
+fn mappings_without_a_user_namespace(t: &Test) {
+    let bundle = t
+        .bundle()
+        .set("/linux/uidMappings", range())
+        .set("/linux/gidMappings", range());
+    t.refused(&bundle).one_clear_line(&["uidMappings"]);
+}
+
+fn user_namespace_without_mappings(t: &Test) {
+    t.refused(&t.bundle().namespace("user"))
+        .one_clear_line(&["uidMappings"]);
+}
+
+fn overlapping_mappings(t: &Test) {
+    let twice = json!([
+        { "containerID": 0, "hostID": 100_000, "size": 10 },
+        { "containerID": 5, "hostID": 200_000, "size": 10 },
+    ]);
+    let bundle = t.bundle().namespace("user");
+    let bundle = bundle
+        .set("/linux/uidMappings", twice)
+        .set("/linux/gidMappings", range());
+    t.refused(&bundle).one_clear_line(&["uidMappings"]);
+}
+
+fn unknown_capability_is_a_warning(t: &Test) {
+    let bundle = t
+        .bundle()
+        .capabilities(&["CAP_KILL", "CAP_NONSENSE"])
+        .args(["/probe"]);
+    let log = t.path("log");
+    let call = t
+        .runtime()
+        .arg("--log")
+        .arg(&log)
+        .args(["run", "--bundle"])
+        .arg(bundle.lay());
+    let seen = call.arg(t.id()).out().report();
+    assert_eq!(
+        seen["status"]["CapEff"],
+        crate::harness::cap_mask(&["CAP_KILL"])
+    );
+    let text = std::fs::read_to_string(&log).expect("a log");
+    assert!(
+        text.contains("level=warning") && text.contains("CAP_NONSENSE"),
+        "{text}"
+    );
+}
+
+fn unknown_key_is_ignored(t: &Test) {
+    let bundle = t
+        .bundle()
+        .set("/futureField", json!({ "a": 1 }))
+        .set("/process/futureField", json!(true))
+        .set("/linux/futureField", json!([]));
+    assert_eq!(t.run(&bundle.args(["true"])).code, 0);
+}
+
+fn env_without_an_equals_sign(t: &Test) {
+    // execve takes any string: it is passed on, or refused with its place.
+    let bundle = t
+        .bundle()
+        .push("/process/env", json!("NOVALUE"))
+        .args(["true"]);
+    let out = t.run(&bundle);
+    if out.code != 0 {
+        out.one_clear_line(&["/process/env/2", "NOVALUE"]);
+    }
+}
+
+fn nul_in_a_string(t: &Test) {
+    refuse(
+        t,
+        "/process/args",
+        json!(["/probe", "a\0b"]),
+        &["/process/args/1"],
+    );
+    refuse(t, "/process/env/0", json!("A=\0"), &["/process/env/0"]);
+    refuse(t, "/process/cwd", json!("/\0"), &["/process/cwd"]);
+    refuse(t, "/hostname", json!("a\0b"), &["/hostname"]);
+}
+
+fn unknown_personality(t: &Test) {
+    refuse(
+        t,
+        "/linux/personality",
+        json!({ "domain": "LINUX99" }),
+        &["/linux/personality"],
+    );
+}
+
+fn unknown_scheduler(t: &Test) {
+    refuse(
+        t,
+        "/process/scheduler",
+        json!({ "policy": "SCHED_NOPE" }),
+        &["/process/scheduler"],
+    );
+}
+
+fn unknown_io_priority(t: &Test) {
+    let priority = json!({ "class": "IOPRIO_CLASS_NOPE", "priority": 4 });
+    refuse(t, "/process/ioPriority", priority, &["/process/ioPriority"]);
+}
+
+fn unknown_seccomp_action(t: &Test) {
+    refuse(
+        t,
+        "/linux/seccomp",
+        json!({ "defaultAction": "SCMP_ACT_NOPE" }),
+        &["/linux/seccomp"],
+    );
+}
+
+fn rdt_on_a_machine_without_it(t: &Test) {
+    if std::path::Path::new("/sys/fs/resctrl/schemata").exists() {
+        t.skip("this machine has resctrl");
+    }
+    let rdt = json!({ "closID": "group", "l3CacheSchema": "L3:0=f" });
+    refuse(t, "/linux/intelRdt", rdt, &["intelRdt"]);
+}
+
+fn unknown_net_device(t: &Test) {
+    let devices = json!({ "nosuchdev0": { "name": "eth0" } });
+    refuse(t, "/linux/netDevices", devices, &["netDevices"]);
+}
+
+fn apparmor_without_apparmor(t: &Test) {
+    if std::path::Path::new("/sys/kernel/security/apparmor/profiles").exists() {
+        t.skip("AppArmor is on");
+    }
+    refuse(
+        t,
+        "/process/apparmorProfile",
+        json!("no-such-profile"),
+        &["apparmorProfile"],
+    );
+}
+
+fn selinux_without_selinux(t: &Test) {
+    if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
+        t.skip("SELinux is on");
+    }
+    refuse(
+        t,
+        "/process/selinuxLabel",
+        json!("system_u:object_r:no:s0"),
+        &["selinuxLabel"],
+    );
+}
+
+fn idmapped_mount_without_mappings(t: &Test) {
+    let bundle = t.bundle().bind(&t.make_dir("volume"), "/tmp", &["idmap"]);
+    t.refused(&bundle).one_clear_line(&["/mounts/7"]);
+}

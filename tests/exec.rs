@@ -1,0 +1,323 @@
+//! `exec`: another process in a running container.
+
+use crate::harness::{Container, PidFd, Test, cap_mask, pipe, read_line, read_signal};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+cases![
+    shares_every_namespace,
+    shares_the_cgroup,
+    takes_env_and_cwd_from_the_config,
+    adds_env,
+    changes_cwd,
+    sets_user_and_group,
+    adds_groups,
+    adds_a_capability,
+    sets_no_new_privs,
+    process_file_says_it_all,
+    process_file_must_be_valid,
+    returns_the_exit_code,
+    returns_128_plus_signal,
+    passes_stdin,
+    runs_detached_with_a_pid_file,
+    preserves_fds,
+    opens_nothing_else,
+    home_comes_from_passwd,
+    flags_after_the_command_are_its_own,
+    missing_executable_is_named,
+    a_directory_is_not_executable,
+    stopped_container_is_refused,
+    empty_command_is_refused,
+    forwards_signals,
+    does_not_end_the_container,
+    many_at_once,
+];
+
+fn pausing(t: &Test) -> Container<'_> {
+    t.start(&t.bundle().args(["/probe", "--pause"]))
+}
+
+fn shares_every_namespace(t: &Test) {
+    let bundle = t.bundle().namespace("cgroup").args(["/probe", "--pause"]);
+    let container = t.start(&bundle);
+    let seen = container.look([]);
+    for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
+        let link = std::fs::read_link(format!("/proc/{}/ns/{kind}", container.init.pid));
+        assert_eq!(seen["ns"][kind], json!(link.unwrap()), "{kind}");
+    }
+    assert_eq!(seen["names"]["host"], "box");
+    assert_ne!(seen["pid"], 1);
+}
+
+fn shares_the_cgroup(t: &Test) {
+    let container = pausing(t);
+    let init = std::fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid));
+    assert_eq!(container.look([])["cgroup"], json!(init.unwrap()));
+}
+
+fn takes_env_and_cwd_from_the_config(t: &Test) {
+    let bundle = t
+        .bundle()
+        .set("/process/env", json!(["PATH=/bin", "COLOUR=rust"]))
+        .set("/process/cwd", json!("/var"))
+        .args(["/probe", "--pause"]);
+    let seen = t.start(&bundle).look([]);
+    assert_eq!(seen["cwd"], "/var");
+    assert!(
+        seen["env"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("COLOUR=rust")),
+        "{seen}"
+    );
+}
+
+fn adds_env(t: &Test) {
+    let seen = pausing(t).look(["--env", "A=1", "--env", "B=two words"]);
+    let env = seen["env"].as_array().unwrap();
+    for one in ["A=1", "B=two words", "TERM=xterm"] {
+        assert!(env.contains(&json!(one)), "{one} is not in {env:?}");
+    }
+}
+
+fn changes_cwd(t: &Test) {
+    let container = pausing(t);
+    assert_eq!(container.look(["--cwd", "/tmp"])["cwd"], "/tmp");
+    let out = container.exec(["--cwd", "tmp"], ["true"]).out();
+    out.one_clear_line(&["tmp"]);
+}
+
+fn sets_user_and_group(t: &Test) {
+    let container = pausing(t);
+    let seen = container.look(["--user", "1000:1001"]);
+    assert_eq!(seen["ids"]["uid"], json!([1000, 1000, 1000]));
+    assert_eq!(seen["ids"]["gid"], json!([1001, 1001, 1001]));
+    assert_eq!(
+        seen["status"]["CapEff"],
+        cap_mask(&[]),
+        "no power without the root user"
+    );
+    let seen = container.look(["-u", "7"]);
+    assert_eq!(seen["ids"]["uid"], json!([7, 7, 7]));
+    assert_eq!(seen["ids"]["gid"], json!([0, 0, 0]));
+}
+
+fn adds_groups(t: &Test) {
+    let seen = pausing(t).look(["-g", "20", "-g", "30"]);
+    assert_eq!(seen["ids"]["groups"], json!([20, 30]));
+}
+
+fn adds_a_capability(t: &Test) {
+    let bundle = t
+        .bundle()
+        .capabilities(&["CAP_KILL"])
+        .args(["/probe", "--pause"]);
+    let seen = t.start(&bundle).look(["--cap", "CAP_MKNOD"]);
+    let mask = cap_mask(&["CAP_KILL", "CAP_MKNOD"]);
+    for set in ["CapBnd", "CapEff", "CapPrm"] {
+        assert_eq!(seen["status"][set], mask, "{set}");
+    }
+}
+
+fn sets_no_new_privs(t: &Test) {
+    let bundle = t.bundle().set("/process/noNewPrivileges", json!(false));
+    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    assert_eq!(container.look([])["status"]["NoNewPrivs"], "0");
+    assert_eq!(
+        container.look(["--no-new-privs"])["status"]["NoNewPrivs"],
+        "1"
+    );
+}
+
+fn process_file(t: &Test, process: &Value) -> String {
+    let file = t.make_file("process.json", &process.to_string());
+    file.to_str().unwrap().to_owned()
+}
+
+fn process_file_says_it_all(t: &Test) {
+    let file = process_file(
+        t,
+        &json!({
+            "args": ["/probe", "argument"],
+            "env": ["PATH=/bin", "ONLY=this"],
+            "cwd": "/etc",
+            "user": { "uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 63 },
+            "capabilities": { "bounding": ["CAP_CHOWN"] },
+            "rlimits": [{ "type": "RLIMIT_NOFILE", "soft": 64, "hard": 128 }],
+            "noNewPrivileges": true,
+        }),
+    );
+    let container = pausing(t);
+    let seen = t
+        .verb(["exec", "--process", &file, &container.id])
+        .out()
+        .report();
+    assert_eq!(seen["argv"], json!(["/probe", "argument"]));
+    assert_eq!(seen["cwd"], "/etc");
+    assert_eq!(seen["ids"]["uid"], json!([5, 5, 5]));
+    assert_eq!(seen["ids"]["groups"], json!([7, 8]));
+    assert_eq!(seen["status"]["Umask"], "0077");
+    assert_eq!(seen["status"]["CapBnd"], cap_mask(&["CAP_CHOWN"]));
+    assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!([64, 128]));
+    let env = seen["env"].as_array().unwrap();
+    assert!(
+        env.contains(&json!("ONLY=this")) && !env.contains(&json!("TERM=xterm")),
+        "{env:?}"
+    );
+}
+
+fn process_file_must_be_valid(t: &Test) {
+    let container = pausing(t);
+    let call = |file: &str| t.verb(["exec", "--process", file, &container.id]).out();
+    call("/nonexistent.json").one_clear_line(&["/nonexistent.json"]);
+    let broken = t.make_file("process.json", "{ \"args\": [");
+    call(broken.to_str().unwrap()).one_clear_line(&["process.json"]);
+    call(&process_file(t, &json!({ "cwd": "/" }))).one_clear_line(&["args"]);
+    call(&process_file(t, &json!({ "args": ["true"], "cwd": "tmp" }))).one_clear_line(&["cwd"]);
+    call(&process_file(t, &json!({ "args": ["true"] }))).one_clear_line(&["cwd"]);
+}
+
+fn returns_the_exit_code(t: &Test) {
+    let container = pausing(t);
+    for code in ["0", "1", "42", "255"] {
+        let out = container.exec([], ["/probe", "--exit", code]).out();
+        assert_eq!(out.code.to_string(), code, "{out:?}");
+    }
+}
+
+fn returns_128_plus_signal(t: &Test) {
+    let container = pausing(t);
+    for (signal, code) in [("SIGKILL", 137), ("SIGSEGV", 139), ("SIGTERM", 143)] {
+        let out = container.exec([], ["/probe", "--die", signal]).out();
+        assert_eq!(out.code, code, "{signal}: {out:?}");
+    }
+}
+
+fn passes_stdin(t: &Test) {
+    let words = t.make_file("words", "through\nexec\n");
+    let container = pausing(t);
+    let call = container.exec([], ["/probe", "--cat"]);
+    let out = call.stdin(std::fs::File::open(words).unwrap()).ok();
+    assert_eq!(out.stdout, "through\nexec\n");
+}
+
+fn runs_detached_with_a_pid_file(t: &Test) {
+    let (container, pid_file) = (pausing(t), t.path("pid"));
+    let (reader, writer) = pipe();
+    let call = container.exec(
+        ["--detach", "--pid-file", pid_file.to_str().unwrap()],
+        ["sh", "-c", "read word; echo $word; exit 9"],
+    );
+    let (stdin, feed) = pipe();
+    call.stdin(stdin).stdout(writer).ok();
+    let process = PidFd::from_file(&pid_file);
+    nix::unistd::write(&feed, b"go\n").expect("write to the payload");
+    assert_eq!(read_line(&reader), "go");
+    let status = process.reap();
+    assert!(
+        matches!(status, nix::sys::wait::WaitStatus::Exited(_, 9)),
+        "{status:?}"
+    );
+}
+
+fn preserves_fds(t: &Test) {
+    let (container, file) = (pausing(t), t.make_file("gift", "kept"));
+    let gift = std::fs::File::open(&file).unwrap();
+    let call = container.exec(["--preserve-fds", "1"], ["sh", "-c", "cat <&3"]);
+    assert_eq!(call.pass(gift.into(), 3).ok().stdout, "kept");
+}
+
+fn opens_nothing_else(t: &Test) {
+    let seen = pausing(t).look([]);
+    let fds: Vec<_> = seen["fds"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(fds, ["0", "1", "2"], "{}", seen["fds"]);
+}
+
+fn home_comes_from_passwd(t: &Test) {
+    let container = pausing(t);
+    for (user, home) in [
+        ("0", "HOME=/root"),
+        ("1000", "HOME=/home/alice"),
+        ("4321", "HOME=/"),
+    ] {
+        let seen = container.look(["--user", user]);
+        assert!(
+            seen["env"].as_array().unwrap().contains(&json!(home)),
+            "{user}: {seen}"
+        );
+    }
+}
+
+fn flags_after_the_command_are_its_own(t: &Test) {
+    let out = pausing(t).exec([], ["echo", "--cwd", "-u", "--", "x"]).ok();
+    assert_eq!(out.stdout, "--cwd -u -- x\n");
+}
+
+fn missing_executable_is_named(t: &Test) {
+    let container = pausing(t);
+    let out = container.exec([], ["nope"]).out();
+    assert_eq!(out.code, 255, "{out:?}");
+    out.says(&["nope", "executable file not found in $PATH"]);
+    let out = container.exec([], ["/bin/nope"]).out();
+    assert_eq!(out.code, 255, "{out:?}");
+    out.says(&["/bin/nope", "no such file or directory"]);
+}
+
+fn a_directory_is_not_executable(t: &Test) {
+    let out = pausing(t).exec([], ["/etc"]).out();
+    assert_eq!(out.code, 255, "{out:?}");
+    out.one_clear_line(&["/etc"]);
+    out.says(&["/etc"]);
+}
+
+fn stopped_container_is_refused(t: &Test) {
+    let container = t.start(&t.bundle().args(["true"]));
+    container.wait();
+    container
+        .exec([], ["true"])
+        .out()
+        .one_clear_line(&["stopped"]);
+}
+
+fn empty_command_is_refused(t: &Test) {
+    let container = pausing(t);
+    container.exec([], []).out().one_clear_line(&[]);
+    container.exec([], [""]).out().one_clear_line(&[]);
+}
+
+fn forwards_signals(t: &Test) {
+    let (container, (reader, writer)) = (pausing(t), pipe());
+    let running = container
+        .exec([], ["/probe", "--signals"])
+        .stdout(writer)
+        .spawn();
+    assert_eq!(read_line(&reader), "ready");
+    for signal in [Signal::SIGHUP, Signal::SIGTERM] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
+        assert_eq!(read_signal(&reader), signal.as_str());
+    }
+    container.stop();
+    assert_eq!(running.out().code, 137);
+}
+
+fn does_not_end_the_container(t: &Test) {
+    let container = pausing(t);
+    container.exec([], ["false"]).out();
+    container.exec([], ["/probe", "--die", "SIGKILL"]).out();
+    assert_eq!(container.status(), "running");
+}
+
+fn many_at_once(t: &Test) {
+    let container = pausing(t);
+    let calls: Vec<_> = (0..8)
+        .map(|n| {
+            container
+                .exec([], ["sh", "-c", "echo $0; exit $0", &n.to_string()])
+                .spawn()
+        })
+        .collect();
+    for (n, call) in calls.into_iter().enumerate() {
+        let out = call.out();
+        assert_eq!((out.code, out.stdout), (n as i32, format!("{n}\n")));
+    }
+}

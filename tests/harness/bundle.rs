@@ -1,0 +1,142 @@
+//! A bundle: a rootfs and a config.json that starts as `runc spec` writes it.
+
+use super::image;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+#[derive(Clone)]
+pub struct Bundle {
+    pub dir: PathBuf,
+    pub config: Value,
+}
+
+impl Bundle {
+    pub fn new(dir: PathBuf) -> Bundle {
+        image::make_dir(&dir);
+        image::lay(&dir.join("rootfs"));
+        let config = serde_json::from_str(include_str!("config.json")).expect("config.json");
+        Bundle { dir, config }
+    }
+
+    /// A path inside the container, as the host sees it.
+    pub fn inside(&self, path: &str) -> PathBuf {
+        self.dir.join("rootfs").join(path.trim_start_matches('/'))
+    }
+
+    /// Sets the value at a JSON pointer; objects on the way are made.
+    pub fn set(mut self, pointer: &str, value: Value) -> Self {
+        *self.at(pointer) = value;
+        self
+    }
+
+    /// Appends to the array at a JSON pointer, made if it isn't there.
+    pub fn push(mut self, pointer: &str, value: Value) -> Self {
+        let place = self.at(pointer);
+        if place.is_null() {
+            *place = json!([]);
+        }
+        place.as_array_mut().expect("an array").push(value);
+        self
+    }
+
+    /// Takes a key away.
+    pub fn drop(mut self, pointer: &str) -> Self {
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        let parent = self.at(parent).as_object_mut().expect("an object");
+        parent.remove(key);
+        self
+    }
+
+    fn at(&mut self, pointer: &str) -> &mut Value {
+        pointer
+            .split('/')
+            .skip(1)
+            .fold(&mut self.config, |value, key| match key.parse::<usize>() {
+                Ok(index) if value.is_array() => &mut value[index],
+                _ => &mut value[key],
+            })
+    }
+
+    pub fn args<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Self {
+        let args: Vec<&str> = args.into_iter().collect();
+        self.set("/process/args", json!(args))
+    }
+
+    pub fn shell(self, script: &str) -> Self {
+        self.args(["sh", "-c", script])
+    }
+
+    pub fn mount(self, destination: &str, kind: &str, source: &str, options: &[&str]) -> Self {
+        let mount = json!({
+            "destination": destination, "type": kind, "source": source, "options": options,
+        });
+        self.push("/mounts", mount)
+    }
+
+    /// A recursive bind mount of something of the host.
+    pub fn bind(self, source: &Path, destination: &str, options: &[&str]) -> Self {
+        let source = source.to_str().expect("UTF-8");
+        let options = [&["rbind"], options].concat();
+        self.mount(destination, "bind", source, &options)
+    }
+
+    /// Replaces the options of the mount at `destination`.
+    pub fn remount(mut self, destination: &str, options: &[&str]) -> Self {
+        let mounts = self.config["mounts"].as_array_mut().expect("mounts");
+        let mount = mounts.iter_mut().find(|m| m["destination"] == destination);
+        mount.expect("a mount with this destination")["options"] = json!(options);
+        self
+    }
+
+    pub fn without_mount(mut self, destination: &str) -> Self {
+        let mounts = self.config["mounts"].as_array_mut().expect("mounts");
+        mounts.retain(|mount| mount["destination"] != destination);
+        self
+    }
+
+    pub fn without_namespace(mut self, kind: &str) -> Self {
+        let list = self.config["linux"]["namespaces"].as_array_mut();
+        list.expect("namespaces").retain(|ns| ns["type"] != kind);
+        self
+    }
+
+    pub fn namespace(self, kind: &str) -> Self {
+        let bundle = self.without_namespace(kind);
+        bundle.push("/linux/namespaces", json!({ "type": kind }))
+    }
+
+    pub fn join(self, kind: &str, path: &str) -> Self {
+        let bundle = self.without_namespace(kind);
+        bundle.push("/linux/namespaces", json!({ "type": kind, "path": path }))
+    }
+
+    /// A user namespace in which ids 0..65536 are the host's 100000 and up.
+    pub fn user_namespace(self) -> Self {
+        let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
+        self.namespace("user")
+            .set("/linux/uidMappings", map.clone())
+            .set("/linux/gidMappings", map)
+    }
+
+    /// The same capabilities in the bounding, effective and permitted sets.
+    pub fn capabilities(self, caps: &[&str]) -> Self {
+        let sets = json!({ "bounding": caps, "effective": caps, "permitted": caps });
+        self.set("/process/capabilities", sets)
+    }
+
+    /// Writes config.json and tells where the bundle is.
+    pub fn lay(&self) -> &Path {
+        let text = serde_json::to_vec_pretty(&self.config).expect("JSON");
+        fs::write(self.dir.join("config.json"), text).expect("write config.json");
+        &self.dir
+    }
+
+    /// Puts an executable script into the rootfs.
+    pub fn script(&self, path: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let file = self.inside(path);
+        fs::write(&file, text).expect("write a script");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("chmod");
+    }
+}

@@ -1,0 +1,209 @@
+//! One run of the runtime (or of any program), with all that surrounds it.
+//!
+//! Output goes to files, never to pipes: a container may outlive the command
+//! and would hold a pipe open.
+
+use super::Test;
+use super::sys::PidFd;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+pub struct Call<'t> {
+    test: &'t Test,
+    pub command: Command,
+    pub stdout: PathBuf,
+    pub stderr: PathBuf,
+    shown: String,
+}
+
+/// How it ended and what it said.
+#[derive(Debug)]
+pub struct Out {
+    /// The exit code, or 128 + the signal.
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl<'t> Call<'t> {
+    pub fn new(test: &'t Test, program: impl AsRef<OsStr>) -> Call<'t> {
+        let (stdout, stderr) = (test.path("out"), test.path("err"));
+        let shown = program.as_ref().to_string_lossy().into_owned();
+        let mut command = Command::new(program);
+        command
+            .stdin(Stdio::null())
+            .stdout(File::create(&stdout).expect("stdout file"))
+            .stderr(File::create(&stderr).expect("stderr file"));
+        Call {
+            test,
+            command,
+            stdout,
+            stderr,
+            shown,
+        }
+    }
+
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.shown.push(' ');
+        self.shown.push_str(&arg.as_ref().to_string_lossy());
+        self.command.arg(arg);
+        self
+    }
+
+    pub fn args<A: AsRef<OsStr>>(self, args: impl IntoIterator<Item = A>) -> Self {
+        args.into_iter().fold(self, Call::arg)
+    }
+
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    pub fn cwd(mut self, dir: impl AsRef<std::path::Path>) -> Self {
+        self.command.current_dir(dir);
+        self
+    }
+
+    pub fn stdin(mut self, from: impl Into<Stdio>) -> Self {
+        self.command.stdin(from);
+        self
+    }
+
+    /// The payload writes into this pipe instead of a file.
+    pub fn stdout(mut self, to: OwnedFd) -> Self {
+        self.command.stdout(to);
+        self
+    }
+
+    /// Hands `fd` down as number `at`.
+    pub fn pass(mut self, fd: OwnedFd, at: RawFd) -> Self {
+        let give = move || {
+            // SAFETY: dup2 and fcntl take integers and are async-signal-safe.
+            let rc = unsafe {
+                if fd.as_raw_fd() == at {
+                    libc::fcntl(at, libc::F_SETFD, 0)
+                } else {
+                    libc::dup2(fd.as_raw_fd(), at)
+                }
+            };
+            if rc < 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        };
+        // SAFETY: the closure only makes async-signal-safe calls.
+        unsafe { self.command.pre_exec(give) };
+        self
+    }
+
+    pub fn spawn(mut self) -> Running<'t> {
+        let child = self.command.spawn().expect("spawn");
+        let process = PidFd::open(child.id() as i32);
+        Running {
+            call: self,
+            child,
+            process,
+        }
+    }
+
+    pub fn out(self) -> Out {
+        self.spawn().out()
+    }
+
+    /// For clean-up: whatever happens, go on.
+    pub fn quietly(self) {
+        self.spawn().finish();
+    }
+
+    /// Runs it and insists on success.
+    pub fn ok(self) -> Out {
+        let shown = self.shown.clone();
+        let out = self.out();
+        assert_eq!(out.code, 0, "{shown}: {out:?}");
+        out
+    }
+}
+
+/// A call that has not been waited for yet.
+pub struct Running<'t> {
+    call: Call<'t>,
+    child: Child,
+    process: PidFd,
+}
+
+impl Running<'_> {
+    pub fn pid(&self) -> i32 {
+        self.process.pid
+    }
+
+    /// SIGKILL: what a crash or an impatient engine does to it.
+    pub fn kill(&self) {
+        self.process.kill();
+    }
+
+    pub fn out(self) -> Out {
+        let shown = self.call.shown.clone();
+        let (out, ended) = self.finish();
+        assert!(ended, "hangs: {shown} {out:?}");
+        out
+    }
+
+    /// What came of it, and whether it ended by itself.
+    fn finish(mut self) -> (Out, bool) {
+        let ended = self.process.ended();
+        if !ended {
+            self.child.kill().expect("kill a child of ours");
+        }
+        let status = self.child.wait().expect("wait for a child");
+        let out = Out {
+            code: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: lossy(&self.call.stdout),
+            stderr: lossy(&self.call.stderr),
+        };
+        self.call.test.note(&self.call.shown, &out);
+        (out, ended)
+    }
+}
+
+pub fn lossy(path: &PathBuf) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).expect("read an output file")).into_owned()
+}
+
+impl Out {
+    /// The probe's report.
+    pub fn report(&self) -> serde_json::Value {
+        assert_eq!(self.code, 0, "the payload failed: {self:?}");
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: no report in {self:?}"))
+    }
+
+    /// The call failed, and (where it is corten's) said why in one line that
+    /// holds every one of `needles`.
+    pub fn one_clear_line(&self, needles: &[&str]) {
+        assert_ne!(self.code, 0, "accepted: {self:?}");
+        if !super::runtime::Runtime::get().is_corten() {
+            return;
+        }
+        assert_eq!(
+            self.stderr.trim_end().lines().count(),
+            1,
+            "one line: {self:?}"
+        );
+        self.says(needles);
+    }
+
+    /// Whatever the runtime: all of `needles` are on stderr.
+    pub fn says(&self, needles: &[&str]) {
+        for needle in needles {
+            assert!(
+                self.stderr.contains(needle),
+                "{needle:?} is not in {self:?}"
+            );
+        }
+    }
+}

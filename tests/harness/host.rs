@@ -1,0 +1,100 @@
+//! What the host has: cgroups and mounts, and the ways to clean up after a test
+//! without touching what is not its own.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One line of mountinfo for every mount whose line mentions `what`.
+pub fn mountinfo(what: &str) -> Vec<String> {
+    let all = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    all.lines()
+        .filter(|line| line.contains(what))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The directories of all hierarchies whose name holds `token`.
+pub fn cgroups_named(token: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(Path::new("/sys/fs/cgroup"), token, &mut found);
+    found
+}
+
+fn collect(dir: &Path, token: &str, found: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        collect(&entry.path(), token, found);
+        if entry.file_name().to_string_lossy().contains(token) {
+            found.push(entry.path());
+        }
+    }
+}
+
+/// Where a process stands in a v1 controller's hierarchy.
+pub fn cgroup_dir(pid: i32, controller: &str) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup file");
+    text.lines().find_map(|line| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let names = parts.next()?;
+        let path = parts.next()?;
+        let mine = names.split(',').any(|name| name == controller);
+        mine.then(|| {
+            Path::new("/sys/fs/cgroup")
+                .join(controller)
+                .join(path.trim_start_matches('/'))
+        })
+    })
+}
+
+/// A file of a process's cgroup; None where this machine has no such file.
+pub fn cgroup_file(pid: i32, controller: &str, file: &str) -> Option<String> {
+    let text = fs::read_to_string(cgroup_dir(pid, controller)?.join(file)).ok()?;
+    Some(text.trim().to_owned())
+}
+
+/// Ends what still runs in a cgroup that the runtime made for this test, and
+/// removes it. Only ever called for names that hold the test's token.
+pub fn remove_cgroup(dir: &Path) {
+    let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    for pid in procs.lines().filter_map(|pid| pid.parse().ok()) {
+        let process = super::sys::PidFd::open(pid);
+        process.kill();
+        process.ended();
+    }
+    let _ = fs::remove_dir(dir);
+}
+
+/// Removes a tree, unless something is mounted in it.
+pub fn remove_tree(dir: &Path) -> io::Result<()> {
+    let inside = mountinfo(&format!(" {}", dir.display()));
+    if !inside.is_empty() {
+        return Err(io::Error::other(format!(
+            "{} holds mounts: {inside:?}",
+            dir.display()
+        )));
+    }
+    fs::remove_dir_all(dir)
+}
+
+/// Detaches what a runtime left mounted below a test's own directory. Made
+/// private first: an unmount must not travel to the peers of a bind mount.
+pub fn detach_below(dir: &Path) {
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    let prefix = format!("{}/", dir.display());
+    let points = mountinfo(&prefix);
+    for line in points.iter().rev() {
+        let Some(point) = line.split(' ').nth(4).filter(|p| p.starts_with(&prefix)) else {
+            continue;
+        };
+        let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+        if mount(None::<&str>, point, None::<&str>, private, None::<&str>).is_ok() {
+            let _ = umount2(point, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        }
+    }
+}

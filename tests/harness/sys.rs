@@ -1,0 +1,123 @@
+//! The few system calls that neither std nor nix wrap.
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long anything may take before a test calls it a hang.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Orphans of the runtime come to us: an init's exit status can be read.
+pub fn become_subreaper() {
+    nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER");
+}
+
+/// A process that can't be mistaken for another one.
+pub struct PidFd {
+    fd: OwnedFd,
+    pub pid: i32,
+}
+
+impl PidFd {
+    pub fn open(pid: i32) -> PidFd {
+        // SAFETY: pidfd_open takes two integers and returns a new descriptor.
+        let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        assert!(
+            raw >= 0,
+            "pidfd_open({pid}): {}",
+            std::io::Error::last_os_error()
+        );
+        // SAFETY: the kernel has just given us this descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw as i32) };
+        PidFd { fd, pid }
+    }
+
+    /// The process a pid file names; it must be digits and nothing else.
+    pub fn from_file(path: &std::path::Path) -> PidFd {
+        let text = std::fs::read_to_string(path).expect("a pid file");
+        PidFd::open(text.parse().unwrap_or_else(|e| panic!("{e}: {text:?}")))
+    }
+
+    /// Waits for the end. False: it still lives after PATIENCE.
+    pub fn ended(&self) -> bool {
+        readable(self.fd.as_fd())
+    }
+
+    /// Sends SIGKILL; that it is dead already is no fault.
+    pub fn kill(&self) {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a descriptor, a number, no siginfo and no flags.
+        unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                self.fd.as_raw_fd(),
+                libc::SIGKILL,
+                none,
+                0,
+            )
+        };
+    }
+
+    /// Waits for the end of a child of ours (an orphan counts) and reaps it.
+    pub fn reap(&self) -> WaitStatus {
+        assert!(self.ended(), "process {} does not end", self.pid);
+        let id = Id::PIDFd(self.fd.as_fd());
+        waitid(id, WaitPidFlag::WEXITED).expect("waitid of a child")
+    }
+}
+
+/// Waits until there is something to read, or the end of it.
+fn readable(fd: BorrowedFd) -> bool {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(n) => return n > 0,
+            Err(error) => panic!("poll: {error}"),
+        }
+    }
+}
+
+pub fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).expect("pipe");
+    (File::from(reader), writer)
+}
+
+/// One line, without its newline; panics when none comes. Reads byte by byte,
+/// so that nothing behind it is lost.
+pub fn read_line(mut from: &File) -> String {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    loop {
+        assert!(
+            readable(from.as_fd()),
+            "no line within {PATIENCE:?}: {line:?}"
+        );
+        match from.read(&mut byte) {
+            Ok(1) if byte[0] != b'\n' => line.push(byte[0]),
+            Ok(_) => break,
+            // EIO: the last holder of a terminal's other end is gone.
+            Err(error) if error.raw_os_error() == Some(libc::EIO) => break,
+            Err(error) => panic!("read: {error}"),
+        }
+    }
+    String::from_utf8_lossy(&line)
+        .trim_end_matches('\r')
+        .to_owned()
+}
+
+/// The next signal that `probe --signals` names. A runtime in Go may forward
+/// SIGURG, which its own scheduler sends to itself.
+pub fn read_signal(from: &File) -> String {
+    loop {
+        let name = read_line(from);
+        if name != "SIGURG" {
+            return name;
+        }
+    }
+}

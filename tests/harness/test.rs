@@ -1,0 +1,217 @@
+//! One running test: its directory, its state root, its names, its clean-up.
+
+use super::call::{Call, Out};
+use super::runner::Skip;
+use super::runtime::Runtime;
+use super::{Bundle, Container, host, image};
+use serde_json::Value;
+use std::cell::{Cell, RefCell};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub struct Test {
+    /// The test's own directory; everything it makes lies in here.
+    pub dir: PathBuf,
+    /// In the id of every container of this test, and in nobody else's.
+    pub token: String,
+    /// The binary to run: a test may put a copy here.
+    pub runtime: RefCell<PathBuf>,
+    count: Cell<u32>,
+    log: RefCell<String>,
+    created: RefCell<Vec<String>>,
+}
+
+impl Test {
+    pub fn new() -> Test {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let token = format!("ct{}n{number}x", std::process::id());
+        let dir = image::base().join(&token);
+        image::make_dir(&dir);
+        Test {
+            dir,
+            token,
+            runtime: RefCell::new(Runtime::get().path.clone()),
+            count: Cell::new(0),
+            log: RefCell::default(),
+            created: RefCell::default(),
+        }
+    }
+
+    /// Ends a test that can't run on this machine.
+    pub fn skip(&self, reason: &str) -> ! {
+        std::panic::resume_unwind(Box::new(Skip(reason.to_owned())))
+    }
+
+    fn number(&self) -> u32 {
+        self.count.set(self.count.get() + 1);
+        self.count.get()
+    }
+
+    /// A name nobody has.
+    pub fn id(&self) -> String {
+        format!("{}{}", self.token, self.number())
+    }
+
+    /// A path in the test's directory that nobody has.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{}.{name}", self.number()))
+    }
+
+    /// A new empty directory.
+    pub fn make_dir(&self, name: &str) -> PathBuf {
+        let dir = self.path(name);
+        image::make_dir(&dir);
+        dir
+    }
+
+    /// A new file with this content.
+    pub fn make_file(&self, name: &str, content: &str) -> PathBuf {
+        let file = self.path(name);
+        std::fs::write(&file, content).expect("write a file");
+        file
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("state")
+    }
+
+    /// Any program.
+    pub fn call(&self, program: impl AsRef<Path>) -> Call<'_> {
+        Call::new(self, program.as_ref())
+    }
+
+    /// The runtime, with this test's state directory and nothing else yet.
+    pub fn runtime(&self) -> Call<'_> {
+        let path = self.runtime.borrow().clone();
+        self.call(path).arg("--root").arg(self.root())
+    }
+
+    /// `runtime VERB ARGS…`
+    pub fn verb<const N: usize>(&self, args: [&str; N]) -> Call<'_> {
+        self.runtime().args(args)
+    }
+
+    pub fn bundle(&self) -> Bundle {
+        Bundle::new(self.path("bundle"))
+    }
+
+    /// `runtime run`, ready to go.
+    pub fn run_call(&self, bundle: &Bundle) -> Call<'_> {
+        self.verb(["run", "--bundle"])
+            .arg(bundle.lay())
+            .arg(self.id())
+    }
+
+    pub fn run(&self, bundle: &Bundle) -> Out {
+        self.run_call(bundle).out()
+    }
+
+    /// Runs the probe with these questions (see `probe.rs`) and reads its report.
+    pub fn look<const N: usize>(&self, bundle: &Bundle, questions: [&str; N]) -> Value {
+        let args = std::iter::once("/probe").chain(questions);
+        let bundle = bundle.clone().args(args);
+        self.run(&bundle).report()
+    }
+
+    /// `create` must fail, and the clean-up must find nothing of it.
+    pub fn refused(&self, bundle: &Bundle) -> Out {
+        let call = self.verb(["create", "--bundle"]).arg(bundle.lay());
+        let id = self.id();
+        let out = call.arg(&id).out();
+        if out.code == 0 {
+            self.will_delete(&id);
+        }
+        assert_ne!(out.code, 0, "accepted: {out:?}");
+        out
+    }
+
+    /// A shell script in a mount namespace of its own, for tests that need
+    /// mounts on the host's side. It finds $BUNDLE, $VOLUME, $ID and the command
+    /// `runtime`, and starts in the bundle.
+    pub fn in_private_mounts(&self, bundle: &Bundle, volume: &Path, script: &str) -> Call<'_> {
+        let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" \"$@\"; }}; {script}");
+        let id = self.id();
+        self.will_delete(&id);
+        self.call("/usr/bin/unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-e", "-c"])
+            .arg(script)
+            .env("RUNTIME", &*self.runtime.borrow())
+            .env("STATE", self.root())
+            .env("BUNDLE", bundle.lay())
+            .env("VOLUME", volume)
+            .env("ID", id)
+            .cwd(&bundle.dir)
+    }
+
+    pub fn create(&self, bundle: &Bundle) -> Container<'_> {
+        Container::create(self, bundle, |call| call)
+    }
+
+    /// As `create`, then `start`.
+    pub fn start(&self, bundle: &Bundle) -> Container<'_> {
+        let container = self.create(bundle);
+        container.start();
+        container
+    }
+
+    /// A container of this id exists by intention: the clean-up may delete it.
+    pub fn will_delete(&self, id: &str) {
+        self.created.borrow_mut().push(id.to_owned());
+    }
+
+    pub fn note(&self, shown: &str, out: &Out) {
+        let mut said = format!("{out:?}");
+        if said.len() > 2000 {
+            said = said.chars().take(2000).chain("…".chars()).collect();
+        }
+        let _ = writeln!(self.log.borrow_mut(), "$ {shown}\n  -> {said}");
+    }
+
+    pub fn transcript(&self) -> String {
+        self.log.borrow().clone()
+    }
+
+    /// Deletes the containers that the test left on purpose, then tells what
+    /// the runtime left although nobody asked for it.
+    pub fn clean_up(&self) -> Vec<String> {
+        for id in self.created.take() {
+            if self.root().join(&id).exists() {
+                self.verb(["delete", "--force", &id]).quietly();
+            }
+        }
+        let mut left = self.left();
+        if !left.is_empty() {
+            for entry in std::fs::read_dir(self.root())
+                .into_iter()
+                .flatten()
+                .flatten()
+            {
+                let id = entry.file_name().to_string_lossy().into_owned();
+                self.verb(["delete", "--force", &id]).quietly();
+            }
+            for dir in host::cgroups_named(&self.token) {
+                host::remove_cgroup(&dir);
+            }
+            host::detach_below(&self.dir);
+        }
+        if let Err(error) = host::remove_tree(&self.dir) {
+            left.push(error.to_string());
+        }
+        left
+    }
+
+    fn left(&self) -> Vec<String> {
+        let states = std::fs::read_dir(self.root())
+            .into_iter()
+            .flatten()
+            .flatten();
+        let states = states.map(|entry| format!("state {}", entry.path().display()));
+        let cgroups = host::cgroups_named(&self.token).into_iter();
+        let cgroups = cgroups.map(|dir| format!("cgroup {}", dir.display()));
+        let mounts = host::mountinfo(&format!("{}/", self.dir.display())).into_iter();
+        let mounts = mounts.map(|line| format!("mount {line}"));
+        states.chain(cgroups).chain(mounts).collect()
+    }
+}

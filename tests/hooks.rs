@@ -1,0 +1,344 @@
+//! The six kinds of hook: when they run, where, with what on stdin.
+
+use crate::harness::{Bundle, Test};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::PathBuf;
+
+cases![
+    each_kind_runs_once_in_order,
+    each_kind_runs_at_its_verb,
+    state_on_stdin_has_the_right_status,
+    state_on_stdin_has_everything,
+    several_of_a_kind_run_in_order,
+    args_and_env_are_the_hooks_own,
+    host_hooks_run_in_the_hosts_namespaces,
+    container_hooks_run_in_the_containers_namespaces,
+    create_container_hooks_see_the_mounts_before_pivot,
+    start_container_hooks_see_the_container_only,
+    prestart_hooks_run_when_namespaces_exist,
+    a_hook_that_never_reads_stdin_is_fine,
+    failing_hooks_before_start_fail_create,
+    failing_start_container_hook_fails_start,
+    failing_poststop_hook_lets_delete_succeed,
+    a_missing_hook_is_named,
+    hook_timeout_is_kept,
+    relative_hook_path_is_refused,
+    after_a_failed_create_poststop_runs,
+];
+
+const KINDS: [&str; 6] = [
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+];
+
+/// Where a container's hooks write, and the bundle that mounts it at the same
+/// path inside: container hooks can write there as well.
+struct Diary {
+    dir: PathBuf,
+    bundle: Bundle,
+}
+
+impl Diary {
+    fn new(t: &Test) -> Diary {
+        let dir = t.make_dir("diary");
+        let bundle = t.bundle().bind(&dir, dir.to_str().unwrap(), &[]);
+        Diary {
+            dir,
+            bundle: bundle.args(["/probe", "--pause"]),
+        }
+    }
+
+    /// A hook of this kind that runs a script; `$0` is the diary's directory.
+    fn hook(mut self, kind: &str, script: &str) -> Self {
+        let hook = json!({
+            "path": "/bin/sh",
+            "args": ["sh", "-c", script, self.dir],
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
+        });
+        self.bundle = self.bundle.push(&format!("/hooks/{kind}"), hook);
+        self
+    }
+
+    /// A hook of every kind; KIND in the script stands for its name.
+    fn every(self, script: &str) -> Self {
+        KINDS.iter().fold(self, |diary, kind| {
+            diary.hook(kind, &script.replace("KIND", kind))
+        })
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
+    }
+
+    fn order(&self) -> Vec<String> {
+        self.read("order").lines().map(str::to_owned).collect()
+    }
+}
+
+const NOTE: &str = "echo KIND >> $0/order";
+
+fn each_kind_runs_once_in_order(t: &Test) {
+    let mut diary = Diary::new(t).every(NOTE);
+    diary.bundle = diary.bundle.args(["/probe", "--exit", "0"]);
+    assert_eq!(t.run(&diary.bundle).code, 0);
+    let mut order = diary.order();
+    // poststart may come before or after a payload this short, never after poststop.
+    assert_eq!(order.pop().as_deref(), Some("poststop"));
+    assert_eq!(order, KINDS[..5]);
+}
+
+fn each_kind_runs_at_its_verb(t: &Test) {
+    let diary = Diary::new(t).every(NOTE);
+    let container = t.create(&diary.bundle);
+    assert_eq!(diary.order(), KINDS[..3]);
+    container.start();
+    assert_eq!(diary.order(), KINDS[..5]);
+    container.stop();
+    assert_eq!(diary.order(), KINDS[..5]);
+    container.verb("delete").ok();
+    assert_eq!(diary.order(), KINDS);
+}
+
+fn state_of(diary: &Diary, kind: &str) -> Value {
+    let text = diary.read(kind);
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{kind}: {e} in {text:?}"))
+}
+
+/// A whole life in which each hook keeps what it gets on stdin.
+fn lived(t: &Test) -> (Diary, String, i32) {
+    let mut diary = Diary::new(t).every("cat > $0/KIND");
+    diary.bundle = diary
+        .bundle
+        .set("/annotations", json!({ "org.example": "yes" }));
+    let container = t.start(&diary.bundle);
+    container.stop();
+    container.verb("delete").ok();
+    let (id, pid) = (container.id.clone(), container.init.pid);
+    (diary, id, pid)
+}
+
+fn state_on_stdin_has_the_right_status(t: &Test) {
+    let (diary, _, _) = lived(t);
+    for (kind, status) in [
+        ("prestart", "creating"),
+        ("createRuntime", "creating"),
+        ("createContainer", "creating"),
+        ("startContainer", "created"),
+        ("poststart", "running"),
+        ("poststop", "stopped"),
+    ] {
+        assert_eq!(state_of(&diary, kind)["status"], status, "{kind}");
+    }
+}
+
+fn state_on_stdin_has_everything(t: &Test) {
+    let (diary, id, pid) = lived(t);
+    for kind in KINDS {
+        let state = state_of(&diary, kind);
+        assert_eq!(state["id"], id.as_str(), "{kind}");
+        assert_eq!(
+            state["bundle"],
+            diary.bundle.dir.to_str().unwrap(),
+            "{kind}"
+        );
+        assert_eq!(state["annotations"]["org.example"], "yes", "{kind}");
+        assert!(
+            state["ociVersion"]
+                .as_str()
+                .is_some_and(|v| v.starts_with("1.")),
+            "{kind}"
+        );
+    }
+    for kind in ["prestart", "createRuntime", "poststart"] {
+        assert_eq!(state_of(&diary, kind)["pid"], pid, "{kind}");
+    }
+}
+
+fn several_of_a_kind_run_in_order(t: &Test) {
+    let mut diary = Diary::new(t);
+    for kind in KINDS {
+        for n in 1..4 {
+            diary = diary.hook(kind, &format!("echo {kind}{n} >> $0/order"));
+        }
+    }
+    let container = t.start(&diary.bundle);
+    container.stop();
+    container.verb("delete").ok();
+    let order = diary.order();
+    for kind in KINDS {
+        let own: Vec<_> = order
+            .iter()
+            .filter_map(|line| line.strip_prefix(kind))
+            .collect();
+        assert_eq!(own, ["1", "2", "3"], "{kind}: {order:?}");
+    }
+}
+
+fn args_and_env_are_the_hooks_own(t: &Test) {
+    let mut diary = Diary::new(t);
+    let hook = json!({
+        "path": "/usr/bin/env",
+        "args": ["other-name", "sh", "-c", "env > $0; echo \"$@\" >> $0", diary.dir.join("env"), "a b", "c"],
+        "env": ["PATH=/usr/bin:/bin", "ONLY=this"],
+    });
+    diary.bundle = diary.bundle.push("/hooks/createRuntime", hook);
+    let call = t
+        .verb(["create", "--bundle"])
+        .arg(diary.bundle.lay())
+        .env("LEAKED", "yes");
+    let id = t.id();
+    t.will_delete(&id);
+    call.arg(&id).ok();
+    let text = diary.read("env");
+    assert!(
+        text.contains("ONLY=this") && text.contains("a b c") && !text.contains("LEAKED"),
+        "{text}"
+    );
+}
+
+const NAMESPACES: &str = "for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done > $0/KIND";
+
+fn links(pid: &str) -> String {
+    ["mnt", "net", "uts", "ipc"]
+        .map(|kind| fs::read_link(format!("/proc/{pid}/ns/{kind}")).unwrap())
+        .map(|link| format!("{}\n", link.display()))
+        .concat()
+}
+
+fn host_hooks_run_in_the_hosts_namespaces(t: &Test) {
+    let diary = Diary::new(t).every(NAMESPACES);
+    let container = t.start(&diary.bundle);
+    container.stop();
+    container.verb("delete").ok();
+    for kind in ["prestart", "createRuntime", "poststart", "poststop"] {
+        assert_eq!(diary.read(kind), links("self"), "{kind}");
+    }
+}
+
+fn container_hooks_run_in_the_containers_namespaces(t: &Test) {
+    let diary = Diary::new(t).every(NAMESPACES);
+    let container = t.start(&diary.bundle);
+    let inside = links(&container.init.pid.to_string());
+    for kind in ["createContainer", "startContainer"] {
+        assert_eq!(diary.read(kind), inside, "{kind}");
+    }
+}
+
+fn create_container_hooks_see_the_mounts_before_pivot(t: &Test) {
+    let diary = Diary::new(t);
+    // The host's tree is still there, and the container's mounts are below it.
+    let config = diary.bundle.dir.join("config.json");
+    let script = format!(
+        "test -e {} && cat /proc/self/mountinfo > $0/mounts",
+        config.display()
+    );
+    let diary = diary.hook("createContainer", &script);
+    let _container = t.create(&diary.bundle);
+    let text = diary.read("mounts");
+    for place in ["/proc", "/dev/pts", "/sys"] {
+        let point = diary.bundle.inside(place);
+        assert!(
+            text.contains(&format!(" {} ", point.display())),
+            "{place}: {text}"
+        );
+    }
+}
+
+fn start_container_hooks_see_the_container_only(t: &Test) {
+    let diary = Diary::new(t).hook("startContainer", "ls / > $0/root");
+    let _container = t.start(&diary.bundle);
+    let text = diary.read("root");
+    assert!(text.lines().any(|name| name == "probe"), "{text}");
+}
+
+fn prestart_hooks_run_when_namespaces_exist(t: &Test) {
+    // What network plugins do: look up the pid, and enter its network.
+    let script = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); \
+                  nsenter --net=/proc/$pid/ns/net readlink /proc/self/ns/net > $0/KIND";
+    for kind in ["prestart", "createRuntime"] {
+        let diary = Diary::new(t).hook(kind, &script.replace("KIND", kind));
+        let container = t.create(&diary.bundle);
+        let inside = fs::read_link(format!("/proc/{}/ns/net", container.init.pid)).unwrap();
+        assert_eq!(diary.read(kind).trim(), inside.to_str().unwrap(), "{kind}");
+    }
+}
+
+fn a_hook_that_never_reads_stdin_is_fine(t: &Test) {
+    // The state is larger than a pipe holds: whoever writes it gets EPIPE.
+    let mut diary = Diary::new(t).every("exec <&-; echo KIND >> $0/order");
+    diary.bundle = diary
+        .bundle
+        .set("/annotations", json!({ "long": "x".repeat(100_000) }));
+    let container = t.start(&diary.bundle);
+    container.stop();
+    container.verb("delete").ok();
+    let order = diary.order();
+    assert!(
+        KINDS.iter().all(|kind| order.contains(&(*kind).to_owned())),
+        "{order:?}"
+    );
+}
+
+fn failing_hooks_before_start_fail_create(t: &Test) {
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let diary = Diary::new(t).hook(kind, "echo because >&2; exit 3");
+        let out = t.refused(&diary.bundle.clone());
+        out.one_clear_line(&[&format!("/hooks/{kind}/0"), "because"]);
+        assert!(diary.order().is_empty());
+    }
+}
+
+fn failing_start_container_hook_fails_start(t: &Test) {
+    let mut diary = Diary::new(t).hook("startContainer", "exit 3");
+    diary.bundle = diary.bundle.args(["touch", "/started"]);
+    let container = t.create(&diary.bundle);
+    let out = container.verb("start").out();
+    container.wait();
+    assert!(!diary.bundle.inside("/started").exists(), "the payload ran");
+    out.one_clear_line(&["/hooks/startContainer/0"]);
+}
+
+fn failing_poststop_hook_lets_delete_succeed(t: &Test) {
+    let diary = Diary::new(t)
+        .hook("poststop", "exit 3")
+        .hook("poststop", "echo second >> $0/order");
+    let container = t.start(&diary.bundle);
+    container.stop();
+    container.verb("delete").ok();
+    assert_eq!(diary.order(), ["second"], "the others still run");
+    assert_ne!(container.verb("state").out().code, 0);
+}
+
+fn with_hook(t: &Test, hook: &Value) -> Bundle {
+    t.bundle().push("/hooks/createRuntime", hook.clone())
+}
+
+fn a_missing_hook_is_named(t: &Test) {
+    let out = t.refused(&with_hook(t, &json!({ "path": "/no/such/hook" })));
+    out.one_clear_line(&["/hooks/createRuntime/0"]);
+    out.says(&["/no/such/hook"]);
+}
+
+fn hook_timeout_is_kept(t: &Test) {
+    let hook = json!({ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 });
+    let out = t.refused(&with_hook(t, &hook));
+    out.one_clear_line(&["/hooks/createRuntime/0", "timeout"]);
+}
+
+fn relative_hook_path_is_refused(t: &Test) {
+    let out = t.refused(&with_hook(t, &json!({ "path": "bin/true" })));
+    out.one_clear_line(&["/hooks/createRuntime/0/path"]);
+}
+
+fn after_a_failed_create_poststop_runs(t: &Test) {
+    let diary = Diary::new(t)
+        .hook("createRuntime", "exit 3")
+        .hook("poststop", "echo poststop >> $0/order");
+    t.refused(&diary.bundle.clone());
+    assert_eq!(diary.order(), ["poststop"]);
+}

@@ -1,0 +1,66 @@
+//! Black-box tests of an OCI runtime: they know nothing but its command line.
+//!
+//! The same binary is also the probe, the payload that reports what it sees
+//! inside a container: started under the name `probe` it is that and nothing
+//! else. One static file does both, so a probe can never be missing or stale.
+//!
+//! There is no Rust `main`: the standard library's start-up code ignores
+//! SIGPIPE, and the probe must see the dispositions that the runtime left.
+#![no_main]
+#![allow(
+    unsafe_code,
+    reason = "the probe and the harness make raw system calls"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans protect the runtime, not a test's own files"
+)]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "a wrong number fails a test"
+)]
+
+#[macro_use]
+mod harness;
+mod probe;
+
+mod cgroups;
+mod devices;
+mod engines;
+mod errors;
+mod exec;
+mod hooks;
+mod mounts;
+mod namespaces;
+mod process;
+mod rootfs;
+mod security;
+mod stress;
+mod terminal;
+mod verbs;
+
+use std::ffi::c_int;
+
+// SAFETY: the only `main` in the program; the C library calls it once.
+#[unsafe(no_mangle)]
+extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
+    if probe::is_called() {
+        return probe::main();
+    }
+    harness::run(vec![
+        ("cgroups", cgroups::cases()),
+        ("devices", devices::cases()),
+        ("engines", engines::cases()),
+        ("errors", errors::cases()),
+        ("exec", exec::cases()),
+        ("hooks", hooks::cases()),
+        ("mounts", mounts::cases()),
+        ("namespaces", namespaces::cases()),
+        ("process", process::cases()),
+        ("rootfs", rootfs::cases()),
+        ("security", security::cases()),
+        ("stress", stress::cases()),
+        ("terminal", terminal::cases()),
+        ("verbs", verbs::cases()),
+    ])
+}

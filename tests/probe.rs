@@ -1,0 +1,395 @@
+//! The payload that reports, as one JSON document, what it sees inside.
+//!
+//! `/probe QUESTION…` reports and ends; each question is `VERB:PATH` and its
+//! answer stands under `asked`. `/probe --MODE …` does one other thing, see
+//! `modes`. Nothing here may be dangerous: whether a file can be written is
+//! found by opening it, and it is closed again without a write.
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use serde_json::{Map, Value, json};
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+
+pub fn is_called() -> bool {
+    let name = std::env::args_os().next().unwrap_or_default();
+    std::path::Path::new(&name)
+        .file_name()
+        .is_some_and(|n| n == "probe")
+}
+
+pub fn main() -> i32 {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some("--signals") => signals(),
+        Some("--pause") => pause(),
+        Some("--exit") => args[1].parse().unwrap_or(1),
+        Some("--die") => die(&args[1]),
+        Some("--cat") => cat(),
+        Some("--attack-exe") => attack_exe(&args[1]),
+        Some("--report-pause") => {
+            say(&report(&[]).to_string());
+            pause()
+        }
+        _ => {
+            say(&report(&args).to_string());
+            0
+        }
+    }
+}
+
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// Takes every signal and names it; only KILL ends it.
+fn signals() -> i32 {
+    let all = SigSet::all();
+    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None);
+    say("ready");
+    loop {
+        match all.wait() {
+            Ok(signal) => say(signal.as_str()),
+            Err(_) => return 1,
+        }
+    }
+}
+
+fn pause() -> i32 {
+    loop {
+        nix::unistd::pause();
+    }
+}
+
+/// Ends by a signal sent to itself (only as a process that is not pid 1).
+fn die(signal: &str) -> i32 {
+    if let Ok(signal) = signal.parse::<Signal>() {
+        let _ = nix::sys::signal::raise(signal);
+    }
+    1
+}
+
+/// Repeats stdin until its end.
+fn cat() -> i32 {
+    i32::from(io::copy(&mut io::stdin(), &mut io::stdout()).is_err())
+}
+
+/// CVE-2019-5736: keeps every foreign binary that shows up in /proc open, and
+/// tries to open it again for writing, until `until` exists. The binary at risk
+/// is a test's own copy, so an attack that works really writes.
+fn attack_exe(until: &str) -> i32 {
+    let own: Vec<u64> = ["/probe", "/bin/busybox"]
+        .iter()
+        .map(|f| inode(f))
+        .collect();
+    let mut held: Vec<fs::File> = Vec::new();
+    let mut seen = 0;
+    say("ready");
+    while !std::path::Path::new(until).exists() {
+        for pid in numbers("/proc") {
+            let exe = format!("/proc/{pid}/exe");
+            if fs::metadata(&exe).is_ok_and(|meta| !own.contains(&meta.ino()))
+                && let Ok(file) = fs::File::open(&exe)
+            {
+                seen += 1;
+                held.push(file);
+            }
+        }
+        for file in &held {
+            let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+            if let Ok(mut victim) = fs::OpenOptions::new().append(true).open(path) {
+                let _ = victim.write_all(b"overwritten");
+                say("written");
+                return 1;
+            }
+        }
+        held.truncate(64);
+    }
+    say(&format!("seen {seen}"));
+    0
+}
+
+fn inode(path: &str) -> u64 {
+    fs::metadata(path).map_or(0, |meta| meta.ino())
+}
+
+fn report(questions: &[String]) -> Value {
+    let mut asked = Map::new();
+    for question in questions {
+        // Anything else is just an argument.
+        if let Some((verb, what)) = question.split_once(':') {
+            asked.insert(question.clone(), answer(verb, what));
+        }
+    }
+    json!({
+        // First of all, before anything is opened here.
+        "fds": open_files(),
+        "argv": std::env::args().collect::<Vec<_>>(),
+        "env": std::env::vars().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
+        "cwd": std::env::current_dir().ok(),
+        "pid": std::process::id(),
+        "ids": ids(),
+        "status": status(),
+        "rlimits": rlimits(),
+        "names": names(),
+        "mounts": mounts(),
+        "ns": namespaces(),
+        "oom_score_adj": line("/proc/self/oom_score_adj"),
+        "cgroup": text("/proc/self/cgroup"),
+        "timens": text("/proc/self/timens_offsets"),
+        "tty": terminal(),
+        "keyring": keyring(),
+        "pdeathsig": nix::sys::prctl::get_pdeathsig().ok().flatten().map(|s| s.to_string()),
+        "loopback_up": loopback_is_up(),
+        "asked": asked,
+    })
+}
+
+fn text(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+fn line(path: &str) -> Option<String> {
+    text(path).map(|text| text.trim().to_owned())
+}
+
+fn numbers(dir: &str) -> Vec<u32> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+fn open_files() -> Value {
+    let mut open = Map::new();
+    for fd in numbers("/proc/self/fd") {
+        // The descriptor of the listing itself is closed by now.
+        if let Ok(target) = fs::read_link(format!("/proc/self/fd/{fd}")) {
+            open.insert(fd.to_string(), json!(target));
+        }
+    }
+    open.into()
+}
+
+fn ids() -> Value {
+    use nix::unistd::{getgroups, getpgrp, getresgid, getresuid, getsid};
+    let (uid, gid) = (getresuid().expect("ids"), getresgid().expect("ids"));
+    let groups = getgroups().unwrap_or_default();
+    json!({
+        "uid": [uid.real.as_raw(), uid.effective.as_raw(), uid.saved.as_raw()],
+        "gid": [gid.real.as_raw(), gid.effective.as_raw(), gid.saved.as_raw()],
+        "groups": groups.iter().map(|gid| gid.as_raw()).collect::<Vec<_>>(),
+        "session": getsid(None).map_or(-1, |sid| sid.as_raw()),
+        "group": getpgrp().as_raw(),
+    })
+}
+
+/// All of /proc/self/status: capabilities, signals, umask, no_new_privs.
+fn status() -> Value {
+    let text = text("/proc/self/status").unwrap_or_default();
+    let pairs = text.lines().filter_map(|line| line.split_once(':'));
+    pairs
+        .map(|(key, value)| (key.to_owned(), json!(value.trim())))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn rlimits() -> Value {
+    use nix::sys::resource::{Resource, getrlimit};
+    let all = [
+        ("RLIMIT_AS", Resource::RLIMIT_AS),
+        ("RLIMIT_CORE", Resource::RLIMIT_CORE),
+        ("RLIMIT_CPU", Resource::RLIMIT_CPU),
+        ("RLIMIT_DATA", Resource::RLIMIT_DATA),
+        ("RLIMIT_FSIZE", Resource::RLIMIT_FSIZE),
+        ("RLIMIT_LOCKS", Resource::RLIMIT_LOCKS),
+        ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK),
+        ("RLIMIT_MSGQUEUE", Resource::RLIMIT_MSGQUEUE),
+        ("RLIMIT_NICE", Resource::RLIMIT_NICE),
+        ("RLIMIT_NOFILE", Resource::RLIMIT_NOFILE),
+        ("RLIMIT_NPROC", Resource::RLIMIT_NPROC),
+        ("RLIMIT_RSS", Resource::RLIMIT_RSS),
+        ("RLIMIT_RTPRIO", Resource::RLIMIT_RTPRIO),
+        ("RLIMIT_RTTIME", Resource::RLIMIT_RTTIME),
+        ("RLIMIT_SIGPENDING", Resource::RLIMIT_SIGPENDING),
+        ("RLIMIT_STACK", Resource::RLIMIT_STACK),
+    ];
+    let pairs = all.into_iter().map(|(name, resource)| {
+        let (soft, hard) = getrlimit(resource).unwrap_or_default();
+        (name.to_owned(), json!([soft, hard]))
+    });
+    pairs.collect::<Map<_, _>>().into()
+}
+
+fn names() -> Value {
+    let names = nix::sys::utsname::uname().expect("uname");
+    json!({
+        "host": names.nodename().to_string_lossy(),
+        "domain": names.domainname().to_string_lossy(),
+    })
+}
+
+fn mounts() -> Value {
+    let text = text("/proc/self/mountinfo").unwrap_or_default();
+    text.lines().map(mount).collect::<Vec<_>>().into()
+}
+
+/// One line of mountinfo; `tags` are the propagation fields.
+fn mount(line: &str) -> Value {
+    let (left, right) = line.split_once(" - ").unwrap_or((line, ""));
+    let left: Vec<&str> = left.split(' ').collect();
+    let right: Vec<&str> = right.split(' ').collect();
+    json!({
+        "device": left[2], "root": left[3], "at": left[4],
+        "options": left[5].split(',').collect::<Vec<_>>(),
+        "tags": left[6..],
+        "type": right[0],
+        "super": right.get(2).map(|s| s.split(',').collect::<Vec<_>>()),
+    })
+}
+
+fn namespaces() -> Value {
+    let kinds = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+    let links = kinds.map(|kind| {
+        let link = fs::read_link(format!("/proc/self/ns/{kind}")).ok();
+        (kind.to_owned(), json!(link))
+    });
+    links.into_iter().collect::<Map<_, _>>().into()
+}
+
+fn terminal() -> Value {
+    // SAFETY: winsize is plain integers; TIOCGWINSZ fills it.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the request writes one winsize, and that is what it gets.
+    let rc = unsafe { libc::ioctl(0, libc::TIOCGWINSZ, &raw mut size) };
+    json!({
+        "stdin": nix::unistd::isatty(io::stdin()).unwrap_or(false),
+        "stdout": nix::unistd::isatty(io::stdout()).unwrap_or(false),
+        "controlling": fs::File::open("/dev/tty").is_ok(),
+        "size": (rc == 0).then_some([size.ws_row, size.ws_col]),
+    })
+}
+
+/// The session keyring's description: type;uid;gid;permissions;name.
+fn keyring() -> Option<String> {
+    const KEYCTL_DESCRIBE: libc::c_long = 6;
+    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
+    let mut name = [0u8; 256];
+    // SAFETY: the kernel writes at most the length it is told.
+    let length = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_DESCRIBE,
+            KEY_SPEC_SESSION_KEYRING,
+            name.as_mut_ptr(),
+            name.len(),
+        )
+    };
+    let length = usize::try_from(length).ok()?.saturating_sub(1);
+    Some(String::from_utf8_lossy(name.get(..length)?).into_owned())
+}
+
+fn loopback_is_up() -> bool {
+    let flags = line("/sys/class/net/lo/flags").unwrap_or_default();
+    let flags = u32::from_str_radix(flags.trim_start_matches("0x"), 16);
+    let answers = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| std::net::TcpStream::connect(listener.local_addr()?));
+    answers.is_ok() && flags.is_ok_and(|flags| flags & 1 == 1)
+}
+
+fn answer(verb: &str, what: &str) -> Value {
+    let done = match verb {
+        "read" => read(what),
+        "text" => fs::read_to_string(what).map(Value::from),
+        "write" => open(never_wait().write(true), what),
+        "create" => create(what),
+        "mkdir" => fs::create_dir(what).map(|()| json!("ok")),
+        "stat" => fs::symlink_metadata(what).map(|meta| stat(&meta)),
+        "link" => fs::read_link(what).map(|target| json!(target)),
+        "list" => list(what),
+        "mknod" => mknod(what),
+        "exec" => std::process::Command::new(what)
+            .output()
+            .map(|out| json!(out.status.code())),
+        other => panic!("the probe has no question {other}"),
+    };
+    done.unwrap_or_else(|error| match error.raw_os_error() {
+        Some(code) => json!(format!("{:?}", Errno::from_raw(code))),
+        None => json!(error.to_string()),
+    })
+}
+
+/// A FIFO without a peer or a silent terminal must not hold the probe up.
+fn never_wait() -> fs::OpenOptions {
+    let mut options = fs::OpenOptions::new();
+    options.custom_flags(libc::O_NONBLOCK);
+    options
+}
+
+fn open(options: &fs::OpenOptions, path: &str) -> io::Result<Value> {
+    options.open(path).map(|_| json!("ok"))
+}
+
+fn read(path: &str) -> io::Result<Value> {
+    let read = never_wait().read(true).open(path)?.read(&mut [0; 16])?;
+    Ok(json!(if read == 0 { "empty" } else { "ok" }))
+}
+
+fn create(path: &str) -> io::Result<Value> {
+    open(fs::OpenOptions::new().write(true).create_new(true), path)
+}
+
+fn stat(meta: &fs::Metadata) -> Value {
+    let kind = meta.file_type();
+    let letter = match () {
+        () if kind.is_dir() => "d",
+        () if kind.is_symlink() => "l",
+        () if kind.is_char_device() => "c",
+        () if kind.is_block_device() => "b",
+        () if kind.is_fifo() => "p",
+        () if kind.is_socket() => "s",
+        () => "f",
+    };
+    json!({
+        "type": letter,
+        "mode": format!("{:o}", meta.mode() & 0o7777),
+        "uid": meta.uid(), "gid": meta.gid(),
+        "device": format!("{}:{}", libc::major(meta.rdev()), libc::minor(meta.rdev())),
+        "inode": meta.ino(),
+        "filesystem": meta.dev(),
+    })
+}
+
+fn list(path: &str) -> io::Result<Value> {
+    let mut names: Vec<String> = fs::read_dir(path)?
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    Ok(json!(names))
+}
+
+/// `mknod:c 1:11 /dev/x` makes a device node.
+fn mknod(what: &str) -> io::Result<Value> {
+    let parts: Vec<&str> = what.split([' ', ':']).collect();
+    let number = |at: usize| parts[at].parse::<u32>().expect("a device number");
+    let kind = if parts[0] == "b" {
+        libc::S_IFBLK
+    } else {
+        libc::S_IFCHR
+    };
+    let path = CString::new(parts[3]).expect("a path");
+    let device = libc::makedev(number(1), number(2));
+    // SAFETY: the path is a C string that outlives the call.
+    let rc = unsafe { libc::mknod(path.as_ptr(), kind | 0o666, device) };
+    if rc == 0 {
+        Ok(json!("ok"))
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,496 @@
+//! `process` and what surrounds it: what the payload finds itself to be.
+
+use crate::harness::{Bundle, Test, cap_mask, pipe};
+use serde_json::{Value, json};
+
+cases![
+    argv_is_passed_as_it_is,
+    env_is_exactly_the_configured_one,
+    home_is_added_from_passwd,
+    path_of_the_container_finds_the_executable,
+    relative_executable_starts_from_cwd,
+    script_runs_by_its_interpreter,
+    missing_executable_fails_create,
+    unfound_executable_fails_create,
+    directory_and_data_are_not_executable,
+    executable_outside_the_rootfs_is_not_found,
+    executable_removed_before_start_fails_start,
+    missing_interpreter_fails_start,
+    cwd_is_entered,
+    missing_cwd_is_made,
+    cwd_that_is_a_file_is_refused,
+    cwd_only_the_user_may_enter,
+    user_and_groups_are_set,
+    no_additional_groups_by_default,
+    umask_is_set,
+    rlimits_are_set,
+    rlimit_of_unknown_kind_is_refused,
+    rlimit_soft_above_hard_is_refused,
+    capability_sets_are_set_one_by_one,
+    no_capabilities_at_all,
+    unprivileged_user_loses_capabilities,
+    ambient_reaches_an_unprivileged_user,
+    no_new_privileges_is_set_or_not,
+    oom_score_adj_is_set,
+    oom_score_adj_out_of_range_is_refused,
+    sysctl_is_set_in_its_namespace,
+    sysctl_of_the_host_is_refused,
+    sysctl_of_a_shared_network_is_refused,
+    stdio_and_nothing_else_is_open,
+    preserved_fds_are_handed_down,
+    inherited_fds_are_not,
+    signals_are_as_at_birth,
+    it_leads_its_own_session,
+    it_has_a_session_keyring_of_its_own,
+    no_new_keyring_keeps_the_callers,
+    parent_death_signal_is_clear,
+];
+
+fn argv_is_passed_as_it_is(t: &Test) {
+    let seen = t.look(&t.bundle(), ["two words", "", "ünïcode", "--flag"]);
+    assert_eq!(
+        seen["argv"],
+        json!(["/probe", "two words", "", "ünïcode", "--flag"])
+    );
+}
+
+fn env_is_exactly_the_configured_one(t: &Test) {
+    let env = json!(["PATH=/bin", "HOME=/somewhere", "EMPTY=", "A=b=c"]);
+    let bundle = t.bundle().set("/process/env", env.clone()).args(["/probe"]);
+    let seen = t.run_call(&bundle).env("LEAKED", "yes").out().report();
+    assert_eq!(seen["env"], env);
+}
+
+fn home_is_added_from_passwd(t: &Test) {
+    let seen = t.look(
+        &t.bundle()
+            .set("/process/user", json!({ "uid": 1000, "gid": 0 })),
+        [],
+    );
+    assert!(
+        seen["env"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("HOME=/home/alice")),
+        "{seen}"
+    );
+}
+
+fn path_of_the_container_finds_the_executable(t: &Test) {
+    let bundle = t
+        .bundle()
+        .set("/process/env", json!(["PATH=/nonexistent:/opt:/bin"]));
+    std::fs::create_dir(bundle.inside("/opt")).unwrap();
+    bundle.script("/opt/hello", "#!/bin/sh\necho found\n");
+    let out = t.run(&bundle.clone().args(["hello"]));
+    assert_eq!((out.code, out.stdout.as_str()), (0, "found\n"), "{out:?}");
+    let nowhere = bundle.set("/process/env", json!(["PATH=/nonexistent"]));
+    t.refused(&nowhere.args(["hello"]))
+        .says(&["executable file not found in $PATH"]);
+}
+
+fn relative_executable_starts_from_cwd(t: &Test) {
+    let bundle = t.bundle().set("/process/cwd", json!("/var"));
+    bundle.script("/var/here", "#!/bin/sh\npwd\n");
+    assert_eq!(t.run(&bundle.clone().args(["./here"])).stdout, "/var\n");
+    let out = t.refused(&bundle.args(["./gone"]));
+    out.says(&["./gone", "no such file or directory"]);
+}
+
+fn script_runs_by_its_interpreter(t: &Test) {
+    let bundle = t.bundle().args(["/script", "more"]);
+    bundle.script("/script", "#!/probe\n");
+    let seen = t.run(&bundle).report();
+    assert_eq!(seen["argv"], json!(["/probe", "/script", "more"]));
+}
+
+fn missing_executable_fails_create(t: &Test) {
+    let out = t.refused(&t.bundle().args(["/nope"]));
+    out.one_clear_line(&["exec: \"/nope\": stat /nope: no such file or directory"]);
+    out.says(&["/nope: no such file or directory"]);
+}
+
+fn unfound_executable_fails_create(t: &Test) {
+    let out = t.refused(&t.bundle().args(["nope"]));
+    out.one_clear_line(&["nope"]);
+    out.says(&["executable file not found in $PATH"]);
+}
+
+fn directory_and_data_are_not_executable(t: &Test) {
+    let out = t.refused(&t.bundle().args(["/etc"]));
+    out.one_clear_line(&["/etc"]);
+    let out = t.refused(&t.bundle().args(["/etc/passwd"]));
+    out.one_clear_line(&["/etc/passwd"]);
+    out.says(&["permission denied"]);
+}
+
+fn executable_outside_the_rootfs_is_not_found(t: &Test) {
+    // It exists on the host and must not be looked for there.
+    let bundle = t.bundle();
+    bundle.script("/../decoy", "#!/bin/sh\n");
+    let outside = bundle.dir.join("decoy");
+    t.refused(&bundle.args([outside.to_str().unwrap()]))
+        .one_clear_line(&["decoy"]);
+}
+
+/// `create` must succeed and `start` must tell why it can't.
+fn start_fails(t: &Test, bundle: &Bundle, between: impl FnOnce(), needles: &[&str]) {
+    let container = t.create(bundle);
+    between();
+    let out = container.verb("start").out();
+    assert_ne!(out.code, 0, "accepted: {out:?}");
+    out.says(needles);
+    container.wait();
+    assert_eq!(container.status(), "stopped");
+}
+
+fn executable_removed_before_start_fails_start(t: &Test) {
+    let bundle = t.bundle().args(["/tool"]);
+    bundle.script("/tool", "#!/bin/sh\n");
+    let remove = || std::fs::remove_file(bundle.inside("/tool")).unwrap();
+    start_fails(t, &bundle, remove, &["/tool", "no such file or directory"]);
+}
+
+fn missing_interpreter_fails_start(t: &Test) {
+    let bundle = t.bundle().args(["/tool"]);
+    bundle.script("/tool", "#!/no/such/interpreter\n");
+    start_fails(t, &bundle, || (), &["/tool", "/no/such/interpreter"]);
+}
+
+fn cwd_is_entered(t: &Test) {
+    let seen = t.look(&t.bundle().set("/process/cwd", json!("/var")), []);
+    assert_eq!(seen["cwd"], "/var");
+}
+
+fn missing_cwd_is_made(t: &Test) {
+    let bundle = t.bundle().set("/process/cwd", json!("/made/up"));
+    assert_eq!(t.look(&bundle, [])["cwd"], "/made/up");
+    assert!(bundle.inside("/made/up").is_dir());
+}
+
+fn cwd_that_is_a_file_is_refused(t: &Test) {
+    let bundle = t.bundle().set("/process/cwd", json!("/etc/passwd"));
+    t.refused(&bundle).one_clear_line(&["/etc/passwd"]);
+}
+
+fn cwd_only_the_user_may_enter(t: &Test) {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    let bundle = t
+        .bundle()
+        .capabilities(&[])
+        .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))
+        .set("/process/cwd", json!("/var/alice"));
+    let dir = bundle.inside("/var/alice");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&dir, Some(1000), Some(1000)).unwrap();
+    assert_eq!(t.look(&bundle, [])["cwd"], "/var/alice");
+}
+
+fn user_and_groups_are_set(t: &Test) {
+    let user = json!({ "uid": 1000, "gid": 1001, "additionalGids": [5, 6, 70000] });
+    let seen = t.look(&t.bundle().set("/process/user", user), []);
+    assert_eq!(seen["ids"]["uid"], json!([1000, 1000, 1000]));
+    assert_eq!(seen["ids"]["gid"], json!([1001, 1001, 1001]));
+    assert_eq!(seen["ids"]["groups"], json!([5, 6, 70000]));
+}
+
+fn no_additional_groups_by_default(t: &Test) {
+    // The caller's groups must not be handed down.
+    let bundle = t.bundle().args(["/probe"]);
+    let call = t.call("/usr/bin/setpriv").args(["--groups", "4,24"]);
+    let call = call
+        .arg(&*t.runtime.borrow())
+        .arg("--root")
+        .arg(t.root())
+        .args(["run", "--bundle"]);
+    let seen = call.arg(bundle.lay()).arg(t.id()).out().report();
+    assert_eq!(seen["ids"]["groups"], json!([]));
+}
+
+fn umask_is_set(t: &Test) {
+    let user = json!({ "uid": 0, "gid": 0, "umask": 0o027 });
+    assert_eq!(
+        t.look(&t.bundle().set("/process/user", user), [])["status"]["Umask"],
+        "0027"
+    );
+    assert_eq!(t.look(&t.bundle(), [])["status"]["Umask"], "0022");
+}
+
+fn rlimit(kind: &str, soft: u64, hard: u64) -> Value {
+    json!({ "type": kind, "soft": soft, "hard": hard })
+}
+
+fn rlimits_are_set(t: &Test) {
+    let list = [
+        ("RLIMIT_AS", 1 << 40, 1 << 41),
+        ("RLIMIT_CORE", 0, 0),
+        ("RLIMIT_CPU", 1000, 2000),
+        ("RLIMIT_DATA", 1 << 40, 1 << 40),
+        ("RLIMIT_FSIZE", 1 << 30, 1 << 31),
+        ("RLIMIT_LOCKS", 100, 200),
+        ("RLIMIT_MEMLOCK", 4096, 8192),
+        ("RLIMIT_MSGQUEUE", 1000, 2000),
+        ("RLIMIT_NICE", 0, 0),
+        ("RLIMIT_NOFILE", 100, 200),
+        ("RLIMIT_NPROC", 300, 400),
+        ("RLIMIT_RSS", 1 << 40, 1 << 40),
+        ("RLIMIT_RTPRIO", 0, 0),
+        ("RLIMIT_RTTIME", 1000, 2000),
+        ("RLIMIT_SIGPENDING", 50, 60),
+        ("RLIMIT_STACK", 1 << 20, 1 << 21),
+    ];
+    let config: Vec<_> = list
+        .iter()
+        .map(|(kind, soft, hard)| rlimit(kind, *soft, *hard))
+        .collect();
+    let seen = t.look(&t.bundle().set("/process/rlimits", json!(config)), []);
+    for (kind, soft, hard) in list {
+        assert_eq!(seen["rlimits"][kind], json!([soft, hard]), "{kind}");
+    }
+}
+
+fn rlimit_of_unknown_kind_is_refused(t: &Test) {
+    let bundle = t
+        .bundle()
+        .push("/process/rlimits", rlimit("RLIMIT_PATIENCE", 1, 1));
+    t.refused(&bundle)
+        .one_clear_line(&["RLIMIT_PATIENCE", "/process/rlimits/1"]);
+}
+
+fn rlimit_soft_above_hard_is_refused(t: &Test) {
+    let bundle = t
+        .bundle()
+        .push("/process/rlimits", rlimit("RLIMIT_CORE", 2, 1));
+    t.refused(&bundle).one_clear_line(&["RLIMIT_CORE"]);
+}
+
+fn capability_sets_are_set_one_by_one(t: &Test) {
+    let sets = json!({
+        "bounding": ["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_NET_RAW"],
+        "permitted": ["CAP_KILL", "CAP_CHOWN", "CAP_NET_RAW"],
+        "effective": ["CAP_KILL", "CAP_CHOWN"],
+        "inheritable": ["CAP_KILL", "CAP_NET_RAW"],
+        "ambient": ["CAP_KILL"],
+    });
+    // As a user other than root, execve leaves what ambient and the sets say.
+    let bundle = t
+        .bundle()
+        .set("/process/capabilities", sets)
+        .set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    let status = &t.look(&bundle, [])["status"];
+    assert_eq!(
+        status["CapBnd"],
+        cap_mask(&["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_NET_RAW"])
+    );
+    assert_eq!(status["CapInh"], cap_mask(&["CAP_KILL", "CAP_NET_RAW"]));
+    assert_eq!(status["CapAmb"], cap_mask(&["CAP_KILL"]));
+    assert_eq!(status["CapPrm"], cap_mask(&["CAP_KILL"]));
+    assert_eq!(status["CapEff"], cap_mask(&["CAP_KILL"]));
+}
+
+fn capability_masks(t: &Test, bundle: &Bundle, wanted: [(&str, &[&str]); 5]) {
+    let seen = t.look(bundle, []);
+    for (set, caps) in wanted {
+        assert_eq!(seen["status"][set], cap_mask(caps), "{set}");
+    }
+}
+
+fn no_capabilities_at_all(t: &Test) {
+    let none: [(&str, &[&str]); 5] = [
+        ("CapBnd", &[]),
+        ("CapEff", &[]),
+        ("CapPrm", &[]),
+        ("CapInh", &[]),
+        ("CapAmb", &[]),
+    ];
+    capability_masks(t, &t.bundle().capabilities(&[]), none);
+    capability_masks(t, &t.bundle().drop("/process/capabilities"), none);
+}
+
+fn unprivileged_user_loses_capabilities(t: &Test) {
+    let user = json!({ "uid": 1000, "gid": 1000 });
+    let bundle = t
+        .bundle()
+        .capabilities(&["CAP_KILL"])
+        .set("/process/user", user);
+    capability_masks(
+        t,
+        &bundle,
+        [
+            ("CapBnd", &["CAP_KILL"]),
+            ("CapEff", &[]),
+            ("CapPrm", &[]),
+            ("CapInh", &[]),
+            ("CapAmb", &[]),
+        ],
+    );
+}
+
+fn ambient_reaches_an_unprivileged_user(t: &Test) {
+    let caps = json!(["CAP_NET_BIND_SERVICE"]);
+    let bundle = t
+        .bundle()
+        .capabilities(&["CAP_NET_BIND_SERVICE"])
+        .set("/process/capabilities/inheritable", caps.clone())
+        .set("/process/capabilities/ambient", caps)
+        .set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    let all: &[&str] = &["CAP_NET_BIND_SERVICE"];
+    let sets = ["CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"];
+    capability_masks(t, &bundle, sets.map(|set| (set, all)));
+}
+
+fn no_new_privileges_is_set_or_not(t: &Test) {
+    for (wanted, shown) in [(true, "1"), (false, "0")] {
+        let bundle = t.bundle().set("/process/noNewPrivileges", json!(wanted));
+        assert_eq!(t.look(&bundle, [])["status"]["NoNewPrivs"], shown);
+    }
+}
+
+fn oom_score_adj_is_set(t: &Test) {
+    let bundle = t.bundle().set("/process/oomScoreAdj", json!(321));
+    assert_eq!(t.look(&bundle, [])["oom_score_adj"], "321");
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").unwrap();
+    assert_eq!(t.look(&t.bundle(), [])["oom_score_adj"], own.trim());
+}
+
+fn oom_score_adj_out_of_range_is_refused(t: &Test) {
+    let bundle = t.bundle().set("/process/oomScoreAdj", json!(1001));
+    t.refused(&bundle).one_clear_line(&["oomScoreAdj"]);
+}
+
+fn sysctl(bundle: Bundle, key: &str, value: &str) -> Bundle {
+    bundle.set("/linux/sysctl", json!({ key: value }))
+}
+
+fn sysctl_is_set_in_its_namespace(t: &Test) {
+    for (key, path, value) in [
+        ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", "1"),
+        ("kernel.msgmax", "/proc/sys/kernel/msgmax", "4321"),
+        ("fs.mqueue.msg_max", "/proc/sys/fs/mqueue/msg_max", "17"),
+        (
+            "net/ipv4/ip_default_ttl",
+            "/proc/sys/net/ipv4/ip_default_ttl",
+            "33",
+        ),
+    ] {
+        let before = std::fs::read_to_string(path).unwrap();
+        let question = format!("text:{path}");
+        let seen = t.look(&sysctl(t.bundle(), key, value), [&question]);
+        assert_eq!(seen["asked"][question], format!("{value}\n"), "{key}");
+        assert_eq!(
+            std::fs::read_to_string(path).unwrap(),
+            before,
+            "the host's {key}"
+        );
+    }
+}
+
+fn sysctl_of_the_host_is_refused(t: &Test) {
+    for key in [
+        "kernel.pid_max",
+        "vm.swappiness",
+        "kernel.core_pattern",
+        "nonsense.key",
+    ] {
+        t.refused(&sysctl(t.bundle(), key, "60"))
+            .one_clear_line(&[key]);
+    }
+}
+
+fn sysctl_of_a_shared_network_is_refused(t: &Test) {
+    let bundle = sysctl(t.bundle(), "net.ipv4.ip_forward", "1").without_namespace("network");
+    t.refused(&bundle).one_clear_line(&["net.ipv4.ip_forward"]);
+    let bundle = sysctl(t.bundle(), "kernel.msgmax", "4321")
+        .without_namespace("ipc")
+        .without_mount("/dev/mqueue");
+    t.refused(&bundle).one_clear_line(&["kernel.msgmax"]);
+}
+
+fn stdio_and_nothing_else_is_open(t: &Test) {
+    let fds = &t.look(&t.bundle(), [])["fds"];
+    assert_eq!(
+        fds.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["0", "1", "2"],
+        "{fds}"
+    );
+    let container = t.start(&t.bundle());
+    container.wait();
+    let fds = &container.report()["fds"];
+    assert_eq!(
+        fds.as_object().unwrap().keys().collect::<Vec<_>>(),
+        ["0", "1", "2"],
+        "{fds}"
+    );
+}
+
+/// What `run FLAGS` shows of descriptors 3 to 5, all open in the caller.
+fn shown_of_three_fds(t: &Test, flags: &[&str]) -> Vec<String> {
+    let bundle = t.bundle().args(["/probe"]);
+    let mut call = t
+        .verb(["run"])
+        .args(flags)
+        .arg("--bundle")
+        .arg(bundle.lay());
+    for number in 3..6 {
+        let file = std::fs::File::open("/etc/passwd").unwrap();
+        call = call.pass(file.into(), number);
+    }
+    let seen = call.arg(t.id()).out().report();
+    seen["fds"].as_object().unwrap().keys().cloned().collect()
+}
+
+fn preserved_fds_are_handed_down(t: &Test) {
+    assert_eq!(
+        shown_of_three_fds(t, &["--preserve-fds", "2"]),
+        ["0", "1", "2", "3", "4"]
+    );
+}
+
+fn inherited_fds_are_not(t: &Test) {
+    assert_eq!(shown_of_three_fds(t, &[]), ["0", "1", "2"]);
+}
+
+fn signals_are_as_at_birth(t: &Test) {
+    let status = &t.look(&t.bundle(), [])["status"];
+    for set in ["SigBlk", "SigIgn", "SigCgt"] {
+        let mask = u64::from_str_radix(status[set].as_str().unwrap(), 16).unwrap();
+        // glibc's posix_spawn starts programs with signals 32 and 33 ignored.
+        assert_eq!(mask & !(3 << 31), 0, "{set}: {mask:x}");
+    }
+}
+
+fn it_leads_its_own_session(t: &Test) {
+    let ids = &t.look(&t.bundle(), [])["ids"];
+    assert_eq!((&ids["session"], &ids["group"]), (&json!(1), &json!(1)));
+}
+
+fn it_has_a_session_keyring_of_its_own(t: &Test) {
+    let keyring = t.look(&t.bundle(), [])["keyring"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert!(
+        keyring.starts_with("keyring;0;0;") && keyring.contains(&t.token),
+        "{keyring}"
+    );
+}
+
+fn no_new_keyring_keeps_the_callers(t: &Test) {
+    let bundle = t.bundle().args(["/probe"]);
+    let call = t
+        .verb(["run", "--no-new-keyring", "--bundle"])
+        .arg(bundle.lay());
+    let keyring = &call.arg(t.id()).out().report()["keyring"];
+    assert!(!keyring.to_string().contains(&t.token), "{keyring}");
+}
+
+fn parent_death_signal_is_clear(t: &Test) {
+    assert_eq!(t.look(&t.bundle(), [])["pdeathsig"], Value::Null);
+    let (reader, writer) = pipe();
+    let bundle = t.bundle().args(["/probe", "--report-pause"]);
+    let container = crate::harness::Container::create(t, &bundle, |call| call.stdout(writer));
+    container.start();
+    let seen: Value = serde_json::from_str(&crate::harness::read_line(&reader)).unwrap();
+    assert_eq!(seen["pdeathsig"], Value::Null);
+}

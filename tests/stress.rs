@@ -1,0 +1,165 @@
+//! Many containers, and calls that die half-way. `stress.sh` does it by the
+//! thousand.
+
+use crate::harness::{PidFd, Test};
+use serde_json::json;
+use std::fs;
+
+cases![
+    many_runs_in_a_row,
+    many_lives_in_a_row,
+    many_at_once,
+    one_id_many_creators,
+    run_of_a_payload_that_fails_at_once,
+    create_killed_half_way_leaves_no_init,
+    start_and_delete_at_once,
+    killed_run_leaves_a_container_to_delete,
+];
+
+fn many_runs_in_a_row(t: &Test) {
+    let bundle = t.bundle().args(["/bin/true"]);
+    for n in 0..50 {
+        let out = t.run(&bundle);
+        assert_eq!((out.code, out.stderr.as_str()), (0, ""), "run {n}: {out:?}");
+    }
+}
+
+fn many_lives_in_a_row(t: &Test) {
+    let bundle = t.bundle().args(["/bin/true"]);
+    for n in 0..20 {
+        let container = t.start(&bundle);
+        assert_eq!(container.wait(), 0, "life {n}");
+        container.verb("delete").ok();
+    }
+}
+
+fn many_at_once(t: &Test) {
+    let bundles: Vec<_> = (0..8)
+        .map(|n| {
+            t.bundle().args([
+                "/probe",
+                "--exit",
+                ["0", "1", "2", "3", "4", "5", "6", "7"][n],
+            ])
+        })
+        .collect();
+    for _ in 0..4 {
+        let running: Vec<_> = bundles
+            .iter()
+            .map(|bundle| t.run_call(bundle).spawn())
+            .collect();
+        for (n, call) in running.into_iter().enumerate() {
+            assert_eq!(call.out().code, n as i32);
+        }
+    }
+}
+
+fn one_id_many_creators(t: &Test) {
+    let id = t.id();
+    t.will_delete(&id);
+    let bundles: Vec<_> = (0..6)
+        .map(|_| t.bundle().args(["/probe", "--pause"]))
+        .collect();
+    let calls: Vec<_> = bundles
+        .iter()
+        .map(|bundle| {
+            t.verb(["create", "--bundle"])
+                .arg(bundle.lay())
+                .arg(&id)
+                .spawn()
+        })
+        .collect();
+    let won = calls
+        .into_iter()
+        .map(|call| call.out().code)
+        .filter(|code| *code == 0)
+        .count();
+    assert_eq!(won, 1);
+    t.verb(["start", &id]).ok();
+    assert!(t.verb(["state", &id]).ok().stdout.contains("running"));
+}
+
+fn run_of_a_payload_that_fails_at_once(t: &Test) {
+    let bundle = t.bundle();
+    bundle.script("/bad", "#!/no/such/interpreter\n");
+    for _ in 0..20 {
+        let out = t.run(&bundle.clone().args(["/bad"]));
+        assert_ne!(out.code, 0, "{out:?}");
+    }
+}
+
+fn create_killed_half_way_leaves_no_init(t: &Test) {
+    // The hook tells the init's pid, and holds `create` up for as long as it lives.
+    let fifo = t.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+    let script = "sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' > $0; exec sleep 1000";
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script, fifo] });
+    let bundle = t.bundle().push("/hooks/createRuntime", hook);
+    let id = t.id();
+    t.will_delete(&id);
+    let running = t
+        .verb(["create", "--bundle"])
+        .arg(bundle.lay())
+        .arg(&id)
+        .spawn();
+    let pid = fs::read_to_string(&fifo).expect("the init's pid");
+    let init = PidFd::open(pid.trim().parse().expect("a pid"));
+    let hook = children(running.pid())
+        .into_iter()
+        .filter(|pid| *pid != init.pid)
+        .map(PidFd::open);
+    let hooks: Vec<_> = hook.collect();
+    running.kill();
+    assert_eq!(running.out().code, 137);
+    assert!(init.ended(), "the init outlives the runtime that made it");
+    for hook in hooks {
+        hook.kill();
+    }
+    t.verb(["delete", "--force", &id]).ok();
+    assert_ne!(t.verb(["state", &id]).out().code, 0);
+}
+
+fn children(pid: i32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("tasks")
+        .flatten();
+    let lists =
+        tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    lists
+        .flat_map(|list| {
+            list.split_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn start_and_delete_at_once(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--pause"]);
+    for _ in 0..10 {
+        let container = t.create(&bundle);
+        let (start, delete) = (
+            container.verb("start").spawn(),
+            t.verb(["delete", "--force", &container.id]).spawn(),
+        );
+        // Whoever is first, both end, and the container is gone.
+        start.out();
+        assert_eq!(delete.out().code, 0);
+        assert!(container.init.ended());
+        assert_ne!(container.verb("state").out().code, 0);
+    }
+}
+
+fn killed_run_leaves_a_container_to_delete(t: &Test) {
+    let (reader, writer) = crate::harness::pipe();
+    let bundle = t.bundle().shell("echo ready; sleep 1000");
+    let id = t.id();
+    t.will_delete(&id);
+    let call = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id);
+    let running = call.stdout(writer).spawn();
+    assert_eq!(crate::harness::read_line(&reader), "ready");
+    running.kill();
+    running.out();
+    t.verb(["delete", "--force", &id]).ok();
+    assert_ne!(t.verb(["state", &id]).out().code, 0);
+}

@@ -1,0 +1,347 @@
+//! Terminals: one handed over a socket, one in the foreground.
+
+use crate::harness::{Bundle, Container, PidFd, Test, read_line};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{IoSliceMut, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+cases![
+    console_socket_gets_exactly_one_fd,
+    console_is_the_payloads_terminal,
+    console_has_the_configured_size,
+    console_belongs_to_the_user,
+    console_in_a_user_namespace,
+    console_socket_is_required_when_detached,
+    console_socket_without_a_terminal_is_refused,
+    console_socket_that_is_not_there_is_refused,
+    exec_takes_a_console_socket,
+    foreground_relays_both_ways,
+    foreground_takes_the_callers_size,
+    foreground_forwards_a_new_size,
+    foreground_loses_no_output,
+    foreground_restores_the_callers_terminal,
+    foreground_exec_relays,
+    foreground_returns_the_exit_code,
+];
+
+/// The end of a console socket that an engine holds.
+struct Console {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Console {
+    fn new(t: &Test) -> Console {
+        let path = t.path("console");
+        let listener = UnixListener::bind(&path).expect("a console socket");
+        Console { path, listener }
+    }
+
+    /// What has come: the fds of the one message, and nothing after it.
+    fn receive(&self) -> File {
+        let (stream, _) = self.listener.accept().expect("a connection");
+        let mut name = [0; 4096];
+        let mut space = nix::cmsg_space!([i32; 8]);
+        let mut parts = [IoSliceMut::new(&mut name)];
+        let message = recvmsg::<()>(
+            stream.as_raw_fd(),
+            &mut parts,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        );
+        let message = message.expect("a message");
+        let fds: Vec<i32> = message
+            .cmsgs()
+            .expect("control data")
+            .flat_map(|part| match part {
+                ControlMessageOwned::ScmRights(fds) => fds,
+                other => panic!("unexpected {other:?}"),
+            })
+            .collect();
+        assert_eq!(fds.len(), 1, "exactly one fd");
+        assert!(
+            (1..4096).contains(&message.bytes),
+            "{} bytes of name",
+            message.bytes
+        );
+        // SAFETY: the kernel has just put this descriptor into our table.
+        let pty = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+        assert!(nix::unistd::isatty(&pty).expect("isatty"));
+        File::from(pty)
+    }
+}
+
+fn on_a_terminal(bundle: Bundle) -> Bundle {
+    bundle.set("/process/terminal", json!(true))
+}
+
+/// A container with a terminal, and the engine's end of it.
+fn with_console<'t>(t: &'t Test, bundle: &Bundle) -> (Container<'t>, File) {
+    let console = Console::new(t);
+    let bundle = on_a_terminal(bundle.clone());
+    let container = Container::create(t, &bundle, |call| {
+        call.arg("--console-socket").arg(&console.path)
+    });
+    // It must have come before `create` returned.
+    console
+        .listener
+        .set_nonblocking(true)
+        .expect("non-blocking");
+    (container, console.receive())
+}
+
+fn report_from(mut terminal: &File) -> Value {
+    let line = read_line(terminal);
+    let _ = terminal.flush();
+    serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"))
+}
+
+fn console_socket_gets_exactly_one_fd(t: &Test) {
+    let (container, terminal) = with_console(t, &t.bundle().shell("echo hello"));
+    container.start();
+    assert_eq!(read_line(&terminal), "hello");
+    assert_eq!(container.wait(), 0);
+}
+
+fn console_is_the_payloads_terminal(t: &Test) {
+    let bundle = t
+        .bundle()
+        .args(["/probe", "stat:/dev/console", "list:/dev/pts"]);
+    let (container, terminal) = with_console(t, &bundle);
+    container.start();
+    let seen = report_from(&terminal);
+    assert_eq!(seen["tty"]["stdin"], true);
+    assert_eq!(seen["tty"]["stdout"], true);
+    assert_eq!(seen["tty"]["controlling"], true);
+    let console = &seen["asked"]["stat:/dev/console"];
+    assert_eq!(console["type"], "c", "{console}");
+    assert!(
+        console["device"].as_str().unwrap().starts_with("136:"),
+        "{console}"
+    );
+    for fd in ["0", "1", "2"] {
+        let target = seen["fds"][fd].as_str().unwrap().to_owned();
+        assert!(
+            target.starts_with("/dev/pts/") || target == "/dev/console",
+            "{target}"
+        );
+    }
+    assert_eq!(seen["fds"].as_object().unwrap().len(), 3, "{}", seen["fds"]);
+}
+
+fn console_has_the_configured_size(t: &Test) {
+    let size = json!({ "height": 41, "width": 123 });
+    let bundle = t
+        .bundle()
+        .set("/process/consoleSize", size)
+        .args(["/probe"]);
+    let (container, terminal) = with_console(t, &bundle);
+    container.start();
+    assert_eq!(report_from(&terminal)["tty"]["size"], json!([41, 123]));
+}
+
+fn console_belongs_to_the_user(t: &Test) {
+    let user = json!({ "uid": 1000, "gid": 1000 });
+    let bundle = t
+        .bundle()
+        .set("/process/user", user)
+        .args(["/probe", "stat:/dev/pts/0"]);
+    let (container, terminal) = with_console(t, &bundle);
+    container.start();
+    assert_eq!(
+        report_from(&terminal)["asked"]["stat:/dev/pts/0"]["uid"],
+        1000
+    );
+}
+
+fn console_in_a_user_namespace(t: &Test) {
+    let bundle = t
+        .bundle()
+        .user_namespace()
+        .args(["/probe", "stat:/dev/pts/0"]);
+    let (container, terminal) = with_console(t, &bundle);
+    container.start();
+    assert_eq!(report_from(&terminal)["asked"]["stat:/dev/pts/0"]["uid"], 0);
+}
+
+fn console_socket_is_required_when_detached(t: &Test) {
+    let out = t.refused(&on_a_terminal(t.bundle()));
+    out.one_clear_line(&["console"]);
+}
+
+fn console_socket_without_a_terminal_is_refused(t: &Test) {
+    let (bundle, console) = (t.bundle(), Console::new(t));
+    let call = t.verb(["create", "--console-socket"]).arg(&console.path);
+    let out = call.arg("--bundle").arg(bundle.lay()).arg(t.id()).out();
+    out.one_clear_line(&["console"]);
+}
+
+fn console_socket_that_is_not_there_is_refused(t: &Test) {
+    let bundle = on_a_terminal(t.bundle());
+    let call = t.verb(["create", "--console-socket", "/nonexistent/sock"]);
+    let out = call.arg("--bundle").arg(bundle.lay()).arg(t.id()).out();
+    out.one_clear_line(&["/nonexistent/sock"]);
+}
+
+fn exec_takes_a_console_socket(t: &Test) {
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let (console, pid_file) = (Console::new(t), t.path("pid"));
+    let call = t
+        .verb(["exec", "--detach", "--tty", "--console-socket"])
+        .arg(&console.path);
+    call.arg("--pid-file")
+        .arg(&pid_file)
+        .args([&container.id, "/probe"])
+        .ok();
+    let process = PidFd::from_file(&pid_file);
+    let seen = report_from(&console.receive());
+    assert_eq!(seen["tty"]["stdin"], true);
+    assert_eq!(seen["tty"]["controlling"], true);
+    // An engine reaps what it started; until then the pid namespace stays.
+    process.reap();
+}
+
+fn winsize(rows: u16, columns: u16) -> nix::pty::Winsize {
+    nix::pty::Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    }
+}
+
+/// A terminal as a shell has one: our end, and the end to run something on.
+fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
+    let size = winsize(rows, columns);
+    let pty = nix::pty::openpty(Some(&size), None).expect("a terminal");
+    for end in [&pty.master, &pty.slave] {
+        // Or a program that another test starts right now keeps it open.
+        fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("close-on-exec");
+    }
+    (File::from(pty.master), pty.slave)
+}
+
+/// `call` in the foreground of a terminal: its controlling one and its stdio.
+fn in_foreground<'t>(
+    call: crate::harness::Call<'t>,
+    slave: &OwnedFd,
+) -> crate::harness::Running<'t> {
+    use std::os::unix::process::CommandExt;
+    let copy = || slave.try_clone().expect("dup");
+    let mut call = call.stdin(copy()).stdout(copy());
+    call.command.stderr(copy());
+    let take = || {
+        nix::unistd::setsid()?;
+        // SAFETY: TIOCSCTTY takes an integer; stdin is the terminal by now.
+        let rc = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+        if rc == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error())
+        }
+    };
+    // SAFETY: setsid and ioctl are async-signal-safe.
+    unsafe { call.command.pre_exec(take) };
+    call.spawn()
+}
+
+/// Lines from a terminal up to the one that satisfies `wanted`.
+fn line_with(terminal: &File, wanted: &str) -> String {
+    loop {
+        let line = read_line(terminal);
+        if line.contains(wanted) {
+            return line;
+        }
+        assert!(
+            !line.is_empty(),
+            "the terminal closed before {wanted:?} came"
+        );
+    }
+}
+
+fn foreground_relays_both_ways(t: &Test) {
+    let (mut ours, slave) = terminal(24, 80);
+    let bundle = on_a_terminal(t.bundle()).shell("stty -echo; echo ready; read x; echo got $x");
+    let running = in_foreground(t.run_call(&bundle), &slave);
+    line_with(&ours, "ready");
+    ours.write_all(b"word\n").expect("type");
+    line_with(&ours, "got word");
+    assert_eq!(running.out().code, 0);
+}
+
+fn foreground_takes_the_callers_size(t: &Test) {
+    let (mut ours, slave) = terminal(33, 77);
+    let bundle = on_a_terminal(t.bundle()).shell("echo size $(stty size); read x");
+    let running = in_foreground(t.run_call(&bundle), &slave);
+    assert_eq!(line_with(&ours, "size "), "size 33 77");
+    ours.write_all(b"bye\n").expect("type");
+    assert_eq!(running.out().code, 0);
+}
+
+/// What a payload writes just before its end must still come through.
+fn foreground_loses_no_output(t: &Test) {
+    for _ in 0..10 {
+        let (ours, slave) = terminal(24, 80);
+        let script = "n=0; while [ $n -lt 300 ]; do n=$((n+1)); echo line $n; done; echo last";
+        let bundle = on_a_terminal(t.bundle()).shell(script);
+        let running = in_foreground(t.run_call(&bundle), &slave);
+        drop(slave);
+        for n in 1..=300 {
+            assert_eq!(read_line(&ours), format!("line {n}"));
+        }
+        assert_eq!(read_line(&ours), "last");
+        assert_eq!(running.out().code, 0);
+    }
+}
+
+fn foreground_forwards_a_new_size(t: &Test) {
+    let (mut ours, slave) = terminal(33, 77);
+    let script = "trap 'echo now $(stty size)' WINCH; echo ready; while ! read x; do :; done";
+    let running = in_foreground(t.run_call(&on_a_terminal(t.bundle()).shell(script)), &slave);
+    line_with(&ours, "ready");
+    let size = winsize(44, 99);
+    // SAFETY: TIOCSWINSZ reads one winsize, and that is what it gets.
+    let rc = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
+    assert_eq!(rc, 0);
+    // The size from the start may be announced before it.
+    line_with(&ours, "now 44 99");
+    ours.write_all(b"bye\n").expect("type");
+    assert_eq!(running.out().code, 0);
+}
+
+fn foreground_restores_the_callers_terminal(t: &Test) {
+    let (mut ours, slave) = terminal(24, 80);
+    let flags = || {
+        let now = nix::sys::termios::tcgetattr(&slave).expect("tcgetattr");
+        (now.local_flags, now.output_flags, now.input_flags)
+    };
+    let before = flags();
+    let bundle = on_a_terminal(t.bundle()).shell("echo ready; read x");
+    let running = in_foreground(t.run_call(&bundle), &slave);
+    line_with(&ours, "ready");
+    assert_ne!(flags(), before, "raw while the payload runs");
+    ours.write_all(b"bye\n").expect("type");
+    running.out();
+    assert_eq!(flags(), before);
+}
+
+fn foreground_exec_relays(t: &Test) {
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let (mut ours, slave) = terminal(25, 81);
+    let script = "stty -echo; echo size $(stty size); read x; exit $x";
+    let running = in_foreground(container.exec(["--tty"], ["sh", "-c", script]), &slave);
+    assert_eq!(line_with(&ours, "size "), "size 25 81");
+    ours.write_all(b"23\n").expect("type");
+    assert_eq!(running.out().code, 23);
+}
+
+fn foreground_returns_the_exit_code(t: &Test) {
+    let (_ours, slave) = terminal(24, 80);
+    let bundle = on_a_terminal(t.bundle()).args(["/probe", "--exit", "12"]);
+    assert_eq!(in_foreground(t.run_call(&bundle), &slave).out().code, 12);
+}

@@ -1,0 +1,558 @@
+//! Every verb but `exec`, with its flags and its refusals.
+
+use crate::harness::{Bundle, Container, Test};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+
+cases![
+    version_names_itself_and_the_spec,
+    help_succeeds,
+    unknown_verb_or_flag_is_refused,
+    spec_writes_a_config_once,
+    spec_writes_into_the_current_directory,
+    spec_rootless_has_a_user_namespace,
+    spec_output_runs,
+    features_are_complete,
+    a_life_by_hand,
+    create_does_not_start_the_payload,
+    state_says_what_it_should,
+    state_of_unknown_is_refused,
+    run_returns_the_exit_code,
+    run_returns_128_plus_signal,
+    run_takes_the_bundle_from_the_current_directory,
+    run_detached_returns_at_once,
+    run_keeps_the_container_when_asked,
+    run_passes_stdin_and_stdout,
+    run_reports_a_missing_executable,
+    run_forwards_signals,
+    list_of_nothing_is_empty,
+    list_in_all_formats,
+    list_refuses_an_unknown_format,
+    kill_sends_term_by_default,
+    kill_knows_numbers_and_names,
+    kill_all_reaches_every_process,
+    kill_ends_a_created_container,
+    kill_refuses_an_unknown_signal,
+    kill_of_a_stopped_container_is_refused,
+    start_twice_is_refused,
+    start_of_a_stopped_container_is_refused,
+    delete_of_a_running_container_is_refused,
+    delete_with_force_ends_a_running_container,
+    delete_with_force_of_a_created_container,
+    delete_with_force_of_unknown_succeeds,
+    unknown_container_does_not_exist,
+    a_missing_id_is_refused,
+    log_goes_to_a_file,
+    systemd_cgroups_are_refused_clearly,
+];
+
+fn pausing(t: &Test) -> Bundle {
+    t.bundle().args(["/probe", "--pause"])
+}
+
+fn version_names_itself_and_the_spec(t: &Test) {
+    let out = t.verb(["--version"]).ok();
+    let first = out.stdout.lines().next().unwrap_or_default();
+    assert!(first.contains(" version "), "{out:?}");
+    assert!(
+        out.stdout.lines().any(|line| line.starts_with("spec: 1.")),
+        "{out:?}"
+    );
+    assert_eq!(out.stderr, "");
+}
+
+fn help_succeeds(t: &Test) {
+    let out = t.verb(["--help"]).ok();
+    for verb in [
+        "create", "start", "state", "kill", "delete", "run", "exec", "list", "spec", "features",
+    ] {
+        assert!(out.stdout.contains(verb), "{verb} is not in {out:?}");
+        assert!(t.verb([verb, "--help"]).ok().stdout.contains(verb));
+    }
+}
+
+fn unknown_verb_or_flag_is_refused(t: &Test) {
+    for args in [
+        ["frobnicate", "x"],
+        ["list", "--frobnicate"],
+        ["--frobnicate", "list"],
+    ] {
+        let out = t.verb(args).out();
+        assert_ne!(out.code, 0, "{out:?}");
+    }
+}
+
+fn spec_in(t: &Test, flags: &[&str]) -> Value {
+    let dir = t.make_dir("spec");
+    t.verb(["spec", "--bundle"]).arg(&dir).args(flags).ok();
+    let text = std::fs::read(dir.join("config.json")).expect("spec writes config.json");
+    serde_json::from_slice(&text).expect("config.json is JSON")
+}
+
+fn spec_writes_a_config_once(t: &Test) {
+    let dir = t.make_dir("spec");
+    t.verb(["spec", "--bundle"]).arg(&dir).ok();
+    let written = std::fs::read(dir.join("config.json")).expect("config.json");
+    let config: Value = serde_json::from_slice(&written).expect("JSON");
+    assert_eq!(config["process"]["args"], json!(["sh"]));
+    assert_eq!(config["process"]["terminal"], json!(true));
+    assert_eq!(
+        config["root"],
+        json!({ "path": "rootfs", "readonly": true })
+    );
+    let mounts = config["mounts"].as_array().expect("mounts");
+    let places: Vec<_> = mounts
+        .iter()
+        .map(|m| m["destination"].as_str().unwrap())
+        .collect();
+    let all = [
+        "/proc",
+        "/dev",
+        "/dev/pts",
+        "/dev/shm",
+        "/dev/mqueue",
+        "/sys",
+        "/sys/fs/cgroup",
+    ];
+    assert_eq!(places, all);
+    let again = t.verb(["spec", "--bundle"]).arg(&dir).out();
+    again.one_clear_line(&["config.json"]);
+    assert_eq!(
+        std::fs::read(dir.join("config.json")).unwrap(),
+        written,
+        "overwritten"
+    );
+}
+
+fn spec_writes_into_the_current_directory(t: &Test) {
+    let dir = t.make_dir("spec");
+    t.verb(["spec"]).cwd(&dir).ok();
+    assert!(dir.join("config.json").is_file());
+}
+
+fn spec_rootless_has_a_user_namespace(t: &Test) {
+    let config = spec_in(t, &["--rootless"]);
+    let namespaces = config["linux"]["namespaces"]
+        .as_array()
+        .expect("namespaces");
+    let kinds: Vec<_> = namespaces
+        .iter()
+        .map(|n| n["type"].as_str().unwrap())
+        .collect();
+    assert!(
+        kinds.contains(&"user") && !kinds.contains(&"network"),
+        "{kinds:?}"
+    );
+    assert_eq!(config["linux"]["uidMappings"][0]["containerID"], 0);
+    assert_eq!(config["linux"]["gidMappings"][0]["size"], 1);
+}
+
+fn spec_output_runs(t: &Test) {
+    let mut bundle = t.bundle();
+    bundle.config = spec_in(t, &[]);
+    let bundle = bundle
+        .set("/process/terminal", json!(false))
+        .shell("echo from inside");
+    let out = t.run(&bundle);
+    assert_eq!(
+        (out.code, out.stdout.as_str()),
+        (0, "from inside\n"),
+        "{out:?}"
+    );
+}
+
+fn features_are_complete(t: &Test) {
+    let out = t.verb(["features"]).ok();
+    assert_eq!(out.stderr, "");
+    let features: Value = serde_json::from_str(&out.stdout).expect("features is JSON");
+    for version in ["ociVersionMin", "ociVersionMax"] {
+        assert!(
+            features[version]
+                .as_str()
+                .is_some_and(|v| v.starts_with("1.")),
+            "{version}"
+        );
+    }
+    let has = |at: &str, all: &[&str]| {
+        let list = features.pointer(at).and_then(Value::as_array).cloned();
+        let list = list.unwrap_or_else(|| panic!("{at} is not in {features}"));
+        for one in all {
+            assert!(list.contains(&json!(one)), "{at} lacks {one}");
+        }
+    };
+    has(
+        "/hooks",
+        &[
+            "prestart",
+            "createRuntime",
+            "createContainer",
+            "startContainer",
+            "poststart",
+            "poststop",
+        ],
+    );
+    has(
+        "/mountOptions",
+        &[
+            "ro", "rw", "rbind", "rprivate", "rshared", "rslave", "nosuid", "rro",
+        ],
+    );
+    has(
+        "/linux/namespaces",
+        &["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
+    );
+    has("/linux/capabilities", &["CAP_CHOWN", "CAP_SYS_ADMIN"]);
+}
+
+fn a_life_by_hand(t: &Test) {
+    let container = t.create(&pausing(t));
+    assert_eq!(container.status(), "created");
+    container.start();
+    assert_eq!(container.status(), "running");
+    let out = container.exec([], ["echo", "hello"]).ok();
+    assert_eq!(out.stdout, "hello\n");
+    container.stop();
+    assert_eq!(container.status(), "stopped");
+    container.verb("delete").ok();
+    container
+        .verb("state")
+        .out()
+        .one_clear_line(&["does not exist"]);
+}
+
+fn create_does_not_start_the_payload(t: &Test) {
+    let bundle = t.bundle().args(["touch", "/started"]);
+    let container = t.create(&bundle);
+    assert!(!bundle.inside("/started").exists());
+    container.start();
+    assert_eq!(container.wait(), 0);
+    assert!(bundle.inside("/started").exists());
+}
+
+fn state_says_what_it_should(t: &Test) {
+    let bundle = pausing(t).set("/annotations", json!({ "org.example": "yes" }));
+    let container = t.create(&bundle);
+    let state = container.state();
+    assert_eq!(state["id"], container.id.as_str());
+    assert_eq!(state["pid"], container.init.pid);
+    assert_eq!(state["bundle"], bundle.dir.to_str().unwrap());
+    assert_eq!(state["annotations"]["org.example"], "yes");
+    assert!(state["ociVersion"].as_str().unwrap().starts_with("1."));
+    container.start();
+    assert_eq!(container.state()["pid"], container.init.pid);
+    container.stop();
+    let state = container.state();
+    assert_eq!(state["status"], "stopped");
+    assert_eq!(state["pid"], 0);
+}
+
+fn state_of_unknown_is_refused(t: &Test) {
+    let out = t.verb(["state", "nobody"]).out();
+    out.one_clear_line(&["nobody"]);
+    out.says(&["does not exist"]);
+    assert_eq!(out.stdout, "");
+}
+
+fn run_returns_the_exit_code(t: &Test) {
+    for code in ["0", "1", "42", "255"] {
+        let out = t.run(&t.bundle().args(["/probe", "--exit", code]));
+        assert_eq!(out.code.to_string(), code, "{out:?}");
+        assert_eq!(out.stderr, "");
+    }
+}
+
+fn run_returns_128_plus_signal(t: &Test) {
+    // Pid 1 of a pid namespace can't be killed from inside: share the host's.
+    let bundle = t.bundle().without_namespace("pid");
+    for (signal, code) in [("SIGKILL", 137), ("SIGTERM", 143), ("SIGUSR1", 138)] {
+        let out = t.run(&bundle.clone().args(["/probe", "--die", signal]));
+        assert_eq!(out.code, code, "{signal}: {out:?}");
+    }
+}
+
+fn run_takes_the_bundle_from_the_current_directory(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--exit", "3"]);
+    let out = t.verb(["run"]).arg(t.id()).cwd(bundle.lay()).out();
+    assert_eq!(out.code, 3, "{out:?}");
+}
+
+fn run_detached_returns_at_once(t: &Test) {
+    let container = Container::run_detached(t, &pausing(t));
+    assert_eq!(container.status(), "running");
+    assert_eq!(container.state()["pid"], container.init.pid);
+    container.stop();
+    assert_eq!(container.status(), "stopped");
+}
+
+fn run_keeps_the_container_when_asked(t: &Test) {
+    let (bundle, id) = (t.bundle().args(["/probe", "--exit", "4"]), t.id());
+    t.will_delete(&id);
+    let out = t
+        .verb(["run", "--keep", "--bundle"])
+        .arg(bundle.lay())
+        .arg(&id)
+        .out();
+    assert_eq!(out.code, 4, "{out:?}");
+    let state: Value = serde_json::from_str(&t.verb(["state", &id]).ok().stdout).unwrap();
+    assert_eq!(state["status"], "stopped");
+    t.verb(["delete", &id]).ok();
+}
+
+fn run_passes_stdin_and_stdout(t: &Test) {
+    let words = t.make_file("words", "one\ntwo\n");
+    let bundle = t.bundle().shell("cat; echo err >&2");
+    let out = t
+        .run_call(&bundle)
+        .stdin(std::fs::File::open(words).unwrap())
+        .ok();
+    assert_eq!(
+        (out.stdout.as_str(), out.stderr.as_str()),
+        ("one\ntwo\n", "err\n")
+    );
+}
+
+fn run_reports_a_missing_executable(t: &Test) {
+    let out = t.run(&t.bundle().args(["/nope"]));
+    out.one_clear_line(&["/nope"]);
+    out.says(&["no such file or directory"]);
+}
+
+fn run_forwards_signals(t: &Test) {
+    let (reader, writer) = crate::harness::pipe();
+    let bundle = t.bundle().args(["/probe", "--signals"]);
+    let running = t.run_call(&bundle).stdout(writer).spawn();
+    assert_eq!(crate::harness::read_line(&reader), "ready");
+    for signal in [
+        Signal::SIGHUP,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGTERM,
+    ] {
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
+        assert_eq!(crate::harness::read_signal(&reader), signal.as_str());
+    }
+    let id = t.verb(["list", "-q"]).ok().stdout;
+    t.verb(["kill", id.trim(), "KILL"]).ok();
+    assert_eq!(running.out().code, 137);
+}
+
+fn list_of_nothing_is_empty(t: &Test) {
+    assert_eq!(t.verb(["list", "-q"]).ok().stdout, "");
+    assert_eq!(
+        t.verb(["list"]).ok().stdout.lines().count(),
+        1,
+        "only the headings"
+    );
+    let list: Value = serde_json::from_str(&t.verb(["list", "-f", "json"]).ok().stdout).unwrap();
+    assert!(list.is_null() || list == json!([]), "{list}");
+}
+
+fn list_in_all_formats(t: &Test) {
+    let (one, two) = (t.create(&pausing(t)), t.start(&pausing(t)));
+    let quiet = t.verb(["list", "--quiet"]).ok().stdout;
+    let mut ids: Vec<_> = quiet.lines().collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [&one.id, &two.id]);
+
+    let table = t.verb(["list"]).ok().stdout;
+    let heads: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(heads, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
+    let row = table
+        .lines()
+        .find(|line| line.starts_with(&two.id))
+        .expect("a row");
+    let row: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(row[1..3], [two.init.pid.to_string().as_str(), "running"]);
+    assert_eq!(row[5], "root");
+
+    let json = t.verb(["list", "--format", "json"]).ok().stdout;
+    let json: Value = serde_json::from_str(&json).expect("list is JSON");
+    let entry = json
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|c| c["id"] == one.id.as_str());
+    let entry = entry.expect("an entry");
+    assert_eq!(
+        (&entry["status"], &entry["owner"]),
+        (&json!("created"), &json!("root"))
+    );
+    assert_eq!(entry["pid"], one.init.pid);
+}
+
+fn list_refuses_an_unknown_format(t: &Test) {
+    t.verb(["list", "--format", "yaml"])
+        .out()
+        .one_clear_line(&["yaml"]);
+}
+
+/// A container whose payload names every signal it gets.
+fn listening(t: &Test) -> (Container<'_>, std::fs::File) {
+    let (reader, writer) = crate::harness::pipe();
+    let bundle = t.bundle().args(["/probe", "--signals"]);
+    let container = Container::create(t, &bundle, |call| call.stdout(writer));
+    container.start();
+    assert_eq!(crate::harness::read_line(&reader), "ready");
+    (container, reader)
+}
+
+fn kill_sends_term_by_default(t: &Test) {
+    let (container, heard) = listening(t);
+    container.verb("kill").ok();
+    assert_eq!(crate::harness::read_line(&heard), "SIGTERM");
+}
+
+fn kill_knows_numbers_and_names(t: &Test) {
+    let (container, heard) = listening(t);
+    for (given, received) in [
+        ("10", "SIGUSR1"),
+        ("SIGUSR2", "SIGUSR2"),
+        ("HUP", "SIGHUP"),
+        ("winch", "SIGWINCH"),
+        ("sigint", "SIGINT"),
+    ] {
+        container.kill(given);
+        assert_eq!(crate::harness::read_line(&heard), received, "kill {given}");
+    }
+}
+
+fn kill_all_reaches_every_process(t: &Test) {
+    // Without a pid namespace of its own only the cgroup tells who belongs here.
+    let bundle = t
+        .bundle()
+        .without_namespace("pid")
+        .shell("sleep 1000 & echo $!; wait");
+    let (reader, writer) = crate::harness::pipe();
+    let container = Container::create(t, &bundle, |call| call.stdout(writer));
+    container.start();
+    let child = crate::harness::read_line(&reader).parse().expect("a pid");
+    let child = crate::harness::PidFd::open(child);
+    t.verb(["kill", "--all", &container.id, "KILL"]).ok();
+    assert!(child.ended(), "kill --all missed a child");
+    assert_eq!(container.wait(), 137);
+}
+
+fn kill_ends_a_created_container(t: &Test) {
+    let container = t.create(&pausing(t));
+    container.stop();
+    assert_eq!(container.status(), "stopped");
+    container.verb("delete").ok();
+}
+
+fn kill_refuses_an_unknown_signal(t: &Test) {
+    let container = t.start(&pausing(t));
+    for signal in ["SIGNONSENSE", "999", "-5"] {
+        let out = t.verb(["kill", "--", &container.id, signal]).out();
+        out.one_clear_line(&["signal"]);
+    }
+    assert_eq!(container.status(), "running");
+}
+
+fn kill_of_a_stopped_container_is_refused(t: &Test) {
+    let container = t.start(&t.bundle().args(["true"]));
+    assert_eq!(container.wait(), 0);
+    let out = container.verb("kill").arg("KILL").out();
+    out.one_clear_line(&["container not running"]);
+    out.says(&["container not running"]);
+}
+
+fn start_twice_is_refused(t: &Test) {
+    let container = t.start(&pausing(t));
+    container.verb("start").out().one_clear_line(&["running"]);
+    assert_eq!(container.status(), "running");
+}
+
+fn start_of_a_stopped_container_is_refused(t: &Test) {
+    let container = t.create(&pausing(t));
+    container.stop();
+    container.verb("start").out().one_clear_line(&["stopped"]);
+}
+
+fn delete_of_a_running_container_is_refused(t: &Test) {
+    let container = t.start(&pausing(t));
+    container.verb("delete").out().one_clear_line(&["running"]);
+    assert_eq!(container.status(), "running");
+}
+
+fn delete_with_force_ends_a_running_container(t: &Test) {
+    let container = t.start(&pausing(t));
+    t.verb(["delete", "--force", &container.id]).ok();
+    assert_eq!(container.wait(), 137);
+    container
+        .verb("state")
+        .out()
+        .one_clear_line(&["does not exist"]);
+}
+
+fn delete_with_force_of_a_created_container(t: &Test) {
+    let bundle = t.bundle().args(["touch", "/started"]);
+    let container = t.create(&bundle);
+    t.verb(["delete", "-f", &container.id]).ok();
+    assert_eq!(container.wait(), 137);
+    assert!(!bundle.inside("/started").exists());
+}
+
+fn delete_with_force_of_unknown_succeeds(t: &Test) {
+    let out = t.verb(["delete", "--force", "nobody"]).ok();
+    assert_eq!(out.stdout, "");
+}
+
+fn unknown_container_does_not_exist(t: &Test) {
+    for verb in ["start", "state", "kill", "delete"] {
+        let out = t.verb([verb, "nobody"]).out();
+        out.one_clear_line(&["nobody"]);
+        out.says(&["does not exist"]);
+    }
+    let out = t.verb(["exec", "nobody", "true"]).out();
+    out.one_clear_line(&["nobody"]);
+    out.says(&["does not exist"]);
+}
+
+fn a_missing_id_is_refused(t: &Test) {
+    for verb in ["create", "start", "state", "kill", "delete", "run", "exec"] {
+        let out = t.verb([verb]).out();
+        assert_ne!(out.code, 0, "{verb}: {out:?}");
+    }
+}
+
+fn log_goes_to_a_file(t: &Test) {
+    let log = t.path("log");
+    t.runtime()
+        .arg("--log")
+        .arg(&log)
+        .args(["state", "nobody"])
+        .out()
+        .says(&["does not exist"]);
+    let text = std::fs::read_to_string(&log).expect("a log");
+    assert!(
+        text.contains("level=error") && text.contains("does not exist"),
+        "{text}"
+    );
+
+    let debug = t.path("log");
+    t.runtime()
+        .arg("--debug")
+        .arg("--log")
+        .arg(&debug)
+        .args(["run", "--bundle"])
+        .arg(t.bundle().args(["true"]).lay())
+        .arg(t.id())
+        .ok();
+    let text = std::fs::read_to_string(&debug).expect("a log");
+    assert!(text.contains("level=debug"), "{text}");
+}
+
+fn systemd_cgroups_are_refused_clearly(t: &Test) {
+    if std::path::Path::new("/run/systemd/system").exists() {
+        t.skip("systemd runs here");
+    }
+    let bundle = t.bundle();
+    let call = t
+        .runtime()
+        .arg("--systemd-cgroup")
+        .args(["run", "--bundle"]);
+    call.arg(bundle.lay())
+        .arg(t.id())
+        .out()
+        .one_clear_line(&["systemd"]);
+}
