@@ -169,12 +169,13 @@ fn elf_interpreter(head: &[u8]) -> Option<String> {
         return None;
     }
     let number = |at: usize, len: usize| -> Option<u64> {
-        let bytes = head.get(at..at + len)?;
+        let bytes = head.get(at..at.checked_add(len)?)?;
         Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     };
     let index = |value: u64| usize::try_from(value).ok();
     let (table, size, count) = (index(number(32, 8)?)?, index(number(54, 2)?)?, index(number(56, 2)?)?);
-    let header = (0..count).map(|i| table + i * size).find(|at| number(*at, 4) == Some(PT_INTERP))?;
+    let mut headers = (0..count).map_while(|i| table.checked_add(i * size).filter(|at| *at < head.len()));
+    let header = headers.find(|at| number(*at, 4) == Some(PT_INTERP))?;
     let (start, len) = (index(number(header + 8, 8)?)?, index(number(header + 32, 8)?)?);
     let name = head.get(start..start.checked_add(len)?)?;
     Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())

@@ -1,6 +1,10 @@
 //! Side by side, in one run: corten, its peers, and the floor (the same container by the fewest system calls).
 //! See README.md next to this file for what is measured, how, and how to read it.
 
+#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "clocks, waits and namespaces of its own children")]
+#![allow(clippy::disallowed_methods, reason = "the bans protect the runtime, not a bench's own files")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a wrong number ends the run")]
+
 mod container;
 mod lifecycle;
 mod measure;
