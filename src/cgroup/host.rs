@@ -1,6 +1,7 @@
 //! What cgroups the host has, and where this process is in them.
 
 use crate::error::{Context, Result};
+use crate::sys::process::read_proc;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
@@ -47,12 +48,12 @@ pub struct V1Mount {
 impl Host {
     pub fn detect() -> Result<Host> {
         let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
-        let own = std::fs::read("/proc/self/cgroup").op_on("read", "/proc/self/cgroup")?;
+        let own = read_proc("/proc/self/cgroup").op_on("read", "/proc/self/cgroup")?;
         let own = String::from_utf8_lossy(&own);
         if stat.filesystem_type() == CGROUP2_SUPER_MAGIC {
             return Ok(Host::V2 { mount: ROOT.into(), own: v2_path(&own) });
         }
-        let mounts = std::fs::read("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
+        let mounts = read_proc("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
         let (mounts, unified) = v1_mounts(&String::from_utf8_lossy(&mounts), &own);
         Ok(if mounts.is_empty() { Host::None } else { Host::V1 { mounts, unified } })
     }

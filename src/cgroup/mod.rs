@@ -75,17 +75,16 @@ impl Cgroup {
         }
     }
 
-    /// Makes the cgroups with their limits, before any process is in them.
-    /// Where the caller may not and nothing was asked for, there are none.
-    pub fn create(&mut self, plan: &Plan) -> Result<Entrance> {
+    /// Makes the cgroups. Where the caller may not and nothing was asked for,
+    /// there are none.
+    pub fn make(&mut self, plan: &Plan) -> Result<Entrance> {
         let wanted = &plan.resources;
-        let rules = &plan.device_rules;
         let made = match &*self {
             Cgroup::None => return none_asked(wanted).map(|()| Entrance::default()),
             Cgroup::V2 { path } => {
-                v2::create(path, wanted, rules).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() })
+                v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() })
             }
-            Cgroup::V1 { hierarchies, unified } => v1::create(hierarchies, unified.as_deref(), wanted, rules),
+            Cgroup::V1 { hierarchies, unified } => v1::make(hierarchies, unified.as_deref()),
         };
         match made {
             Err(e) if !nix::unistd::geteuid().is_root() && is_denied(&e) && none_asked(wanted).is_ok() => {
@@ -93,6 +92,17 @@ impl Cgroup {
                 Ok(Entrance::default())
             }
             other => other,
+        }
+    }
+
+    /// Sets the limits, the device rules among them. Init is there already and
+    /// works on its mounts: the two go on side by side, and init waits for its
+    /// `Commit` before it lets the payload in.
+    pub fn limit(&self, plan: &Plan) -> Result<()> {
+        match self {
+            Cgroup::None => Ok(()),
+            Cgroup::V2 { path } => v2::limit(path, &plan.resources, &plan.device_rules),
+            Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources, &plan.device_rules),
         }
     }
 

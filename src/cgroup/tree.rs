@@ -44,7 +44,10 @@ pub fn open_file(dir: impl AsFd, file: &str, flags: i32) -> Result<OwnedFd> {
 
 /// The content of a small file, without its newline.
 pub fn read(path: &Path) -> Result<String> {
-    std::fs::read_to_string(path).op_on("read", path.display()).map(|text| text.trim_end().to_owned())
+    let fd = open_path(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())?;
+    let mut buf = [0u8; 4096];
+    let len = nix::unistd::read(&fd, &mut buf).op_on("read", path.display())?;
+    Ok(String::from_utf8_lossy(&buf[..len]).trim_end().to_owned())
 }
 
 /// The processes of the cgroup and of those below it.

@@ -1,82 +1,72 @@
 //! Version 1: one tree per controller, or per co-mounted set of them.
 
 use super::host::V1Mount;
-use super::{Entrance, Hierarchy, Rules, Setting, tree, v1_table};
+use super::{Entrance, Hierarchy, Rules, tree, v1_table};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::plan::{DeviceKind, DeviceRule};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use nix::unistd::write;
 use crate::spec::config::Resources;
-use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// What a container sees of one hierarchy.
 pub fn shown(mount: &V1Mount, own: &Hierarchy) -> cgroup_mount::V1 {
-    let text = |s: &str| CString::new(s).unwrap_or_default();
-    let options = if mount.named {
-        vec![(text("none"), None), (text("name"), Some(text(&mount.controllers.join(","))))]
-    } else {
-        mount.controllers.iter().map(|c| (text(c), None)).collect()
-    };
+    let controllers = mount.controllers.join(",");
+    let options = if mount.named { format!("none,name={controllers}") } else { controllers };
     let name = mount.place.mount.file_name().unwrap_or_default().to_string_lossy().into_owned();
     cgroup_mount::V1 { name, options, path: own.path.clone() }
 }
 
-/// Makes the directories, sets the limits, and opens the ways in.
-pub fn create(
-    hierarchies: &[Hierarchy],
-    unified: Option<&Path>,
-    resources: &Resources,
-    rules: Rules,
-) -> Result<Entrance> {
-    let settings = v1_table::settings(resources)?;
-    let missing = settings.iter().find(|s| hierarchies.iter().all(|h| !h.has(s.controller)));
-    if let Some(setting) = missing {
-        return Err(Error::config(
-            format!("/linux/resources/{}", setting.at),
-            format!("the host has no {} controller", setting.controller),
-        ));
+/// Makes the directories and opens the ways in.
+pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
+    for hierarchy in hierarchies {
+        let is_cpuset = hierarchy.has("cpuset");
+        tree::make(&hierarchy.path, &mut |dir| if is_cpuset { inherit_cpuset(dir) } else { Ok(()) })?;
     }
-    let tasks = hierarchies.iter().map(|h| one(h, &settings, rules)).collect::<Result<_>>()?;
     if let Some(path) = unified {
         tree::make(path, &mut |_| Ok(()))?;
     }
-    Ok(Entrance { clone: unified.map(tree::open).transpose()?, tasks })
+    entrance(hierarchies, unified)
 }
 
-fn one(hierarchy: &Hierarchy, settings: &[Setting], rules: Rules) -> Result<OwnedFd> {
-    let is_cpuset = hierarchy.has("cpuset");
-    tree::make(&hierarchy.path, &mut |dir| if is_cpuset { inherit_cpuset(dir) } else { Ok(()) })?;
-    let dir = tree::open(&hierarchy.path)?;
-    for setting in settings.iter().filter(|s| hierarchy.has(s.controller)) {
-        setting.apply(&dir)?;
+/// Sets the limits.
+pub fn limit(hierarchies: &[Hierarchy], resources: &Resources, rules: Rules) -> Result<()> {
+    for setting in v1_table::settings(resources)? {
+        let hierarchy = hierarchies.iter().find(|h| h.has(setting.controller)).ok_or_else(|| {
+            Error::config(
+                format!("/linux/resources/{}", setting.at),
+                format!("the host has no {} controller", setting.controller),
+            )
+        })?;
+        setting.apply(&tree::open(&hierarchy.path)?)?;
     }
-    if hierarchy.has("devices") {
-        set_devices(&dir, rules)?;
+    match hierarchies.iter().find(|h| h.has("devices")) {
+        Some(hierarchy) => set_devices(&tree::open(&hierarchy.path)?, rules),
+        None => Ok(()),
     }
-    open_tasks(&dir, hierarchy)
 }
 
-fn open_tasks(dir: &OwnedFd, hierarchy: &Hierarchy) -> Result<OwnedFd> {
-    tree::open_file(dir, "tasks", libc::O_WRONLY).map_err(|e| e.on(hierarchy.path.display().to_string()))
+fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {
+    let path = hierarchy.path.join("tasks");
+    open(&path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())
 }
 
 /// The ways into existing cgroups.
 pub fn entrance(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
-    let tasks = hierarchies.iter().map(|h| open_tasks(&tree::open(&h.path)?, h)).collect::<Result<_>>()?;
+    let tasks = hierarchies.iter().map(open_tasks).collect::<Result<_>>()?;
     Ok(Entrance { clone: unified.map(tree::open).transpose()?, tasks })
 }
 
-/// A cpuset without CPUs or memory nodes takes no process: what its parent has
-/// is copied down.
+/// A cpuset without CPUs or memory nodes, which is how it is made, takes no
+/// process: what its parent has is copied down.
 fn inherit_cpuset(dir: &Path) -> Result<()> {
     let Some(parent) = dir.parent() else { return Ok(()) };
     let fd = tree::open(dir)?;
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if tree::read(&dir.join(file))?.is_empty() {
-            tree::write(&fd, file, &tree::read(&parent.join(file))?)?;
-        }
+        tree::write(&fd, file, &tree::read(&parent.join(file))?)?;
     }
     Ok(())
 }

@@ -22,15 +22,19 @@ pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
     }
 }
 
-/// Makes the cgroup with its limits; the handle is for clone3.
-pub fn create(path: &Path, resources: &Resources, rules: Rules) -> Result<OwnedFd> {
-    let settings = v2_table::settings(resources)?;
+/// Makes the cgroup; the handle is for clone3.
+pub fn make(path: &Path) -> Result<OwnedFd> {
     tree::make(path, &mut |_| Ok(()))?;
+    tree::open(path)
+}
+
+/// Sets the limits.
+pub fn limit(path: &Path, resources: &Resources, rules: Rules) -> Result<()> {
+    let settings = v2_table::settings(resources)?;
     enable_controllers(path)?;
     let dir = tree::open(path)?;
     settings.iter().try_for_each(|setting| setting.apply(&dir))?;
-    limit_devices(&dir, rules)?;
-    Ok(dir)
+    limit_devices(&dir, rules)
 }
 
 /// Enables every controller that the root offers all the way down to `path`,

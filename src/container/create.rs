@@ -14,15 +14,11 @@ use crate::init;
 use crate::launch::joins::Joins;
 use crate::launch::sources::{self, Sources};
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
-use crate::launch::{self, Split, idmap};
+use crate::launch::{self, Split, idmap, limits};
 use crate::log::Log;
-use crate::spec::plan::Process;
 use crate::spec::{self, Plan};
 use crate::sys::clone::Forked;
 use crate::sys::pidfd::{self, Exit};
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode as FileMode;
-use nix::unistd::write;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -73,9 +69,9 @@ pub fn create(options: &Options) -> Result<Made> {
     let state = State::new(options.id, &plan, cgroup.clone(), !options.no_new_keyring);
     let mut half = HalfMade::claim(options, &plan, state)?;
     half.dir()?.save_config(&text)?;
-    half.save()?;
+    half.dir()?.save(&half.state)?;
     let sources = if sources::may_clone() { Some(Sources::open(&plan)?) } else { None };
-    let Entrance { clone, tasks } = cgroup.create(&plan)?;
+    let Entrance { clone, tasks } = cgroup.make(&plan)?;
     half.state.cgroup = cgroup.clone();
     let gate = if options.mode == Mode::Create { Some(half.dir()?.make_gate()?) } else { None };
 
@@ -105,13 +101,17 @@ pub fn create(options: &Options) -> Result<Made> {
     }
     // Init's ends must not be held here, or its death would go unnoticed.
     drop((init_end, gate, theirs, tasks, sources));
-    let pid = half.until_ready(&host_end, &split)?;
+    // Beside init, which has its namespaces and mounts to make.
+    if !split.hop {
+        half.set_up(&host_end)?;
+    }
+    cgroup.limit(&plan)?;
+    half.until_ready(&host_end)?;
 
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
-    half.state.init = Some(Identity::of(pid)?);
-    half.save()?;
+    half.dir()?.publish()?;
     if let Some(path) = options.pid_file {
-        write_pid_file(path, pid)?;
+        write_pid_file(path, half.pid())?;
     }
     host_end.send(ToInit::Commit)?;
     plan.warnings.iter().for_each(|warning| options.log.warn(warning.clone()));
@@ -159,15 +159,8 @@ impl<'a> HalfMade<'a> {
         self.dir.as_ref().ok_or_else(|| Error::msg("the container is already made"))
     }
 
-    fn save(&self) -> Result<()> {
-        self.dir()?.save(&self.state)
-    }
-
-    /// Talks with init until all is set up but the payload. Returns its pid.
-    fn until_ready(&mut self, sync: &HostEnd, split: &Split) -> Result<i32> {
-        if !split.hop {
-            self.set_up(sync)?;
-        }
+    /// Talks with init until all is set up but the payload.
+    fn until_ready(&mut self, sync: &HostEnd) -> Result<()> {
         loop {
             match sync.recv()? {
                 None => return Err(self.init_died()),
@@ -179,7 +172,7 @@ impl<'a> HalfMade<'a> {
                     self.run_runtime_hooks()?;
                     sync.send(ToInit::HooksDone)?;
                 }
-                Some((FromInit::Ready, _)) => return Ok(self.pid()),
+                Some((FromInit::Ready, _)) => return Ok(()),
                 Some((FromInit::Failed(error), _)) => return Err(error),
                 Some((FromInit::Moved(_), None)) => return Err(Error::msg("init moved without a handle")),
             }
@@ -190,16 +183,21 @@ impl<'a> HalfMade<'a> {
         self.init.as_ref().map_or(0, |(pid, _)| *pid)
     }
 
-    /// What has to be done to init from outside.
-    fn set_up(&self, sync: &HostEnd) -> Result<()> {
+    /// What has to be done to init from outside, and the record of who it is,
+    /// which is published once init is ready.
+    fn set_up(&mut self, sync: &HostEnd) -> Result<()> {
         let pid = self.pid();
         if let Some(maps) = &self.plan.id_maps {
+            // Before the maps are there: root of a new user namespace could
+            // not raise a limit, nor could we once init has another's ids.
+            limits::set(limits::Of::Process(pid), &self.plan.process)?;
             idmap::write_maps(pid, maps)?;
         }
         if init::needs_go(self.plan) {
             sync.send(ToInit::Go(pid))?;
         }
-        set_limits(pid, &self.plan.process)
+        self.state.init = Some(Identity::of(pid)?);
+        self.dir()?.save_unpublished(&self.state)
     }
 
     /// After a hop: what was cloned first has done its part.
@@ -257,26 +255,4 @@ impl Drop for HalfMade<'_> {
         failed.extend(dir.remove().err());
         failed.iter().for_each(|error| self.options.log.warn(error.to_string()));
     }
-}
-
-/// Limits that init may not be privileged to set itself.
-pub fn set_limits(pid: i32, process: &Process) -> Result<()> {
-    for (i, limit) in process.rlimits.iter().enumerate() {
-        crate::sys::process::set_rlimit(pid, limit.resource, limit.soft, limit.hard)
-            .op("prlimit")
-            .map_err(|e| {
-                e.at(format!("/process/rlimits/{i}")).hint("raising a hard limit needs CAP_SYS_RESOURCE")
-            })?;
-    }
-    if let Some(score) = process.oom_score_adj {
-        let path = format!("/proc/{pid}/oom_score_adj");
-        let file = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, FileMode::empty());
-        let file = file.op_on("open", &path)?;
-        write(&file, score.to_string().as_bytes()).op("write oom_score_adj").map_err(|e| {
-            e.at("/process/oomScoreAdj")
-                .on(score.to_string())
-                .hint("a score below the caller's own needs CAP_SYS_RESOURCE")
-        })?;
-    }
-    Ok(())
 }

@@ -1,7 +1,7 @@
 //! `exec`: another process in a running container.
 
 use super::console::{self, Console};
-use super::create::{Mode, keyring_name, set_limits};
+use super::create::{Mode, keyring_name};
 use super::signals::Signals;
 use super::state::{Root, State, write_pid_file};
 use super::{run, stdio};
@@ -76,7 +76,7 @@ pub fn exec(state: &State, process: &Process, options: &Options) -> Result<i32> 
     if hop {
         (pid, pidfd) = moved(&host_end, &pidfd)?;
     }
-    let outcome = attend(&host_end, pid, process, ours, options);
+    let outcome = attend(&host_end, pid, ours, options);
     let terminal = match outcome {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -121,11 +121,9 @@ fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
 fn attend(
     sync: &HostEnd,
     pid: i32,
-    process: &Process,
     ours: Option<OwnedFd>,
     options: &Options,
 ) -> Result<Option<OwnedFd>> {
-    set_limits(pid, process)?;
     // It may have failed already, and then tells why.
     let _ = sync.send(ToInit::Commit);
     run::until_executed(sync)?;

@@ -47,10 +47,10 @@ impl Identity {
 
 fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
-    match std::fs::read(&path) {
+    match crate::sys::process::read_proc(&path) {
         Ok(bytes) => parse(&bytes).map(Some).ok_or_else(|| Error::msg("can't be understood").on(path)),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => Ok(None),
-        Err(e) => Err(e).op_on("read", path),
+        Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
+        other => other.map(|_| None).op_on("read", path),
     }
 }
 

@@ -209,8 +209,17 @@ impl Dir {
     }
 
     pub fn save(&self, state: &State) -> Result<()> {
+        self.save_unpublished(state)?;
+        self.publish()
+    }
+
+    /// Writes a state that readers don't see before [`Dir::publish`].
+    pub fn save_unpublished(&self, state: &State) -> Result<()> {
         let text = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state.json: {e}")))?;
-        self.write(STATE_NEW, &text)?;
+        self.write(STATE_NEW, &text)
+    }
+
+    pub fn publish(&self) -> Result<()> {
         renameat(&self.dir, STATE_NEW, &self.dir, STATE).op_on("rename the state", &self.id)
     }
 

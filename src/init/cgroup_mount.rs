@@ -6,11 +6,16 @@ use crate::error::{Context, Error, Result};
 use crate::spec::plan::Mount;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use nix::fcntl::AT_FDCWD;
-use nix::unistd::symlinkat;
+use nix::mount::MsFlags;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{fchdir, symlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// The attributes that are the same bits in mount(2): ro, nosuid, nodev, noexec.
+const PLAIN_ATTRS: u64 = 0x0f;
 
 /// What the host's cgroups look like, from the point of view of a container
 /// that is to see its own.
@@ -28,8 +33,8 @@ pub enum View {
 pub struct V1 {
     /// Its directory below /sys/fs/cgroup, as `cpu,cpuacct`.
     pub name: String,
-    /// Mount options that select it: `cpu`, `name=systemd`.
-    pub options: Vec<(CString, Option<CString>)>,
+    /// Mount options that select it: `cpu,cpuacct`, `none,name=systemd`.
+    pub options: String,
     /// The container's cgroup in it, on the host.
     pub path: PathBuf,
 }
@@ -71,15 +76,21 @@ fn v1(entry: &Mount, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> 
 }
 
 fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> Result<()> {
-    let dir = target::directory(tmpfs, Path::new(&hierarchy.name))?;
-    let tree = if namespaced {
-        mounts::fresh(c"cgroup", c"cgroup", &hierarchy.options, entry.attr.set)?
+    mkdirat(tmpfs, hierarchy.name.as_str(), Mode::from_bits_truncate(0o755)).op("mkdir")?;
+    if namespaced && entry.attr.set & !PLAIN_ATTRS == 0 {
+        // Relative to the tmpfs, which nobody else has seen yet: two calls
+        // where the detached way takes seven, and there are a dozen of these.
+        fchdir(tmpfs).op("fchdir")?;
+        let flags = MsFlags::from_bits_retain(entry.attr.set);
+        let name = hierarchy.name.as_str();
+        nix::mount::mount(Some("cgroup"), name, Some("cgroup"), flags, Some(hierarchy.options.as_str()))
+            .op("mount cgroup")?;
     } else {
+        let dir = target::directory(tmpfs, Path::new(&hierarchy.name))?;
         let tree = clone(&hierarchy.path)?;
         mounts::set_attributes(entry, &tree, entry.attr)?;
-        tree
-    };
-    mount::attach(&tree, &dir).op("move_mount cgroup")?;
+        mount::attach(&tree, &dir).op("move_mount cgroup")?;
+    }
     if hierarchy.name.contains(',') {
         for controller in hierarchy.name.split(',') {
             symlinkat(hierarchy.name.as_str(), tmpfs, controller).op("symlink")?;

@@ -46,10 +46,8 @@ pub fn become_user(process: &Process) -> Result<()> {
     if let Some(mask) = process.umask {
         umask(Mode::from_bits_truncate(mask));
     }
-    if let Some(capabilities) = &process.capabilities {
-        drop_bounding(capabilities.bounding)?;
-        sys::prctl(libc::PR_SET_KEEPCAPS, 1).op("prctl PR_SET_KEEPCAPS")?;
-    }
+    drop_bounding(process.capabilities.bounding)?;
+    sys::prctl(libc::PR_SET_KEEPCAPS, 1).op("prctl PR_SET_KEEPCAPS")?;
     set_groups(process)?;
     sys::set_ids(process.uid, process.gid).op("setresuid").map_err(|e| {
         e.at("/process/user").on(format!("{}:{}", process.uid, process.gid)).hint(
@@ -86,9 +84,7 @@ fn drop_bounding(keep: u64) -> Result<()> {
 
 /// Capabilities and no_new_privs: from here on there is no way back.
 pub fn limit(process: &Process) -> Result<()> {
-    if let Some(capabilities) = &process.capabilities {
-        set_capabilities(capabilities)?;
-    }
+    set_capabilities(&process.capabilities)?;
     if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().op("prctl PR_SET_NO_NEW_PRIVS")?;
     }
@@ -96,7 +92,7 @@ pub fn limit(process: &Process) -> Result<()> {
 }
 
 fn set_capabilities(wanted: &Capabilities) -> Result<()> {
-    let known = known_capabilities();
+    let known = known_capabilities(wanted.permitted | wanted.inheritable)?;
     let wanted = Capabilities {
         effective: wanted.effective & known,
         permitted: wanted.permitted & known,
@@ -129,7 +125,16 @@ fn set_capabilities(wanted: &Capabilities) -> Result<()> {
     Ok(())
 }
 
-/// What the running kernel knows: a name of a newer one is not an error.
-fn known_capabilities() -> u64 {
-    (0..=CAP_LIMIT).take_while(|cap| caps::bounding_has(*cap).is_ok()).fold(0, |bits, cap| bits | 1 << cap)
+/// Those of `wanted` that the running kernel knows: a name of a newer one is
+/// not an error. They are numbered without gaps, so the highest tells for all.
+fn known_capabilities(wanted: u64) -> Result<u64> {
+    let mut known = wanted;
+    while let Some(highest) = known.checked_ilog2() {
+        let number = u8::try_from(highest).map_err(|_| Error::msg("capability number"))?;
+        match caps::bounding_has(number) {
+            Err(Errno::EINVAL) => known &= !(1 << highest),
+            other => return other.op("prctl PR_CAPBSET_READ").map(|_| known),
+        }
+    }
+    Ok(known)
 }

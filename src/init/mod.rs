@@ -29,9 +29,11 @@ pub use namespaces::needs_go;
 use crate::error::{Error, Result};
 use crate::launch::Split;
 use crate::launch::joins::Joins;
+use crate::launch::limits;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::spec::Plan;
+use crate::spec::plan::NsKind;
 use crate::sys::clone::exit;
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -95,7 +97,7 @@ fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
         Some(sources) => sources,
         None => Sources::open(plan)?,
     };
-    let root = rootfs::attach(sources.rootfs)?;
+    let root = rootfs::attach(sources.rootfs, &plan.rootfs)?;
     mounts::attach_all(plan, &root, sources.binds, &host.cgroup_view)?;
     dev::populate(plan, &root.tree)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
@@ -104,9 +106,15 @@ fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     let terminal = terminal::open(plan, &root.tree, host.console.take())?;
     paths::mask(&plan.masked, &root.tree)?;
     paths::make_readonly(&plan.readonly, &root.tree)?;
-    rootfs::finish(plan, &root)?;
+    rootfs::make_readonly(plan, &root)?;
     pivot::enter(&root, host.no_pivot)?;
+    rootfs::propagate(plan, &root)?;
+    // No directory may be left open that a working directory could lead to.
+    drop(root);
 
+    if !plan.namespaces.is_private(NsKind::User) {
+        limits::set_rlimits(limits::Of::Myself, &plan.process)?;
+    }
     terminal.install(&plan.process)?;
     creds::enter_cwd_early(&plan.process)?;
     creds::become_user(&plan.process)?;

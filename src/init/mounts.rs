@@ -40,6 +40,13 @@ fn one(entry: &Mount, root: &Root, tree: Option<OwnedFd>, view: &View) -> Result
                 b"proc" | b"sysfs" => target::plain_directory(&root.tree, &entry.target)?,
                 _ => target::directory(&root.tree, &entry.target)?,
             };
+            if fs.to_bytes() == b"tmpfs" && options.iter().all(|(key, _)| key.as_bytes() != b"mode") {
+                // As in runc, it keeps the mode of the directory it covers.
+                let mode = fstat(&target).op("fstat the mount point")?.st_mode & 0o7777;
+                let mode = CString::new(format!("{mode:o}")).map_err(|_| Error::msg("mode"))?;
+                let options = [&[(c"mode".into(), Some(mode))], options.as_slice()].concat();
+                return filesystem(entry, fs, source, &options, &target);
+            }
             filesystem(entry, fs, source, options, &target)
         }
     }

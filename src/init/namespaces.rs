@@ -2,6 +2,7 @@
 
 use super::Inherited;
 use crate::error::{Context, Error, Result};
+use crate::launch::limits;
 use crate::launch::sync::ToInit;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
@@ -20,6 +21,13 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     for tasks in host.cgroup_tasks.drain(..) {
         write(&tasks, b"0").op("join the cgroup (write tasks)")?;
     }
+    let new_user = plan.namespaces.is_new(NsKind::User);
+    if !new_user {
+        limits::set_oom_score(limits::Of::Myself, &plan.process)?;
+        if plan.namespaces.is_private(NsKind::User) {
+            limits::set_rlimits(limits::Of::Myself, &plan.process)?;
+        }
+    }
     let joined_user = host.joins.enter_user()?;
     if host.split.hop {
         hop(host)?;
@@ -28,7 +36,7 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     if needs_go(plan) {
         pid = host.sync.expect(|m| if let ToInit::Go(pid) = m { Some(pid) } else { None })?;
     }
-    if joined_user || plan.namespaces.is_new(NsKind::User) {
+    if joined_user || new_user {
         become_root()?;
     }
     nix::unistd::setsid().op("setsid")?;

@@ -2,7 +2,7 @@
 
 use super::rootfs::Root;
 use crate::error::{Context, Result};
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::unistd::{chroot, fchdir, pivot_root};
 
 /// pivot_root(".", ".") stacks the old root on the new one, so that no
@@ -11,7 +11,11 @@ use nix::unistd::{chroot, fchdir, pivot_root};
 pub fn enter(root: &Root, no_pivot: bool) -> Result<()> {
     fchdir(&root.tree).op("fchdir to the rootfs")?;
     if no_pivot {
-        // The rootfs already lies over `/`; only this process has to follow.
+        // What lies over `/` is what a namespace's newcomers get as their
+        // root; this process, which is inside already, has to follow.
+        let (from, to) = (c".", c"/");
+        nix::mount::mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+            .op("move the rootfs over /")?;
         return chroot(c".").op("chroot");
     }
     pivot_root(c".", c".").op("pivot_root").map_err(|e| {

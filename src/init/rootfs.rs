@@ -1,4 +1,4 @@
-//! The root filesystem: put on top of the host's, in this namespace alone.
+//! The root filesystem: attached among the host's mounts, in this namespace alone.
 
 use crate::error::{Context, Result};
 use crate::spec::Plan;
@@ -9,6 +9,7 @@ use crate::sys::mount::{
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 /// The container's root, attached, and the host's, still beneath it.
 pub struct Root {
@@ -16,31 +17,40 @@ pub struct Root {
     pub host: OwnedFd,
 }
 
-/// Attaches the tree over `/`. No path leads to it and none is needed: from
-/// here on everything in the container is reached from `tree`.
-pub fn attach(tree: OwnedFd) -> Result<Root> {
+/// Attaches the tree at its own path, where hooks of GPU toolkits look for the
+/// container's mounts. In a user namespace that path may be closed to us: then
+/// it goes over `/`. Nothing here depends on which: everything in the container
+/// is reached from `tree`.
+pub fn attach(tree: OwnedFd, path: &Path) -> Result<Root> {
     mount::make_all_private().op("make the mounts private")?;
-    let host = open(c"/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .op_on("open", "/")?;
-    mount::attach(&tree, &host).op("move_mount the rootfs")?;
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let host = open(c"/", flags, Mode::empty()).op_on("open", "/")?;
+    match open(path, flags, Mode::empty()) {
+        Ok(target) => mount::attach(&tree, &target),
+        Err(_) => mount::attach(&tree, &host),
+    }
+    .op_on("move_mount the rootfs", path.display())
+    .map_err(|e| e.at("/root/path").hint("the rootfs must be a directory"))?;
     Ok(Root { tree, host })
 }
 
-/// The root's own attributes, once nothing has to be made in it any more.
-pub fn finish(plan: &Plan, root: &Root) -> Result<()> {
-    if plan.root_readonly {
-        let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-        mount::set_attr(&root.tree, attr, false).op("mount_setattr read-only").map_err(|e| e.at("/root/readonly"))?;
+/// Once nothing has to be made in it any more.
+pub fn make_readonly(plan: &Plan, root: &Root) -> Result<()> {
+    if !plan.root_readonly {
+        return Ok(());
     }
-    if let Some(propagation) = plan.root_propagation {
-        // A root that shares with the tree it is stacked on can't be pivoted
-        // to, so `shared` takes effect on the root's own, new peer group.
-        let attr = MountAttr { propagation: flag(propagation), ..MountAttr::default() };
-        mount::set_attr(&root.tree, attr, false)
-            .op("mount_setattr propagation")
-            .map_err(|e| e.at("/linux/rootfsPropagation"))?;
-    }
-    Ok(())
+    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    mount::set_attr(&root.tree, attr, false).op("mount_setattr read-only").map_err(|e| e.at("/root/readonly"))
+}
+
+/// The root's propagation, after the pivot: the kernel takes no shared root
+/// there. `shared` is of a peer group of the container's own.
+pub fn propagate(plan: &Plan, root: &Root) -> Result<()> {
+    let Some(propagation) = plan.root_propagation else { return Ok(()) };
+    let attr = MountAttr { propagation: flag(propagation), ..MountAttr::default() };
+    mount::set_attr(&root.tree, attr, false)
+        .op("mount_setattr propagation")
+        .map_err(|e| e.at("/linux/rootfsPropagation"))
 }
 
 /// The MS_… bit of a propagation type.

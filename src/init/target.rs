@@ -6,11 +6,11 @@ use crate::error::{Context, Error, Result};
 use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, mkdirat};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path};
+use std::path::Path;
 
 const DIR_MODE: u32 = 0o755;
 
@@ -18,7 +18,7 @@ const DIR_MODE: u32 = 0o755;
 pub fn directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     match openat2::in_root(&root, &c_path(path)?, flags) {
-        Err(Errno::ENOENT) => make_directories(&root, path),
+        Err(Errno::ENOENT) => make_directory(root, path),
         other => other.op_on("open the directory", path.display()),
     }
 }
@@ -26,18 +26,13 @@ pub fn directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
 /// The same where no link may be involved: /proc and /sys must be plain
 /// directories of the image (CVE-2019-19921, CVE-2023-27561).
 pub fn plain_directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    let fd = directory(&root, path)?;
-    let nofollow = libc::O_PATH | libc::O_NOFOLLOW;
-    let parent = directory(&root, path.parent().unwrap_or(Path::new("/")))?;
-    let direct = openat2::beneath(&parent, &c_name(path)?, nofollow);
-    match (direct.as_ref().map(identity), identity(&fd)) {
-        (Ok(a), b) if a == b => Ok(fd),
-        _ => Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string())),
+    match openat2::in_root_plain(&root, &c_path(path)?, libc::O_PATH | libc::O_DIRECTORY) {
+        Err(Errno::ENOENT) => make_directory(root, path),
+        Err(Errno::ELOOP | Errno::ENOTDIR) => {
+            Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string()))
+        }
+        other => other.op_on("open the directory", path.display()),
     }
-}
-
-fn identity(fd: &OwnedFd) -> Option<(u64, u64)> {
-    fstat(fd).ok().map(|stat| (stat.st_dev, stat.st_ino))
 }
 
 /// The file `path` as a mount point: anything but a directory, made empty
@@ -45,8 +40,8 @@ fn identity(fd: &OwnedFd) -> Option<(u64, u64)> {
 pub fn file(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     match openat2::in_root(&root, &c_path(path)?, libc::O_PATH) {
         Err(Errno::ENOENT) => {
-            let parent = directory(&root, path.parent().unwrap_or(Path::new("/")))?;
-            make_file(&parent, path)
+            let (parent, name) = parent_of(root, path)?;
+            make_file(&parent, &name, path)
         }
         other => other.op_on("open the file", path.display()),
     }
@@ -54,43 +49,22 @@ pub fn file(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
 
 /// Makes the empty file that `path` names in `parent` and never follows a link
 /// that lies there.
-fn make_file(parent: &OwnedFd, path: &Path) -> Result<OwnedFd> {
-    let name = c_name(path)?;
+fn make_file(parent: &OwnedFd, name: &CStr, path: &Path) -> Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let made = openat(parent, name.as_c_str(), flags, Mode::from_bits_truncate(0o644));
+    let made = openat(parent, name, flags, Mode::from_bits_truncate(0o644));
     made.op_on("make the mount point", path.display())
 }
 
-/// Walks down from the deepest directory that exists. A name that appears in
-/// between is taken if it is a directory and no link.
-fn make_directories(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    let mut dir = openat2::in_root(&root, c"/", libc::O_PATH | libc::O_DIRECTORY).op_on("open", "/")?;
-    let mut so_far = std::path::PathBuf::from("/");
-    for component in path.components() {
-        let Component::Normal(name) = component else {
-            if component == Component::ParentDir {
-                return Err(Error::msg("can't be made: it contains ..").on(path.display().to_string()));
-            }
-            continue;
-        };
-        so_far.push(name);
-        let flags = libc::O_PATH | libc::O_DIRECTORY;
-        dir = match openat2::in_root(&root, &c_path(&so_far)?, flags) {
-            Err(Errno::ENOENT) => make_directory(&dir, name, &so_far)?,
-            other => other.op_on("open the directory", so_far.display())?,
-        };
-    }
-    Ok(dir)
-}
-
-fn make_directory(parent: &OwnedFd, name: &OsStr, path: &Path) -> Result<OwnedFd> {
-    let name = CString::new(name.as_bytes()).map_err(|_| nul(path))?;
-    match mkdirat(parent, name.as_c_str(), Mode::from_bits_truncate(DIR_MODE)) {
+/// Makes the directory that `path` names, and its parents. A name that turns
+/// up in between is taken if it is a directory and no link.
+fn make_directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
+    let (parent, name) = parent_of(root, path)?;
+    match mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(DIR_MODE)) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno).op_on("mkdir", path.display()),
     }
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    openat2::beneath(parent, &name, flags).op_on("open the new directory", path.display())
+    openat2::beneath(&parent, &name, flags).op_on("open the new directory", path.display())
 }
 
 /// A missing working directory is made, as runc and crun do. Where it can't be

@@ -2,6 +2,7 @@
 
 use super::{creds, keyring, payload, terminal};
 use crate::error::{Context, Error, Result};
+use crate::launch::limits;
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked, exit};
@@ -42,6 +43,8 @@ pub fn run(process: &Process, host: Inherited) -> ! {
 
 fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     crate::sys::process::default_signals();
+    // Still with the host's rights and the host's /proc.
+    limits::set(limits::Of::Myself, process)?;
     for tasks in &host.cgroup_tasks {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }

@@ -2,6 +2,7 @@
 
 pub mod idmap;
 pub mod joins;
+pub mod limits;
 pub mod seal;
 pub mod sources;
 pub mod sync;
@@ -32,13 +33,15 @@ impl Split {
     /// - The root of a cgroup namespace is where its maker stands: `join_late`
     ///   says that init has yet to move to its cgroup.
     /// - The time namespace can't be made by clone3: its offsets come first.
+    /// - The network namespace costs as much as all the others together. Init
+    ///   makes it, while the host side sets the limits.
     pub fn of(namespaces: &Namespaces, join_late: bool) -> Split {
         let new = NsKind::ALL.into_iter().filter(|kind| namespaces.is_new(*kind));
         let all = new.filter(|kind| *kind != NsKind::Time).fold(0, |flags, kind| flags | kind.flag());
         let pid = all & NsKind::Pid.flag();
         let (in_clone, hop) = match namespaces.get(NsKind::User) {
-            Ns::Inherit if join_late => (all & !NsKind::Cgroup.flag(), false),
-            Ns::Inherit => (all, false),
+            Ns::Inherit if join_late => (all & !NsKind::Cgroup.flag() & !NsKind::Network.flag(), false),
+            Ns::Inherit => (all & !NsKind::Network.flag(), false),
             Ns::New => (pid | NsKind::User.flag(), false),
             Ns::Join(_) => (0, pid != 0),
         };
@@ -74,6 +77,12 @@ mod tests {
         let split = Split::of(&ns, false);
         assert_eq!(split.in_clone, NsKind::Pid.flag() | NsKind::Mount.flag());
         assert_eq!((split.in_init, split.hop), (0, false));
+    }
+
+    #[test]
+    fn the_network_namespace_is_made_beside_the_limits() {
+        let ns = namespaces(&[(NsKind::Network, Ns::New), (NsKind::Mount, Ns::New)]);
+        assert_eq!(Split::of(&ns, false).in_init, NsKind::Network.flag());
     }
 
     #[test]

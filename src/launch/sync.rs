@@ -17,6 +17,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::scm;
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -127,7 +128,13 @@ impl HostEnd {
     /// end of the stream.
     pub fn recv(&self) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
         let mut buf = [0u8; MAX];
-        match scm::recv_fd(&self.0, &mut buf).op("receive from init")? {
+        let received = match scm::recv_fd(&self.0, &mut buf) {
+            // Init ended with a message of ours unread. That is told first, and
+            // once; what init itself had to say is still there.
+            Err(Errno::ECONNRESET) => scm::recv_fd(&self.0, &mut buf),
+            other => other,
+        };
+        match received.op("receive from init")? {
             (0, _) => Ok(None),
             (len, fd) => match FromInit::decode(&buf[..len]) {
                 Some(message) => Ok(Some((message, fd))),

@@ -237,8 +237,7 @@ pub struct Process {
     pub args: Vec<CString>,
     pub env: Vec<CString>,
     pub cwd: CString,
-    /// `None` leaves what the ids give.
-    pub capabilities: Option<Capabilities>,
+    pub capabilities: Capabilities,
     pub rlimits: Vec<Rlimit>,
     pub no_new_privileges: bool,
     pub oom_score_adj: Option<i32>,

@@ -13,8 +13,9 @@ use std::str::FromStr;
 pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result<Process> {
     unsupported::refuse_process(process, at)?;
     let capabilities = match &process.capabilities {
-        Some(names) => Some(capabilities(names, &format!("{at}/capabilities"), warnings)?),
-        None => None,
+        Some(names) => capabilities(names, &format!("{at}/capabilities"), warnings)?,
+        // As in runc and crun: what is not given is not had.
+        None => Capabilities::default(),
     };
     Ok(Process {
         terminal: process.terminal,

@@ -22,6 +22,11 @@ pub fn in_root(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
 }
 
+/// The same, but following no link at all: they are ELOOP.
+pub fn in_root_plain(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    open(root, path, flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS)
+}
+
 /// Opens `path` below `dir` without following any link and without crossing
 /// into another mount: for files of procfs and cgroupfs.
 pub fn beneath(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {

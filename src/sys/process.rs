@@ -3,6 +3,25 @@
 use super::{Result, check};
 use std::ffi::{CStr, CString};
 
+/// The whole of a file of procfs, which has no size to ask for.
+pub fn read_proc(path: &str) -> Result<Vec<u8>> {
+    use nix::fcntl::{OFlag, open};
+    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    let mut out = vec![0; 16384];
+    let mut len = 0;
+    loop {
+        match nix::unistd::read(&fd, &mut out[len..])? {
+            0 => break,
+            more => len += more,
+        }
+        if len == out.len() {
+            out.resize(2 * len, 0);
+        }
+    }
+    out.truncate(len);
+    Ok(out)
+}
+
 /// execve(2); it returns only to say why it failed.
 pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> nix::errno::Errno {
     match nix::unistd::execve(path, args, env) {
