@@ -84,7 +84,7 @@ impl Cgroup {
             Cgroup::V2 { path } => {
                 v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() })
             }
-            Cgroup::V1 { hierarchies, unified } => v1::make(hierarchies, unified.as_deref()),
+            Cgroup::V1 { hierarchies, unified } => v1::make(hierarchies, unified.as_deref(), &plan.device_rules),
         };
         match made {
             Err(e) if !nix::unistd::geteuid().is_root() && is_denied(&e) && none_asked(wanted).is_ok() => {
@@ -102,7 +102,7 @@ impl Cgroup {
         match self {
             Cgroup::None => Ok(()),
             Cgroup::V2 { path } => v2::limit(path, &plan.resources, &plan.device_rules),
-            Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources, &plan.device_rules),
+            Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources),
         }
     }
 

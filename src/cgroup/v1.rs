@@ -20,11 +20,16 @@ pub fn shown(mount: &V1Mount, own: &Hierarchy) -> cgroup_mount::V1 {
     cgroup_mount::V1 { name, options, path: own.path.clone() }
 }
 
-/// Makes the directories and opens the ways in.
-pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
+/// Makes the directories and opens the ways in. The device rules come at once:
+/// they are written one by one, from "nothing is allowed" on, and init makes
+/// device nodes.
+pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
     for hierarchy in hierarchies {
         let is_cpuset = hierarchy.has("cpuset");
         tree::make(&hierarchy.path, &mut |dir| if is_cpuset { inherit_cpuset(dir) } else { Ok(()) })?;
+    }
+    if let Some(hierarchy) = hierarchies.iter().find(|h| h.has("devices")) {
+        set_devices(&tree::open(&hierarchy.path)?, rules)?;
     }
     if let Some(path) = unified {
         tree::make(path, &mut |_| Ok(()))?;
@@ -33,7 +38,7 @@ pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entranc
 }
 
 /// Sets the limits.
-pub fn limit(hierarchies: &[Hierarchy], resources: &Resources, rules: Rules) -> Result<()> {
+pub fn limit(hierarchies: &[Hierarchy], resources: &Resources) -> Result<()> {
     for setting in v1_table::settings(resources)? {
         let hierarchy = hierarchies.iter().find(|h| h.has(setting.controller)).ok_or_else(|| {
             Error::config(
@@ -43,10 +48,7 @@ pub fn limit(hierarchies: &[Hierarchy], resources: &Resources, rules: Rules) -> 
         })?;
         setting.apply(&tree::open(&hierarchy.path)?)?;
     }
-    match hierarchies.iter().find(|h| h.has("devices")) {
-        Some(hierarchy) => set_devices(&tree::open(&hierarchy.path)?, rules),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {

@@ -47,7 +47,8 @@ impl Making {
         context: &Context,
         make: impl FnOnce(&create::Options) -> Result<T>,
     ) -> Result<T> {
-        let preserve_fds = preserve_fds(self.preserve_fds)?;
+        let listen_fds = listen_fds();
+        let preserve_fds = preserve_fds(self.preserve_fds + listen_fds)?;
         let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         make(&create::Options {
             root: &context.root,
@@ -59,9 +60,17 @@ impl Making {
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds,
+            listen_fds,
             mode,
         })
     }
+}
+
+/// sd_listen_fds(3): sockets that a service manager opened for this process,
+/// which are really for the payload.
+fn listen_fds() -> u32 {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+    if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {

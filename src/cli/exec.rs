@@ -4,11 +4,12 @@ use super::{Context, preserve_fds};
 use crate::container::{Dir, exec};
 use crate::error::{Context as _, Error, Result};
 use crate::spec;
-use crate::spec::plan::Process;
+use crate::spec::plan::{Capabilities, Process};
 use clap::Parser;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// Execute a process in a running container
 #[derive(Parser)]
@@ -28,6 +29,15 @@ pub struct Args {
     /// User and group ids
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<String>,
+    /// Add a group
+    #[arg(short = 'g', long, value_name = "GID")]
+    additional_gids: Vec<u32>,
+    /// Add a capability
+    #[arg(short, long, value_name = "NAME")]
+    cap: Vec<String>,
+    /// Let the process gain no privileges
+    #[arg(long)]
+    no_new_privs: bool,
     /// File with the process as JSON
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
@@ -96,7 +106,24 @@ fn from_flags(args: &Args, dir: &Dir, context: &Context) -> Result<Process> {
     if let Some(user) = &args.user {
         (process.uid, process.gid) = ids(user, process.gid)?;
     }
+    process.additional_gids.extend(&args.additional_gids);
+    process.no_new_privileges |= args.no_new_privs;
+    add_capabilities(&mut process.capabilities, &args.cap)?;
     Ok(process)
+}
+
+/// Never into the inheritable set, through which a program with file
+/// capabilities would get them whoever executes it (CVE-2022-29162).
+fn add_capabilities(sets: &mut Capabilities, names: &[String]) -> Result<()> {
+    for name in names {
+        let cap = caps::Capability::from_str(name)
+            .map_err(|_| Error::msg("--cap: unknown capability").on(name.clone()))?;
+        let bit = 1 << cap.index();
+        sets.bounding |= bit;
+        sets.permitted |= bit;
+        sets.effective |= bit;
+    }
+    Ok(())
 }
 
 fn resolve(process: &spec::config::Process, at: &str, context: &Context) -> Result<Process> {

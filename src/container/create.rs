@@ -34,6 +34,8 @@ pub struct Options<'a> {
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub preserve_fds: i32,
+    /// How many of them are a service manager's listening sockets.
+    pub listen_fds: u32,
     pub mode: Mode,
 }
 
@@ -101,6 +103,7 @@ pub fn create(options: &Options) -> Result<Made> {
     }
     // Init's ends must not be held here, or its death would go unnoticed.
     drop((init_end, gate, theirs, tasks, sources));
+    options.log.debug(&format!("init is {}; cgroups: {:?}", half.pid(), half.state.cgroup));
     // Beside init, which has its namespaces and mounts to make.
     if !split.hop {
         half.set_up(&host_end)?;
@@ -128,8 +131,17 @@ fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
     })?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
     let config = spec::parse_config(&text).map_err(named)?;
-    let plan = spec::resolve(&config, options.bundle)?;
+    let mut plan = spec::resolve(&config, options.bundle)?;
+    if options.listen_fds > 0 {
+        // The payload is process 1 of its own pid namespace, as in runc.
+        plan.process.env.push(c_env("LISTEN_FDS", options.listen_fds)?);
+        plan.process.env.push(c_env("LISTEN_PID", 1)?);
+    }
     Ok((text, plan))
+}
+
+fn c_env(name: &str, value: u32) -> Result<CString> {
+    CString::new(format!("{name}={value}")).map_err(|_| Error::msg("NUL in the environment"))
 }
 
 /// The session keyring of a container, which its execs join by this name.

@@ -100,6 +100,7 @@ fn uts_name(name: &str, at: &str, namespaces: &Namespaces) -> Result<Option<Stri
     if name.is_empty() {
         return Ok(None);
     }
+    super::c_string(name, at)?;
     if !namespaces.is_private(NsKind::Uts) {
         return Err(Error::config(at, "needs a uts namespace of the container's own")
             .on(name)
