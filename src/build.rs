@@ -11,6 +11,7 @@ fn main() {
     }
     let commit = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
     let commit = commit.ok().filter(|out| out.status.success());
-    let commit = commit.map_or_else(|| "unknown".into(), |out| String::from_utf8_lossy(&out.stdout).into_owned());
+    let commit =
+        commit.map_or_else(|| "unknown".into(), |out| String::from_utf8_lossy(&out.stdout).into_owned());
     println!("cargo:rustc-env=CORTEN_COMMIT={}", commit.trim());
 }

@@ -173,7 +173,10 @@ mod tests {
     use super::*;
 
     fn sample() -> Error {
-        Error::os("fsopen mqueue", Errno::EPERM).at("/mounts/3").on("/dev/mqueue").hint("needs an ipc namespace")
+        Error::os("fsopen mqueue", Errno::EPERM)
+            .at("/mounts/3")
+            .on("/dev/mqueue")
+            .hint("needs an ipc namespace")
     }
 
     #[test]

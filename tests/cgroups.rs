@@ -33,9 +33,7 @@ cases![
 fn pausing(t: &Test, resources: Value) -> Bundle {
     let mut resources = resources;
     resources["devices"] = json!([{ "allow": false, "access": "rwm" }]);
-    t.bundle()
-        .set("/linux/resources", resources)
-        .args(["/probe", "--pause"])
+    t.bundle().set("/linux/resources", resources).args(["/probe", "--pause"])
 }
 
 /// A file's content; the test is skipped where the machine has no such file.
@@ -54,23 +52,15 @@ fn expect(t: &Test, resources: Value, controller: &str, wanted: &[(&str, &str)])
 fn own_controllers() -> Vec<String> {
     let text = fs::read_to_string("/proc/self/cgroup").unwrap();
     let names = text.lines().filter_map(|line| line.split(':').nth(1));
-    names
-        .filter(|name| !name.is_empty())
-        .map(str::to_owned)
-        .collect()
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 fn every_controller_is_joined(t: &Test) {
     let container = t.start(&pausing(t, json!({})));
     let text = fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
     for name in own_controllers() {
-        let line = text
-            .lines()
-            .find(|line| line.split(':').nth(1) == Some(&name));
-        assert!(
-            line.is_some_and(|line| line.contains(&container.id)),
-            "{name}: {text}"
-        );
+        let line = text.lines().find(|line| line.split(':').nth(1) == Some(&name));
+        assert!(line.is_some_and(|line| line.contains(&container.id)), "{name}: {text}");
     }
 }
 
@@ -80,12 +70,7 @@ fn absolute_path_starts_at_the_mount(t: &Test) {
     let container = t.start(&bundle);
     for controller in ["memory", "pids", "devices", "freezer", "cpu"] {
         let dir = cgroup_dir(container.init.pid, controller).unwrap();
-        assert_eq!(
-            dir,
-            Path::new("/sys/fs/cgroup")
-                .join(controller)
-                .join(&path[1..])
-        );
+        assert_eq!(dir, Path::new("/sys/fs/cgroup").join(controller).join(&path[1..]));
         assert!(dir.is_dir());
     }
 }
@@ -96,10 +81,7 @@ fn relative_path_starts_at_the_callers(t: &Test) {
     let container = t.start(&bundle);
     for controller in ["memory", "pids"] {
         let own = cgroup_dir(std::process::id() as i32, controller).unwrap();
-        assert_eq!(
-            cgroup_dir(container.init.pid, controller).unwrap(),
-            own.join(&name)
-        );
+        assert_eq!(cgroup_dir(container.init.pid, controller).unwrap(), own.join(&name));
     }
 }
 
@@ -124,40 +106,22 @@ fn two_containers_in_one_parent(t: &Test) {
 
 fn memory_limit(t: &Test) {
     let memory = json!({ "memory": { "limit": 64 << 20 } });
-    expect(
-        t,
-        memory,
-        "memory",
-        &[("memory.limit_in_bytes", "67108864")],
-    );
+    expect(t, memory, "memory", &[("memory.limit_in_bytes", "67108864")]);
 }
 
 fn memory_swap_and_reservation(t: &Test) {
-    let limits =
-        json!({ "limit": 64 << 20, "swap": 128 << 20, "reservation": 32 << 20, "swappiness": 10 });
+    let limits = json!({ "limit": 64 << 20, "swap": 128 << 20, "reservation": 32 << 20, "swappiness": 10 });
     let container = t.start(&pausing(t, json!({ "memory": limits })));
-    assert_eq!(
-        value(t, &container, "memory", "memory.soft_limit_in_bytes"),
-        "33554432"
-    );
+    assert_eq!(value(t, &container, "memory", "memory.soft_limit_in_bytes"), "33554432");
     assert_eq!(value(t, &container, "memory", "memory.swappiness"), "10");
-    assert_eq!(
-        value(t, &container, "memory", "memory.memsw.limit_in_bytes"),
-        "134217728"
-    );
+    assert_eq!(value(t, &container, "memory", "memory.memsw.limit_in_bytes"), "134217728");
 }
 
 fn memory_limit_ends_a_greedy_payload(t: &Test) {
     let limits = json!({ "limit": 16 << 20, "swap": 16 << 20 });
     // One buffer of 64 MiB, written to.
-    let bundle = t
-        .bundle()
-        .shell("dd if=/dev/zero of=/dev/null bs=64M count=1 && echo survived");
-    assert_eq!(
-        t.run(&bundle).stdout,
-        "survived\n",
-        "without a limit it lives"
-    );
+    let bundle = t.bundle().shell("dd if=/dev/zero of=/dev/null bs=64M count=1 && echo survived");
+    assert_eq!(t.run(&bundle).stdout, "survived\n", "without a limit it lives");
     let out = t.run(&bundle.set("/linux/resources/memory", limits));
     assert!(out.code != 0 && !out.stdout.contains("survived"), "{out:?}");
 }
@@ -168,11 +132,7 @@ fn cpu_shares_quota_period(t: &Test) {
         t,
         cpu,
         "cpu",
-        &[
-            ("cpu.shares", "512"),
-            ("cpu.cfs_quota_us", "25000"),
-            ("cpu.cfs_period_us", "50000"),
-        ],
+        &[("cpu.shares", "512"), ("cpu.cfs_quota_us", "25000"), ("cpu.cfs_period_us", "50000")],
     );
 }
 
@@ -185,30 +145,15 @@ fn cpuset(t: &Test) {
 }
 
 fn pids_limit(t: &Test) {
-    expect(
-        t,
-        json!({ "pids": { "limit": 17 } }),
-        "pids",
-        &[("pids.max", "17")],
-    );
-    expect(
-        t,
-        json!({ "pids": { "limit": -1 } }),
-        "pids",
-        &[("pids.max", "max")],
-    );
+    expect(t, json!({ "pids": { "limit": 17 } }), "pids", &[("pids.max", "17")]);
+    expect(t, json!({ "pids": { "limit": -1 } }), "pids", &[("pids.max", "max")]);
 }
 
 fn pids_limit_holds(t: &Test) {
     let script = "for n in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo all";
-    let limited = t
-        .bundle()
-        .set("/linux/resources/pids", json!({ "limit": 5 }));
+    let limited = t.bundle().set("/linux/resources/pids", json!({ "limit": 5 }));
     let out = t.run(&limited.shell(script));
-    assert!(
-        out.stderr.contains("fork") && !out.stdout.contains("all"),
-        "{out:?}"
-    );
+    assert!(out.stderr.contains("fork") && !out.stdout.contains("all"), "{out:?}");
 }
 
 fn blkio_weight(t: &Test) {
@@ -220,19 +165,11 @@ fn blkio_weight(t: &Test) {
         (_, Some(_)) => "blkio.weight",
         _ => t.skip("the block controller has no weight here"),
     };
-    expect(
-        t,
-        json!({ "blockIO": { "weight": 300 } }),
-        "blkio",
-        &[(file, "300")],
-    );
+    expect(t, json!({ "blockIO": { "weight": 300 } }), "blkio", &[(file, "300")]);
 }
 
 fn network_priorities(t: &Test) {
-    if !own_controllers()
-        .iter()
-        .any(|name| name.contains("net_cls"))
-    {
+    if !own_controllers().iter().any(|name| name.contains("net_cls")) {
         t.skip("no net_cls controller here");
     }
     let network = json!({ "network": { "classID": 1_048_577 } });
@@ -244,27 +181,15 @@ fn hugetlb_limit(t: &Test) {
         t.skip("no hugetlb controller on v1 here");
     }
     let limits = json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 4 << 20 }] });
-    expect(
-        t,
-        limits,
-        "hugetlb",
-        &[("hugetlb.2MB.limit_in_bytes", "4194304")],
-    );
+    expect(t, limits, "hugetlb", &[("hugetlb.2MB.limit_in_bytes", "4194304")]);
 }
 
 fn limits_are_written_before_the_payload_runs(t: &Test) {
-    let bundle = t
-        .bundle()
-        .namespace("cgroup")
-        .set("/linux/resources/pids", json!({ "limit": 9 }));
+    let bundle = t.bundle().namespace("cgroup").set("/linux/resources/pids", json!({ "limit": 9 }));
     let question = "text:/sys/fs/cgroup/pids/pids.max";
     assert_eq!(t.look(&bundle, [question])["asked"][question], "9\n");
     let container = t.create(&pausing(t, json!({ "pids": { "limit": 9 } })));
-    assert_eq!(
-        value(t, &container, "pids", "pids.max"),
-        "9",
-        "already in `created`"
-    );
+    assert_eq!(value(t, &container, "pids", "pids.max"), "9", "already in `created`");
 }
 
 fn exec_joins_every_controller(t: &Test) {
@@ -303,17 +228,13 @@ fn impossible_value_is_refused(t: &Test) {
     let bundle = pausing(t, json!({ "cpu": { "cpus": "4095" } }));
     t.refused(&bundle).one_clear_line(&["cpus"]);
     let bundle = pausing(t, json!({ "memory": { "limit": "much" } }));
-    t.refused(&bundle)
-        .one_clear_line(&["/linux/resources/memory/limit"]);
+    t.refused(&bundle).one_clear_line(&["/linux/resources/memory/limit"]);
 }
 
 fn path_that_climbs_out_is_contained(t: &Test) {
     let name = format!("{}-climber", t.token);
     let path = format!("/../../../../{name}");
-    let bundle = t
-        .bundle()
-        .set("/linux/cgroupsPath", json!(path))
-        .args(["true"]);
+    let bundle = t.bundle().set("/linux/cgroupsPath", json!(path)).args(["true"]);
     let out = t.run(&bundle);
     for outside in ["/", "/sys", "/sys/fs", "/sys/fs/cgroup"] {
         let made = Path::new(outside).join(&name);

@@ -39,16 +39,8 @@ fn default_devices_are_there(t: &Test) {
     let seen = t.look(&t.bundle(), questions.each_ref().map(String::as_str));
     for ((path, device), question) in DEFAULT.iter().zip(&questions) {
         let stat = &seen["asked"][question];
-        assert_eq!(
-            (&stat["type"], &stat["device"]),
-            (&json!("c"), &json!(device)),
-            "{path}"
-        );
-        assert_eq!(
-            (&stat["mode"], &stat["uid"]),
-            (&json!("666"), &json!(0)),
-            "{path}"
-        );
+        assert_eq!((&stat["type"], &stat["device"]), (&json!("c"), &json!(device)), "{path}");
+        assert_eq!((&stat["mode"], &stat["uid"]), (&json!("666"), &json!(0)), "{path}");
     }
 }
 
@@ -69,14 +61,11 @@ fn default_links_are_there(t: &Test) {
 fn nothing_else_is_in_dev(t: &Test) {
     let seen = t.look(&t.bundle(), ["list:/dev"]);
     let known = [
-        "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin",
-        "stdout", "tty", "urandom", "zero",
+        "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout",
+        "tty", "urandom", "zero",
     ];
     for name in seen["asked"]["list:/dev"].as_array().unwrap() {
-        assert!(
-            known.iter().any(|known| name == known),
-            "{name} does not belong there"
-        );
+        assert!(known.iter().any(|known| name == known), "{name} does not belong there");
     }
 }
 
@@ -104,15 +93,8 @@ fn devices_of_each_type(t: &Test) {
             json!({ "path": "/dev/fifo", "type": "p", "fileMode": 0o600 }),
         ],
     );
-    let seen = t.look(
-        &bundle,
-        [
-            "stat:/dev/chars",
-            "stat:/dev/blocks",
-            "stat:/dev/unbuffered",
-            "stat:/dev/fifo",
-        ],
-    );
+    let seen =
+        t.look(&bundle, ["stat:/dev/chars", "stat:/dev/blocks", "stat:/dev/unbuffered", "stat:/dev/fifo"]);
     for (name, kind, number) in [
         ("chars", "c", "10:200"),
         ("blocks", "b", "7:99"),
@@ -120,11 +102,7 @@ fn devices_of_each_type(t: &Test) {
         ("fifo", "p", "0:0"),
     ] {
         let stat = &seen["asked"][format!("stat:/dev/{name}")];
-        assert_eq!(
-            (&stat["type"], &stat["device"]),
-            (&json!(kind), &json!(number)),
-            "{name}"
-        );
+        assert_eq!((&stat["type"], &stat["device"]), (&json!(kind), &json!(number)), "{name}");
     }
 }
 
@@ -134,34 +112,19 @@ fn mode_and_owner_are_taken(t: &Test) {
     own["uid"] = json!(11);
     own["gid"] = json!(12);
     let stat = &t.look(&with(t, &[own]), ["stat:/dev/mine"])["asked"]["stat:/dev/mine"];
-    assert_eq!(
-        (&stat["mode"], &stat["uid"], &stat["gid"]),
-        (&json!("640"), &json!(11), &json!(12))
-    );
+    assert_eq!((&stat["mode"], &stat["uid"], &stat["gid"]), (&json!("640"), &json!(11), &json!(12)));
 }
 
 fn device_in_a_directory_of_its_own(t: &Test) {
-    let bundle = with(
-        t,
-        &[
-            device("/dev/net/tun", "c", 10, 200),
-            device("/dev/a/b/c", "c", 1, 5),
-        ],
-    );
-    let seen = t.look(
-        &bundle,
-        ["stat:/dev/net/tun", "stat:/dev/a/b/c", "stat:/dev/net"],
-    );
+    let bundle = with(t, &[device("/dev/net/tun", "c", 10, 200), device("/dev/a/b/c", "c", 1, 5)]);
+    let seen = t.look(&bundle, ["stat:/dev/net/tun", "stat:/dev/a/b/c", "stat:/dev/net"]);
     assert_eq!(seen["asked"]["stat:/dev/net/tun"]["device"], "10:200");
     assert_eq!(seen["asked"]["stat:/dev/a/b/c"]["device"], "1:5");
     assert_eq!(seen["asked"]["stat:/dev/net"]["mode"], "755");
 }
 
 fn device_outside_dev(t: &Test) {
-    let seen = t.look(
-        &with(t, &[device("/var/zero", "c", 1, 5)]),
-        ["stat:/var/zero", "read:/var/zero"],
-    );
+    let seen = t.look(&with(t, &[device("/var/zero", "c", 1, 5)]), ["stat:/var/zero", "read:/var/zero"]);
     assert_eq!(seen["asked"]["stat:/var/zero"]["device"], "1:5");
     assert_eq!(seen["asked"]["read:/var/zero"], "ok");
 }
@@ -179,13 +142,7 @@ fn devices_work_in_a_user_namespace(t: &Test) {
 fn default_devices_can_be_used(t: &Test) {
     let seen = t.look(
         &t.bundle(),
-        [
-            "write:/dev/null",
-            "read:/dev/zero",
-            "read:/dev/random",
-            "read:/dev/urandom",
-            "read:/dev/full",
-        ],
+        ["write:/dev/null", "read:/dev/zero", "read:/dev/random", "read:/dev/urandom", "read:/dev/full"],
     );
     for (question, answer) in seen["asked"].as_object().unwrap() {
         assert_eq!(answer, "ok", "{question}");
@@ -238,45 +195,30 @@ fn later_rule_wins(t: &Test) {
 fn allow_all(t: &Test) {
     let all = json!({ "allow": true, "access": "rwm" });
     assert_eq!(read_write(t, &ruled(t, &[all])), (true, true));
-    let none = t
-        .bundle()
-        .set("/linux/devices", json!([device("/dev/x", "c", 240, 77)]));
+    let none = t.bundle().set("/linux/devices", json!([device("/dev/x", "c", 240, 77)]));
     assert_eq!(read_write(t, &none), (false, false));
 }
 
 fn mknod_is_allowed_but_not_its_use(t: &Test) {
     let bundle = t.bundle().capabilities(&["CAP_MKNOD"]);
-    let seen = t.look(
-        &bundle,
-        [
-            "mknod:c 240:77 /tmp/x",
-            "write:/tmp/x",
-            "mknod:c 1:3 /tmp/null",
-        ],
-    );
+    let seen = t.look(&bundle, ["mknod:c 240:77 /tmp/x", "write:/tmp/x", "mknod:c 1:3 /tmp/null"]);
     assert_eq!(seen["asked"]["mknod:c 240:77 /tmp/x"], "ok");
     assert_eq!(seen["asked"]["write:/tmp/x"], "EPERM");
     let seen = t.look(&t.bundle(), ["mknod:c 1:3 /tmp/null"]);
-    assert_eq!(
-        seen["asked"]["mknod:c 1:3 /tmp/null"], "EPERM",
-        "without CAP_MKNOD"
-    );
+    assert_eq!(seen["asked"]["mknod:c 1:3 /tmp/null"], "EPERM", "without CAP_MKNOD");
 }
 
 fn unknown_device_type_is_refused(t: &Test) {
     let bundle = with(t, &[device("/dev/x", "z", 1, 3)]);
-    t.refused(&bundle)
-        .one_clear_line(&["/linux/devices/0", "z"]);
+    t.refused(&bundle).one_clear_line(&["/linux/devices/0", "z"]);
 }
 
 fn unknown_access_letter_is_refused(t: &Test) {
     let bundle = ruled(t, &[rule(true, "rq")]);
-    t.refused(&bundle)
-        .one_clear_line(&["/linux/resources/devices/1"]);
+    t.refused(&bundle).one_clear_line(&["/linux/resources/devices/1"]);
 }
 
 fn device_without_a_path_is_refused(t: &Test) {
     let bundle = with(t, &[json!({ "type": "c", "major": 1, "minor": 3 })]);
-    t.refused(&bundle)
-        .one_clear_line(&["/linux/devices/0", "path"]);
+    t.refused(&bundle).one_clear_line(&["/linux/devices/0", "path"]);
 }

@@ -34,26 +34,14 @@ fn pausing(t: &Test) -> Container<'_> {
 
 fn pid_file_is_digits_only(t: &Test) {
     let (bundle, file) = (t.bundle().args(["/probe", "--exit", "0"]), t.path("pid"));
-    t.verb(["run", "--pid-file"])
-        .arg(&file)
-        .arg("--bundle")
-        .arg(bundle.lay())
-        .arg(t.id())
-        .ok();
+    t.verb(["run", "--pid-file"]).arg(&file).arg("--bundle").arg(bundle.lay()).arg(t.id()).ok();
     let text = fs::read_to_string(&file).expect("a pid file");
-    assert!(
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()),
-        "{text:?}"
-    );
+    assert!(!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()), "{text:?}");
 }
 
 fn pid_file_comes_with_success_only(t: &Test) {
     let (bundle, file) = (t.bundle().args(["/nope"]), t.path("pid"));
-    let call = t
-        .verb(["create", "--pid-file"])
-        .arg(&file)
-        .arg("--bundle")
-        .arg(bundle.lay());
+    let call = t.verb(["create", "--pid-file"]).arg(&file).arg("--bundle").arg(bundle.lay());
     assert_ne!(call.arg(t.id()).out().code, 0);
     assert!(!file.exists(), "{:?}", fs::read_to_string(&file));
 }
@@ -61,27 +49,16 @@ fn pid_file_comes_with_success_only(t: &Test) {
 /// The objects that a failing call logs as JSON, and what it said on stderr.
 fn logged(t: &Test, args: &[&str]) -> (Vec<Value>, String) {
     let log = t.path("log.json");
-    let out = t
-        .runtime()
-        .arg("--log")
-        .arg(&log)
-        .args(["--log-format", "json"])
-        .args(args)
-        .out();
+    let out = t.runtime().arg("--log").arg(&log).args(["--log-format", "json"]).args(args).out();
     assert_ne!(out.code, 0, "{out:?}");
     let text = fs::read_to_string(&log).expect("a log");
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"));
+    let lines = text.lines().map(|line| serde_json::from_str(line).expect("JSON"));
     (lines.collect(), out.stderr)
 }
 
 /// `2026-01-31T12:34:56Z` or with an offset.
 fn is_rfc3339(text: &str) -> bool {
-    let shape: String = text
-        .chars()
-        .map(|c| if c.is_ascii_digit() { '0' } else { c })
-        .collect();
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     shape.starts_with("0000-00-00T00:00:00")
         && (shape.ends_with('Z') || shape.ends_with("+00:00") || shape.ends_with("-00:00"))
 }
@@ -90,32 +67,16 @@ fn json_log_has_level_msg_time(t: &Test) {
     let (entries, _) = logged(t, &["state", "nobody"]);
     let error = entries.last().expect("an entry");
     assert_eq!(error["level"], "error");
-    assert!(
-        error["msg"].as_str().unwrap().contains("does not exist"),
-        "{error}"
-    );
+    assert!(error["msg"].as_str().unwrap().contains("does not exist"), "{error}");
     assert!(is_rfc3339(error["time"].as_str().unwrap()), "{error}");
 }
 
 fn json_log_of_an_error_is_one_object(t: &Test) {
     // Podman unmarshals the whole file.
     let bundle = t.bundle().args(["/nope"]);
-    let (entries, _) = logged(
-        t,
-        &[
-            "create",
-            "--bundle",
-            bundle.lay().to_str().unwrap(),
-            &t.id(),
-        ],
-    );
+    let (entries, _) = logged(t, &["create", "--bundle", bundle.lay().to_str().unwrap(), &t.id()]);
     assert_eq!(entries.len(), 1, "{entries:?}");
-    assert!(
-        entries[0]["msg"]
-            .as_str()
-            .unwrap()
-            .contains("no such file or directory")
-    );
+    assert!(entries[0]["msg"].as_str().unwrap().contains("no such file or directory"));
 }
 
 fn json_log_goes_with_stderr(t: &Test) {
@@ -125,11 +86,7 @@ fn json_log_goes_with_stderr(t: &Test) {
 
 fn nothing_is_logged_when_all_is_well(t: &Test) {
     let (bundle, log) = (t.bundle().args(["true"]), t.path("log.json"));
-    let call = t
-        .runtime()
-        .arg("--log")
-        .arg(&log)
-        .args(["--log-format", "json", "run", "--bundle"]);
+    let call = t.runtime().arg("--log").arg(&log).args(["--log-format", "json", "run", "--bundle"]);
     let out = call.arg(bundle.lay()).arg(t.id()).ok();
     assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("", ""));
     assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "");
@@ -167,28 +124,19 @@ fn version_can_be_parsed(t: &Test) {
     let lines: Vec<_> = text.lines().collect();
     assert!(lines[0].contains("version"), "{text}");
     for start in ["commit: ", "spec: "] {
-        assert!(
-            lines.iter().any(|line| line.starts_with(start)),
-            "{start:?}: {text}"
-        );
+        assert!(lines.iter().any(|line| line.starts_with(start)), "{start:?}: {text}");
     }
 }
 
 fn parent_of(pid: i32) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("PPid:"))
-        .unwrap();
+    let line = status.lines().find(|line| line.starts_with("PPid:")).unwrap();
     line.split_whitespace().last().unwrap().to_owned()
 }
 
 fn init_comes_to_the_callers_subreaper(t: &Test) {
     let container = t.create(&t.bundle().args(["/probe", "--exit", "5"]));
-    assert_eq!(
-        parent_of(container.init.pid),
-        std::process::id().to_string()
-    );
+    assert_eq!(parent_of(container.init.pid), std::process::id().to_string());
     container.start();
     assert_eq!(container.wait(), 5, "its status can be waited for");
     let detached = Container::run_detached(t, &t.bundle().args(["/probe", "--pause"]));
@@ -200,10 +148,7 @@ fn detached_exec_comes_to_the_callers_subreaper(t: &Test) {
     let call = t.verb(["exec", "--detach", "--pid-file"]).arg(&file);
     call.args([&container.id, "sh", "-c", "exit 6"]).ok();
     let status = PidFd::from_file(&file).reap();
-    assert!(
-        matches!(status, nix::sys::wait::WaitStatus::Exited(_, 6)),
-        "{status:?}"
-    );
+    assert!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 6)), "{status:?}");
 }
 
 fn a_socket_leaked_at_fd_three_stays_out(t: &Test) {
@@ -228,21 +173,14 @@ fn root_directory_is_made(t: &Test) {
     let root = t.path("deep").join("er");
     let bundle = t.bundle().args(["true"]);
     let runtime = t.runtime.borrow().clone();
-    let call = t
-        .call(runtime)
-        .arg("--root")
-        .arg(&root)
-        .args(["run", "--bundle"]);
+    let call = t.call(runtime).arg("--root").arg(&root).args(["run", "--bundle"]);
     call.arg(bundle.lay()).arg(t.id()).ok();
     assert_eq!(fs::read_dir(&root).expect("made").count(), 0);
 }
 
 /// The globals a containerd shim gives to every call.
 fn shim<'t>(t: &'t Test, log: &std::path::Path) -> crate::harness::Call<'t> {
-    t.runtime()
-        .arg("--log")
-        .arg(log)
-        .args(["--log-format", "json"])
+    t.runtime().arg("--log").arg(log).args(["--log-format", "json"])
 }
 
 fn shim_sequence(t: &Test) {
@@ -250,50 +188,27 @@ fn shim_sequence(t: &Test) {
     let (pid_file, exec_pid, log) = (t.path("pid"), t.path("pid"), bundle.dir.join("log.json"));
     t.will_delete(&id);
     let call = shim(t, &log).args(["create", "--bundle"]).arg(bundle.lay());
-    call.arg("--pid-file")
-        .arg(&pid_file)
-        .arg(&id)
-        .cwd(&bundle.dir)
-        .ok();
+    call.arg("--pid-file").arg(&pid_file).arg(&id).cwd(&bundle.dir).ok();
     let init = PidFd::from_file(&pid_file);
     shim(t, &log).args(["start", &id]).ok();
     let process = json!({ "args": ["sh", "-c", "exit 8"], "cwd": "/", "env": ["PATH=/bin"], "user": { "uid": 0, "gid": 0 } });
     let process = t.make_file("process.json", &process.to_string());
-    let call = shim(t, &log)
-        .args(["exec", "--process"])
-        .arg(process)
-        .args(["--detach", "--pid-file"]);
+    let call = shim(t, &log).args(["exec", "--process"]).arg(process).args(["--detach", "--pid-file"]);
     call.arg(&exec_pid).arg(&id).ok();
     let status = PidFd::from_file(&exec_pid).reap();
-    assert!(
-        matches!(status, nix::sys::wait::WaitStatus::Exited(_, 8)),
-        "{status:?}"
-    );
+    assert!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 8)), "{status:?}");
     shim(t, &log).args(["kill", &id, "9"]).ok();
     init.reap();
     shim(t, &log).args(["delete", &id]).ok();
-    assert_eq!(
-        fs::read_to_string(&log).unwrap_or_default(),
-        "",
-        "no error logged"
-    );
+    assert_eq!(fs::read_to_string(&log).unwrap_or_default(), "", "no error logged");
 }
 
 fn conmon_sequence(t: &Test) {
     let (bundle, id) = (t.bundle().args(["/probe", "--pause"]), t.id());
     let (pid_file, log) = (t.path("pid"), t.path("log"));
     t.will_delete(&id);
-    let call = t
-        .runtime()
-        .arg("--log-format=json")
-        .arg("--log")
-        .arg(&log)
-        .args(["create", "--bundle"]);
-    call.arg(bundle.lay())
-        .arg("--pid-file")
-        .arg(&pid_file)
-        .arg(&id)
-        .ok();
+    let call = t.runtime().arg("--log-format=json").arg("--log").arg(&log).args(["create", "--bundle"]);
+    call.arg(bundle.lay()).arg("--pid-file").arg(&pid_file).arg(&id).ok();
     let init = PidFd::from_file(&pid_file);
     t.verb(["start", &id]).ok();
     t.verb(["kill", &id, "9"]).ok();
@@ -344,23 +259,10 @@ fn listen_fds_are_handed_down(t: &Test) {
     let bundle = t.bundle().args(["/probe"]);
     // The variables are meant for the process whose pid stands in LISTEN_PID.
     let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --root \"$1\" run --bundle \"$2\" \"$3\"";
-    let call = t
-        .call("/bin/sh")
-        .args(["-c", script])
-        .arg(&*t.runtime.borrow())
-        .arg(t.root());
+    let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow()).arg(t.root());
     let call = call.arg(bundle.lay()).arg(t.id()).pass(listener.into(), 3);
     let seen = call.out().report();
-    assert!(
-        seen["fds"]["3"]
-            .as_str()
-            .is_some_and(|fd| fd.starts_with("socket:")),
-        "{}",
-        seen["fds"]
-    );
+    assert!(seen["fds"]["3"].as_str().is_some_and(|fd| fd.starts_with("socket:")), "{}", seen["fds"]);
     let env = seen["env"].as_array().unwrap();
-    assert!(
-        env.contains(&json!("LISTEN_FDS=1")) && env.contains(&json!("LISTEN_PID=1")),
-        "{env:?}"
-    );
+    assert!(env.contains(&json!("LISTEN_FDS=1")) && env.contains(&json!("LISTEN_PID=1")), "{env:?}");
 }

@@ -53,15 +53,11 @@ cases![
 
 /// `create` with `value` at `pointer` must fail and name every needle.
 fn refuse(t: &Test, pointer: &str, value: Value, needles: &[&str]) {
-    t.refused(&t.bundle().set(pointer, value))
-        .one_clear_line(needles);
+    t.refused(&t.bundle().set(pointer, value)).one_clear_line(needles);
 }
 
 fn missing_bundle(t: &Test) {
-    let out = t
-        .verb(["create", "--bundle", "/nonexistent/bundle"])
-        .arg(t.id())
-        .out();
+    let out = t.verb(["create", "--bundle", "/nonexistent/bundle"]).arg(t.id()).out();
     out.one_clear_line(&["/nonexistent/bundle"]);
 }
 
@@ -76,23 +72,15 @@ fn missing_config(t: &Test) {
 fn create_from(t: &Test, text: &str) -> crate::harness::Out {
     let bundle = t.bundle();
     std::fs::write(bundle.dir.join("config.json"), text).expect("write config.json");
-    let out = t
-        .verb(["create", "--bundle"])
-        .arg(&bundle.dir)
-        .arg(t.id())
-        .out();
+    let out = t.verb(["create", "--bundle"]).arg(&bundle.dir).arg(t.id()).out();
     assert_ne!(out.code, 0, "accepted: {out:?}");
     out
 }
 
 fn broken_json(t: &Test) {
-    for text in [
-        "{",
-        "{ \"ociVersion\": \"1.0.2\",, }",
-        "not json",
-        "{}{}",
-        "{ \"process\": { \"args\": [\"a\" } }",
-    ] {
+    for text in
+        ["{", "{ \"ociVersion\": \"1.0.2\",, }", "not json", "{}{}", "{ \"process\": { \"args\": [\"a\" } }"]
+    {
         create_from(t, text).one_clear_line(&["config.json"]);
     }
 }
@@ -145,8 +133,7 @@ fn rootfs_that_is_a_file(t: &Test) {
 }
 
 fn missing_root(t: &Test) {
-    t.refused(&t.bundle().drop("/root"))
-        .one_clear_line(&["root"]);
+    t.refused(&t.bundle().drop("/root")).one_clear_line(&["root"]);
 }
 
 fn empty_root_path(t: &Test) {
@@ -154,13 +141,11 @@ fn empty_root_path(t: &Test) {
 }
 
 fn missing_process(t: &Test) {
-    t.refused(&t.bundle().drop("/process"))
-        .one_clear_line(&["process"]);
+    t.refused(&t.bundle().drop("/process")).one_clear_line(&["process"]);
 }
 
 fn missing_args(t: &Test) {
-    t.refused(&t.bundle().drop("/process/args"))
-        .one_clear_line(&["/process/args"]);
+    t.refused(&t.bundle().drop("/process/args")).one_clear_line(&["/process/args"]);
 }
 
 fn empty_args(t: &Test) {
@@ -172,8 +157,7 @@ fn empty_executable(t: &Test) {
 }
 
 fn missing_cwd(t: &Test) {
-    t.refused(&t.bundle().drop("/process/cwd"))
-        .one_clear_line(&["cwd"]);
+    t.refused(&t.bundle().drop("/process/cwd")).one_clear_line(&["cwd"]);
     refuse(t, "/process/cwd", json!(""), &["/process/cwd"]);
 }
 
@@ -182,8 +166,7 @@ fn relative_cwd(t: &Test) {
 }
 
 fn missing_version(t: &Test) {
-    t.refused(&t.bundle().drop("/ociVersion"))
-        .one_clear_line(&["ociVersion"]);
+    t.refused(&t.bundle().drop("/ociVersion")).one_clear_line(&["ociVersion"]);
 }
 
 fn version_that_is_none(t: &Test) {
@@ -206,25 +189,11 @@ fn later_minor_versions_are_accepted(t: &Test) {
 
 fn create_named(t: &Test, id: &str) -> crate::harness::Out {
     let bundle = t.bundle();
-    t.verb(["create", "--bundle"])
-        .arg(bundle.lay())
-        .arg("--")
-        .arg(id)
-        .out()
+    t.verb(["create", "--bundle"]).arg(bundle.lay()).arg("--").arg(id).out()
 }
 
 fn invalid_ids(t: &Test) {
-    for id in [
-        "a/b",
-        "/abs",
-        "../up",
-        ".",
-        "..",
-        "with space",
-        "new\nline",
-        "ünïcode",
-        "semi;colon",
-    ] {
+    for id in ["a/b", "/abs", "../up", ".", "..", "with space", "new\nline", "ünïcode", "semi;colon"] {
         create_named(t, id).one_clear_line(&["id"]);
     }
     let long = "x".repeat(2000);
@@ -259,44 +228,25 @@ fn existing_id(t: &Test) {
 fn duplicate_rlimit(t: &Test) {
     let limit = json!({ "type": "RLIMIT_NOFILE", "hard": 512, "soft": 512 });
     let bundle = t.bundle().push("/process/rlimits", limit);
-    t.refused(&bundle)
-        .one_clear_line(&["/process/rlimits/1", "RLIMIT_NOFILE"]);
+    t.refused(&bundle).one_clear_line(&["/process/rlimits/1", "RLIMIT_NOFILE"]);
 }
 
 fn duplicate_namespace(t: &Test) {
-    let bundle = t
-        .bundle()
-        .push("/linux/namespaces", json!({ "type": "ipc" }));
-    t.refused(&bundle)
-        .one_clear_line(&["/linux/namespaces/5", "ipc"]);
+    let bundle = t.bundle().push("/linux/namespaces", json!({ "type": "ipc" }));
+    t.refused(&bundle).one_clear_line(&["/linux/namespaces/5", "ipc"]);
 }
 
 fn relative_masked_path(t: &Test) {
-    refuse(
-        t,
-        "/linux/maskedPaths",
-        json!(["/proc/kcore", "proc/keys"]),
-        &["/linux/maskedPaths/1"],
-    );
+    refuse(t, "/linux/maskedPaths", json!(["/proc/kcore", "proc/keys"]), &["/linux/maskedPaths/1"]);
 }
 
 fn relative_readonly_path(t: &Test) {
-    refuse(
-        t,
-        "/linux/readonlyPaths",
-        json!(["proc/sys"]),
-        &["/linux/readonlyPaths/0"],
-    );
+    refuse(t, "/linux/readonlyPaths", json!(["proc/sys"]), &["/linux/readonlyPaths/0"]);
 }
 
 fn hook_timeout_of_zero(t: &Test) {
     let hook = json!([{ "path": "/bin/true", "timeout": 0 }]);
-    refuse(
-        t,
-        "/hooks",
-        json!({ "poststop": hook }),
-        &["/hooks/poststop/0/timeout"],
-    );
+    refuse(t, "/hooks", json!({ "poststop": hook }), &["/hooks/poststop/0/timeout"]);
 }
 
 const RANGE: &str = r#"[{ "containerID": 0, "hostID": 100000, "size": 10 }]"#;
@@ -306,16 +256,12 @@ fn range() -> Value {
 }
 
 fn mappings_without_a_user_namespace(t: &Test) {
-    let bundle = t
-        .bundle()
-        .set("/linux/uidMappings", range())
-        .set("/linux/gidMappings", range());
+    let bundle = t.bundle().set("/linux/uidMappings", range()).set("/linux/gidMappings", range());
     t.refused(&bundle).one_clear_line(&["uidMappings"]);
 }
 
 fn user_namespace_without_mappings(t: &Test) {
-    t.refused(&t.bundle().namespace("user"))
-        .one_clear_line(&["uidMappings"]);
+    t.refused(&t.bundle().namespace("user")).one_clear_line(&["uidMappings"]);
 }
 
 fn overlapping_mappings(t: &Test) {
@@ -324,34 +270,18 @@ fn overlapping_mappings(t: &Test) {
         { "containerID": 5, "hostID": 200_000, "size": 10 },
     ]);
     let bundle = t.bundle().namespace("user");
-    let bundle = bundle
-        .set("/linux/uidMappings", twice)
-        .set("/linux/gidMappings", range());
+    let bundle = bundle.set("/linux/uidMappings", twice).set("/linux/gidMappings", range());
     t.refused(&bundle).one_clear_line(&["uidMappings"]);
 }
 
 fn unknown_capability_is_a_warning(t: &Test) {
-    let bundle = t
-        .bundle()
-        .capabilities(&["CAP_KILL", "CAP_NONSENSE"])
-        .args(["/probe"]);
+    let bundle = t.bundle().capabilities(&["CAP_KILL", "CAP_NONSENSE"]).args(["/probe"]);
     let log = t.path("log");
-    let call = t
-        .runtime()
-        .arg("--log")
-        .arg(&log)
-        .args(["run", "--bundle"])
-        .arg(bundle.lay());
+    let call = t.runtime().arg("--log").arg(&log).args(["run", "--bundle"]).arg(bundle.lay());
     let seen = call.arg(t.id()).out().report();
-    assert_eq!(
-        seen["status"]["CapEff"],
-        crate::harness::cap_mask(&["CAP_KILL"])
-    );
+    assert_eq!(seen["status"]["CapEff"], crate::harness::cap_mask(&["CAP_KILL"]));
     let text = std::fs::read_to_string(&log).expect("a log");
-    assert!(
-        text.contains("level=warning") && text.contains("CAP_NONSENSE"),
-        "{text}"
-    );
+    assert!(text.contains("level=warning") && text.contains("CAP_NONSENSE"), "{text}");
 }
 
 fn unknown_key_is_ignored(t: &Test) {
@@ -365,10 +295,7 @@ fn unknown_key_is_ignored(t: &Test) {
 
 fn env_without_an_equals_sign(t: &Test) {
     // execve takes any string: it is passed on, or refused with its place.
-    let bundle = t
-        .bundle()
-        .push("/process/env", json!("NOVALUE"))
-        .args(["true"]);
+    let bundle = t.bundle().push("/process/env", json!("NOVALUE")).args(["true"]);
     let out = t.run(&bundle);
     if out.code != 0 {
         out.one_clear_line(&["/process/env/2", "NOVALUE"]);
@@ -376,33 +303,18 @@ fn env_without_an_equals_sign(t: &Test) {
 }
 
 fn nul_in_a_string(t: &Test) {
-    refuse(
-        t,
-        "/process/args",
-        json!(["/probe", "a\0b"]),
-        &["/process/args/1"],
-    );
+    refuse(t, "/process/args", json!(["/probe", "a\0b"]), &["/process/args/1"]);
     refuse(t, "/process/env/0", json!("A=\0"), &["/process/env/0"]);
     refuse(t, "/process/cwd", json!("/\0"), &["/process/cwd"]);
     refuse(t, "/hostname", json!("a\0b"), &["/hostname"]);
 }
 
 fn unknown_personality(t: &Test) {
-    refuse(
-        t,
-        "/linux/personality",
-        json!({ "domain": "LINUX99" }),
-        &["/linux/personality"],
-    );
+    refuse(t, "/linux/personality", json!({ "domain": "LINUX99" }), &["/linux/personality"]);
 }
 
 fn unknown_scheduler(t: &Test) {
-    refuse(
-        t,
-        "/process/scheduler",
-        json!({ "policy": "SCHED_NOPE" }),
-        &["/process/scheduler"],
-    );
+    refuse(t, "/process/scheduler", json!({ "policy": "SCHED_NOPE" }), &["/process/scheduler"]);
 }
 
 fn unknown_io_priority(t: &Test) {
@@ -411,12 +323,7 @@ fn unknown_io_priority(t: &Test) {
 }
 
 fn unknown_seccomp_action(t: &Test) {
-    refuse(
-        t,
-        "/linux/seccomp",
-        json!({ "defaultAction": "SCMP_ACT_NOPE" }),
-        &["/linux/seccomp"],
-    );
+    refuse(t, "/linux/seccomp", json!({ "defaultAction": "SCMP_ACT_NOPE" }), &["/linux/seccomp"]);
 }
 
 fn rdt_on_a_machine_without_it(t: &Test) {
@@ -436,24 +343,14 @@ fn apparmor_without_apparmor(t: &Test) {
     if std::path::Path::new("/sys/kernel/security/apparmor/profiles").exists() {
         t.skip("AppArmor is on");
     }
-    refuse(
-        t,
-        "/process/apparmorProfile",
-        json!("no-such-profile"),
-        &["apparmorProfile"],
-    );
+    refuse(t, "/process/apparmorProfile", json!("no-such-profile"), &["apparmorProfile"]);
 }
 
 fn selinux_without_selinux(t: &Test) {
     if std::path::Path::new("/sys/fs/selinux/enforce").exists() {
         t.skip("SELinux is on");
     }
-    refuse(
-        t,
-        "/process/selinuxLabel",
-        json!("system_u:object_r:no:s0"),
-        &["selinuxLabel"],
-    );
+    refuse(t, "/process/selinuxLabel", json!("system_u:object_r:no:s0"), &["selinuxLabel"]);
 }
 
 fn idmapped_mount_without_mappings(t: &Test) {

@@ -63,13 +63,7 @@ fn takes_env_and_cwd_from_the_config(t: &Test) {
         .args(["/probe", "--pause"]);
     let seen = t.start(&bundle).look([]);
     assert_eq!(seen["cwd"], "/var");
-    assert!(
-        seen["env"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("COLOUR=rust")),
-        "{seen}"
-    );
+    assert!(seen["env"].as_array().unwrap().contains(&json!("COLOUR=rust")), "{seen}");
 }
 
 fn adds_env(t: &Test) {
@@ -92,11 +86,7 @@ fn sets_user_and_group(t: &Test) {
     let seen = container.look(["--user", "1000:1001"]);
     assert_eq!(seen["ids"]["uid"], json!([1000, 1000, 1000]));
     assert_eq!(seen["ids"]["gid"], json!([1001, 1001, 1001]));
-    assert_eq!(
-        seen["status"]["CapEff"],
-        cap_mask(&[]),
-        "no power without the root user"
-    );
+    assert_eq!(seen["status"]["CapEff"], cap_mask(&[]), "no power without the root user");
     let seen = container.look(["-u", "7"]);
     assert_eq!(seen["ids"]["uid"], json!([7, 7, 7]));
     assert_eq!(seen["ids"]["gid"], json!([0, 0, 0]));
@@ -108,10 +98,7 @@ fn adds_groups(t: &Test) {
 }
 
 fn adds_a_capability(t: &Test) {
-    let bundle = t
-        .bundle()
-        .capabilities(&["CAP_KILL"])
-        .args(["/probe", "--pause"]);
+    let bundle = t.bundle().capabilities(&["CAP_KILL"]).args(["/probe", "--pause"]);
     let seen = t.start(&bundle).look(["--cap", "CAP_MKNOD"]);
     let mask = cap_mask(&["CAP_KILL", "CAP_MKNOD"]);
     for set in ["CapBnd", "CapEff", "CapPrm"] {
@@ -123,10 +110,7 @@ fn sets_no_new_privs(t: &Test) {
     let bundle = t.bundle().set("/process/noNewPrivileges", json!(false));
     let container = t.start(&bundle.args(["/probe", "--pause"]));
     assert_eq!(container.look([])["status"]["NoNewPrivs"], "0");
-    assert_eq!(
-        container.look(["--no-new-privs"])["status"]["NoNewPrivs"],
-        "1"
-    );
+    assert_eq!(container.look(["--no-new-privs"])["status"]["NoNewPrivs"], "1");
 }
 
 fn process_file(t: &Test, process: &Value) -> String {
@@ -148,10 +132,7 @@ fn process_file_says_it_all(t: &Test) {
         }),
     );
     let container = pausing(t);
-    let seen = t
-        .verb(["exec", "--process", &file, &container.id])
-        .out()
-        .report();
+    let seen = t.verb(["exec", "--process", &file, &container.id]).out().report();
     assert_eq!(seen["argv"], json!(["/probe", "argument"]));
     assert_eq!(seen["cwd"], "/etc");
     assert_eq!(seen["ids"]["uid"], json!([5, 5, 5]));
@@ -160,10 +141,7 @@ fn process_file_says_it_all(t: &Test) {
     assert_eq!(seen["status"]["CapBnd"], cap_mask(&["CAP_CHOWN"]));
     assert_eq!(seen["rlimits"]["RLIMIT_NOFILE"], json!([64, 128]));
     let env = seen["env"].as_array().unwrap();
-    assert!(
-        env.contains(&json!("ONLY=this")) && !env.contains(&json!("TERM=xterm")),
-        "{env:?}"
-    );
+    assert!(env.contains(&json!("ONLY=this")) && !env.contains(&json!("TERM=xterm")), "{env:?}");
 }
 
 fn process_file_must_be_valid(t: &Test) {
@@ -214,10 +192,7 @@ fn runs_detached_with_a_pid_file(t: &Test) {
     nix::unistd::write(&feed, b"go\n").expect("write to the payload");
     assert_eq!(read_line(&reader), "go");
     let status = process.reap();
-    assert!(
-        matches!(status, nix::sys::wait::WaitStatus::Exited(_, 9)),
-        "{status:?}"
-    );
+    assert!(matches!(status, nix::sys::wait::WaitStatus::Exited(_, 9)), "{status:?}");
 }
 
 fn preserves_fds(t: &Test) {
@@ -235,16 +210,9 @@ fn opens_nothing_else(t: &Test) {
 
 fn home_comes_from_passwd(t: &Test) {
     let container = pausing(t);
-    for (user, home) in [
-        ("0", "HOME=/root"),
-        ("1000", "HOME=/home/alice"),
-        ("4321", "HOME=/"),
-    ] {
+    for (user, home) in [("0", "HOME=/root"), ("1000", "HOME=/home/alice"), ("4321", "HOME=/")] {
         let seen = container.look(["--user", user]);
-        assert!(
-            seen["env"].as_array().unwrap().contains(&json!(home)),
-            "{user}: {seen}"
-        );
+        assert!(seen["env"].as_array().unwrap().contains(&json!(home)), "{user}: {seen}");
     }
 }
 
@@ -273,10 +241,7 @@ fn a_directory_is_not_executable(t: &Test) {
 fn stopped_container_is_refused(t: &Test) {
     let container = t.start(&t.bundle().args(["true"]));
     container.wait();
-    container
-        .exec([], ["true"])
-        .out()
-        .one_clear_line(&["stopped"]);
+    container.exec([], ["true"]).out().one_clear_line(&["stopped"]);
 }
 
 fn empty_command_is_refused(t: &Test) {
@@ -287,10 +252,7 @@ fn empty_command_is_refused(t: &Test) {
 
 fn forwards_signals(t: &Test) {
     let (container, (reader, writer)) = (pausing(t), pipe());
-    let running = container
-        .exec([], ["/probe", "--signals"])
-        .stdout(writer)
-        .spawn();
+    let running = container.exec([], ["/probe", "--signals"]).stdout(writer).spawn();
     assert_eq!(read_line(&reader), "ready");
     for signal in [Signal::SIGHUP, Signal::SIGTERM] {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
@@ -310,11 +272,7 @@ fn does_not_end_the_container(t: &Test) {
 fn many_at_once(t: &Test) {
     let container = pausing(t);
     let calls: Vec<_> = (0..8)
-        .map(|n| {
-            container
-                .exec([], ["sh", "-c", "echo $0; exit $0", &n.to_string()])
-                .spawn()
-        })
+        .map(|n| container.exec([], ["sh", "-c", "echo $0; exit $0", &n.to_string()]).spawn())
         .collect();
     for (n, call) in calls.into_iter().enumerate() {
         let out = call.out();

@@ -27,14 +27,8 @@ cases![
     after_a_failed_create_poststop_runs,
 ];
 
-const KINDS: [&str; 6] = [
-    "prestart",
-    "createRuntime",
-    "createContainer",
-    "startContainer",
-    "poststart",
-    "poststop",
-];
+const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
 /// Where a container's hooks write, and the bundle that mounts it at the same
 /// path inside: container hooks can write there as well.
@@ -47,10 +41,7 @@ impl Diary {
     fn new(t: &Test) -> Diary {
         let dir = t.make_dir("diary");
         let bundle = t.bundle().bind(&dir, dir.to_str().unwrap(), &[]);
-        Diary {
-            dir,
-            bundle: bundle.args(["/probe", "--pause"]),
-        }
+        Diary { dir, bundle: bundle.args(["/probe", "--pause"]) }
     }
 
     /// A hook of this kind that runs a script; `$0` is the diary's directory.
@@ -66,9 +57,7 @@ impl Diary {
 
     /// A hook of every kind; KIND in the script stands for its name.
     fn every(self, script: &str) -> Self {
-        KINDS.iter().fold(self, |diary, kind| {
-            diary.hook(kind, &script.replace("KIND", kind))
-        })
+        KINDS.iter().fold(self, |diary, kind| diary.hook(kind, &script.replace("KIND", kind)))
     }
 
     fn read(&self, name: &str) -> String {
@@ -112,9 +101,7 @@ fn state_of(diary: &Diary, kind: &str) -> Value {
 /// A whole life in which each hook keeps what it gets on stdin.
 fn lived(t: &Test) -> (Diary, String, i32) {
     let mut diary = Diary::new(t).every("cat > $0/KIND");
-    diary.bundle = diary
-        .bundle
-        .set("/annotations", json!({ "org.example": "yes" }));
+    diary.bundle = diary.bundle.set("/annotations", json!({ "org.example": "yes" }));
     let container = t.start(&diary.bundle);
     container.stop();
     container.verb("delete").ok();
@@ -141,18 +128,9 @@ fn state_on_stdin_has_everything(t: &Test) {
     for kind in KINDS {
         let state = state_of(&diary, kind);
         assert_eq!(state["id"], id.as_str(), "{kind}");
-        assert_eq!(
-            state["bundle"],
-            diary.bundle.dir.to_str().unwrap(),
-            "{kind}"
-        );
+        assert_eq!(state["bundle"], diary.bundle.dir.to_str().unwrap(), "{kind}");
         assert_eq!(state["annotations"]["org.example"], "yes", "{kind}");
-        assert!(
-            state["ociVersion"]
-                .as_str()
-                .is_some_and(|v| v.starts_with("1.")),
-            "{kind}"
-        );
+        assert!(state["ociVersion"].as_str().is_some_and(|v| v.starts_with("1.")), "{kind}");
     }
     for kind in ["prestart", "createRuntime", "poststart"] {
         assert_eq!(state_of(&diary, kind)["pid"], pid, "{kind}");
@@ -171,10 +149,7 @@ fn several_of_a_kind_run_in_order(t: &Test) {
     container.verb("delete").ok();
     let order = diary.order();
     for kind in KINDS {
-        let own: Vec<_> = order
-            .iter()
-            .filter_map(|line| line.strip_prefix(kind))
-            .collect();
+        let own: Vec<_> = order.iter().filter_map(|line| line.strip_prefix(kind)).collect();
         assert_eq!(own, ["1", "2", "3"], "{kind}: {order:?}");
     }
 }
@@ -187,18 +162,12 @@ fn args_and_env_are_the_hooks_own(t: &Test) {
         "env": ["PATH=/usr/bin:/bin", "ONLY=this"],
     });
     diary.bundle = diary.bundle.push("/hooks/createRuntime", hook);
-    let call = t
-        .verb(["create", "--bundle"])
-        .arg(diary.bundle.lay())
-        .env("LEAKED", "yes");
+    let call = t.verb(["create", "--bundle"]).arg(diary.bundle.lay()).env("LEAKED", "yes");
     let id = t.id();
     t.will_delete(&id);
     call.arg(&id).ok();
     let text = diary.read("env");
-    assert!(
-        text.contains("ONLY=this") && text.contains("a b c") && !text.contains("LEAKED"),
-        "{text}"
-    );
+    assert!(text.contains("ONLY=this") && text.contains("a b c") && !text.contains("LEAKED"), "{text}");
 }
 
 const NAMESPACES: &str = "for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done > $0/KIND";
@@ -233,19 +202,13 @@ fn create_container_hooks_see_the_mounts_before_pivot(t: &Test) {
     let diary = Diary::new(t);
     // The host's tree is still there, and the container's mounts are below it.
     let config = diary.bundle.dir.join("config.json");
-    let script = format!(
-        "test -e {} && cat /proc/self/mountinfo > $0/mounts",
-        config.display()
-    );
+    let script = format!("test -e {} && cat /proc/self/mountinfo > $0/mounts", config.display());
     let diary = diary.hook("createContainer", &script);
     let _container = t.create(&diary.bundle);
     let text = diary.read("mounts");
     for place in ["/proc", "/dev/pts", "/sys"] {
         let point = diary.bundle.inside(place);
-        assert!(
-            text.contains(&format!(" {} ", point.display())),
-            "{place}: {text}"
-        );
+        assert!(text.contains(&format!(" {} ", point.display())), "{place}: {text}");
     }
 }
 
@@ -271,17 +234,12 @@ fn prestart_hooks_run_when_namespaces_exist(t: &Test) {
 fn a_hook_that_never_reads_stdin_is_fine(t: &Test) {
     // The state is larger than a pipe holds: whoever writes it gets EPIPE.
     let mut diary = Diary::new(t).every("exec <&-; echo KIND >> $0/order");
-    diary.bundle = diary
-        .bundle
-        .set("/annotations", json!({ "long": "x".repeat(100_000) }));
+    diary.bundle = diary.bundle.set("/annotations", json!({ "long": "x".repeat(100_000) }));
     let container = t.start(&diary.bundle);
     container.stop();
     container.verb("delete").ok();
     let order = diary.order();
-    assert!(
-        KINDS.iter().all(|kind| order.contains(&(*kind).to_owned())),
-        "{order:?}"
-    );
+    assert!(KINDS.iter().all(|kind| order.contains(&(*kind).to_owned())), "{order:?}");
 }
 
 fn failing_hooks_before_start_fail_create(t: &Test) {
@@ -304,9 +262,7 @@ fn failing_start_container_hook_fails_start(t: &Test) {
 }
 
 fn failing_poststop_hook_lets_delete_succeed(t: &Test) {
-    let diary = Diary::new(t)
-        .hook("poststop", "exit 3")
-        .hook("poststop", "echo second >> $0/order");
+    let diary = Diary::new(t).hook("poststop", "exit 3").hook("poststop", "echo second >> $0/order");
     let container = t.start(&diary.bundle);
     container.stop();
     container.verb("delete").ok();
@@ -336,9 +292,7 @@ fn relative_hook_path_is_refused(t: &Test) {
 }
 
 fn after_a_failed_create_poststop_runs(t: &Test) {
-    let diary = Diary::new(t)
-        .hook("createRuntime", "exit 3")
-        .hook("poststop", "echo poststop >> $0/order");
+    let diary = Diary::new(t).hook("createRuntime", "exit 3").hook("poststop", "echo poststop >> $0/order");
     t.refused(&diary.bundle.clone());
     assert_eq!(diary.order(), ["poststop"]);
 }

@@ -7,18 +7,9 @@
 //! There is no Rust `main`: the standard library's start-up code ignores
 //! SIGPIPE, and the probe must see the dispositions that the runtime left.
 #![no_main]
-#![allow(
-    unsafe_code,
-    reason = "the probe and the harness make raw system calls"
-)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "the bans protect the runtime, not a test's own files"
-)]
-#![allow(
-    clippy::cast_possible_truncation,
-    reason = "a wrong number fails a test"
-)]
+#![allow(unsafe_code, reason = "the probe and the harness make raw system calls")]
+#![allow(clippy::disallowed_methods, reason = "the bans protect the runtime, not a test's own files")]
+#![allow(clippy::cast_possible_truncation, reason = "a wrong number fails a test")]
 
 #[macro_use]
 mod harness;

@@ -32,13 +32,8 @@ fn own(kind: &str) -> Value {
 }
 
 /// (the name in config.json, the name in /proc/PID/ns)
-const KINDS: [(&str, &str); 5] = [
-    ("pid", "pid"),
-    ("network", "net"),
-    ("ipc", "ipc"),
-    ("uts", "uts"),
-    ("mount", "mnt"),
-];
+const KINDS: [(&str, &str); 5] =
+    [("pid", "pid"), ("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("mount", "mnt")];
 
 fn the_default_five_are_new(t: &Test) {
     let seen = t.look(&t.bundle(), []);
@@ -68,10 +63,7 @@ fn init_is_pid_one(t: &Test) {
     let seen = t.look(&t.bundle(), ["list:/proc"]);
     assert_eq!(seen["pid"], 1);
     let listed = seen["asked"]["list:/proc"].as_array().unwrap().clone();
-    let pids: Vec<_> = listed
-        .iter()
-        .filter_map(|name| name.as_str()?.parse::<u32>().ok())
-        .collect();
+    let pids: Vec<_> = listed.iter().filter_map(|name| name.as_str()?.parse::<u32>().ok()).collect();
     assert_eq!(pids, [1], "only its own processes are there");
 }
 
@@ -83,14 +75,8 @@ fn without_a_pid_namespace_init_is_not_pid_one(t: &Test) {
 fn loopback_is_up_in_a_new_network(t: &Test) {
     let seen = t.look(&t.bundle(), ["list:/sys/class/net"]);
     assert_eq!(seen["loopback_up"], true);
-    let links = seen["asked"]["list:/sys/class/net"]
-        .as_array()
-        .unwrap()
-        .clone();
-    assert!(
-        links.contains(&json!("lo")) && !links.contains(&json!("eth0")),
-        "{links:?}"
-    );
+    let links = seen["asked"]["list:/sys/class/net"].as_array().unwrap().clone();
+    assert!(links.contains(&json!("lo")) && !links.contains(&json!("eth0")), "{links:?}");
 }
 
 fn hostname_is_set_in_its_own_namespace_only(t: &Test) {
@@ -98,8 +84,7 @@ fn hostname_is_set_in_its_own_namespace_only(t: &Test) {
     let seen = t.look(&t.bundle().set("/hostname", json!("rusty")), []);
     assert_eq!(seen["names"]["host"], "rusty");
     assert_eq!(nix::unistd::gethostname().unwrap(), before);
-    t.refused(&t.bundle().without_namespace("uts"))
-        .one_clear_line(&["hostname"]);
+    t.refused(&t.bundle().without_namespace("uts")).one_clear_line(&["hostname"]);
 }
 
 fn domainname_is_set(t: &Test) {
@@ -114,37 +99,24 @@ fn cgroup_namespace_hides_the_path(t: &Test) {
     let memory = cgroup.lines().find(|line| line.contains(":memory:"));
     assert!(memory.is_some_and(|line| line.ends_with(":/")), "{cgroup}");
     let seen = t.look(&t.bundle(), []);
-    assert!(
-        seen["cgroup"].as_str().unwrap().contains(&t.token),
-        "without one it is seen"
-    );
+    assert!(seen["cgroup"].as_str().unwrap().contains(&t.token), "without one it is seen");
 }
 
 /// The host's view of a process's ids: real, effective, saved, filesystem.
 fn host_ids(pid: i32, which: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(which));
-    line.expect("a line of ids")
-        .split_whitespace()
-        .skip(1)
-        .collect::<Vec<_>>()
-        .join(" ")
+    line.expect("a line of ids").split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
 }
 
 fn user_namespace_maps_ids(t: &Test) {
-    let bundle = t
-        .bundle()
-        .user_namespace()
-        .args(["/probe", "--report-pause"]);
+    let bundle = t.bundle().user_namespace().args(["/probe", "--report-pause"]);
     let container = t.start(&bundle);
     let pid = container.init.pid;
     assert_eq!(host_ids(pid, "Uid:"), "100000 100000 100000 100000");
     assert_eq!(host_ids(pid, "Gid:"), "100000 100000 100000 100000");
     let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).unwrap();
-    assert_eq!(
-        map.split_whitespace().collect::<Vec<_>>(),
-        ["0", "100000", "65536"]
-    );
+    assert_eq!(map.split_whitespace().collect::<Vec<_>>(), ["0", "100000", "65536"]);
     let seen = container.look([]);
     assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
     assert_ne!(seen["ns"]["user"], own("user"));
@@ -186,30 +158,17 @@ fn user_namespace_with_two_ranges(t: &Test) {
         .namespace("user")
         .set("/linux/uidMappings", maps.clone())
         .set("/linux/gidMappings", maps)
-        .set(
-            "/process/user",
-            json!({ "uid": 12, "gid": 13, "additionalGids": [3] }),
-        )
+        .set("/process/user", json!({ "uid": 12, "gid": 13, "additionalGids": [3] }))
         .args(["/probe", "--pause"]);
     let container = t.start(&bundle);
-    assert_eq!(
-        host_ids(container.init.pid, "Uid:"),
-        "200002 200002 200002 200002"
-    );
-    assert_eq!(
-        host_ids(container.init.pid, "Gid:"),
-        "200003 200003 200003 200003"
-    );
+    assert_eq!(host_ids(container.init.pid, "Uid:"), "200002 200002 200002 200002");
+    assert_eq!(host_ids(container.init.pid, "Gid:"), "200003 200003 200003 200003");
     assert_eq!(host_ids(container.init.pid, "Groups:"), "100003");
 }
 
 fn time_namespace_has_offsets(t: &Test) {
-    let offsets =
-        json!({ "monotonic": { "secs": 1000 }, "boottime": { "secs": 5000, "nanosecs": 7 } });
-    let bundle = t
-        .bundle()
-        .namespace("time")
-        .set("/linux/timeOffsets", offsets);
+    let offsets = json!({ "monotonic": { "secs": 1000 }, "boottime": { "secs": 5000, "nanosecs": 7 } });
+    let bundle = t.bundle().namespace("time").set("/linux/timeOffsets", offsets);
     let seen = t.look(&bundle, []);
     assert_ne!(seen["ns"]["time"], own("time"));
     let text = seen["timens"].as_str().unwrap().to_owned();
@@ -218,9 +177,7 @@ fn time_namespace_has_offsets(t: &Test) {
 }
 
 fn offsets_without_a_time_namespace_are_refused(t: &Test) {
-    let bundle = t
-        .bundle()
-        .set("/linux/timeOffsets", json!({ "monotonic": { "secs": 10 } }));
+    let bundle = t.bundle().set("/linux/timeOffsets", json!({ "monotonic": { "secs": 10 } }));
     t.refused(&bundle).one_clear_line(&["timeOffsets"]);
 }
 
@@ -234,19 +191,10 @@ fn path_of(container: &Container, link: &str) -> String {
 
 fn joins_each_kind_by_path(t: &Test) {
     let host = pausing(t, t.bundle().namespace("cgroup"));
-    for (kind, link) in [
-        ("network", "net"),
-        ("ipc", "ipc"),
-        ("uts", "uts"),
-        ("cgroup", "cgroup"),
-    ] {
+    for (kind, link) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup")] {
         let path = path_of(&host, link);
         let seen = t.look(&t.bundle().join(kind, &path), []);
-        assert_eq!(
-            seen["ns"][link],
-            json!(fs::read_link(&path).unwrap()),
-            "{kind}"
-        );
+        assert_eq!(seen["ns"][link], json!(fs::read_link(&path).unwrap()), "{kind}");
         assert_ne!(seen["ns"]["mnt"], own("mnt"));
     }
 }
@@ -289,21 +237,16 @@ fn a_path_of_the_wrong_kind_is_refused(t: &Test) {
     let host = pausing(t, t.bundle());
     for (kind, link) in [("network", "ipc"), ("ipc", "net"), ("uts", "user")] {
         let path = path_of(&host, link);
-        t.refused(&t.bundle().join(kind, &path))
-            .one_clear_line(&[&path]);
+        t.refused(&t.bundle().join(kind, &path)).one_clear_line(&[&path]);
     }
-    t.refused(&t.bundle().join("network", "/etc/passwd"))
-        .one_clear_line(&["/etc/passwd"]);
+    t.refused(&t.bundle().join("network", "/etc/passwd")).one_clear_line(&["/etc/passwd"]);
 }
 
 fn a_path_that_does_not_exist_is_refused(t: &Test) {
-    t.refused(&t.bundle().join("network", "/nonexistent/ns"))
-        .one_clear_line(&["/nonexistent/ns"]);
-    t.refused(&t.bundle().join("ipc", "relative/ns"))
-        .one_clear_line(&["relative/ns"]);
+    t.refused(&t.bundle().join("network", "/nonexistent/ns")).one_clear_line(&["/nonexistent/ns"]);
+    t.refused(&t.bundle().join("ipc", "relative/ns")).one_clear_line(&["relative/ns"]);
 }
 
 fn an_unknown_kind_is_refused(t: &Test) {
-    t.refused(&t.bundle().namespace("weather"))
-        .one_clear_line(&["weather"]);
+    t.refused(&t.bundle().namespace("weather")).one_clear_line(&["weather"]);
 }

@@ -16,9 +16,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 pub fn is_called() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
-    std::path::Path::new(&name)
-        .file_name()
-        .is_some_and(|n| n == "probe")
+    std::path::Path::new(&name).file_name().is_some_and(|n| n == "probe")
 }
 
 pub fn main() -> i32 {
@@ -83,10 +81,7 @@ fn cat() -> i32 {
 /// tries to open it again for writing, until `until` exists. The binary at risk
 /// is a test's own copy, so an attack that works really writes.
 fn attack_exe(until: &str) -> i32 {
-    let own: Vec<u64> = ["/probe", "/bin/busybox"]
-        .iter()
-        .map(|f| inode(f))
-        .collect();
+    let own: Vec<u64> = ["/probe", "/bin/busybox"].iter().map(|f| inode(f)).collect();
     let mut held: Vec<fs::File> = Vec::new();
     let mut seen = 0;
     say("ready");
@@ -160,9 +155,7 @@ fn line(path: &str) -> Option<String> {
 
 fn numbers(dir: &str) -> Vec<u32> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
 fn open_files() -> Value {
@@ -193,10 +186,7 @@ fn ids() -> Value {
 fn status() -> Value {
     let text = text("/proc/self/status").unwrap_or_default();
     let pairs = text.lines().filter_map(|line| line.split_once(':'));
-    pairs
-        .map(|(key, value)| (key.to_owned(), json!(value.trim())))
-        .collect::<Map<_, _>>()
-        .into()
+    pairs.map(|(key, value)| (key.to_owned(), json!(value.trim()))).collect::<Map<_, _>>().into()
 }
 
 fn rlimits() -> Value {
@@ -313,9 +303,7 @@ fn answer(verb: &str, what: &str) -> Value {
         "link" => fs::read_link(what).map(|target| json!(target)),
         "list" => list(what),
         "mknod" => mknod(what),
-        "exec" => std::process::Command::new(what)
-            .output()
-            .map(|out| json!(out.status.code())),
+        "exec" => std::process::Command::new(what).output().map(|out| json!(out.status.code())),
         other => panic!("the probe has no question {other}"),
     };
     done.unwrap_or_else(|error| match error.raw_os_error() {
@@ -366,10 +354,8 @@ fn stat(meta: &fs::Metadata) -> Value {
 }
 
 fn list(path: &str) -> io::Result<Value> {
-    let mut names: Vec<String> = fs::read_dir(path)?
-        .flatten()
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
+    let mut names: Vec<String> =
+        fs::read_dir(path)?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     Ok(json!(names))
 }
@@ -378,18 +364,10 @@ fn list(path: &str) -> io::Result<Value> {
 fn mknod(what: &str) -> io::Result<Value> {
     let parts: Vec<&str> = what.split([' ', ':']).collect();
     let number = |at: usize| parts[at].parse::<u32>().expect("a device number");
-    let kind = if parts[0] == "b" {
-        libc::S_IFBLK
-    } else {
-        libc::S_IFCHR
-    };
+    let kind = if parts[0] == "b" { libc::S_IFBLK } else { libc::S_IFCHR };
     let path = CString::new(parts[3]).expect("a path");
     let device = libc::makedev(number(1), number(2));
     // SAFETY: the path is a C string that outlives the call.
     let rc = unsafe { libc::mknod(path.as_ptr(), kind | 0o666, device) };
-    if rc == 0 {
-        Ok(json!("ok"))
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if rc == 0 { Ok(json!("ok")) } else { Err(io::Error::last_os_error()) }
 }

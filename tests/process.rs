@@ -48,10 +48,7 @@ cases![
 
 fn argv_is_passed_as_it_is(t: &Test) {
     let seen = t.look(&t.bundle(), ["two words", "", "ünïcode", "--flag"]);
-    assert_eq!(
-        seen["argv"],
-        json!(["/probe", "two words", "", "ünïcode", "--flag"])
-    );
+    assert_eq!(seen["argv"], json!(["/probe", "two words", "", "ünïcode", "--flag"]));
 }
 
 fn env_is_exactly_the_configured_one(t: &Test) {
@@ -62,31 +59,18 @@ fn env_is_exactly_the_configured_one(t: &Test) {
 }
 
 fn home_is_added_from_passwd(t: &Test) {
-    let seen = t.look(
-        &t.bundle()
-            .set("/process/user", json!({ "uid": 1000, "gid": 0 })),
-        [],
-    );
-    assert!(
-        seen["env"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("HOME=/home/alice")),
-        "{seen}"
-    );
+    let seen = t.look(&t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 0 })), []);
+    assert!(seen["env"].as_array().unwrap().contains(&json!("HOME=/home/alice")), "{seen}");
 }
 
 fn path_of_the_container_finds_the_executable(t: &Test) {
-    let bundle = t
-        .bundle()
-        .set("/process/env", json!(["PATH=/nonexistent:/opt:/bin"]));
+    let bundle = t.bundle().set("/process/env", json!(["PATH=/nonexistent:/opt:/bin"]));
     std::fs::create_dir(bundle.inside("/opt")).unwrap();
     bundle.script("/opt/hello", "#!/bin/sh\necho found\n");
     let out = t.run(&bundle.clone().args(["hello"]));
     assert_eq!((out.code, out.stdout.as_str()), (0, "found\n"), "{out:?}");
     let nowhere = bundle.set("/process/env", json!(["PATH=/nonexistent"]));
-    t.refused(&nowhere.args(["hello"]))
-        .says(&["executable file not found in $PATH"]);
+    t.refused(&nowhere.args(["hello"])).says(&["executable file not found in $PATH"]);
 }
 
 fn relative_executable_starts_from_cwd(t: &Test) {
@@ -129,8 +113,7 @@ fn executable_outside_the_rootfs_is_not_found(t: &Test) {
     let bundle = t.bundle();
     bundle.script("/../decoy", "#!/bin/sh\n");
     let outside = bundle.dir.join("decoy");
-    t.refused(&bundle.args([outside.to_str().unwrap()]))
-        .one_clear_line(&["decoy"]);
+    t.refused(&bundle.args([outside.to_str().unwrap()])).one_clear_line(&["decoy"]);
 }
 
 /// `create` must succeed and `start` must tell why it can't.
@@ -199,21 +182,14 @@ fn no_additional_groups_by_default(t: &Test) {
     // The caller's groups must not be handed down.
     let bundle = t.bundle().args(["/probe"]);
     let call = t.call("/usr/bin/setpriv").args(["--groups", "4,24"]);
-    let call = call
-        .arg(&*t.runtime.borrow())
-        .arg("--root")
-        .arg(t.root())
-        .args(["run", "--bundle"]);
+    let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(["run", "--bundle"]);
     let seen = call.arg(bundle.lay()).arg(t.id()).out().report();
     assert_eq!(seen["ids"]["groups"], json!([]));
 }
 
 fn umask_is_set(t: &Test) {
     let user = json!({ "uid": 0, "gid": 0, "umask": 0o027 });
-    assert_eq!(
-        t.look(&t.bundle().set("/process/user", user), [])["status"]["Umask"],
-        "0027"
-    );
+    assert_eq!(t.look(&t.bundle().set("/process/user", user), [])["status"]["Umask"], "0027");
     assert_eq!(t.look(&t.bundle(), [])["status"]["Umask"], "0022");
 }
 
@@ -240,10 +216,7 @@ fn rlimits_are_set(t: &Test) {
         ("RLIMIT_SIGPENDING", 50, 60),
         ("RLIMIT_STACK", 1 << 20, 1 << 21),
     ];
-    let config: Vec<_> = list
-        .iter()
-        .map(|(kind, soft, hard)| rlimit(kind, *soft, *hard))
-        .collect();
+    let config: Vec<_> = list.iter().map(|(kind, soft, hard)| rlimit(kind, *soft, *hard)).collect();
     let seen = t.look(&t.bundle().set("/process/rlimits", json!(config)), []);
     for (kind, soft, hard) in list {
         assert_eq!(seen["rlimits"][kind], json!([soft, hard]), "{kind}");
@@ -251,17 +224,12 @@ fn rlimits_are_set(t: &Test) {
 }
 
 fn rlimit_of_unknown_kind_is_refused(t: &Test) {
-    let bundle = t
-        .bundle()
-        .push("/process/rlimits", rlimit("RLIMIT_PATIENCE", 1, 1));
-    t.refused(&bundle)
-        .one_clear_line(&["RLIMIT_PATIENCE", "/process/rlimits/1"]);
+    let bundle = t.bundle().push("/process/rlimits", rlimit("RLIMIT_PATIENCE", 1, 1));
+    t.refused(&bundle).one_clear_line(&["RLIMIT_PATIENCE", "/process/rlimits/1"]);
 }
 
 fn rlimit_soft_above_hard_is_refused(t: &Test) {
-    let bundle = t
-        .bundle()
-        .push("/process/rlimits", rlimit("RLIMIT_CORE", 2, 1));
+    let bundle = t.bundle().push("/process/rlimits", rlimit("RLIMIT_CORE", 2, 1));
     t.refused(&bundle).one_clear_line(&["RLIMIT_CORE"]);
 }
 
@@ -279,10 +247,7 @@ fn capability_sets_are_set_one_by_one(t: &Test) {
         .set("/process/capabilities", sets)
         .set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     let status = &t.look(&bundle, [])["status"];
-    assert_eq!(
-        status["CapBnd"],
-        cap_mask(&["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_NET_RAW"])
-    );
+    assert_eq!(status["CapBnd"], cap_mask(&["CAP_KILL", "CAP_CHOWN", "CAP_SETUID", "CAP_NET_RAW"]));
     assert_eq!(status["CapInh"], cap_mask(&["CAP_KILL", "CAP_NET_RAW"]));
     assert_eq!(status["CapAmb"], cap_mask(&["CAP_KILL"]));
     assert_eq!(status["CapPrm"], cap_mask(&["CAP_KILL"]));
@@ -297,33 +262,19 @@ fn capability_masks(t: &Test, bundle: &Bundle, wanted: [(&str, &[&str]); 5]) {
 }
 
 fn no_capabilities_at_all(t: &Test) {
-    let none: [(&str, &[&str]); 5] = [
-        ("CapBnd", &[]),
-        ("CapEff", &[]),
-        ("CapPrm", &[]),
-        ("CapInh", &[]),
-        ("CapAmb", &[]),
-    ];
+    let none: [(&str, &[&str]); 5] =
+        [("CapBnd", &[]), ("CapEff", &[]), ("CapPrm", &[]), ("CapInh", &[]), ("CapAmb", &[])];
     capability_masks(t, &t.bundle().capabilities(&[]), none);
     capability_masks(t, &t.bundle().drop("/process/capabilities"), none);
 }
 
 fn unprivileged_user_loses_capabilities(t: &Test) {
     let user = json!({ "uid": 1000, "gid": 1000 });
-    let bundle = t
-        .bundle()
-        .capabilities(&["CAP_KILL"])
-        .set("/process/user", user);
+    let bundle = t.bundle().capabilities(&["CAP_KILL"]).set("/process/user", user);
     capability_masks(
         t,
         &bundle,
-        [
-            ("CapBnd", &["CAP_KILL"]),
-            ("CapEff", &[]),
-            ("CapPrm", &[]),
-            ("CapInh", &[]),
-            ("CapAmb", &[]),
-        ],
+        [("CapBnd", &["CAP_KILL"]), ("CapEff", &[]), ("CapPrm", &[]), ("CapInh", &[]), ("CapAmb", &[])],
     );
 }
 
@@ -368,70 +319,43 @@ fn sysctl_is_set_in_its_namespace(t: &Test) {
         ("net.ipv4.ip_forward", "/proc/sys/net/ipv4/ip_forward", "1"),
         ("kernel.msgmax", "/proc/sys/kernel/msgmax", "4321"),
         ("fs.mqueue.msg_max", "/proc/sys/fs/mqueue/msg_max", "17"),
-        (
-            "net/ipv4/ip_default_ttl",
-            "/proc/sys/net/ipv4/ip_default_ttl",
-            "33",
-        ),
+        ("net/ipv4/ip_default_ttl", "/proc/sys/net/ipv4/ip_default_ttl", "33"),
     ] {
         let before = std::fs::read_to_string(path).unwrap();
         let question = format!("text:{path}");
         let seen = t.look(&sysctl(t.bundle(), key, value), [&question]);
         assert_eq!(seen["asked"][question], format!("{value}\n"), "{key}");
-        assert_eq!(
-            std::fs::read_to_string(path).unwrap(),
-            before,
-            "the host's {key}"
-        );
+        assert_eq!(std::fs::read_to_string(path).unwrap(), before, "the host's {key}");
     }
 }
 
 fn sysctl_of_the_host_is_refused(t: &Test) {
-    for key in [
-        "kernel.pid_max",
-        "vm.swappiness",
-        "kernel.core_pattern",
-        "nonsense.key",
-    ] {
-        t.refused(&sysctl(t.bundle(), key, "60"))
-            .one_clear_line(&[key]);
+    for key in ["kernel.pid_max", "vm.swappiness", "kernel.core_pattern", "nonsense.key"] {
+        t.refused(&sysctl(t.bundle(), key, "60")).one_clear_line(&[key]);
     }
 }
 
 fn sysctl_of_a_shared_network_is_refused(t: &Test) {
     let bundle = sysctl(t.bundle(), "net.ipv4.ip_forward", "1").without_namespace("network");
     t.refused(&bundle).one_clear_line(&["net.ipv4.ip_forward"]);
-    let bundle = sysctl(t.bundle(), "kernel.msgmax", "4321")
-        .without_namespace("ipc")
-        .without_mount("/dev/mqueue");
+    let bundle =
+        sysctl(t.bundle(), "kernel.msgmax", "4321").without_namespace("ipc").without_mount("/dev/mqueue");
     t.refused(&bundle).one_clear_line(&["kernel.msgmax"]);
 }
 
 fn stdio_and_nothing_else_is_open(t: &Test) {
     let fds = &t.look(&t.bundle(), [])["fds"];
-    assert_eq!(
-        fds.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["0", "1", "2"],
-        "{fds}"
-    );
+    assert_eq!(fds.as_object().unwrap().keys().collect::<Vec<_>>(), ["0", "1", "2"], "{fds}");
     let container = t.start(&t.bundle());
     container.wait();
     let fds = &container.report()["fds"];
-    assert_eq!(
-        fds.as_object().unwrap().keys().collect::<Vec<_>>(),
-        ["0", "1", "2"],
-        "{fds}"
-    );
+    assert_eq!(fds.as_object().unwrap().keys().collect::<Vec<_>>(), ["0", "1", "2"], "{fds}");
 }
 
 /// What `run FLAGS` shows of descriptors 3 to 5, all open in the caller.
 fn shown_of_three_fds(t: &Test, flags: &[&str]) -> Vec<String> {
     let bundle = t.bundle().args(["/probe"]);
-    let mut call = t
-        .verb(["run"])
-        .args(flags)
-        .arg("--bundle")
-        .arg(bundle.lay());
+    let mut call = t.verb(["run"]).args(flags).arg("--bundle").arg(bundle.lay());
     for number in 3..6 {
         let file = std::fs::File::open("/etc/passwd").unwrap();
         call = call.pass(file.into(), number);
@@ -441,10 +365,7 @@ fn shown_of_three_fds(t: &Test, flags: &[&str]) -> Vec<String> {
 }
 
 fn preserved_fds_are_handed_down(t: &Test) {
-    assert_eq!(
-        shown_of_three_fds(t, &["--preserve-fds", "2"]),
-        ["0", "1", "2", "3", "4"]
-    );
+    assert_eq!(shown_of_three_fds(t, &["--preserve-fds", "2"]), ["0", "1", "2", "3", "4"]);
 }
 
 fn inherited_fds_are_not(t: &Test) {
@@ -466,21 +387,13 @@ fn it_leads_its_own_session(t: &Test) {
 }
 
 fn it_has_a_session_keyring_of_its_own(t: &Test) {
-    let keyring = t.look(&t.bundle(), [])["keyring"]
-        .as_str()
-        .unwrap()
-        .to_owned();
-    assert!(
-        keyring.starts_with("keyring;0;0;") && keyring.contains(&t.token),
-        "{keyring}"
-    );
+    let keyring = t.look(&t.bundle(), [])["keyring"].as_str().unwrap().to_owned();
+    assert!(keyring.starts_with("keyring;0;0;") && keyring.contains(&t.token), "{keyring}");
 }
 
 fn no_new_keyring_keeps_the_callers(t: &Test) {
     let bundle = t.bundle().args(["/probe"]);
-    let call = t
-        .verb(["run", "--no-new-keyring", "--bundle"])
-        .arg(bundle.lay());
+    let call = t.verb(["run", "--no-new-keyring", "--bundle"]).arg(bundle.lay());
     let keyring = &call.arg(t.id()).out().report()["keyring"];
     assert!(!keyring.to_string().contains(&t.token), "{keyring}");
 }

@@ -28,27 +28,19 @@ cases![
 
 fn mount_points(seen: &Value) -> Vec<&str> {
     let mounts = seen["mounts"].as_array().unwrap();
-    mounts
-        .iter()
-        .map(|mount| mount["at"].as_str().unwrap())
-        .collect()
+    mounts.iter().map(|mount| mount["at"].as_str().unwrap()).collect()
 }
 
 fn root_mount(seen: &Value) -> &Value {
     let mounts = seen["mounts"].as_array().unwrap();
-    mounts
-        .iter()
-        .find(|mount| mount["at"] == "/")
-        .expect("a root mount")
+    mounts.iter().find(|mount| mount["at"] == "/").expect("a root mount")
 }
 
 fn the_hosts_root_is_gone(t: &Test) {
     let bundle = t.bundle();
     let outside = format!("stat:{}", bundle.dir.display());
     let seen = t.look(&bundle, ["list:/", &outside]);
-    let names = json!([
-        "bin", "dev", "etc", "probe", "proc", "root", "sys", "tmp", "var"
-    ]);
+    let names = json!(["bin", "dev", "etc", "probe", "proc", "root", "sys", "tmp", "var"]);
     assert_eq!(seen["asked"]["list:/"], names);
     assert_eq!(seen["asked"][outside], "ENOENT");
     let allowed = ["/proc", "/dev", "/sys"];
@@ -62,23 +54,13 @@ fn no_pivot_works_too(t: &Test) {
     let bundle = t.bundle().args(["/probe", "list:/"]);
     let call = t.verb(["run", "--no-pivot", "--bundle"]).arg(bundle.lay());
     let seen = call.arg(t.id()).out().report();
-    assert!(
-        seen["asked"]["list:/"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("probe"))
-    );
+    assert!(seen["asked"]["list:/"].as_array().unwrap().contains(&json!("probe")));
 }
 
 fn relative_and_absolute_root_paths(t: &Test) {
     let bundle = t.bundle().args(["/probe", "--exit", "0"]);
     let absolute = bundle.inside("/");
-    for path in [
-        "rootfs",
-        "./rootfs",
-        "../{}/rootfs",
-        absolute.to_str().unwrap(),
-    ] {
+    for path in ["rootfs", "./rootfs", "../{}/rootfs", absolute.to_str().unwrap()] {
         let name = bundle.dir.file_name().unwrap().to_str().unwrap();
         let path = path.replace("{}", name);
         let out = t.run(&bundle.clone().set("/root/path", json!(path)));
@@ -87,10 +69,7 @@ fn relative_and_absolute_root_paths(t: &Test) {
 }
 
 fn root_is_writable_unless_readonly(t: &Test) {
-    assert_eq!(
-        t.look(&t.bundle(), ["create:/x"])["asked"]["create:/x"],
-        "ok"
-    );
+    assert_eq!(t.look(&t.bundle(), ["create:/x"])["asked"]["create:/x"], "ok");
 }
 
 fn readonly(t: &Test) -> Bundle {
@@ -98,37 +77,18 @@ fn readonly(t: &Test) -> Bundle {
 }
 
 fn readonly_root_is_readonly(t: &Test) {
-    let seen = t.look(
-        &readonly(t),
-        [
-            "create:/x",
-            "mkdir:/etc/x",
-            "write:/etc/passwd",
-            "create:/dev/shm/x",
-        ],
-    );
+    let seen = t.look(&readonly(t), ["create:/x", "mkdir:/etc/x", "write:/etc/passwd", "create:/dev/shm/x"]);
     let asked = &seen["asked"];
     for question in ["create:/x", "mkdir:/etc/x", "write:/etc/passwd"] {
         assert_eq!(asked[question], "EROFS", "{question}");
     }
-    assert_eq!(
-        asked["create:/dev/shm/x"], "ok",
-        "only the root is read-only"
-    );
-    assert!(
-        root_mount(&seen)["options"]
-            .as_array()
-            .unwrap()
-            .contains(&json!("ro"))
-    );
+    assert_eq!(asked["create:/dev/shm/x"], "ok", "only the root is read-only");
+    assert!(root_mount(&seen)["options"].as_array().unwrap().contains(&json!("ro")));
 }
 
 fn readonly_root_still_gets_its_mountpoints(t: &Test) {
     let bundle = readonly(t).mount("/made/here", "tmpfs", "tmpfs", &[]);
-    assert_eq!(
-        t.look(&bundle, ["create:/made/here/x"])["asked"]["create:/made/here/x"],
-        "ok"
-    );
+    assert_eq!(t.look(&bundle, ["create:/made/here/x"])["asked"]["create:/made/here/x"], "ok");
 }
 
 /// Runs a bundle that lies on a shared mount of a private mount namespace.
@@ -141,14 +101,10 @@ fn on_a_shared_mount<'t>(t: &'t Test, bundle: &Bundle, after: &str) -> Call<'t> 
 }
 
 fn tags_with(t: &Test, propagation: &str) -> Vec<String> {
-    let bundle = t
-        .bundle()
-        .set("/linux/rootfsPropagation", json!(propagation));
+    let bundle = t.bundle().set("/linux/rootfsPropagation", json!(propagation));
     let seen = on_a_shared_mount(t, &bundle, "").out().report();
     let tags = root_mount(&seen)["tags"].as_array().unwrap();
-    tags.iter()
-        .map(|tag| tag.as_str().unwrap().split(':').next().unwrap().to_owned())
-        .collect()
+    tags.iter().map(|tag| tag.as_str().unwrap().split(':').next().unwrap().to_owned()).collect()
 }
 
 fn root_propagation_private(t: &Test) {
@@ -173,9 +129,7 @@ fn root_propagation_unbindable(t: &Test) {
 }
 
 fn unknown_root_propagation_is_refused(t: &Test) {
-    let bundle = t
-        .bundle()
-        .set("/linux/rootfsPropagation", json!("sideways"));
+    let bundle = t.bundle().set("/linux/rootfsPropagation", json!("sideways"));
     t.refused(&bundle).one_clear_line(&["sideways"]);
 }
 
@@ -195,25 +149,14 @@ fn with_secrets(t: &Test) -> Bundle {
 
 fn masked_file_reads_as_empty(t: &Test) {
     let bundle = with_secrets(t).set("/linux/maskedPaths", json!(["/secrets/key"]));
-    let seen = t.look(
-        &bundle,
-        ["text:/secrets/key", "list:/secrets", "stat:/secrets/key"],
-    );
+    let seen = t.look(&bundle, ["text:/secrets/key", "list:/secrets", "stat:/secrets/key"]);
     assert_eq!(seen["asked"]["text:/secrets/key"], "");
     assert_eq!(seen["asked"]["stat:/secrets/key"]["device"], "1:3");
 }
 
 fn masked_directory_is_empty(t: &Test) {
     let bundle = with_secrets(t).set("/linux/maskedPaths", json!(["/secrets", "/var"]));
-    let seen = t.look(
-        &bundle,
-        [
-            "list:/secrets",
-            "create:/secrets/x",
-            "list:/var",
-            "create:/var/x",
-        ],
-    );
+    let seen = t.look(&bundle, ["list:/secrets", "create:/secrets/x", "list:/var", "create:/var/x"]);
     for dir in ["/secrets", "/var"] {
         assert_eq!(seen["asked"][format!("list:{dir}")], json!([]), "{dir}");
         assert_eq!(seen["asked"][format!("create:{dir}/x")], "EROFS", "{dir}");
@@ -221,9 +164,7 @@ fn masked_directory_is_empty(t: &Test) {
 }
 
 fn masked_path_that_is_missing_is_skipped(t: &Test) {
-    let bundle = t
-        .bundle()
-        .set("/linux/maskedPaths", json!(["/no/such/path", "/nor/this"]));
+    let bundle = t.bundle().set("/linux/maskedPaths", json!(["/no/such/path", "/nor/this"]));
     assert_eq!(t.look(&bundle, ["stat:/no"])["asked"]["stat:/no"], "ENOENT");
 }
 
@@ -239,11 +180,7 @@ fn readonly_path_is_readonly(t: &Test) {
     let asked = &t.look(&bundle, questions)["asked"];
     assert_eq!(asked["read:/secrets/key"], "ok");
     assert_eq!(asked["create:/etc/x"], "ok");
-    for question in [
-        "write:/secrets/key",
-        "create:/secrets/x",
-        "write:/etc/passwd",
-    ] {
+    for question in ["write:/secrets/key", "create:/secrets/x", "write:/etc/passwd"] {
         assert_eq!(asked[question], "EROFS", "{question}");
     }
 }
@@ -262,23 +199,13 @@ fn readonly_path_keeps_its_restrictions(t: &Test) {
         mount["options"].as_array().unwrap().clone()
     };
     for option in ["ro", "nosuid", "nodev", "noexec"] {
-        assert!(
-            options("/tight").contains(&json!(option)),
-            "{option}: {:?}",
-            options("/tight")
-        );
+        assert!(options("/tight").contains(&json!(option)), "{option}: {:?}", options("/tight"));
     }
-    assert!(
-        !options("/loose").contains(&json!("noexec")),
-        "{:?}",
-        options("/loose")
-    );
+    assert!(!options("/loose").contains(&json!("noexec")), "{:?}", options("/loose"));
 }
 
 fn readonly_path_that_is_missing_is_skipped(t: &Test) {
-    let bundle = t
-        .bundle()
-        .set("/linux/readonlyPaths", json!(["/no/such/path"]));
+    let bundle = t.bundle().set("/linux/readonlyPaths", json!(["/no/such/path"]));
     assert_eq!(t.look(&bundle, ["stat:/no"])["asked"]["stat:/no"], "ENOENT");
 }
 
@@ -297,9 +224,7 @@ fn default_proc_is_protected(t: &Test) {
         ],
     );
     for (question, answer) in seen["asked"].as_object().unwrap() {
-        let refused = ["EROFS", "ENOENT", "EACCES", "EPERM"]
-            .iter()
-            .any(|errno| answer == errno);
+        let refused = ["EROFS", "ENOENT", "EACCES", "EPERM"].iter().any(|errno| answer == errno);
         let hidden = answer == "empty" || *answer == json!([]);
         assert!(refused || hidden, "{question}: {answer}");
     }
@@ -318,12 +243,7 @@ fn tree(bundle: &Bundle) -> Vec<String> {
         use std::os::unix::fs::MetadataExt;
         for entry in std::fs::read_dir(dir).unwrap().flatten() {
             let meta = entry.path().symlink_metadata().unwrap();
-            all.push(format!(
-                "{} {} {:o}",
-                entry.path().display(),
-                meta.size(),
-                meta.mode()
-            ));
+            all.push(format!("{} {} {:o}", entry.path().display(), meta.size(), meta.mode()));
             if meta.is_dir() {
                 walk(&entry.path(), all);
             }

@@ -70,17 +70,9 @@ fn snapshot(dir: &Path) -> Vec<String> {
 
 fn describe(path: &Path) -> String {
     let meta = path.symlink_metadata().expect("stat a decoy");
-    let content = if meta.is_file() {
-        fs::read_to_string(path).unwrap_or_default()
-    } else {
-        String::new()
-    };
+    let content = if meta.is_file() { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
     let (inode, mode, owner) = (meta.ino(), meta.mode(), (meta.uid(), meta.gid()));
-    format!(
-        "{} {inode} {mode:o} {owner:?} {} {content}",
-        path.display(),
-        meta.mtime_nsec()
-    )
+    format!("{} {inode} {mode:o} {owner:?} {} {content}", path.display(), meta.mtime_nsec())
 }
 
 fn exec_as(container: &crate::harness::Container, user: &str) -> Option<u64> {
@@ -89,9 +81,7 @@ fn exec_as(container: &crate::harness::Container, user: &str) -> Option<u64> {
 }
 
 fn as_alice(t: &Test) -> crate::harness::Container<'_> {
-    let bundle = t
-        .bundle()
-        .set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+    let bundle = t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     let passwd = "root:x:0:0::/:\n1000:x:0:0::/:\n7:x:0:0::/:\n";
     fs::remove_file(bundle.inside("/etc/passwd")).expect("unlink");
     fs::write(bundle.inside("/etc/passwd"), passwd).expect("passwd");
@@ -101,26 +91,12 @@ fn as_alice(t: &Test) -> crate::harness::Container<'_> {
 fn cve_2016_3697_a_number_is_never_a_name(t: &Test) {
     let container = as_alice(t);
     for user in ["1000", "7", "7:7"] {
-        assert_eq!(
-            exec_as(&container, user),
-            user.split(':').next().unwrap().parse().ok(),
-            "{user}"
-        );
+        assert_eq!(exec_as(&container, user), user.split(':').next().unwrap().parse().ok(), "{user}");
     }
 }
 
-const MALFORMED: [&str; 10] = [
-    "4294967296",
-    "-1",
-    "0x0",
-    " 0",
-    "1:",
-    ":",
-    "1:2:3",
-    "1:x",
-    "nobody-knows",
-    "18446744073709551616",
-];
+const MALFORMED: [&str; 10] =
+    ["4294967296", "-1", "0x0", " 0", "1:", ":", "1:2:3", "1:x", "nobody-knows", "18446744073709551616"];
 
 fn cve_2026_30892_a_user_never_becomes_root_by_mistake(t: &Test) {
     let container = as_alice(t);
@@ -139,19 +115,14 @@ fn malformed_users_are_refused(t: &Test) {
 /// A copy of the runtime, for attacks that overwrite it; and its content.
 fn victim(t: &Test) -> (PathBuf, Vec<u8>) {
     let original = t.runtime.borrow().clone();
-    let copy = t
-        .make_dir("victim")
-        .join(original.file_name().expect("a name"));
+    let copy = t.make_dir("victim").join(original.file_name().expect("a name"));
     fs::copy(&original, &copy).expect("copy the runtime");
     t.runtime.replace(copy.clone());
     (copy.clone(), fs::read(&copy).expect("read the copy"))
 }
 
 fn unchanged((path, before): &(PathBuf, Vec<u8>)) {
-    assert!(
-        fs::read(path).expect("read the copy") == *before,
-        "the runtime was overwritten"
-    );
+    assert!(fs::read(path).expect("read the copy") == *before, "the runtime was overwritten");
 }
 
 fn cve_2019_5736_by_the_entrypoint(t: &Test) {
@@ -177,8 +148,7 @@ fn cve_2019_5736_by_an_interpreter(t: &Test) {
 
 /// The capabilities an attacker could wish for.
 fn powerful(t: &Test) -> Bundle {
-    t.bundle()
-        .capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"])
+    t.bundle().capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"])
 }
 
 /// A container that watches for the runtime in its pid namespace while `work`
@@ -233,15 +203,13 @@ fn cve_2016_9962_a_newcomer_cannot_be_reached(t: &Test) {
 fn cve_2019_18837_mountpoints_through_symlinks(t: &Test) {
     let decoy = Decoy::new(t);
     let volume = t.make_dir("volume");
-    for target in [
-        decoy.dir.clone(),
-        Path::new("../../..").join(decoy.dir.strip_prefix("/").unwrap()),
-    ] {
+    for target in [decoy.dir.clone(), Path::new("../../..").join(decoy.dir.strip_prefix("/").unwrap())] {
         for name in ["a", "a/b", "pts", "file/x"] {
-            let bundle = t
-                .bundle()
-                .mount(&format!("/link/{name}"), "tmpfs", "tmpfs", &[])
-                .bind(&volume, &format!("/link/{name}2"), &[]);
+            let bundle = t.bundle().mount(&format!("/link/{name}"), "tmpfs", "tmpfs", &[]).bind(
+                &volume,
+                &format!("/link/{name}2"),
+                &[],
+            );
             symlink(&target, bundle.inside("/link")).expect("symlink");
             t.run(&bundle.args(["true"]));
             decoy.check();
@@ -258,12 +226,7 @@ fn relink(bundle: &Bundle, place: &str, target: &Path) {
 fn cve_2019_19921_proc_and_sys_must_be_directories(t: &Test) {
     let decoy = Decoy::new(t);
     for place in ["/proc", "/sys"] {
-        for target in [
-            decoy.dir.as_path(),
-            Path::new("/tmp"),
-            Path::new("tmp"),
-            Path::new("/nowhere"),
-        ] {
+        for target in [decoy.dir.as_path(), Path::new("/tmp"), Path::new("tmp"), Path::new("/nowhere")] {
             let bundle = t.bundle();
             relink(&bundle, place, target);
             t.refused(&bundle).one_clear_line(&[place]);
@@ -277,29 +240,20 @@ fn cve_2019_19921_proc_and_sys_must_be_directories(t: &Test) {
 }
 
 fn cve_2021_43784_endless_mappings(t: &Test) {
-    let maps: Vec<_> = (0..5000)
-        .map(|n| json!({ "containerID": n, "hostID": 100_000 + n, "size": 1 }))
-        .collect();
+    let maps: Vec<_> =
+        (0..5000).map(|n| json!({ "containerID": n, "hostID": 100_000 + n, "size": 1 })).collect();
     let bundle = t.bundle().namespace("user");
-    let bundle = bundle
-        .set("/linux/uidMappings", json!(maps))
-        .set("/linux/gidMappings", json!(maps));
+    let bundle = bundle.set("/linux/uidMappings", json!(maps)).set("/linux/gidMappings", json!(maps));
     t.refused(&bundle).one_clear_line(&["Mappings"]);
 }
 
 fn cve_2022_29162_exec_inherits_nothing(t: &Test) {
-    let bundle = t
-        .bundle()
-        .capabilities(&["CAP_KILL"])
-        .args(["/probe", "--pause"]);
+    let bundle = t.bundle().capabilities(&["CAP_KILL"]).args(["/probe", "--pause"]);
     let container = t.start(&bundle);
     assert_eq!(container.look([])["status"]["CapInh"], cap_mask(&[]));
     let seen = container.look(["--cap", "CAP_NET_RAW"]);
     assert_eq!(seen["status"]["CapInh"], cap_mask(&[]));
-    assert_eq!(
-        seen["status"]["CapEff"],
-        cap_mask(&["CAP_KILL", "CAP_NET_RAW"])
-    );
+    assert_eq!(seen["status"]["CapEff"], cap_mask(&["CAP_KILL", "CAP_NET_RAW"]));
 }
 
 fn cve_2024_21626_cwd_through_a_descriptor(t: &Test) {
@@ -314,9 +268,7 @@ fn cve_2024_21626_cwd_through_a_descriptor(t: &Test) {
 fn cve_2024_21626_exec_cwd_through_a_descriptor(t: &Test) {
     let container = t.start(&t.bundle().args(["/probe", "--pause"]));
     for number in 3..20 {
-        let out = container
-            .exec(["--cwd", &format!("/proc/self/fd/{number}")], ["pwd"])
-            .out();
+        let out = container.exec(["--cwd", &format!("/proc/self/fd/{number}")], ["pwd"]).out();
         assert_ne!(out.code, 0, "{number}: {out:?}");
     }
 }
@@ -329,10 +281,7 @@ fn cve_2024_21626_leaked_directory(t: &Test) {
         let bundle = t.bundle().set("/process/cwd", json!(cwd)).args(["ls"]);
         let out = t.run_call(&bundle).pass(host(), number).out();
         assert_ne!(out.code, 0, "run: {out:?}");
-        let out = container
-            .exec(["--cwd", &cwd], ["ls"])
-            .pass(host(), number)
-            .out();
+        let out = container.exec(["--cwd", &cwd], ["ls"]).pass(host(), number).out();
         assert_ne!(out.code, 0, "exec: {out:?}");
     }
 }
@@ -354,10 +303,7 @@ impl Flipper {
                 let _ = renameat2(AT_FDCWD, &one, AT_FDCWD, &two, RenameFlags::RENAME_EXCHANGE);
             }
         });
-        Flipper {
-            stop,
-            thread: Some(thread),
-        }
+        Flipper { stop, thread: Some(thread) }
     }
 }
 
@@ -377,10 +323,7 @@ fn cve_2024_45310_mkdir_race(t: &Test) {
     let flipper = Flipper::new(volume.join("place"), volume.join("trap"));
     for n in 0..60 {
         let point = format!("/vol/place/{n}/deep");
-        let bundle = t
-            .bundle()
-            .bind(&volume, "/vol", &[])
-            .mount(&point, "tmpfs", "tmpfs", &[]);
+        let bundle = t.bundle().bind(&volume, "/vol", &[]).mount(&point, "tmpfs", "tmpfs", &[]);
         t.run(&bundle.args(["true"]));
     }
     drop(flipper);
@@ -391,17 +334,13 @@ fn cve_2024_45310_mkdir_race(t: &Test) {
 fn own_dev(t: &Test) -> Bundle {
     ["", "/pts", "/shm", "/mqueue"]
         .iter()
-        .fold(t.bundle(), |bundle, name| {
-            bundle.without_mount(&format!("/dev{name}"))
-        })
+        .fold(t.bundle(), |bundle, name| bundle.without_mount(&format!("/dev{name}")))
 }
 
 fn cve_2025_31133_dev_null_is_something_else(t: &Test) {
     // What the image calls null must not be what masks a file.
     let script = "test -c /etc/passwd && test ! -s /etc/passwd || exit 77";
-    let bundle = own_dev(t)
-        .set("/linux/maskedPaths", json!(["/etc/passwd"]))
-        .shell(script);
+    let bundle = own_dev(t).set("/linux/maskedPaths", json!(["/etc/passwd"])).shell(script);
     let null = bundle.inside("/dev/null");
     symlink("/etc/group", &null).expect("symlink");
     assert_ne!(t.run(&bundle).code, 77, "a symlink is the mask");
@@ -413,19 +352,12 @@ fn cve_2025_31133_dev_null_is_something_else(t: &Test) {
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
     nix::sys::stat::mknod(&null, nix::sys::stat::SFlag::S_IFCHR, mode, zero).expect("mknod");
     let script = "test \"$(stat -c %t:%T /etc/passwd)\" = 1:3 || exit 77";
-    assert_ne!(
-        t.run(&bundle.shell(script)).code,
-        77,
-        "another device is the mask"
-    );
+    assert_ne!(t.run(&bundle.shell(script)).code, 77, "another device is the mask");
 }
 
 /// A run on a terminal that goes nowhere but must not harm the host.
 fn run_with_console(t: &Test, bundle: &Bundle) {
-    let bundle = bundle
-        .clone()
-        .set("/process/terminal", json!(true))
-        .args(["true"]);
+    let bundle = bundle.clone().set("/process/terminal", json!(true)).args(["true"]);
     let path = t.path("console");
     let listener = std::os::unix::net::UnixListener::bind(&path).expect("a console socket");
     let id = t.id();
@@ -481,38 +413,22 @@ fn cve_2026_88264_console_without_dev(t: &Test) {
 
 fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
     let decoy = Decoy::new(t);
-    let bundle = own_dev(t)
-        .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))
-        .args(["true"]);
+    let bundle = own_dev(t).set("/process/user", json!({ "uid": 1000, "gid": 1000 })).args(["true"]);
     fs::write(bundle.inside("/var/root-owned"), "").expect("a file");
     for target in [PathBuf::from("/var/root-owned"), decoy.dir.join("file")] {
         let _ = fs::remove_file(bundle.inside("/dev/null"));
         symlink(&target, bundle.inside("/dev/null")).expect("symlink");
-        let null = || {
-            fs::OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open("/dev/null")
-                .unwrap()
-        };
-        t.run_call(&bundle)
-            .stdin(null())
-            .stdout(null().into())
-            .out();
+        let null = || fs::OpenOptions::new().read(true).write(true).open("/dev/null").unwrap();
+        t.run_call(&bundle).stdin(null()).stdout(null().into()).out();
         decoy.check();
-        let owner = fs::metadata(bundle.inside("/var/root-owned"))
-            .unwrap()
-            .uid();
+        let owner = fs::metadata(bundle.inside("/var/root-owned")).unwrap().uid();
         assert_eq!(owner, 0, "a file of the image changed its owner");
     }
 }
 
 fn cwd_symlink_stays_inside(t: &Test) {
     let decoy = Decoy::new(t);
-    let bundle = t
-        .bundle()
-        .set("/process/cwd", json!("/link/made"))
-        .args(["pwd"]);
+    let bundle = t.bundle().set("/process/cwd", json!("/link/made")).args(["pwd"]);
     symlink(&decoy.dir, bundle.inside("/link")).expect("symlink");
     t.run(&bundle);
     decoy.check();
@@ -525,26 +441,21 @@ fn executable_symlink_stays_inside(t: &Test) {
     symlink("../../../../bin/busybox", bundle.inside("/busybox")).expect("symlink");
     let out = t.run(&bundle.clone().args(["/tool"]));
     assert!(out.code != 0 && !out.stdout.contains("escaped"), "{out:?}");
-    assert_eq!(
-        t.run(&bundle.args(["/busybox", "echo", "home"])).stdout,
-        "home\n"
-    );
+    assert_eq!(t.run(&bundle.args(["/busybox", "echo", "home"])).stdout, "home\n");
 }
 
 fn state_is_for_the_owner_only(t: &Test) {
     let container = t.create(&t.bundle());
     let dir = t.root().join(&container.id);
-    let shared = [t.root(), dir]
-        .iter()
-        .all(|dir| fs::metadata(dir).unwrap().permissions().mode() & 0o077 != 0);
+    let shared =
+        [t.root(), dir].iter().all(|dir| fs::metadata(dir).unwrap().permissions().mode() & 0o077 != 0);
     assert!(!shared, "the state can be read by everybody");
 }
 
 /// A host hook is the host's program, though the image has one of that name.
 fn hooks_do_not_come_from_the_container(t: &Test) {
     let note = t.path("note");
-    let hook =
-        json!({ "path": "/bin/sh", "args": ["sh", "-c", "readlink /proc/$$/exe > $0", note] });
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "readlink /proc/$$/exe > $0", note] });
     let bundle = t.bundle().push("/hooks/createRuntime", hook).args(["true"]);
     assert_eq!(t.run(&bundle).code, 0);
     let host: Value = json!(fs::canonicalize("/bin/sh").unwrap());

@@ -35,19 +35,10 @@ fn many_lives_in_a_row(t: &Test) {
 
 fn many_at_once(t: &Test) {
     let bundles: Vec<_> = (0..8)
-        .map(|n| {
-            t.bundle().args([
-                "/probe",
-                "--exit",
-                ["0", "1", "2", "3", "4", "5", "6", "7"][n],
-            ])
-        })
+        .map(|n| t.bundle().args(["/probe", "--exit", ["0", "1", "2", "3", "4", "5", "6", "7"][n]]))
         .collect();
     for _ in 0..4 {
-        let running: Vec<_> = bundles
-            .iter()
-            .map(|bundle| t.run_call(bundle).spawn())
-            .collect();
+        let running: Vec<_> = bundles.iter().map(|bundle| t.run_call(bundle).spawn()).collect();
         for (n, call) in running.into_iter().enumerate() {
             assert_eq!(call.out().code, n as i32);
         }
@@ -57,23 +48,12 @@ fn many_at_once(t: &Test) {
 fn one_id_many_creators(t: &Test) {
     let id = t.id();
     t.will_delete(&id);
-    let bundles: Vec<_> = (0..6)
-        .map(|_| t.bundle().args(["/probe", "--pause"]))
-        .collect();
+    let bundles: Vec<_> = (0..6).map(|_| t.bundle().args(["/probe", "--pause"])).collect();
     let calls: Vec<_> = bundles
         .iter()
-        .map(|bundle| {
-            t.verb(["create", "--bundle"])
-                .arg(bundle.lay())
-                .arg(&id)
-                .spawn()
-        })
+        .map(|bundle| t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn())
         .collect();
-    let won = calls
-        .into_iter()
-        .map(|call| call.out().code)
-        .filter(|code| *code == 0)
-        .count();
+    let won = calls.into_iter().map(|call| call.out().code).filter(|code| *code == 0).count();
     assert_eq!(won, 1);
     t.verb(["start", &id]).ok();
     assert!(t.verb(["state", &id]).ok().stdout.contains("running"));
@@ -97,17 +77,10 @@ fn create_killed_half_way_leaves_no_init(t: &Test) {
     let bundle = t.bundle().push("/hooks/createRuntime", hook);
     let id = t.id();
     t.will_delete(&id);
-    let running = t
-        .verb(["create", "--bundle"])
-        .arg(bundle.lay())
-        .arg(&id)
-        .spawn();
+    let running = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
     let pid = fs::read_to_string(&fifo).expect("the init's pid");
     let init = PidFd::open(pid.trim().parse().expect("a pid"));
-    let hook = children(running.pid())
-        .into_iter()
-        .filter(|pid| *pid != init.pid)
-        .map(PidFd::open);
+    let hook = children(running.pid()).into_iter().filter(|pid| *pid != init.pid).map(PidFd::open);
     let hooks: Vec<_> = hook.collect();
     running.kill();
     assert_eq!(running.out().code, 137);
@@ -120,17 +93,10 @@ fn create_killed_half_way_leaves_no_init(t: &Test) {
 }
 
 fn children(pid: i32) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"))
-        .expect("tasks")
-        .flatten();
-    let lists =
-        tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks").flatten();
+    let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
     lists
-        .flat_map(|list| {
-            list.split_whitespace()
-                .map(|pid| pid.parse().unwrap())
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
         .collect()
 }
 
@@ -138,10 +104,8 @@ fn start_and_delete_at_once(t: &Test) {
     let bundle = t.bundle().args(["/probe", "--pause"]);
     for _ in 0..10 {
         let container = t.create(&bundle);
-        let (start, delete) = (
-            container.verb("start").spawn(),
-            t.verb(["delete", "--force", &container.id]).spawn(),
-        );
+        let (start, delete) =
+            (container.verb("start").spawn(), t.verb(["delete", "--force", &container.id]).spawn());
         // Whoever is first, both end, and the container is gone.
         start.out();
         assert_eq!(delete.out().code, 0);

@@ -48,12 +48,8 @@ impl Console {
         let mut name = [0; 4096];
         let mut space = nix::cmsg_space!([i32; 8]);
         let mut parts = [IoSliceMut::new(&mut name)];
-        let message = recvmsg::<()>(
-            stream.as_raw_fd(),
-            &mut parts,
-            Some(&mut space),
-            MsgFlags::MSG_CMSG_CLOEXEC,
-        );
+        let message =
+            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
         let message = message.expect("a message");
         let fds: Vec<i32> = message
             .cmsgs()
@@ -64,11 +60,7 @@ impl Console {
             })
             .collect();
         assert_eq!(fds.len(), 1, "exactly one fd");
-        assert!(
-            (1..4096).contains(&message.bytes),
-            "{} bytes of name",
-            message.bytes
-        );
+        assert!((1..4096).contains(&message.bytes), "{} bytes of name", message.bytes);
         // SAFETY: the kernel has just put this descriptor into our table.
         let pty = unsafe { OwnedFd::from_raw_fd(fds[0]) };
         assert!(nix::unistd::isatty(&pty).expect("isatty"));
@@ -84,14 +76,9 @@ fn on_a_terminal(bundle: Bundle) -> Bundle {
 fn with_console<'t>(t: &'t Test, bundle: &Bundle) -> (Container<'t>, File) {
     let console = Console::new(t);
     let bundle = on_a_terminal(bundle.clone());
-    let container = Container::create(t, &bundle, |call| {
-        call.arg("--console-socket").arg(&console.path)
-    });
+    let container = Container::create(t, &bundle, |call| call.arg("--console-socket").arg(&console.path));
     // It must have come before `create` returned.
-    console
-        .listener
-        .set_nonblocking(true)
-        .expect("non-blocking");
+    console.listener.set_nonblocking(true).expect("non-blocking");
     (container, console.receive())
 }
 
@@ -109,9 +96,7 @@ fn console_socket_gets_exactly_one_fd(t: &Test) {
 }
 
 fn console_is_the_payloads_terminal(t: &Test) {
-    let bundle = t
-        .bundle()
-        .args(["/probe", "stat:/dev/console", "list:/dev/pts"]);
+    let bundle = t.bundle().args(["/probe", "stat:/dev/console", "list:/dev/pts"]);
     let (container, terminal) = with_console(t, &bundle);
     container.start();
     let seen = report_from(&terminal);
@@ -120,26 +105,17 @@ fn console_is_the_payloads_terminal(t: &Test) {
     assert_eq!(seen["tty"]["controlling"], true);
     let console = &seen["asked"]["stat:/dev/console"];
     assert_eq!(console["type"], "c", "{console}");
-    assert!(
-        console["device"].as_str().unwrap().starts_with("136:"),
-        "{console}"
-    );
+    assert!(console["device"].as_str().unwrap().starts_with("136:"), "{console}");
     for fd in ["0", "1", "2"] {
         let target = seen["fds"][fd].as_str().unwrap().to_owned();
-        assert!(
-            target.starts_with("/dev/pts/") || target == "/dev/console",
-            "{target}"
-        );
+        assert!(target.starts_with("/dev/pts/") || target == "/dev/console", "{target}");
     }
     assert_eq!(seen["fds"].as_object().unwrap().len(), 3, "{}", seen["fds"]);
 }
 
 fn console_has_the_configured_size(t: &Test) {
     let size = json!({ "height": 41, "width": 123 });
-    let bundle = t
-        .bundle()
-        .set("/process/consoleSize", size)
-        .args(["/probe"]);
+    let bundle = t.bundle().set("/process/consoleSize", size).args(["/probe"]);
     let (container, terminal) = with_console(t, &bundle);
     container.start();
     assert_eq!(report_from(&terminal)["tty"]["size"], json!([41, 123]));
@@ -147,23 +123,14 @@ fn console_has_the_configured_size(t: &Test) {
 
 fn console_belongs_to_the_user(t: &Test) {
     let user = json!({ "uid": 1000, "gid": 1000 });
-    let bundle = t
-        .bundle()
-        .set("/process/user", user)
-        .args(["/probe", "stat:/dev/pts/0"]);
+    let bundle = t.bundle().set("/process/user", user).args(["/probe", "stat:/dev/pts/0"]);
     let (container, terminal) = with_console(t, &bundle);
     container.start();
-    assert_eq!(
-        report_from(&terminal)["asked"]["stat:/dev/pts/0"]["uid"],
-        1000
-    );
+    assert_eq!(report_from(&terminal)["asked"]["stat:/dev/pts/0"]["uid"], 1000);
 }
 
 fn console_in_a_user_namespace(t: &Test) {
-    let bundle = t
-        .bundle()
-        .user_namespace()
-        .args(["/probe", "stat:/dev/pts/0"]);
+    let bundle = t.bundle().user_namespace().args(["/probe", "stat:/dev/pts/0"]);
     let (container, terminal) = with_console(t, &bundle);
     container.start();
     assert_eq!(report_from(&terminal)["asked"]["stat:/dev/pts/0"]["uid"], 0);
@@ -191,13 +158,8 @@ fn console_socket_that_is_not_there_is_refused(t: &Test) {
 fn exec_takes_a_console_socket(t: &Test) {
     let container = t.start(&t.bundle().args(["/probe", "--pause"]));
     let (console, pid_file) = (Console::new(t), t.path("pid"));
-    let call = t
-        .verb(["exec", "--detach", "--tty", "--console-socket"])
-        .arg(&console.path);
-    call.arg("--pid-file")
-        .arg(&pid_file)
-        .args([&container.id, "/probe"])
-        .ok();
+    let call = t.verb(["exec", "--detach", "--tty", "--console-socket"]).arg(&console.path);
+    call.arg("--pid-file").arg(&pid_file).args([&container.id, "/probe"]).ok();
     let process = PidFd::from_file(&pid_file);
     let seen = report_from(&console.receive());
     assert_eq!(seen["tty"]["stdin"], true);
@@ -207,12 +169,7 @@ fn exec_takes_a_console_socket(t: &Test) {
 }
 
 fn winsize(rows: u16, columns: u16) -> nix::pty::Winsize {
-    nix::pty::Winsize {
-        ws_row: rows,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    }
+    nix::pty::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 /// A terminal as a shell has one: our end, and the end to run something on.
@@ -227,10 +184,7 @@ fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
 }
 
 /// `call` in the foreground of a terminal: its controlling one and its stdio.
-fn in_foreground<'t>(
-    call: crate::harness::Call<'t>,
-    slave: &OwnedFd,
-) -> crate::harness::Running<'t> {
+fn in_foreground<'t>(call: crate::harness::Call<'t>, slave: &OwnedFd) -> crate::harness::Running<'t> {
     use std::os::unix::process::CommandExt;
     let copy = || slave.try_clone().expect("dup");
     let mut call = call.stdin(copy()).stdout(copy());
@@ -239,11 +193,7 @@ fn in_foreground<'t>(
         nix::unistd::setsid()?;
         // SAFETY: TIOCSCTTY takes an integer; stdin is the terminal by now.
         let rc = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
-        if rc == 0 {
-            Ok(())
-        } else {
-            Err(std::io::Error::last_os_error())
-        }
+        if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
     };
     // SAFETY: setsid and ioctl are async-signal-safe.
     unsafe { call.command.pre_exec(take) };
@@ -257,10 +207,7 @@ fn line_with(terminal: &File, wanted: &str) -> String {
         if line.contains(wanted) {
             return line;
         }
-        assert!(
-            !line.is_empty(),
-            "the terminal closed before {wanted:?} came"
-        );
+        assert!(!line.is_empty(), "the terminal closed before {wanted:?} came");
     }
 }
 

@@ -54,29 +54,20 @@ fn version_names_itself_and_the_spec(t: &Test) {
     let out = t.verb(["--version"]).ok();
     let first = out.stdout.lines().next().unwrap_or_default();
     assert!(first.contains(" version "), "{out:?}");
-    assert!(
-        out.stdout.lines().any(|line| line.starts_with("spec: 1.")),
-        "{out:?}"
-    );
+    assert!(out.stdout.lines().any(|line| line.starts_with("spec: 1.")), "{out:?}");
     assert_eq!(out.stderr, "");
 }
 
 fn help_succeeds(t: &Test) {
     let out = t.verb(["--help"]).ok();
-    for verb in [
-        "create", "start", "state", "kill", "delete", "run", "exec", "list", "spec", "features",
-    ] {
+    for verb in ["create", "start", "state", "kill", "delete", "run", "exec", "list", "spec", "features"] {
         assert!(out.stdout.contains(verb), "{verb} is not in {out:?}");
         assert!(t.verb([verb, "--help"]).ok().stdout.contains(verb));
     }
 }
 
 fn unknown_verb_or_flag_is_refused(t: &Test) {
-    for args in [
-        ["frobnicate", "x"],
-        ["list", "--frobnicate"],
-        ["--frobnicate", "list"],
-    ] {
+    for args in [["frobnicate", "x"], ["list", "--frobnicate"], ["--frobnicate", "list"]] {
         let out = t.verb(args).out();
         assert_ne!(out.code, 0, "{out:?}");
     }
@@ -96,32 +87,14 @@ fn spec_writes_a_config_once(t: &Test) {
     let config: Value = serde_json::from_slice(&written).expect("JSON");
     assert_eq!(config["process"]["args"], json!(["sh"]));
     assert_eq!(config["process"]["terminal"], json!(true));
-    assert_eq!(
-        config["root"],
-        json!({ "path": "rootfs", "readonly": true })
-    );
+    assert_eq!(config["root"], json!({ "path": "rootfs", "readonly": true }));
     let mounts = config["mounts"].as_array().expect("mounts");
-    let places: Vec<_> = mounts
-        .iter()
-        .map(|m| m["destination"].as_str().unwrap())
-        .collect();
-    let all = [
-        "/proc",
-        "/dev",
-        "/dev/pts",
-        "/dev/shm",
-        "/dev/mqueue",
-        "/sys",
-        "/sys/fs/cgroup",
-    ];
+    let places: Vec<_> = mounts.iter().map(|m| m["destination"].as_str().unwrap()).collect();
+    let all = ["/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup"];
     assert_eq!(places, all);
     let again = t.verb(["spec", "--bundle"]).arg(&dir).out();
     again.one_clear_line(&["config.json"]);
-    assert_eq!(
-        std::fs::read(dir.join("config.json")).unwrap(),
-        written,
-        "overwritten"
-    );
+    assert_eq!(std::fs::read(dir.join("config.json")).unwrap(), written, "overwritten");
 }
 
 fn spec_writes_into_the_current_directory(t: &Test) {
@@ -132,17 +105,9 @@ fn spec_writes_into_the_current_directory(t: &Test) {
 
 fn spec_rootless_has_a_user_namespace(t: &Test) {
     let config = spec_in(t, &["--rootless"]);
-    let namespaces = config["linux"]["namespaces"]
-        .as_array()
-        .expect("namespaces");
-    let kinds: Vec<_> = namespaces
-        .iter()
-        .map(|n| n["type"].as_str().unwrap())
-        .collect();
-    assert!(
-        kinds.contains(&"user") && !kinds.contains(&"network"),
-        "{kinds:?}"
-    );
+    let namespaces = config["linux"]["namespaces"].as_array().expect("namespaces");
+    let kinds: Vec<_> = namespaces.iter().map(|n| n["type"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
     assert_eq!(config["linux"]["uidMappings"][0]["containerID"], 0);
     assert_eq!(config["linux"]["gidMappings"][0]["size"], 1);
 }
@@ -150,15 +115,9 @@ fn spec_rootless_has_a_user_namespace(t: &Test) {
 fn spec_output_runs(t: &Test) {
     let mut bundle = t.bundle();
     bundle.config = spec_in(t, &[]);
-    let bundle = bundle
-        .set("/process/terminal", json!(false))
-        .shell("echo from inside");
+    let bundle = bundle.set("/process/terminal", json!(false)).shell("echo from inside");
     let out = t.run(&bundle);
-    assert_eq!(
-        (out.code, out.stdout.as_str()),
-        (0, "from inside\n"),
-        "{out:?}"
-    );
+    assert_eq!((out.code, out.stdout.as_str()), (0, "from inside\n"), "{out:?}");
 }
 
 fn features_are_complete(t: &Test) {
@@ -166,12 +125,7 @@ fn features_are_complete(t: &Test) {
     assert_eq!(out.stderr, "");
     let features: Value = serde_json::from_str(&out.stdout).expect("features is JSON");
     for version in ["ociVersionMin", "ociVersionMax"] {
-        assert!(
-            features[version]
-                .as_str()
-                .is_some_and(|v| v.starts_with("1.")),
-            "{version}"
-        );
+        assert!(features[version].as_str().is_some_and(|v| v.starts_with("1.")), "{version}");
     }
     let has = |at: &str, all: &[&str]| {
         let list = features.pointer(at).and_then(Value::as_array).cloned();
@@ -182,25 +136,10 @@ fn features_are_complete(t: &Test) {
     };
     has(
         "/hooks",
-        &[
-            "prestart",
-            "createRuntime",
-            "createContainer",
-            "startContainer",
-            "poststart",
-            "poststop",
-        ],
+        &["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
     );
-    has(
-        "/mountOptions",
-        &[
-            "ro", "rw", "rbind", "rprivate", "rshared", "rslave", "nosuid", "rro",
-        ],
-    );
-    has(
-        "/linux/namespaces",
-        &["cgroup", "ipc", "mount", "network", "pid", "user", "uts"],
-    );
+    has("/mountOptions", &["ro", "rw", "rbind", "rprivate", "rshared", "rslave", "nosuid", "rro"]);
+    has("/linux/namespaces", &["cgroup", "ipc", "mount", "network", "pid", "user", "uts"]);
     has("/linux/capabilities", &["CAP_CHOWN", "CAP_SYS_ADMIN"]);
 }
 
@@ -214,10 +153,7 @@ fn a_life_by_hand(t: &Test) {
     container.stop();
     assert_eq!(container.status(), "stopped");
     container.verb("delete").ok();
-    container
-        .verb("state")
-        .out()
-        .one_clear_line(&["does not exist"]);
+    container.verb("state").out().one_clear_line(&["does not exist"]);
 }
 
 fn create_does_not_start_the_payload(t: &Test) {
@@ -287,11 +223,7 @@ fn run_detached_returns_at_once(t: &Test) {
 fn run_keeps_the_container_when_asked(t: &Test) {
     let (bundle, id) = (t.bundle().args(["/probe", "--exit", "4"]), t.id());
     t.will_delete(&id);
-    let out = t
-        .verb(["run", "--keep", "--bundle"])
-        .arg(bundle.lay())
-        .arg(&id)
-        .out();
+    let out = t.verb(["run", "--keep", "--bundle"]).arg(bundle.lay()).arg(&id).out();
     assert_eq!(out.code, 4, "{out:?}");
     let state: Value = serde_json::from_str(&t.verb(["state", &id]).ok().stdout).unwrap();
     assert_eq!(state["status"], "stopped");
@@ -301,14 +233,8 @@ fn run_keeps_the_container_when_asked(t: &Test) {
 fn run_passes_stdin_and_stdout(t: &Test) {
     let words = t.make_file("words", "one\ntwo\n");
     let bundle = t.bundle().shell("cat; echo err >&2");
-    let out = t
-        .run_call(&bundle)
-        .stdin(std::fs::File::open(words).unwrap())
-        .ok();
-    assert_eq!(
-        (out.stdout.as_str(), out.stderr.as_str()),
-        ("one\ntwo\n", "err\n")
-    );
+    let out = t.run_call(&bundle).stdin(std::fs::File::open(words).unwrap()).ok();
+    assert_eq!((out.stdout.as_str(), out.stderr.as_str()), ("one\ntwo\n", "err\n"));
 }
 
 fn run_reports_a_missing_executable(t: &Test) {
@@ -322,12 +248,7 @@ fn run_forwards_signals(t: &Test) {
     let bundle = t.bundle().args(["/probe", "--signals"]);
     let running = t.run_call(&bundle).stdout(writer).spawn();
     assert_eq!(crate::harness::read_line(&reader), "ready");
-    for signal in [
-        Signal::SIGHUP,
-        Signal::SIGINT,
-        Signal::SIGUSR1,
-        Signal::SIGTERM,
-    ] {
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGUSR1, Signal::SIGTERM] {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(running.pid()), signal).expect("kill");
         assert_eq!(crate::harness::read_signal(&reader), signal.as_str());
     }
@@ -338,11 +259,7 @@ fn run_forwards_signals(t: &Test) {
 
 fn list_of_nothing_is_empty(t: &Test) {
     assert_eq!(t.verb(["list", "-q"]).ok().stdout, "");
-    assert_eq!(
-        t.verb(["list"]).ok().stdout.lines().count(),
-        1,
-        "only the headings"
-    );
+    assert_eq!(t.verb(["list"]).ok().stdout.lines().count(), 1, "only the headings");
     let list: Value = serde_json::from_str(&t.verb(["list", "-f", "json"]).ok().stdout).unwrap();
     assert!(list.is_null() || list == json!([]), "{list}");
 }
@@ -357,33 +274,21 @@ fn list_in_all_formats(t: &Test) {
     let table = t.verb(["list"]).ok().stdout;
     let heads: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
     assert_eq!(heads, ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]);
-    let row = table
-        .lines()
-        .find(|line| line.starts_with(&two.id))
-        .expect("a row");
+    let row = table.lines().find(|line| line.starts_with(&two.id)).expect("a row");
     let row: Vec<_> = row.split_whitespace().collect();
     assert_eq!(row[1..3], [two.init.pid.to_string().as_str(), "running"]);
     assert_eq!(row[5], "root");
 
     let json = t.verb(["list", "--format", "json"]).ok().stdout;
     let json: Value = serde_json::from_str(&json).expect("list is JSON");
-    let entry = json
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|c| c["id"] == one.id.as_str());
+    let entry = json.as_array().unwrap().iter().find(|c| c["id"] == one.id.as_str());
     let entry = entry.expect("an entry");
-    assert_eq!(
-        (&entry["status"], &entry["owner"]),
-        (&json!("created"), &json!("root"))
-    );
+    assert_eq!((&entry["status"], &entry["owner"]), (&json!("created"), &json!("root")));
     assert_eq!(entry["pid"], one.init.pid);
 }
 
 fn list_refuses_an_unknown_format(t: &Test) {
-    t.verb(["list", "--format", "yaml"])
-        .out()
-        .one_clear_line(&["yaml"]);
+    t.verb(["list", "--format", "yaml"]).out().one_clear_line(&["yaml"]);
 }
 
 /// A container whose payload names every signal it gets.
@@ -418,10 +323,7 @@ fn kill_knows_numbers_and_names(t: &Test) {
 
 fn kill_all_reaches_every_process(t: &Test) {
     // Without a pid namespace of its own only the cgroup tells who belongs here.
-    let bundle = t
-        .bundle()
-        .without_namespace("pid")
-        .shell("sleep 1000 & echo $!; wait");
+    let bundle = t.bundle().without_namespace("pid").shell("sleep 1000 & echo $!; wait");
     let (reader, writer) = crate::harness::pipe();
     let container = Container::create(t, &bundle, |call| call.stdout(writer));
     container.start();
@@ -478,10 +380,7 @@ fn delete_with_force_ends_a_running_container(t: &Test) {
     let container = t.start(&pausing(t));
     t.verb(["delete", "--force", &container.id]).ok();
     assert_eq!(container.wait(), 137);
-    container
-        .verb("state")
-        .out()
-        .one_clear_line(&["does not exist"]);
+    container.verb("state").out().one_clear_line(&["does not exist"]);
 }
 
 fn delete_with_force_of_a_created_container(t: &Test) {
@@ -517,17 +416,9 @@ fn a_missing_id_is_refused(t: &Test) {
 
 fn log_goes_to_a_file(t: &Test) {
     let log = t.path("log");
-    t.runtime()
-        .arg("--log")
-        .arg(&log)
-        .args(["state", "nobody"])
-        .out()
-        .says(&["does not exist"]);
+    t.runtime().arg("--log").arg(&log).args(["state", "nobody"]).out().says(&["does not exist"]);
     let text = std::fs::read_to_string(&log).expect("a log");
-    assert!(
-        text.contains("level=error") && text.contains("does not exist"),
-        "{text}"
-    );
+    assert!(text.contains("level=error") && text.contains("does not exist"), "{text}");
 
     let debug = t.path("log");
     t.runtime()
@@ -547,12 +438,6 @@ fn systemd_cgroups_are_refused_clearly(t: &Test) {
         t.skip("systemd runs here");
     }
     let bundle = t.bundle();
-    let call = t
-        .runtime()
-        .arg("--systemd-cgroup")
-        .args(["run", "--bundle"]);
-    call.arg(bundle.lay())
-        .arg(t.id())
-        .out()
-        .one_clear_line(&["systemd"]);
+    let call = t.runtime().arg("--systemd-cgroup").args(["run", "--bundle"]);
+    call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["systemd"]);
 }

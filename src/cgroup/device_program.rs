@@ -194,7 +194,9 @@ mod tests {
             let (dst, src) = (usize::from(i.regs & 15), usize::from(i.regs >> 4));
             at += 1;
             match i.code {
-                LOAD_WORD => regs[dst] = [access << 16 | kind, major, minor][usize::try_from(i.off / 4).expect("off")],
+                LOAD_WORD => {
+                    regs[dst] = [access << 16 | kind, major, minor][usize::try_from(i.off / 4).expect("off")]
+                }
                 MOV_IMM => regs[dst] = i.imm,
                 MOV_REG => regs[dst] = regs[src],
                 AND_IMM => regs[dst] &= i.imm,
@@ -260,9 +262,13 @@ mod tests {
     /// Every instruction is reached by some access, as the verifier demands.
     #[test]
     fn nothing_is_unreachable() {
-        for rules in [vec![], vec![rule(true, None, None, "rwm")], vec![rule(false, None, None, "r")],
-            vec![rule(true, Some(DeviceKind::Char), None, "m")], crate::spec::default_rules()]
-        {
+        for rules in [
+            vec![],
+            vec![rule(true, None, None, "rwm")],
+            vec![rule(false, None, None, "r")],
+            vec![rule(true, Some(DeviceKind::Char), None, "m")],
+            crate::spec::default_rules(),
+        ] {
             let program = compile(&rules);
             let mut reached = vec![false; program.len()];
             let mut open = vec![0];

@@ -12,9 +12,15 @@ const ROOT: &str = "/sys/fs/cgroup";
 pub enum Host {
     None,
     /// The unified hierarchy at `mount`; `own` is this process's cgroup in it.
-    V2 { mount: PathBuf, own: PathBuf },
+    V2 {
+        mount: PathBuf,
+        own: PathBuf,
+    },
     /// Version 1, alone or beside a `unified` that holds few controllers.
-    V1 { mounts: Vec<V1Mount>, unified: Option<Place> },
+    V1 {
+        mounts: Vec<V1Mount>,
+        unified: Option<Place>,
+    },
 }
 
 /// A mounted hierarchy, and where this process is in it.

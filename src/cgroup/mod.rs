@@ -16,8 +16,8 @@ pub use host::Host;
 
 use crate::error::{Error, Result};
 use crate::init::cgroup_mount::View;
-use crate::spec::plan::{DeviceRule, Ns, NsKind, Plan};
 use crate::spec::config::Resources;
+use crate::spec::plan::{DeviceRule, Ns, NsKind, Plan};
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -28,7 +28,9 @@ use std::path::PathBuf;
 pub enum Cgroup {
     /// The caller may not make cgroups, and nothing was asked of them.
     None,
-    V2 { path: PathBuf },
+    V2 {
+        path: PathBuf,
+    },
     V1 {
         hierarchies: Vec<Hierarchy>,
         /// The one in the v2 hierarchy beside them, where the host has one.
@@ -58,9 +60,12 @@ impl Cgroup {
     pub fn locate(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
         let path = plan.cgroups_path.as_deref().unwrap_or(id);
         if path.matches(':').count() == 2 && !path.contains('/') {
-            return Err(Error::config("/linux/cgroupsPath", "slice:prefix:name is the systemd driver's form")
-                .on(path)
-                .hint("without --systemd-cgroup the path is that of a directory"));
+            return Err(Error::config(
+                "/linux/cgroupsPath",
+                "slice:prefix:name is the systemd driver's form",
+            )
+            .on(path)
+            .hint("without --systemd-cgroup the path is that of a directory"));
         }
         match host {
             Host::None => Ok(Cgroup::None),
@@ -81,10 +86,10 @@ impl Cgroup {
         let wanted = &plan.resources;
         let made = match &*self {
             Cgroup::None => return none_asked(wanted).map(|()| Entrance::default()),
-            Cgroup::V2 { path } => {
-                v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() })
+            Cgroup::V2 { path } => v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() }),
+            Cgroup::V1 { hierarchies, unified } => {
+                v1::make(hierarchies, unified.as_deref(), &plan.device_rules)
             }
-            Cgroup::V1 { hierarchies, unified } => v1::make(hierarchies, unified.as_deref(), &plan.device_rules),
         };
         match made {
             Err(e) if !nix::unistd::geteuid().is_root() && is_denied(&e) && none_asked(wanted).is_ok() => {
@@ -120,9 +125,7 @@ impl Cgroup {
         let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
         match (self, host) {
             (_, Host::None) => View::None,
-            (_, Host::V2 { mount, .. }) => {
-                View::V2 { shared: (!namespaced).then(|| mount.clone()) }
-            }
+            (_, Host::V2 { mount, .. }) => View::V2 { shared: (!namespaced).then(|| mount.clone()) },
             (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => View::V1 {
                 namespaced,
                 hierarchies: mounts.iter().zip(hierarchies).map(|(m, h)| v1::shown(m, h)).collect(),
@@ -211,7 +214,12 @@ pub struct Setting {
 }
 
 impl Setting {
-    fn new(controller: &'static str, file: impl Into<String>, value: impl ToString, at: impl Into<String>) -> Self {
+    fn new(
+        controller: &'static str,
+        file: impl Into<String>,
+        value: impl ToString,
+        at: impl Into<String>,
+    ) -> Self {
         Setting { controller, files: vec![file.into()], value: value.to_string(), at: at.into() }
     }
 

@@ -44,7 +44,8 @@ pub fn open_file(dir: impl AsFd, file: &str, flags: i32) -> Result<OwnedFd> {
 
 /// The content of a small file, without its newline.
 pub fn read(path: &Path) -> Result<String> {
-    let fd = open_path(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())?;
+    let fd =
+        open_path(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())?;
     let mut buf = [0u8; 4096];
     let len = nix::unistd::read(&fd, &mut buf).op_on("read", path.display())?;
     Ok(String::from_utf8_lossy(&buf[..len]).trim_end().to_owned())
@@ -57,7 +58,9 @@ pub fn pids(path: &Path) -> Result<Vec<i32>> {
         let procs = dir.join("cgroup.procs");
         match std::fs::read_to_string(&procs) {
             // 0 is a process of a pid namespace that we can't see into.
-            Ok(text) => out.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0)),
+            Ok(text) => {
+                out.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
+            }
             // Removed in the meantime, or threaded.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {}
             Err(e) => return Err(e).op_on("read", procs.display()),
@@ -125,8 +128,13 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 fn rmdir(path: &Path) -> nix::Result<()> {
-    let c_path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())).map_err(|_| Errno::EINVAL)?;
-    match nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, c_path.as_c_str(), nix::unistd::UnlinkatFlags::RemoveDir) {
+    let c_path =
+        CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())).map_err(|_| Errno::EINVAL)?;
+    match nix::unistd::unlinkat(
+        nix::fcntl::AT_FDCWD,
+        c_path.as_c_str(),
+        nix::unistd::UnlinkatFlags::RemoveDir,
+    ) {
         Err(Errno::ENOENT) => Ok(()),
         other => other,
     }

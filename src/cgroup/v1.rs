@@ -4,11 +4,11 @@ use super::host::V1Mount;
 use super::{Entrance, Hierarchy, Rules, tree, v1_table};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
+use crate::spec::config::Resources;
 use crate::spec::plan::{DeviceKind, DeviceRule};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::write;
-use crate::spec::config::Resources;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -96,7 +96,9 @@ fn device_line(rule: &DeviceRule) -> String {
     };
     let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
     let mut line = format!("{kind} {}:{} ", number(rule.major), number(rule.minor));
-    line.extend([(rule.read, 'r'), (rule.write, 'w'), (rule.mknod, 'm')].iter().filter(|(on, _)| *on).map(|(_, c)| c));
+    line.extend(
+        [(rule.read, 'r'), (rule.write, 'w'), (rule.mknod, 'm')].iter().filter(|(on, _)| *on).map(|(_, c)| c),
+    );
     line
 }
 

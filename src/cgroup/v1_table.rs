@@ -97,7 +97,12 @@ fn block_io(io: &BlockIo, out: &mut Vec<Setting>) {
 fn throttle(devices: &[ThrottleDevice], what: &str, field: &str, out: &mut Vec<Setting>) {
     for (i, d) in devices.iter().enumerate() {
         let value = format!("{}:{} {}", d.major, d.minor, d.rate);
-        out.push(Setting::new("blkio", format!("blkio.throttle.{what}_device"), value, format!("blockIO/{field}/{i}")));
+        out.push(Setting::new(
+            "blkio",
+            format!("blkio.throttle.{what}_device"),
+            value,
+            format!("blockIO/{field}/{i}"),
+        ));
     }
 }
 

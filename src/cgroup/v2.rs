@@ -2,10 +2,10 @@
 
 use super::{Rules, device_program, tree, v2_table};
 use crate::error::{Context, Error, Result};
+use crate::spec::config::Resources;
 use crate::sys::bpf;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use crate::spec::config::Resources;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,8 @@ pub fn limit(path: &Path, resources: &Resources, rules: Rules) -> Result<()> {
 /// Enables every controller that the root offers all the way down to `path`,
 /// so that limits can be set and usage be read.
 fn enable_controllers(path: &Path) -> Result<()> {
-    let mut above: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| *dir != Path::new("/sys/fs")).collect();
+    let mut above: Vec<&Path> =
+        path.ancestors().skip(1).take_while(|dir| *dir != Path::new("/sys/fs")).collect();
     above.reverse();
     let Some(root) = above.first() else { return Ok(()) };
     let offered = tree::read(&root.join("cgroup.controllers"))?;

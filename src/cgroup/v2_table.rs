@@ -22,7 +22,10 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     }
     for (file, value) in &resources.unified {
         if file.contains('/') {
-            return Err(refused(&format!("unified/{}", file.replace('/', "~1")), "is not the name of a file"));
+            return Err(refused(
+                &format!("unified/{}", file.replace('/', "~1")),
+                "is not the name of a file",
+            ));
         }
         out.push(Setting::new("unified", file, value, format!("unified/{file}")));
     }

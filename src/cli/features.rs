@@ -14,7 +14,8 @@ pub struct Args {}
 pub fn run(_: Args, _: &Context) -> Result<i32> {
     let mut namespaces: Vec<_> = NsKind::ALL.iter().map(|kind| kind.name()).collect();
     namespaces.sort_unstable();
-    let mut capabilities: Vec<_> = caps::all().into_iter().map(|cap| (cap.index(), cap.to_string())).collect();
+    let mut capabilities: Vec<_> =
+        caps::all().into_iter().map(|cap| (cap.index(), cap.to_string())).collect();
     capabilities.sort_unstable();
     let capabilities: Vec<_> = capabilities.into_iter().map(|(_, name)| name).collect();
     print_json(&json!({

@@ -62,7 +62,8 @@ fn table(rows: &[Shown]) -> String {
         ]
     });
     let lines: Vec<[String; 6]> = std::iter::once(header).chain(cells).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count() + 3).max().unwrap_or(0).max(12);
+    let width =
+        |column: usize| lines.iter().map(|line| line[column].chars().count() + 3).max().unwrap_or(0).max(12);
     let widths: Vec<usize> = (0..5).map(width).collect();
     let mut out = String::new();
     for line in &lines {

@@ -145,7 +145,11 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
 }
 
 /// Parses a verb's own arguments and runs it.
-fn parsed<A: Parser>(args: &[OsString], context: &Context, run: fn(A, &Context) -> Result<i32>) -> Result<i32> {
+fn parsed<A: Parser>(
+    args: &[OsString],
+    context: &Context,
+    run: fn(A, &Context) -> Result<i32>,
+) -> Result<i32> {
     let command = A::command().bin_name(format!("corten {}", args[0].to_string_lossy()));
     let command = command.args_override_self(true);
     match command.try_get_matches_from(args).and_then(|mut matches| A::from_arg_matches_mut(&mut matches)) {
@@ -161,7 +165,8 @@ fn parsed<A: Parser>(args: &[OsString], context: &Context, run: fn(A, &Context) 
 fn bad_usage(error: &clap::Error) -> Error {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let what = lines.iter().take_while(|line| !line.starts_with("Usage:")).copied().collect::<Vec<_>>().join(" ");
+    let what =
+        lines.iter().take_while(|line| !line.starts_with("Usage:")).copied().collect::<Vec<_>>().join(" ");
     let usage = lines.iter().find(|line| line.starts_with("Usage:")).copied().unwrap_or_default();
     Error::msg(what.trim_start_matches("error: ").to_owned()).hint(usage.to_owned())
 }
@@ -216,7 +221,8 @@ fn root(given: Option<&Path>) -> PathBuf {
 /// Root of a user namespace is some user's root, as under rootless Podman.
 fn is_users_own() -> bool {
     const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
-    let outside = || nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|s| s.st_ino != INITIAL_USER_NAMESPACE);
+    let outside =
+        || nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|s| s.st_ino != INITIAL_USER_NAMESPACE);
     !geteuid().is_root() || (std::env::var_os("USER").is_some_and(|user| user != "root") && outside())
 }
 

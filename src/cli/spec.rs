@@ -22,8 +22,8 @@ pub struct Args {
 
 pub fn run(args: Args, _: &Context) -> Result<i32> {
     let ids = args.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
-    let text = serde_json::to_string_pretty(&default::config(ids))
-        .map_err(|e| Error::msg(format!("JSON: {e}")))?;
+    let text =
+        serde_json::to_string_pretty(&default::config(ids)).map_err(|e| Error::msg(format!("JSON: {e}")))?;
     let path = bundle(args.bundle.as_deref())?.join("config.json");
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -32,9 +32,7 @@ pub fn running(root: &Root, id: &str) -> Result<(super::Dir, State)> {
     let state = dir.made_state()?;
     match dir.status(Some(&state))? {
         Status::Running | Status::Created => Ok((dir, state)),
-        Status::Paused => {
-            Err(Error::msg("cannot exec in a paused container").on(id).hint("resume it first"))
-        }
+        Status::Paused => Err(Error::msg("cannot exec in a paused container").on(id).hint("resume it first")),
         Status::Stopped | Status::Creating => {
             Err(Error::msg("cannot exec in a stopped container").on(id).hint("container not running"))
         }
@@ -118,12 +116,7 @@ fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
 }
 
 /// Lets it go on, and waits for its execve.
-fn attend(
-    sync: &HostEnd,
-    pid: i32,
-    ours: Option<OwnedFd>,
-    options: &Options,
-) -> Result<Option<OwnedFd>> {
+fn attend(sync: &HostEnd, pid: i32, ours: Option<OwnedFd>, options: &Options) -> Result<Option<OwnedFd>> {
     // It may have failed already, and then tells why.
     let _ = sync.send(ToInit::Commit);
     run::until_executed(sync)?;

@@ -30,7 +30,8 @@ impl Identity {
 
     /// Is it alive? A zombie is not: its payload is over.
     pub fn is_alive(&self) -> Result<bool> {
-        Ok(stat(self.pid)?.is_some_and(|s| s.start_time == self.start_time && !matches!(s.state, b'Z' | b'X')))
+        Ok(stat(self.pid)?
+            .is_some_and(|s| s.start_time == self.start_time && !matches!(s.state, b'Z' | b'X')))
     }
 
     /// A handle on this very process, or `None` if it is gone. The check comes

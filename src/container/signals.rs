@@ -4,7 +4,7 @@
 use crate::error::{Context, Result};
 use crate::sys::pidfd;
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal, SigmaskHow, sigprocmask};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::os::fd::{AsFd, BorrowedFd};
 

@@ -71,11 +71,7 @@ impl State {
     }
 
     pub fn subject(&self) -> Subject {
-        Subject {
-            id: self.id.clone(),
-            bundle: self.bundle.clone(),
-            annotations: self.annotations.clone(),
-        }
+        Subject { id: self.id.clone(), bundle: self.bundle.clone(), annotations: self.annotations.clone() }
     }
 
     /// The hooks of the configuration as it was at create. Most have none of
@@ -202,9 +198,9 @@ impl Dir {
     /// The state of a container whose making got as far as init.
     pub fn made_state(&self) -> Result<State> {
         self.state()?.filter(|state| state.init.is_some()).ok_or_else(|| {
-            Error::msg("the container is still being created").on(self.id.clone()).hint(
-                "if its runtime was killed, delete --force clears up",
-            )
+            Error::msg("the container is still being created")
+                .on(self.id.clone())
+                .hint("if its runtime was killed, delete --force clears up")
         })
     }
 

@@ -23,8 +23,13 @@ pub enum View {
     /// One unified hierarchy. `shared`: no cgroup namespace, so what is shown
     /// is this directory of the host (a fresh mount would reset the flags of
     /// the host's own superblock).
-    V2 { shared: Option<PathBuf> },
-    V1 { namespaced: bool, hierarchies: Vec<V1> },
+    V2 {
+        shared: Option<PathBuf>,
+    },
+    V1 {
+        namespaced: bool,
+        hierarchies: Vec<V1>,
+    },
     /// No cgroup mounts on the host.
     None,
 }

@@ -50,9 +50,9 @@ pub fn become_user(process: &Process) -> Result<()> {
     sys::prctl(libc::PR_SET_KEEPCAPS, 1).op("prctl PR_SET_KEEPCAPS")?;
     set_groups(process)?;
     sys::set_ids(process.uid, process.gid).op("setresuid").map_err(|e| {
-        e.at("/process/user").on(format!("{}:{}", process.uid, process.gid)).hint(
-            "in a user namespace the ids must be mapped",
-        )
+        e.at("/process/user")
+            .on(format!("{}:{}", process.uid, process.gid))
+            .hint("in a user namespace the ids must be mapped")
     })
 }
 
@@ -109,7 +109,9 @@ fn set_capabilities(wanted: &Capabilities) -> Result<()> {
         let missing = caps::get().map_or(0, |have| wanted.permitted & !have.permitted);
         let hint = match missing {
             0 => String::new(),
-            _ => format!("the runtime itself lacks {}", crate::spec::capability_name(missing.trailing_zeros())),
+            _ => {
+                format!("the runtime itself lacks {}", crate::spec::capability_name(missing.trailing_zeros()))
+            }
         };
         e.at("/process/capabilities").hint(hint)
     })?;
@@ -119,7 +121,9 @@ fn set_capabilities(wanted: &Capabilities) -> Result<()> {
         // for more in every configuration, and no runtime complains.
         match caps::ambient_raise(cap) {
             Ok(()) | Err(Errno::EPERM) => {}
-            Err(errno) => return Err(Error::os("prctl PR_CAP_AMBIENT_RAISE", errno).at("/process/capabilities/ambient")),
+            Err(errno) => {
+                return Err(Error::os("prctl PR_CAP_AMBIENT_RAISE", errno).at("/process/capabilities/ambient"));
+            }
         }
     }
     Ok(())

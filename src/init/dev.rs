@@ -44,14 +44,15 @@ pub fn populate(plan: &Plan, root: &OwnedFd) -> Result<()> {
 
 /// The pointer of a configured device; the defaults come first and have none.
 fn pointer(plan: &Plan, i: usize) -> String {
-    let defaults = plan.devices.iter().take(6).filter(|d| d.major == 1 || (d.major, d.minor) == (5, 0)).count();
+    let defaults =
+        plan.devices.iter().take(6).filter(|d| d.major == 1 || (d.major, d.minor) == (5, 0)).count();
     i.checked_sub(defaults).map_or_else(String::new, |i| format!("/linux/devices/{i}"))
 }
 
 fn has_hosts_dev(plan: &Plan) -> bool {
-    plan.mounts.iter().any(|m| {
-        m.target == Path::new("/dev") && matches!(m.kind, crate::spec::plan::MountKind::Bind { .. })
-    })
+    plan.mounts
+        .iter()
+        .any(|m| m.target == Path::new("/dev") && matches!(m.kind, crate::spec::plan::MountKind::Bind { .. }))
 }
 
 fn one(root: &OwnedFd, dev: Option<&OwnedFd>, device: &Device, bind: bool) -> Result<()> {

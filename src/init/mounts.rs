@@ -70,7 +70,8 @@ fn filesystem(
     options: &[(CString, Option<CString>)],
     target: &OwnedFd,
 ) -> Result<()> {
-    let too_long = |value: &Option<CString>| value.as_ref().is_some_and(|v| v.count_bytes() >= FSCONFIG_LIMIT);
+    let too_long =
+        |value: &Option<CString>| value.as_ref().is_some_and(|v| v.count_bytes() >= FSCONFIG_LIMIT);
     if options.iter().any(|(_, value)| too_long(value)) {
         return long_options(entry, fs, source, options, target);
     }
@@ -164,7 +165,9 @@ fn explain(error: Error, entry: &Mount) -> Error {
         (b"sysfs", Some(Errno::EPERM)) => {
             "sysfs needs a network namespace of the container's own; or bind-mount /sys"
         }
-        (b"proc", Some(Errno::EPERM)) => "proc needs a pid namespace of the container's own; or bind-mount /proc",
+        (b"proc", Some(Errno::EPERM)) => {
+            "proc needs a pid namespace of the container's own; or bind-mount /proc"
+        }
         (b"devpts", Some(Errno::EINVAL)) => "in a user namespace the gid= of devpts must be mapped",
         (_, Some(Errno::ENODEV)) => "the kernel doesn't know this filesystem type",
         _ => "",

@@ -55,7 +55,9 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
 
 /// Does init wait for `Go`? For its id maps, or to tell hooks its pid.
 pub fn needs_go(plan: &Plan) -> bool {
-    plan.id_maps.is_some() || !plan.hooks.create_container.is_empty() || !plan.hooks.start_container.is_empty()
+    plan.id_maps.is_some()
+        || !plan.hooks.create_container.is_empty()
+        || !plan.hooks.start_container.is_empty()
 }
 
 /// Root of the user namespace, without groups of the host.

@@ -30,7 +30,8 @@ fn one(path: &Path, root: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<()> {
     }
     match empty {
         Some(attached) => {
-            let tree = mount::clone_tree(&*attached, c"", false, false).op("open_tree the empty directory")?;
+            let tree =
+                mount::clone_tree(&*attached, c"", false, false).op("open_tree the empty directory")?;
             mount::attach(tree, &target).op("move_mount the empty directory")
         }
         None => {

@@ -18,9 +18,9 @@ pub fn enter(root: &Root, no_pivot: bool) -> Result<()> {
             .op("move the rootfs over /")?;
         return chroot(c".").op("chroot");
     }
-    pivot_root(c".", c".").op("pivot_root").map_err(|e| {
-        e.hint("a root on initramfs can't be pivoted away from: use --no-pivot there")
-    })?;
+    pivot_root(c".", c".")
+        .op("pivot_root")
+        .map_err(|e| e.hint("a root on initramfs can't be pivoted away from: use --no-pivot there"))?;
     fchdir(&root.host).op("fchdir to the old root")?;
     umount2(c".", MntFlags::MNT_DETACH).op("umount the old root")?;
     fchdir(&root.tree).op("fchdir to the rootfs")

@@ -3,9 +3,7 @@
 use crate::error::{Context, Result};
 use crate::spec::Plan;
 use crate::spec::plan::Propagation;
-use crate::sys::mount::{
-    self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr,
-};
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;

@@ -30,11 +30,9 @@ pub fn set_rlimits(of: Of, process: &Process) -> Result<()> {
         Of::Process(pid) => pid,
     };
     for (i, limit) in process.rlimits.iter().enumerate() {
-        crate::sys::process::set_rlimit(pid, limit.resource, limit.soft, limit.hard)
-            .op("prlimit")
-            .map_err(|e| {
-                e.at(format!("/process/rlimits/{i}")).hint("raising a hard limit needs CAP_SYS_RESOURCE")
-            })?;
+        crate::sys::process::set_rlimit(pid, limit.resource, limit.soft, limit.hard).op("prlimit").map_err(
+            |e| e.at(format!("/process/rlimits/{i}")).hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+        )?;
     }
     Ok(())
 }

@@ -72,7 +72,8 @@ fn memory_copy() -> Result<OwnedFd> {
     let mut file = std::fs::File::from(fd);
     file.write_all(&binary).op("write the sealed copy")?;
     let fd = OwnedFd::from(file);
-    let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+    let seals =
+        SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
     fcntl(&fd, FcntlArg::F_ADD_SEALS(seals)).op("seal the copy")?;
     Ok(fd)
 }

@@ -114,8 +114,8 @@ pub struct InitEnd(OwnedFd);
 
 /// Makes the two connected ends, both closed by execve.
 pub fn pair() -> Result<(HostEnd, InitEnd)> {
-    let (host, init) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).op("socketpair")?;
+    let (host, init) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .op("socketpair")?;
     Ok((HostEnd(host), InitEnd(init)))
 }
 
@@ -174,12 +174,7 @@ mod tests {
     fn messages_survive_the_wire() {
         let long = Error::msg("x".repeat(3 * MAX));
         let error = Error::os("mount", nix::errno::Errno::EPERM).at("/mounts/1");
-        for message in [
-            FromInit::Moved(7),
-            FromInit::Built,
-            FromInit::Ready,
-            FromInit::Failed(error),
-        ] {
+        for message in [FromInit::Moved(7), FromInit::Built, FromInit::Ready, FromInit::Failed(error)] {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);

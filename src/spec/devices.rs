@@ -1,8 +1,8 @@
 //! `linux.devices` and `linux.resources.devices`.
 
+use super::config::{Device as ConfigDevice, DeviceRule as ConfigRule};
 use super::plan::{Device, DeviceKind, DeviceRule};
 use crate::error::{Error, Result};
-use super::config::{Device as ConfigDevice, DeviceRule as ConfigRule};
 use std::path::{Path, PathBuf};
 
 /// config-linux.md "Default Devices": path below /dev, major, minor.
@@ -62,8 +62,15 @@ fn number(value: i64, at: &str) -> Result<u32> {
 /// The controller's rules, in the order in which they apply: everything is
 /// denied, then the configuration's rules, then what every container may have.
 pub fn rules(configured: &[ConfigRule]) -> Result<Vec<DeviceRule>> {
-    let deny_all =
-        DeviceRule { allow: false, kind: None, major: None, minor: None, read: true, write: true, mknod: true };
+    let deny_all = DeviceRule {
+        allow: false,
+        kind: None,
+        major: None,
+        minor: None,
+        read: true,
+        write: true,
+        mknod: true,
+    };
     let mut out = vec![deny_all];
     for (i, r) in configured.iter().enumerate() {
         let rule = rule(r, &format!("/linux/resources/devices/{i}"))?;
@@ -116,10 +123,8 @@ pub fn default_rules() -> Vec<DeviceRule> {
         mknod: true,
     };
     let char_device = |major, minor| allow(DeviceKind::Char, Some(major), minor, true);
-    let mut rules = vec![
-        allow(DeviceKind::Char, None, None, false),
-        allow(DeviceKind::Block, None, None, false),
-    ];
+    let mut rules =
+        vec![allow(DeviceKind::Char, None, None, false), allow(DeviceKind::Block, None, None, false)];
     rules.extend(DEFAULT.into_iter().map(|(_, major, minor)| char_device(major, Some(minor))));
     rules.push(char_device(136, None)); // /dev/pts/*
     rules.push(char_device(5, Some(2))); // /dev/ptmx

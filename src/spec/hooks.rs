@@ -1,9 +1,9 @@
 //! `hooks`: programs that run at fixed points of a container's life.
 
 use super::c_string;
+use super::config::{Hook as ConfigHook, Hooks as ConfigHooks};
 use super::plan::{Hook, Hooks};
 use crate::error::{Error, Result};
-use super::config::{Hook as ConfigHook, Hooks as ConfigHooks};
 
 pub fn hooks(config: &ConfigHooks) -> Result<Hooks> {
     Ok(Hooks {

@@ -47,8 +47,7 @@ const PROPAGATIONS: [(&str, Propagation); 4] = [
 ];
 
 /// Options of the superblock, which fsconfig(2) takes under their own names.
-const SUPERBLOCK: [&str; 8] =
-    ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "acl"];
+const SUPERBLOCK: [&str; 8] = ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "acl"];
 
 /// Known, and not applied by this version: an error rather than silence.
 const UNSUPPORTED: [&str; 9] =

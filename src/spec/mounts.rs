@@ -1,10 +1,10 @@
 //! `mounts`: what is attached where, in their order.
 
 use super::c_string;
+use super::config::Mount as ConfigMount;
 use super::mount_options::{self, Options};
 use super::plan::{Mount, MountKind};
 use crate::error::{Error, Result};
-use super::config::Mount as ConfigMount;
 use std::path::{Path, PathBuf};
 
 /// Resolves the entries; relative sources of bind mounts are the bundle's.
@@ -21,8 +21,7 @@ fn mount(entry: &ConfigMount, i: usize, bundle: &Path, warnings: &mut Vec<String
         ));
     }
     let target = target(&entry.destination, &at, warnings)?;
-    let options =
-        mount_options::parse(&entry.options, &format!("{at}/options"))?;
+    let options = mount_options::parse(&entry.options, &format!("{at}/options"))?;
     let (attr, recursive_attr, propagation) = (options.attr, options.recursive_attr, options.propagation);
     let kind = kind(entry, options, bundle, &at)?;
     Ok(Mount { at, target, kind, attr, recursive_attr, propagation })
@@ -55,9 +54,9 @@ fn kind(entry: &ConfigMount, options: Options, bundle: &Path, at: &str) -> Resul
     }
     match fs {
         "" => Err(Error::config(format!("{at}/type"), "is needed for a mount that is not a bind mount")),
-        "cgroup" | "cgroup2" => Ok(MountKind::Cgroup {
-            readonly: options.attr.set & crate::sys::mount::MOUNT_ATTR_RDONLY != 0,
-        }),
+        "cgroup" | "cgroup2" => {
+            Ok(MountKind::Cgroup { readonly: options.attr.set & crate::sys::mount::MOUNT_ATTR_RDONLY != 0 })
+        }
         _ => {
             let source = source.map_or_else(|| fs.into(), |source| source.to_string_lossy());
             let option = |(key, value): (String, Option<String>)| {

@@ -1,8 +1,8 @@
 //! `linux.namespaces`, the id mappings and the time offsets.
 
+use super::config::{IdMapping, Linux};
 use super::plan::{IdMap, IdMaps, Namespaces, Ns, NsKind};
 use crate::error::{Error, Result};
-use super::config::{IdMapping, Linux};
 
 pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let mut out = Namespaces::default();

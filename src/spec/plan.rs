@@ -4,9 +4,9 @@
 //! names are numbers, defaults are filled in, and an `Option` means "don't",
 //! never "not validated yet". Nothing here touches the kernel.
 
+use super::config::Resources;
 use crate::sys::mount::MountAttr;
 use crate::sys::pty::Size;
-use super::config::Resources;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -183,7 +183,9 @@ pub enum MountKind {
         recursive: bool,
     },
     /// The container's view of its cgroups, whatever their version.
-    Cgroup { readonly: bool },
+    Cgroup {
+        readonly: bool,
+    },
     Filesystem {
         fs: CString,
         source: CString,

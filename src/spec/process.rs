@@ -127,7 +127,10 @@ fn rlimits(limits: &[ConfigRlimit], at: &str) -> Result<Vec<Rlimit>> {
             return Err(Error::config(at, format!("a second entry for {}", limit.kind)));
         }
         if limit.soft > limit.hard {
-            return Err(Error::config(at, format!("the soft limit of {} is above its hard limit", limit.kind)));
+            return Err(Error::config(
+                at,
+                format!("the soft limit of {} is above its hard limit", limit.kind),
+            ));
         }
         out.push(Rlimit { resource, soft: limit.soft, hard: limit.hard });
     }

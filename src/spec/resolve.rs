@@ -1,9 +1,9 @@
 //! The whole of a configuration, field by field, into a [`Plan`].
 
+use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
 use super::{devices, hooks, mounts, namespaces, process, sysctl, unsupported};
 use crate::error::{Error, Result};
-use super::config::{Config, Linux, Resources};
 use std::path::{Path, PathBuf};
 
 /// Resolves `config`, found in the absolute directory `bundle`.

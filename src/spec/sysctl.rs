@@ -42,9 +42,18 @@ fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
 /// and the other stands for itself (`net/ipv4/conf/eth0.1/forwarding`).
 fn path(key: &str) -> String {
     match key.find(['.', '/']) {
-        Some(i) if key.as_bytes()[i] == b'.' => {
-            key.chars().map(|c| if c == '.' { '/' } else if c == '/' { '.' } else { c }).collect()
-        }
+        Some(i) if key.as_bytes()[i] == b'.' => key
+            .chars()
+            .map(|c| {
+                if c == '.' {
+                    '/'
+                } else if c == '/' {
+                    '.'
+                } else {
+                    c
+                }
+            })
+            .collect(),
         _ => key.into(),
     }
 }

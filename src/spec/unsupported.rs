@@ -1,7 +1,7 @@
 //! Fields that corten knows and doesn't apply: refused by name, never ignored.
 
-use crate::error::{Error, Result};
 use super::config::{Config, Linux, Process};
+use crate::error::{Error, Result};
 
 /// Refuses a configuration that asks for something that would not happen.
 pub fn refuse(config: &Config) -> Result<()> {

@@ -164,7 +164,8 @@ mod x86_64 {
             fields.add(1).write_volatile(0);
             fields.add(2).write_volatile(0);
             fields.add(3).write_volatile(0);
-            let set = syscall(libc::SYS_mount_setattr, tree, empty, AT_EMPTY_PATH, address(attr.as_ptr()), 32);
+            let set =
+                syscall(libc::SYS_mount_setattr, tree, empty, AT_EMPTY_PATH, address(attr.as_ptr()), 32);
             if set == 0 {
                 syscall(libc::SYS_execveat, tree, empty, argv, envp, AT_EMPTY_PATH);
             }

@@ -13,7 +13,8 @@ pub fn open(pid: i32) -> Result<OwnedFd> {
 pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();
     // SAFETY: a null siginfo asks the kernel to fill in kill(2)'s own.
-    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<u8>(), 0) }).map(drop)
+    check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal, std::ptr::null::<u8>(), 0) })
+        .map(drop)
 }
 
 /// How a child ended.

@@ -14,7 +14,8 @@ pub struct Size {
 pub fn unlock(master: impl AsFd) -> Result<()> {
     let zero: libc::c_int = 0;
     // SAFETY: the ioctl reads one int.
-    check(unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCSPTLCK, &raw const zero) }.into()).map(drop)
+    check(unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCSPTLCK, &raw const zero) }.into())
+        .map(drop)
 }
 
 /// TIOCGPTPEER: the slave of exactly this master, whatever lies at its path

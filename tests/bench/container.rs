@@ -28,44 +28,19 @@ pub fn compile() -> Result<Programs> {
     fs::create_dir_all(&dir)?;
     let compiler = ["musl-gcc", "gcc", "cc"]
         .into_iter()
-        .find(|cc| {
-            Command::new(cc)
-                .arg("--version")
-                .output()
-                .is_ok_and(|o| o.status.success())
-        })
+        .find(|cc| Command::new(cc).arg("--version").output().is_ok_and(|o| o.status.success()))
         .context("a C compiler is needed: musl-gcc (musl-tools) or gcc")?;
     let build = |name: &str| -> Result<PathBuf> {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/bench")
-            .join(name)
-            .with_extension("c");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bench").join(name).with_extension("c");
         let program = dir.join(name);
         let done = Command::new(compiler)
-            .args([
-                "-static",
-                "-O2",
-                "-Wall",
-                "-Wextra",
-                "-Wno-parentheses",
-                "-Werror",
-                "-s",
-                "-o",
-            ])
+            .args(["-static", "-O2", "-Wall", "-Wextra", "-Wno-parentheses", "-Werror", "-s", "-o"])
             .args([&program, &source])
             .status()?;
-        ensure!(
-            done.success(),
-            "{compiler} could not compile {}",
-            source.display()
-        );
+        ensure!(done.success(), "{compiler} could not compile {}", source.display());
         Ok(program)
     };
-    Ok(Programs {
-        floor: build("floor")?,
-        ok: build("true")?,
-        pause: build("pause")?,
-    })
+    Ok(Programs { floor: build("floor")?, ok: build("true")?, pause: build("pause")? })
 }
 
 /// What a process of the container is: the bundle it comes from.
@@ -122,9 +97,7 @@ pub struct Bench {
 impl Bench {
     pub fn new(place: &Place, job: &Job) -> Result<Self> {
         let wanted = |r: &&Runtime| {
-            job.options.only.is_empty()
-                || r.kind == Kind::Floor
-                || job.options.only.contains(&r.name)
+            job.options.only.is_empty() || r.kind == Kind::Floor || job.options.only.contains(&r.name)
         };
         let mut bench = Self {
             runtimes: job.runtimes.iter().filter(wanted).cloned().collect(),
@@ -135,9 +108,7 @@ impl Bench {
             floor_layout: place.floor_layout(),
         };
         if !place.pids {
-            bench
-                .notes
-                .push("no pids limit: its controller is not available on this layout".into());
+            bench.notes.push("no pids limit: its controller is not available on this layout".into());
         }
         make_rootfs(&bench.rootfs(), &job.programs)?;
         for runtime in bench.runtimes.clone() {
@@ -149,10 +120,7 @@ impl Bench {
                 let dir = bench.bundle(&runtime, payload);
                 fs::create_dir_all(&dir)?;
                 let config = bench.config(&runtime, payload, place.pids, devices);
-                fs::write(
-                    dir.join("config.json"),
-                    serde_json::to_string_pretty(&config)?,
-                )?;
+                fs::write(dir.join("config.json"), serde_json::to_string_pretty(&config)?)?;
             }
             fs::create_dir(bench.root(&runtime))?;
         }
@@ -182,10 +150,7 @@ impl Bench {
     }
 
     fn bundle(&self, runtime: &Runtime, payload: Payload) -> PathBuf {
-        self.work
-            .join("bundles")
-            .join(&runtime.name)
-            .join(payload.name())
+        self.work.join("bundles").join(&runtime.name).join(payload.name())
     }
 
     fn root(&self, runtime: &Runtime) -> PathBuf {
@@ -259,31 +224,15 @@ impl Bench {
     }
 
     /// The command of a verb. `init` is the container's first process, where there is one.
-    pub fn command(
-        &self,
-        runtime: &Runtime,
-        verb: &str,
-        payload: Payload,
-        init: i32,
-    ) -> Vec<String> {
+    pub fn command(&self, runtime: &Runtime, verb: &str, payload: Payload, init: i32) -> Vec<String> {
         let text = |path: &Path| path.display().to_string();
         let mut argv = vec![text(&runtime.path)];
         let mut add = |words: &[&str]| argv.extend(words.iter().map(|&w| w.to_owned()));
         let id = format!("bench-{}", payload.name());
-        let (layout, cgroup, pid) = (
-            &self.floor_layout,
-            self.cgroup(runtime, payload),
-            init.to_string(),
-        );
-        let (rootfs, state, root) = (
-            text(&self.rootfs()),
-            text(&self.state(runtime)),
-            text(&self.root(runtime)),
-        );
-        let (bundle, pid_file) = (
-            text(&self.bundle(runtime, payload)),
-            text(&self.pid_file(runtime)),
-        );
+        let (layout, cgroup, pid) = (&self.floor_layout, self.cgroup(runtime, payload), init.to_string());
+        let (rootfs, state, root) =
+            (text(&self.rootfs()), text(&self.state(runtime)), text(&self.root(runtime)));
+        let (bundle, pid_file) = (text(&self.bundle(runtime, payload)), text(&self.pid_file(runtime)));
         if runtime.kind == Kind::Floor {
             match verb {
                 "run" | "create" => {

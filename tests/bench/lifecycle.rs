@@ -27,12 +27,7 @@ struct Meter<'a> {
 }
 
 pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
-    let mut meter = Meter {
-        bench,
-        runner: Runner::new(&bench.work),
-        options,
-        random: 1,
-    };
+    let mut meter = Meter { bench, runner: Runner::new(&bench.work), options, random: 1 };
     let mut result = Map::new();
     let load = fs::read_to_string("/proc/loadavg")?;
     result.insert("load".into(), load.trim().into());
@@ -43,10 +38,7 @@ pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
     }
     let gap = Duration::from_millis(options.gap_ms);
     result.insert("gapped".into(), meter.pace(options.gapped, 0, gap)?);
-    result.insert(
-        "back_to_back".into(),
-        meter.pace(options.n, 1, Duration::ZERO)?,
-    );
+    result.insert("back_to_back".into(), meter.pace(options.n, 1, Duration::ZERO)?);
     result.insert("memory_kib".into(), meter.memory()?);
     result.insert("syscalls".into(), meter.syscalls()?);
     Ok(result)
@@ -59,11 +51,7 @@ impl Meter<'_> {
         let per_round = if warm == 0 { 1 } else { BLOCK - warm };
         let rounds = n.div_ceil(per_round);
         for round in 0..rounds {
-            eprint!(
-                "\r{} of {rounds} rounds, {} ms between samples ",
-                round + 1,
-                gap.as_millis()
-            );
+            eprint!("\r{} of {rounds} rounds, {} ms between samples ", round + 1, gap.as_millis());
             for lives in [false, true] {
                 for runtime in self.shuffled() {
                     for i in 0..warm + per_round {
@@ -94,10 +82,8 @@ impl Meter<'_> {
     fn shuffled(&mut self) -> Vec<Runtime> {
         let mut list = self.bench.runtimes.clone();
         for i in (1..list.len()).rev() {
-            self.random = self
-                .random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
+            self.random =
+                self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let j = usize::try_from(self.random >> 33).unwrap_or(0) % (i + 1);
             list.swap(i, j);
         }
@@ -120,65 +106,29 @@ impl Meter<'_> {
         }
         let sample = self.runner.timed(&argv, init)?;
         if self.options.wants(verb) {
-            into.entry((verb.to_owned(), runtime.name.clone()))
-                .or_default()
-                .push(sample);
+            into.entry((verb.to_owned(), runtime.name.clone())).or_default().push(sample);
         }
         Ok(sample)
     }
 
     fn run(&self, runtime: &Runtime, gap: Duration, into: &mut Samples) -> Result<()> {
-        self.one(runtime, "run", Payload::Ok, Init::None, gap, into)
-            .map(drop)
+        self.one(runtime, "run", Payload::Ok, Init::None, gap, into).map(drop)
     }
 
     /// create, start, exec, kill, delete.
     fn life(&self, runtime: &Runtime, gap: Duration, into: &mut Samples) -> Result<()> {
         let mut created = Samples::new();
-        self.one(
-            runtime,
-            "create",
-            Payload::Pause,
-            Init::None,
-            gap,
-            &mut created,
-        )?;
+        self.one(runtime, "create", Payload::Pause, Init::None, gap, &mut created)?;
         let init = self.init(runtime)?;
         // Its init is what create made: its share so far is create's.
         for (key, list) in created {
             let share = cpu_of(init).unwrap_or(0.0);
-            into.entry(key)
-                .or_default()
-                .extend(list.iter().map(|s| Sample {
-                    cpu: s.cpu + share,
-                    ..*s
-                }));
+            into.entry(key).or_default().extend(list.iter().map(|s| Sample { cpu: s.cpu + share, ..*s }));
         }
-        self.one(
-            runtime,
-            "start",
-            Payload::Pause,
-            Init::Lives(init),
-            gap,
-            into,
-        )?;
+        self.one(runtime, "start", Payload::Pause, Init::Lives(init), gap, into)?;
         runs(init)?;
-        self.one(
-            runtime,
-            "exec",
-            Payload::Pause,
-            Init::Lives(init),
-            gap,
-            into,
-        )?;
-        self.one(
-            runtime,
-            "kill",
-            Payload::Pause,
-            Init::Lives(init),
-            gap,
-            into,
-        )?;
+        self.one(runtime, "exec", Payload::Pause, Init::Lives(init), gap, into)?;
+        self.one(runtime, "kill", Payload::Pause, Init::Lives(init), gap, into)?;
         killed(runtime, init)?;
         self.one(runtime, "delete", Payload::Pause, Init::None, gap, into)?;
         Ok(())
@@ -187,10 +137,8 @@ impl Meter<'_> {
     fn init(&self, runtime: &Runtime) -> Result<i32> {
         let file = self.bench.pid_file(runtime);
         let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
-        let pid = text
-            .trim()
-            .parse()
-            .with_context(|| format!("the pid file of {} has {text:?}", runtime.name))?;
+        let pid =
+            text.trim().parse().with_context(|| format!("the pid file of {} has {text:?}", runtime.name))?;
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let parent = status.lines().find_map(|l| l.strip_prefix("PPid:\t"));
         ensure!(
@@ -207,50 +155,23 @@ impl Meter<'_> {
         let nowhere = &mut Samples::new();
         for runtime in &self.bench.runtimes {
             let peak = |verb, payload, init| {
-                self.runner.peak_memory(
-                    &self.bench.floor,
-                    &self.bench.command(runtime, verb, payload, init),
-                )
+                self.runner.peak_memory(&self.bench.floor, &self.bench.command(runtime, verb, payload, init))
             };
             let run = peak("run", Payload::Ok, 0)?;
             let create = peak("create", Payload::Pause, 0)?;
             let init = self.init(runtime)?;
             let status = fs::read_to_string(format!("/proc/{init}/status"))?;
             let field = |name: &str| -> Result<u64> {
-                let line = status
-                    .lines()
-                    .find_map(|l| l.strip_prefix(name))
-                    .context("/proc/PID/status")?;
+                let line = status.lines().find_map(|l| l.strip_prefix(name)).context("/proc/PID/status")?;
                 Ok(line.trim().trim_end_matches(" kB").parse()?)
             };
             let (waiting, waiting_now) = (field("VmHWM:")?, field("VmRSS:")?);
-            self.one(
-                runtime,
-                "start",
-                Payload::Pause,
-                Init::Lives(init),
-                Duration::ZERO,
-                nowhere,
-            )?;
+            self.one(runtime, "start", Payload::Pause, Init::Lives(init), Duration::ZERO, nowhere)?;
             runs(init)?;
             let exec = peak("exec", Payload::Pause, init)?;
-            self.one(
-                runtime,
-                "kill",
-                Payload::Pause,
-                Init::Lives(init),
-                Duration::ZERO,
-                nowhere,
-            )?;
+            self.one(runtime, "kill", Payload::Pause, Init::Lives(init), Duration::ZERO, nowhere)?;
             killed(runtime, init)?;
-            self.one(
-                runtime,
-                "delete",
-                Payload::Pause,
-                Init::None,
-                Duration::ZERO,
-                nowhere,
-            )?;
+            self.one(runtime, "delete", Payload::Pause, Init::None, Duration::ZERO, nowhere)?;
             all.insert(
                 runtime.name.clone(),
                 json!({ "run": run, "create": create, "exec": exec, "waiting init": waiting,
@@ -272,11 +193,7 @@ impl Meter<'_> {
         for runtime in &self.bench.runtimes {
             let mut calls = Map::new();
             let count = |verb: &str, payload, init| {
-                self.runner.syscalls(
-                    &strace,
-                    &self.bench.command(runtime, verb, payload, init),
-                    || Ok(()),
-                )
+                self.runner.syscalls(&strace, &self.bench.command(runtime, verb, payload, init), || Ok(()))
             };
             calls.insert("run".into(), count("run", Payload::Ok, 0)?.into());
             let create = self.bench.command(runtime, "create", Payload::Pause, 0);
@@ -319,10 +236,7 @@ pub fn check(bench: &Bench) -> Result<()> {
     let runner = Runner::new(&bench.work);
     let mut floor: Vec<String> = Vec::new();
     for runtime in &bench.runtimes {
-        runner.timed(
-            &bench.command(runtime, "run", Payload::Probe, 0),
-            Init::None,
-        )?;
+        runner.timed(&bench.command(runtime, "run", Payload::Probe, 0), Init::None)?;
         let seen: Vec<String> = runner.stdout().lines().map(String::from).collect();
         ensure!(
             seen.len() > 40,

@@ -20,9 +20,7 @@ pub struct Runner {
 
 impl Runner {
     pub fn new(work: &Path) -> Self {
-        Self {
-            work: work.to_owned(),
-        }
+        Self { work: work.to_owned() }
     }
 
     /// Output goes to files: the init that `create` leaves behind would hold a pipe open.
@@ -31,10 +29,7 @@ impl Runner {
         command
             .args(&argv[1..])
             .env_clear()
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(File::create(self.work.join("stdout"))?)
@@ -51,12 +46,7 @@ impl Runner {
     }
 
     fn fail(&self, argv: &[String], what: &str) -> Result<()> {
-        bail!(
-            "{what}: {}\n{}{}",
-            argv.join(" "),
-            self.stdout(),
-            self.stderr()
-        )
+        bail!("{what}: {}\n{}{}", argv.join(" "), self.stdout(), self.stderr())
     }
 
     /// Wall: from before the spawn (vfork and execve, no copy of this process) to the return of wait4.
@@ -85,10 +75,7 @@ impl Runner {
             Init::Lives(pid) => cpu_of(pid).unwrap_or(init_before),
             Init::None => 0.0,
         };
-        Ok(Sample {
-            wall,
-            cpu: cpu + init_after - init_before,
-        })
+        Ok(Sample { wall, cpu: cpu + init_after - init_before })
     }
 
     /// Peak resident set in KiB, of the largest process of the command. Started from a tiny parent, because the kernel
@@ -171,10 +158,7 @@ pub fn wait(pid: u32) -> Result<i32> {
             return Ok(status);
         }
         let error = std::io::Error::last_os_error();
-        ensure!(
-            error.raw_os_error() == Some(libc::EINTR),
-            "waiting for {pid}: {error}"
-        );
+        ensure!(error.raw_os_error() == Some(libc::EINTR), "waiting for {pid}: {error}");
     }
 }
 
@@ -183,8 +167,7 @@ fn reap_orphans(init: &Init) {
     use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     while let Some(pid) = waitid(Id::All, look).ok().and_then(|status| status.pid()) {
-        if matches!(init, Init::Lives(init) if *init == pid.as_raw()) || waitpid(pid, None).is_err()
-        {
+        if matches!(init, Init::Lives(init) if *init == pid.as_raw()) || waitpid(pid, None).is_err() {
             break;
         }
     }
@@ -202,14 +185,10 @@ fn cpu_of_children() -> Result<f64> {
 /// The CPU time of a living process, in milliseconds.
 pub fn cpu_of(pid: i32) -> Option<f64> {
     let mut clock = 0;
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: both are valid places for the results.
     let ok = unsafe {
-        libc::clock_getcpuclockid(pid, &raw mut clock) == 0
-            && libc::clock_gettime(clock, &raw mut time) == 0
+        libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
     };
     #[expect(clippy::cast_precision_loss)]
     ok.then_some(time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6)
@@ -219,10 +198,7 @@ pub fn cpu_of(pid: i32) -> Option<f64> {
 pub fn until(what: &str, mut so: impl FnMut() -> bool) -> Result<()> {
     let begin = Instant::now();
     while !so() {
-        ensure!(
-            begin.elapsed() < Duration::from_secs(5),
-            "after 5 s still not so: {what}"
-        );
+        ensure!(begin.elapsed() < Duration::from_secs(5), "after 5 s still not so: {what}");
         sleep(Duration::from_micros(100));
     }
     Ok(())

@@ -40,10 +40,8 @@ pub struct Options {
 impl Options {
     /// None: the help was asked for, and printed.
     pub fn parse(args: &[String]) -> Result<Option<Self>> {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target"),
-            PathBuf::from,
-        );
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
         let mut options = Self {
             n: 60,
             gapped: 25,

@@ -32,13 +32,7 @@ pub enum Layout {
 impl Layout {
     pub fn of_machine() -> Result<Self> {
         let found = nix::sys::statfs::statfs(CGROUPS).context(CGROUPS)?;
-        Ok(
-            if found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC {
-                Self::V2
-            } else {
-                Self::V1
-            },
-        )
+        Ok(if found.filesystem_type() == nix::sys::statfs::CGROUP2_SUPER_MAGIC { Self::V2 } else { Self::V1 })
     }
 }
 
@@ -81,42 +75,24 @@ extern "C" fn end_inside(_: libc::c_int) {
 pub fn run_inside(layout: Layout, job: &Job) -> Result<Value> {
     let name = cgroup_name(std::process::id());
     nix::sys::prctl::set_child_subreaper(true)?;
-    let stdout = if job.options.check {
-        Stdio::inherit()
-    } else {
-        Stdio::piped()
-    };
+    let stdout = if job.options.check { Stdio::inherit() } else { Stdio::piped() };
     let mut child = Command::new(std::env::current_exe()?)
-        .args([
-            "--inside",
-            &layout.to_string(),
-            &serde_json::to_string(job)?,
-        ])
+        .args(["--inside", &layout.to_string(), &serde_json::to_string(job)?])
         .stdout(stdout)
         .spawn()?;
     INSIDE.store(child.id().cast_signed(), Ordering::Relaxed);
-    let action = SigAction::new(
-        SigHandler::Handler(end_inside),
-        SaFlags::SA_RESTART,
-        SigSet::empty(),
-    );
+    let action = SigAction::new(SigHandler::Handler(end_inside), SaFlags::SA_RESTART, SigSet::empty());
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         // SAFETY: the handler only loads an atomic and calls kill.
         unsafe { sigaction(signal, &action) }?;
     }
     let mut text = String::new();
-    let read = child
-        .stdout
-        .take()
-        .map_or(Ok(0), |mut out| out.read_to_string(&mut text));
+    let read = child.stdout.take().map_or(Ok(0), |mut out| out.read_to_string(&mut text));
     let status = child.wait()?;
     INSIDE.store(0, Ordering::Relaxed);
     let cleaned = remove_cgroups(&name);
     let _ = fs::remove_dir(work_dir(std::process::id()));
-    ensure!(
-        status.success(),
-        "the measurement on cgroup {layout} failed ({status})"
-    );
+    ensure!(status.success(), "the measurement on cgroup {layout} failed ({status})");
     read?;
     cleaned?;
     if job.options.check {
@@ -156,13 +132,7 @@ impl Place {
         let none = None::<&str>;
         mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
         if layout == Layout::V2 && Layout::of_machine()? == Layout::V1 {
-            mount(
-                Some("cgroup2"),
-                CGROUPS,
-                Some("cgroup2"),
-                MsFlags::empty(),
-                none,
-            )?;
+            mount(Some("cgroup2"), CGROUPS, Some("cgroup2"), MsFlags::empty(), none)?;
         } else if layout == Layout::V1 {
             for mounted in mounts()?.iter().filter(|m| m.kind == "cgroup2") {
                 umount2(&mounted.at, MntFlags::MNT_DETACH)?;
@@ -170,20 +140,9 @@ impl Place {
         }
         let work = work_dir(owner);
         fs::create_dir_all(&work)?;
-        mount(
-            Some("tmpfs"),
-            &work,
-            Some("tmpfs"),
-            MsFlags::empty(),
-            Some("mode=700"),
-        )?;
-        let mut place = Self {
-            layout,
-            work,
-            cgroup: cgroup_name(owner),
-            hierarchies: Vec::new(),
-            pids: false,
-        };
+        mount(Some("tmpfs"), &work, Some("tmpfs"), MsFlags::empty(), Some("mode=700"))?;
+        let mut place =
+            Self { layout, work, cgroup: cgroup_name(owner), hierarchies: Vec::new(), pids: false };
         place.make_parents()?;
         Ok(place)
     }
@@ -194,9 +153,7 @@ impl Place {
             let dir = Path::new(CGROUPS).join(&self.cgroup);
             fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
             for at in [Path::new(CGROUPS), &dir] {
-                for controller in
-                    fs::read_to_string(at.join("cgroup.controllers"))?.split_whitespace()
-                {
+                for controller in fs::read_to_string(at.join("cgroup.controllers"))?.split_whitespace() {
                     let on = fs::write(at.join("cgroup.subtree_control"), format!("+{controller}"));
                     self.pids |= on.is_ok() && controller == "pids" && at == dir;
                 }
@@ -207,10 +164,7 @@ impl Place {
             let Ok(name) = mounted.at.strip_prefix(CGROUPS) else {
                 continue;
             };
-            let name = name
-                .to_str()
-                .context("a hierarchy with a strange name")?
-                .to_owned();
+            let name = name.to_str().context("a hierarchy with a strange name")?.to_owned();
             let dir = mounted.at.join(&self.cgroup);
             fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
             let controllers: Vec<&str> = name.split(',').collect();
@@ -222,10 +176,7 @@ impl Place {
             self.pids |= controllers.contains(&"pids");
             self.hierarchies.push(name);
         }
-        ensure!(
-            !self.hierarchies.is_empty(),
-            "no cgroup hierarchy is mounted below {CGROUPS}"
-        );
+        ensure!(!self.hierarchies.is_empty(), "no cgroup hierarchy is mounted below {CGROUPS}");
         Ok(())
     }
 
@@ -248,20 +199,14 @@ fn mounts() -> Result<Vec<Mounted>> {
     let text = fs::read_to_string("/proc/self/mountinfo")?;
     let parse = |line: &str| {
         let (left, right) = line.split_once(" - ")?;
-        Some(Mounted {
-            at: left.split(' ').nth(4)?.into(),
-            kind: right.split(' ').next()?.to_owned(),
-        })
+        Some(Mounted { at: left.split(' ').nth(4)?.into(), kind: right.split(' ').next()?.to_owned() })
     };
     Ok(text.lines().filter_map(parse).collect())
 }
 
 /// Ends every process in the cgroups of this run, and removes them, in every hierarchy. Only they bear its name.
 fn remove_cgroups(name: &str) -> Result<()> {
-    for mounted in mounts()?
-        .iter()
-        .filter(|m| m.kind == "cgroup" || m.kind == "cgroup2")
-    {
+    for mounted in mounts()?.iter().filter(|m| m.kind == "cgroup" || m.kind == "cgroup2") {
         let dir = mounted.at.join(name);
         if dir.is_dir() {
             remove_cgroup(&dir).with_context(|| format!("removing {}", dir.display()))?;
@@ -281,9 +226,7 @@ fn remove_cgroup(dir: &Path) -> Result<()> {
         for pid in fs::read_to_string(dir.join("cgroup.procs"))?.lines() {
             let _ = kill(Pid::from_raw(pid.parse()?), Signal::SIGKILL);
         }
-        while let Ok(status) =
-            nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG))
-        {
+        while let Ok(status) = nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG)) {
             if status.pid().is_none() {
                 break;
             }

@@ -20,73 +20,42 @@ pub fn machine(runtimes: &[Runtime]) -> Value {
     for runtime in runtimes {
         let size = fs::metadata(&runtime.path).map_or(0, |m| m.len());
         let said = Command::new(&runtime.path).arg("--version").output().ok();
-        let version = said.map(|o| {
-            String::from_utf8_lossy(&o.stdout)
-                .lines()
-                .next()
-                .unwrap_or("")
-                .to_owned()
-        });
-        versions.insert(
-            runtime.name.clone(),
-            json!({ "bytes": size, "version": version }),
-        );
+        let version =
+            said.map(|o| String::from_utf8_lossy(&o.stdout).lines().next().unwrap_or("").to_owned());
+        versions.insert(runtime.name.clone(), json!({ "bytes": size, "version": version }));
     }
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let cpus = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     println!("\nbinaries:");
     for (name, about) in &versions {
         let kib = about["bytes"].as_u64().unwrap_or(0) / 1024;
-        println!(
-            "  {name:<10} {kib:>7} KiB  {}",
-            about["version"].as_str().unwrap_or("")
-        );
+        println!("  {name:<10} {kib:>7} KiB  {}", about["version"].as_str().unwrap_or(""));
     }
     json!({ "kernel": kernel.trim(), "cpus": cpus, "runtimes": versions })
 }
 
 /// The names in the order of the columns: the floor, corten, then the peers.
 fn columns(verb: &Value) -> Vec<String> {
-    let mut names: Vec<String> = verb
-        .as_object()
-        .map(|m| m.keys().cloned().collect())
-        .unwrap_or_default();
-    names.sort_by_key(|n| {
-        (
-            n != "floor",
-            n != "corten",
-            n != "runc",
-            n != "crun",
-            n.clone(),
-        )
-    });
+    let mut names: Vec<String> = verb.as_object().map(|m| m.keys().cloned().collect()).unwrap_or_default();
+    names.sort_by_key(|n| (n != "floor", n != "corten", n != "runc", n != "crun", n.clone()));
     names
 }
 
 pub fn print(layout: Layout, result: &Value, stat: &str) {
-    for (pace, title) in [
-        ("gapped", "with idle gaps"),
-        ("back_to_back", "back to back"),
-    ] {
+    for (pace, title) in [("gapped", "with idle gaps"), ("back_to_back", "back to back")] {
         for (what, label) in [("wall_ms", "wall"), ("cpu_ms", "cpu")] {
             println!("\ncgroup {layout}, {title}: {label}, {stat} in ms (× floor)");
             times(&result[pace], what, stat);
         }
     }
     println!("\ncgroup {layout}: peak memory in KiB");
-    plain(
-        &result["memory_kib"],
-        &["run", "create", "exec", "waiting init"],
-    );
+    plain(&result["memory_kib"], &["run", "create", "exec", "waiting init"]);
     println!("\ncgroup {layout}: system calls");
     if let Some(reason) = result["syscalls"].as_str() {
         println!("  not counted: {reason}");
     }
     plain(&result["syscalls"], &VERBS);
-    println!(
-        "load before: {}",
-        result["load"].as_str().unwrap_or_default()
-    );
+    println!("load before: {}", result["load"].as_str().unwrap_or_default());
     for note in result["notes"].as_array().into_iter().flatten() {
         println!("note: {}", note.as_str().unwrap_or_default());
     }
@@ -102,10 +71,7 @@ fn times(pace: &Value, what: &str, stat: &str) {
     for name in &names {
         header += &format!(" {name:>9}{:>8}", "");
     }
-    for peer in names
-        .iter()
-        .filter(|n| ours && *n != "floor" && *n != "corten")
-    {
+    for peer in names.iter().filter(|n| ours && *n != "floor" && *n != "corten") {
         header += &format!(" {:>13}", format!("{peer}/corten"));
     }
     println!("{}", header.trim_end());
@@ -120,10 +86,7 @@ fn times(pace: &Value, what: &str, stat: &str) {
             };
             line += &format!(" {:>9.3}{ratio:>8}", median(name));
         }
-        for peer in names
-            .iter()
-            .filter(|n| ours && *n != "floor" && *n != "corten")
-        {
+        for peer in names.iter().filter(|n| ours && *n != "floor" && *n != "corten") {
             line += &format!(" {:>13.2}", median(peer) / median("corten"));
         }
         println!("{}", line.trim_end());
@@ -135,16 +98,10 @@ fn plain(by_runtime: &Value, rows: &[&str]) {
     if names.is_empty() {
         return;
     }
-    println!(
-        "  {:<13}{}",
-        "",
-        names.iter().map(|n| format!(" {n:>9}")).collect::<String>()
-    );
+    println!("  {:<13}{}", "", names.iter().map(|n| format!(" {n:>9}")).collect::<String>());
     for row in rows {
-        let cells = names
-            .iter()
-            .map(|n| format!(" {:>9}", by_runtime[n][*row].to_string()))
-            .collect::<String>();
+        let cells =
+            names.iter().map(|n| format!(" {:>9}", by_runtime[n][*row].to_string())).collect::<String>();
         println!("  {row:<13}{cells}");
     }
 }

@@ -21,11 +21,7 @@ pub struct Runtime {
 
 /// Floor, corten, runc, crun, and those of PEERS. One that is set to `none`, or is not installed, is left out.
 pub fn find(programs: &Programs) -> Result<Vec<Runtime>> {
-    let mut found = vec![Runtime {
-        name: "floor".into(),
-        path: programs.floor.clone(),
-        kind: Kind::Floor,
-    }];
+    let mut found = vec![Runtime { name: "floor".into(), path: programs.floor.clone(), kind: Kind::Floor }];
     let mut add = |name: &str, path: &str, needed: bool| -> Result<()> {
         if path == "none" {
             return Ok(());
@@ -35,11 +31,7 @@ pub fn find(programs: &Programs) -> Result<Vec<Runtime>> {
             eprintln!("{name} is left out: there is no {path}");
             return Ok(());
         };
-        found.push(Runtime {
-            name: name.into(),
-            path,
-            kind: Kind::Oci,
-        });
+        found.push(Runtime { name: name.into(), path, kind: Kind::Oci });
         Ok(())
     };
     for (name, variable, default) in [
@@ -52,20 +44,13 @@ pub fn find(programs: &Programs) -> Result<Vec<Runtime>> {
             None => add(name, default, false)?,
         }
     }
-    for peer in env::var("PEERS")
-        .unwrap_or_default()
-        .split(',')
-        .filter(|p| !p.is_empty())
-    {
+    for peer in env::var("PEERS").unwrap_or_default().split(',').filter(|p| !p.is_empty()) {
         let (name, path) = peer.split_once('=').context("PEERS is name=path,...")?;
         add(name, path, true)?;
     }
     let mut names: Vec<&str> = found.iter().map(|r| r.name.as_str()).collect();
     names.sort_unstable();
     names.dedup();
-    ensure!(
-        names.len() == found.len(),
-        "two runtimes have the same name"
-    );
+    ensure!(names.len() == found.len(), "two runtimes have the same name");
     Ok(found)
 }

@@ -1,9 +1,20 @@
 //! Side by side, in one run: corten, its peers, and the floor (the same container by the fewest system calls).
 //! See README.md next to this file for what is measured, how, and how to read it.
 
-#![allow(unsafe_code, clippy::undocumented_unsafe_blocks, reason = "clocks, waits and namespaces of its own children")]
+#![allow(
+    unsafe_code,
+    clippy::undocumented_unsafe_blocks,
+    reason = "clocks, waits and namespaces of its own children"
+)]
 #![allow(clippy::disallowed_methods, reason = "the bans protect the runtime, not a bench's own files")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a wrong number ends the run")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a wrong number ends the run"
+)]
 
 mod container;
 mod lifecycle;
@@ -48,19 +59,14 @@ fn bench() -> Result<()> {
 /// what that process left in the cgroup tree, however it ended.
 fn outside(options: &Options) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        bail!(
-            "the benchmark makes containers with every namespace and its own cgroup: it needs root"
-        );
+        bail!("the benchmark makes containers with every namespace and its own cgroup: it needs root");
     }
     let programs = container::compile()?;
     let runtimes = runtimes::find(&programs)?;
     let mut layouts = serde_json::Map::new();
     for layout in options.layouts()? {
-        let job = place::Job {
-            options: options.clone(),
-            programs: programs.clone(),
-            runtimes: runtimes.clone(),
-        };
+        let job =
+            place::Job { options: options.clone(), programs: programs.clone(), runtimes: runtimes.clone() };
         let result = place::run_inside(layout, &job)?;
         if !options.check {
             report::print(layout, &result, &options.stat);

@@ -49,13 +49,10 @@ impl Bundle {
     }
 
     fn at(&mut self, pointer: &str) -> &mut Value {
-        pointer
-            .split('/')
-            .skip(1)
-            .fold(&mut self.config, |value, key| match key.parse::<usize>() {
-                Ok(index) if value.is_array() => &mut value[index],
-                _ => &mut value[key],
-            })
+        pointer.split('/').skip(1).fold(&mut self.config, |value, key| match key.parse::<usize>() {
+            Ok(index) if value.is_array() => &mut value[index],
+            _ => &mut value[key],
+        })
     }
 
     pub fn args<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Self {
@@ -114,9 +111,7 @@ impl Bundle {
     /// A user namespace in which ids 0..65536 are the host's 100000 and up.
     pub fn user_namespace(self) -> Self {
         let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 65536 }]);
-        self.namespace("user")
-            .set("/linux/uidMappings", map.clone())
-            .set("/linux/gidMappings", map)
+        self.namespace("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
     }
 
     /// The same capabilities in the bounding, effective and permitted sets.

@@ -38,13 +38,7 @@ impl<'t> Call<'t> {
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("stdout file"))
             .stderr(File::create(&stderr).expect("stderr file"));
-        Call {
-            test,
-            command,
-            stdout,
-            stderr,
-            shown,
-        }
+        Call { test, command, stdout, stderr, shown }
     }
 
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
@@ -103,11 +97,7 @@ impl<'t> Call<'t> {
     pub fn spawn(mut self) -> Running<'t> {
         let child = self.command.spawn().expect("spawn");
         let process = PidFd::open(child.id() as i32);
-        Running {
-            call: self,
-            child,
-            process,
-        }
+        Running { call: self, child, process }
     }
 
     pub fn out(self) -> Out {
@@ -160,9 +150,7 @@ impl Running<'_> {
         }
         let status = self.child.wait().expect("wait for a child");
         let out = Out {
-            code: status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
             stdout: lossy(&self.call.stdout),
             stderr: lossy(&self.call.stderr),
         };
@@ -189,21 +177,14 @@ impl Out {
         if !super::runtime::Runtime::get().is_corten() {
             return;
         }
-        assert_eq!(
-            self.stderr.trim_end().lines().count(),
-            1,
-            "one line: {self:?}"
-        );
+        assert_eq!(self.stderr.trim_end().lines().count(), 1, "one line: {self:?}");
         self.says(needles);
     }
 
     /// Whatever the runtime: all of `needles` are on stderr.
     pub fn says(&self, needles: &[&str]) {
         for needle in needles {
-            assert!(
-                self.stderr.contains(needle),
-                "{needle:?} is not in {self:?}"
-            );
+            assert!(self.stderr.contains(needle), "{needle:?} is not in {self:?}");
         }
     }
 }

@@ -45,13 +45,7 @@ impl<'t> Container<'t> {
         test.will_delete(&id);
         call.ok();
         let init = PidFd::from_file(&pid_file);
-        Container {
-            test,
-            id,
-            init,
-            stdout,
-            stderr,
-        }
+        Container { test, id, init, stdout, stderr }
     }
 
     pub fn start(&self) {
@@ -68,10 +62,7 @@ impl<'t> Container<'t> {
     }
 
     pub fn status(&self) -> String {
-        self.state()["status"]
-            .as_str()
-            .expect("a status")
-            .to_owned()
+        self.state()["status"].as_str().expect("a status").to_owned()
     }
 
     pub fn kill(&self, signal: &str) {
@@ -94,16 +85,8 @@ impl<'t> Container<'t> {
     }
 
     /// `exec FLAGS… ID ARGS…`
-    pub fn exec<const N: usize, const M: usize>(
-        &self,
-        flags: [&str; N],
-        args: [&str; M],
-    ) -> Call<'t> {
-        self.test
-            .verb(["exec"])
-            .args(flags)
-            .arg(&self.id)
-            .args(args)
+    pub fn exec<const N: usize, const M: usize>(&self, flags: [&str; N], args: [&str; M]) -> Call<'t> {
+        self.test.verb(["exec"]).args(flags).arg(&self.id).args(args)
     }
 
     /// The probe's report from an `exec` with these flags.

@@ -8,10 +8,7 @@ use std::path::{Path, PathBuf};
 /// One line of mountinfo for every mount whose line mentions `what`.
 pub fn mountinfo(what: &str) -> Vec<String> {
     let all = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    all.lines()
-        .filter(|line| line.contains(what))
-        .map(str::to_owned)
-        .collect()
+    all.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
 }
 
 /// The directories of all hierarchies whose name holds `token`.
@@ -44,11 +41,7 @@ pub fn cgroup_dir(pid: i32, controller: &str) -> Option<PathBuf> {
         let names = parts.next()?;
         let path = parts.next()?;
         let mine = names.split(',').any(|name| name == controller);
-        mine.then(|| {
-            Path::new("/sys/fs/cgroup")
-                .join(controller)
-                .join(path.trim_start_matches('/'))
-        })
+        mine.then(|| Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/')))
     })
 }
 
@@ -74,10 +67,7 @@ pub fn remove_cgroup(dir: &Path) {
 pub fn remove_tree(dir: &Path) -> io::Result<()> {
     let inside = mountinfo(&format!(" {}", dir.display()));
     if !inside.is_empty() {
-        return Err(io::Error::other(format!(
-            "{} holds mounts: {inside:?}",
-            dir.display()
-        )));
+        return Err(io::Error::other(format!("{} holds mounts: {inside:?}", dir.display())));
     }
     fs::remove_dir_all(dir)
 }

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 const APPLETS: &[&str] = &[
-    "cat", "chmod", "cp", "dd", "echo", "env", "false", "grep", "head", "id", "kill", "ln", "ls",
-    "mkdir", "mkfifo", "mknod", "mount", "mv", "nc", "ping", "ps", "pwd", "readlink", "rm", "sh",
-    "sleep", "stat", "stty", "sync", "tail", "test", "touch", "true", "tty", "umount", "wc",
+    "cat", "chmod", "cp", "dd", "echo", "env", "false", "grep", "head", "id", "kill", "ln", "ls", "mkdir",
+    "mkfifo", "mknod", "mount", "mv", "nc", "ping", "ps", "pwd", "readlink", "rm", "sh", "sleep", "stat",
+    "stty", "sync", "tail", "test", "touch", "true", "tty", "umount", "wc",
 ];
 
 /// Everything of this run lies in here.

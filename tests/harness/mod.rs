@@ -45,8 +45,5 @@ pub fn cap_mask(names: &[&str]) -> String {
         "CAP_AUDIT_WRITE" => 29,
         other => panic!("cap_mask does not know {other}"),
     };
-    format!(
-        "{:016x}",
-        names.iter().map(bit).fold(0u64, |mask, n| mask | 1 << n)
-    )
+    format!("{:016x}", names.iter().map(bit).fold(0u64, |mask, n| mask | 1 << n))
 }

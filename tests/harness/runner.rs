@@ -64,14 +64,10 @@ fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
         return match execute(case) {
             Err(_) => Ok(Completion::Completed),
             Ok(_) if reason.starts_with("sometimes ") => Ok(Completion::Completed),
-            Ok(_) => Err(Failed::from(format!(
-                "{name} has no gap here any more: {reason}"
-            ))),
+            Ok(_) => Err(Failed::from(format!("{name} has no gap here any more: {reason}"))),
         };
     }
-    Ok(Completion::ignored_with(format!(
-        "known gap of {name}: {reason}"
-    )))
+    Ok(Completion::ignored_with(format!("known gap of {name}: {reason}")))
 }
 
 fn execute(case: &Case) -> Result<Completion, Failed> {
@@ -87,10 +83,7 @@ fn execute(case: &Case) -> Result<Completion, Failed> {
         Ok(()) if leaks.is_empty() => return Ok(Completion::Completed),
         Ok(()) => None,
     };
-    let left: String = leaks
-        .iter()
-        .map(|l| format!("left behind: {l}\n"))
-        .collect();
+    let left: String = leaks.iter().map(|l| format!("left behind: {l}\n")).collect();
     Err(Failed::from(format!(
         "{}\n{left}--- what was run\n{}",
         failure.unwrap_or_default(),

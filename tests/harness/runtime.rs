@@ -13,13 +13,10 @@ impl Runtime {
     pub fn get() -> &'static Runtime {
         static RUNTIME: OnceLock<Runtime> = OnceLock::new();
         RUNTIME.get_or_init(|| {
-            let path = std::env::var_os("RUNTIME")
-                .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_corten")), find);
+            let path =
+                std::env::var_os("RUNTIME").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_corten")), find);
             let name = path.file_name().expect("RUNTIME names a file");
-            Runtime {
-                name: name.to_string_lossy().into_owned(),
-                path,
-            }
+            Runtime { name: name.to_string_lossy().into_owned(), path }
         })
     }
 
@@ -29,11 +26,7 @@ impl Runtime {
 
     /// Tests this runtime is known to fail, with the reason: `tests/gaps/NAME.txt`.
     pub fn gaps(&self) -> Vec<(String, String)> {
-        let file = format!(
-            "{}/tests/gaps/{}.txt",
-            env!("CARGO_MANIFEST_DIR"),
-            self.name
-        );
+        let file = format!("{}/tests/gaps/{}.txt", env!("CARGO_MANIFEST_DIR"), self.name);
         let text = std::fs::read_to_string(file).unwrap_or_default();
         text.lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'))

@@ -25,11 +25,7 @@ impl PidFd {
     pub fn open(pid: i32) -> PidFd {
         // SAFETY: pidfd_open takes two integers and returns a new descriptor.
         let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-        assert!(
-            raw >= 0,
-            "pidfd_open({pid}): {}",
-            std::io::Error::last_os_error()
-        );
+        assert!(raw >= 0, "pidfd_open({pid}): {}", std::io::Error::last_os_error());
         // SAFETY: the kernel has just given us this descriptor.
         let fd = unsafe { OwnedFd::from_raw_fd(raw as i32) };
         PidFd { fd, pid }
@@ -50,15 +46,7 @@ impl PidFd {
     pub fn kill(&self) {
         let none = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: a descriptor, a number, no siginfo and no flags.
-        unsafe {
-            libc::syscall(
-                libc::SYS_pidfd_send_signal,
-                self.fd.as_raw_fd(),
-                libc::SIGKILL,
-                none,
-                0,
-            )
-        };
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.fd.as_raw_fd(), libc::SIGKILL, none, 0) };
     }
 
     /// Waits for the end of a child of ours (an orphan counts) and reaps it.
@@ -94,10 +82,7 @@ pub fn read_line(mut from: &File) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
     loop {
-        assert!(
-            readable(from.as_fd()),
-            "no line within {PATIENCE:?}: {line:?}"
-        );
+        assert!(readable(from.as_fd()), "no line within {PATIENCE:?}: {line:?}");
         match from.read(&mut byte) {
             Ok(1) if byte[0] != b'\n' => line.push(byte[0]),
             Ok(_) => break,
@@ -106,9 +91,7 @@ pub fn read_line(mut from: &File) -> String {
             Err(error) => panic!("read: {error}"),
         }
     }
-    String::from_utf8_lossy(&line)
-        .trim_end_matches('\r')
-        .to_owned()
+    String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned()
 }
 
 /// The next signal that `probe --signals` names. A runtime in Go may forward

@@ -99,9 +99,7 @@ impl Test {
 
     /// `runtime run`, ready to go.
     pub fn run_call(&self, bundle: &Bundle) -> Call<'_> {
-        self.verb(["run", "--bundle"])
-            .arg(bundle.lay())
-            .arg(self.id())
+        self.verb(["run", "--bundle"]).arg(bundle.lay()).arg(self.id())
     }
 
     pub fn run(&self, bundle: &Bundle) -> Out {
@@ -183,11 +181,7 @@ impl Test {
         }
         let mut left = self.left();
         if !left.is_empty() {
-            for entry in std::fs::read_dir(self.root())
-                .into_iter()
-                .flatten()
-                .flatten()
-            {
+            for entry in std::fs::read_dir(self.root()).into_iter().flatten().flatten() {
                 let id = entry.file_name().to_string_lossy().into_owned();
                 self.verb(["delete", "--force", &id]).quietly();
             }
@@ -203,10 +197,7 @@ impl Test {
     }
 
     fn left(&self) -> Vec<String> {
-        let states = std::fs::read_dir(self.root())
-            .into_iter()
-            .flatten()
-            .flatten();
+        let states = std::fs::read_dir(self.root()).into_iter().flatten().flatten();
         let states = states.map(|entry| format!("state {}", entry.path().display()));
         let cgroups = host::cgroups_named(&self.token).into_iter();
         let cgroups = cgroups.map(|dir| format!("cgroup {}", dir.display()));
