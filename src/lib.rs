@@ -38,6 +38,11 @@
 //! - **seccompiler** and **anyhow**: not needed so far; errors are one type
 //!   that crosses a socket ([`error::Error`]).
 
+#![cfg_attr(
+    test,
+    allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")
+)]
+
 pub mod cgroup;
 pub mod cli;
 pub mod container;

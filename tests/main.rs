@@ -9,7 +9,15 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the probe and the harness make raw system calls")]
 #![allow(clippy::disallowed_methods, reason = "the bans protect the runtime, not a test's own files")]
-#![allow(clippy::cast_possible_truncation, reason = "a wrong number fails a test")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::undocumented_unsafe_blocks,
+    reason = "what goes wrong fails a test"
+)]
 
 #[macro_use]
 mod harness;

@@ -182,7 +182,6 @@ impl Program {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::expect_used, clippy::panic, reason = "a wrong program fails the test")]
     use super::*;
 
     /// Interprets the few instructions that are used.

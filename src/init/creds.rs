@@ -122,7 +122,9 @@ fn set_capabilities(wanted: &Capabilities) -> Result<()> {
         match caps::ambient_raise(cap) {
             Ok(()) | Err(Errno::EPERM) => {}
             Err(errno) => {
-                return Err(Error::os("prctl PR_CAP_AMBIENT_RAISE", errno).at("/process/capabilities/ambient"));
+                return Err(
+                    Error::os("prctl PR_CAP_AMBIENT_RAISE", errno).at("/process/capabilities/ambient")
+                );
             }
         }
     }

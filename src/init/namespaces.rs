@@ -6,7 +6,7 @@ use crate::launch::limits;
 use crate::launch::sync::ToInit;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
-use crate::sys::clone::{self, CLONE_NEWTIME, Forked};
+use crate::sys::clone::{self, Forked};
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::Mode;
@@ -82,9 +82,12 @@ fn hop(host: &Inherited) -> Result<()> {
     }
 }
 
+/// Not among nix's flags.
+const CLONE_NEWTIME: i32 = 0x80;
+
 /// The offsets can be set only while nobody is in the namespace.
 fn enter_time(offsets: &[String]) -> Result<()> {
-    let flag = CloneFlags::from_bits_retain(CLONE_NEWTIME as i32);
+    let flag = CloneFlags::from_bits_retain(CLONE_NEWTIME);
     unshare(flag).op("unshare time")?;
     if !offsets.is_empty() {
         let path = "/proc/self/timens_offsets";

@@ -32,11 +32,12 @@ pub struct Sets {
 }
 
 fn low(bits: u64) -> u32 {
-    (bits & u64::from(u32::MAX)) as u32
+    let [a, b, c, d, ..] = bits.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
 }
 
 fn high(bits: u64) -> u32 {
-    (bits >> 32) as u32
+    low(bits >> 32)
 }
 
 /// capget(2) of this process.

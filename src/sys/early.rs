@@ -66,11 +66,11 @@ mod x86_64 {
     }
 
     #[inline(always)]
-    unsafe fn syscall(nr: i64, a: usize, b: usize, c: usize, d: usize, e: usize) -> isize {
-        let ret: isize;
+    unsafe fn syscall(nr: libc::c_long, a: usize, b: usize, c: usize, d: usize, e: usize) -> libc::c_long {
+        let ret: libc::c_long;
         // SAFETY: the kernel's calling convention; callers pass valid pointers.
         unsafe {
-            asm!("syscall", inlateout("rax") nr as isize => ret, in("rdi") a, in("rsi") b, in("rdx") c,
+            asm!("syscall", inlateout("rax") nr => ret, in("rdi") a, in("rsi") b, in("rdx") c,
                 in("r10") d, in("r8") e, lateout("rcx") _, lateout("r11") _, options(nostack));
         }
         ret
@@ -89,7 +89,7 @@ mod x86_64 {
         while i < len {
             // SAFETY: no byte past the terminator is read: a shorter string
             // differs at its terminator, and the loop ends there.
-            if unsafe { arg.add(i).read() } != (word >> (8 * i)) as u8 {
+            if unsafe { arg.add(i).read() } != word.to_le_bytes()[i] {
                 return false;
             }
             i += 1;
@@ -158,7 +158,7 @@ mod x86_64 {
             if tree < 0 {
                 return;
             }
-            let tree = tree.cast_unsigned();
+            let tree = usize::try_from(tree).unwrap_or(0);
             let fields = attr.as_mut_ptr().cast::<u64>();
             fields.write_volatile(super::super::mount::MOUNT_ATTR_RDONLY);
             fields.add(1).write_volatile(0);

@@ -3,6 +3,9 @@
 use super::{Result, check, owned};
 use std::os::fd::AsRawFd;
 
+/// IFF_UP | IFF_RUNNING, in the width that the request has.
+const UP_AND_RUNNING: libc::c_short = 0x1 | 0x40;
+
 /// Sets the loopback device of this network namespace up.
 pub fn loopback_up() -> Result<()> {
     // SAFETY: numbers only; the kernel returns a new descriptor.
@@ -12,7 +15,7 @@ pub fn loopback_up() -> Result<()> {
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
     request.ifr_name[1] = b'o' as libc::c_char;
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    request.ifr_ifru.ifru_flags = UP_AND_RUNNING;
     // SAFETY: SIOCSIFFLAGS reads the name and flags of the request.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw mut request) }.into()).map(drop)
 }
