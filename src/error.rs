@@ -34,7 +34,11 @@ impl Error {
 
     /// A failed system call.
     pub fn os(op: impl Into<String>, errno: Errno) -> Self {
-        Error { op: op.into(), errno: Some(errno as i32), ..Error::default() }
+        let error = Error { op: op.into(), errno: Some(errno as i32), ..Error::default() };
+        match errno {
+            Errno::ENOSYS => error.hint("this kernel lacks the call: corten needs Linux 5.14 or later"),
+            _ => error,
+        }
     }
 
     /// A finding in the configuration: the pointer and what is wrong there.

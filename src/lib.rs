@@ -17,9 +17,9 @@
 //! - **File descriptors, not paths.** Nothing in a rootfs is reached by a path
 //!   string that crosses it.
 //!
-//! Dependencies point one way: `cli → container → {spec, cgroup, launch, hooks}
-//! → sys`, and `init → {spec::plan, sys}`. Init never sees state files or
-//! cgroup settings; `spec` does no I/O.
+//! Dependencies point one way: `cli → container → {init, cgroup} → {launch,
+//! hooks} → spec → sys`. Init never sees state files or cgroup settings, only
+//! the [`init::cgroup_mount::View`] that it is to mount; `spec` does no I/O.
 //!
 //! # Where the crates end
 //!

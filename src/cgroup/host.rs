@@ -1,7 +1,7 @@
 //! What cgroups the host has, and where this process is in them.
 
 use crate::error::{Context, Result};
-use crate::sys::process::read_proc;
+use crate::sys::process::read_file;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
@@ -52,14 +52,20 @@ pub struct V1Mount {
 }
 
 impl Host {
-    pub fn detect() -> Result<Host> {
+    /// Looks at the mounts, and at this process's own place in them if
+    /// `cgroups_path` is relative to it.
+    pub fn detect(cgroups_path: Option<&str>) -> Result<Host> {
         let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
-        let own = read_proc("/proc/self/cgroup").op_on("read", "/proc/self/cgroup")?;
+        let is_v2 = stat.filesystem_type() == CGROUP2_SUPER_MAGIC;
+        if is_v2 && cgroups_path.is_some_and(|path| path.starts_with('/')) {
+            return Ok(Host::V2 { mount: ROOT.into(), own: "/".into() });
+        }
+        let own = read_file("/proc/self/cgroup").op_on("read", "/proc/self/cgroup")?;
         let own = String::from_utf8_lossy(&own);
-        if stat.filesystem_type() == CGROUP2_SUPER_MAGIC {
+        if is_v2 {
             return Ok(Host::V2 { mount: ROOT.into(), own: v2_path(&own) });
         }
-        let mounts = read_proc("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
+        let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
         let (mounts, unified) = v1_mounts(&String::from_utf8_lossy(&mounts), &own);
         Ok(if mounts.is_empty() { Host::None } else { Host::V1 { mounts, unified } })
     }

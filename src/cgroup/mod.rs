@@ -80,12 +80,21 @@ impl Cgroup {
         }
     }
 
+    /// Finds what can't be set here, before anything is made.
+    pub fn check(&self, resources: &Resources) -> Result<()> {
+        match self {
+            Cgroup::None => none_asked(resources),
+            Cgroup::V2 { .. } => v2_table::settings(resources).map(drop),
+            Cgroup::V1 { hierarchies, .. } => v1::check(hierarchies, resources),
+        }
+    }
+
     /// Makes the cgroups. Where the caller may not and nothing was asked for,
     /// there are none.
     pub fn make(&mut self, plan: &Plan) -> Result<Entrance> {
         let wanted = &plan.resources;
         let made = match &*self {
-            Cgroup::None => return none_asked(wanted).map(|()| Entrance::default()),
+            Cgroup::None => return Ok(Entrance::default()),
             Cgroup::V2 { path } => v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() }),
             Cgroup::V1 { hierarchies, unified } => {
                 v1::make(hierarchies, unified.as_deref(), &plan.device_rules)
@@ -102,11 +111,14 @@ impl Cgroup {
 
     /// Sets the limits, the device rules among them. Init is there already and
     /// works on its mounts: the two go on side by side, and init waits for its
-    /// `Commit` before it lets the payload in.
-    pub fn limit(&self, plan: &Plan) -> Result<()> {
+    /// `Commit` before it lets the payload in. `dir` is the cgroup that clone3 used.
+    pub fn limit(&self, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
-            Cgroup::V2 { path } => v2::limit(path, &plan.resources, &plan.device_rules),
+            Cgroup::V2 { path } => {
+                let dir = dir.ok_or_else(|| Error::msg("the cgroup is not open"))?;
+                v2::limit(path, dir, &plan.resources, &plan.device_rules)
+            }
             Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources),
         }
     }

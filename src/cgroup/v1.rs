@@ -1,7 +1,7 @@
 //! Version 1: one tree per controller, or per co-mounted set of them.
 
 use super::host::V1Mount;
-use super::{Entrance, Hierarchy, Rules, tree, v1_table};
+use super::{Entrance, Hierarchy, Rules, Setting, tree, v1_table};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::config::Resources;
@@ -37,18 +37,25 @@ pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> 
     entrance(hierarchies, unified)
 }
 
+/// Finds limits of controllers that the host doesn't have.
+pub fn check(hierarchies: &[Hierarchy], resources: &Resources) -> Result<()> {
+    v1_table::settings(resources)?.iter().try_for_each(|setting| of(hierarchies, setting).map(drop))
+}
+
 /// Sets the limits.
 pub fn limit(hierarchies: &[Hierarchy], resources: &Resources) -> Result<()> {
-    for setting in v1_table::settings(resources)? {
-        let hierarchy = hierarchies.iter().find(|h| h.has(setting.controller)).ok_or_else(|| {
-            Error::config(
-                format!("/linux/resources/{}", setting.at),
-                format!("the host has no {} controller", setting.controller),
-            )
-        })?;
-        setting.apply(&tree::open(&hierarchy.path)?)?;
-    }
-    Ok(())
+    v1_table::settings(resources)?
+        .iter()
+        .try_for_each(|setting| setting.apply(&tree::open(&of(hierarchies, setting)?.path)?))
+}
+
+fn of<'a>(hierarchies: &'a [Hierarchy], setting: &Setting) -> Result<&'a Hierarchy> {
+    hierarchies.iter().find(|h| h.has(setting.controller)).ok_or_else(|| {
+        Error::config(
+            format!("/linux/resources/{}", setting.at),
+            format!("the host has no {} controller", setting.controller),
+        )
+    })
 }
 
 fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {

@@ -29,12 +29,11 @@ pub fn make(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Sets the limits.
-pub fn limit(path: &Path, resources: &Resources, rules: Rules) -> Result<()> {
+pub fn limit(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) -> Result<()> {
     let settings = v2_table::settings(resources)?;
     enable_controllers(path)?;
-    let dir = tree::open(path)?;
-    settings.iter().try_for_each(|setting| setting.apply(&dir))?;
-    limit_devices(&dir, rules)
+    settings.iter().try_for_each(|setting| setting.apply(dir))?;
+    limit_devices(dir, rules)
 }
 
 /// Enables every controller that the root offers all the way down to `path`,

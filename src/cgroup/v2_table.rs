@@ -43,6 +43,7 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
         ("kernelTCP", memory.kernel_tcp.is_some()),
         ("swappiness", memory.swappiness.is_some()),
         ("disableOOMKiller", memory.disable_oom_killer),
+        ("useHierarchy", memory.use_hierarchy == Some(false)),
     ] {
         if set {
             return Err(refused(&format!("memory/{field}"), "cgroup v2 has no such setting"));
@@ -118,6 +119,9 @@ fn block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
         out.push(Setting::new("io", "io.bfq.weight", weight, "blockIO/weight"));
     }
     for (i, device) in io.weight_device.iter().enumerate() {
+        if device.leaf_weight.is_some() {
+            return Err(refused(&format!("blockIO/weightDevice/{i}/leafWeight"), "cgroup v2 has no leaf weights"));
+        }
         if let Some(weight) = device.weight {
             let value = format!("{}:{} {weight}", device.major, device.minor);
             out.push(Setting::new("io", "io.bfq.weight", value, format!("blockIO/weightDevice/{i}")));

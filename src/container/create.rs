@@ -64,8 +64,9 @@ pub fn create(options: &Options) -> Result<Made> {
     let (text, plan) = load(options)?;
     let Console { theirs, ours } = console::prepare(&plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&plan)?;
-    let host = Host::detect()?;
+    let host = Host::detect(plan.cgroups_path.as_deref())?;
     let mut cgroup = Cgroup::locate(&plan, options.id, &host)?;
+    cgroup.check(&plan.resources)?;
 
     // From here on a failure is undone.
     let state = State::new(options.id, &plan, cgroup.clone(), !options.no_new_keyring);
@@ -101,14 +102,16 @@ pub fn create(options: &Options) -> Result<Made> {
             init::run(&plan, inherited)
         }
     }
-    // Init's ends must not be held here, or its death would go unnoticed.
-    drop((init_end, gate, theirs, tasks, sources));
+    // Init's ends must not be held here, or its death would go unnoticed, nor
+    // its mounts. The cgroup files are closed with the process.
+    drop((init_end, gate, theirs, sources));
+    std::mem::forget(tasks);
     options.log.debug(&format!("init is {}; cgroups: {:?}", half.pid(), half.state.cgroup));
     // Beside init, which has its namespaces and mounts to make.
     if !split.hop {
         half.set_up(&host_end)?;
     }
-    cgroup.limit(&plan)?;
+    cgroup.limit(&plan, clone.as_ref())?;
     half.until_ready(&host_end)?;
 
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
@@ -126,7 +129,7 @@ pub fn create(options: &Options) -> Result<Made> {
 fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
     let path = options.bundle.join("config.json");
-    let text = std::fs::read(&path).op_on("read the configuration", path.display()).map_err(|e| {
+    let text = crate::sys::process::read_file(&path).op_on("read the configuration", path.display()).map_err(|e| {
         e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one")
     })?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };

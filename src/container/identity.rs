@@ -48,7 +48,7 @@ impl Identity {
 
 fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
-    match crate::sys::process::read_proc(&path) {
+    match crate::sys::process::read_file(path.as_str()) {
         Ok(bytes) => parse(&bytes).map(Some).ok_or_else(|| Error::msg("can't be understood").on(path)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         other => other.map(|_| None).op_on("read", path),

@@ -59,23 +59,33 @@ pub fn attach(entry: &Mount, readonly: bool, root: &Root, view: &View) -> Result
             mount::attach(&tree, &target).op("move_mount the host's cgroup")
         }
         View::V1 { namespaced, hierarchies } => {
-            v1(entry, &target, *namespaced, hierarchies)?;
-            seal_v1(entry, readonly, root)
+            v1(entry, &target, *namespaced, hierarchies, readonly)
         }
     }
 }
 
 /// A tmpfs with a directory per hierarchy, as on the host, and links for the
 /// controllers that share one.
-fn v1(entry: &Mount, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> Result<()> {
+fn v1(
+    entry: &Mount,
+    target: &OwnedFd,
+    namespaced: bool,
+    hierarchies: &[V1],
+    readonly: bool,
+) -> Result<()> {
     let mode = [(c"mode".into(), Some(c"755".into()))];
     // Writable until its directories are made.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
     let tmpfs = mounts::fresh(c"tmpfs", c"tmpfs", &mode, attrs)?;
     mounts::set_attributes(entry, &tmpfs, MountAttr::default())?;
     mount::attach(&tmpfs, target).op("move_mount tmpfs")?;
+    fchdir(&tmpfs).op("fchdir")?;
     for hierarchy in hierarchies {
         one_v1(entry, &tmpfs, namespaced, hierarchy).map_err(|e| e.on(hierarchy.name.clone()))?;
+    }
+    if readonly {
+        let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        mount::set_attr(&tmpfs, attr, false).op("mount_setattr read-only")?;
     }
     Ok(())
 }
@@ -83,18 +93,17 @@ fn v1(entry: &Mount, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> 
 fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> Result<()> {
     mkdirat(tmpfs, hierarchy.name.as_str(), Mode::from_bits_truncate(0o755)).op("mkdir")?;
     if namespaced && entry.attr.set & !PLAIN_ATTRS == 0 {
-        // Relative to the tmpfs, which nobody else has seen yet: two calls
+        // Relative to the tmpfs, where we stand and nobody else has been: two calls
         // where the detached way takes seven, and there are a dozen of these.
-        fchdir(tmpfs).op("fchdir")?;
         let flags = MsFlags::from_bits_retain(entry.attr.set);
         let name = hierarchy.name.as_str();
         nix::mount::mount(Some("cgroup"), name, Some("cgroup"), flags, Some(hierarchy.options.as_str()))
             .op("mount cgroup")?;
     } else {
-        let dir = target::directory(tmpfs, Path::new(&hierarchy.name))?;
         let tree = clone(&hierarchy.path)?;
         mounts::set_attributes(entry, &tree, entry.attr)?;
-        mount::attach(&tree, &dir).op("move_mount cgroup")?;
+        let name = target::c_path(Path::new(&hierarchy.name))?;
+        mount::attach_at(&tree, tmpfs, &name).op("move_mount cgroup")?;
     }
     if hierarchy.name.contains(',') {
         for controller in hierarchy.name.split(',') {
@@ -102,15 +111,6 @@ fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> R
         }
     }
     Ok(())
-}
-
-fn seal_v1(entry: &Mount, readonly: bool, root: &Root) -> Result<()> {
-    if !readonly {
-        return Ok(());
-    }
-    let tmpfs = target::directory(&root.tree, &entry.target)?;
-    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
-    mount::set_attr(&tmpfs, attr, false).op("mount_setattr read-only")
 }
 
 fn clone(path: &Path) -> Result<OwnedFd> {

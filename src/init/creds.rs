@@ -10,11 +10,12 @@ use std::ffi::CStr;
 /// The kernel's last capability is below this.
 const CAP_LIMIT: u8 = 63;
 
-/// Changes directory as root. A directory that only the user may enter (a
-/// home on a filesystem that squashes root) is left to [`enter_cwd`].
-pub fn enter_cwd_early(process: &Process) -> Result<()> {
+/// Changes directory as root; did it work? A directory that only the user may
+/// enter (a home on a filesystem that squashes root) is left to [`enter_cwd`].
+pub fn enter_cwd_early(process: &Process) -> Result<bool> {
     match nix::unistd::chdir(process.cwd.as_c_str()) {
-        Ok(()) | Err(Errno::EACCES | Errno::EPERM) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(Errno::EACCES | Errno::EPERM) => Ok(false),
         Err(errno) => Err(cwd_error(errno, &process.cwd)),
     }
 }
@@ -22,12 +23,9 @@ pub fn enter_cwd_early(process: &Process) -> Result<()> {
 /// Makes sure, as the user, that the working directory is the right one and
 /// lies inside the container (CVE-2024-21626: a leaked descriptor of a host's
 /// directory, reached as /proc/self/fd/N, is one that getcwd can't reach).
-pub fn enter_cwd(process: &Process) -> Result<()> {
-    if let Err(errno) = nix::unistd::chdir(process.cwd.as_c_str())
-        // Root may have entered what the user may not, as in runc.
-        && errno != Errno::EACCES
-    {
-        return Err(cwd_error(errno, &process.cwd));
+pub fn enter_cwd(process: &Process, entered: bool) -> Result<()> {
+    if !entered {
+        nix::unistd::chdir(process.cwd.as_c_str()).map_err(|errno| cwd_error(errno, &process.cwd))?;
     }
     match nix::unistd::getcwd() {
         Ok(path) if path.is_absolute() => Ok(()),
@@ -116,17 +114,13 @@ fn set_capabilities(wanted: &Capabilities) -> Result<()> {
         e.at("/process/capabilities").hint(hint)
     })?;
     caps::ambient_clear().op("prctl PR_CAP_AMBIENT_CLEAR_ALL")?;
-    for cap in (0..=CAP_LIMIT).filter(|cap| wanted.ambient >> cap & 1 == 1) {
-        // Only what is permitted and inheritable can be ambient. Engines ask
-        // for more in every configuration, and no runtime complains.
-        match caps::ambient_raise(cap) {
-            Ok(()) | Err(Errno::EPERM) => {}
-            Err(errno) => {
-                return Err(
-                    Error::os("prctl PR_CAP_AMBIENT_RAISE", errno).at("/process/capabilities/ambient")
-                );
-            }
-        }
+    // Only what is permitted and inheritable can be ambient. Engines ask for
+    // more in every configuration, and no runtime complains.
+    let ambient = wanted.ambient & wanted.permitted & wanted.inheritable;
+    for cap in (0..=CAP_LIMIT).filter(|cap| ambient >> cap & 1 == 1) {
+        caps::ambient_raise(cap)
+            .op("prctl PR_CAP_AMBIENT_RAISE")
+            .map_err(|e| e.at("/process/capabilities/ambient"))?;
     }
     Ok(())
 }

@@ -116,10 +116,10 @@ fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
         limits::set_rlimits(limits::Of::Myself, &plan.process)?;
     }
     terminal.install(&plan.process)?;
-    creds::enter_cwd_early(&plan.process)?;
+    let entered = creds::enter_cwd_early(&plan.process)?;
     creds::become_user(&plan.process)?;
     creds::limit(&plan.process)?;
-    creds::enter_cwd(&plan.process)?;
+    creds::enter_cwd(&plan.process, entered)?;
     payload::check(&plan.process)?;
     host.sync.send(&FromInit::Ready)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;

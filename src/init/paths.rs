@@ -13,44 +13,66 @@ use std::path::{Path, PathBuf};
 /// Covers files with /dev/null and directories with an empty, read-only tmpfs.
 /// What doesn't exist needs no mask.
 pub fn mask(masked: &[PathBuf], root: &OwnedFd) -> Result<()> {
-    // One superblock serves all directories: at density, a tmpfs per masked
-    // directory and container is what shrinkers and umount suffer from.
-    let mut empty: Option<OwnedFd> = None;
-    for (i, path) in masked.iter().enumerate() {
-        one(path, root, &mut empty)
-            .map_err(|e| e.at(format!("/linux/maskedPaths/{i}")).on(path.display().to_string()))?;
+    let mut covers = Covers::default();
+    masked.iter().enumerate().try_for_each(|(i, path)| {
+        one(path, root, &mut covers)
+            .map_err(|e| e.at(format!("/linux/maskedPaths/{i}")).on(path.display().to_string()))
+    })
+}
+
+/// What there is to cover with.
+#[derive(Default)]
+struct Covers {
+    /// A detached /dev/null that is still to be used.
+    null: Option<OwnedFd>,
+    /// One superblock serves all directories: at density, a tmpfs per masked
+    /// directory and container is what shrinkers and umount suffer from.
+    empty: Option<OwnedFd>,
+    /// The host's /dev/null is what it should be.
+    checked: bool,
+}
+
+/// Tries the file first: on a directory the kernel refuses it, which tells the
+/// two apart without asking.
+fn one(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
+    let Some(target) = existing(root, path)? else { return Ok(()) };
+    let null = match covers.null.take() {
+        Some(null) => null,
+        None => covers.new_null()?,
+    };
+    match mount::attach(&null, &target) {
+        Err(Errno::EINVAL) => {
+            covers.null = Some(null);
+            cover_directory(&target, covers)
+        }
+        other => other.op("move_mount /dev/null"),
     }
+}
+
+fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
+    if let Some(empty) = &covers.empty {
+        let tree = mount::clone_tree(empty, c"", false, false).op("open_tree the empty directory")?;
+        return mount::attach(tree, target).op("move_mount the empty directory");
+    }
+    let tree = mounts::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
+    mount::attach(&tree, target).op("move_mount the empty directory")?;
+    covers.empty = Some(tree);
     Ok(())
 }
 
-fn one(path: &Path, root: &OwnedFd, empty: &mut Option<OwnedFd>) -> Result<()> {
-    let Some(target) = existing(root, path)? else { return Ok(()) };
-    if !target::is_directory(&fstat(&target).op("fstat")?) {
-        return mount::attach(null()?, &target).op("move_mount /dev/null");
-    }
-    match empty {
-        Some(attached) => {
-            let tree =
-                mount::clone_tree(&*attached, c"", false, false).op("open_tree the empty directory")?;
-            mount::attach(tree, &target).op("move_mount the empty directory")
+impl Covers {
+    /// The host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
+    fn new_null(&mut self) -> Result<OwnedFd> {
+        let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
+        if !self.checked {
+            let stat = fstat(&tree).op("fstat")?;
+            if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFCHR.bits() || stat.st_rdev != makedev(1, 3) {
+                return Err(Error::msg("the host's /dev/null is not the null device"));
+            }
+            self.checked = true;
         }
-        None => {
-            let tree = mounts::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
-            mount::attach(&tree, &target).op("move_mount the empty directory")?;
-            *empty = Some(tree);
-            Ok(())
-        }
+        Ok(tree)
     }
-}
-
-/// The host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
-fn null() -> Result<OwnedFd> {
-    let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
-    let stat = fstat(&tree).op("fstat")?;
-    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFCHR.bits() || stat.st_rdev != makedev(1, 3) {
-        return Err(Error::msg("the host's /dev/null is not the null device"));
-    }
-    Ok(tree)
 }
 
 /// Binds each path on itself, read-only; the mounts below it come along.

@@ -63,10 +63,10 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     keyring::join(host.keyring.as_deref())?;
     let terminal = open_terminal(process, host)?;
     terminal.install(process)?;
-    creds::enter_cwd_early(process)?;
+    let entered = creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
     creds::limit(process)?;
-    creds::enter_cwd(process)?;
+    creds::enter_cwd(process, entered)?;
     payload::check(process)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
     payload::execute(process, host.preserve_fds)

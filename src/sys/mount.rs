@@ -124,15 +124,22 @@ pub fn make_all_private() -> Result<()> {
 
 /// move_mount(2): attaches the detached `tree` on the object that `target` refers to.
 pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<()> {
-    // SAFETY: the strings are static; no other pointers.
+    attach_at(tree, target, c"")
+}
+
+/// The same on the entry `name` of the directory `dir`, which must be one that
+/// nobody else can change.
+pub fn attach_at(tree: impl AsFd, dir: impl AsFd, name: &CStr) -> Result<()> {
+    let target_flag = if name.is_empty() { MOVE_MOUNT_T_EMPTY_PATH } else { 0 };
+    // SAFETY: the strings are valid C strings; no other pointers.
     let ret = unsafe {
         libc::syscall(
             libc::SYS_move_mount,
             tree.as_fd().as_raw_fd(),
             c"".as_ptr(),
-            target.as_fd().as_raw_fd(),
-            c"".as_ptr(),
-            MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
+            dir.as_fd().as_raw_fd(),
+            name.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH | target_flag,
         )
     };
     check(ret).map(drop)
