@@ -88,8 +88,9 @@ fn attack_exe(until: &str) -> i32 {
     while !std::path::Path::new(until).exists() {
         for pid in numbers("/proc") {
             let exe = format!("/proc/{pid}/exe");
-            if fs::metadata(&exe).is_ok_and(|meta| !own.contains(&meta.ino()))
-                && let Ok(file) = fs::File::open(&exe)
+            // What was opened is what counts: by then it may be another program.
+            if let Ok(file) = fs::File::open(&exe)
+                && file.metadata().is_ok_and(|meta| !own.contains(&meta.ino()))
             {
                 seen += 1;
                 held.push(file);

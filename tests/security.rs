@@ -116,7 +116,10 @@ fn malformed_users_are_refused(t: &Test) {
 fn victim(t: &Test) -> (PathBuf, Vec<u8>) {
     let original = t.runtime.borrow().clone();
     let copy = t.make_dir("victim").join(original.file_name().expect("a name"));
-    fs::copy(&original, &copy).expect("copy the runtime");
+    // Not by this process: a child that another test starts meanwhile would
+    // inherit the file open for writing, and the copy could not be executed.
+    let copied = std::process::Command::new("cp").arg(&original).arg(&copy).status().expect("cp");
+    assert!(copied.success(), "cp the runtime");
     t.runtime.replace(copy.clone());
     (copy.clone(), fs::read(&copy).expect("read the copy"))
 }

@@ -120,7 +120,10 @@ fn block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
     }
     for (i, device) in io.weight_device.iter().enumerate() {
         if device.leaf_weight.is_some() {
-            return Err(refused(&format!("blockIO/weightDevice/{i}/leafWeight"), "cgroup v2 has no leaf weights"));
+            return Err(refused(
+                &format!("blockIO/weightDevice/{i}/leafWeight"),
+                "cgroup v2 has no leaf weights",
+            ));
         }
         if let Some(weight) = device.weight {
             let value = format!("{}:{} {weight}", device.major, device.minor);

@@ -129,9 +129,10 @@ pub fn create(options: &Options) -> Result<Made> {
 fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
     let path = options.bundle.join("config.json");
-    let text = crate::sys::process::read_file(&path).op_on("read the configuration", path.display()).map_err(|e| {
-        e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one")
-    })?;
+    let text =
+        crate::sys::process::read_file(&path).op_on("read the configuration", path.display()).map_err(
+            |e| e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one"),
+        )?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
     let config = spec::parse_config(&text).map_err(named)?;
     let mut plan = spec::resolve(&config, options.bundle)?;

@@ -58,21 +58,13 @@ pub fn attach(entry: &Mount, readonly: bool, root: &Root, view: &View) -> Result
             mounts::set_attributes(entry, &tree, entry.attr)?;
             mount::attach(&tree, &target).op("move_mount the host's cgroup")
         }
-        View::V1 { namespaced, hierarchies } => {
-            v1(entry, &target, *namespaced, hierarchies, readonly)
-        }
+        View::V1 { namespaced, hierarchies } => v1(entry, &target, *namespaced, hierarchies, readonly),
     }
 }
 
 /// A tmpfs with a directory per hierarchy, as on the host, and links for the
 /// controllers that share one.
-fn v1(
-    entry: &Mount,
-    target: &OwnedFd,
-    namespaced: bool,
-    hierarchies: &[V1],
-    readonly: bool,
-) -> Result<()> {
+fn v1(entry: &Mount, target: &OwnedFd, namespaced: bool, hierarchies: &[V1], readonly: bool) -> Result<()> {
     let mode = [(c"mode".into(), Some(c"755".into()))];
     // Writable until its directories are made.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
