@@ -95,7 +95,16 @@ impl<'t> Call<'t> {
     }
 
     pub fn spawn(mut self) -> Running<'t> {
-        let child = self.command.spawn().expect("spawn");
+        // An attacker who tries to open the runtime for writing is refused, but
+        // for the instant of each try the kernel holds the file to be busy (see
+        // SECURITY.md): what fails so has not started, and is started again.
+        let mut tries = 0..1000;
+        let child = loop {
+            match self.command.spawn() {
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy && tries.next().is_some() => {}
+                other => break other.expect("spawn"),
+            }
+        };
         let process = PidFd::open(child.id() as i32);
         Running { call: self, child, process }
     }
