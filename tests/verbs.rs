@@ -19,6 +19,7 @@ cases![
     state_of_unknown_is_refused,
     run_returns_the_exit_code,
     run_returns_128_plus_signal,
+    run_under_an_ignored_sigchld,
     run_takes_the_bundle_from_the_current_directory,
     run_detached_returns_at_once,
     run_keeps_the_container_when_asked,
@@ -195,6 +196,19 @@ fn run_returns_the_exit_code(t: &Test) {
         assert_eq!(out.code.to_string(), code, "{out:?}");
         assert_eq!(out.stderr, "");
     }
+}
+
+fn run_under_an_ignored_sigchld(t: &Test) {
+    use std::os::unix::process::CommandExt;
+    let mut call = t.run_call(&t.bundle().args(["/probe", "--exit", "7"]));
+    // SAFETY: signal is async-signal-safe.
+    let ignore = || match unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) } {
+        libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+        _ => Ok(()),
+    };
+    // SAFETY: see above.
+    unsafe { call.command.pre_exec(ignore) };
+    assert_eq!(call.out().code, 7);
 }
 
 fn run_returns_128_plus_signal(t: &Test) {
