@@ -97,7 +97,7 @@ deps: deps-build deps-test
 
 # libc6-dev, which gcc only recommends, holds crt1.o and libc.a.
 deps-build:
-	@test -n '$(HOST)' || { echo 'corten is built by Rust: https://rustup.rs, or apt-get install cargo' >&2; exit 1; }
+	@test -n '$(HOST)' || { echo 'corten is built by Rust 1.88 or later: https://rustup.rs' >&2; exit 1; }
 	$(call packages,cc:gcc cc:libc6-dev)
 
 deps-test:
