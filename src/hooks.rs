@@ -14,9 +14,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{pipe2, read, write};
 use std::collections::BTreeMap;
-use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -100,7 +98,8 @@ fn run(hook: &Hook, state: &str, subject: &Subject) -> Result<()> {
         Forked::Parent { pidfd, .. } => pidfd,
     };
     drop((stdin_theirs, output_theirs));
-    let mut talk = Talk { stdin: Some(stdin), state: state.as_bytes(), output, said: Vec::new() };
+    let mut talk =
+        Talk { stdin: Some(stdin), state: state.as_bytes(), output: Some(output), said: Vec::new() };
     if !talk.until_exit(&pidfd, deadline).map_err(name)? {
         let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
         let _ = pidfd::wait(&pidfd);
@@ -128,7 +127,7 @@ fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject
         Ok(()) => {
             // Where the bundle is in sight it is the working directory, as in runc.
             let _ = nix::unistd::chdir(&subject.bundle);
-            let env = hook.env.clone().unwrap_or_else(own_environment);
+            let env = hook.env.clone().unwrap_or_else(sys::environment);
             sys::execve(&hook.path, &hook.args, &env)
         }
         Err(errno) => errno,
@@ -138,78 +137,42 @@ fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject
     clone::exit(127)
 }
 
-fn own_environment() -> Vec<CString> {
-    let pair = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
-        let mut pair = key.into_vec();
-        pair.push(b'=');
-        pair.extend(value.into_vec());
-        CString::new(pair).ok()
-    };
-    std::env::vars_os().filter_map(pair).collect()
-}
-
 /// The conversation with a running hook.
 struct Talk<'a> {
     stdin: Option<OwnedFd>,
     state: &'a [u8],
-    output: OwnedFd,
+    /// `None` once all its writers are gone.
+    output: Option<OwnedFd>,
     said: Vec<u8>,
 }
 
 impl Talk<'_> {
     /// Feeds and listens until the hook ends (true) or its time is up (false).
     fn until_exit(&mut self, pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
-        for end in [self.stdin.as_ref(), Some(&self.output)].into_iter().flatten() {
+        for end in [&self.stdin, &self.output].into_iter().flatten() {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).op("fcntl O_NONBLOCK")?;
         }
         loop {
             self.feed();
-            let timeout = match deadline {
-                None => PollTimeout::NONE,
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    // Rounded up, so that the last wake-up is not too early.
-                    PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-                }
-            };
-            let mut fds = vec![
-                PollFd::new(pidfd.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.output.as_fd(), PollFlags::POLLIN),
-            ];
-            if let Some(stdin) = &self.stdin {
-                fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
-            }
+            let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+                // Rounded up, so that the last wake-up is not too early.
+                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            });
+            let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            fds.extend(self.output.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+            fds.extend(self.stdin.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLOUT)));
             match poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).op("poll the hook"),
             }
             let ended = fds[0].any() == Some(true);
-            let open = self.listen();
+            self.listen();
             if ended {
                 return Ok(true);
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
-            }
-            if !open {
-                // Nothing more to hear; what is left is to wait for the end.
-                return self.wait_only(pidfd, deadline);
-            }
-        }
-    }
-
-    fn wait_only(&mut self, pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
-        loop {
-            let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            });
-            let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut fds, timeout) {
-                Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return Ok(true),
-                Err(errno) => return Err(errno).op("poll the hook"),
             }
         }
     }
@@ -229,15 +192,15 @@ impl Talk<'_> {
         }
     }
 
-    /// Reads what is there; false once all writers are gone.
-    fn listen(&mut self) -> bool {
+    /// Reads what is there.
+    fn listen(&mut self) {
         let mut buf = [0u8; 512];
-        loop {
-            match read(&self.output, &mut buf) {
-                Ok(0) => return false,
+        while let Some(output) = &self.output {
+            match read(output, &mut buf) {
+                Ok(0) => self.output = None,
                 Ok(len) if self.said.len() < OUTPUT_LIMIT => self.said.extend_from_slice(&buf[..len]),
                 Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => return true,
+                Err(_) => return,
             }
         }
     }

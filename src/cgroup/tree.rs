@@ -4,7 +4,6 @@ use crate::error::{Context, Error, Result};
 use crate::sys::{openat2, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_path};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
@@ -98,18 +97,7 @@ pub fn kill_each(path: &Path) -> Result<()> {
             }
         }
         for target in &targets {
-            wait_for_end(target)?;
-        }
-    }
-}
-
-/// Blocks until the process ends, whoever's child it is.
-fn wait_for_end(target: &OwnedFd) -> Result<()> {
-    let mut fds = [PollFd::new(target.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(Errno::EINTR) => {}
-            other => return other.op("poll a pidfd").map(drop),
+            pidfd::wait_for_end(target).op("poll a pidfd")?;
         }
     }
 }

@@ -6,8 +6,6 @@ use crate::hooks::{self, Status};
 use crate::log::Log;
 use crate::spec::plan::{Hook, NsKind};
 use crate::sys::pidfd;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::AsFd;
 
 /// Deletes a stopped container, or with `force` any. As in runc, a container
 /// that was created and not started is killed: there is no payload to lose,
@@ -46,13 +44,7 @@ fn end(state: &State) -> Result<()> {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
         Err(errno) => return Err(errno).op("kill init"),
     }
-    let mut fds = [PollFd::new(init.as_fd(), PollFlags::POLLIN)];
-    loop {
-        match poll(&mut fds, PollTimeout::NONE) {
-            Err(nix::errno::Errno::EINTR) => {}
-            other => return other.op("wait for init").map(drop),
-        }
-    }
+    pidfd::wait_for_end(&init).op("wait for init")
 }
 
 /// What is left after init's end: other processes, cgroups, hooks, state.

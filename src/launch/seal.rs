@@ -16,6 +16,7 @@
 use crate::error::{Context, Error, Result};
 use crate::sys::early;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::sys::process::environment;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
@@ -24,7 +25,7 @@ use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::{CString, OsString};
 use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
 const EXE: &str = "/proc/self/exe";
 
@@ -81,14 +82,7 @@ fn memory_copy() -> Result<OwnedFd> {
 fn reexec(image: &OwnedFd, args: &[OsString]) -> Result<()> {
     let c_string = |bytes: &[u8]| CString::new(bytes).map_err(|_| Error::msg("NUL in an argument"));
     let args = args.iter().map(|arg| c_string(arg.as_bytes())).collect::<Result<Vec<_>>>()?;
-    let env = std::env::vars_os().map(|(key, value)| {
-        let mut pair = key.into_vec();
-        pair.push(b'=');
-        pair.extend(value.into_vec());
-        c_string(&pair)
-    });
-    let env = env.collect::<Result<Vec<_>>>()?;
-    match nix::unistd::execveat(image.as_fd(), c"", &args, &env, AtFlags::AT_EMPTY_PATH) {
+    match nix::unistd::execveat(image.as_fd(), c"", &args, &environment(), AtFlags::AT_EMPTY_PATH) {
         Ok(never) => match never {},
         Err(errno) => Err(Error::os("execveat the sealed binary", errno)),
     }

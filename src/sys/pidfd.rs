@@ -59,3 +59,15 @@ fn wait_raw(pidfd: impl AsFd) -> Result<Exit> {
     let status = unsafe { info.si_status() };
     Ok(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) })
 }
+
+/// Blocks until the process ends, whoever's child it is, and reaps nothing.
+pub fn wait_for_end(pidfd: impl AsFd) -> Result<()> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    loop {
+        match poll(&mut fds, PollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}

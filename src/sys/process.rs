@@ -103,3 +103,13 @@ pub fn ready() -> Result<()> {
     }
     Ok(())
 }
+
+/// This process's environment, as execve takes it.
+pub fn environment() -> Vec<CString> {
+    use std::os::unix::ffi::OsStringExt;
+    let pair = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
+        // What came in by execve has no NUL.
+        CString::new([key.into_vec(), value.into_vec()].join(&b'=')).ok()
+    };
+    std::env::vars_os().filter_map(pair).collect()
+}
