@@ -7,11 +7,13 @@ use crate::spec::plan::Process;
 use crate::sys::{fd, mount, openat2, pty, scm};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
+use nix::sys::statfs::{FsType, fstatfs};
 use nix::unistd::{Gid, Uid, fchown};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+/// The type of a magic number depends on the C library.
+const DEVPTS: FsType = FsType(0x1cd1);
 
 /// The slave of the pty, if the process has a terminal.
 pub struct Terminal(Option<OwnedFd>);
@@ -44,7 +46,7 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
         .op_on("open", "/dev/pts/ptmx")
         .map_err(|e| e.hint("a terminal needs a devpts mount at /dev/pts"))?;
     // An image can put anything at that path; only a devpts makes ptys.
-    if nix::sys::statfs::fstatfs(&master).op("fstatfs")?.filesystem_type().0 != DEVPTS_SUPER_MAGIC {
+    if fstatfs(&master).op("fstatfs")?.filesystem_type() != DEVPTS {
         return Err(Error::msg("/dev/pts is not a devpts"));
     }
     pty::unlock(&master).op("ioctl TIOCSPTLCK")?;

@@ -52,7 +52,7 @@ pub fn fill_stdio() -> Result<()> {
 
 /// NS_GET_NSTYPE: the CLONE_NEW… bit of an open namespace file.
 pub fn namespace_type(fd: impl AsFd) -> Result<i32> {
-    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: the ioctl takes no argument; another kind of file answers ENOTTY.
     let flag = check(unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), NS_GET_NSTYPE) }.into())?;
     i32::try_from(flag).map_err(|_| nix::errno::Errno::EOVERFLOW)
