@@ -19,13 +19,14 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: help build check test integration bench demo install deps deps-build deps-test
+.PHONY: help build check test integration vm bench demo install deps deps-build deps-test deps-vm
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      build corten and run a container from bundles/'
 	@echo 'make test      every test: cargo test, the sample bundles, containerd'
 	@echo 'make integration  every container engine that is installed'
+	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, licences and duplicate crates'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
@@ -96,6 +97,10 @@ define packages
 	fi
 endef
 
+# Builds the image of the virtual machine (integration/vm), unless it is there.
+vm: deps-vm
+	$(SUDO) integration/vm/build
+
 deps: deps-build deps-test
 
 # libc6-dev, which gcc only recommends, holds crt1.o and libc.a.
@@ -106,3 +111,7 @@ deps-build:
 deps-test:
 	$(call packages,busybox:busybox-static strace:strace ip:iproute2 nsenter:util-linux script:bsdutils \
 	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux)
+
+deps-vm:
+	$(call packages,mmdebstrap:mmdebstrap mmdebstrap:debian-archive-keyring depmod:kmod mkfs.ext4:e2fsprogs \
+	    busybox:busybox-static)
