@@ -23,8 +23,6 @@ pub fn mask(masked: &[PathBuf], root: &OwnedFd) -> Result<()> {
 /// What there is to cover with.
 #[derive(Default)]
 struct Covers {
-    /// A detached /dev/null that is still to be used.
-    null: Option<OwnedFd>,
     /// One superblock serves all directories: at density, a tmpfs per masked
     /// directory and container is what shrinkers and umount suffer from.
     empty: Option<OwnedFd>,
@@ -32,21 +30,14 @@ struct Covers {
     checked: bool,
 }
 
-/// Tries the file first: on a directory the kernel refuses it, which tells the
-/// two apart without asking.
+/// A tree that is cloned is attached: to drop a detached one costs a grace
+/// period of RCU, which is a millisecond or more on an idle machine.
 fn one(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
     let Some(target) = existing(root, path)? else { return Ok(()) };
-    let null = match covers.null.take() {
-        Some(null) => null,
-        None => covers.new_null()?,
-    };
-    match mount::attach(&null, &target) {
-        Err(Errno::EINVAL) => {
-            covers.null = Some(null);
-            cover_directory(&target, covers)
-        }
-        other => other.op("move_mount /dev/null"),
+    if target::is_directory(&fstat(&target).op("fstat")?) {
+        return cover_directory(&target, covers);
     }
+    mount::attach(covers.null()?, &target).op("move_mount /dev/null")
 }
 
 fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
@@ -62,7 +53,7 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
 
 impl Covers {
     /// The host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
-    fn new_null(&mut self) -> Result<OwnedFd> {
+    fn null(&mut self) -> Result<OwnedFd> {
         let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
         if !self.checked {
             let stat = fstat(&tree).op("fstat")?;
