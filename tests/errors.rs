@@ -38,6 +38,10 @@ cases![
     overlapping_mappings,
     unknown_capability_is_a_warning,
     unknown_key_is_ignored,
+    unknown_key_is_a_warning,
+    unknown_key_of_a_process_file_is_a_warning,
+    a_json_log_of_a_failure_has_no_warnings,
+    list_in_the_place_of_an_object,
     env_without_an_equals_sign,
     nul_in_a_string,
     unknown_personality,
@@ -291,6 +295,51 @@ fn unknown_key_is_ignored(t: &Test) {
         .set("/process/futureField", json!(true))
         .set("/linux/futureField", json!([]));
     assert_eq!(t.run(&bundle.args(["true"])).code, 0);
+}
+
+fn unknown_key_is_a_warning(t: &Test) {
+    let bundle = t
+        .bundle()
+        .set("/process/futureField", json!(true))
+        .set("/linux/maskedPath", json!(["/proc/kcore"]))
+        .set("/mounts/0/optoins", json!([]));
+    let log = t.path("log");
+    let call = t.runtime().arg("--log").arg(&log).args(["run", "--bundle"]);
+    call.arg(bundle.args(["true"]).lay()).arg(t.id()).ok();
+    let text = std::fs::read_to_string(&log).expect("a log");
+    let warnings =
+        ["/process/futureField", "maskedPath: unknown", "did you mean maskedPaths?", "/mounts/0/optoins"];
+    for warning in warnings {
+        assert!(text.contains(warning), "{warning} is not in {text}");
+    }
+    assert_eq!(text.matches("level=warning").count(), 3, "{text}");
+}
+
+fn unknown_key_of_a_process_file_is_a_warning(t: &Test) {
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let process = json!({ "args": ["true"], "cwd": "/", "capabilites": {}, "user": { "uid": 0, "gidd": 0 } });
+    let file = t.make_file("process.json", &process.to_string());
+    let out = t.verb(["exec", "--process"]).arg(file).arg(&container.id).ok();
+    out.says(&["/capabilites", "did you mean capabilities?", "/user/gidd", "did you mean gid?"]);
+}
+
+/// Podman reads the whole file as one object.
+fn a_json_log_of_a_failure_has_no_warnings(t: &Test) {
+    let bundle = t.bundle().set("/linux/maskedPath", json!([])).set("/root/path", json!("nowhere"));
+    let log = t.path("log");
+    let call = t.runtime().arg("--log").arg(&log).args(["--log-format", "json", "create", "--bundle"]);
+    let out = call.arg(bundle.lay()).arg(t.id()).out();
+    assert_ne!(out.code, 0, "accepted: {out:?}");
+    let text = std::fs::read_to_string(&log).expect("a log");
+    let said: Value = serde_json::from_str(&text).expect("one JSON object");
+    assert_eq!(said["level"], "error");
+}
+
+fn list_in_the_place_of_an_object(t: &Test) {
+    for pointer in ["/linux", "/process", "/process/user", "/hooks", "/root", "/linux/resources", "/mounts/0"]
+    {
+        refuse(t, pointer, json!([]), &[pointer, "expected an object"]);
+    }
 }
 
 fn env_without_an_equals_sign(t: &Test) {

@@ -80,7 +80,9 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
 /// The file of `--process`.
 fn from_file(path: &Path, context: &Context) -> Result<Process> {
     let text = std::fs::read(path).op_on("read the process", path.display())?;
-    let process = spec::parse_process(&text).map_err(|e| e.on(path.display().to_string()))?;
+    let mut unknown = Vec::new();
+    let process = spec::parse_process(&text, &mut unknown).map_err(|e| e.on(path.display().to_string()))?;
+    unknown.into_iter().for_each(|warning| context.log.warn(warning));
     resolve(&process, "", context)
 }
 
@@ -89,7 +91,8 @@ fn from_flags(args: &Args, dir: &Dir, context: &Context) -> Result<Process> {
     if args.command.is_empty() {
         return Err(Error::msg("exec needs a command").hint("corten exec [FLAGS] ID COMMAND [ARG]..."));
     }
-    let config = spec::parse_config(&dir.config()?)?;
+    // What there is to warn about in it was said at create.
+    let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     let own = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
     let mut process = resolve(own, "/process", context)?;
     process.terminal = args.tty;

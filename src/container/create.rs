@@ -134,8 +134,10 @@ fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
             |e| e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one"),
         )?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
-    let config = spec::parse_config(&text).map_err(named)?;
+    let mut unknown = Vec::new();
+    let config = spec::parse_config(&text, &mut unknown).map_err(named)?;
     let mut plan = spec::resolve(&config, options.bundle)?;
+    plan.warnings.extend(unknown);
     if options.listen_fds > 0 {
         // The payload is process 1 of its own pid namespace, as in runc.
         plan.process.env.push(c_env("LISTEN_FDS", options.listen_fds)?);

@@ -22,6 +22,8 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
         remove(&made, options.log);
         return Err(error);
     }
+    // Not only when the payload has ended.
+    options.log.finish();
     let Some(signals) = signals else { return Ok(0) };
     let exit = stdio::attend(&made.init, &signals, terminal);
     if keep {

@@ -81,7 +81,7 @@ impl State {
         if !text.windows(kind.len()).any(|word| word == kind.as_bytes()) {
             return Ok(Default::default());
         }
-        let config = crate::spec::parse_config(&text)?;
+        let config = crate::spec::parse_config(&text, &mut Vec::new())?;
         Ok(crate::spec::resolve(&config, &self.bundle)?.hooks)
     }
 

@@ -10,9 +10,15 @@
 //! Names are kept as strings and numbers as wide as JSON has them: what they
 //! mean is for the resolver to say, with a pointer. Absent, `null` and empty
 //! are the same, as in the Go types that engines write these files with.
+//!
+//! A key that is not here is an error to these types, which costs nothing to
+//! find; `parse.rs` then takes the key out, with a warning, as the
+//! specification has unknown keys ignored. [`Shape`] tells it what is here.
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 /// `null` for a list or a map is Go's way to write an empty one.
@@ -23,13 +29,113 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) ->
 /// Present or not; the content is for a version that applies it.
 pub type Unread = Option<IgnoredAny>;
 
+/// What a configuration may hold, for those who have to know its keys.
+pub trait Shape {
+    /// Calls `found` with the place of everything below `at`. It is a JSON
+    /// pointer with `*` for any element of a list and any key of a map.
+    fn places(at: &str, found: &mut dyn FnMut(&str));
+}
+
+macro_rules! leaves {
+    ($($leaf:ty),*) => {$(
+        impl Shape for $leaf {
+            fn places(_: &str, _: &mut dyn FnMut(&str)) {}
+        }
+    )*};
+}
+
+leaves!(bool, u8, u16, u32, u64, i8, i16, i32, i64, String, PathBuf, IgnoredAny);
+
+impl<T: Shape> Shape for Option<T> {
+    fn places(at: &str, found: &mut dyn FnMut(&str)) {
+        T::places(at, found);
+    }
+}
+
+fn any_of<T: Shape>(at: &str, found: &mut dyn FnMut(&str)) {
+    let any = format!("{at}/*");
+    found(&any);
+    T::places(&any, found);
+}
+
+impl<T: Shape> Shape for Vec<T> {
+    fn places(at: &str, found: &mut dyn FnMut(&str)) {
+        any_of::<T>(at, found);
+    }
+}
+
+impl<T: Shape> Shape for BTreeMap<String, T> {
+    fn places(at: &str, found: &mut dyn FnMut(&str)) {
+        any_of::<T>(at, found);
+    }
+}
+
+/// The keys of a derived type, in the order of its fields. Nothing is read:
+/// all it asks a format for is a struct with these keys.
+struct Keys(&'static [&'static str]);
+
+impl<'de> Deserializer<'de> for &mut Keys {
+    type Error = serde::de::value::Error;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &str,
+        keys: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        self.0 = keys;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Self::Error> {
+        Err(serde::de::Error::custom("there is nothing to read"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// serde's derive takes a list for a struct, too: `"linux": []` would be one
+/// without any fields. The visitor that asks for an object alone is the whole
+/// of the difference; `remote` leaves the derived function to it.
 macro_rules! config {
     ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $kind:ty,)* })*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
-        #[serde(rename_all = "camelCase", default)]
+        #[serde(rename_all = "camelCase", default, deny_unknown_fields, remote = "Self")]
         pub struct $name {
             $($(#[$attr])* #[serde(deserialize_with = "or_default")] pub $field: $kind,)*
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Object;
+                impl<'de> Visitor<'de> for Object {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                        f.write_str("an object")
+                    }
+                    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<$name, A::Error> {
+                        <$name>::deserialize(MapAccessDeserializer::new(map))
+                    }
+                }
+                deserializer.deserialize_map(Object)
+            }
+        }
+
+        impl Shape for $name {
+            fn places(at: &str, found: &mut dyn FnMut(&str)) {
+                let mut keys = Keys(&[]);
+                let _ = <$name>::deserialize(&mut keys);
+                let mut keys = keys.0.iter();
+                $(if let Some(key) = keys.next() {
+                    let at = format!("{at}/{key}");
+                    found(&at);
+                    <$kind as Shape>::places(&at, found);
+                })*
+            }
         }
     )*};
 }

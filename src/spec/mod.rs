@@ -16,6 +16,7 @@ pub mod plan;
 mod process;
 mod resolve;
 mod sysctl;
+mod unknown;
 mod unsupported;
 
 pub use devices::default_rules;

@@ -1,28 +1,32 @@
 //! JSON to the types of [`super::config`].
 
-use super::config::{Config, Process};
+use super::config::{Config, Process, Shape};
+use super::unknown;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 
-/// Parses a `config.json`.
-pub fn parse_config(text: &[u8]) -> Result<Config> {
-    parse(text)
+/// Parses a `config.json`. Keys that it may not have are ignored, with a
+/// warning each (config.md "Extensibility").
+pub fn parse_config(text: &[u8], warnings: &mut Vec<String>) -> Result<Config> {
+    parse(text, warnings)
 }
 
-/// Parses the file of `exec --process`.
-pub fn parse_process(text: &[u8]) -> Result<Process> {
-    parse(text)
+/// Parses the file of `exec --process`, likewise.
+pub fn parse_process(text: &[u8], warnings: &mut Vec<String>) -> Result<Process> {
+    parse(text, warnings)
 }
 
 /// The common case is parsed straight. What fails is looked at again, by way
-/// of a tree: a key that stands twice counts with its last value, as in Go;
-/// and what fails there too is named by its JSON pointer.
-fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+/// of a tree: unknown keys are taken out of it; a key that stands twice counts
+/// with its last value, as in Go; and what is wrong all the same is named by
+/// its JSON pointer.
+fn parse<T: DeserializeOwned + Shape>(text: &[u8], warnings: &mut Vec<String>) -> Result<T> {
     if let Ok(parsed) = serde_json::from_slice(text) {
         return Ok(parsed);
     }
-    let tree: serde_json::Value =
+    let mut tree: serde_json::Value =
         serde_json::from_slice(text).map_err(|e| Error::msg(format!("not valid JSON: {e}")))?;
+    warnings.extend(unknown::take_out::<T>(&mut tree));
     serde_path_to_error::deserialize(tree)
         .map_err(|e| Error::config(pointer(e.path()), e.inner().to_string()))
 }
@@ -48,7 +52,15 @@ mod tests {
     use super::*;
 
     fn error(text: &str) -> Error {
-        parse_config(text.as_bytes()).expect_err("must be refused")
+        parse_config(text.as_bytes(), &mut Vec::new()).expect_err("must be refused")
+    }
+
+    /// Taken without a warning.
+    fn accepted(text: &str) -> Config {
+        let mut warnings = Vec::new();
+        let config = parse_config(text.as_bytes(), &mut warnings).expect("accepted");
+        assert_eq!(warnings, [""; 0]);
+        config
     }
 
     #[test]
@@ -61,6 +73,24 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_no_object() {
+        let lists = [
+            ("[]", "/"),
+            (r#"{"linux":[]}"#, "/linux"),
+            (r#"{"process":[true]}"#, "/process"),
+            (r#"{"hooks":[]}"#, "/hooks"),
+            (r#"{"mounts":[{},[]]}"#, "/mounts/1"),
+            (r#"{"linux":{"resources":[]}}"#, "/linux/resources"),
+            (r#"{"linux":{"timeOffsets":{"boottime":[1,2]}}}"#, "/linux/timeOffsets/boottime"),
+        ];
+        for (text, at) in lists {
+            let error = error(text);
+            assert_eq!(error.at, at, "{text}");
+            assert!(error.op.contains("sequence, expected an object"), "{error}");
+        }
+    }
+
+    #[test]
     fn names_the_line_of_broken_json() {
         assert!(error("{\n\"ociVersion\": }").op.contains("line 2"));
     }
@@ -68,13 +98,13 @@ mod tests {
     #[test]
     fn takes_null_for_absent() {
         let text = r#"{"ociVersion":"1.0.2","root":{"path":"r","readonly":null},"mounts":null,"linux":null}"#;
-        let config = parse_config(text.as_bytes()).expect("accepted");
+        let config = accepted(text);
         assert!(config.mounts.is_empty() && config.linux.is_none());
     }
 
     #[test]
     fn takes_the_last_of_two() {
-        let config = parse_config(br#"{"hostname":"a","hostname":"b"}"#).expect("accepted");
+        let config = accepted(r#"{"hostname":"a","hostname":"b"}"#);
         assert_eq!(config.hostname, "b");
     }
 
@@ -82,7 +112,7 @@ mod tests {
     #[test]
     fn agrees_with_oci_spec() {
         let theirs = serde_json::to_string(&oci_spec::runtime::Spec::default()).expect("JSON");
-        let ours = parse_config(theirs.as_bytes()).expect("accepted");
+        let ours = accepted(&theirs);
         let theirs: oci_spec::runtime::Spec = serde_json::from_str(&theirs).expect("accepted");
         let mounts = theirs.mounts().clone().unwrap_or_default();
         assert_eq!(ours.mounts.len(), mounts.len());
