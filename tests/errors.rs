@@ -317,7 +317,8 @@ fn unknown_key_is_a_warning(t: &Test) {
 
 fn unknown_key_of_a_process_file_is_a_warning(t: &Test) {
     let container = t.start(&t.bundle().args(["/probe", "--pause"]));
-    let process = json!({ "args": ["true"], "cwd": "/", "capabilites": {}, "user": { "uid": 0, "gidd": 0 } });
+    let process =
+        json!({ "args": ["/bin/true"], "cwd": "/", "capabilites": {}, "user": { "uid": 0, "gidd": 0 } });
     let file = t.make_file("process.json", &process.to_string());
     let out = t.verb(["exec", "--process"]).arg(file).arg(&container.id).ok();
     out.says(&["/capabilites", "did you mean capabilities?", "/user/gidd", "did you mean gid?"]);
