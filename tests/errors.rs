@@ -43,6 +43,21 @@ cases![
     a_json_log_of_a_failure_has_no_warnings,
     list_in_the_place_of_an_object,
     env_without_an_equals_sign,
+    env_without_a_name,
+    id_that_means_no_change,
+    empty_annotation_key,
+    annotation_that_is_not_a_string,
+    hostname_that_is_too_long,
+    missing_linux,
+    hook_timeout_below_zero,
+    device_of_no_type,
+    rlimit_of_no_type,
+    hugepage_size_of_another_form,
+    swappiness_beyond_100,
+    swap_below_memory,
+    burst_above_quota,
+    weight_device_without_a_weight,
+    interface_priority_without_a_name,
     nul_in_a_string,
     unknown_personality,
     unknown_scheduler,
@@ -344,12 +359,93 @@ fn list_in_the_place_of_an_object(t: &Test) {
 }
 
 fn env_without_an_equals_sign(t: &Test) {
-    // execve takes any string: it is passed on, or refused with its place.
-    let bundle = t.bundle().push("/process/env", json!("NOVALUE")).args(["true"]);
-    let out = t.run(&bundle);
-    if out.code != 0 {
-        out.one_clear_line(&["/process/env/2", "NOVALUE"]);
+    let bundle = t.bundle().push("/process/env", json!("NOVALUE"));
+    t.refused(&bundle).one_clear_line(&["/process/env/2", "NOVALUE"]);
+}
+
+fn env_without_a_name(t: &Test) {
+    refuse(t, "/process/env/1", json!("=value"), &["/process/env/1", "=value"]);
+}
+
+/// setresuid(-1) changes nothing: the payload would run as root.
+fn id_that_means_no_change(t: &Test) {
+    for (pointer, value) in [
+        ("/process/user/uid", json!(u32::MAX)),
+        ("/process/user/gid", json!(u32::MAX)),
+        ("/process/user/additionalGids", json!([5, u32::MAX])),
+    ] {
+        refuse(t, pointer, value, &[pointer, "4294967295"]);
     }
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let process = json!({ "args": ["/bin/true"], "cwd": "/", "user": { "uid": u32::MAX } });
+    let file = t.make_file("process.json", &process.to_string());
+    let out = t.verb(["exec", "--process"]).arg(file).arg(&container.id).out();
+    out.one_clear_line(&["/user/uid", "4294967295"]);
+}
+
+fn empty_annotation_key(t: &Test) {
+    refuse(t, "/annotations", json!({ "": "value" }), &["/annotations/"]);
+}
+
+fn annotation_that_is_not_a_string(t: &Test) {
+    refuse(t, "/annotations", json!({ "a.b/c": { "d": 1 } }), &["/annotations/a.b~1c"]);
+}
+
+fn hostname_that_is_too_long(t: &Test) {
+    refuse(t, "/hostname", json!("x".repeat(65)), &["/hostname", "64"]);
+    let bundle = t.bundle().set("/hostname", json!("x".repeat(64)));
+    assert_eq!(t.look(&bundle, [])["names"]["host"], "x".repeat(64));
+}
+
+/// It is optional; what it asks for without being there is the host's root.
+fn missing_linux(t: &Test) {
+    let bundle = t.bundle().drop("/linux").drop("/hostname");
+    t.refused(&bundle).one_clear_line(&["/linux/namespaces", "mount"]);
+}
+
+fn hook_timeout_below_zero(t: &Test) {
+    let hook = json!([{ "path": "/bin/true", "timeout": -1 }]);
+    refuse(t, "/hooks", json!({ "createRuntime": hook }), &["/hooks/createRuntime/0/timeout"]);
+}
+
+fn device_of_no_type(t: &Test) {
+    let device = json!([{ "path": "/dev/x", "major": 1, "minor": 3 }]);
+    refuse(t, "/linux/devices", device, &["/linux/devices/0/type"]);
+}
+
+fn rlimit_of_no_type(t: &Test) {
+    refuse(t, "/process/rlimits", json!([{ "soft": 1, "hard": 1 }]), &["/process/rlimits/0/type"]);
+}
+
+fn hugepage_size_of_another_form(t: &Test) {
+    let limits = json!([{ "pageSize": "2MB", "limit": 0 }, { "pageSize": "64kB", "limit": 0 }]);
+    let at = "/linux/resources/hugepageLimits";
+    refuse(t, at, limits, &["/linux/resources/hugepageLimits/1/pageSize", "64kB"]);
+}
+
+fn swappiness_beyond_100(t: &Test) {
+    let at = "/linux/resources/memory/swappiness";
+    refuse(t, at, json!(101), &[at, "101"]);
+}
+
+fn swap_below_memory(t: &Test) {
+    let memory = json!({ "limit": 1 << 26, "swap": 1 << 25 });
+    refuse(t, "/linux/resources/memory", memory, &["/linux/resources/memory/swap"]);
+}
+
+fn burst_above_quota(t: &Test) {
+    let cpu = json!({ "quota": 10_000, "period": 100_000, "burst": 10_001 });
+    refuse(t, "/linux/resources/cpu", cpu, &["/linux/resources/cpu/burst"]);
+}
+
+fn weight_device_without_a_weight(t: &Test) {
+    let at = "/linux/resources/blockIO/weightDevice";
+    refuse(t, at, json!([{ "major": 8, "minor": 0 }]), &["/linux/resources/blockIO/weightDevice/0"]);
+}
+
+fn interface_priority_without_a_name(t: &Test) {
+    let at = "/linux/resources/network/priorities";
+    refuse(t, at, json!([{ "priority": 1 }]), &["/linux/resources/network/priorities/0/name"]);
 }
 
 fn nul_in_a_string(t: &Test) {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 cases![
     argv_is_passed_as_it_is,
     env_is_exactly_the_configured_one,
+    of_two_values_in_env_the_later_counts,
     home_is_added_from_passwd,
     path_of_the_container_finds_the_executable,
     relative_executable_starts_from_cwd,
@@ -56,6 +57,15 @@ fn env_is_exactly_the_configured_one(t: &Test) {
     let bundle = t.bundle().set("/process/env", env.clone()).args(["/probe"]);
     let seen = t.run_call(&bundle).env("LEAKED", "yes").out().report();
     assert_eq!(seen["env"], env);
+}
+
+fn of_two_values_in_env_the_later_counts(t: &Test) {
+    let env = json!(["PATH=/bin", "A=1", "HOME=/", "A=2", "AB=3"]);
+    let seen = t.look(&t.bundle().set("/process/env", env), []);
+    let mut seen: Vec<_> =
+        seen["env"].as_array().unwrap().iter().map(|pair| pair.as_str().unwrap()).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, ["A=2", "AB=3", "HOME=/", "PATH=/bin"]);
 }
 
 fn home_is_added_from_passwd(t: &Test) {

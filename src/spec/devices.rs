@@ -55,7 +55,7 @@ fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
     })
 }
 
-fn number(value: i64, at: &str) -> Result<u32> {
+pub(super) fn number(value: i64, at: &str) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::config(at, format!("{value} is not a device number")))
 }
 

@@ -35,7 +35,8 @@ fn one(hook: &ConfigHook, at: String) -> Result<Hook> {
     };
     let path = c_string(&hook.path, &format!("{at}/path"))?;
     let strings = |values: &[String], field: &str| {
-        values.iter().map(|value| c_string(value, &format!("{at}/{field}"))).collect::<Result<Vec<_>>>()
+        let string = |(i, value): (usize, &String)| c_string(value, &format!("{at}/{field}/{i}"));
+        values.iter().enumerate().map(string).collect::<Result<Vec<_>>>()
     };
     // Without args, argv[0] is the path, as execv's callers do.
     let mut args = strings(&hook.args, "args")?;

@@ -15,6 +15,7 @@ mod parse;
 pub mod plan;
 mod process;
 mod resolve;
+mod resources;
 mod sysctl;
 mod unknown;
 mod unsupported;
@@ -25,6 +26,7 @@ pub use parse::{parse_config, parse_process};
 pub use plan::Plan;
 pub use process::{capability_name, resolve as resolve_process};
 pub use resolve::resolve;
+pub use resources::check as check_resources;
 
 use crate::error::{Error, Result};
 use std::ffi::CString;

@@ -16,7 +16,10 @@ pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
         }
         let source = match ns.path.as_str() {
             "" => Ns::New,
-            path if path.starts_with('/') => Ns::Join(path.into()),
+            path if path.starts_with('/') => {
+                super::c_string(path, &format!("{at}/path"))?;
+                Ns::Join(path.into())
+            }
             path => return Err(Error::config(format!("{at}/path"), "must be an absolute path").on(path)),
         };
         out.set(kind, source);
@@ -65,9 +68,21 @@ fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
         if map.container.checked_add(map.size - 1).is_none() || map.host.checked_add(map.size - 1).is_none() {
             return Err(Error::config(format!("{at}/{i}"), "the range goes beyond the last id"));
         }
+        if let Some(other) = out.iter().position(|other| overlap(other, &map)) {
+            return Err(Error::config(
+                format!("{at}/{i}"),
+                format!("the range overlaps that of {at}/{other}"),
+            ));
+        }
         out.push(map);
     }
     Ok(out)
+}
+
+/// An id may be mapped once, on either side.
+fn overlap(a: &IdMap, b: &IdMap) -> bool {
+    let meet = |x: u32, y: u32| x < y.saturating_add(b.size) && y < x.saturating_add(a.size);
+    meet(a.container, b.container) || meet(a.host, b.host)
 }
 
 /// Is `id` of the container mapped?

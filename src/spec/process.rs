@@ -5,6 +5,7 @@ use super::plan::{Capabilities, Process, Rlimit};
 use super::{c_string, unsupported};
 use crate::error::{Error, Result};
 use crate::sys::pty::Size;
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::str::FromStr;
 
@@ -26,18 +27,46 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
             };
             (size != Size::default()).then_some(size)
         }),
-        uid: process.user.uid,
-        gid: process.user.gid,
-        additional_gids: process.user.additional_gids.clone(),
+        uid: id(process.user.uid, &format!("{at}/user/uid"))?,
+        gid: id(process.user.gid, &format!("{at}/user/gid"))?,
+        additional_gids: groups(process, at)?,
         umask: umask(process.user.umask, at)?,
         args: args(process, at)?,
-        env: c_strings(&process.env, &format!("{at}/env"))?,
+        env: environment(process, at)?,
         cwd: cwd(process, at)?,
         capabilities,
         rlimits: rlimits(&process.rlimits, at)?,
         no_new_privileges: process.no_new_privileges,
         oom_score_adj: oom_score_adj(process.oom_score_adj, at)?,
     })
+}
+
+/// The last value means "no change" to the kernel: the payload would stay root.
+fn id(id: u32, at: &str) -> Result<u32> {
+    if id == u32::MAX { Err(Error::config(at, format!("{id} is not an id"))) } else { Ok(id) }
+}
+
+fn groups(process: &Config, at: &str) -> Result<Vec<u32>> {
+    let gids = process.user.additional_gids.iter().enumerate();
+    gids.map(|(i, gid)| id(*gid, &format!("{at}/user/additionalGids/{i}"))).collect()
+}
+
+/// As in runc, of two values for a name the later counts: getenv(3) would find
+/// the first.
+fn environment(process: &Config, at: &str) -> Result<Vec<CString>> {
+    let at = format!("{at}/env");
+    let mut names = BTreeSet::new();
+    let mut env = Vec::with_capacity(process.env.len());
+    for (i, pair) in process.env.iter().enumerate().rev() {
+        let Some((name, _)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Error::config(format!("{at}/{i}"), "must be NAME=VALUE").on(pair.clone()));
+        };
+        if names.insert(name) {
+            env.push(c_string(pair, &format!("{at}/{i}"))?);
+        }
+    }
+    env.reverse();
+    Ok(env)
 }
 
 fn umask(umask: Option<u32>, at: &str) -> Result<Option<u32>> {

@@ -2,8 +2,9 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{devices, hooks, mounts, namespaces, process, sysctl, unsupported};
+use super::{devices, hooks, mounts, namespaces, process, resources, sysctl, unsupported};
 use crate::error::{Error, Result};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Resolves `config`, found in the absolute directory `bundle`.
@@ -11,13 +12,16 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
     check_version(&config.oci_version)?;
     unsupported::refuse(config)?;
     let mut warnings = Vec::new();
-    let linux = config.linux.as_ref().ok_or_else(|| Error::config("/linux", "is missing"))?;
+    let none = Linux::default();
+    let linux = config.linux.as_ref().unwrap_or(&none);
     let namespaces = namespaces::namespaces(linux)?;
     let id_maps = namespaces::id_maps(linux, &namespaces)?;
     let root = config.root.as_ref().ok_or_else(|| Error::config("/root", "is missing"))?;
     if root.path.as_os_str().is_empty() {
         return Err(Error::config("/root/path", "must not be empty"));
     }
+    super::c_string(&root.path.to_string_lossy(), "/root/path")?;
+    resources::check(&linux.resources, "/linux/resources")?;
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
     let process = process::resolve(process, "/process", &mut warnings)?;
     if let Some(maps) = &id_maps {
@@ -41,7 +45,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         cgroups_path: cgroups_path(linux)?,
         device_rules: devices::rules(&linux.resources.devices)?,
         resources: without_devices(&linux.resources),
-        annotations: config.annotations.clone(),
+        annotations: annotations(&config.annotations)?,
         namespaces,
         id_maps,
         warnings,
@@ -54,9 +58,18 @@ fn check_version(version: &str) -> Result<()> {
     if version.is_empty() {
         return Err(Error::config(at, "is missing"));
     }
+    // SemVer 2.0.0: three numbers, then identifiers.
     let core = version.split(['-', '+']).next().unwrap_or_default();
-    let numbers: Vec<_> = core.split('.').map(|part| part.parse::<u32>().ok()).collect();
+    let is_suffix = |c: char| c.is_ascii_alphanumeric() || "-+.".contains(c);
+    let number = |part: &str| {
+        let plain = part == "0" || part.starts_with(|c: char| ('1'..='9').contains(&c));
+        part.parse::<u32>().ok().filter(|_| plain)
+    };
+    let numbers: Vec<_> = core.split('.').map(number).collect();
     match numbers[..] {
+        _ if !version[core.len()..].chars().all(is_suffix) => {
+            Err(Error::config(at, "is not a version").on(version))
+        }
         [Some(1), Some(_), Some(_)] => Ok(()),
         [Some(_), Some(_), Some(_)] => {
             Err(Error::config(at, "only versions 1.x of the specification are supported").on(version))
@@ -96,11 +109,19 @@ fn propagation(linux: &Linux) -> Result<Option<Propagation>> {
     }
 }
 
+/// The kernel's __NEW_UTS_LEN.
+const UTS_NAME_MAX: usize = 64;
+
 fn uts_name(name: &str, at: &str, namespaces: &Namespaces) -> Result<Option<String>> {
     if name.is_empty() {
         return Ok(None);
     }
     super::c_string(name, at)?;
+    if name.len() > UTS_NAME_MAX {
+        return Err(
+            Error::config(at, format!("is longer than the {UTS_NAME_MAX} bytes that it may have")).on(name)
+        );
+    }
     if !namespaces.is_private(NsKind::Uts) {
         return Err(Error::config(at, "needs a uts namespace of the container's own")
             .on(name)
@@ -122,11 +143,19 @@ fn absolute(paths: &[String], at: &str) -> Result<Vec<PathBuf>> {
     paths.iter().enumerate().map(check).collect()
 }
 
+fn annotations(values: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    if values.contains_key("") {
+        return Err(Error::config("/annotations/", "the key of an annotation must not be empty"));
+    }
+    Ok(values.clone())
+}
+
 fn cgroups_path(linux: &Linux) -> Result<Option<String>> {
     let path = linux.cgroups_path.as_str();
     if path.is_empty() {
         return Ok(None);
     }
+    super::c_string(path, "/linux/cgroupsPath")?;
     if path.split('/').any(|part| part == "..") {
         return Err(Error::config("/linux/cgroupsPath", "must not contain ..").on(path));
     }
@@ -144,10 +173,12 @@ mod tests {
 
     #[test]
     fn versions() {
-        for good in ["1.0.0", "1.0.2-dev", "1.3.0", "1.2.1+dev"] {
+        for good in ["1.0.0", "1.0.2-dev", "1.3.0", "1.2.1+dev", "1.0.0-rc.1+dev"] {
             assert!(check_version(good).is_ok(), "{good}");
         }
-        for bad in ["", "2.0.0", "0.9.0", "1", "1.0", "one", "1.0.x"] {
+        for bad in
+            ["", "2.0.0", "0.9.0", "1", "1.0", "one", "1.0.x", "+1.0.0", "01.0.0", "1.0.0.0", "1.0.0-a b"]
+        {
             assert_eq!(check_version(bad).map_err(|e| e.at), Err("/ociVersion".into()), "{bad}");
         }
     }
