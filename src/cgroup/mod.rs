@@ -137,12 +137,22 @@ impl Cgroup {
         let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
         match (self, host) {
             (_, Host::None) => View::None,
-            (_, Host::V2 { mount, .. }) => View::V2 { shared: (!namespaced).then(|| mount.clone()) },
+            (Cgroup::V2 { path }, Host::V2 { mount, .. }) => {
+                View::V2 { mount: mount.clone(), own: path.clone(), namespaced }
+            }
+            // Without cgroups of its own it is in the caller's.
+            (_, Host::V2 { mount, own }) => {
+                let own = mount.join(own.strip_prefix("/").unwrap_or(own));
+                View::V2 { mount: mount.clone(), own, namespaced }
+            }
             (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => View::V1 {
                 namespaced,
-                hierarchies: mounts.iter().zip(hierarchies).map(|(m, h)| v1::shown(m, h)).collect(),
+                hierarchies: mounts.iter().zip(hierarchies).map(|(m, h)| v1::shown(m, &h.path)).collect(),
             },
-            (_, Host::V1 { .. }) => View::None,
+            (_, Host::V1 { mounts, .. }) => View::V1 {
+                namespaced,
+                hierarchies: mounts.iter().map(|m| v1::shown(m, &m.place.own)).collect(),
+            },
         }
     }
 

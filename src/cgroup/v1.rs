@@ -12,12 +12,12 @@ use nix::unistd::write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-/// What a container sees of one hierarchy.
-pub fn shown(mount: &V1Mount, own: &Hierarchy) -> cgroup_mount::V1 {
+/// What a container whose cgroup is `own` sees of one hierarchy.
+pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_mount::V1 {
     let controllers = mount.controllers.join(",");
     let options = if mount.named { format!("none,name={controllers}") } else { controllers };
     let name = mount.place.mount.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    cgroup_mount::V1 { name, options, path: own.path.clone() }
+    cgroup_mount::V1 { name, options, path: own.into() }
 }
 
 /// Makes the directories and opens the ways in. The device rules come at once:

@@ -12,7 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
 use crate::init;
 use crate::launch::joins::Joins;
-use crate::launch::sources::{self, Sources};
+use crate::launch::sources::Sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::launch::{self, Split, idmap, limits};
 use crate::log::Log;
@@ -73,7 +73,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let mut half = HalfMade::claim(options, &plan, state)?;
     half.dir()?.save_config(&text)?;
     half.dir()?.save(&half.state)?;
-    let sources = if sources::may_clone() { Some(Sources::open(&plan)?) } else { None };
+    let sources = Sources::on_the_host(&plan, &joins)?;
     let Entrance { clone, tasks } = cgroup.make(&plan)?;
     half.state.cgroup = cgroup.clone();
     let gate = if options.mode == Mode::Create { Some(half.dir()?.make_gate()?) } else { None };
@@ -209,7 +209,7 @@ impl<'a> HalfMade<'a> {
             // Before the maps are there: root of a new user namespace could
             // not raise a limit, nor could we once init has another's ids.
             limits::set(limits::Of::Process(pid), &self.plan.process)?;
-            idmap::write_maps(pid, maps)?;
+            idmap::write_maps(pid, maps, "/linux")?;
         }
         if init::needs_go(self.plan) {
             sync.send(ToInit::Go(pid))?;

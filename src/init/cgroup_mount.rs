@@ -1,10 +1,10 @@
 //! The container's view of its cgroups at a mount of type `cgroup`.
 
-use super::rootfs::Root;
-use super::{mounts, target};
+use super::{filesystem, mounts, target};
 use crate::error::{Context, Error, Result};
-use crate::spec::plan::Mount;
+use crate::spec::plan::{FsOption, Mount};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::MsFlags;
 use nix::sys::stat::{Mode, mkdirat};
@@ -20,11 +20,12 @@ const PLAIN_ATTRS: u64 = 0x0f;
 /// What the host's cgroups look like, from the point of view of a container
 /// that is to see its own.
 pub enum View {
-    /// One unified hierarchy. `shared`: no cgroup namespace, so what is shown
-    /// is this directory of the host (a fresh mount would reset the flags of
-    /// the host's own superblock).
     V2 {
-        shared: Option<PathBuf>,
+        /// Where the host has the hierarchy mounted.
+        mount: PathBuf,
+        /// The container's cgroup, on the host.
+        own: PathBuf,
+        namespaced: bool,
     },
     V1 {
         namespaced: bool,
@@ -44,21 +45,55 @@ pub struct V1 {
     pub path: PathBuf,
 }
 
-pub fn attach(entry: &Mount, readonly: bool, root: &Root, view: &View) -> Result<()> {
-    let target = target::directory(&root.tree, &entry.target)?;
+/// Mounts it on `target`; `options` are for the filesystem.
+pub fn attach(
+    entry: &Mount,
+    readonly: bool,
+    options: &[FsOption],
+    target: &OwnedFd,
+    view: &View,
+) -> Result<()> {
     match view {
         View::None => Err(Error::msg("the host has no cgroup mounts")),
-        View::V2 { shared: None } => {
-            let tree = mounts::fresh(c"cgroup2", c"cgroup", &[], entry.attr.set)?;
-            mounts::set_attributes(entry, &tree, MountAttr::default())?;
-            mount::attach(&tree, &target).op("move_mount cgroup2")
+        View::V2 { mount, own, namespaced } => {
+            let tree = if *namespaced { v2(entry, own, options)? } else { bound(entry, mount, options)? };
+            mount::attach(&tree, target).op("move_mount cgroup2")
         }
-        View::V2 { shared: Some(path) } => {
-            let tree = clone(path)?;
-            mounts::set_attributes(entry, &tree, entry.attr)?;
-            mount::attach(&tree, &target).op("move_mount the host's cgroup")
+        View::V1 { namespaced, hierarchies } => {
+            no_options(options)?;
+            v1(entry, target, *namespaced, hierarchies, readonly)
         }
-        View::V1 { namespaced, hierarchies } => v1(entry, &target, *namespaced, hierarchies, readonly),
+    }
+}
+
+/// The hierarchy, which in a cgroup namespace begins with the container's own
+/// cgroup. Where the kernel allows no new mount, that cgroup is bound.
+fn v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
+    match filesystem::fresh(c"cgroup2", c"cgroup", options, entry.attr.set) {
+        Ok(tree) => {
+            mounts::finish(entry, &tree, MountAttr::default())?;
+            Ok(tree)
+        }
+        Err(e) if e.is(Errno::EPERM) || e.is(Errno::EBUSY) => bound(entry, own, options),
+        Err(error) => Err(error),
+    }
+}
+
+/// A directory of the host's hierarchy. Without a cgroup namespace that is all
+/// of it, as with other runtimes; a new mount would give the superblock, which
+/// is the host's, new flags.
+fn bound(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
+    no_options(options)?;
+    let tree = clone(path)?;
+    mounts::finish(entry, &tree, entry.attr)?;
+    Ok(tree)
+}
+
+fn no_options(options: &[FsOption]) -> Result<()> {
+    match options.first() {
+        Some((key, _)) => Err(Error::msg(format!("{} can't be set here", key.to_string_lossy()))
+            .hint("options of cgroup2 need a cgroup namespace of the container's own; cgroup v1 takes none")),
+        None => Ok(()),
     }
 }
 
@@ -68,8 +103,8 @@ fn v1(entry: &Mount, target: &OwnedFd, namespaced: bool, hierarchies: &[V1], rea
     let mode = [(c"mode".into(), Some(c"755".into()))];
     // Writable until its directories are made.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
-    let tmpfs = mounts::fresh(c"tmpfs", c"tmpfs", &mode, attrs)?;
-    mounts::set_attributes(entry, &tmpfs, MountAttr::default())?;
+    let tmpfs = filesystem::fresh(c"tmpfs", c"tmpfs", &mode, attrs)?;
+    mounts::finish(entry, &tmpfs, MountAttr::default())?;
     mount::attach(&tmpfs, target).op("move_mount tmpfs")?;
     fchdir(&tmpfs).op("fchdir")?;
     for hierarchy in hierarchies {
@@ -93,7 +128,7 @@ fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> R
             .op("mount cgroup")?;
     } else {
         let tree = clone(&hierarchy.path)?;
-        mounts::set_attributes(entry, &tree, entry.attr)?;
+        mounts::finish(entry, &tree, entry.attr)?;
         let name = target::c_path(Path::new(&hierarchy.name))?;
         mount::attach_at(&tree, tmpfs, &name).op("move_mount cgroup")?;
     }

@@ -7,17 +7,21 @@
 //! whoever waits for it.
 
 pub mod cgroup_mount;
+mod copy_up;
 mod creds;
 mod dev;
+mod filesystem;
 mod gate;
 mod hooks;
 mod keyring;
 mod mounts;
 mod namespaces;
 mod paths;
+mod overlay;
 mod payload;
 mod pivot;
 mod rootfs;
+mod scratch;
 mod sysctl;
 mod target;
 pub mod tenant;
@@ -95,10 +99,10 @@ fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
 
     let sources = match host.sources.take() {
         Some(sources) => sources,
-        None => Sources::open(plan)?,
+        None => Sources::open(plan, &host.joins)?,
     };
-    let root = rootfs::attach(sources.rootfs, &plan.rootfs)?;
-    mounts::attach_all(plan, &root, sources.binds, &host.cgroup_view)?;
+    let root = rootfs::attach(sources.rootfs, plan)?;
+    mounts::attach_all(plan, &root, sources.mounts, &host.cgroup_view)?;
     dev::populate(plan, &root.tree)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
     hooks::wait_for_host(plan, &host.sync)?;

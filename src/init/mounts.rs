@@ -5,162 +5,176 @@
 //! opened inside the rootfs.
 
 use super::cgroup_mount::{self, View};
-use super::rootfs::{self, Root};
-use super::target;
+use super::rootfs::Root;
+use super::target::{self, Kind, MountPoint};
+use super::{copy_up, filesystem};
 use crate::error::{Context, Error, Result};
-use crate::spec::Plan;
-use crate::spec::plan::{Mount, MountKind};
-use crate::sys::mount::{self, MountAttr};
+use crate::launch::sources::{self, Source};
+use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
+use crate::spec::proc_paths::{self, Place};
+use crate::spec::refuse_place;
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::sys::openat2;
 use nix::errno::Errno;
-use nix::mount::MsFlags;
 use nix::sys::stat::fstat;
-use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::unistd::symlinkat;
+use std::ffi::{CString, OsStr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
-/// fsconfig(2) takes values below this many bytes.
-const FSCONFIG_LIMIT: usize = 256;
-
-/// Attaches every mount of the plan; `binds` holds the trees of the binds.
-pub fn attach_all(plan: &Plan, root: &Root, binds: Vec<Option<OwnedFd>>, view: &View) -> Result<()> {
-    plan.mounts.iter().zip(binds).try_for_each(|(mount, tree)| {
-        one(mount, root, tree, view)
+/// Attaches every mount of the plan; `sources` holds what the host opened.
+pub fn attach_all(plan: &Plan, root: &Root, sources: Vec<Source>, view: &View) -> Result<()> {
+    plan.mounts.iter().zip(sources).try_for_each(|(mount, source)| {
+        one(plan, mount, root, source, view)
             .map_err(|e| explain(e, mount).at(mount.at.clone()).on(mount.target.display().to_string()))
     })
 }
 
-fn one(entry: &Mount, root: &Root, tree: Option<OwnedFd>, view: &View) -> Result<()> {
-    match &entry.kind {
-        MountKind::Bind { .. } => {
-            let tree = tree.ok_or_else(|| Error::msg("the source was not opened"))?;
-            bind(entry, root, &tree)
+fn one(plan: &Plan, entry: &Mount, root: &Root, source: Source, view: &View) -> Result<()> {
+    match (&entry.kind, source) {
+        (MountKind::Bind { source, .. }, Source::Tree(tree)) => bind(plan, entry, root, source, tree),
+        (_, Source::Link(to)) => link(entry, root, &to),
+        (MountKind::Bind { .. }, _) => Err(Error::msg("the source was not opened")),
+        (MountKind::Cgroup { readonly, options }, _) => {
+            let point = mount_point(entry, root, Kind::Directory)?;
+            cgroup_mount::attach(entry, *readonly, options, &point.at, view)
         }
-        MountKind::Cgroup { readonly } => cgroup_mount::attach(entry, *readonly, root, view),
-        MountKind::Filesystem { fs, source, options } => {
-            let target = match fs.to_bytes() {
-                b"proc" | b"sysfs" => target::plain_directory(&root.tree, &entry.target)?,
-                _ => target::directory(&root.tree, &entry.target)?,
-            };
-            if fs.to_bytes() == b"tmpfs" && options.iter().all(|(key, _)| key.as_bytes() != b"mode") {
-                // As in runc, it keeps the mode of the directory it covers.
-                let mode = fstat(&target).op("fstat the mount point")?.st_mode & 0o7777;
-                let mode = CString::new(format!("{mode:o}")).map_err(|_| Error::msg("mode"))?;
-                let options = [&[(c"mode".into(), Some(mode))], options.as_slice()].concat();
-                return filesystem(entry, fs, source, &options, &target);
+        (MountKind::Filesystem(new), source) => new_filesystem(entry, new, root, source),
+        (MountKind::Remount { options }, _) => remount(entry, options, root),
+    }
+}
+
+fn mount_point(entry: &Mount, root: &Root, kind: Kind) -> Result<MountPoint> {
+    target::mount_point(&root.tree, &entry.target, kind, |place| refuse_place(place, &entry.kind))
+}
+
+fn bind(plan: &Plan, entry: &Mount, root: &Root, source: &Path, tree: OwnedFd) -> Result<()> {
+    let directory = target::is_directory(&fstat(&tree).op("fstat the source")?);
+    let kind = match (entry.target_nofollow, directory) {
+        (true, _) => Kind::Link,
+        (false, true) => Kind::Directory,
+        (false, false) => Kind::File,
+    };
+    if proc_paths::place(&entry.target) == Place::Proc {
+        only_procfs(&tree)?;
+    }
+    let target = target::mount_point(&root.tree, &entry.target, kind, |place| {
+        refuse_place(place, &entry.kind)?;
+        if place == Place::Proc { only_procfs(&tree) } else { Ok(()) }
+    })?;
+    set_attributes(entry, &tree, entry.attr)?;
+    let again = |tree: &OwnedFd| {
+        if entry.idmap.is_some() || matches!(plan.root_propagation, Some((Propagation::Shared, _))) {
+            return Err(Error::os("move_mount", Errno::ELOOP).hint("the file of a mount namespace is mounted in it"));
+        }
+        sources::relate(plan, entry, tree)?;
+        set_attributes(entry, tree, entry.attr)
+    };
+    sources::attach(tree, &target.at, source, again).map(drop)
+}
+
+fn only_procfs(tree: &OwnedFd) -> Result<()> {
+    let found = fstatfs(tree).op("fstatfs the source")?;
+    if found.filesystem_type() == PROC_SUPER_MAGIC {
+        return Ok(());
+    }
+    Err(Error::msg("cannot be mounted because it is not of type proc"))
+}
+
+/// crun's copy-symlink: in the place of a mount, a link like the source. One
+/// that says the same may be there already.
+fn link(entry: &Mount, root: &Root, to: &OsStr) -> Result<()> {
+    let (parent, name) = target::parent_of(&root.tree, &entry.target)?;
+    match symlinkat(to, &parent, name.as_c_str()) {
+        Err(Errno::EEXIST) => {
+            let there = nix::fcntl::readlinkat(&parent, name.as_c_str());
+            if there.is_ok_and(|there| there == to) {
+                return Ok(());
             }
-            filesystem(entry, fs, source, options, &target)
+            Err(Error::msg("something else than the link that is to be copied is there already"))
         }
+        other => other.op("symlink"),
     }
 }
 
-fn bind(entry: &Mount, root: &Root, tree: &OwnedFd) -> Result<()> {
-    let stat = fstat(tree).op("fstat the source")?;
-    let target = if target::is_directory(&stat) {
-        target::directory(&root.tree, &entry.target)?
-    } else {
-        target::file(&root.tree, &entry.target)?
+fn new_filesystem(entry: &Mount, new: &Filesystem, root: &Root, source: Source) -> Result<()> {
+    let kind = match new.fs.to_bytes() {
+        b"proc" | b"sysfs" => Kind::PlainDirectory,
+        _ => Kind::Directory,
     };
-    set_attributes(entry, tree, entry.attr)?;
-    mount::attach(tree, &target).op("move_mount")
-}
-
-fn filesystem(
-    entry: &Mount,
-    fs: &CStr,
-    source: &CStr,
-    options: &[(CString, Option<CString>)],
-    target: &OwnedFd,
-) -> Result<()> {
-    let too_long =
-        |value: &Option<CString>| value.as_ref().is_some_and(|v| v.count_bytes() >= FSCONFIG_LIMIT);
-    if options.iter().any(|(_, value)| too_long(value)) {
-        return long_options(entry, fs, source, options, target);
+    let point = mount_point(entry, root, kind)?;
+    let options = with_mode(new, &point)?;
+    // What it covers can be copied only into what is not yet read-only.
+    let late = if new.copy_up { entry.attr.set & MOUNT_ATTR_RDONLY } else { 0 };
+    let options = options.as_deref().unwrap_or(&new.options);
+    let tree = filesystem::detached(new, options, entry.attr.set & !late, &root.host)?;
+    if new.copy_up && !point.made {
+        copy_up::copy(&point.at, &tree, &new.options)?;
     }
-    let tree = fresh(fs, source, options, entry.attr.set)?;
-    set_attributes(entry, &tree, MountAttr::default())?;
-    mount::attach(&tree, target).op("move_mount")
-}
-
-/// A new, detached mount of a filesystem.
-pub fn fresh(
-    fs: &CStr,
-    source: &CStr,
-    options: &[(CString, Option<CString>)],
-    attrs: u64,
-) -> Result<OwnedFd> {
-    let name = fs.to_string_lossy();
-    let context = mount::fsopen(fs).op(&format!("fsopen {name}"))?;
-    let said = |e: Error| match mount::context_message(&context) {
-        Some(text) => Error { op: format!("{}: {text}", e.op), ..e },
-        None => e,
-    };
-    mount::fsconfig_string(&context, c"source", source).op("fsconfig source").map_err(said)?;
-    for (key, value) in options {
-        let done = match value {
-            Some(value) => mount::fsconfig_string(&context, key, value),
-            None => mount::fsconfig_flag(&context, key),
-        };
-        done.op(&format!("{name} mount option {}", key.to_string_lossy())).map_err(said)?;
+    if let (Source::Users(users), Some(idmap)) = (&source, &entry.idmap) {
+        sources::map_ids(&tree, users.as_fd(), idmap.recursive)?;
     }
-    mount::fsconfig_create(&context).op(&format!("fsconfig create {name}")).map_err(said)?;
-    mount::fsmount(&context, attrs).op(&format!("fsmount {name}"))
+    finish(entry, &tree, MountAttr { set: late, ..MountAttr::default() })?;
+    mount::attach(&tree, &point.at).op("move_mount")
 }
 
-/// Attributes, then propagation, of a tree that is not attached yet.
-pub fn set_attributes(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
+/// As in runc, a tmpfs keeps the mode of the directory that it covers.
+fn with_mode(new: &Filesystem, point: &MountPoint) -> Result<Option<Vec<FsOption>>> {
+    let given = |(key, _): &FsOption| key.as_bytes() == b"mode";
+    if new.fs.to_bytes() != b"tmpfs" || point.made || new.options.iter().any(given) {
+        return Ok(None);
+    }
+    let mode = fstat(&point.at).op("fstat the mount point")?.st_mode & 0o7777;
+    let mode = CString::new(format!("{mode:o}")).map_err(|_| Error::msg("mode"))?;
+    Ok(Some([&[(c"mode".into(), Some(mode))], new.options.as_slice()].concat()))
+}
+
+/// Changes the mount that is at the target: its own attributes, and the options
+/// of its filesystem, which all mounts of it share.
+fn remount(entry: &Mount, options: &[FsOption], root: &Root) -> Result<()> {
+    let path = target::c_path(&entry.target)?;
+    let there = openat2::in_root(&root.tree, &path, libc::O_PATH).op("open the mount")?;
+    if !options.is_empty() {
+        filesystem::reconfigure(&there, options).map_err(nothing_there)?;
+    }
+    finish(entry, &there, entry.attr).map_err(nothing_there)
+}
+
+fn nothing_there(error: Error) -> Error {
+    if error.is(Errno::EINVAL) { error.hint("is anything mounted there?") } else { error }
+}
+
+/// Attributes, then propagation.
+pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
+    set_attributes(entry, tree, attr)?;
+    match entry.propagation {
+        Some((propagation, recursive)) => sources::set_propagation(tree, propagation, recursive),
+        None => Ok(()),
+    }
+}
+
+fn set_attributes(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
     if attr != MountAttr::default() {
-        mount::set_attr(tree, attr, false).op("mount_setattr")?;
+        mount::set_attr(tree, attr, false).op("mount_setattr").map_err(locked)?;
     }
     if entry.recursive_attr != MountAttr::default() {
-        mount::set_attr(tree, entry.recursive_attr, true).op("mount_setattr (recursive)")?;
-    }
-    if let Some((propagation, recursive)) = entry.propagation {
-        let attr = MountAttr { propagation: rootfs::flag(propagation), ..MountAttr::default() };
-        mount::set_attr(tree, attr, recursive).op("mount_setattr propagation")?;
+        mount::set_attr(tree, entry.recursive_attr, true).op("mount_setattr (recursive)").map_err(locked)?;
     }
     Ok(())
 }
 
-/// mount(2) takes a page of options, where fsconfig(2) takes 255 bytes a value:
-/// an overlay of many layers. The target is still a descriptor, reached
-/// through the procfs of the host.
-fn long_options(
-    entry: &Mount,
-    fs: &CStr,
-    source: &CStr,
-    options: &[(CString, Option<CString>)],
-    target: &OwnedFd,
-) -> Result<()> {
-    let mut data = Vec::new();
-    for (key, value) in options {
-        if !data.is_empty() {
-            data.push(b',');
-        }
-        data.extend_from_slice(key.to_bytes());
-        if let Some(value) = value {
-            data.push(b'=');
-            data.extend_from_slice(value.to_bytes());
-        }
+fn locked(error: Error) -> Error {
+    if error.is(Errno::EPERM) {
+        return error.hint("without privilege on the host, what it mounted ro, nosuid, nodev or noexec stays so");
     }
-    let data = CString::new(data).map_err(|_| Error::msg("NUL in a mount option"))?;
-    let path = format!("/proc/self/fd/{}", target.as_raw_fd());
-    nix::mount::mount(Some(source), path.as_str(), Some(fs), MsFlags::empty(), Some(data.as_c_str()))
-        .op(&format!("mount {}", fs.to_string_lossy()))?;
-    // The handle still refers to what lies beneath; its path, followed again,
-    // leads to the new mount.
-    let c_path = CString::new(path).map_err(|_| Error::msg("NUL in a path"))?;
-    let mounted = nix::fcntl::open(
-        c_path.as_c_str(),
-        nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC,
-        nix::sys::stat::Mode::empty(),
-    )
-    .op("open the new mount")?;
-    set_attributes(entry, &mounted, entry.attr)
+    error
 }
 
 /// What the kernel's bare errno usually means here.
 fn explain(error: Error, entry: &Mount) -> Error {
-    let MountKind::Filesystem { fs, .. } = &entry.kind else { return error };
-    let hint = match (fs.to_bytes(), error.errno.map(Errno::from_raw)) {
+    let MountKind::Filesystem(new) = &entry.kind else { return error };
+    let hint = match (new.fs.to_bytes(), error.errno.map(Errno::from_raw)) {
         (b"mqueue", Some(Errno::EPERM)) => "mqueue needs an ipc namespace of the container's own",
         (b"sysfs", Some(Errno::EPERM)) => {
             "sysfs needs a network namespace of the container's own; or bind-mount /sys"

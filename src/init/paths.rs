@@ -1,6 +1,6 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`.
 
-use super::{mounts, target};
+use super::{filesystem, target};
 use crate::error::{Context, Error, Result};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::openat2;
@@ -45,7 +45,7 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
         let tree = mount::clone_tree(empty, c"", false, false).op("open_tree the empty directory")?;
         return mount::attach(tree, target).op("move_mount the empty directory");
     }
-    let tree = mounts::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
+    let tree = filesystem::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
     mount::attach(&tree, target).op("move_mount the empty directory")?;
     covers.empty = Some(tree);
     Ok(())

@@ -1,13 +1,13 @@
 //! The root filesystem: attached among the host's mounts, in this namespace alone.
 
 use crate::error::{Context, Result};
+use crate::launch::sources;
 use crate::spec::Plan;
 use crate::spec::plan::Propagation;
-use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 /// The container's root, attached, and the host's, still beneath it.
 pub struct Root {
@@ -19,17 +19,19 @@ pub struct Root {
 /// container's mounts. In a user namespace that path may be closed to us: then
 /// it goes over `/`. Nothing here depends on which: everything in the container
 /// is reached from `tree`.
-pub fn attach(tree: OwnedFd, path: &Path) -> Result<Root> {
-    mount::make_all_private().op("make the mounts private")?;
+pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
+    mount::propagate_all(sources::namespace_base(plan).flag()).op("cut the mounts off from the host's")?;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let host = open(c"/", flags, Mode::empty()).op_on("open", "/")?;
-    match open(path, flags, Mode::empty()) {
-        Ok(target) => mount::attach(&tree, &target),
-        Err(_) => mount::attach(&tree, &host),
-    }
-    .op_on("move_mount the rootfs", path.display())
-    .map_err(|e| e.at("/root/path").hint("the rootfs must be a directory"))?;
-    Ok(Root { tree, host })
+    let own = open(&plan.rootfs, flags, Mode::empty());
+    let target = own.as_ref().unwrap_or(&host);
+    let again = |tree: &OwnedFd| sources::set_propagation(tree, sources::root_base(plan), true);
+    let tree = sources::attach(tree, target, &plan.rootfs, again).map_err(|e| {
+        e.at("/root/path").on(plan.rootfs.display().to_string()).hint("the rootfs must be a directory")
+    })?;
+    let root = Root { tree, host };
+    propagate_below(plan, &root)?;
+    Ok(root)
 }
 
 /// Once nothing has to be made in it any more.
@@ -41,22 +43,29 @@ pub fn make_readonly(plan: &Plan, root: &Root) -> Result<()> {
     mount::set_attr(&root.tree, attr, false).op("mount_setattr read-only").map_err(|e| e.at("/root/readonly"))
 }
 
-/// The root's propagation, after the pivot: the kernel takes no shared root
-/// there. `shared` is of a peer group of the container's own.
-pub fn propagate(plan: &Plan, root: &Root) -> Result<()> {
-    let Some(propagation) = plan.root_propagation else { return Ok(()) };
-    let attr = MountAttr { propagation: flag(propagation), ..MountAttr::default() };
-    mount::set_attr(&root.tree, attr, false)
-        .op("mount_setattr propagation")
+/// Mounts that the image's tree brought along get what an `r…` form says. Those
+/// of the configuration have options of their own.
+fn propagate_below(plan: &Plan, root: &Root) -> Result<()> {
+    let Some((propagation @ (Propagation::Shared | Propagation::Unbindable), true)) = plan.root_propagation
+    else {
+        return Ok(());
+    };
+    let until_the_pivot = sources::root_base(plan);
+    sources::set_propagation(&root.tree, propagation, true)
+        // The kernel takes no shared root in pivot_root, and nothing is bound
+        // from an unbindable one.
+        .and_then(|()| sources::set_propagation(&root.tree, until_the_pivot, false))
         .map_err(|e| e.at("/linux/rootfsPropagation"))
 }
 
-/// The MS_… bit of a propagation type.
-pub fn flag(propagation: Propagation) -> u64 {
-    match propagation {
-        Propagation::Private => MS_PRIVATE,
-        Propagation::Slave => MS_SLAVE,
-        Propagation::Shared => MS_SHARED,
-        Propagation::Unbindable => MS_UNBINDABLE,
+/// The root's own, after the pivot. `shared` is of a peer group of the
+/// container's own; slave and private it has been all the time.
+pub fn propagate(plan: &Plan, root: &Root) -> Result<()> {
+    match plan.root_propagation {
+        Some((propagation @ (Propagation::Shared | Propagation::Unbindable), _)) => {
+            sources::set_propagation(&root.tree, propagation, false)
+                .map_err(|e| e.at("/linux/rootfsPropagation"))
+        }
+        _ => Ok(()),
     }
 }

@@ -3,14 +3,15 @@
 //! CVE-2021-30465 and the other dozen of that class).
 
 use crate::error::{Context, Error, Result};
+use crate::spec::proc_paths::{self, Place};
 use crate::sys::openat2;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, openat, readlink};
 use nix::sys::stat::{FileStat, Mode, SFlag, mkdirat};
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const DIR_MODE: u32 = 0o755;
 
@@ -23,28 +24,96 @@ pub fn directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
     }
 }
 
-/// The same where no link may be involved: /proc and /sys must be plain
-/// directories of the image (CVE-2019-19921, CVE-2023-27561).
-pub fn plain_directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    match openat2::in_root_plain(&root, &c_path(path)?, libc::O_PATH | libc::O_DIRECTORY) {
-        Err(Errno::ENOENT) => make_directory(root, path),
-        Err(Errno::ELOOP | Errno::ENOTDIR) => {
-            Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string()))
+/// Where a mount goes.
+pub struct MountPoint {
+    pub at: OwnedFd,
+    /// It was not there before.
+    pub made: bool,
+}
+
+/// What may be in a mount's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Directory,
+    /// A directory of the image, reached without any link: for procfs and sysfs
+    /// (CVE-2019-19921, CVE-2023-27561).
+    PlainDirectory,
+    /// Anything but a directory.
+    File,
+    /// A link is covered itself.
+    Link,
+}
+
+impl Kind {
+    fn flags(self) -> i32 {
+        match self {
+            Kind::Directory | Kind::PlainDirectory => libc::O_PATH | libc::O_DIRECTORY,
+            Kind::File => libc::O_PATH,
+            Kind::Link => libc::O_PATH | libc::O_NOFOLLOW,
         }
-        other => other.op_on("open the directory", path.display()),
+    }
+}
+
+/// Opens the mount point `path`, made with its parents where it is missing.
+/// Where the path itself does not tell where it leads, `check` is asked about
+/// the place to which it led.
+pub fn mount_point(
+    root: &OwnedFd,
+    path: &Path,
+    kind: Kind,
+    check: impl Fn(Place) -> Result<()>,
+) -> Result<MountPoint> {
+    let c_path = c_path(path)?;
+    let plain = if proc_paths::is_plain(path) {
+        openat2::in_root_plain(root, &c_path, kind.flags())
+    } else {
+        Err(Errno::ELOOP)
+    };
+    let (at, made) = match plain {
+        Ok(at) => return Ok(MountPoint { at, made: false }),
+        Err(Errno::ELOOP | Errno::ENOTDIR) if kind == Kind::PlainDirectory => {
+            return Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string()));
+        }
+        Err(Errno::ELOOP) => match openat2::in_root(root, &c_path, kind.flags()) {
+            Err(Errno::ENOENT) => (make(root, path, kind)?, true),
+            other => (other.op_on("open the mount point", path.display())?, false),
+        },
+        Err(Errno::ENOENT) => (make(root, path, kind)?, true),
+        Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
+    };
+    let found = found_at(root, &at)?;
+    check(proc_paths::place(&found)).map_err(|e| e.on(found.display().to_string()))?;
+    Ok(MountPoint { at, made })
+}
+
+fn make(root: &OwnedFd, path: &Path, kind: Kind) -> Result<OwnedFd> {
+    match kind {
+        Kind::Directory | Kind::PlainDirectory => make_directory(root, path),
+        Kind::File | Kind::Link => {
+            let (parent, name) = parent_of(root, path)?;
+            make_file(&parent, &name, path)
+        }
     }
 }
 
 /// The file `path` as a mount point: anything but a directory, made empty
 /// where it is missing.
-pub fn file(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    match openat2::in_root(&root, &c_path(path)?, libc::O_PATH) {
-        Err(Errno::ENOENT) => {
-            let (parent, name) = parent_of(root, path)?;
-            make_file(&parent, &name, path)
-        }
+pub fn file(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    match openat2::in_root(root, &c_path(path)?, libc::O_PATH) {
+        Err(Errno::ENOENT) => make(root, path, Kind::File),
         other => other.op_on("open the file", path.display()),
     }
+}
+
+/// Where in the container an open file is: a name to look at, not to follow.
+fn found_at(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
+    let name = |fd: &OwnedFd| {
+        let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        readlink(link.as_str()).op_on("readlink", link).map(PathBuf::from)
+    };
+    let (root, file) = (name(root)?, name(file)?);
+    let below = file.strip_prefix(&root).map_err(|_| Error::msg("the mount point left the rootfs"))?;
+    Ok(Path::new("/").join(below))
 }
 
 /// Makes the empty file that `path` names in `parent` and never follows a link

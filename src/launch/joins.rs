@@ -45,7 +45,8 @@ impl Joins {
         Ok(())
     }
 
-    fn get(&self, kind: NsKind) -> Option<&OwnedFd> {
+    /// The open namespace of this kind, if one is joined.
+    pub fn get(&self, kind: NsKind) -> Option<&OwnedFd> {
         self.0.iter().find(|(other, _)| *other == kind).map(|(_, fd)| fd)
     }
 

@@ -5,13 +5,16 @@
 //! runtime can't clone mounts of the host; there init, which is root over its
 //! own mount namespace, does the same with the same function.
 
+use super::idmap::Mappings;
+use super::joins::Joins;
 use crate::error::{Context, Error, Result};
-use crate::spec::plan::{Mount, MountKind, Plan, Propagation};
-use crate::sys::mount::{self, MS_SLAVE, MountAttr};
+use crate::spec::plan::{Idmap, IdmapUsers, Mount, MountKind, NsKind, Plan, Propagation, SourceLink};
+use crate::sys::mount::{self, MOUNT_ATTR_IDMAP, MountAttr};
 use nix::errno::Errno;
-use nix::fcntl::AT_FDCWD;
-use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use nix::fcntl::{AT_FDCWD, readlinkat};
+use nix::sys::stat::{fstat, makedev};
+use std::ffi::{CString, OsString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -19,18 +22,41 @@ use std::path::Path;
 pub struct Sources {
     pub rootfs: OwnedFd,
     /// By the index of the mount.
-    pub binds: Vec<Option<OwnedFd>>,
+    pub mounts: Vec<Source>,
+}
+
+/// What a mount takes from the host.
+pub enum Source {
+    None,
+    /// The tree of a bind mount.
+    Tree(OwnedFd),
+    /// A link that is to be copied.
+    Link(OsString),
+    /// The user namespace through which a new filesystem is shown.
+    Users(OwnedFd),
 }
 
 impl Sources {
+    /// Opens them if this process may; otherwise init will have to.
+    pub fn on_the_host(plan: &Plan, joins: &Joins) -> Result<Option<Sources>> {
+        if may_clone() {
+            return Sources::open(plan, joins).map(Some);
+        }
+        match plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
+            Some(mount) => Err(Error::config(&mount.at, "an idmapped mount needs CAP_SYS_ADMIN on the host")),
+            None => Ok(None),
+        }
+    }
+
     /// Clones the rootfs and every bind source.
-    pub fn open(plan: &Plan) -> Result<Sources> {
-        let rootfs = clone(&plan.rootfs, true).map_err(|e| rootfs_error(e, &plan.rootfs))?;
-        // Mounts that the host makes below the rootfs come in; none go out.
-        slave(&rootfs)?;
-        let shared = plan.root_propagation == Some(Propagation::Shared);
-        let binds = plan.mounts.iter().map(|m| bind(m, shared)).collect::<Result<_>>()?;
-        Ok(Sources { rootfs, binds })
+    pub fn open(plan: &Plan, joins: &Joins) -> Result<Sources> {
+        let rootfs = clone_tree(&plan.rootfs, true).map_err(|e| rootfs_error(e, &plan.rootfs))?;
+        // Mounts that the host makes below the rootfs come in, unless it is
+        // private; none go out.
+        set_propagation(&rootfs, root_base(plan), true)?;
+        let mut opener = Opener { plan, joins, mappings: Mappings::default() };
+        let mounts = plan.mounts.iter().map(|m| opener.source(m)).collect::<Result<_>>()?;
+        Ok(Sources { rootfs, mounts })
     }
 }
 
@@ -39,25 +65,190 @@ pub fn may_clone() -> bool {
     crate::sys::caps::get().is_ok_and(|sets| sets.effective >> 21 & 1 == 1)
 }
 
-fn bind(mount: &Mount, shared: bool) -> Result<Option<OwnedFd>> {
-    let MountKind::Bind { source, recursive } = &mount.kind else { return Ok(None) };
-    let tree = clone(source, *recursive)
-        .map_err(|e| e.at(format!("{}/source", mount.at)).on(source.display().to_string()))?;
-    // Only a container whose root is shared takes part in the host's groups.
-    if !shared {
-        slave(&tree)?;
+/// Is the container's root to know nothing of mounts of the host?
+fn is_apart(plan: &Plan) -> bool {
+    matches!(plan.root_propagation, Some((Propagation::Private | Propagation::Unbindable, _)))
+}
+
+/// The propagation of the root's tree until the container's is set.
+pub fn root_base(plan: &Plan) -> Propagation {
+    if is_apart(plan) { Propagation::Private } else { Propagation::Slave }
+}
+
+/// The propagation of all the host's mounts in init's namespace, so that nothing
+/// done here reaches the host. What may have to be cloned from them once more
+/// (see [`attach`]) and is to hear of the host's mounts has to find them slaves.
+pub fn namespace_base(plan: &Plan) -> Propagation {
+    let listens = |mount: &Mount| {
+        matches!(mount.kind, MountKind::Bind { recursive: true, .. })
+            && matches!(mount.propagation, Some((Propagation::Slave | Propagation::Shared, _)))
+    };
+    if plan.mounts.iter().any(listens) { Propagation::Slave } else { Propagation::Private }
+}
+
+struct Opener<'a> {
+    plan: &'a Plan,
+    joins: &'a Joins,
+    mappings: Mappings,
+}
+
+impl Opener<'_> {
+    fn source(&mut self, entry: &Mount) -> Result<Source> {
+        match &entry.kind {
+            MountKind::Bind { source, recursive, link } => {
+                self.bind(entry, source, *recursive, *link).map_err(|e| {
+                    e.at(format!("{}/source", entry.at)).on(source.display().to_string())
+                })
+            }
+            MountKind::Filesystem(_) => match &entry.idmap {
+                Some(idmap) => {
+                    let users = self.users(entry, idmap)?.try_clone_to_owned();
+                    users.op("dup the user namespace").map(Source::Users)
+                }
+                None => Ok(Source::None),
+            },
+            MountKind::Cgroup { .. } | MountKind::Remount { .. } => Ok(Source::None),
+        }
     }
-    Ok(Some(tree))
+
+    fn bind(&mut self, entry: &Mount, path: &Path, recursive: bool, link: SourceLink) -> Result<Source> {
+        if link == SourceLink::Copy {
+            match readlinkat(AT_FDCWD, path) {
+                Ok(target) => return Ok(Source::Link(target)),
+                // It is none.
+                Err(Errno::EINVAL) => {}
+                Err(errno) => return Err(Error::os("readlink", errno)),
+            }
+        }
+        let nofollow = link == SourceLink::Itself;
+        let tree = mount::clone_tree(AT_FDCWD, &c_path(path)?, recursive, nofollow).op("open_tree");
+        let tree = tree.map_err(|e| clone_hint(e, recursive))?;
+        if let Some(idmap) = &entry.idmap {
+            map_ids(&tree, self.users(entry, idmap)?, idmap.recursive)?;
+        }
+        relate(self.plan, entry, &tree)?;
+        Ok(Source::Tree(tree))
+    }
+
+    /// The user namespace with the mappings of `idmap`.
+    fn users(&mut self, entry: &Mount, idmap: &Idmap) -> Result<BorrowedFd<'_>> {
+        match &idmap.users {
+            IdmapUsers::Maps(maps) => self.mappings.namespace(maps, &entry.at),
+            IdmapUsers::Joined => {
+                let joined = self.joins.get(NsKind::User).map(AsFd::as_fd);
+                joined.ok_or_else(|| Error::msg("no user namespace is joined"))
+            }
+        }
+    }
 }
 
-fn slave(tree: &OwnedFd) -> Result<()> {
-    let attr = MountAttr { propagation: MS_SLAVE, ..MountAttr::default() };
-    mount::set_attr(tree, attr, true).op("mount_setattr slave")
+/// Relates a bind mount's tree to the host's, whose peer it is now, and gives
+/// it the propagation that it is to have.
+///
+/// It is as if it were bound in a namespace whose mounts all have the
+/// propagation of the container's root, and slave where that is not given. So
+/// only a container whose root is shared takes part in the host's groups.
+pub fn relate(plan: &Plan, entry: &Mount, tree: &OwnedFd) -> Result<()> {
+    let own = entry.propagation;
+    let base = match (plan.root_propagation, own) {
+        (Some((Propagation::Shared, _)), _) => None,
+        // One that leaves the group for good needs no step in between.
+        (_, Some((Propagation::Private | Propagation::Slave | Propagation::Unbindable, true))) => None,
+        // Who asks to be a slave wants a master.
+        (_, Some((Propagation::Slave, false))) => Some(Propagation::Slave),
+        _ => Some(root_base(plan)),
+    };
+    base.into_iter().map(|base| (base, true)).chain(own).try_for_each(|(propagation, recursive)| {
+        set_propagation(tree, propagation, recursive)
+    })
 }
 
-fn clone(path: &Path, recursive: bool) -> Result<OwnedFd> {
-    let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("NUL in a path"))?;
-    mount::clone_tree(AT_FDCWD, &c_path, recursive, false).op("open_tree")
+/// Sets the propagation of a mount, or of all of its tree.
+pub fn set_propagation(tree: &OwnedFd, propagation: Propagation, recursive: bool) -> Result<()> {
+    let attr = MountAttr { propagation: propagation.flag(), ..MountAttr::default() };
+    mount::set_attr(tree, attr, recursive).op("mount_setattr propagation")
+}
+
+/// Shows the owners of the files of a detached `tree` through `users`.
+pub fn map_ids(tree: &OwnedFd, users: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+    let userns_fd = u64::from(users.as_raw_fd().unsigned_abs());
+    let attr = MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd, ..MountAttr::default() };
+    mount::set_attr(tree, attr, recursive)
+        .op("mount_setattr idmap")
+        .map_err(|e| explain_idmap(e, tree, recursive))
+}
+
+/// The kernel's EINVAL says only that some mount of the tree can't.
+fn explain_idmap(error: Error, tree: &OwnedFd, recursive: bool) -> Error {
+    if error.is(Errno::EPERM) {
+        return error.hint("to map its ids, the caller must be root of the user namespace that made the filesystem");
+    }
+    if !error.is(Errno::EINVAL) {
+        return error;
+    }
+    let fs = filesystem_of(tree).unwrap_or_else(|| "this filesystem".into());
+    let below = if recursive { ", or one of a mount below it," } else { "" };
+    error.hint(format!("perhaps this kernel can't map the ids of {fs}{below} or they are mapped already"))
+}
+
+/// The type of the filesystem, as mountinfo has it for the same device.
+fn filesystem_of(tree: &OwnedFd) -> Option<String> {
+    let device = fstat(tree).ok()?.st_dev;
+    let text = crate::sys::process::read_file("/proc/self/mountinfo").ok()?;
+    String::from_utf8_lossy(&text).lines().find_map(|line| {
+        let (number, (_, tail)) = (line.split(' ').nth(2)?, line.split_once(" - ")?);
+        let (first, second) = number.split_once(':')?;
+        let same = makedev(first.parse().ok()?, second.parse().ok()?) == device;
+        same.then(|| tail.split(' ').next().unwrap_or_default().to_owned())
+    })
+}
+
+/// Attaches `tree`, a recursive clone of `path`, and returns what came of it.
+///
+/// A tree in which the file of a mount namespace is mounted (snapd keeps some
+/// in /run) can't be moved to a newer namespace: ELOOP. In this namespace's
+/// own copy of the host's mounts the kernel has left such files out, so the
+/// tree is cloned once more, here, and prepared `again`.
+pub fn attach(
+    tree: OwnedFd,
+    target: &OwnedFd,
+    path: &Path,
+    again: impl FnOnce(&OwnedFd) -> Result<()>,
+) -> Result<OwnedFd> {
+    match mount::attach(&tree, target) {
+        Ok(()) => return Ok(tree),
+        Err(Errno::ELOOP) => {}
+        Err(errno) => return Err(Error::os("move_mount", errno)),
+    }
+    let own = clone_tree(path, true).map_err(|e| e.hint(LOOP))?;
+    let (before, now) = (fstat(&tree).op("fstat")?, fstat(&own).op("fstat")?);
+    if (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino) {
+        return Err(Error::os("move_mount", Errno::ELOOP).hint(LOOP));
+    }
+    again(&own)?;
+    mount::attach(&own, target).op("move_mount").map_err(|e| e.hint(LOOP))?;
+    Ok(own)
+}
+
+/// What ELOOP of move_mount(2) means.
+const LOOP: &str = "the file of an older mount namespace is mounted in the source";
+
+/// Clones `path`, with all that is mounted below it if `recursive`.
+pub fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    mount::clone_tree(AT_FDCWD, &c_path(path)?, recursive, false).op("open_tree")
+}
+
+/// Mounts that came from a more privileged namespace can't be lifted off what
+/// they cover.
+fn clone_hint(error: Error, recursive: bool) -> Error {
+    if error.is(Errno::EINVAL) && !recursive {
+        return error.hint("the mounts below it are locked in this user namespace: use rbind");
+    }
+    error
+}
+
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("NUL in a path"))
 }
 
 fn rootfs_error(error: Error, path: &Path) -> Error {

@@ -1,6 +1,6 @@
 //! The option strings of a mount (config.md "Linux mount options").
 
-use super::plan::Propagation;
+use super::plan::{Propagation, SourceLink};
 use crate::error::{Error, Result};
 use crate::sys::mount::*;
 
@@ -9,11 +9,31 @@ use crate::sys::mount::*;
 pub struct Options {
     /// A bind mount, with its submounts or without.
     pub bind: Option<bool>,
+    /// Not a new mount, but a change of the one that is there.
+    pub remount: bool,
     pub attr: MountAttr,
     pub recursive_attr: MountAttr,
     pub propagation: Option<(Propagation, bool)>,
+    /// MS_… bits that no call but mount(2) takes.
+    pub legacy: u64,
+    /// A tmpfs begins with what the image has in its place.
+    pub copy_up: bool,
+    pub idmap: Option<Idmap>,
+    pub source_link: SourceLink,
+    /// A symbolic link in the mount's place is covered itself.
+    pub target_nofollow: bool,
+    /// Flags of the superblock, in their order.
+    pub superblock: Vec<&'static str>,
     /// For the filesystem: `key` or `key=value`, in their order.
     pub data: Vec<(String, Option<String>)>,
+}
+
+/// The option `idmap` or `ridmap`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Idmap {
+    pub recursive: bool,
+    /// crun's `idmap=uids=…;gids=…`, as it is written.
+    pub maps: Option<String>,
 }
 
 /// An attribute option: its name, and the bits that it sets and clears.
@@ -46,23 +66,41 @@ const PROPAGATIONS: [(&str, Propagation); 4] = [
     ("unbindable", Propagation::Unbindable),
 ];
 
-/// Options of the superblock, which fsconfig(2) takes under their own names.
-const SUPERBLOCK: [&str; 8] = ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand", "acl"];
+/// Flags of the superblock, which fsconfig(2) takes under their own names.
+const SUPERBLOCK: [&str; 7] = ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"];
 
-/// Known, and not applied by this version: an error rather than silence.
-const UNSUPPORTED: [&str; 9] =
-    ["idmap", "ridmap", "tmpcopyup", "iversion", "noiversion", "silent", "loud", "remount", "noacl"];
+/// Flags that exist in mount(2) only: the bits that each sets and clears.
+const LEGACY: [(&str, u64, u64); 4] = [
+    ("silent", MS_SILENT, 0),
+    ("loud", 0, MS_SILENT),
+    ("iversion", MS_I_VERSION, 0),
+    ("noiversion", 0, MS_I_VERSION),
+];
+
+/// The options that stand alone.
+const WORDS: [&str; 10] = [
+    "bind",
+    "rbind",
+    "defaults",
+    "remount",
+    "tmpcopyup",
+    "idmap",
+    "ridmap",
+    "copy-symlink",
+    "src-nofollow",
+    "dest-nofollow",
+];
 
 /// Every option that has a meaning of its own here, for `features`.
 pub fn known_options() -> Vec<String> {
-    let mut names: Vec<String> = vec!["bind".into(), "rbind".into()];
+    let mut names: Vec<String> = WORDS.iter().map(|name| (*name).into()).collect();
     for (name, ..) in &ATTRIBUTES {
         names.push((*name).into());
         names.push(format!("r{name}"));
     }
-    names.push("defaults".into());
     names.extend(PROPAGATIONS.iter().flat_map(|(name, _)| [(*name).into(), format!("r{name}")]));
     names.extend(SUPERBLOCK.iter().map(|name| (*name).into()));
+    names.extend(LEGACY.iter().map(|(name, ..)| (*name).into()));
     names.sort();
     names
 }
@@ -73,43 +111,96 @@ pub fn parse(options: &[String], at: &str) -> Result<Options> {
     for (i, option) in options.iter().enumerate() {
         one(&mut out, option).map_err(|e| e.at(format!("{at}/{i}")).on(option.clone()))?;
     }
-    if out.bind.is_some()
-        && let Some((name, _)) = out.data.iter().find(|(name, _)| SUPERBLOCK.contains(&name.as_str()))
-    {
-        return Err(Error::config(at, "belongs to a filesystem, and a bind mount can't change it").on(name));
+    if out.source_link == SourceLink::Copy && out.target_nofollow {
+        return Err(Error::config(at, "dest-nofollow makes no sense with it").on("copy-symlink"));
     }
     Ok(out)
 }
 
 fn one(out: &mut Options, option: &str) -> Result<()> {
-    let name = option.split_once('=').map_or(option, |(name, _)| name);
-    if UNSUPPORTED.contains(&name) {
-        return Err(Error::msg("this version of corten does not support the mount option"));
+    if word(out, option)? {
+        return Ok(());
     }
+    let (base, recursive) = (option.strip_prefix('r'), true);
+    if let Some((_, set, clear)) = attribute(option) {
+        change(&mut out.attr, set, clear);
+    } else if let Some(propagation) = propagation(option) {
+        out.propagation = Some((propagation, !recursive));
+    } else if let Some((_, set, clear)) = base.and_then(attribute) {
+        change(&mut out.recursive_attr, set, clear);
+    } else if let Some(propagation) = base.and_then(propagation) {
+        out.propagation = Some((propagation, recursive));
+    } else if let Some(name) = SUPERBLOCK.iter().find(|name| **name == option) {
+        out.superblock.push(name);
+    } else if let Some((_, set, clear)) = LEGACY.iter().find(|(name, ..)| *name == option) {
+        out.legacy = out.legacy & !clear | set;
+    } else {
+        return filesystem(out, option);
+    }
+    Ok(())
+}
+
+/// The options that stand alone; false: it is another.
+fn word(out: &mut Options, option: &str) -> Result<bool> {
     match option {
         "" | "defaults" => {}
         "bind" => out.bind = Some(out.bind.unwrap_or(false)),
         "rbind" => out.bind = Some(true),
+        "remount" => out.remount = true,
+        "tmpcopyup" => out.copy_up = true,
+        "idmap" => out.idmap = Some(Idmap::default()),
+        "ridmap" => out.idmap = Some(Idmap { recursive: true, maps: None }),
+        "copy-symlink" => source_link(out, SourceLink::Copy)?,
+        "src-nofollow" => source_link(out, SourceLink::Itself)?,
+        "dest-nofollow" => out.target_nofollow = true,
         _ => {
-            let (base, recursive) = (option.strip_prefix('r'), true);
-            if let Some((_, set, clear)) = attribute(option) {
-                change(&mut out.attr, set, clear);
-            } else if let Some(propagation) = propagation(option) {
-                out.propagation = Some((propagation, !recursive));
-            } else if let Some((_, set, clear)) = base.and_then(attribute) {
-                change(&mut out.recursive_attr, set, clear);
-            } else if let Some(propagation) = base.and_then(propagation) {
-                out.propagation = Some((propagation, recursive));
-            } else {
-                let pair = option.split_once('=');
-                out.data.push(match pair {
-                    Some((key, value)) => (key.into(), Some(value.into())),
-                    None => (option.into(), None),
-                });
+            let maps = |prefix| option.strip_prefix(prefix).map(str::to_owned);
+            let (plain, recursive) = (maps("idmap="), maps("ridmap="));
+            if plain.is_none() && recursive.is_none() {
+                return Ok(false);
             }
+            out.idmap = Some(Idmap { recursive: recursive.is_some(), maps: plain.or(recursive) });
         }
     }
+    Ok(true)
+}
+
+fn source_link(out: &mut Options, link: SourceLink) -> Result<()> {
+    if out.source_link != SourceLink::Follow && out.source_link != link {
+        return Err(Error::msg("src-nofollow and copy-symlink exclude each other"));
+    }
+    out.source_link = link;
     Ok(())
+}
+
+/// What is not known here is the filesystem's. As mount(2) takes all of them in
+/// one string, a comma separates options, unless a backslash (overlay) or
+/// quotes (SELinux contexts) take its meaning away.
+fn filesystem(out: &mut Options, option: &str) -> Result<()> {
+    let parts = at_commas(option);
+    if parts.len() > 1 {
+        return parts.into_iter().try_for_each(|part| one(out, part));
+    }
+    out.data.push(match option.split_once('=') {
+        Some((key, value)) => (key.into(), Some(unquoted(value).into())),
+        None => (option.into(), None),
+    });
+    Ok(())
+}
+
+fn at_commas(text: &str) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(|c| {
+        let splits = c == ',' && !quoted && !escaped;
+        quoted ^= c == '"' && !escaped;
+        escaped = c == '\\' && !escaped;
+        splits
+    })
+    .collect()
+}
+
+fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
 fn attribute(name: &str) -> Option<(&'static str, u64, u64)> {
@@ -141,6 +232,7 @@ mod tests {
         assert_eq!(options(&["rw", "ro"]).attr, MountAttr { set: MOUNT_ATTR_RDONLY, ..Default::default() });
         let atime = options(&["noatime", "strictatime"]).attr;
         assert_eq!((atime.set, atime.clear), (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME));
+        assert_eq!(options(&["silent", "iversion", "loud"]).legacy, MS_I_VERSION);
     }
 
     #[test]
@@ -165,11 +257,43 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_happen_is_refused() {
-        for name in ["idmap", "tmpcopyup", "silent", "idmap=uids=0-1-1"] {
-            let error = parse(&[name.into()], "/mounts/0/options").expect_err(name);
-            assert_eq!(error.at, "/mounts/0/options/0");
+    fn commas_separate_unless_they_are_part_of_a_value() {
+        let out = options(&["ro,size=1m", r"lowerdir=/a\,b", r#"context="a:b:c0,c1""#]);
+        assert_eq!(out.attr.set, MOUNT_ATTR_RDONLY);
+        let value = |i: usize| out.data[i].1.as_deref().unwrap_or_default();
+        assert_eq!((value(0), value(1), value(2)), ("1m", r"/a\,b", "a:b:c0,c1"));
+    }
+
+    #[test]
+    fn idmap_forms() {
+        assert_eq!(options(&["idmap"]).idmap, Some(Idmap::default()));
+        let maps = Some("uids=0-1-1;gids=0-1-1".to_owned());
+        let out = options(&["ridmap=uids=0-1-1;gids=0-1-1"]);
+        assert_eq!(out.idmap, Some(Idmap { recursive: true, maps }));
+    }
+
+    #[test]
+    fn options_that_exclude_each_other() {
+        let both = ["src-nofollow".to_owned(), "copy-symlink".to_owned()];
+        let error = parse(&both, "/mounts/0/options").expect_err("both");
+        assert_eq!(error.at, "/mounts/0/options/1");
+        let both = ["copy-symlink".to_owned(), "dest-nofollow".to_owned()];
+        assert!(parse(&both, "/mounts/0/options").is_err());
+    }
+
+    /// The table of config.md, but for `tmpfs`'s and other filesystems' own.
+    #[test]
+    fn every_option_of_the_specification_is_known() {
+        let known = known_options();
+        let listed = "async atime bind defaults dev diratime dirsync exec iversion lazytime loud mand noatime \
+            nodev nodiratime noexec noiversion nolazytime nomand norelatime nostrictatime nosuid nosymfollow \
+            private ratime rbind rdev rdiratime relatime remount rexec rnoatime rnodev rnodiratime rnoexec \
+            rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared rslave \
+            rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime suid symfollow sync \
+            tmpcopyup unbindable idmap ridmap";
+        for name in listed.split_whitespace() {
+            assert!(known.iter().any(|other| other == name), "{name}");
+            assert!(options(&[name]).data.is_empty(), "{name}");
         }
-        assert!(parse(&["bind".into(), "sync".into()], "/m").is_err());
     }
 }

@@ -1,73 +1,295 @@
 //! `mounts`: what is attached where, in their order.
 
-use super::c_string;
 use super::config::Mount as ConfigMount;
+use super::mount_idmap::{self, Users};
 use super::mount_options::{self, Options};
-use super::plan::{Mount, MountKind};
+use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, SourceLink};
+use super::proc_paths::{self, Place};
+use super::c_string;
 use crate::error::{Error, Result};
+use crate::sys::mount::{MOUNT_ATTR_RDONLY, MS_I_VERSION};
 use std::path::{Path, PathBuf};
 
 /// Resolves the entries; relative sources of bind mounts are the bundle's.
-pub fn mounts(entries: &[ConfigMount], bundle: &Path, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
-    entries.iter().enumerate().map(|(i, entry)| mount(entry, i, bundle, warnings)).collect()
+pub fn mounts(
+    entries: &[ConfigMount],
+    bundle: &Path,
+    users: &Users,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Mount>> {
+    let one = |(i, entry)| Entry { entry, bundle, at: format!("/mounts/{i}") }.resolve(users, warnings);
+    entries.iter().enumerate().map(one).collect()
 }
 
-fn mount(entry: &ConfigMount, i: usize, bundle: &Path, warnings: &mut Vec<String>) -> Result<Mount> {
-    let at = format!("/mounts/{i}");
-    if !entry.uid_mappings.is_empty() || !entry.gid_mappings.is_empty() {
-        return Err(Error::config(
-            format!("{at}/uidMappings"),
-            "this version of corten does not support idmapped mounts",
-        ));
-    }
-    let target = target(&entry.destination, &at, warnings)?;
-    let options = mount_options::parse(&entry.options, &format!("{at}/options"))?;
-    let (attr, recursive_attr, propagation) = (options.attr, options.recursive_attr, options.propagation);
-    let kind = kind(entry, options, bundle, &at)?;
-    Ok(Mount { at, target, kind, attr, recursive_attr, propagation })
+/// An entry that is being resolved.
+struct Entry<'a> {
+    entry: &'a ConfigMount,
+    bundle: &'a Path,
+    at: String,
 }
 
-fn target(destination: &Path, at: &str, warnings: &mut Vec<String>) -> Result<PathBuf> {
-    let at = format!("{at}/destination");
-    c_string(&destination.to_string_lossy(), &at)?;
-    if destination.as_os_str().is_empty() {
-        return Err(Error::config(at, "must not be empty"));
+impl Entry<'_> {
+    fn resolve(self, users: &Users, warnings: &mut Vec<String>) -> Result<Mount> {
+        let target = self.target(warnings)?;
+        let mut options = mount_options::parse(&self.entry.options, &self.pointer("options"))?;
+        if self.entry.kind == "bind" && options.bind.is_none() {
+            options.bind = Some(false);
+        }
+        self.check(&options)?;
+        let idmap = mount_idmap::idmap(self.entry, options.idmap.as_ref(), users, &self.at)?;
+        self.warn(&options, warnings);
+        let kind = self.kind(&options, idmap.as_ref())?;
+        check_place(&target, &kind, options.remount).map_err(|e| e.at(self.pointer("destination")))?;
+        Ok(Mount {
+            at: self.at,
+            target,
+            target_nofollow: options.target_nofollow,
+            kind,
+            attr: options.attr,
+            recursive_attr: options.recursive_attr,
+            propagation: options.propagation,
+            idmap,
+        })
     }
-    if destination.is_absolute() {
-        return Ok(destination.into());
+
+    fn pointer(&self, field: &str) -> String {
+        format!("{}/{field}", self.at)
     }
-    warnings.push(format!("{at}: relative path {} is taken from the root", destination.display()));
-    Ok(Path::new("/").join(destination))
+
+    fn target(&self, warnings: &mut Vec<String>) -> Result<PathBuf> {
+        let (destination, at) = (&self.entry.destination, self.pointer("destination"));
+        c_string(&destination.to_string_lossy(), &at)?;
+        if destination.as_os_str().is_empty() {
+            return Err(Error::config(at, "must not be empty"));
+        }
+        if destination.is_absolute() {
+            return Ok(destination.into());
+        }
+        warnings.push(format!("{at}: relative path {} is taken from the root", destination.display()));
+        Ok(Path::new("/").join(destination))
+    }
+
+    /// Options that would not act on a mount of this kind.
+    fn check(&self, options: &Options) -> Result<()> {
+        let (bind, remount) = (options.bind.is_some(), options.remount);
+        let refuse = |name: &str, why: &str| Err(Error::config(self.pointer("options"), why).on(name));
+        if options.copy_up && (bind || remount || self.entry.kind != "tmpfs") {
+            return refuse("tmpcopyup", "is for a new tmpfs alone");
+        }
+        if options.source_link != SourceLink::Follow && (!bind || remount) {
+            return refuse("src-nofollow, copy-symlink", "are for bind mounts alone");
+        }
+        if options.target_nofollow && (!bind || remount) {
+            return refuse("dest-nofollow", "is for bind mounts alone");
+        }
+        if bind && let Some((name, _)) = options.data.first() {
+            return refuse(name, "is not an option of a bind mount");
+        }
+        if remount && options.legacy & MS_I_VERSION != 0 {
+            return refuse("iversion", "can be given only to a new mount");
+        }
+        Ok(())
+    }
+
+    /// As in runc, a bind mount may have options of the superblock, which the
+    /// kernel has no way to apply to it.
+    fn warn(&self, options: &Options, warnings: &mut Vec<String>) {
+        if options.bind.is_none() {
+            return;
+        }
+        let changes = |name: &&&str| !matches!(**name, "async" | "nolazytime" | "nomand");
+        let iversion = (options.legacy & MS_I_VERSION != 0).then_some(&"iversion");
+        if let Some(name) = options.superblock.iter().find(changes).or(iversion) {
+            let at = self.pointer("options");
+            warnings.push(format!("{at}: {name} is the filesystem's, and a bind mount can't change it"));
+        }
+    }
+
+    fn kind(&self, options: &Options, idmap: Option<&Idmap>) -> Result<MountKind> {
+        if idmap.is_some() && options.remount {
+            return Err(Error::config(self.at.as_str(), "ids can be mapped only while nobody sees the mount"));
+        }
+        if options.remount {
+            return Ok(MountKind::Remount { options: self.reconfiguration(options)? });
+        }
+        if let Some(recursive) = options.bind {
+            let source = self.bind_source()?;
+            return Ok(MountKind::Bind { source, recursive, link: options.source_link });
+        }
+        match self.entry.kind.as_str() {
+            "" => Err(Error::config(self.pointer("type"), "is needed for a mount that is not a bind mount")),
+            "none" => Err(Error::config(self.pointer("type"), "is no filesystem")
+                .on("none")
+                .hint("a bind mount has the option bind or rbind")),
+            "cgroup" | "cgroup2" if idmap.is_some() => {
+                Err(Error::config(self.at.as_str(), "a cgroup filesystem can't be idmapped"))
+            }
+            "cgroup" | "cgroup2" => Ok(MountKind::Cgroup {
+                readonly: options.attr.set & MOUNT_ATTR_RDONLY != 0,
+                options: self.fs_options(options)?,
+            }),
+            fs => Ok(MountKind::Filesystem(self.filesystem(fs, options)?)),
+        }
+    }
+
+    fn bind_source(&self) -> Result<PathBuf> {
+        let source = self.entry.source.as_deref().filter(|source| !source.as_os_str().is_empty());
+        let source =
+            source.ok_or_else(|| Error::config(self.pointer("source"), "a bind mount needs a source"))?;
+        c_string(&source.to_string_lossy(), &self.pointer("source"))?;
+        Ok(self.bundle.join(source))
+    }
+
+    fn filesystem(&self, fs: &str, options: &Options) -> Result<Filesystem> {
+        let source = self.entry.source.as_deref().map_or_else(|| fs.into(), Path::to_string_lossy);
+        Ok(Filesystem {
+            fs: c_string(fs, &self.pointer("type"))?,
+            source: c_string(&source, &self.pointer("source"))?,
+            options: self.with_access(options)?,
+            legacy: options.legacy,
+            copy_up: options.copy_up,
+        })
+    }
+
+    /// What a remount tells the filesystem; nothing, if it is of a bind mount.
+    fn reconfiguration(&self, options: &Options) -> Result<Vec<FsOption>> {
+        if options.bind.is_some() { Ok(Vec::new()) } else { self.with_access(options) }
+    }
+
+    /// A device is told that it is not to be written to. For everything else a
+    /// read-only mount is enough, and a superblock may be shared with the host.
+    fn with_access(&self, options: &Options) -> Result<Vec<FsOption>> {
+        let mut out = Vec::new();
+        if self.entry.source.as_ref().is_some_and(|source| source.is_absolute()) {
+            let (set, clear) = (options.attr.set, options.attr.clear);
+            out.extend((set & MOUNT_ATTR_RDONLY != 0).then(|| (c"ro".into(), None)));
+            out.extend((options.remount && clear & MOUNT_ATTR_RDONLY != 0).then(|| (c"rw".into(), None)));
+        }
+        out.append(&mut self.fs_options(options)?);
+        Ok(out)
+    }
+
+    /// Flags of the superblock, then what is the filesystem's alone.
+    fn fs_options(&self, options: &Options) -> Result<Vec<FsOption>> {
+        let at = self.pointer("options");
+        let mut out = Vec::new();
+        for name in &options.superblock {
+            out.push((c_string(name, &at)?, None));
+        }
+        for (key, value) in &options.data {
+            let value = value.as_deref().map(|value| c_string(value, &at)).transpose()?;
+            out.push((c_string(key, &at)?, value));
+        }
+        Ok(out)
+    }
 }
 
-fn kind(entry: &ConfigMount, options: Options, bundle: &Path, at: &str) -> Result<MountKind> {
-    let fs = entry.kind.as_str();
-    let source = entry.source.as_deref();
-    if options.bind.is_some() || fs == "bind" {
-        if let Some((name, _)) = options.data.first() {
-            return Err(Error::config(format!("{at}/options"), "is not an option of a bind mount").on(name));
-        }
-        let source = source
-            .filter(|source| !source.as_os_str().is_empty())
-            .ok_or_else(|| Error::config(format!("{at}/source"), "a bind mount needs a source"))?;
-        return Ok(MountKind::Bind { source: bundle.join(source), recursive: options.bind.unwrap_or(false) });
+/// What can be known without looking at the rootfs; init looks again where
+/// links are involved.
+fn check_place(target: &Path, kind: &MountKind, remount: bool) -> Result<()> {
+    if remount || !proc_paths::is_plain(target) {
+        return Ok(());
     }
-    match fs {
-        "" => Err(Error::config(format!("{at}/type"), "is needed for a mount that is not a bind mount")),
-        "cgroup" | "cgroup2" => {
-            Ok(MountKind::Cgroup { readonly: options.attr.set & crate::sys::mount::MOUNT_ATTR_RDONLY != 0 })
+    refuse_place(proc_paths::place(target), kind).map_err(|e| e.on(target.display().to_string()))
+}
+
+/// The places where a mount of this kind may not be. Whether a bind mount on
+/// /proc is of a procfs is still to be asked.
+pub fn refuse_place(place: Place, kind: &MountKind) -> Result<()> {
+    let is_proc = match kind {
+        MountKind::Filesystem(new) => new.fs.as_c_str() == c"proc",
+        MountKind::Bind { .. } => true,
+        MountKind::Cgroup { .. } | MountKind::Remount { .. } => false,
+    };
+    match place {
+        Place::Root => Err(Error::msg("the container's root can't be mounted over")
+            .hint("/root/path says what the root is")),
+        Place::InProc => Err(Error::msg("cannot be mounted because it is inside /proc")),
+        Place::Proc if !is_proc => Err(Error::msg("cannot be mounted because it is not of type proc")),
+        Place::Proc | Place::Elsewhere => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(destination: &str, kind: &str, source: &str, options: &[&str]) -> ConfigMount {
+        ConfigMount {
+            destination: destination.into(),
+            kind: kind.into(),
+            source: Some(source.into()),
+            options: options.iter().map(|option| (*option).into()).collect(),
+            ..ConfigMount::default()
         }
-        _ => {
-            let source = source.map_or_else(|| fs.into(), |source| source.to_string_lossy());
-            let option = |(key, value): (String, Option<String>)| {
-                let at = format!("{at}/options");
-                Ok((c_string(&key, &at)?, value.map(|v| c_string(&v, &at)).transpose()?))
-            };
-            Ok(MountKind::Filesystem {
-                fs: c_string(fs, &format!("{at}/type"))?,
-                source: c_string(&source, &format!("{at}/source"))?,
-                options: options.data.into_iter().map(option).collect::<Result<_>>()?,
-            })
+    }
+
+    fn resolved(entry: ConfigMount) -> Result<(Mount, Vec<String>)> {
+        let mut warnings = Vec::new();
+        let mut mounts = mounts(&[entry], Path::new("/bundle"), &Users::Hosts, &mut warnings)?;
+        Ok((mounts.remove(0), warnings))
+    }
+
+    fn refused(entry: ConfigMount) -> String {
+        resolved(entry).map(|(mount, _)| mount).expect_err("refused").at
+    }
+
+    #[test]
+    fn options_that_would_not_act_are_refused() {
+        for (kind, option) in [
+            ("proc", "tmpcopyup"),
+            ("tmpfs", "src-nofollow"),
+            ("tmpfs", "copy-symlink"),
+            ("tmpfs", "dest-nofollow"),
+            ("bind", "size=1m"),
+            ("bind", "tmpcopyup"),
+        ] {
+            assert_eq!(refused(entry("/x", kind, "/y", &[option])), "/mounts/0/options", "{kind} {option}");
         }
+        assert_eq!(refused(entry("/x", "tmpfs", "t", &["remount", "iversion"])), "/mounts/0/options");
+        assert_eq!(refused(entry("/x", "none", "none", &["ro"])), "/mounts/0/type");
+    }
+
+    #[test]
+    fn a_bind_mount_warns_of_flags_of_the_superblock() {
+        let (_, warnings) = resolved(entry("/x", "bind", "/y", &["sync"])).expect("accepted");
+        assert!(warnings[0].contains("sync"), "{warnings:?}");
+        let (_, warnings) = resolved(entry("/x", "bind", "/y", &["async", "silent", "loud"])).expect("accepted");
+        assert!(warnings.is_empty(), "{warnings:?}");
+    }
+
+    #[test]
+    fn only_devices_are_told_to_be_readonly() {
+        let options = |source| match resolved(entry("/x", "ext4", source, &["ro"])).expect("accepted").0.kind {
+            MountKind::Filesystem(new) => new.options,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(options("/dev/sda1"), [(c"ro".into(), None)]);
+        assert_eq!(options("tmpfs"), []);
+    }
+
+    #[test]
+    fn places_that_are_refused() {
+        for place in ["/", "//", "/proc", "/proc/sys", "proc/1"] {
+            assert_eq!(refused(entry(place, "tmpfs", "t", &[])), "/mounts/0/destination", "{place}");
+        }
+        assert_eq!(refused(entry("/proc/sys", "bind", "/y", &[])), "/mounts/0/destination");
+        for (place, kind) in [("/proc", "proc"), ("/proc", "bind"), ("/proc/uptime", "bind"), ("/a/../b", "tmpfs")] {
+            assert!(resolved(entry(place, kind, "/y", &[])).is_ok(), "{place} {kind}");
+        }
+        assert!(resolved(entry("/", "bind", "", &["remount", "nosuid"])).is_ok());
+    }
+
+    #[test]
+    fn mappings_come_together() {
+        use super::super::config::IdMapping;
+        let mut one = entry("/x", "bind", "/y", &[]);
+        one.uid_mappings = vec![IdMapping { container_id: 0, host_id: 7, size: 1 }];
+        assert_eq!(refused(one.clone()), "/mounts/0/uidMappings");
+        one.gid_mappings = one.uid_mappings.clone();
+        assert!(resolved(one.clone()).expect("accepted").0.idmap.is_some_and(|map| !map.recursive));
+        one.options = vec!["ridmap=uids=0-0-1;gids=0-0-1".into()];
+        assert_eq!(refused(one), "/mounts/0/options");
+        assert_eq!(refused(entry("/x", "bind", "/y", &["idmap"])), "/mounts/0/options");
     }
 }

@@ -58,7 +58,8 @@ fn unmapped(at: &str) -> Error {
     Error::config(at, "a new user namespace needs at least one mapping")
 }
 
-fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
+/// One list of mappings, each checked; `at` is the pointer of the list.
+pub fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
     let mut out = Vec::new();
     for (i, m) in mappings.iter().enumerate() {
         let map = IdMap { container: m.container_id, host: m.host_id, size: m.size };

@@ -5,7 +5,7 @@
 //! never "not validated yet". Nothing here touches the kernel.
 
 use super::config::Resources;
-use crate::sys::mount::MountAttr;
+use crate::sys::mount::{MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
 use crate::sys::pty::Size;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -18,7 +18,8 @@ pub struct Plan {
     /// Absolute path of the root filesystem on the host.
     pub rootfs: PathBuf,
     pub root_readonly: bool,
-    pub root_propagation: Option<Propagation>,
+    /// `true`: of the mounts below the root, too.
+    pub root_propagation: Option<(Propagation, bool)>,
     pub namespaces: Namespaces,
     pub id_maps: Option<IdMaps>,
     /// `clock seconds nanoseconds` lines for /proc/self/timens_offsets.
@@ -152,6 +153,18 @@ pub enum Propagation {
     Unbindable,
 }
 
+impl Propagation {
+    /// The MS_… bit.
+    pub fn flag(self) -> u64 {
+        match self {
+            Propagation::Private => MS_PRIVATE,
+            Propagation::Slave => MS_SLAVE,
+            Propagation::Shared => MS_SHARED,
+            Propagation::Unbindable => MS_UNBINDABLE,
+        }
+    }
+}
+
 /// One value below /proc/sys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sysctl {
@@ -168,11 +181,14 @@ pub struct Mount {
     pub at: String,
     /// Absolute path in the container.
     pub target: PathBuf,
+    /// A symbolic link at the target is covered itself, not followed.
+    pub target_nofollow: bool,
     pub kind: MountKind,
     pub attr: MountAttr,
     /// The attributes given with `r…` options: for all mounts below, too.
     pub recursive_attr: MountAttr,
     pub propagation: Option<(Propagation, bool)>,
+    pub idmap: Option<Idmap>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,16 +197,61 @@ pub enum MountKind {
         /// Absolute path on the host.
         source: PathBuf,
         recursive: bool,
+        link: SourceLink,
     },
     /// The container's view of its cgroups, whatever their version.
     Cgroup {
         readonly: bool,
+        options: Vec<FsOption>,
     },
-    Filesystem {
-        fs: CString,
-        source: CString,
-        options: Vec<(CString, Option<CString>)>,
+    Filesystem(Filesystem),
+    /// Other attributes for the mount that is there, and options for its
+    /// filesystem, which all its mounts share.
+    Remount {
+        options: Vec<FsOption>,
     },
+}
+
+/// `key`, or `key` and value, for the filesystem.
+pub type FsOption = (CString, Option<CString>);
+
+/// A filesystem that is mounted anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filesystem {
+    pub fs: CString,
+    pub source: CString,
+    pub options: Vec<FsOption>,
+    /// MS_… bits that no call but mount(2) takes.
+    pub legacy: u64,
+    /// It begins with a copy of what it covers.
+    pub copy_up: bool,
+}
+
+/// What is bound where the source is a symbolic link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SourceLink {
+    /// What it leads to.
+    #[default]
+    Follow,
+    Itself,
+    /// Nothing: a link like it is made in the container.
+    Copy,
+}
+
+/// Through which user namespace a mount shows the owners of its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idmap {
+    pub users: IdmapUsers,
+    /// Of the mounts below it, too.
+    pub recursive: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdmapUsers {
+    /// From ids of the filesystem to ids of the host.
+    Maps(IdMaps),
+    /// Those of the user namespace that the container joins.
+    Joined,
 }
 
 /// One device node.

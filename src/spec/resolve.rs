@@ -2,7 +2,9 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{devices, hooks, mounts, namespaces, process, resources, sysctl, unsupported};
+use super::{
+    devices, hooks, mount_idmap, mounts, namespaces, process, resources, sysctl, unsupported,
+};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +18,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
     let linux = config.linux.as_ref().unwrap_or(&none);
     let namespaces = namespaces::namespaces(linux)?;
     let id_maps = namespaces::id_maps(linux, &namespaces)?;
+    let users = mount_idmap::Users::of(&namespaces, id_maps.as_ref());
     let root = config.root.as_ref().ok_or_else(|| Error::config("/root", "is missing"))?;
     if root.path.as_os_str().is_empty() {
         return Err(Error::config("/root/path", "must not be empty"));
@@ -36,7 +39,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         hostname: uts_name(&config.hostname, "/hostname", &namespaces)?,
         domainname: uts_name(&config.domainname, "/domainname", &namespaces)?,
         sysctl: sysctl::sysctl(&linux.sysctl, &namespaces)?,
-        mounts: mounts::mounts(&config.mounts, bundle, &mut warnings)?,
+        mounts: mounts::mounts(&config.mounts, bundle, &users, &mut warnings)?,
         devices: devices::devices(&linux.devices)?,
         masked: absolute(&linux.masked_paths, "/linux/maskedPaths")?,
         readonly: absolute(&linux.readonly_paths, "/linux/readonlyPaths")?,
@@ -94,19 +97,23 @@ fn check_mapped(process: &super::plan::Process, maps: &super::plan::IdMaps) -> R
     }
 }
 
-fn propagation(linux: &Linux) -> Result<Option<Propagation>> {
+fn propagation(linux: &Linux) -> Result<Option<(Propagation, bool)>> {
     let name = linux.rootfs_propagation.as_str();
     if name.is_empty() {
         return Ok(None);
     }
-    match name.strip_prefix('r').unwrap_or(name) {
-        "private" => Ok(Some(Propagation::Private)),
-        "slave" => Ok(Some(Propagation::Slave)),
-        "shared" => Ok(Some(Propagation::Shared)),
-        "unbindable" => Ok(Some(Propagation::Unbindable)),
-        _ => Err(Error::config("/linux/rootfsPropagation", "must be private, slave, shared or unbindable")
-            .on(name)),
-    }
+    let base = name.strip_prefix('r');
+    let kind = match base.unwrap_or(name) {
+        "private" => Propagation::Private,
+        "slave" => Propagation::Slave,
+        "shared" => Propagation::Shared,
+        "unbindable" => Propagation::Unbindable,
+        _ => {
+            let text = "must be private, slave, shared or unbindable, or one of these with an r before it";
+            return Err(Error::config("/linux/rootfsPropagation", text).on(name));
+        }
+    };
+    Ok(Some((kind, base.is_some())))
 }
 
 /// The kernel's __NEW_UTS_LEN.

@@ -14,7 +14,13 @@ pub const MOUNT_ATTR_ATIME: u64 = 0x70;
 pub const MOUNT_ATTR_NOATIME: u64 = 0x10;
 pub const MOUNT_ATTR_STRICTATIME: u64 = 0x20;
 pub const MOUNT_ATTR_NODIRATIME: u64 = 0x80;
+/// The owners of files are shown through the user namespace of `userns_fd`.
+pub const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
+
+/// Flags that only mount(2) takes.
+pub const MS_SILENT: u64 = 1 << 15;
+pub const MS_I_VERSION: u64 = 1 << 23;
 
 pub const MS_UNBINDABLE: u64 = 1 << 17;
 pub const MS_PRIVATE: u64 = 1 << 18;
@@ -23,9 +29,12 @@ pub const MS_SHARED: u64 = 1 << 20;
 
 const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
+const FSPICK_CLOEXEC: u32 = 1;
+const FSPICK_EMPTY_PATH: u32 = 8;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
+const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
 const OPEN_TREE_CLONE: u32 = 1;
 const OPEN_TREE_CLOEXEC: u32 = libc::O_CLOEXEC as u32;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x04;
@@ -49,6 +58,13 @@ pub fn fsopen(fs: &CStr) -> Result<OwnedFd> {
     unsafe { owned(libc::syscall(libc::SYS_fsopen, fs.as_ptr(), FSOPEN_CLOEXEC)) }
 }
 
+/// fspick(2): a context to reconfigure the filesystem whose mount's root `mount` is.
+pub fn fspick(mount: impl AsFd) -> Result<OwnedFd> {
+    let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
+    // SAFETY: the path is a valid C string; the kernel returns a new descriptor.
+    unsafe { owned(libc::syscall(libc::SYS_fspick, mount.as_fd().as_raw_fd(), c"".as_ptr(), flags)) }
+}
+
 /// Sets `key=value` on a context. The kernel takes at most 255 bytes of value.
 pub fn fsconfig_string(fs: impl AsFd, key: &CStr, value: &CStr) -> Result<()> {
     fsconfig(fs, FSCONFIG_SET_STRING, key.as_ptr(), value.as_ptr())
@@ -62,6 +78,11 @@ pub fn fsconfig_flag(fs: impl AsFd, key: &CStr) -> Result<()> {
 /// Makes the superblock that the context describes.
 pub fn fsconfig_create(fs: impl AsFd) -> Result<()> {
     fsconfig(fs, FSCONFIG_CMD_CREATE, ptr::null(), ptr::null())
+}
+
+/// Applies the changes to the superblock that was picked.
+pub fn fsconfig_reconfigure(fs: impl AsFd) -> Result<()> {
+    fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, ptr::null(), ptr::null())
 }
 
 fn fsconfig(fs: impl AsFd, cmd: u32, key: *const libc::c_char, value: *const libc::c_char) -> Result<()> {
@@ -110,16 +131,10 @@ pub fn set_attr(tree: impl AsFd, attr: MountAttr, recursive: bool) -> Result<()>
     check(ret).map(drop)
 }
 
-/// Makes every mount of this namespace private, so that nothing done here
-/// reaches the namespace it was copied from.
-pub fn make_all_private() -> Result<()> {
-    nix::mount::mount(
-        None::<&str>,
-        c"/",
-        None::<&str>,
-        nix::mount::MsFlags::MS_PRIVATE | nix::mount::MsFlags::MS_REC,
-        None::<&str>,
-    )
+/// Gives every mount of this namespace a propagation (an MS_… bit).
+pub fn propagate_all(propagation: u64) -> Result<()> {
+    let flags = nix::mount::MsFlags::from_bits_retain(propagation) | nix::mount::MsFlags::MS_REC;
+    nix::mount::mount(None::<&str>, c"/", None::<&str>, flags, None::<&str>)
 }
 
 /// move_mount(2): attaches the detached `tree` on the object that `target` refers to.

@@ -1,0 +1,204 @@
+//! The option `tmpcopyup`: a tmpfs that begins with what it covers.
+//!
+//! The image is not to be trusted, and a volume in it can change meanwhile: no
+//! link is followed, no mount entered, and what was looked at by name is looked
+//! at again once it is open. The copy is detached, so its own names are safe.
+
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::FsOption;
+use crate::sys::{openat2, xattr};
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
+use nix::sys::stat::{
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens, mkdirat,
+    mknodat, utimensat,
+};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, LinkatFlags, Uid, fchown, fchownat, linkat, symlinkat};
+use std::collections::HashMap;
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Fills the detached tmpfs `tree` with what is in the directory `covered`.
+pub fn copy(covered: &OwnedFd, tree: &OwnedFd, options: &[FsOption]) -> Result<()> {
+    let from = openat(covered, c".", READ_DIR, Mode::empty()).op("open the directory to copy up")?;
+    let stat = fstat(&from).op("fstat the directory to copy up")?;
+    let to = openat(tree, c".", READ_DIR, Mode::empty()).op("open the tmpfs")?;
+    Copy { tree, links: HashMap::new() }.content(&from, &to, Path::new(""))?;
+    let owned = options.iter().any(|(key, _)| matches!(key.as_bytes(), b"uid" | b"gid"));
+    if !owned {
+        fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))).op("tmpcopyup: chown")?;
+    }
+    copy_attributes(&from, &to, &stat)
+}
+
+const READ_DIR: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
+
+struct Copy<'a> {
+    tree: &'a OwnedFd,
+    /// Where in the tree the first name of a file with several went.
+    links: HashMap<(u64, u64), PathBuf>,
+}
+
+/// A name that is to be copied from one open directory to another.
+struct Item<'a> {
+    from: &'a OwnedFd,
+    to: &'a OwnedFd,
+    name: &'a CStr,
+    /// Its path in the tree.
+    path: PathBuf,
+    stat: FileStat,
+}
+
+impl Copy<'_> {
+    /// Copies all that is in `from`; `path` is where `to` is in the tree.
+    fn content(&mut self, from: &OwnedFd, to: &OwnedFd, path: &Path) -> Result<()> {
+        let mut dir = Dir::from_fd(from.try_clone().op("dup")?).op("tmpcopyup: read the directory")?;
+        for entry in dir.iter() {
+            let entry = entry.op("tmpcopyup: read the directory")?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            let path = path.join(OsStr::from_bytes(name.to_bytes()));
+            let shown = path.display().to_string();
+            self.name(from, to, name, path).map_err(|e| explain(e).on(shown))?;
+        }
+        Ok(())
+    }
+
+    fn name(&mut self, from: &OwnedFd, to: &OwnedFd, name: &CStr, path: PathBuf) -> Result<()> {
+        let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("tmpcopyup: stat")?;
+        let item = Item { from, to, name, path, stat };
+        match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFDIR => self.directory(&item),
+            SFlag::S_IFREG => self.file(&item),
+            SFlag::S_IFLNK => item.link(),
+            kind => item.node(kind),
+        }
+    }
+
+    fn directory(&mut self, item: &Item) -> Result<()> {
+        mkdirat(item.to, item.name, Mode::S_IRWXU).op("tmpcopyup: mkdir")?;
+        let to = openat(item.to, item.name, READ_DIR, Mode::empty()).op("tmpcopyup: open")?;
+        let Some(from) = item.open(libc::O_DIRECTORY)? else {
+            return item.finish(None, &to);
+        };
+        self.content(&from, &to, &item.path)?;
+        item.finish(Some(&from), &to)
+    }
+
+    fn file(&mut self, item: &Item) -> Result<()> {
+        let id = (item.stat.st_dev, item.stat.st_ino);
+        if item.stat.st_nlink > 1
+            && let Some(first) = self.links.get(&id)
+        {
+            return linkat(self.tree, first, item.to, item.name, LinkatFlags::empty()).op("tmpcopyup: link");
+        }
+        let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let to = openat(item.to, item.name, flags, Mode::S_IRUSR | Mode::S_IWUSR).op("tmpcopyup: create")?;
+        let Some(from) = item.open(libc::O_NONBLOCK)? else {
+            return item.finish(None, &to);
+        };
+        let (mut reader, mut writer) = (File::from(from), File::from(to));
+        std::io::copy(&mut reader, &mut writer).op("tmpcopyup: copy")?;
+        if item.stat.st_nlink > 1 {
+            self.links.insert(id, item.path.clone());
+        }
+        item.finish(Some(&reader.into()), &writer.into())
+    }
+}
+
+impl Item<'_> {
+    /// Opens what is to be copied, which must be what was looked at. `None`:
+    /// something is mounted on it, which is none of the image's.
+    fn open(&self, flags: i32) -> Result<Option<OwnedFd>> {
+        let file = match openat2::beneath(self.from, self.name, flags) {
+            Err(Errno::EXDEV) => return Ok(None),
+            other => other.op("tmpcopyup: open")?,
+        };
+        let now = fstat(&file).op("tmpcopyup: fstat")?;
+        if (now.st_dev, now.st_ino, now.st_mode) != (self.stat.st_dev, self.stat.st_ino, self.stat.st_mode) {
+            return Err(Error::msg("tmpcopyup: the file was exchanged while it was copied"));
+        }
+        Ok(Some(file))
+    }
+
+    fn owner(&self) -> (Option<Uid>, Option<Gid>) {
+        (Some(Uid::from_raw(self.stat.st_uid)), Some(Gid::from_raw(self.stat.st_gid)))
+    }
+
+    fn mode(&self) -> Mode {
+        Mode::from_bits_truncate(self.stat.st_mode & 0o7777)
+    }
+
+    /// What belongs to the file itself; a change of owner takes set-id bits and
+    /// capabilities away, so it comes first.
+    fn finish(&self, from: Option<&OwnedFd>, to: &OwnedFd) -> Result<()> {
+        let (uid, gid) = self.owner();
+        fchown(to, uid, gid).op("tmpcopyup: chown")?;
+        fchmod(to, self.mode()).op("tmpcopyup: chmod")?;
+        match from {
+            Some(from) => copy_attributes(from, to, &self.stat),
+            None => Ok(()),
+        }
+    }
+
+    fn link(&self) -> Result<()> {
+        let target = readlinkat(self.from, self.name).op("tmpcopyup: readlink")?;
+        symlinkat(target.as_os_str(), self.to, self.name).op("tmpcopyup: symlink")?;
+        self.by_name()
+    }
+
+    fn node(&self, kind: SFlag) -> Result<()> {
+        mknodat(self.to, self.name, kind, Mode::empty(), self.stat.st_rdev).op("tmpcopyup: mknod")?;
+        self.by_name()?;
+        fchmodat(self.to, self.name, self.mode(), FchmodatFlags::FollowSymlink).op("tmpcopyup: chmod")
+    }
+
+    /// Owner and times of what can't be opened.
+    fn by_name(&self) -> Result<()> {
+        let (uid, gid) = self.owner();
+        fchownat(self.to, self.name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).op("tmpcopyup: chown")?;
+        let (access, change) = times(&self.stat);
+        let flag = UtimensatFlags::NoFollowSymlink;
+        utimensat(self.to, self.name, &access, &change, flag).op("tmpcopyup: set the times")
+    }
+}
+
+/// Extended attributes, where a tmpfs takes them, and times.
+fn copy_attributes(from: &OwnedFd, to: &OwnedFd, stat: &FileStat) -> Result<()> {
+    for name in xattr::list(from).op("tmpcopyup: list the attributes")? {
+        // SELinux labels a file by the mount that it is in.
+        if name.as_c_str() == c"security.selinux" {
+            continue;
+        }
+        let value = xattr::get(from, &name).op("tmpcopyup: read an attribute")?;
+        match xattr::set(to, &name, &value) {
+            Ok(()) | Err(Errno::EOPNOTSUPP) => {}
+            Err(errno) => {
+                return Err(Error::os(format!("tmpcopyup: set {}", name.to_string_lossy()), errno));
+            }
+        }
+    }
+    let (access, change) = times(stat);
+    futimens(to, &access, &change).op("tmpcopyup: set the times")
+}
+
+fn times(stat: &FileStat) -> (TimeSpec, TimeSpec) {
+    (TimeSpec::new(stat.st_atime, stat.st_atime_nsec), TimeSpec::new(stat.st_mtime, stat.st_mtime_nsec))
+}
+
+fn explain(error: Error) -> Error {
+    let hint = match error.errno.map(Errno::from_raw) {
+        Some(Errno::ENOSPC) => "the tmpfs is too small (size=, nr_inodes=) for what the image has there",
+        Some(Errno::EINVAL) => "is the file's owner mapped in the container's user namespace?",
+        Some(Errno::EPERM) => "device nodes can't be copied in a user namespace",
+        _ => "",
+    };
+    error.hint(hint)
+}
