@@ -29,9 +29,12 @@ mod engines;
 mod errors;
 mod exec;
 mod hooks;
+mod idmap;
+mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
+mod propagation;
 mod rootfs;
 mod security;
 mod stress;
@@ -53,9 +56,12 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("errors", errors::cases()),
         ("exec", exec::cases()),
         ("hooks", hooks::cases()),
+        ("idmap", idmap::cases()),
+        ("mount_options", mount_options::cases()),
         ("mounts", mounts::cases()),
         ("namespaces", namespaces::cases()),
         ("process", process::cases()),
+        ("propagation", propagation::cases()),
         ("rootfs", rootfs::cases()),
         ("security", security::cases()),
         ("stress", stress::cases()),

@@ -31,9 +31,6 @@ cases![
     bind_over_a_bind,
     bind_of_a_device,
     bind_of_a_socket,
-    propagation_of_each_kind,
-    slave_volume_receives_mounts_of_the_host,
-    shared_volume_sends_mounts_to_the_host,
     later_mounts_lie_on_earlier_ones,
     mountpoint_through_a_symlink_stays_inside,
     mountpoint_that_is_a_file_for_a_directory_is_refused,
@@ -46,20 +43,20 @@ cases![
 ];
 
 /// The mount that is seen at a place: the last one there.
-fn at<'a>(seen: &'a Value, place: &str) -> &'a Value {
+pub fn at<'a>(seen: &'a Value, place: &str) -> &'a Value {
     let mounts = seen["mounts"].as_array().unwrap();
     let found = mounts.iter().rfind(|mount| mount["at"] == place);
     found.unwrap_or_else(|| panic!("nothing is mounted at {place}: {mounts:?}"))
 }
 
-fn has(mount: &Value, options: &[&str]) {
+pub fn has(mount: &Value, options: &[&str]) {
     for option in options {
         let all = mount["options"].as_array().unwrap();
         assert!(all.contains(&json!(option)), "{option} is not in {mount}");
     }
 }
 
-fn super_has(mount: &Value, option: &str) {
+pub fn super_has(mount: &Value, option: &str) {
     assert!(mount["super"].as_array().unwrap().contains(&json!(option)), "{option}: {mount}");
 }
 
@@ -213,7 +210,7 @@ fn cgroup_v1_shows_only_its_own_in_a_namespace(t: &Test) {
 }
 
 /// A host directory with one file in it.
-fn volume(t: &Test) -> PathBuf {
+pub fn volume(t: &Test) -> PathBuf {
     let dir = t.make_dir("volume");
     std::fs::write(dir.join("file"), "of the host").unwrap();
     dir
@@ -271,16 +268,16 @@ fn bind_takes_every_flag(t: &Test) {
 }
 
 /// Runs the probe after `prepare` in a private mount namespace, see `in_private_mounts`.
-fn look_after(t: &Test, dir: &Path, prepare: &str, bundle: Bundle, questions: &[&str]) -> Value {
+pub fn look_after(t: &Test, dir: &Path, prepare: &str, bundle: Bundle, questions: &[&str]) -> Value {
     let bundle = bundle.args([&["/probe"], questions].concat());
     let script = format!("{prepare}; runtime run \"$ID\"");
     t.in_private_mounts(&bundle, dir, &script).out().report()
 }
 
-const SUBMOUNT: &str =
+pub const SUBMOUNT: &str =
     "mkdir \"$VOLUME/sub\"; mount -t tmpfs sub \"$VOLUME/sub\"; touch \"$VOLUME/sub/deep\"";
 
-const SHARED: &str = "mount --make-rshared /; mount --bind \"$VOLUME\" \"$VOLUME\"";
+pub const SHARED: &str = "mount --make-rshared /; mount --bind \"$VOLUME\" \"$VOLUME\"";
 
 fn bind_keeps_the_sources_flags_it_was_not_told_to_change(t: &Test) {
     let dir = t.make_dir("volume");
@@ -336,62 +333,6 @@ fn bind_of_a_socket(t: &Test) {
     let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     let bundle = t.bundle().bind(&path, "/run/sock", &[]);
     assert_eq!(t.look(&bundle, ["stat:/run/sock"])["asked"]["stat:/run/sock"]["type"], "s");
-}
-
-fn propagation_of_each_kind(t: &Test) {
-    let dir = t.make_dir("volume");
-    for (option, wanted) in [
-        ("private", &[][..]),
-        ("rprivate", &[]),
-        ("slave", &["master"]),
-        ("rslave", &["master"]),
-        ("shared", &["shared"]),
-        ("rshared", &["shared"]),
-        ("unbindable", &["unbindable"]),
-    ] {
-        let bundle = t.bundle().set("/linux/rootfsPropagation", json!("rslave"));
-        let bundle = bundle.bind(&dir, "/tmp", &[option]);
-        let seen = look_after(t, &dir, SHARED, bundle, &[]);
-        let tags = at(&seen, "/tmp")["tags"].as_array().unwrap();
-        let tags: Vec<_> = tags.iter().filter_map(Value::as_str).collect();
-        // A shared mount may have a master as well: the host's.
-        let has = |kind: &str| tags.iter().any(|tag| tag.starts_with(kind));
-        assert_eq!(tags.is_empty(), wanted.is_empty(), "{option}: {tags:?}");
-        assert!(wanted.iter().all(|kind| has(kind)), "{option}: {tags:?}");
-        assert_eq!(has("shared"), wanted.contains(&"shared"), "{option}: {tags:?}");
-    }
-}
-
-/// What Kubernetes calls HostToContainer: a mount made later is seen inside.
-fn slave_volume_receives_mounts_of_the_host(t: &Test) {
-    let dir = t.make_dir("volume");
-    std::fs::create_dir(dir.join("later")).unwrap();
-    let bundle = t
-        .bundle()
-        .set("/linux/rootfsPropagation", json!("rslave"))
-        .bind(&dir, "/tmp", &["rslave"])
-        .args(["/probe", "--pause"]);
-    let script = format!(
-        "{SHARED}; runtime run --detach \"$ID\"; mount -t tmpfs l \"$VOLUME/later\"; \
-         touch \"$VOLUME/later/seen\"; runtime exec \"$ID\" ls /tmp/later"
-    );
-    let out = t.in_private_mounts(&bundle, &dir, &script).ok();
-    assert_eq!(out.stdout, "seen\n");
-}
-
-/// What Kubernetes calls Bidirectional: a mount made inside is seen outside.
-fn shared_volume_sends_mounts_to_the_host(t: &Test) {
-    let dir = t.make_dir("volume");
-    std::fs::create_dir(dir.join("made")).unwrap();
-    let bundle = t
-        .bundle()
-        .capabilities(&["CAP_SYS_ADMIN"])
-        .set("/linux/rootfsPropagation", json!("rshared"))
-        .bind(&dir, "/tmp", &["rshared"])
-        .shell("mount -t tmpfs m /tmp/made && touch /tmp/made/seen");
-    let script = format!("{SHARED}; runtime run \"$ID\"; ls \"$VOLUME/made\"");
-    let out = t.in_private_mounts(&bundle, &dir, &script).ok();
-    assert_eq!(out.stdout, "seen\n");
 }
 
 fn later_mounts_lie_on_earlier_ones(t: &Test) {

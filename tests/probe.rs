@@ -304,6 +304,7 @@ fn answer(verb: &str, what: &str) -> Value {
         "link" => fs::read_link(what).map(|target| json!(target)),
         "list" => list(what),
         "mknod" => mknod(what),
+        "xattr" => xattr(what),
         "exec" => std::process::Command::new(what).output().map(|out| json!(out.status.code())),
         other => panic!("the probe has no question {other}"),
     };
@@ -350,6 +351,8 @@ fn stat(meta: &fs::Metadata) -> Value {
         "uid": meta.uid(), "gid": meta.gid(),
         "device": format!("{}:{}", libc::major(meta.rdev()), libc::minor(meta.rdev())),
         "inode": meta.ino(),
+        "links": meta.nlink(),
+        "changed": meta.mtime(),
         "filesystem": meta.dev(),
     })
 }
@@ -371,4 +374,16 @@ fn mknod(what: &str) -> io::Result<Value> {
     // SAFETY: the path is a C string that outlives the call.
     let rc = unsafe { libc::mknod(path.as_ptr(), kind | 0o666, device) };
     if rc == 0 { Ok(json!("ok")) } else { Err(io::Error::last_os_error()) }
+}
+
+/// `xattr:user.name /path` is the value of an extended attribute.
+fn xattr(what: &str) -> io::Result<Value> {
+    let (name, path) = what.split_once(' ').expect("a name and a path");
+    let [name, path] = [name, path].map(|text| CString::new(text).expect("no NUL"));
+    let mut value = [0u8; 256];
+    // SAFETY: two C strings, and a buffer with its length.
+    let length =
+        unsafe { libc::lgetxattr(path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    Ok(json!(String::from_utf8_lossy(&value[..length])))
 }

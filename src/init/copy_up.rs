@@ -11,8 +11,8 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens, mkdirat,
-    mknodat, utimensat,
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens,
+    mkdirat, mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, LinkatFlags, Uid, fchown, fchownat, linkat, symlinkat};
@@ -31,7 +31,8 @@ pub fn copy(covered: &OwnedFd, tree: &OwnedFd, options: &[FsOption]) -> Result<(
     Copy { tree, links: HashMap::new() }.content(&from, &to, Path::new(""))?;
     let owned = options.iter().any(|(key, _)| matches!(key.as_bytes(), b"uid" | b"gid"));
     if !owned {
-        fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid))).op("tmpcopyup: chown")?;
+        fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
+            .op("tmpcopyup: chown")?;
     }
     copy_attributes(&from, &to, &stat)
 }

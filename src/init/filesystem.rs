@@ -4,7 +4,7 @@ use super::overlay;
 use super::scratch::Scratch;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Filesystem, FsOption};
-use crate::sys::mount;
+use crate::sys::mount::{self, MOUNT_ATTR_ATIME, MountAttr};
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
@@ -20,7 +20,9 @@ pub fn detached(new: &Filesystem, options: &[FsOption], attrs: u64, host: &Owned
     }
     let mut first = None;
     if new.legacy == 0 && new.fs.to_bytes() == b"overlay" {
-        match overlay::layer_by_layer(options).and_then(|one| fresh(&new.fs, &new.source, &one.options, attrs)) {
+        match overlay::layer_by_layer(options)
+            .and_then(|one| fresh(&new.fs, &new.source, &one.options, attrs))
+        {
             Ok(tree) => return Ok(tree),
             Err(error) => first = Some(error),
         }
@@ -40,11 +42,11 @@ pub fn is_long(value: &CString) -> bool {
 pub fn fresh(fs: &CStr, source: &CStr, options: &[FsOption], attrs: u64) -> Result<OwnedFd> {
     let name = fs.to_string_lossy();
     let context = mount::fsopen(fs).op(&format!("fsopen {name}"))?;
-    mount::fsconfig_string(&context, c"source", source).op("fsconfig source").map_err(|e| said(&context, e))?;
-    configure(&context, &name, options)?;
-    mount::fsconfig_create(&context)
-        .op(&format!("fsconfig create {name}"))
+    mount::fsconfig_string(&context, c"source", source)
+        .op("fsconfig source")
         .map_err(|e| said(&context, e))?;
+    configure(&context, &name, options)?;
+    mount::fsconfig_create(&context).op(&format!("fsconfig create {name}")).map_err(|e| said(&context, e))?;
     mount::fsmount(&context, attrs).op(&format!("fsmount {name}"))
 }
 
@@ -81,7 +83,9 @@ fn by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) 
     let options = short.as_ref().map_or(options, |short| short.options.as_slice());
     let data = in_one_string(options)?;
     let tree = Scratch::new(host)?.mount(&new.source, &new.fs, new.legacy, &data)?;
-    let attr = mount::MountAttr { set: attrs, ..Default::default() };
+    // The modes of atime are one field, which is set as a whole.
+    let clear = if attrs & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };
+    let attr = MountAttr { set: attrs, clear, ..MountAttr::default() };
     mount::set_attr(&tree, attr, false).op("mount_setattr")?;
     Ok(tree)
 }

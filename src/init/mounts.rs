@@ -66,7 +66,9 @@ fn bind(plan: &Plan, entry: &Mount, root: &Root, source: &Path, tree: OwnedFd) -
     set_attributes(entry, &tree, entry.attr)?;
     let again = |tree: &OwnedFd| {
         if entry.idmap.is_some() || matches!(plan.root_propagation, Some((Propagation::Shared, _))) {
-            return Err(Error::os("move_mount", Errno::ELOOP).hint("the file of a mount namespace is mounted in it"));
+            return Err(
+                Error::os("move_mount", Errno::ELOOP).hint("the file of a mount namespace is mounted in it")
+            );
         }
         sources::relate(plan, entry, tree)?;
         set_attributes(entry, tree, entry.attr)
@@ -166,7 +168,8 @@ fn set_attributes(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> 
 
 fn locked(error: Error) -> Error {
     if error.is(Errno::EPERM) {
-        return error.hint("without privilege on the host, what it mounted ro, nosuid, nodev or noexec stays so");
+        return error
+            .hint("without privilege on the host, what it mounted ro, nosuid, nodev or noexec stays so");
     }
     error
 }

@@ -47,4 +47,3 @@ impl Drop for Scratch {
         let _ = umount2(path.as_str(), MntFlags::MNT_DETACH);
     }
 }
-

@@ -95,11 +95,9 @@ struct Opener<'a> {
 impl Opener<'_> {
     fn source(&mut self, entry: &Mount) -> Result<Source> {
         match &entry.kind {
-            MountKind::Bind { source, recursive, link } => {
-                self.bind(entry, source, *recursive, *link).map_err(|e| {
-                    e.at(format!("{}/source", entry.at)).on(source.display().to_string())
-                })
-            }
+            MountKind::Bind { source, recursive, link } => self
+                .bind(entry, source, *recursive, *link)
+                .map_err(|e| e.at(format!("{}/source", entry.at)).on(source.display().to_string())),
             MountKind::Filesystem(_) => match &entry.idmap {
                 Some(idmap) => {
                     let users = self.users(entry, idmap)?.try_clone_to_owned();
@@ -158,9 +156,10 @@ pub fn relate(plan: &Plan, entry: &Mount, tree: &OwnedFd) -> Result<()> {
         (_, Some((Propagation::Slave, false))) => Some(Propagation::Slave),
         _ => Some(root_base(plan)),
     };
-    base.into_iter().map(|base| (base, true)).chain(own).try_for_each(|(propagation, recursive)| {
-        set_propagation(tree, propagation, recursive)
-    })
+    base.into_iter()
+        .map(|base| (base, true))
+        .chain(own)
+        .try_for_each(|(propagation, recursive)| set_propagation(tree, propagation, recursive))
 }
 
 /// Sets the propagation of a mount, or of all of its tree.
@@ -181,7 +180,8 @@ pub fn map_ids(tree: &OwnedFd, users: BorrowedFd<'_>, recursive: bool) -> Result
 /// The kernel's EINVAL says only that some mount of the tree can't.
 fn explain_idmap(error: Error, tree: &OwnedFd, recursive: bool) -> Error {
     if error.is(Errno::EPERM) {
-        return error.hint("to map its ids, the caller must be root of the user namespace that made the filesystem");
+        return error
+            .hint("to map its ids, the caller must be root of the user namespace that made the filesystem");
     }
     if !error.is(Errno::EINVAL) {
         return error;

@@ -30,15 +30,17 @@ impl<'a> Users<'a> {
 pub fn idmap(entry: &Mount, option: Option<&IdmapOption>, users: &Users, at: &str) -> Result<Option<Idmap>> {
     let recursive = option.is_some_and(|option| option.recursive);
     let inline = option.and_then(|option| option.maps.as_deref());
+    let refuse = |e: Error, text: &str| {
+        e.at(format!("{at}/options")).on(format!("{}idmap={text}", if recursive { "r" } else { "" }))
+    };
     let found = match (listed(entry, at)?, option, inline) {
         (Some(_), _, Some(text)) => {
-            return Err(Error::config(format!("{at}/options"), "the mount has uidMappings as well").on(text));
+            return Err(refuse(Error::msg("the mount has uidMappings as well"), text));
         }
         (Some(maps), _, None) => IdmapUsers::Maps(maps),
         (None, None, _) => return Ok(None),
         (None, Some(_), Some(text)) => {
-            let maps = inline_maps(text, users);
-            IdmapUsers::Maps(maps.map_err(|e| e.at(format!("{at}/options")).on(text))?)
+            IdmapUsers::Maps(inline_maps(text, users).map_err(|e| refuse(e, text))?)
         }
         (None, Some(_), None) => borrowed(users, at)?,
     };

@@ -1,11 +1,11 @@
 //! `mounts`: what is attached where, in their order.
 
+use super::c_string;
 use super::config::Mount as ConfigMount;
 use super::mount_idmap::{self, Users};
 use super::mount_options::{self, Options};
 use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, SourceLink};
 use super::proc_paths::{self, Place};
-use super::c_string;
 use crate::error::{Error, Result};
 use crate::sys::mount::{MOUNT_ATTR_RDONLY, MS_I_VERSION};
 use std::path::{Path, PathBuf};
@@ -107,7 +107,10 @@ impl Entry<'_> {
 
     fn kind(&self, options: &Options, idmap: Option<&Idmap>) -> Result<MountKind> {
         if idmap.is_some() && options.remount {
-            return Err(Error::config(self.at.as_str(), "ids can be mapped only while nobody sees the mount"));
+            return Err(Error::config(
+                self.at.as_str(),
+                "ids can be mapped only while nobody sees the mount",
+            ));
         }
         if options.remount {
             return Ok(MountKind::Remount { options: self.reconfiguration(options)? });
@@ -202,8 +205,10 @@ pub fn refuse_place(place: Place, kind: &MountKind) -> Result<()> {
         MountKind::Cgroup { .. } | MountKind::Remount { .. } => false,
     };
     match place {
-        Place::Root => Err(Error::msg("the container's root can't be mounted over")
-            .hint("/root/path says what the root is")),
+        Place::Root => {
+            Err(Error::msg("the container's root can't be mounted over")
+                .hint("/root/path says what the root is"))
+        }
         Place::InProc => Err(Error::msg("cannot be mounted because it is inside /proc")),
         Place::Proc if !is_proc => Err(Error::msg("cannot be mounted because it is not of type proc")),
         Place::Proc | Place::Elsewhere => Ok(()),
@@ -254,13 +259,15 @@ mod tests {
     fn a_bind_mount_warns_of_flags_of_the_superblock() {
         let (_, warnings) = resolved(entry("/x", "bind", "/y", &["sync"])).expect("accepted");
         assert!(warnings[0].contains("sync"), "{warnings:?}");
-        let (_, warnings) = resolved(entry("/x", "bind", "/y", &["async", "silent", "loud"])).expect("accepted");
+        let (_, warnings) =
+            resolved(entry("/x", "bind", "/y", &["async", "silent", "loud"])).expect("accepted");
         assert!(warnings.is_empty(), "{warnings:?}");
     }
 
     #[test]
     fn only_devices_are_told_to_be_readonly() {
-        let options = |source| match resolved(entry("/x", "ext4", source, &["ro"])).expect("accepted").0.kind {
+        let options = |source| match resolved(entry("/x", "ext4", source, &["ro"])).expect("accepted").0.kind
+        {
             MountKind::Filesystem(new) => new.options,
             other => panic!("{other:?}"),
         };
@@ -274,7 +281,9 @@ mod tests {
             assert_eq!(refused(entry(place, "tmpfs", "t", &[])), "/mounts/0/destination", "{place}");
         }
         assert_eq!(refused(entry("/proc/sys", "bind", "/y", &[])), "/mounts/0/destination");
-        for (place, kind) in [("/proc", "proc"), ("/proc", "bind"), ("/proc/uptime", "bind"), ("/a/../b", "tmpfs")] {
+        for (place, kind) in
+            [("/proc", "proc"), ("/proc", "bind"), ("/proc/uptime", "bind"), ("/a/../b", "tmpfs")]
+        {
             assert!(resolved(entry(place, kind, "/y", &[])).is_ok(), "{place} {kind}");
         }
         assert!(resolved(entry("/", "bind", "", &["remount", "nosuid"])).is_ok());

@@ -40,7 +40,8 @@ pub fn get(file: impl AsFd, name: &CStr) -> Result<Vec<u8>> {
 pub fn set(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<()> {
     let fd = file.as_fd().as_raw_fd();
     // SAFETY: `name` is a C string; the value is valid for the length given.
-    check(unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }.into()).map(drop)
+    check(unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }.into())
+        .map(drop)
 }
 
 fn check_size(ret: isize) -> Result<usize> {

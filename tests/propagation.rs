@@ -1,0 +1,226 @@
+//! Which mounts of the host a container sees later, and which of its own the
+//! host sees: `mounts[].options` and `linux.rootfsPropagation`.
+
+use crate::harness::{Bundle, Test};
+use crate::mounts::{SHARED, at, look_after};
+use serde_json::{Value, json};
+use std::path::Path;
+
+cases![
+    of_each_kind,
+    of_a_new_filesystem,
+    slave_volume_receives_mounts_of_the_host,
+    slave_volume_sends_nothing,
+    shared_volume_sends_mounts_to_the_host,
+    shared_volume_receives_mounts_of_the_host,
+    shared_volume_is_the_hosts_peer,
+    shared_volume_without_a_shared_root_is_a_group_of_its_own,
+    private_volume_receives_nothing,
+    without_an_option_a_volume_is_a_slave,
+    without_an_option_a_volume_follows_the_root,
+    recursive_forms_reach_submounts,
+    unbindable_volume_cannot_be_bound,
+    in_a_user_namespace,
+    a_source_with_a_mount_namespace_in_it,
+    a_source_with_a_mount_namespace_in_it_stays_a_slave,
+    a_rootfs_with_a_mount_namespace_in_it,
+];
+
+/// The propagation fields of the mount at `place`, without group numbers.
+fn kinds(seen: &Value, place: &str) -> Vec<String> {
+    tags(seen, place).iter().map(|tag| tag.split(':').next().unwrap().to_owned()).collect()
+}
+
+fn tags(seen: &Value, place: &str) -> Vec<String> {
+    let tags = at(seen, place)["tags"].as_array().unwrap();
+    tags.iter().map(|tag| tag.as_str().unwrap().to_owned()).collect()
+}
+
+fn with_root(bundle: Bundle, propagation: &str) -> Bundle {
+    bundle.set("/linux/rootfsPropagation", json!(propagation))
+}
+
+fn of_each_kind(t: &Test) {
+    let dir = t.make_dir("volume");
+    for (option, wanted) in [
+        ("private", &[][..]),
+        ("rprivate", &[]),
+        ("slave", &["master"]),
+        ("rslave", &["master"]),
+        ("shared", &["shared", "master"]),
+        ("rshared", &["shared", "master"]),
+        ("unbindable", &["unbindable"]),
+        ("runbindable", &["unbindable"]),
+    ] {
+        let bundle = with_root(t.bundle(), "rslave").bind(&dir, "/tmp", &[option]);
+        let seen = look_after(t, &dir, SHARED, bundle, &[]);
+        assert_eq!(kinds(&seen, "/tmp"), wanted, "{option}");
+    }
+}
+
+fn of_a_new_filesystem(t: &Test) {
+    for (option, wanted) in [
+        ("private", &[][..]),
+        ("slave", &[]),
+        ("shared", &["shared"]),
+        ("rshared", &["shared"]),
+        ("unbindable", &["unbindable"]),
+    ] {
+        let seen = t.look(&t.bundle().mount("/tmp", "tmpfs", "t", &[option]), []);
+        assert_eq!(kinds(&seen, "/tmp"), wanted, "{option}");
+    }
+}
+
+/// A container that stays, with $VOLUME on /tmp.
+fn staying(t: &Test, dir: &Path, root: &str, options: &[&str]) -> Bundle {
+    for name in ["later", "made"] {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
+    }
+    let bundle = t.bundle().capabilities(&["CAP_SYS_ADMIN"]).bind(dir, "/tmp", options);
+    let bundle = if root.is_empty() { bundle } else { with_root(bundle, root) };
+    bundle.args(["/probe", "--pause"])
+}
+
+const RUN: &str = "runtime run --detach \"$ID\"";
+const HOST_MOUNTS: &str = "mount -t tmpfs l \"$VOLUME/later\"; touch \"$VOLUME/later/seen\"";
+const LOOK_INSIDE: &str = "runtime exec \"$ID\" ls /tmp/later";
+const CONTAINER_MOUNTS: &str =
+    "runtime exec \"$ID\" sh -c 'mount -t tmpfs m /tmp/made && touch /tmp/made/seen'";
+const LOOK_OUTSIDE: &str = "ls \"$VOLUME/made\"";
+
+/// Runs it on a shared volume, then these steps; what they print.
+fn after(t: &Test, dir: &Path, bundle: &Bundle, steps: &[&str]) -> String {
+    let script = format!("{SHARED}; {RUN}; {}", steps.join("; "));
+    t.in_private_mounts(bundle, dir, &script).ok().stdout
+}
+
+/// What Kubernetes calls HostToContainer: a mount made later is seen inside.
+fn slave_volume_receives_mounts_of_the_host(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "rslave", &["rslave"]);
+    assert_eq!(after(t, &dir, &bundle, &[HOST_MOUNTS, LOOK_INSIDE]), "seen\n");
+}
+
+fn slave_volume_sends_nothing(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "rslave", &["rslave"]);
+    assert_eq!(after(t, &dir, &bundle, &[CONTAINER_MOUNTS, LOOK_OUTSIDE]), "");
+}
+
+/// What Kubernetes calls Bidirectional: a mount made inside is seen outside.
+fn shared_volume_sends_mounts_to_the_host(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "rshared", &["rshared"]);
+    assert_eq!(after(t, &dir, &bundle, &[CONTAINER_MOUNTS, LOOK_OUTSIDE]), "seen\n");
+}
+
+fn shared_volume_receives_mounts_of_the_host(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "shared", &["rshared"]);
+    assert_eq!(after(t, &dir, &bundle, &[HOST_MOUNTS, LOOK_INSIDE]), "seen\n");
+}
+
+fn shared_volume_is_the_hosts_peer(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = with_root(t.bundle(), "rshared").bind(&dir, "/tmp", &["rshared"]).args(["/probe"]);
+    let group = "grep \" $VOLUME \" /proc/self/mountinfo | grep -o 'shared:[0-9]*' >\"$VOLUME/group\"";
+    let script = format!("{SHARED}; {group}; runtime run \"$ID\"");
+    let seen = t.in_private_mounts(&bundle, &dir, &script).out().report();
+    let group = std::fs::read_to_string(dir.join("group")).unwrap();
+    assert_eq!(tags(&seen, "/tmp"), [group.trim()]);
+}
+
+fn shared_volume_without_a_shared_root_is_a_group_of_its_own(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "", &["rshared"]);
+    let seen = after(t, &dir, &bundle, &[CONTAINER_MOUNTS, LOOK_OUTSIDE, HOST_MOUNTS, LOOK_INSIDE]);
+    assert_eq!(seen, "seen\n", "it must see the host's mounts, and the host none of its");
+}
+
+fn private_volume_receives_nothing(t: &Test) {
+    for (root, option) in [("rslave", "rprivate"), ("rshared", "rprivate"), ("", "private")] {
+        let dir = t.make_dir("volume");
+        let bundle = staying(t, &dir, root, &[option]);
+        let steps = [HOST_MOUNTS, LOOK_INSIDE, CONTAINER_MOUNTS, LOOK_OUTSIDE];
+        assert_eq!(after(t, &dir, &bundle, &steps), "", "{root} {option}");
+    }
+}
+
+fn without_an_option_a_volume_is_a_slave(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "", &[]);
+    let steps = [HOST_MOUNTS, LOOK_INSIDE, CONTAINER_MOUNTS, LOOK_OUTSIDE];
+    assert_eq!(after(t, &dir, &bundle, &steps), "seen\n");
+}
+
+fn without_an_option_a_volume_follows_the_root(t: &Test) {
+    for (root, wanted) in [("rshared", &["shared"][..]), ("rprivate", &[]), ("rslave", &["master"])] {
+        let dir = t.make_dir("volume");
+        let bundle = with_root(t.bundle(), root).bind(&dir, "/tmp", &[]);
+        let seen = look_after(t, &dir, SHARED, bundle, &[]);
+        assert_eq!(kinds(&seen, "/tmp"), wanted, "{root}");
+    }
+}
+
+fn recursive_forms_reach_submounts(t: &Test) {
+    let prepare = format!("{SHARED}; mkdir -p \"$VOLUME/sub\"; mount -t tmpfs s \"$VOLUME/sub\"");
+    for (option, above, below) in [
+        ("private", &[][..], &["master"][..]),
+        ("rprivate", &[], &[]),
+        ("shared", &["shared", "master"], &["master"]),
+        ("rshared", &["shared", "master"], &["shared", "master"]),
+        ("unbindable", &["unbindable"], &["master"]),
+        ("runbindable", &["unbindable"], &["unbindable"]),
+    ] {
+        let dir = t.make_dir("volume");
+        let bundle = with_root(t.bundle(), "rslave").bind(&dir, "/tmp", &[option]);
+        let seen = look_after(t, &dir, &prepare, bundle, &[]);
+        assert_eq!(kinds(&seen, "/tmp"), above, "{option}");
+        assert_eq!(kinds(&seen, "/tmp/sub"), below, "{option}");
+    }
+}
+
+fn unbindable_volume_cannot_be_bound(t: &Test) {
+    let dir = t.make_dir("volume");
+    let shell = "mkdir /other; mount --bind /tmp /other && echo bound; :";
+    let bundle = t.bundle().capabilities(&["CAP_SYS_ADMIN"]).shell(shell);
+    let out = t.run(&bundle.clone().bind(&dir, "/tmp", &["unbindable"]));
+    assert_eq!(out.stdout, "", "{out:?}");
+    assert_eq!(t.run(&bundle.bind(&dir, "/tmp", &["private"])).stdout, "bound\n");
+}
+
+fn in_a_user_namespace(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "rslave", &["rslave"]).user_namespace();
+    assert_eq!(after(t, &dir, &bundle, &[HOST_MOUNTS, LOOK_INSIDE]), "seen\n");
+}
+
+/// The file of a mount namespace that is older than the container's, as snapd
+/// keeps some in /run.
+const NAMESPACE_FILE: &str = "mkfifo up down; unshare --mount sh -c 'echo >up; read x <down' & read x <up; \
+     touch \"$VOLUME/ns\"; mount --make-private \"$VOLUME\"; mount --bind /proc/$!/ns/mnt \"$VOLUME/ns\"; \
+     mount --make-shared \"$VOLUME\"; echo >down; wait";
+
+fn a_source_with_a_mount_namespace_in_it(t: &Test) {
+    let dir = t.make_dir("volume");
+    std::fs::write(dir.join("file"), "here").unwrap();
+    let bundle = t.bundle().bind(&dir, "/tmp", &["rprivate", "ro"]);
+    let prepare = format!("{SHARED}; {NAMESPACE_FILE}");
+    let seen = look_after(t, &dir, &prepare, bundle, &["text:/tmp/file", "create:/tmp/new"]);
+    assert_eq!(seen["asked"]["text:/tmp/file"], "here");
+    assert_eq!(seen["asked"]["create:/tmp/new"], "EROFS");
+}
+
+fn a_source_with_a_mount_namespace_in_it_stays_a_slave(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = staying(t, &dir, "rslave", &["rslave"]);
+    let script = format!("{SHARED}; {NAMESPACE_FILE}; {RUN}; {HOST_MOUNTS}; {LOOK_INSIDE}");
+    assert_eq!(t.in_private_mounts(&bundle, &dir, &script).ok().stdout, "seen\n");
+}
+
+fn a_rootfs_with_a_mount_namespace_in_it(t: &Test) {
+    let bundle = t.bundle().args(["/probe"]);
+    let dir = bundle.inside("/");
+    let script = format!("{SHARED}; {NAMESPACE_FILE}; runtime run \"$ID\"");
+    t.in_private_mounts(&bundle, &dir, &script).out().report();
+}
