@@ -2,9 +2,7 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{
-    devices, hooks, mount_idmap, mounts, namespaces, process, resources, sysctl, unsupported,
-};
+use super::{devices, hooks, mount_idmap, mounts, namespaces, process, resources, sysctl, unsupported};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
