@@ -43,7 +43,7 @@ d=$work/docker
 
 # dockerd always passes its seccomp profile unless it is told not to.
 run=(run --network none)
-if "$RUNTIME" features 2>/dev/null | tr -d ' \n' | grep -q '"seccomp":{"enabled":true'; then
+if "$RUNTIME" features 2>/dev/null | tr -d ' \n' | grep -q '"seccomp":{[^}]*"enabled":true'; then
     with_seccomp=yes
 else
     with_seccomp=

@@ -37,7 +37,7 @@ p=$work/podman
 run=(run --cgroup-parent "/$cgroup_parent")
 
 # podman passes its own seccomp profile unless it is told not to.
-if "$RUNTIME" features 2>/dev/null | tr -d ' \n' | grep -q '"seccomp":{"enabled":true'; then
+if "$RUNTIME" features 2>/dev/null | tr -d ' \n' | grep -q '"seccomp":{[^}]*"enabled":true'; then
     with_seccomp=yes
 else
     with_seccomp=

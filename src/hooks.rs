@@ -54,7 +54,7 @@ impl Status {
 
 impl Subject {
     /// The state that a hook reads. A stopped container has no pid to tell.
-    fn state(&self, status: Status, pid: i32) -> String {
+    pub fn state(&self, status: Status, pid: i32) -> serde_json::Value {
         let mut state = serde_json::json!({
             "ociVersion": crate::OCI_VERSION,
             "id": self.id,
@@ -65,7 +65,7 @@ impl Subject {
         if status != Status::Stopped {
             state["pid"] = pid.into();
         }
-        state.to_string()
+        state
     }
 }
 
@@ -74,7 +74,7 @@ pub fn run_all(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> R
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = subject.state(status, pid);
+    let state = subject.state(status, pid).to_string();
     hooks.iter().try_for_each(|hook| run(hook, &state, subject))
 }
 
@@ -84,7 +84,7 @@ pub fn run_each(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> 
     if hooks.is_empty() {
         return Vec::new();
     }
-    let state = subject.state(status, pid);
+    let state = subject.state(status, pid).to_string();
     hooks.iter().filter_map(|hook| run(hook, &state, subject).err()).collect()
 }
 
@@ -128,7 +128,7 @@ fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject
             // Where the bundle is in sight it is the working directory, as in runc.
             let _ = nix::unistd::chdir(&subject.bundle);
             let env = hook.env.clone().unwrap_or_else(sys::environment);
-            sys::execve(&hook.path, &hook.args, &env)
+            sys::Execve::new(&hook.path, &hook.args, &env).call()
         }
         Err(errno) => errno,
     };

@@ -34,8 +34,10 @@ mod mount_options;
 mod mounts;
 mod namespaces;
 mod process;
+mod profiles;
 mod propagation;
 mod rootfs;
+mod seccomp;
 mod security;
 mod stress;
 mod terminal;
@@ -63,6 +65,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("process", process::cases()),
         ("propagation", propagation::cases()),
         ("rootfs", rootfs::cases()),
+        ("seccomp", seccomp::cases()),
         ("security", security::cases()),
         ("stress", stress::cases()),
         ("terminal", terminal::cases()),

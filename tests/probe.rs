@@ -13,6 +13,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::process::CommandExt;
 
 pub fn is_called() -> bool {
     let name = std::env::args_os().next().unwrap_or_default();
@@ -27,6 +28,11 @@ pub fn main() -> i32 {
         Some("--exit") => args[1].parse().unwrap_or(1),
         Some("--die") => die(&args[1]),
         Some("--cat") => cat(),
+        Some("--answer") => {
+            let (verb, what) = args[1].split_once(':').unwrap_or_default();
+            say(&answer(verb, what).to_string());
+            0
+        }
         Some("--attack-exe") => attack_exe(&args[1]),
         Some("--report-pause") => {
             say(&report(&[]).to_string());
@@ -305,6 +311,9 @@ fn answer(verb: &str, what: &str) -> Value {
         "list" => list(what),
         "mknod" => mknod(what),
         "xattr" => xattr(what),
+        "call" => call(what),
+        "call32" => call32(what),
+        "child" => return child(what),
         "exec" => std::process::Command::new(what).output().map(|out| json!(out.status.code())),
         other => panic!("the probe has no question {other}"),
     };
@@ -362,6 +371,59 @@ fn list(path: &str) -> io::Result<Value> {
         fs::read_dir(path)?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     Ok(json!(names))
+}
+
+/// `call:39` or `call:41,40,1,0`: a system call by number, with its arguments.
+fn call(what: &str) -> io::Result<Value> {
+    let [number, a, b, c, d, e, f] = numbers_of(what);
+    // SAFETY: the tests pass numbers that are no addresses of anything.
+    let ret = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(json!(ret)) }
+}
+
+fn numbers_of(what: &str) -> [libc::c_long; 7] {
+    let mut all = [0; 7];
+    for (place, number) in all.iter_mut().zip(what.split(',')) {
+        *place = number.parse::<u64>().expect("a number") as libc::c_long;
+    }
+    all
+}
+
+/// The same by the entry of 32-bit programs, with up to three arguments.
+#[cfg(target_arch = "x86_64")]
+fn call32(what: &str) -> io::Result<Value> {
+    let [number, a, b, c, ..] = numbers_of(what);
+    let ret: i32;
+    // SAFETY: the kernel preserves all registers but eax; rbx, which LLVM keeps
+    // for itself, is put back.
+    unsafe {
+        std::arch::asm!(
+            "xchg {b}, rbx", "int 0x80", "xchg {b}, rbx",
+            b = inout(reg) a => _, inlateout("eax") number as i32 => ret, in("ecx") b as i32, in("edx") c as i32,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    if ret < 0 { Err(io::Error::from_raw_os_error(-ret)) } else { Ok(json!(ret)) }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn call32(_: &str) -> io::Result<Value> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
+/// `child:QUESTION`: asked in a child; how it ended, if not by answering.
+fn child(question: &str) -> Value {
+    let out =
+        std::process::Command::new("/proc/self/exe").arg0("probe").arg("--answer").arg(question).output();
+    let out = match out {
+        Ok(out) => out,
+        Err(error) => return json!(error.to_string()),
+    };
+    use std::os::unix::process::ExitStatusExt;
+    match out.status.signal() {
+        Some(signal) => json!(format!("signal {signal}")),
+        None => serde_json::from_slice(&out.stdout).unwrap_or(Value::Null),
+    }
 }
 
 /// `mknod:c 1:11 /dev/x` makes a device node.

@@ -1,7 +1,7 @@
 //! `corten exec`.
 
 use super::{Context, preserve_fds};
-use crate::container::{Dir, exec};
+use crate::container::exec;
 use crate::error::{Context as _, Error, Result};
 use crate::spec;
 use crate::spec::plan::{Capabilities, Process};
@@ -60,15 +60,24 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let preserve_fds = preserve_fds(args.preserve_fds)?;
     let (dir, state) = exec::running(&context.root, &args.id)?;
-    let process = match &args.process {
-        Some(path) => from_file(path, context)?,
-        None => from_flags(&args, &dir, context)?,
+    let config = match &args.process {
+        // All that is needed is in the file.
+        Some(_) if !state.seccomp => None,
+        // What there is to warn about in it was said at create.
+        _ => Some(spec::parse_config(&dir.config()?, &mut Vec::new())?),
     };
+    let process = match (&args.process, &config) {
+        (Some(path), _) => from_file(path, context)?,
+        (None, config) => from_flags(&args, config.as_ref().and_then(|c| c.process.as_ref()), context)?,
+    };
+    let profile = config.as_ref().map_or(Ok(None), spec::resolve_seccomp)?;
     let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
     exec::exec(
         &state,
         &process,
+        profile.as_ref(),
         &exec::Options {
+            log: &context.log,
             pid_file: path(&args.pid_file).as_deref(),
             console_socket: path(&args.console_socket).as_deref(),
             detach: args.detach,
@@ -87,13 +96,11 @@ fn from_file(path: &Path, context: &Context) -> Result<Process> {
 }
 
 /// The container's own process, with what the flags change.
-fn from_flags(args: &Args, dir: &Dir, context: &Context) -> Result<Process> {
+fn from_flags(args: &Args, own: Option<&spec::config::Process>, context: &Context) -> Result<Process> {
     if args.command.is_empty() {
         return Err(Error::msg("exec needs a command").hint("corten exec [FLAGS] ID COMMAND [ARG]..."));
     }
-    // What there is to warn about in it was said at create.
-    let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
-    let own = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
+    let own = own.ok_or_else(|| Error::config("/process", "is missing"))?;
     let mut process = resolve(own, "/process", context)?;
     process.terminal = args.tty;
     process.args = args.command.iter().map(|arg| c_string(arg.as_bytes())).collect::<Result<_>>()?;

@@ -2,6 +2,8 @@
 
 use super::{Context, print_json};
 use crate::error::Result;
+use crate::seccomp::arch::Arch;
+use crate::seccomp::{profile, supported_flags};
 use crate::spec::known_options;
 use crate::spec::plan::NsKind;
 use clap::Parser;
@@ -27,7 +29,7 @@ pub fn run(_: Args, _: &Context) -> Result<i32> {
             "namespaces": namespaces,
             "capabilities": capabilities,
             "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": false },
-            "seccomp": { "enabled": false },
+            "seccomp": seccomp(),
             "apparmor": { "enabled": false },
             "selinux": { "enabled": false },
             "intelRdt": { "enabled": false },
@@ -40,4 +42,18 @@ pub fn run(_: Args, _: &Context) -> Result<i32> {
         }
     }))?;
     Ok(0)
+}
+
+/// The flags that are supported are those that this kernel takes.
+fn seccomp() -> serde_json::Value {
+    let mut archs: Vec<_> = Arch::ALL.into_iter().map(Arch::name).collect();
+    archs.sort_unstable();
+    json!({
+        "enabled": Arch::NATIVE.is_some(),
+        "actions": crate::spec::SECCOMP_ACTIONS,
+        "operators": profile::Op::NAMES.map(|(name, _)| name),
+        "archs": archs,
+        "knownFlags": profile::FLAGS.map(|(name, _)| name),
+        "supportedFlags": supported_flags(),
+    })
 }

@@ -5,8 +5,8 @@ use super::create::Mode;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
 use crate::sys::scm;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket, socketpair};
-use std::os::fd::{AsRawFd, OwnedFd};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// The two ends of the way: init sends to `theirs`; `ours` is where a
@@ -40,15 +40,11 @@ pub fn prepare(process: &Process, socket: Option<&Path>, mode: Mode) -> Result<C
                     .op("socketpair")?;
             Ok(Console { theirs: Some(theirs), ours: Some(ours) })
         }
-        (true, Some(path)) => connect_to(path).map(|fd| Console { theirs: Some(fd), ours: None }),
+        (true, Some(path)) => {
+            let fd = scm::connect(path).op_on("connect to the console socket", path.display())?;
+            Ok(Console { theirs: Some(fd), ours: None })
+        }
     }
-}
-
-fn connect_to(path: &Path) -> Result<OwnedFd> {
-    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).op("socket")?;
-    let address = UnixAddr::new(path).op_on("the console socket's path", path.display())?;
-    connect(fd.as_raw_fd(), &address).op_on("connect to the console socket", path.display())?;
-    Ok(fd)
 }
 
 /// The master, once init has sent it.

@@ -16,6 +16,7 @@ use crate::launch::sources::Sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::launch::{self, Split, idmap, limits};
 use crate::log::Log;
+use crate::seccomp::{self, notify};
 use crate::spec::{self, Plan};
 use crate::sys::clone::Forked;
 use crate::sys::pidfd::{self, Exit};
@@ -67,6 +68,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let host = Host::detect(plan.cgroups_path.as_deref())?;
     let mut cgroup = Cgroup::locate(&plan, options.id, &host)?;
     cgroup.check(&plan.resources)?;
+    let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
 
     // From here on a failure is undone.
     let state = State::new(options.id, &plan, cgroup.clone(), !options.no_new_keyring);
@@ -93,12 +95,13 @@ pub fn create(options: &Options) -> Result<Made> {
                 gate,
                 console: theirs,
                 keyring: (!options.no_new_keyring).then(|| keyring_name(options.id)),
+                filter,
                 no_pivot: options.no_pivot,
                 preserve_fds: options.preserve_fds,
                 subject: half.state.subject(),
             };
             half.belongs_to_parent();
-            drop((host_end, clone, ours));
+            drop((host_end, clone, ours, agent));
             init::run(&plan, inherited)
         }
     }
@@ -112,7 +115,7 @@ pub fn create(options: &Options) -> Result<Made> {
         half.set_up(&host_end)?;
     }
     cgroup.limit(&plan, clone.as_ref())?;
-    half.until_ready(&host_end)?;
+    half.until_ready(&host_end, agent)?;
 
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
     half.dir()?.publish()?;
@@ -178,7 +181,7 @@ impl<'a> HalfMade<'a> {
     }
 
     /// Talks with init until all is set up but the payload.
-    fn until_ready(&mut self, sync: &HostEnd) -> Result<()> {
+    fn until_ready(&mut self, sync: &HostEnd, mut agent: Option<notify::Agent>) -> Result<()> {
         loop {
             match sync.recv()? {
                 None => return Err(self.init_died()),
@@ -189,6 +192,10 @@ impl<'a> HalfMade<'a> {
                 Some((FromInit::Built, _)) => {
                     self.run_runtime_hooks()?;
                     sync.send(ToInit::HooksDone)?;
+                }
+                Some((FromInit::Listener(number), _)) => {
+                    self.hand_over(agent.take(), number)?;
+                    sync.send(ToInit::ListenerTaken)?;
                 }
                 Some((FromInit::Ready, _)) => return Ok(()),
                 Some((FromInit::Failed(error), _)) => return Err(error),
@@ -233,12 +240,24 @@ impl<'a> HalfMade<'a> {
         hooks::run_all(&self.plan.hooks.create_runtime, &subject, Status::Creating, pid)
     }
 
+    fn hand_over(&self, agent: Option<notify::Agent>, number: i32) -> Result<()> {
+        let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
+            return Err(Error::msg("init has a listener, and there is no agent for it"));
+        };
+        let (pid, container) = (*pid, &self.state.subject());
+        let process = notify::Process { pidfd, pid, container, status: Status::Creating, init: pid };
+        agent.hand_over(&process, number)
+    }
+
     /// Init ended without a word: killed, most likely for want of memory.
     fn init_died(&mut self) -> Error {
         let how = self.init.take().and_then(|(_, pidfd)| pidfd::wait(&pidfd).ok());
         match how {
             Some(Exit::Signal(libc::SIGKILL)) => Error::msg("init was killed while it made the container")
                 .hint("is /linux/resources/memory/limit large enough to start in?"),
+            Some(Exit::Signal(libc::SIGSYS)) => Error::msg("the seccomp profile killed init")
+                .at("/linux/seccomp")
+                .hint("it must allow capset, write, read, rt_sigprocmask and execve"),
             Some(exit) => Error::msg(format!("init ended while it made the container ({exit:?})")),
             None => Error::msg("init ended while it made the container"),
         }

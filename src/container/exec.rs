@@ -10,6 +10,8 @@ use crate::hooks::Status;
 use crate::init::tenant;
 use crate::launch::sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
+use crate::log::Log;
+use crate::seccomp::{self, notify, profile::Profile};
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
@@ -20,6 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 pub struct Options<'a> {
+    pub log: &'a Log,
     pub pid_file: Option<&'a Path>,
     pub console_socket: Option<&'a Path>,
     pub detach: bool,
@@ -39,10 +42,12 @@ pub fn running(root: &Root, id: &str) -> Result<(super::Dir, State)> {
     }
 }
 
-/// Executes `process`; returns its exit status, or 0 if detached.
-pub fn exec(state: &State, process: &Process, options: &Options) -> Result<i32> {
+/// Executes `process` under the container's `profile`; returns its exit
+/// status, or 0 if detached.
+pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options: &Options) -> Result<i32> {
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
+    let (filter, agent) = seccomp::prepare(profile, options.log)?;
     let signals = if options.detach { None } else { Some(Signals::hold()?) };
     // The newcomer is visible in the container before it is done: nothing
     // there may trace it or open its files (CVE-2016-9962).
@@ -56,7 +61,7 @@ pub fn exec(state: &State, process: &Process, options: &Options) -> Result<i32> 
     let (mut pid, mut pidfd) = match fork(&init, state, hop, entrance.clone.as_ref())? {
         Forked::Parent { pid, pidfd } => (pid, pidfd),
         Forked::Child => {
-            drop((host_end, ours));
+            drop((host_end, ours, agent));
             let inherited = tenant::Inherited {
                 sync: init_end,
                 cgroup_tasks: entrance.tasks,
@@ -65,6 +70,7 @@ pub fn exec(state: &State, process: &Process, options: &Options) -> Result<i32> 
                 hop,
                 console: theirs,
                 keyring: state.keyring.then(|| keyring_name(&state.id)),
+                filter,
                 preserve_fds: options.preserve_fds,
             };
             tenant::run(process, inherited)
@@ -74,7 +80,14 @@ pub fn exec(state: &State, process: &Process, options: &Options) -> Result<i32> 
     if hop {
         (pid, pidfd) = moved(&host_end, &pidfd)?;
     }
-    let outcome = attend(&host_end, pid, ours, options);
+    let newcomer = notify::Process {
+        pidfd: &pidfd,
+        pid,
+        container: &state.subject(),
+        status: Status::Running,
+        init: state.pid(),
+    };
+    let outcome = attend(&host_end, &newcomer, agent, ours, options);
     let terminal = match outcome {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -116,12 +129,33 @@ fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
 }
 
 /// Lets it go on, and waits for its execve.
-fn attend(sync: &HostEnd, pid: i32, ours: Option<OwnedFd>, options: &Options) -> Result<Option<OwnedFd>> {
+fn attend(
+    sync: &HostEnd,
+    newcomer: &notify::Process,
+    agent: Option<notify::Agent>,
+    ours: Option<OwnedFd>,
+    options: &Options,
+) -> Result<Option<OwnedFd>> {
     // It may have failed already, and then tells why.
     let _ = sync.send(ToInit::Commit);
+    if let Some(agent) = agent {
+        hand_over(sync, newcomer, agent)?;
+    }
     run::until_executed(sync)?;
     if let Some(path) = options.pid_file {
-        write_pid_file(path, pid)?;
+        write_pid_file(path, newcomer.pid)?;
     }
     ours.map(|socket| console::receive(&socket)).transpose()
+}
+
+/// Takes the listener of the newcomer's filter to the agent.
+fn hand_over(sync: &HostEnd, newcomer: &notify::Process, agent: notify::Agent) -> Result<()> {
+    match sync.recv()? {
+        Some((FromInit::Listener(number), _)) => {
+            agent.hand_over(newcomer, number)?;
+            sync.send(ToInit::ListenerTaken)
+        }
+        Some((FromInit::Failed(error), _)) => Err(error),
+        _ => Err(Error::msg("the process ended before its seccomp listener was there")),
+    }
 }

@@ -48,6 +48,8 @@ pub struct State {
     pub namespaces: u64,
     /// The keyring that an exec joins.
     pub keyring: bool,
+    /// Is there a profile in the configuration that an exec is held to?
+    pub seccomp: bool,
     /// `None` while it is being made.
     pub init: Option<Identity>,
 }
@@ -66,6 +68,7 @@ impl State {
             cgroup,
             namespaces: crate::launch::joins::private_flags(&plan.namespaces),
             keyring,
+            seccomp: plan.seccomp.is_some(),
             init: None,
         }
     }

@@ -80,16 +80,28 @@ fn drop_bounding(keep: u64) -> Result<()> {
     Ok(())
 }
 
-/// Capabilities and no_new_privs: from here on there is no way back.
-pub fn limit(process: &Process) -> Result<()> {
-    set_capabilities(&process.capabilities)?;
+/// Capabilities that are held beyond the payload's own, for as long as this is.
+#[must_use = "the payload must not have them"]
+pub struct Extra(Option<caps::Sets>);
+
+impl Extra {
+    /// Leaves the payload's own.
+    pub fn give_up(self) -> Result<()> {
+        self.0.map_or(Ok(()), |own| caps::set(own).op("capset").map_err(|e| e.at("/process/capabilities")))
+    }
+}
+
+/// Capabilities and no_new_privs: from here on there is no way back, but for
+/// the capabilities in `extra`.
+pub fn limit(process: &Process, extra: u64) -> Result<Extra> {
+    let extra = set_capabilities(&process.capabilities, extra)?;
     if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().op("prctl PR_SET_NO_NEW_PRIVS")?;
     }
-    Ok(())
+    Ok(extra)
 }
 
-fn set_capabilities(wanted: &Capabilities) -> Result<()> {
+fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<Extra> {
     let known = known_capabilities(wanted.permitted | wanted.inheritable)?;
     let wanted = Capabilities {
         effective: wanted.effective & known,
@@ -97,13 +109,13 @@ fn set_capabilities(wanted: &Capabilities) -> Result<()> {
         inheritable: wanted.inheritable & known,
         ..*wanted
     };
-    caps::set(caps::Sets {
+    let own = caps::Sets {
         effective: wanted.effective,
         permitted: wanted.permitted,
         inheritable: wanted.inheritable,
-    })
-    .op("capset")
-    .map_err(|e| {
+    };
+    let now = caps::Sets { effective: own.effective | extra, permitted: own.permitted | extra, ..own };
+    caps::set(now).op("capset").map_err(|e| {
         let missing = caps::get().map_or(0, |have| wanted.permitted & !have.permitted);
         let hint = match missing {
             0 => String::new(),
@@ -122,7 +134,7 @@ fn set_capabilities(wanted: &Capabilities) -> Result<()> {
             .op("prctl PR_CAP_AMBIENT_RAISE")
             .map_err(|e| e.at("/process/capabilities/ambient"))?;
     }
-    Ok(())
+    Ok(Extra((own != now).then_some(own)))
 }
 
 /// Those of `wanted` that the running kernel knows: a name of a newer one is

@@ -22,6 +22,7 @@ mod payload;
 mod pivot;
 mod rootfs;
 mod scratch;
+mod seccomp;
 mod sysctl;
 mod target;
 pub mod tenant;
@@ -36,9 +37,11 @@ use crate::launch::joins::Joins;
 use crate::launch::limits;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::seccomp::Filter;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::sys::clone::exit;
+use payload::Payload;
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
@@ -59,6 +62,7 @@ pub struct Inherited {
     pub console: Option<OwnedFd>,
     /// Name of the session keyring; `None` keeps the caller's.
     pub keyring: Option<CString>,
+    pub filter: Option<Filter>,
     pub no_pivot: bool,
     pub preserve_fds: i32,
     pub subject: crate::hooks::Subject,
@@ -67,11 +71,11 @@ pub struct Inherited {
 /// The life of init. Errors before the gate go to the runtime that made the
 /// container, errors after it to the `start` that opened it.
 pub fn run(plan: &Plan, mut host: Inherited) -> ! {
-    let pid = match build(plan, &mut host) {
-        Ok(pid) => pid,
+    let (payload, pid) = match build(plan, &mut host) {
+        Ok(built) => built,
         Err(error) => fail(&host.sync, error),
     };
-    let error = match finish(plan, &host, pid) {
+    let error = match finish(plan, &host, payload, pid) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -90,7 +94,7 @@ fn fail(sync: &InitEnd, error: Error) -> ! {
 
 /// From the clone to the gate. Returns init's pid as the host sees it, where
 /// the host told.
-fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
+fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)> {
     crate::sys::process::default_signals();
     let pid = namespaces::enter(plan, host)?;
     keyring::join(host.keyring.as_deref())?;
@@ -122,19 +126,21 @@ fn build(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     terminal.install(&plan.process)?;
     let entered = creds::enter_cwd_early(&plan.process)?;
     creds::become_user(&plan.process)?;
-    creds::limit(&plan.process)?;
+    let filter = host.filter.as_ref();
+    let extra = creds::limit(&plan.process, seccomp::needed(filter, &plan.process))?;
     creds::enter_cwd(&plan.process, entered)?;
-    payload::check(&plan.process)?;
+    let payload = Payload::prepare(&plan.process, host.preserve_fds)?;
+    seccomp::install_early(filter, &plan.process, extra, &host.sync)?;
     host.sync.send(&FromInit::Ready)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
-    Ok(pid)
+    Ok((payload, pid))
 }
 
 /// From the gate to the payload.
-fn finish(plan: &Plan, host: &Inherited, pid: i32) -> Result<Infallible> {
+fn finish(plan: &Plan, host: &Inherited, payload: Payload, pid: i32) -> Result<Infallible> {
     if let Some(gate) = &host.gate {
         gate.wait()?;
     }
     hooks::start_container(plan, &host.subject, pid)?;
-    payload::execute(&plan.process, host.preserve_fds)
+    payload.execute(|| seccomp::install_late(host.filter.as_ref(), &plan.process, &host.sync))
 }

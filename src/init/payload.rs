@@ -16,23 +16,35 @@ use std::path::Path;
 /// Where execvp(3) looks when the environment doesn't say.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Refuses at `create` what `start` could not execute.
-pub fn check(process: &Process) -> Result<()> {
-    find(process).map(drop)
+/// All that execve needs, found out while nothing is in the way of it.
+pub struct Payload<'a> {
+    process: &'a Process,
+    path: CString,
+    env: Vec<CString>,
 }
 
-/// Becomes the payload.
-pub fn execute(process: &Process, preserve_fds: i32) -> Result<Infallible> {
-    let path = find(process)?;
-    let env = environment(process);
-    nix::sys::signal::sigprocmask(
-        nix::sys::signal::SigmaskHow::SIG_SETMASK,
-        Some(&nix::sys::signal::SigSet::empty()),
-        None,
-    )
-    .op("sigprocmask")?;
-    fd::cloexec_from(3 + preserve_fds).op("close_range")?;
-    Err(explain(sys::execve(&path, &process.args, &env), &path))
+impl<'a> Payload<'a> {
+    /// Refuses at `create` what `start` could not execute. From here on only
+    /// the payload's descriptors survive execve, as whatever is opened later is
+    /// close-on-exec.
+    pub fn prepare(process: &'a Process, preserve_fds: i32) -> Result<Payload<'a>> {
+        let payload = Payload { process, path: find(process)?, env: environment(process) };
+        fd::cloexec_from(3 + preserve_fds).op("close_range")?;
+        Ok(payload)
+    }
+
+    /// Becomes the payload; `last` is done right before, and nothing after it.
+    pub fn execute(self, last: impl FnOnce() -> Result<()>) -> Result<Infallible> {
+        nix::sys::signal::sigprocmask(
+            nix::sys::signal::SigmaskHow::SIG_SETMASK,
+            Some(&nix::sys::signal::SigSet::empty()),
+            None,
+        )
+        .op("sigprocmask")?;
+        let execve = sys::Execve::new(&self.path, &self.process.args, &self.env);
+        last()?;
+        Err(explain(execve.call(), &self.path))
+    }
 }
 
 /// The file to execute, by execvp(3)'s rules: a name with a slash is a path,

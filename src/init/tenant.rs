@@ -1,9 +1,11 @@
 //! The child of `exec`: a process that moves into a running container.
 
-use super::{creds, keyring, payload, terminal};
+use super::payload::Payload;
+use super::{creds, keyring, seccomp, terminal};
 use crate::error::{Context, Error, Result};
 use crate::launch::limits;
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked, exit};
 use nix::fcntl::{OFlag, open};
@@ -26,6 +28,7 @@ pub struct Inherited {
     pub hop: bool,
     pub console: Option<OwnedFd>,
     pub keyring: Option<CString>,
+    pub filter: Option<Filter>,
     pub preserve_fds: i32,
 }
 
@@ -65,11 +68,14 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     terminal.install(process)?;
     let entered = creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
-    creds::limit(process)?;
+    let extra = creds::limit(process, seccomp::needed(host.filter.as_ref(), process))?;
     creds::enter_cwd(process, entered)?;
-    payload::check(process)?;
+    let payload = Payload::prepare(process, host.preserve_fds)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
-    payload::execute(process, host.preserve_fds)
+    payload.execute(|| {
+        host.filter.as_ref().map_or(Ok(()), |filter| seccomp::install(filter, &host.sync))?;
+        extra.give_up()
+    })
 }
 
 /// setns(pid) holds for children only.

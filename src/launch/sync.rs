@@ -7,10 +7,17 @@
 //!            ◀───────────── Moved (+ pidfd)          only after a hop: this is init now
 //!            ◀───────────────────── Built            only with prestart/createRuntime hooks
 //!   HooksDone ────────────────────────▶
+//!            ◀────────────── Listener {fd}           only with a seccomp agent: here is its listener
+//!   ListenerTaken ────────────────────▶
 //!            ◀───────────────────── Ready            all is set up but the payload
 //!   Commit ───────────────────────────▶              go on: to the gate, or to execve
 //!            ◀───────── (end of stream)              execve succeeded, or init waits at the gate
 //! ```
+//!
+//! A tenant (`exec`) sends no Ready, and has its listener taken after Commit.
+//!
+//! Init speaks by read(2) and write(2) alone: a seccomp filter that leaves a
+//! program those two lets it say all it has to.
 //!
 //! At any point init may send `Failed` as its last word. The end of the stream
 //! in place of a message means that the other side died; init then exits, so a killed runtime leaves no half-made container.
@@ -19,6 +26,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::scm;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use nix::unistd::{read, write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 /// The longest message; a longer error is cut by its sender.
@@ -29,6 +37,8 @@ pub enum FromInit {
     /// Init is another process than the one that was cloned. Its pidfd comes along.
     Moved(i32),
     Built,
+    /// The number of a descriptor of init's: the listener of its filter.
+    Listener(i32),
     Ready,
     Failed(Error),
 }
@@ -38,6 +48,8 @@ pub enum ToInit {
     /// The pid of init as the host sees it.
     Go(i32),
     HooksDone,
+    /// The listener is with its agent.
+    ListenerTaken,
     Commit,
 }
 
@@ -51,6 +63,10 @@ impl FromInit {
             }
             FromInit::Built => out.push(2),
             FromInit::Ready => out.push(3),
+            FromInit::Listener(number) => {
+                out.push(5);
+                out.extend_from_slice(&number.to_le_bytes());
+            }
             FromInit::Failed(error) => {
                 out.push(4);
                 error.encode(&mut out);
@@ -69,6 +85,7 @@ impl FromInit {
             (2, []) => Some(FromInit::Built),
             (3, []) => Some(FromInit::Ready),
             (4, rest) => Error::decode(rest).map(FromInit::Failed),
+            (5, rest) => Some(FromInit::Listener(i32::from_le_bytes(rest.try_into().ok()?))),
             _ => None,
         }
     }
@@ -92,6 +109,7 @@ impl ToInit {
             ToInit::Go(pid) => [&[1][..], &pid.to_le_bytes()].concat(),
             ToInit::HooksDone => vec![2],
             ToInit::Commit => vec![3],
+            ToInit::ListenerTaken => vec![4],
         }
     }
 
@@ -101,6 +119,7 @@ impl ToInit {
             (1, rest) => Some(ToInit::Go(i32::from_le_bytes(rest.try_into().ok()?))),
             (2, []) => Some(ToInit::HooksDone),
             (3, []) => Some(ToInit::Commit),
+            (4, []) => Some(ToInit::ListenerTaken),
             _ => None,
         }
     }
@@ -121,7 +140,8 @@ pub fn pair() -> Result<(HostEnd, InitEnd)> {
 
 impl HostEnd {
     pub fn send(&self, message: ToInit) -> Result<()> {
-        send_bytes(&self.0, &message.encode()).op("send to init")
+        let bytes = message.encode();
+        send(self.0.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop).op("send to init")
     }
 
     /// The next message and the descriptor that came with it; `None` at the
@@ -146,7 +166,7 @@ impl HostEnd {
 
 impl InitEnd {
     pub fn send(&self, message: &FromInit) -> Result<()> {
-        send_bytes(&self.0, &message.encode()).op("send to the runtime")
+        write(&self.0, &message.encode()).map(drop).op("send to the runtime")
     }
 
     pub fn send_moved(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
@@ -156,14 +176,15 @@ impl InitEnd {
     /// Waits for the one message that may come now.
     pub fn expect<T>(&self, pick: impl Fn(ToInit) -> Option<T>) -> Result<T> {
         let mut buf = [0u8; 64];
-        let (len, _) = scm::recv_fd(&self.0, &mut buf).op("receive from the runtime")?;
+        let len = loop {
+            match read(&self.0, &mut buf) {
+                Err(Errno::EINTR) => {}
+                other => break other.op("receive from the runtime")?,
+            }
+        };
         let message = ToInit::decode(&buf[..len]);
         message.and_then(pick).ok_or_else(|| Error::msg("the runtime died while it made the container"))
     }
-}
-
-fn send_bytes(socket: &OwnedFd, bytes: &[u8]) -> nix::Result<()> {
-    send(socket.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL).map(drop)
 }
 
 #[cfg(test)]
@@ -174,11 +195,13 @@ mod tests {
     fn messages_survive_the_wire() {
         let long = Error::msg("x".repeat(3 * MAX));
         let error = Error::os("mount", nix::errno::Errno::EPERM).at("/mounts/1");
-        for message in [FromInit::Moved(7), FromInit::Built, FromInit::Ready, FromInit::Failed(error)] {
+        let numbers = [FromInit::Moved(7), FromInit::Listener(8)];
+        for message in numbers.into_iter().chain([FromInit::Built, FromInit::Ready, FromInit::Failed(error)])
+        {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);
-        for message in [ToInit::Go(9), ToInit::HooksDone, ToInit::Commit] {
+        for message in [ToInit::Go(9), ToInit::HooksDone, ToInit::ListenerTaken, ToInit::Commit] {
             assert_eq!(ToInit::decode(&message.encode()), Some(message));
         }
     }

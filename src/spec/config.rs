@@ -249,11 +249,37 @@ config! {
         masked_paths: Vec<String>,
         readonly_paths: Vec<String>,
         mount_label: String,
-        seccomp: Unread,
+        seccomp: Option<Seccomp>,
         intel_rdt: Unread,
         memory_policy: Unread,
         personality: Unread,
         net_devices: BTreeMap<String, IgnoredAny>,
+    }
+
+    Seccomp {
+        default_action: String,
+        default_errno_ret: Option<u64>,
+        architectures: Vec<String>,
+        /// Empty is not the same as absent, which has a default.
+        flags: Option<Vec<String>>,
+        listener_path: String,
+        listener_metadata: String,
+        syscalls: Vec<SeccompCalls>,
+    }
+
+    /// One entry of `linux.seccomp.syscalls`.
+    SeccompCalls {
+        names: Vec<String>,
+        action: String,
+        errno_ret: Option<u64>,
+        args: Vec<SeccompArg>,
+    }
+
+    SeccompArg {
+        index: u64,
+        value: u64,
+        value_two: u64,
+        op: String,
     }
 
     Namespace {

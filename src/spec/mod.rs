@@ -18,6 +18,7 @@ pub mod proc_paths;
 mod process;
 mod resolve;
 mod resources;
+mod seccomp;
 mod sysctl;
 mod unknown;
 mod unsupported;
@@ -30,6 +31,7 @@ pub use plan::Plan;
 pub use process::{capability_name, resolve as resolve_process};
 pub use resolve::resolve;
 pub use resources::check as check_resources;
+pub use seccomp::{ACTIONS as SECCOMP_ACTIONS, seccomp as resolve_seccomp};
 
 use crate::error::{Error, Result};
 use std::ffi::CString;

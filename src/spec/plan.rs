@@ -5,6 +5,7 @@
 //! never "not validated yet". Nothing here touches the kernel.
 
 use super::config::Resources;
+use crate::seccomp::profile::Profile;
 use crate::sys::mount::{MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
 use crate::sys::pty::Size;
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub struct Plan {
     pub resources: Resources,
     /// The device rules of `resources`, in their order, then the defaults.
     pub device_rules: Vec<DeviceRule>,
+    pub seccomp: Option<Profile>,
     pub annotations: BTreeMap<String, String>,
     /// What was accepted with a remark, for the log.
     pub warnings: Vec<String>,

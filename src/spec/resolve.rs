@@ -2,7 +2,9 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{devices, hooks, mount_idmap, mounts, namespaces, process, resources, sysctl, unsupported};
+use super::{
+    devices, hooks, mount_idmap, mounts, namespaces, process, resources, seccomp, sysctl, unsupported,
+};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         cgroups_path: cgroups_path(linux)?,
         device_rules: devices::rules(&linux.resources.devices)?,
         resources: without_devices(&linux.resources),
+        seccomp: seccomp::seccomp(config)?,
         annotations: annotations(&config.annotations)?,
         namespaces,
         id_maps,

@@ -19,7 +19,6 @@ pub fn refuse(config: &Config) -> Result<()> {
 
 fn refuse_linux(linux: &Linux) -> Result<()> {
     for (at, set) in [
-        ("/linux/seccomp", linux.seccomp.is_some()),
         ("/linux/intelRdt", linux.intel_rdt.is_some()),
         ("/linux/memoryPolicy", linux.memory_policy.is_some()),
         ("/linux/personality", linux.personality.is_some()),

@@ -18,6 +18,7 @@ pub mod pidfd;
 pub mod process;
 pub mod pty;
 pub mod scm;
+pub mod seccomp;
 pub mod xattr;
 
 use nix::errno::Errno;

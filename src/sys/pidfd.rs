@@ -17,6 +17,12 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
         .map(drop)
 }
 
+/// pidfd_getfd(2): a copy of a descriptor of the process, closed by execve.
+pub fn get_fd(pidfd: impl AsFd, number: i32) -> Result<OwnedFd> {
+    // SAFETY: numbers only; the kernel returns a new descriptor.
+    unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0)) }
+}
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {

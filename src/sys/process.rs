@@ -23,11 +23,29 @@ pub fn read_file<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// execve(2); it returns only to say why it failed.
-pub fn execve(path: &CStr, args: &[CString], env: &[CString]) -> nix::errno::Errno {
-    match nix::unistd::execve(path, args, env) {
-        Ok(never) => match never {},
-        Err(errno) => errno,
+/// An execve(2) that needs no more than the call itself: a seccomp filter may
+/// stand before it that allows no memory to be had.
+pub struct Execve<'a> {
+    path: &'a CStr,
+    args: Vec<*const libc::c_char>,
+    env: Vec<*const libc::c_char>,
+    strings: std::marker::PhantomData<&'a CString>,
+}
+
+impl<'a> Execve<'a> {
+    pub fn new(path: &'a CStr, args: &'a [CString], env: &'a [CString]) -> Self {
+        let pointers = |strings: &[CString]| {
+            strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
+        };
+        Execve { path, args: pointers(args), env: pointers(env), strings: std::marker::PhantomData }
+    }
+
+    /// It returns only to say why it failed.
+    pub fn call(&self) -> nix::errno::Errno {
+        // SAFETY: both lists end with a null pointer, and the strings that they
+        // point to are borrowed for as long as this value lives.
+        unsafe { libc::execve(self.path.as_ptr(), self.args.as_ptr(), self.env.as_ptr()) };
+        nix::errno::Errno::last()
     }
 }
 

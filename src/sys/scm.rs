@@ -2,9 +2,19 @@
 
 use super::Result;
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
+    connect as link, recvmsg, sendmsg, socket,
+};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// A stream to the unix socket at `path`.
+pub fn connect(path: &std::path::Path) -> Result<OwnedFd> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    link(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(fd)
+}
 
 /// Sends one message with exactly one descriptor.
 pub fn send_fd(socket: impl AsFd, data: &[u8], fd: BorrowedFd<'_>) -> Result<()> {

@@ -1,0 +1,95 @@
+//! Installing the seccomp filter.
+//!
+//! A filter is in the way of everything that comes after it, so it comes last.
+//! With no_new_privs that is right before execve, after the startContainer
+//! hooks. Without, the kernel wants CAP_SYS_ADMIN for it, which init must not
+//! keep while it waits at the gate: then it is the last thing before the gate,
+//! with the drop of that capability. So is a filter with a listener, which the
+//! `create` that is still there hands over.
+//!
+//! What init does after that are capset, write, read, rt_sigprocmask and
+//! execve, which a profile must allow.
+
+use super::creds;
+use crate::error::{Error, Result};
+use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::seccomp::Filter;
+use crate::seccomp::profile::{FLAGS, WAIT_KILLABLE_RECV};
+use crate::spec::plan::Process;
+use crate::sys::seccomp::set_filter;
+use crate::sys::{caps, seccomp as sys};
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+
+/// Is it installed before the gate?
+fn is_early(filter: &Filter, process: &Process) -> bool {
+    filter.has_listener() || !process.no_new_privileges
+}
+
+/// What has to be kept beyond the payload's own capabilities until the filter
+/// is there, as far as we have it.
+pub fn needed(filter: Option<&Filter>, process: &Process) -> u64 {
+    match filter {
+        Some(_) if !process.no_new_privileges => caps::get().map_or(0, |have| have.permitted & CAP_SYS_ADMIN),
+        _ => 0,
+    }
+}
+
+/// Before the gate: the filter, if this is its time, and then the capabilities
+/// that are left over from it.
+pub fn install_early(
+    filter: Option<&Filter>,
+    process: &Process,
+    extra: creds::Extra,
+    sync: &InitEnd,
+) -> Result<()> {
+    if let Some(filter) = filter.filter(|filter| is_early(filter, process)) {
+        install(filter, sync)?;
+    }
+    extra.give_up()
+}
+
+/// Right before execve: the filter, if it isn't there yet.
+pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) -> Result<()> {
+    match filter.filter(|filter| !is_early(filter, process)) {
+        Some(filter) => install(filter, sync),
+        None => Ok(()),
+    }
+}
+
+/// Installs the filter, and sees its listener handed over.
+pub fn install(filter: &Filter, sync: &InitEnd) -> Result<()> {
+    match set_filter(filter.flags, &filter.program) {
+        Ok(None) => Ok(()),
+        Ok(Some(listener)) => hand_over(listener, sync),
+        Err(errno) => Err(explain(errno, filter)),
+    }
+}
+
+/// Nobody else may hold the listener: as long as somebody does, calls wait for
+/// an answer, even if the agent has died.
+fn hand_over(listener: OwnedFd, sync: &InitEnd) -> Result<()> {
+    sync.send(&FromInit::Listener(listener.as_raw_fd()))?;
+    sync.expect(|m| (m == ToInit::ListenerTaken).then_some(()))
+}
+
+fn explain(errno: Errno, filter: &Filter) -> Error {
+    let error = Error::os("seccomp", errno).at("/linux/seccomp");
+    match errno {
+        Errno::EACCES => error.hint(
+            "without /process/noNewPrivileges a filter needs CAP_SYS_ADMIN, which the runtime doesn't have",
+        ),
+        Errno::EBUSY => error.hint("a filter with a listener is already in force here, and there can be one"),
+        Errno::EINVAL => {
+            let unknown = FLAGS.iter().filter(|(_, flag)| filter.flags & flag != 0);
+            let unknown = unknown.filter(|(_, flag)| *flag != WAIT_KILLABLE_RECV && !sys::knows_flags(*flag));
+            match unknown.map(|(name, _)| *name).next() {
+                Some(name) => error.hint(format!("the kernel doesn't know {name}")),
+                None => error.hint("is the kernel built with CONFIG_SECCOMP_FILTER?"),
+            }
+        }
+        _ => error,
+    }
+}

@@ -1,0 +1,136 @@
+//! Classic BPF, written from its end to its beginning.
+//!
+//! Jumps go forward only, so what is written backwards knows the place of every
+//! target. A conditional jump reaches 255 instructions; what lies further away
+//! gets a stepping stone: the same `return` again, or an unconditional jump.
+
+use super::profile::Action;
+use crate::sys::seccomp::Insn;
+
+/// linux/bpf_common.h
+const LOAD_WORD: u16 = 0x20;
+const AND: u16 = 0x54;
+const JUMP: u16 = 0x05;
+const RETURN: u16 = 0x06;
+
+/// What a conditional jump compares the accumulator with its constant by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Test {
+    Equal,
+    Greater,
+    GreaterOrEqual,
+    /// Have they a bit in common?
+    AnyBit,
+}
+
+impl Test {
+    fn code(self) -> u16 {
+        match self {
+            Test::Equal => 0x15,
+            Test::Greater => 0x25,
+            Test::GreaterOrEqual => 0x35,
+            Test::AnyBit => 0x45,
+        }
+    }
+}
+
+/// Where a jump leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    Return(Action),
+    /// An instruction, counted from the end of the program.
+    At(usize),
+}
+
+/// A conditional jump reaches this far beyond its successor. Two less than the
+/// kernel allows: a stepping stone may be put in for its other target.
+const REACH: usize = 253;
+
+/// A program in the making.
+#[derive(Default)]
+pub struct Assembler {
+    /// The last instruction first.
+    code: Vec<Insn>,
+    /// The latest `return` of each action.
+    returns: Vec<(Action, usize)>,
+}
+
+impl Assembler {
+    fn push(&mut self, code: u16, jt: u8, jf: u8, k: u32) -> usize {
+        self.code.push(Insn { code, jt, jf, k });
+        self.code.len() - 1
+    }
+
+    /// A place that shows the target and that the next instruction can reach.
+    fn near(&mut self, target: Target) -> usize {
+        match target {
+            Target::At(at) if self.code.len() - at <= REACH => at,
+            Target::At(at) => {
+                let skip = self.code.len() - at - 1;
+                // No program is that long; see `finish`.
+                self.push(JUMP, 0, 0, u32::try_from(skip).unwrap_or(u32::MAX))
+            }
+            Target::Return(action) => {
+                let known = self.returns.iter().position(|(known, _)| *known == action);
+                if let Some((_, at)) = known.and_then(|known| self.returns.get(known))
+                    && self.code.len() - at <= REACH
+                {
+                    return *at;
+                }
+                let at = self.push(RETURN, 0, 0, action.0);
+                match known {
+                    Some(known) => self.returns[known].1 = at,
+                    None => self.returns.push((action, at)),
+                }
+                at
+            }
+        }
+    }
+
+    /// `if accumulator TEST k goto yes else goto no`
+    pub fn branch(&mut self, test: Test, k: u32, yes: Target, no: Target) -> Target {
+        if yes == no {
+            return yes;
+        }
+        let (yes, no) = (self.near(yes), self.near(no));
+        let here = self.code.len();
+        let skip = |at: usize| u8::try_from(here - at - 1).unwrap_or(u8::MAX);
+        Target::At(self.push(test.code(), skip(yes), skip(no), k))
+    }
+
+    /// `accumulator &= mask`, then on to `next`, which must be the latest instruction.
+    pub fn and(&mut self, mask: u32, next: Target) -> Target {
+        self.before(next, AND, mask)
+    }
+
+    /// Loads a word of `seccomp_data`, then on to `next`.
+    pub fn load(&mut self, offset: u32, next: Target) -> Target {
+        self.before(next, LOAD_WORD, offset)
+    }
+
+    fn before(&mut self, next: Target, code: u16, k: u32) -> Target {
+        match next {
+            // What ends here needs no accumulator.
+            Target::Return(_) => next,
+            Target::At(at) => {
+                if at + 1 != self.code.len() {
+                    let skip = self.code.len() - at - 1;
+                    self.push(JUMP, 0, 0, u32::try_from(skip).unwrap_or(u32::MAX));
+                }
+                Target::At(self.push(code, 0, 0, k))
+            }
+        }
+    }
+
+    /// The program that begins at `entry`.
+    pub fn finish(mut self, entry: Target) -> Vec<Insn> {
+        match entry {
+            Target::Return(action) => {
+                self.push(RETURN, 0, 0, action.0);
+            }
+            Target::At(at) => self.code.truncate(at + 1),
+        }
+        self.code.reverse();
+        self.code
+    }
+}

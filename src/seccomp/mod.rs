@@ -1,0 +1,79 @@
+//! seccomp: from a profile to a filter in the kernel.
+//!
+//! The profile is compiled on the host's side, before anything is made; init
+//! only hands the program to the kernel (`init/seccomp.rs`).
+
+pub mod arch;
+pub mod arguments;
+mod assemble;
+pub mod calls;
+mod compile;
+pub mod notify;
+pub mod profile;
+mod table;
+mod verdicts;
+
+pub use compile::compile;
+
+use crate::error::{Error, Result};
+use crate::log::Log;
+use crate::sys::seccomp::{Insn, knows_flags};
+use notify::Agent;
+use profile::{FLAGS, NEW_LISTENER, Profile, TSYNC, TSYNC_ESRCH, WAIT_KILLABLE_RECV};
+
+/// A compiled profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Filter {
+    pub program: Vec<Insn>,
+    /// For seccomp(2).
+    pub flags: u32,
+}
+
+impl Filter {
+    /// Does installing it make a listener that is to be handed over?
+    pub fn has_listener(&self) -> bool {
+        self.flags & NEW_LISTENER != 0
+    }
+}
+
+/// All that can fail before anything is made: the filter for init, and the
+/// connection to the agent that is to get its listener.
+pub fn prepare(profile: Option<&Profile>, log: &Log) -> Result<(Option<Filter>, Option<Agent>)> {
+    let Some(profile) = profile else { return Ok((None, None)) };
+    for name in &profile.unknown {
+        log.debug(&format!("seccomp: no architecture has {name}, which the profile names"));
+    }
+    let program = compile(profile, cfg!(target_endian = "big"))?;
+    log.debug(&format!("seccomp: {} instructions, flags {:#x}", program.len(), profile.flags));
+    let agent = profile.listener.as_ref().map(Agent::connect).transpose()?;
+    Ok((Some(Filter { program, flags: flags(profile)? }), agent))
+}
+
+/// The configured flags, and those that go with them.
+fn flags(profile: &Profile) -> Result<u32> {
+    let mut flags = profile.flags;
+    // All the others are older than Linux 5.14.
+    if flags & WAIT_KILLABLE_RECV != 0 && !knows_flags(NEW_LISTENER | WAIT_KILLABLE_RECV) {
+        return Err(Error::config("/linux/seccomp/flags", "the kernel doesn't know the flag")
+            .on("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
+            .hint("it is in Linux 5.19 and later"));
+    }
+    if profile.listener.is_some() {
+        flags |= NEW_LISTENER;
+        if flags & TSYNC != 0 {
+            // The two go together only if a failed TSYNC isn't told by a
+            // thread id, which would look like a listener.
+            flags |= TSYNC_ESRCH;
+        }
+    }
+    Ok(flags)
+}
+
+/// The names of the flags that this kernel takes.
+pub fn supported_flags() -> Vec<&'static str> {
+    let supported = |flag: u32| match flag {
+        WAIT_KILLABLE_RECV => knows_flags(NEW_LISTENER | flag),
+        _ => knows_flags(flag),
+    };
+    FLAGS.iter().filter(|(_, flag)| supported(*flag)).map(|(name, _)| *name).collect()
+}

@@ -1,0 +1,70 @@
+//! The seccomp agent: who answers for calls with `SCMP_ACT_NOTIFY`
+//! (config-linux.md "The Container Process State").
+//!
+//! The container's process can't hand its listener over itself: the calls that
+//! it would do so by may be among those that wait for the agent. It only says
+//! the descriptor's number, by write(2), which the profile may not notify of;
+//! the runtime takes the descriptor out of it and sends it on.
+
+use super::profile::Listener;
+use crate::error::{Context, Error, Result};
+use crate::hooks::{Status, Subject};
+use crate::sys::{pidfd, scm};
+use nix::errno::Errno;
+use serde_json::json;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+/// A connection to the agent, for one message.
+pub struct Agent {
+    socket: OwnedFd,
+    path: PathBuf,
+    metadata: String,
+}
+
+/// Whose listener it is.
+pub struct Process<'a> {
+    pub pidfd: &'a OwnedFd,
+    /// As the runtime sees it.
+    pub pid: i32,
+    pub container: &'a Subject,
+    pub status: Status,
+    /// The pid of the container's init.
+    pub init: i32,
+}
+
+impl Agent {
+    /// Connects to the socket at `listenerPath`.
+    pub fn connect(listener: &Listener) -> Result<Agent> {
+        let socket =
+            scm::connect(&listener.path).op_on("connect to the seccomp agent", listener.path.display());
+        Ok(Agent {
+            socket: socket.map_err(|e| e.at("/linux/seccomp/listenerPath"))?,
+            path: listener.path.clone(),
+            metadata: listener.metadata.clone(),
+        })
+    }
+
+    /// Takes descriptor `number` out of the process and sends it to the agent.
+    pub fn hand_over(self, process: &Process, number: i32) -> Result<()> {
+        let listener = pidfd::get_fd(process.pidfd, number).map_err(|errno| {
+            let error = Error::os("pidfd_getfd of the seccomp listener", errno);
+            match errno {
+                Errno::EPERM => error.hint("the runtime must be allowed to trace the container's processes"),
+                _ => error,
+            }
+        })?;
+        let mut state = json!({
+            "ociVersion": crate::OCI_VERSION,
+            "fds": ["seccompFd"],
+            "pid": process.pid,
+            "state": process.container.state(process.status, process.init),
+        });
+        if !self.metadata.is_empty() {
+            state["metadata"] = self.metadata.into();
+        }
+        scm::send_fd(&self.socket, state.to_string().as_bytes(), listener.as_fd())
+            .op_on("send the listener to the seccomp agent", self.path.display())
+            .map_err(|e| e.at("/linux/seccomp/listenerPath"))
+    }
+}

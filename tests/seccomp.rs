@@ -1,0 +1,618 @@
+//! `linux.seccomp`: which system calls the payload may make.
+
+mod agent;
+
+use crate::harness::{Bundle, Test, cap_mask};
+use crate::profiles;
+use agent::Agent;
+use serde_json::{Value, json};
+
+cases![
+    dockers_profile_runs_a_payload,
+    podmans_profile_runs_a_payload,
+    engines_profiles_hold_for_a_whole_life,
+    actions_do_what_they_say,
+    errno_is_returned_as_configured,
+    killing_init_is_told,
+    operators_compare_all_64_bits,
+    arguments_of_one_entry_must_all_match,
+    two_conditions_on_one_argument_are_alternatives,
+    entries_of_one_call_are_alternatives,
+    a_rule_for_any_arguments_wins,
+    unknown_calls_get_enosys,
+    unknown_calls_reach_the_kernel_by_default,
+    only_listed_architectures_are_let_in,
+    x32_is_no_way_round,
+    flags_reach_the_kernel,
+    an_empty_profile_is_none,
+    exec_is_filtered_too,
+    capabilities_are_the_payloads_own,
+    runtime_needs_little_of_its_own_profile,
+    hooks_run_before_the_filter,
+    agent_answers_for_init,
+    agent_answers_for_exec,
+    agent_may_be_asked_about_every_call_but_write,
+    agent_that_is_not_there_is_an_error,
+    agent_by_annotation,
+    unknown_names_are_skipped,
+    unknown_names_are_refused_by_annotation,
+    bad_profiles_are_refused,
+    errno_on_an_action_without_is_refused,
+    metadata_without_a_path_is_refused,
+    contradictions_are_refused,
+];
+
+/// A call that no program needs, takes any arguments, and works.
+const TIMES: libc::c_long = libc::SYS_times;
+
+/// A bundle with this profile.
+fn with(t: &Test, profile: Value) -> Bundle {
+    t.bundle().set("/linux/seccomp", profile)
+}
+
+/// All is allowed but for these entries.
+fn but(calls: Value) -> Value {
+    json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls })
+}
+
+/// The probe's question for a call of `times`.
+fn times(args: &[u64]) -> String {
+    let args: String = args.iter().map(|arg| format!(",{arg}")).collect();
+    format!("call:{TIMES}{args}")
+}
+
+/// The answers to these questions, in their order.
+fn ask(t: &Test, bundle: &Bundle, questions: &[String]) -> Vec<Value> {
+    let args = std::iter::once("/probe").chain(questions.iter().map(String::as_str));
+    let seen = t.run(&bundle.clone().args(args)).report();
+    questions.iter().map(|question| seen["asked"][question].clone()).collect()
+}
+
+fn engines_verdicts(t: &Test, profile: &Value, denied: &str) {
+    for nnp in [true, false] {
+        let bundle = with(t, profile.clone()).set("/process/noNewPrivileges", json!(nnp));
+        let questions = [
+            format!("call:{}", libc::SYS_getpid),
+            format!("call:{}", libc::SYS_reboot),
+            format!("call:{},1234", libc::SYS_personality),
+            format!("call:{},0", libc::SYS_personality),
+            // AF_VSOCK, AF_UNIX
+            format!("call:{},40,1,0", libc::SYS_socket),
+            format!("call:{},1,1,0", libc::SYS_socket),
+            "call:1000".into(),
+        ];
+        let seen = ask(t, &bundle, &questions);
+        assert_eq!(seen[0], 1, "getpid");
+        assert_eq!(seen[1], "EPERM", "reboot");
+        assert_eq!(seen[2], denied, "personality(1234)");
+        assert_eq!(seen[3], 0, "personality(0)");
+        assert!(seen[5].is_number(), "socket(AF_UNIX): {}", seen[5]);
+        assert_eq!(seen[6], "ENOSYS", "a call of the future");
+    }
+}
+
+fn dockers_profile_runs_a_payload(t: &Test) {
+    engines_verdicts(t, &profiles::docker(), "EPERM");
+    let vsock = format!("call:{},40,1,0", libc::SYS_socket);
+    // New for Docker's users: programs that try clone3 first go on without.
+    let clone3 = format!("call:{},0,0", libc::SYS_clone3);
+    assert_eq!(ask(t, &with(t, profiles::docker()), &[vsock, clone3]), ["EPERM", "ENOSYS"]);
+}
+
+fn podmans_profile_runs_a_payload(t: &Test) {
+    engines_verdicts(t, &profiles::podman(), "ENOSYS");
+    // AF_NETLINK, NETLINK_AUDIT
+    let audit = format!("call:{},16,3,9", libc::SYS_socket);
+    assert_eq!(ask(t, &with(t, profiles::podman()), &[audit]), ["EINVAL"]);
+}
+
+fn engines_profiles_hold_for_a_whole_life(t: &Test) {
+    for profile in [profiles::docker(), profiles::podman()] {
+        for nnp in [true, false] {
+            let bundle = with(t, profile.clone())
+                .set("/process/noNewPrivileges", json!(nnp))
+                .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))
+                .shell("echo up; exec sleep 600");
+            let container = t.start(&bundle);
+            assert_eq!(container.exec([], ["sh", "-c", "id -u; ls / >/dev/null"]).ok().stdout, "1000\n");
+            let seen = container.look([]);
+            assert_eq!(seen["status"]["Seccomp"], "2");
+            assert_eq!(seen["status"]["NoNewPrivs"], if nnp { "1" } else { "0" });
+            container.stop();
+        }
+    }
+}
+
+fn actions_do_what_they_say(t: &Test) {
+    for (action, expected) in [
+        ("SCMP_ACT_ERRNO", json!("EPERM")),
+        ("SCMP_ACT_KILL", json!("signal 31")),
+        ("SCMP_ACT_KILL_THREAD", json!("signal 31")),
+        ("SCMP_ACT_KILL_PROCESS", json!("signal 31")),
+        ("SCMP_ACT_TRAP", json!("signal 31")),
+        // Nobody traces it.
+        ("SCMP_ACT_TRACE", json!("ENOSYS")),
+    ] {
+        let bundle = with(t, but(json!([{ "names": ["times"], "action": action }])));
+        let seen = ask(t, &bundle, &[format!("child:{}", times(&[])), "call:39".into()]);
+        assert_eq!(seen[0], expected, "{action}");
+        assert_eq!(seen[1], 1, "{action}: the probe itself lives on");
+    }
+    for action in ["SCMP_ACT_LOG", "SCMP_ACT_ALLOW"] {
+        let entry = json!([{ "names": ["times"], "action": action }]);
+        let bundle = with(t, but(entry));
+        assert!(ask(t, &bundle, &[times(&[])])[0].is_number(), "{action}");
+    }
+}
+
+fn errno_is_returned_as_configured(t: &Test) {
+    for (errno, expected) in [(71, json!("EPROTO")), (0, json!(0)), (38, json!("ENOSYS"))] {
+        let entry = json!([{ "names": ["times"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno }]);
+        assert_eq!(ask(t, &with(t, but(entry)), &[times(&[])]), [expected]);
+    }
+    // The default's; all that the probe needs is allowed.
+    let mut profile = profiles::docker();
+    profile["defaultErrnoRet"] = json!(71);
+    assert_eq!(ask(t, &with(t, profile), &["call:1,9".into(), "call:134".into()]), ["EBADF", "EPROTO"]);
+}
+
+fn killing_init_is_told(t: &Test) {
+    let entry = json!([{ "names": ["times"], "action": "SCMP_ACT_KILL_PROCESS" }]);
+    let out = t.run(&with(t, but(entry)).args(["/probe", &times(&[])]));
+    assert_eq!(out.code, 128 + libc::SIGSYS, "{out:?}");
+}
+
+fn operators_compare_all_64_bits(t: &Test) {
+    let high = 1u64 << 32;
+    let value = 5 + high;
+    let asked = [0, 4, 5, 6, 4 + high, 5 + high, 6 + high, 5 + 2 * high, u64::MAX];
+    let mask = 0xf + (0xf << 32);
+    type Holds = fn(u64, u64) -> bool;
+    let operators: [(&str, Holds); 6] = [
+        ("SCMP_CMP_NE", |a, b| a != b),
+        ("SCMP_CMP_LT", |a, b| a < b),
+        ("SCMP_CMP_LE", |a, b| a <= b),
+        ("SCMP_CMP_EQ", |a, b| a == b),
+        ("SCMP_CMP_GE", |a, b| a >= b),
+        ("SCMP_CMP_GT", |a, b| a > b),
+    ];
+    let check = |index: usize, arg: Value, holds: &dyn Fn(u64) -> bool| {
+        let mut arg = arg;
+        arg["index"] = json!(index);
+        let entry =
+            json!([{ "names": ["times"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71, "args": [arg] }]);
+        let questions: Vec<String> = asked
+            .iter()
+            .map(|value| {
+                let mut args = [0; 6];
+                args[index] = *value;
+                times(&args)
+            })
+            .collect();
+        let seen = ask(t, &with(t, but(entry)), &questions);
+        for (value, answer) in asked.iter().zip(seen) {
+            assert_eq!(answer == "EPROTO", holds(*value), "{value:#x} {arg} {answer}");
+        }
+    };
+    for (at, (op, holds)) in operators.iter().enumerate() {
+        check(1 + at % 5, json!({ "value": value, "op": op }), &|asked| holds(asked, value));
+    }
+    // Bits beyond the mask don't count, on neither side.
+    let masked = json!({ "value": mask, "valueTwo": value | 0xf0, "op": "SCMP_CMP_MASKED_EQ" });
+    check(3, masked, &|asked| asked & mask == value);
+    let none = json!({ "value": mask, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" });
+    check(5, none, &|asked| asked & mask == 0);
+}
+
+/// An entry for `times` that makes it fail with EPROTO.
+fn eproto(args: Value) -> Value {
+    json!({ "names": ["times"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71, "args": args })
+}
+
+fn equals(index: u64, value: u64) -> Value {
+    json!({ "index": index, "value": value, "op": "SCMP_CMP_EQ" })
+}
+
+/// Which of these calls (arguments 1 and 2) fail with EPROTO?
+fn failing(t: &Test, entries: Value, pairs: &[[u64; 2]]) -> Vec<bool> {
+    let questions: Vec<String> = pairs.iter().map(|[a, b]| times(&[0, *a, *b])).collect();
+    ask(t, &with(t, but(entries)), &questions).iter().map(|answer| answer == "EPROTO").collect()
+}
+
+const PAIRS: [[u64; 2]; 4] = [[1, 2], [1, 0], [0, 2], [0, 0]];
+
+fn arguments_of_one_entry_must_all_match(t: &Test) {
+    let entries = json!([eproto(json!([equals(2, 2), equals(1, 1)]))]);
+    assert_eq!(failing(t, entries, &PAIRS), [true, false, false, false]);
+}
+
+/// runc keeps to this for the sake of old profiles: then all conditions are.
+fn two_conditions_on_one_argument_are_alternatives(t: &Test) {
+    let entries = json!([eproto(json!([equals(1, 1), equals(1, 7), equals(2, 2)]))]);
+    assert_eq!(failing(t, entries, &PAIRS), [true, true, true, false]);
+}
+
+fn entries_of_one_call_are_alternatives(t: &Test) {
+    let entries = json!([eproto(json!([equals(1, 1)])), eproto(json!([equals(2, 2)]))]);
+    assert_eq!(failing(t, entries, &PAIRS), [true, true, true, false]);
+}
+
+fn a_rule_for_any_arguments_wins(t: &Test) {
+    let log = json!({ "names": ["times"], "action": "SCMP_ACT_LOG" });
+    for entries in [json!([log, eproto(json!([equals(1, 1)]))]), json!([eproto(json!([equals(1, 1)])), log])]
+    {
+        assert_eq!(failing(t, entries, &PAIRS), [false; 4]);
+    }
+    // But one that says what the default says doesn't count.
+    let allow = json!({ "names": ["times"], "action": "SCMP_ACT_ALLOW" });
+    let entries = json!([allow, eproto(json!([equals(1, 1)]))]);
+    assert_eq!(failing(t, entries, &PAIRS), [true, true, false, false]);
+}
+
+/// Docker's profile, which knows calls up to `futex_requeue` at least.
+fn unknown_calls_get_enosys(t: &Test) {
+    for default in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
+        let mut profile = profiles::docker();
+        profile["defaultAction"] = json!(default);
+        profile.as_object_mut().unwrap().remove("defaultErrnoRet");
+        // The probe asks for its keyring.
+        profile["syscalls"][0]["names"].as_array_mut().unwrap().push(json!("keyctl"));
+        let seen = ask(t, &with(t, profile), &["call:1000".into(), "child:call:134".into()]);
+        assert_eq!(seen[0], "ENOSYS", "{default}");
+        assert_ne!(seen[1], "ENOSYS", "{default}: a call that the profile could know");
+    }
+}
+
+fn unknown_calls_reach_the_kernel_by_default(t: &Test) {
+    for default in ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG"] {
+        let mut profile = but(json!([{ "names": ["reboot"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71 }]));
+        profile["defaultAction"] = json!(default);
+        // Above the highest of the profile, and there.
+        let calls = [format!("call:{}", libc::SYS_getcpu), "call:1000".into()];
+        assert_eq!(ask(t, &with(t, profile), &calls), [json!(0), json!("ENOSYS")], "{default}");
+    }
+}
+
+fn only_listed_architectures_are_let_in(t: &Test) {
+    if cfg!(not(target_arch = "x86_64")) {
+        t.skip("calls of 32-bit programs are made on x86_64 only");
+    }
+    // getpid
+    let question = ["child:call32:20".to_owned()];
+    if ask(t, &t.bundle(), &question)[0] == "signal 11" {
+        t.skip("this kernel has no 32-bit calls");
+    }
+    let mut profile = but(json!([eproto(json!([]))]));
+    profile["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
+    // times is 43 there.
+    let questions = ["call32:20".to_owned(), "call32:43".to_owned(), times(&[])];
+    assert_eq!(ask(t, &with(t, profile.clone()), &questions), [json!(1), json!("EPROTO"), json!("EPROTO")]);
+    for archs in [json!(["SCMP_ARCH_X86_64"]), json!([]), json!(["SCMP_ARCH_AARCH64"])] {
+        profile["architectures"] = archs.clone();
+        assert_eq!(ask(t, &with(t, profile.clone()), &question), ["signal 31"], "{archs}");
+    }
+}
+
+fn x32_is_no_way_round(t: &Test) {
+    if cfg!(not(target_arch = "x86_64")) {
+        t.skip("x32 is of x86_64");
+    }
+    let question = [format!("child:call:{}", (1 << 30) + TIMES)];
+    let mut profile = but(json!([eproto(json!([]))]));
+    assert_eq!(ask(t, &with(t, profile.clone()), &question), ["signal 31"]);
+    profile["architectures"] = json!(["SCMP_ARCH_X32"]);
+    assert_eq!(ask(t, &with(t, profile), &question), ["EPROTO"]);
+}
+
+/// The flags of every seccomp(2) that a run makes, as strace shows them.
+fn flags_of(t: &Test, bundle: &Bundle) -> Vec<String> {
+    let (trace, id) = (t.path("trace"), t.id());
+    let call = t.call("/usr/bin/strace").args(["-f", "-e", "trace=seccomp", "-e", "signal=none", "-o"]);
+    let call = call.arg(&trace).arg(&*t.runtime.borrow()).arg("--root").arg(t.root());
+    call.args(["run", "--bundle"]).arg(bundle.lay()).arg(&id).ok();
+    let text = std::fs::read_to_string(trace).expect("a trace");
+    let calls = text.lines().filter(|line| line.contains("SECCOMP_SET_MODE_FILTER") && line.ends_with("= 0"));
+    calls.map(|line| line.split(", ").nth(1).unwrap_or_default().to_owned()).collect()
+}
+
+fn flags_reach_the_kernel(t: &Test) {
+    for (flags, expected) in [
+        (json!(["SECCOMP_FILTER_FLAG_LOG"]), "SECCOMP_FILTER_FLAG_LOG"),
+        (json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]), "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+        (json!(["SECCOMP_FILTER_FLAG_TSYNC"]), "SECCOMP_FILTER_FLAG_TSYNC"),
+        (
+            json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG"]),
+            "SECCOMP_FILTER_FLAG_LOG|SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        ),
+        // Absent, as in runc and crun.
+        (Value::Null, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
+        (json!([]), "0"),
+    ] {
+        let mut profile = but(json!([eproto(json!([]))]));
+        profile["flags"] = flags.clone();
+        assert_eq!(flags_of(t, &with(t, profile).args(["true"])), [expected], "{flags}");
+    }
+}
+
+fn an_empty_profile_is_none(t: &Test) {
+    for profile in [json!({}), Value::Null, json!({ "defaultAction": "", "syscalls": [] })] {
+        assert_eq!(t.look(&with(t, profile), [])["status"]["Seccomp"], "0");
+    }
+}
+
+fn exec_is_filtered_too(t: &Test) {
+    for nnp in [true, false] {
+        let bundle = with(t, but(json!([eproto(json!([]))])))
+            .set("/process/noNewPrivileges", json!(nnp))
+            .args(["/probe", "--pause"]);
+        let container = t.start(&bundle);
+        let seen = container.exec([], ["/probe", &times(&[])]).out().report();
+        assert_eq!(seen["asked"][times(&[])], "EPROTO");
+        assert_eq!(seen["status"]["NoNewPrivs"], if nnp { "1" } else { "0" });
+        // The other way round than the container has it.
+        let process = json!({
+            "args": ["/probe", times(&[])], "cwd": "/", "noNewPrivileges": !nnp,
+            "user": { "uid": 1000, "gid": 1000 },
+        });
+        let file = t.make_file("process.json", &process.to_string());
+        let seen = t.verb(["exec", "--process", file.to_str().unwrap(), &container.id]).out().report();
+        assert_eq!(seen["asked"][times(&[])], "EPROTO");
+        assert_eq!(seen["status"]["Seccomp_filters"], "1");
+        assert_eq!(seen["status"]["CapPrm"], cap_mask(&[]));
+        // What the bundle says now is not what the container was made from.
+        bundle.clone().drop("/linux/seccomp").lay();
+        let seen = container.exec([], ["/probe", &times(&[])]).out().report();
+        assert_eq!(seen["asked"][times(&[])], "EPROTO");
+    }
+}
+
+/// Without no_new_privs a filter needs CAP_SYS_ADMIN; the payload doesn't get it.
+fn capabilities_are_the_payloads_own(t: &Test) {
+    let caps = ["CAP_KILL", "CAP_NET_BIND_SERVICE"];
+    for uid in [0, 1000] {
+        let bundle = with(t, profiles::docker())
+            .capabilities(&caps)
+            .set("/process/noNewPrivileges", json!(false))
+            .set("/process/user", json!({ "uid": uid, "gid": uid }));
+        let (bound, own) = (cap_mask(&caps), if uid == 0 { cap_mask(&caps) } else { cap_mask(&[]) });
+        let check = |seen: &Value| {
+            assert_eq!(seen["status"]["CapBnd"], bound);
+            for set in ["CapEff", "CapPrm"] {
+                assert_eq!(seen["status"][set], own, "{set} of {uid}");
+            }
+        };
+        check(&t.look(&bundle, []));
+        let container = t.create(&bundle.clone().args(["/probe", "--pause"]));
+        // As long as it waits at the gate it can do no more than the payload will.
+        let status = std::fs::read_to_string(format!("/proc/{}/status", container.init.pid)).unwrap();
+        let line = status.lines().find(|line| line.starts_with("CapPrm:")).unwrap();
+        assert!(line.ends_with(&cap_mask(&caps)), "{line}");
+        container.start();
+        check(&container.look([]));
+    }
+}
+
+/// What a static program without threads needs to start and end.
+const PAYLOADS_OWN: [&str; 14] = [
+    "arch_prctl",
+    "brk",
+    "exit_group",
+    "getrandom",
+    "getuid",
+    "mprotect",
+    "prctl",
+    "prlimit64",
+    "readlink",
+    "readlinkat",
+    "rseq",
+    "set_robust_list",
+    "set_tid_address",
+    "execve",
+];
+
+fn runtime_needs_little_of_its_own_profile(t: &Test) {
+    let profile = |more: &[&str]| {
+        let names: Vec<&str> = PAYLOADS_OWN.iter().chain(more).copied().collect();
+        json!({
+            "defaultAction": "SCMP_ACT_KILL_PROCESS",
+            "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }],
+        })
+    };
+    // With no_new_privs: nothing at all.
+    let bundle = with(t, profile(&[])).args(["true"]);
+    let out = t.run(&bundle);
+    assert_eq!(out.code, 0, "{out:?}");
+    let container = t.start(&bundle);
+    assert_eq!(container.wait(), 0);
+    // Without: to drop a capability, to say so, and to wait for `start`.
+    let few = ["capset", "write", "read", "rt_sigprocmask"];
+    let bundle = with(t, profile(&few)).set("/process/noNewPrivileges", json!(false)).args(["true"]);
+    let out = t.run(&bundle);
+    assert_eq!(out.code, 0, "{out:?}");
+    let container = t.start(&bundle);
+    assert_eq!(container.wait(), 0);
+    // And if it may not do even that, the error says what is missing.
+    let bundle = with(t, profile(&[])).set("/process/noNewPrivileges", json!(false)).args(["true"]);
+    t.refused(&bundle).one_clear_line(&["/linux/seccomp", "capset"]);
+}
+
+fn hooks_run_before_the_filter(t: &Test) {
+    let entry = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }]);
+    let hook = json!([{ "path": "/bin/mkdir", "args": ["mkdir", "/made"] }]);
+    let bundle = with(t, but(entry)).set("/hooks", json!({ "startContainer": hook }));
+    let seen = ask(t, &bundle, &["mkdir:/other".into(), "stat:/made".into()]);
+    assert_eq!(seen[0], "EPERM");
+    assert_eq!(seen[1]["type"], "d", "the hook could");
+}
+
+/// A profile that asks `agent` about these calls.
+fn asking(agent: &Agent, names: Value) -> Value {
+    let mut profile = but(json!([{ "names": names, "action": "SCMP_ACT_NOTIFY" }]));
+    profile["listenerPath"] = json!(agent.path);
+    profile["listenerMetadata"] = json!("opaque: ünïcode");
+    profile
+}
+
+fn agent_answers_for_init(t: &Test) {
+    for (nnp, flags) in [
+        (true, json!([])),
+        (false, Value::Null),
+        (true, json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_TSYNC"])),
+    ] {
+        let agent = Agent::listen(t, TIMES, 4242);
+        let mut profile = asking(&agent, json!(["times"]));
+        profile["flags"] = flags;
+        let bundle = with(t, profile)
+            .set("/process/noNewPrivileges", json!(nnp))
+            .set("/annotations", json!({ "a": "b" }))
+            .args(["/probe", &times(&[])]);
+        let container = t.create(&bundle);
+        let said = agent.state();
+        assert_eq!(said["ociVersion"], said["state"]["ociVersion"]);
+        assert_eq!(said["fds"], json!(["seccompFd"]));
+        assert_eq!(said["pid"], container.init.pid);
+        assert_eq!(said["metadata"], "opaque: ünïcode");
+        let state = &said["state"];
+        assert_eq!(state["id"], json!(container.id));
+        assert_eq!(state["status"], "creating");
+        assert_eq!(state["pid"], container.init.pid);
+        assert_eq!(state["bundle"], json!(bundle.dir));
+        assert_eq!(state["annotations"]["a"], "b");
+        container.start();
+        assert_eq!(container.wait(), 0);
+        assert_eq!(container.report()["asked"][times(&[])], 4242);
+        // The payload has no listener among its own descriptors.
+        let open = container.report()["fds"].as_object().unwrap().len();
+        assert_eq!(open, 3, "{}", container.report()["fds"]);
+        assert!(agent.is_idle(), "one listener, one connection");
+    }
+}
+
+fn agent_answers_for_exec(t: &Test) {
+    for nnp in [true, false] {
+        let agent = Agent::listen(t, TIMES, 4242);
+        let bundle = with(t, asking(&agent, json!(["times"]))).set("/process/noNewPrivileges", json!(nnp));
+        let container = t.start(&bundle.args(["/probe", "--pause"]));
+        assert_eq!(agent.state()["state"]["status"], "creating");
+        let pid_file = t.path("pid");
+        let flags = ["--pid-file", pid_file.to_str().unwrap()];
+        let seen = container.exec(flags, ["/probe", &times(&[])]).out().report();
+        assert_eq!(seen["asked"][times(&[])], 4242);
+        let said = agent.state();
+        assert_eq!(said["state"]["status"], "running");
+        assert_eq!(said["state"]["pid"], container.init.pid);
+        assert_eq!(said["pid"].to_string(), std::fs::read_to_string(&pid_file).unwrap());
+        assert!(agent.is_idle());
+    }
+}
+
+/// Those by which a runtime would hand the listener over, too.
+fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
+    let names = ["sendmsg", "sendto", "recvmsg", "recvfrom", "read", "close", "capset", "execve", "times"];
+    for nnp in [true, false] {
+        let agent = Agent::listen(t, TIMES, 7);
+        let bundle = with(t, asking(&agent, json!(names))).set("/process/noNewPrivileges", json!(nnp));
+        assert_eq!(ask(t, &bundle, &[times(&[])]), [7]);
+        agent.state();
+    }
+    let agent = Agent::listen(t, TIMES, 7);
+    let bundle = with(t, asking(&agent, json!(["times", "write"])));
+    t.refused(&bundle).one_clear_line(&["/linux/seccomp/syscalls/0/names/1", "write"]);
+    assert!(agent.is_idle());
+}
+
+fn agent_that_is_not_there_is_an_error(t: &Test) {
+    let mut profile = but(json!([{ "names": ["times"], "action": "SCMP_ACT_NOTIFY" }]));
+    let bundle = |profile: &Value| with(t, profile.clone()).args(["true"]);
+    t.refused(&bundle(&profile)).one_clear_line(&["/linux/seccomp/syscalls/0/action", "listenerPath"]);
+    profile["listenerPath"] = json!("/nonexistent/agent");
+    t.refused(&bundle(&profile)).one_clear_line(&["/linux/seccomp/listenerPath", "/nonexistent/agent"]);
+    // Without a call to ask about, nobody is asked.
+    profile["syscalls"][0]["action"] = json!("SCMP_ACT_ERRNO");
+    assert_eq!(t.run(&bundle(&profile)).code, 0);
+}
+
+/// crun's annotation.
+fn agent_by_annotation(t: &Test) {
+    let agent = Agent::listen(t, TIMES, 11);
+    let bundle = with(t, but(json!([{ "names": ["times"], "action": "SCMP_ACT_NOTIFY" }])))
+        .set("/annotations", json!({ "run.oci.seccomp.receiver": agent.path }));
+    assert_eq!(ask(t, &bundle, &[times(&[])]), [11]);
+    assert_eq!(agent.state()["metadata"], Value::Null);
+}
+
+fn with_an_unknown_name(t: &Test) -> Bundle {
+    with(t, but(json!([{ "names": ["no_such_call", "times"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71 }])))
+}
+
+fn unknown_names_are_skipped(t: &Test) {
+    assert_eq!(ask(t, &with_an_unknown_name(t), &[times(&[])]), ["EPROTO"]);
+}
+
+/// crun's annotation.
+fn unknown_names_are_refused_by_annotation(t: &Test) {
+    let name = "run.oci.seccomp_fail_unknown_syscall";
+    let bundle = with_an_unknown_name(t).set("/annotations", json!({ name: "1" }));
+    t.refused(&bundle).one_clear_line(&["/linux/seccomp/syscalls/0/names/0", "no_such_call"]);
+    let bundle = with_an_unknown_name(t).set("/annotations", json!({ name: "0" }));
+    assert_eq!(t.run(&bundle.args(["true"])).code, 0);
+}
+
+/// `create` must fail and name the place of what is wrong.
+fn refuse(t: &Test, profile: Value, at: &str) {
+    t.refused(&with(t, profile)).one_clear_line(&[&format!("/linux/seccomp/{at}")]);
+}
+
+fn bad_profiles_are_refused(t: &Test) {
+    let entry = |entry: Value| json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [entry] });
+    let arg = |index: Value, op: &str| {
+        let args = json!([equals(0, 1), { "index": index, "value": 1, "op": op }]);
+        entry(json!({ "names": ["times"], "action": "SCMP_ACT_ERRNO", "args": args }))
+    };
+    for (profile, at) in [
+        (json!({ "defaultAction": "SCMP_ACT_NOPE" }), "defaultAction"),
+        (json!({ "syscalls": [{ "names": ["times"], "action": "SCMP_ACT_KILL" }] }), "defaultAction"),
+        (json!({ "defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/x" }), "defaultAction"),
+        (entry(json!({ "names": ["times"], "action": "ERRNO" })), "syscalls/0/action"),
+        (entry(json!({ "names": ["times"] })), "syscalls/0/action"),
+        (entry(json!({ "names": [""], "action": "SCMP_ACT_KILL" })), "syscalls/0/names/0"),
+        (arg(json!(6), "SCMP_CMP_EQ"), "syscalls/0/args/1/index"),
+        (arg(json!(1), "SCMP_CMP_MOST"), "syscalls/0/args/1/op"),
+        (arg(json!(1), ""), "syscalls/0/args/1/op"),
+        (
+            json!({ "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86", "SCMP_ARCH_Z80"] }),
+            "architectures/1",
+        ),
+        (json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": ["SECCOMP_FILTER_FLAG_NOPE"] }), "flags/0"),
+    ] {
+        refuse(t, profile, at);
+    }
+}
+
+/// What the specification forbids and runc takes.
+fn errno_on_an_action_without_is_refused(t: &Test) {
+    for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_KILL", "SCMP_ACT_TRAP", "SCMP_ACT_LOG"] {
+        let entry = json!({ "names": ["times"], "action": action, "errnoRet": 1 });
+        refuse(t, json!({ "defaultAction": "SCMP_ACT_LOG", "syscalls": [entry] }), "syscalls/0/errnoRet");
+        refuse(t, json!({ "defaultAction": action, "defaultErrnoRet": 1 }), "defaultErrnoRet");
+    }
+    let entry = json!({ "names": ["times"], "action": "SCMP_ACT_ERRNO", "errnoRet": 4096 });
+    refuse(t, but(json!([entry])), "syscalls/0/errnoRet");
+    refuse(t, but(json!([{ "names": [], "action": "SCMP_ACT_ERRNO" }])), "syscalls/0/names");
+    let flag = json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]);
+    refuse(t, json!({ "defaultAction": "SCMP_ACT_ALLOW", "flags": flag }), "flags/0");
+}
+
+fn metadata_without_a_path_is_refused(t: &Test) {
+    refuse(t, json!({ "defaultAction": "SCMP_ACT_ALLOW", "listenerMetadata": "x" }), "listenerMetadata");
+}
+
+fn contradictions_are_refused(t: &Test) {
+    let entry = |action: &str| json!({ "names": ["times"], "action": action, "args": [equals(1, 1)] });
+    let profile = but(json!([entry("SCMP_ACT_ERRNO"), entry("SCMP_ACT_LOG"), entry("SCMP_ACT_ERRNO")]));
+    t.refused(&with(t, profile)).one_clear_line(&[
+        "/linux/seccomp/syscalls/1",
+        "/linux/seccomp/syscalls/0",
+        "times",
+    ]);
+}

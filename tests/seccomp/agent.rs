@@ -1,0 +1,131 @@
+//! A seccomp agent: listens on a socket, takes one listener per connection, and
+//! answers for the calls until nobody is left who could make one.
+
+use crate::harness::Test;
+use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::Value;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Longer than anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[repr(C)]
+#[derive(Default)]
+struct Notification {
+    id: u64,
+    pid: u32,
+    flags: u32,
+    number: i32,
+    arch: u32,
+    ip: u64,
+    args: [u64; 6],
+}
+
+#[repr(C)]
+#[derive(Default)]
+struct Answer {
+    id: u64,
+    value: i64,
+    error: i32,
+    flags: u32,
+}
+
+const CONTINUE: u32 = 1;
+
+nix::ioctl_readwrite!(receive, b'!', 0, Notification);
+nix::ioctl_readwrite!(answer, b'!', 1, Answer);
+
+pub struct Agent {
+    pub path: PathBuf,
+    states: Receiver<Value>,
+}
+
+impl Agent {
+    /// Calls with `number` return `value`; the kernel goes on with all others.
+    pub fn listen(t: &Test, number: libc::c_long, value: i64) -> Agent {
+        let path = t.path("agent");
+        let socket = UnixListener::bind(&path).expect("bind the agent's socket");
+        let (send, states) = channel();
+        // It ends with the test program at the latest: a connection may never come.
+        std::thread::spawn(move || {
+            for connection in socket.incoming() {
+                let (state, listener) = take(&connection.expect("a connection"));
+                if send.send(state).is_err() {
+                    return;
+                }
+                std::thread::spawn(move || serve(&listener, number, value));
+            }
+        });
+        Agent { path, states }
+    }
+
+    /// What the runtime says with the next listener.
+    pub fn state(&self) -> Value {
+        self.states.recv_timeout(PATIENCE).expect("a listener")
+    }
+
+    /// No listener has come beyond those that were asked for.
+    pub fn is_idle(&self) -> bool {
+        self.states.try_recv().is_err()
+    }
+}
+
+/// Reads to the end of the connection: the runtime must close it.
+fn take(stream: &UnixStream) -> (Value, OwnedFd) {
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let (mut text, mut listener) = (Vec::new(), None);
+    loop {
+        let mut buffer = [0; 4096];
+        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+        let mut parts = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message =
+            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags).expect("recvmsg");
+        for part in message.cmsgs().expect("control messages") {
+            if let ControlMessageOwned::ScmRights(fds) = part {
+                assert!(fds.len() == 1 && listener.is_none(), "exactly one descriptor");
+                // SAFETY: the kernel has just made this descriptor for us.
+                listener = Some(unsafe { OwnedFd::from_raw_fd(fds[0]) });
+            }
+        }
+        let read = message.bytes;
+        if read == 0 {
+            break;
+        }
+        text.extend_from_slice(&buffer[..read]);
+    }
+    let state = serde_json::from_slice(&text).expect("the state is JSON");
+    (state, listener.expect("a listener came along"))
+}
+
+fn serve(listener: &OwnedFd, number: libc::c_long, value: i64) {
+    use std::os::fd::AsFd;
+    loop {
+        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, nix::poll::PollTimeout::NONE).expect("poll");
+        if !fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN)) {
+            // POLLHUP: the last process under the filter is gone.
+            return;
+        }
+        let mut call = Notification::default();
+        // SAFETY: the kernel fills in one notification, and that is what it gets.
+        if unsafe { receive(listener.as_raw_fd(), &raw mut call) }.is_err() {
+            continue;
+        }
+        let ours = libc::c_long::from(call.number) == number;
+        let mut reply = Answer {
+            id: call.id,
+            value: if ours { value } else { 0 },
+            flags: if ours { 0 } else { CONTINUE },
+            ..Answer::default()
+        };
+        // SAFETY: the kernel reads one answer. The caller may be dead by now.
+        let _ = unsafe { answer(listener.as_raw_fd(), &raw mut reply) };
+    }
+}
