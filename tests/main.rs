@@ -33,9 +33,11 @@ mod idmap;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod pause;
 mod process;
 mod profiles;
 mod propagation;
+mod ps;
 mod rootfs;
 mod seccomp;
 mod security;
@@ -62,8 +64,10 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("mount_options", mount_options::cases()),
         ("mounts", mounts::cases()),
         ("namespaces", namespaces::cases()),
+        ("pause", pause::cases()),
         ("process", process::cases()),
         ("propagation", propagation::cases()),
+        ("ps", ps::cases()),
         ("rootfs", rootfs::cases()),
         ("seccomp", seccomp::cases()),
         ("security", security::cases()),

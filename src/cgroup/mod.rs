@@ -5,6 +5,7 @@
 //! without a kernel; the rest opens, writes and removes.
 
 mod device_program;
+mod freezer;
 mod host;
 mod tree;
 mod v1;
@@ -13,6 +14,8 @@ mod v2;
 mod v2_table;
 
 pub use host::Host;
+
+use freezer::Freezer;
 
 use crate::error::{Error, Result};
 use crate::init::cgroup_mount::View;
@@ -156,12 +159,38 @@ impl Cgroup {
         }
     }
 
-    /// Is everything in it frozen?
+    /// Has it been frozen? That a cgroup above is frozen doesn't count.
     pub fn is_frozen(&self) -> bool {
+        self.freezer().is_some_and(|freezer| freezer.is_frozen())
+    }
+
+    /// Stops everything in it, and returns when all have stopped.
+    pub fn freeze(&self) -> Result<()> {
+        self.freezer().ok_or_else(no_freezer)?.freeze()
+    }
+
+    /// Undoes `freeze`. False: a cgroup above is frozen, and so nothing runs.
+    pub fn thaw(&self) -> Result<bool> {
+        self.freezer().ok_or_else(no_freezer)?.thaw()
+    }
+
+    /// Lets what has been killed die, which on version 1 it doesn't while it
+    /// is frozen.
+    pub fn let_die(&self) -> Result<()> {
+        match self.freezer() {
+            Some(Freezer::V1(path)) => freezer::thaw_all(path),
+            Some(Freezer::V2(_)) | None => Ok(()),
+        }
+    }
+
+    fn freezer(&self) -> Option<Freezer<'_>> {
         match self {
-            Cgroup::None => false,
-            Cgroup::V2 { path } => v2::is_frozen(path),
-            Cgroup::V1 { hierarchies, .. } => v1::is_frozen(hierarchies),
+            Cgroup::None => None,
+            Cgroup::V2 { path } => Some(Freezer::V2(path)),
+            Cgroup::V1 { hierarchies, unified } => match hierarchies.iter().find(|h| h.has("freezer")) {
+                Some(hierarchy) => Some(Freezer::V1(&hierarchy.path)),
+                None => unified.as_deref().map(Freezer::V2),
+            },
         }
     }
 
@@ -177,10 +206,12 @@ impl Cgroup {
     pub fn kill_all(&self) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
-            Cgroup::V2 { path } | Cgroup::V1 { unified: Some(path), .. } => v2::kill_all(path),
+            Cgroup::V2 { path } | Cgroup::V1 { unified: Some(path), .. } => {
+                v2::kill_all(path, || self.let_die())
+            }
             Cgroup::V1 { .. } => match self.process_dir() {
                 None => Ok(()),
-                Some(path) => tree::kill_each(&path),
+                Some(path) => tree::kill_each(&path, || self.let_die()),
             },
         }
     }
@@ -207,6 +238,11 @@ impl Cgroup {
             Cgroup::V1 { hierarchies, .. } => v1::process_dir(hierarchies),
         }
     }
+}
+
+fn no_freezer() -> Error {
+    Error::msg("there is no cgroup that could be frozen")
+        .hint("the container was made without cgroups, or the host has no freezer")
 }
 
 fn is_denied(error: &Error) -> bool {

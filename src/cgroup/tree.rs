@@ -4,10 +4,12 @@ use crate::error::{Context, Error, Result};
 use crate::sys::{openat2, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_path};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 pub fn open(path: &Path) -> Result<OwnedFd> {
     open_path(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
@@ -69,7 +71,7 @@ pub fn pids(path: &Path) -> Result<Vec<i32>> {
 }
 
 /// The directory and all below it, parents first.
-fn with_children(path: &Path) -> Vec<PathBuf> {
+pub fn with_children(path: &Path) -> Vec<PathBuf> {
     let mut out = vec![path.to_path_buf()];
     let mut next = 0;
     while next < out.len() {
@@ -82,9 +84,35 @@ fn with_children(path: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// Waits until cgroup.events has this line. False: the deadline came first.
+pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Option<Instant>) -> Result<bool> {
+    let events = open_file(dir, "cgroup.events", libc::O_RDONLY)?;
+    loop {
+        let mut buf = [0u8; 256];
+        let len = nix::sys::uio::pread(&events, &mut buf, 0).op("read cgroup.events")?;
+        if String::from_utf8_lossy(&buf[..len]).lines().any(|have| have == line) {
+            return Ok(true);
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Ok(false);
+        }
+        let timeout = left.map_or(PollTimeout::NONE, |left| {
+            // Rounded up, so that the last wake-up is not too early.
+            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        });
+        let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).op("poll cgroup.events"),
+        }
+    }
+}
+
 /// Kills every process, by pidfd, until none is left. A process that forks
-/// meanwhile is found by the next look.
-pub fn kill_each(path: &Path) -> Result<()> {
+/// meanwhile is found by the next look. `killed` is called after each round,
+/// before its end is waited for.
+pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
     loop {
         let targets: Vec<OwnedFd> = pids(path)?.into_iter().filter_map(|pid| pidfd::open(pid).ok()).collect();
         if targets.is_empty() {
@@ -96,6 +124,7 @@ pub fn kill_each(path: &Path) -> Result<()> {
                 Err(errno) => return Err(errno).op_on("kill a process of", path.display()),
             }
         }
+        killed()?;
         for target in &targets {
             pidfd::wait_for_end(target).op("poll a pidfd")?;
         }

@@ -109,11 +109,6 @@ fn device_line(rule: &DeviceRule) -> String {
     line
 }
 
-pub fn is_frozen(hierarchies: &[Hierarchy]) -> bool {
-    let freezer = hierarchies.iter().find(|h| h.has("freezer"));
-    freezer.is_some_and(|h| tree::read(&h.path.join("freezer.state")).is_ok_and(|state| state != "THAWED"))
-}
-
 /// Any hierarchy lists the processes; one of a controller that nobody leaves.
 pub fn process_dir(hierarchies: &[Hierarchy]) -> Option<PathBuf> {
     let preferred = ["devices", "freezer", "memory"];

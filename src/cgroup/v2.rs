@@ -5,8 +5,7 @@ use crate::error::{Context, Error, Result};
 use crate::spec::config::Resources;
 use crate::sys::bpf;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// An absolute path counts from the mount, any other from beside the cgroup of
@@ -71,30 +70,16 @@ fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     bpf::attach_device_program(dir, &loaded).op("bpf: attach the device program").map_err(explain)
 }
 
-pub fn is_frozen(path: &Path) -> bool {
-    tree::read(&path.join("cgroup.events")).is_ok_and(|events| events.lines().any(|line| line == "frozen 1"))
-}
-
-/// One write kills all (Linux 5.14); cgroup.events tells when they are gone.
-pub fn kill_all(path: &Path) -> Result<()> {
+/// One write kills all (Linux 5.14), frozen or not; cgroup.events tells when
+/// they are gone. `killed` is called in between.
+pub fn kill_all(path: &Path, killed: impl FnOnce() -> Result<()>) -> Result<()> {
     let dir = match tree::open(path) {
         Err(e) if e.is(Errno::ENOENT) => return Ok(()),
         other => other?,
     };
     tree::write(&dir, "cgroup.kill", "1").map_err(|e| e.on(path.display().to_string()))?;
-    let events = tree::open_file(&dir, "cgroup.events", libc::O_RDONLY)?;
-    loop {
-        let mut buf = [0u8; 256];
-        let len = nix::sys::uio::pread(&events, &mut buf, 0).op("read cgroup.events")?;
-        if String::from_utf8_lossy(&buf[..len]).lines().any(|line| line == "populated 0") {
-            return Ok(());
-        }
-        let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-        match poll(&mut fds, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).op("poll cgroup.events"),
-        }
-    }
+    killed()?;
+    tree::wait_for_event(&dir, "populated 0", None).map(drop)
 }
 
 #[cfg(test)]

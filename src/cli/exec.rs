@@ -47,6 +47,9 @@ pub struct Args {
     /// File to write the process's pid to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
+    /// Enter a paused container, and wait there until it is resumed
+    #[arg(long)]
+    ignore_paused: bool,
     /// Pass on this many descriptors beyond stdio
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
@@ -59,7 +62,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let preserve_fds = preserve_fds(args.preserve_fds)?;
-    let (dir, state) = exec::running(&context.root, &args.id)?;
+    let (dir, state) = exec::running(&context.root, &args.id, args.ignore_paused)?;
     let config = match &args.process {
         // All that is needed is in the file.
         Some(_) if !state.seccomp => None,

@@ -10,6 +10,9 @@ mod exec;
 mod features;
 mod kill;
 mod list;
+mod pause;
+mod ps;
+mod resume;
 mod run;
 mod spec;
 mod start;
@@ -78,6 +81,9 @@ Commands:
   features  Show what is supported
   kill      Send a signal to a container
   list      List containers
+  pause     Stop all processes of a container where they are
+  ps        Show the processes of a container
+  resume    Let the processes of a paused container go on
   run       Create and start a container
   spec      Write a new config.json
   start     Start a created container
@@ -135,6 +141,9 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
         Some("features") => parsed(args, context, features::run),
         Some("kill") => parsed(args, context, kill::run),
         Some("list") => parsed(args, context, list::run),
+        Some("pause") => parsed(args, context, pause::run),
+        Some("ps") => parsed(args, context, ps::run),
+        Some("resume") => parsed(args, context, resume::run),
         Some("run") => parsed(args, context, run::run),
         Some("spec") => parsed(args, context, spec::run),
         Some("start") => parsed(args, context, start::run),

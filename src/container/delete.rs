@@ -44,6 +44,7 @@ fn end(state: &State) -> Result<()> {
         Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
         Err(errno) => return Err(errno).op("kill init"),
     }
+    state.cgroup.let_die()?;
     pidfd::wait_for_end(&init).op("wait for init")
 }
 

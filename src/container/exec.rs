@@ -29,13 +29,17 @@ pub struct Options<'a> {
     pub preserve_fds: i32,
 }
 
-/// The state of a container that can be entered.
-pub fn running(root: &Root, id: &str) -> Result<(super::Dir, State)> {
+/// The state of a container that can be entered. What enters a paused one is
+/// frozen, too, until it is resumed: that must be wanted.
+pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir, State)> {
     let dir = root.find(id)?;
     let state = dir.made_state()?;
     match dir.status(Some(&state))? {
         Status::Running | Status::Created => Ok((dir, state)),
-        Status::Paused => Err(Error::msg("cannot exec in a paused container").on(id).hint("resume it first")),
+        Status::Paused if ignore_paused => Ok((dir, state)),
+        Status::Paused => {
+            Err(Error::msg("cannot exec in a paused container (use --ignore-paused to override)").on(id))
+        }
         Status::Stopped | Status::Creating => {
             Err(Error::msg("cannot exec in a stopped container").on(id).hint("container not running"))
         }

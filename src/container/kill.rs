@@ -18,8 +18,18 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     let handle = state.init.map(|init| init.open()).transpose()?.flatten();
     let Some(init) = handle else { return Err(not_running(&dir, &state)) };
     match pidfd::send_signal(&init, signal) {
-        Err(Errno::ESRCH) => Err(not_running(&dir, &state)),
-        other => other.op("pidfd_send_signal"),
+        Err(Errno::ESRCH) => return Err(not_running(&dir, &state)),
+        other => other.op("pidfd_send_signal")?,
+    }
+    let_die(&state, signal);
+    Ok(())
+}
+
+/// A paused container is resumed in order to die. The signal has been sent,
+/// which is all that was asked for: what keeps it from its effect is no error.
+fn let_die(state: &super::State, signal: i32) {
+    if signal == libc::SIGKILL {
+        let _ = state.cgroup.let_die();
     }
 }
 
@@ -34,7 +44,9 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
     let handle = state.init.map(|init| init.open()).transpose()?.flatten();
     // SIGKILL to the init of a pid namespace is SIGKILL to all in it.
     if let (Some(init), libc::SIGKILL, true) = (&handle, signal, own_pids) {
-        return pidfd::send_signal(init, signal).op("pidfd_send_signal");
+        pidfd::send_signal(init, signal).op("pidfd_send_signal")?;
+        let_die(state, signal);
+        return Ok(());
     }
     if signal == libc::SIGKILL {
         return state.cgroup.kill_all();

@@ -10,6 +10,7 @@ pub mod exec;
 pub mod id;
 pub mod identity;
 pub mod kill;
+pub mod pause;
 pub mod run;
 pub mod signals;
 pub mod start;

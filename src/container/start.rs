@@ -38,7 +38,7 @@ fn refusal(dir: &Dir, state: &State) -> Result<Error> {
     let text = match dir.status(Some(state))? {
         Status::Stopped => "cannot start a container that has stopped",
         Status::Running => "cannot start an already running container",
-        Status::Paused => "cannot start a paused container",
+        Status::Paused => "cannot start a container in the paused state",
         Status::Created | Status::Creating => "cannot start: the gate can't be opened",
     };
     Ok(Error::msg(text).on(state.id.clone()))

@@ -25,6 +25,8 @@ const STATE: &str = "state.json";
 const STATE_NEW: &str = "state.json.new";
 const CONFIG: &str = "config.json";
 pub const GATE: &str = "gate";
+/// The gate of a container that was paused before it was started.
+const GATE_PAUSED: &str = "gate.paused";
 pub const RESULT: &str = "result";
 const VERSION: u32 = 1;
 
@@ -277,16 +279,44 @@ impl Dir {
         }
     }
 
+    /// Takes the gate away while its init is frozen: `start` would wait for an
+    /// answer as long as that. It need not look whether the container is paused.
+    pub fn lock_gate(&self) -> Result<()> {
+        self.rename_gate(GATE, GATE_PAUSED)
+    }
+
+    /// Puts it back.
+    pub fn unlock_gate(&self) -> Result<()> {
+        self.rename_gate(GATE_PAUSED, GATE)
+    }
+
+    /// A container that has been started has none.
+    fn rename_gate(&self, from: &str, to: &str) -> Result<()> {
+        match renameat(&self.dir, from, &self.dir, to) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno).op_on("rename the gate", &self.id),
+        }
+    }
+
     /// Removes the directory: the container is no more.
     pub fn remove(&self) -> Result<()> {
-        for name in [GATE, RESULT, CONFIG, STATE_NEW, STATE] {
-            match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
-                Ok(()) | Err(Errno::ENOENT) => {}
-                Err(errno) => return Err(errno).op_on("remove", name),
+        [GATE, RESULT, CONFIG, STATE_NEW, STATE].iter().try_for_each(|name| self.remove_file(name))?;
+        let remove = || unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);
+        match remove() {
+            Err(Errno::ENOTEMPTY) => {
+                self.remove_file(GATE_PAUSED)?;
+                remove()
             }
+            other => other,
         }
-        unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir)
-            .op_on("remove the state directory", &self.id)
+        .op_on("remove the state directory", &self.id)
+    }
+
+    fn remove_file(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno).op_on("remove", name),
+        }
     }
 
     /// What the container is doing now.

@@ -139,6 +139,11 @@ impl Running<'_> {
         self.process.pid
     }
 
+    /// Has it not ended yet?
+    pub fn is_alive(&self) -> bool {
+        self.process.is_alive()
+    }
+
     /// SIGKILL: what a crash or an impatient engine does to it.
     pub fn kill(&self) {
         self.process.kill();

@@ -33,9 +33,19 @@ fn collect(dir: &Path, token: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Where a process stands in a v1 controller's hierarchy.
+/// Is version 2 the host's only one?
+pub fn cgroup_v2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+/// Where a process stands in a v1 controller's hierarchy; on version 2 there is
+/// one for all.
 pub fn cgroup_dir(pid: i32, controller: &str) -> Option<PathBuf> {
     let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("cgroup file");
+    if cgroup_v2() {
+        let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
+        return Some(Path::new("/sys/fs/cgroup").join(path));
+    }
     text.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let names = parts.next()?;
@@ -54,6 +64,11 @@ pub fn cgroup_file(pid: i32, controller: &str, file: &str) -> Option<String> {
 /// Ends what still runs in a cgroup that the runtime made for this test, and
 /// removes it. Only ever called for names that hold the test's token.
 pub fn remove_cgroup(dir: &Path) {
+    // Whoever is frozen on version 1 does not die.
+    let _ = fs::OpenOptions::new()
+        .write(true)
+        .open(dir.join("freezer.state"))
+        .and_then(|mut file| std::io::Write::write_all(&mut file, b"THAWED"));
     let procs = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
     for pid in procs.lines().filter_map(|pid| pid.parse().ok()) {
         let process = super::sys::PidFd::open(pid);

@@ -14,7 +14,7 @@ mod test;
 pub use bundle::Bundle;
 pub use call::{Call, Out, Running};
 pub use container::Container;
-pub use host::{cgroup_dir, cgroup_file, remove_tree};
+pub use host::{cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, remove_tree};
 pub use runner::{Case, run};
 pub use sys::{PidFd, pipe, read_line, read_signal};
 pub use test::Test;
@@ -27,6 +27,11 @@ macro_rules! cases {
             vec![$($crate::harness::Case { name: stringify!($name), body: $name }),*]
         }
     };
+}
+
+/// Is corten under test? Its words may then be asked for, too.
+pub fn is_corten() -> bool {
+    runtime::Runtime::get().is_corten()
 }
 
 /// The mask that /proc/PID/status shows for these capabilities.

@@ -42,6 +42,12 @@ impl PidFd {
         readable(self.fd.as_fd())
     }
 
+    /// Has it not ended yet?
+    pub fn is_alive(&self) -> bool {
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::ZERO).expect("poll") == 0
+    }
+
     /// Sends SIGKILL; that it is dead already is no fault.
     pub fn kill(&self) {
         let none = std::ptr::null::<libc::siginfo_t>();

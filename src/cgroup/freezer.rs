@@ -1,0 +1,117 @@
+//! Freezing: the freezer controller of version 1, cgroup.freeze of version 2.
+//!
+//! Version 2 tells by cgroup.events when everything has stopped. Version 1
+//! tells nobody: its state has to be read until it is FROZEN, and with each
+//! look it is asked again, for what has come in meanwhile. Under a storm of
+//! newcomers it may never get there; now and then it is thawed to let them
+//! settle. There is an end to both: a process that hangs in the kernel doesn't
+//! freeze.
+
+use super::tree;
+use crate::error::{Error, Result};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long freezing may take; a running system needs milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How many looks at version 1's state before newcomers are let through.
+const ROUNDS: u32 = 64;
+
+/// What freezes a container's cgroup, and where.
+pub enum Freezer<'a> {
+    V1(&'a Path),
+    V2(&'a Path),
+}
+
+impl Freezer<'_> {
+    /// Has it been asked to freeze, whatever is above?
+    pub fn is_frozen(&self) -> bool {
+        let file = match self {
+            Freezer::V1(path) => path.join("freezer.self_freezing"),
+            Freezer::V2(path) => path.join("cgroup.freeze"),
+        };
+        tree::read(&file).is_ok_and(|state| state == "1")
+    }
+
+    /// Freezes; what can't be frozen is thawed again.
+    pub fn freeze(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let (path, frozen) = match self {
+            Freezer::V1(path) => (path, freeze_v1(&tree::open(path)?, path, deadline)),
+            Freezer::V2(path) => (path, freeze_v2(&tree::open(path)?, deadline)),
+        };
+        match frozen {
+            Ok(true) => Ok(()),
+            failed => {
+                let thawed = self.thaw();
+                failed?;
+                thawed?;
+                Err(not_frozen(path))
+            }
+        }
+    }
+
+    /// Thaws. False: a cgroup above is frozen, and with it this one.
+    pub fn thaw(&self) -> Result<bool> {
+        match self {
+            Freezer::V1(path) => {
+                tree::write(tree::open(path)?, "freezer.state", "THAWED")?;
+                Ok(tree::read(&path.join("freezer.parent_freezing"))? != "1")
+            }
+            Freezer::V2(path) => {
+                tree::write(tree::open(path)?, "cgroup.freeze", "0")?;
+                Ok(path.ancestors().skip(1).all(|above| !Freezer::V2(above).is_frozen()))
+            }
+        }
+    }
+}
+
+fn freeze_v1(dir: &OwnedFd, path: &Path, deadline: Instant) -> Result<bool> {
+    let state = path.join("freezer.state");
+    for round in 1.. {
+        tree::write(dir, "freezer.state", "FROZEN")?;
+        if tree::read(&state)? == "FROZEN" {
+            return Ok(true);
+        }
+        if Instant::now() > deadline {
+            break;
+        }
+        if round % ROUNDS == 0 {
+            tree::write(dir, "freezer.state", "THAWED")?;
+        }
+        // For those that are to stop, on a machine with one processor.
+        std::thread::yield_now();
+    }
+    Ok(false)
+}
+
+fn freeze_v2(dir: &OwnedFd, deadline: Instant) -> Result<bool> {
+    tree::write(dir, "cgroup.freeze", "1")?;
+    tree::wait_for_event(dir, "frozen 1", Some(deadline))
+}
+
+fn not_frozen(path: &Path) -> Error {
+    Error::msg(format!("the cgroup did not freeze within {} s", PATIENCE.as_secs()))
+        .on(path.display().to_string())
+        .hint("a process that hangs in the kernel (state D in ps) can't be frozen; it has been thawed")
+}
+
+/// Thaws a cgroup of version 1 and, as a payload may freeze its own, all below.
+pub fn thaw_all(path: &Path) -> Result<()> {
+    let state = |dir: &Path| tree::read(&dir.join("freezer.state")).unwrap_or_else(|_| "THAWED".into());
+    let dirs = tree::with_children(path);
+    if dirs.iter().all(|dir| state(dir) == "THAWED") {
+        return Ok(());
+    }
+    for dir in &dirs {
+        tree::write(tree::open(dir)?, "freezer.state", "THAWED")?;
+    }
+    if state(path) == "THAWED" {
+        return Ok(());
+    }
+    Err(Error::msg("a cgroup above is frozen, and what is killed in here does not die before it is thawed")
+        .on(path.display().to_string())
+        .hint("write THAWED to the freezer.state of the one that is frozen"))
+}

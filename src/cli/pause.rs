@@ -1,0 +1,18 @@
+//! `corten pause`.
+
+use super::Context;
+use crate::container::pause;
+use crate::error::Result;
+use clap::Parser;
+
+/// Stop all processes of a container where they are
+#[derive(Parser)]
+pub struct Args {
+    /// Name of the container
+    id: String,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<i32> {
+    pause::pause(&context.root, &args.id)?;
+    Ok(0)
+}

@@ -1,0 +1,18 @@
+//! `corten resume`.
+
+use super::Context;
+use crate::container::pause;
+use crate::error::Result;
+use clap::Parser;
+
+/// Let the processes of a paused container go on
+#[derive(Parser)]
+pub struct Args {
+    /// Name of the container
+    id: String,
+}
+
+pub fn run(args: Args, context: &Context) -> Result<i32> {
+    pause::resume(&context.root, &args.id, &context.log)?;
+    Ok(0)
+}
