@@ -52,6 +52,7 @@ cases![
     hook_timeout_below_zero,
     device_of_no_type,
     rlimit_of_no_type,
+    a_required_number_is_not_zero_by_absence,
     hugepage_size_of_another_form,
     swappiness_beyond_100,
     swap_below_memory,
@@ -415,6 +416,25 @@ fn device_of_no_type(t: &Test) {
 
 fn rlimit_of_no_type(t: &Test) {
     refuse(t, "/process/rlimits", json!([{ "soft": 1, "hard": 1 }]), &["/process/rlimits/0/type"]);
+}
+
+/// Without the host's id a mapping would be to root's.
+fn a_required_number_is_not_zero_by_absence(t: &Test) {
+    let resources = "/linux/resources";
+    for (pointer, value, missing) in [
+        ("/linux/uidMappings".to_owned(), json!([{ "containerID": 0, "size": 1 }]), "hostID"),
+        ("/linux/gidMappings".to_owned(), json!([{ "hostID": 1, "size": 1 }]), "containerID"),
+        ("/linux/uidMappings".to_owned(), json!([{ "hostID": 1, "containerID": 0 }]), "size"),
+        ("/process/rlimits".to_owned(), json!([{ "type": "RLIMIT_CORE", "soft": 0 }]), "hard"),
+        ("/process/rlimits".to_owned(), json!([{ "type": "RLIMIT_CORE", "hard": 0 }]), "soft"),
+        (format!("{resources}/devices"), json!([{ "access": "rwm" }]), "allow"),
+        (format!("{resources}/hugepageLimits"), json!([{ "pageSize": "2MB" }]), "limit"),
+        (format!("{resources}/network/priorities"), json!([{ "name": "lo" }]), "priority"),
+        (format!("{resources}/blockIO/throttleReadBpsDevice"), json!([{ "major": 8, "minor": 0 }]), "rate"),
+        (format!("{resources}/blockIO/weightDevice"), json!([{ "major": 8, "weight": 10 }]), "minor"),
+    ] {
+        refuse(t, &pointer, value, &[&format!("{pointer}/0"), missing]);
+    }
 }
 
 fn hugepage_size_of_another_form(t: &Test) {

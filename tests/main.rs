@@ -39,6 +39,7 @@ mod profiles;
 mod propagation;
 mod ps;
 mod rootfs;
+mod schema;
 mod seccomp;
 mod security;
 mod stress;
@@ -70,6 +71,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("ps", ps::cases()),
         ("rootfs", rootfs::cases()),
         ("seccomp", seccomp::cases()),
+        ("schema", schema::cases()),
         ("security", security::cases()),
         ("stress", stress::cases()),
         ("terminal", terminal::cases()),

@@ -97,16 +97,25 @@ impl<'de> Deserializer<'de> for &mut Keys {
     }
 }
 
+/// Fields may be absent, but for those that stand in `required {}`: nobody who
+/// leaves them out means 0 (the host's root, for a `hostID`), and every engine
+/// writes them.
+///
 /// serde's derive takes a list for a struct, too: `"linux": []` would be one
 /// without any fields. The visitor that asks for an object alone is the whole
 /// of the difference; `remote` leaves the derived function to it.
 macro_rules! config {
-    ($($(#[$doc:meta])* $name:ident { $($(#[$attr:meta])* $field:ident: $kind:ty,)* })*) => {$(
+    ($(
+        $(#[$doc:meta])* $name:ident
+        $(required { $($(#[$needed_attr:meta])* $needed:ident: $needed_kind:ty,)* })?
+        { $($(#[$attr:meta])* $field:ident: $kind:ty,)* }
+    )*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Default, PartialEq, serde::Deserialize)]
-        #[serde(rename_all = "camelCase", default, deny_unknown_fields, remote = "Self")]
+        #[serde(rename_all = "camelCase", deny_unknown_fields, remote = "Self")]
         pub struct $name {
-            $($(#[$attr])* #[serde(deserialize_with = "or_default")] pub $field: $kind,)*
+            $($($(#[$needed_attr])* pub $needed: $needed_kind,)*)?
+            $($(#[$attr])* #[serde(default, deserialize_with = "or_default")] pub $field: $kind,)*
         }
 
         impl<'de> Deserialize<'de> for $name {
@@ -130,11 +139,15 @@ macro_rules! config {
                 let mut keys = Keys(&[]);
                 let _ = <$name>::deserialize(&mut keys);
                 let mut keys = keys.0.iter();
-                $(if let Some(key) = keys.next() {
-                    let at = format!("{at}/{key}");
-                    found(&at);
-                    <$kind as Shape>::places(&at, found);
-                })*
+                let mut field = |below: fn(&str, &mut dyn FnMut(&str))| {
+                    if let Some(key) = keys.next() {
+                        let at = format!("{at}/{key}");
+                        found(&at);
+                        below(&at, found);
+                    }
+                };
+                $($(field(<$needed_kind>::places);)*)?
+                $(field(<$kind>::places);)*
             }
         }
     )*};
@@ -213,11 +226,12 @@ config! {
         ambient: Vec<String>,
     }
 
-    Rlimit {
-        #[serde(rename = "type")]
-        kind: String,
+    Rlimit required {
         soft: u64,
         hard: u64,
+    } {
+        #[serde(rename = "type")]
+        kind: String,
     }
 
     Hooks {
@@ -288,13 +302,13 @@ config! {
         path: String,
     }
 
-    IdMapping {
+    IdMapping required {
         #[serde(rename = "containerID")]
         container_id: u32,
         #[serde(rename = "hostID")]
         host_id: u32,
         size: u32,
-    }
+    } {}
 
     TimeOffset {
         secs: i64,
@@ -326,8 +340,9 @@ config! {
         unified: BTreeMap<String, String>,
     }
 
-    DeviceRule {
+    DeviceRule required {
         allow: bool,
+    } {
         #[serde(rename = "type")]
         kind: String,
         major: Option<i64>,
@@ -377,22 +392,24 @@ config! {
         throttle_write_iops_device: Vec<ThrottleDevice>,
     }
 
-    WeightDevice {
+    WeightDevice required {
         major: i64,
         minor: i64,
+    } {
         weight: Option<u16>,
         leaf_weight: Option<u16>,
     }
 
-    ThrottleDevice {
+    ThrottleDevice required {
         major: i64,
         minor: i64,
         rate: u64,
-    }
+    } {}
 
-    HugepageLimit {
-        page_size: String,
+    HugepageLimit required {
         limit: u64,
+    } {
+        page_size: String,
     }
 
     Network {
@@ -401,8 +418,9 @@ config! {
         priorities: Vec<InterfacePriority>,
     }
 
-    InterfacePriority {
-        name: String,
+    InterfacePriority required {
         priority: u32,
+    } {
+        name: String,
     }
 }

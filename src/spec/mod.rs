@@ -18,6 +18,8 @@ pub mod proc_paths;
 mod process;
 mod resolve;
 mod resources;
+#[cfg(test)]
+mod schema;
 mod seccomp;
 mod sysctl;
 mod unknown;

@@ -8,6 +8,7 @@ mod host;
 mod image;
 mod runner;
 mod runtime;
+pub mod schema;
 mod sys;
 mod test;
 

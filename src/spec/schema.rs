@@ -1,0 +1,147 @@
+//! Tests against the JSON schema of the specification and its examples.
+
+use super::config::{Config, Shape};
+use super::{Plan, parse_config, resolve};
+use crate::error::Result;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/schema")
+}
+
+fn read(path: &str) -> Value {
+    let text = std::fs::read(data().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"));
+    serde_json::from_slice(&text).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+fn planned(config: &Value, warnings: &mut Vec<String>) -> Result<Plan> {
+    resolve(&parse_config(config.to_string().as_bytes(), warnings)?, Path::new("/bundle"))
+}
+
+/// What the examples leave out and a container of ours can't do without: a
+/// process (runc refuses a `create` without one, too), and a mount namespace.
+fn completed(mut config: Value) -> Value {
+    if config["process"].is_null() {
+        config["process"] = json!({ "args": ["sh"], "cwd": "/" });
+    }
+    if config["linux"]["namespaces"].is_null() {
+        config["linux"]["namespaces"] = json!([{ "type": "mount" }, { "type": "network" }]);
+    }
+    config
+}
+
+fn remove(config: &mut Value, pointer: &str) {
+    let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+    config.pointer_mut(parent).and_then(Value::as_object_mut).and_then(|object| object.remove(key));
+}
+
+/// The plan of a configuration without what this version refuses by name.
+fn planned_without_the_unsupported(mut config: Value, warnings: &mut Vec<String>) -> Plan {
+    loop {
+        warnings.clear();
+        match planned(&config, warnings) {
+            Ok(plan) => return plan,
+            Err(error) if error.op.contains("does not support the field") => remove(&mut config, &error.at),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn good_examples_are_accepted() {
+    for name in ["minimal", "minimal-for-start", "linux-rdma", "linux-netdevice"] {
+        let mut warnings = Vec::new();
+        let config = completed(read(&format!("test/config/good/{name}.json")));
+        let plan = planned_without_the_unsupported(config, &mut warnings);
+        assert_eq!((warnings, plan.warnings), (Vec::new(), Vec::new()), "{name}");
+    }
+}
+
+#[test]
+fn the_example_with_everything_is_accepted() {
+    let mut config = read("test/config/good/spec-example.json");
+    // It says 0.5.0-dev, which is before all that is compatible.
+    assert!(planned(&config, &mut Vec::new()).is_err_and(|e| e.at == "/ociVersion"));
+    config["ociVersion"] = json!("1.3.0");
+    let mut warnings = Vec::new();
+    let plan = planned_without_the_unsupported(config, &mut warnings);
+    assert_eq!(plan.warnings, [""; 0]);
+    // A leftover of before 1.0 in the example.
+    let leftover = "/linux/resources/oomScoreAdj: unknown key is ignored; does it belong to /process?";
+    assert_eq!(warnings, [leftover]);
+    assert_eq!((plan.mounts.len(), plan.devices.len(), plan.device_rules.is_empty()), (7, 8, false));
+}
+
+#[test]
+fn bad_examples_are_refused_with_their_place() {
+    for (name, at) in [
+        ("linux-hugepage", "/linux/resources/hugepageLimits/0/pageSize"),
+        ("linux-netdevice", "/linux/netDevices"),
+        ("linux-rdma", "/linux/resources/rdma"),
+    ] {
+        let config = completed(read(&format!("test/config/bad/{name}.json")));
+        let error = planned(&config, &mut Vec::new()).expect_err(name);
+        assert!(error.at.starts_with(at), "{name}: {error}");
+    }
+    let text = std::fs::read(data().join("test/config/bad/invalid-json.json")).expect("the example");
+    assert!(parse_config(&text, &mut Vec::new()).is_err_and(|e| e.op.contains("not valid JSON")));
+}
+
+/// Everything below `schema` as [`Shape::places`] has it.
+fn places(schema: &Value, file: &str, at: &str, found: &mut Vec<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let (other, pointer) = reference.split_once('#').expect("a reference");
+        let other = if other.is_empty() { file } else { other };
+        // Other platforms have schemas of their own, which are not ours to read.
+        if data().join(other).exists() {
+            places(read(other).pointer(pointer).expect("its target"), other, at, found);
+        }
+    }
+    for (key, value) in schema["properties"].as_object().into_iter().flatten() {
+        found.push(format!("{at}/{key}"));
+        places(value, file, &format!("{at}/{key}"), found);
+    }
+    for any in ["items", "additionalProperties"] {
+        if schema[any].is_object() {
+            places(&schema[any], file, &format!("{at}/*"), found);
+        }
+    }
+    for all in ["allOf", "anyOf"] {
+        schema[all].as_array().into_iter().flatten().for_each(|part| places(part, file, at, found));
+    }
+}
+
+/// Fields of the schema that are not for Linux.
+const WINDOWS: [&str; 2] = ["/process/commandLine", "/process/user/username"];
+
+#[test]
+fn every_field_of_the_schema_is_known() {
+    let mut ours = Vec::new();
+    Config::places("", &mut |place| ours.push(place.to_owned()));
+    let mut theirs = Vec::new();
+    places(&read("config-schema.json"), "config-schema.json", "", &mut theirs);
+    assert!(theirs.len() > 200, "{} fields were found", theirs.len());
+    let has_fields =
+        |place: &str| ours.iter().any(|other| other.strip_prefix(place).is_some_and(|r| r.starts_with('/')));
+    // The content of what is refused as a whole is not read.
+    let unread = |place: &str| {
+        let mut above = place;
+        while let Some((parent, _)) = above.rsplit_once('/') {
+            above = parent;
+            if ours.iter().any(|other| other == above) {
+                return !has_fields(above);
+            }
+        }
+        false
+    };
+    // A map to us, as its keys are checked with the namespace.
+    let theirs = theirs.into_iter().map(|place| {
+        place
+            .replace("/timeOffsets/boottime", "/timeOffsets/*")
+            .replace("/timeOffsets/monotonic", "/timeOffsets/*")
+    });
+    let missing =
+        |place: &String| !ours.contains(place) && !unread(place) && !WINDOWS.contains(&place.as_str());
+    assert_eq!(theirs.filter(missing).collect::<Vec<_>>(), [""; 0]);
+}
