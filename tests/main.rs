@@ -23,6 +23,7 @@
 mod harness;
 mod probe;
 
+mod cgroup_mounts;
 mod cgroups;
 mod devices;
 mod engines;
@@ -55,6 +56,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         return probe::main();
     }
     harness::run(vec![
+        ("cgroup_mounts", cgroup_mounts::cases()),
         ("cgroups", cgroups::cases()),
         ("devices", devices::cases()),
         ("engines", engines::cases()),

@@ -431,7 +431,8 @@ fn copy_up_keeps_links(t: &Test) {
     assert_eq!(asked["stat:/image/sub/dangling"]["uid"], 5);
 }
 
-fn set_xattr(path: &Path, name: &str, value: &[u8]) -> i32 {
+/// lsetxattr(2), which std has not.
+pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> i32 {
     let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
     let name = std::ffi::CString::new(name).unwrap();
     // SAFETY: two C strings, and a value with its length.

@@ -1,6 +1,7 @@
 //! `mounts`: every kind an engine asks for, options, propagation, mountpoints.
 
 use crate::harness::{Bundle, Test};
+use crate::mount_options::set_xattr;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -14,9 +15,6 @@ cases![
     mqueue_works,
     proc_shows_the_new_pid_namespace,
     sysfs_is_readonly,
-    cgroup_v1_shows_each_controller,
-    cgroup_v1_is_readonly,
-    cgroup_v1_shows_only_its_own_in_a_namespace,
     bind_of_a_directory,
     bind_of_a_file,
     bind_makes_its_mountpoint,
@@ -40,6 +38,27 @@ cases![
     atime_options,
     exec_is_refused_on_noexec,
     overlay_of_layers_with_a_whiteout,
+    overlay_of_many_layers,
+    overlay_of_many_layers_on_an_older_kernel,
+    overlay_of_layers_with_long_names,
+    overlay_of_layers_with_odd_names,
+    overlay_hides_what_an_opaque_directory_covers,
+    overlay_in_a_user_namespace,
+    relative_destination_starts_at_the_root,
+    destination_that_goes_up_stays_inside,
+    mountpoint_through_a_dangling_symlink_is_made,
+    the_root_cannot_be_mounted_over,
+    proc_takes_procfs_alone,
+    nothing_is_mounted_inside_proc,
+    figures_of_proc_can_be_covered,
+    type_none,
+    bind_with_a_filesystems_type,
+    tmpfs_on_a_new_mountpoint_is_for_everybody,
+    devpts_of_an_unmapped_group_is_refused,
+    mqueue_without_an_ipc_namespace_is_refused,
+    masked_directories_share_a_superblock,
+    without_privilege,
+    idmap_without_privilege_is_refused,
 ];
 
 /// The mount that is seen at a place: the last one there.
@@ -165,48 +184,6 @@ fn sysfs_is_readonly(t: &Test) {
         let answer = &seen["asked"][question];
         assert!(answer == "EROFS" || answer == "EPERM", "{question}: {answer}");
     }
-}
-
-fn controllers() -> Vec<String> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-    let lines = own.lines().filter_map(|line| line.split(':').nth(1));
-    lines.filter(|name| !name.is_empty() && !name.contains('=')).map(str::to_owned).collect()
-}
-
-fn cgroup_v1_shows_each_controller(t: &Test) {
-    let controllers = controllers();
-    if controllers.is_empty() {
-        t.skip("no cgroup v1 here");
-    }
-    let seen = t.look(&t.bundle(), ["list:/sys/fs/cgroup", "list:/sys/fs/cgroup/memory"]);
-    let listed = seen["asked"]["list:/sys/fs/cgroup"].as_array().unwrap();
-    for controller in controllers {
-        assert!(listed.contains(&json!(controller)), "{controller}: {listed:?}");
-    }
-    let files = seen["asked"]["list:/sys/fs/cgroup/memory"].as_array().unwrap();
-    assert!(files.contains(&json!("memory.limit_in_bytes")), "{files:?}");
-    let own = files.iter().filter(|f| f.as_str().unwrap().contains("process_api"));
-    assert_eq!(own.count(), 0, "the host's tree is shown, not the container's own part");
-}
-
-fn cgroup_v1_is_readonly(t: &Test) {
-    let file = "/sys/fs/cgroup/memory/memory.limit_in_bytes";
-    let questions = [&format!("write:{file}"), "mkdir:/sys/fs/cgroup/memory/x", "mkdir:/sys/fs/cgroup/x"];
-    for (question, answer) in t.look(&t.bundle(), questions)["asked"].as_object().unwrap() {
-        // The directory above the hierarchies need not be a read-only mount.
-        let above = question == "mkdir:/sys/fs/cgroup/x" && answer == "EACCES";
-        assert!(answer == "EROFS" || above, "{question}: {answer}");
-    }
-    let writable = t.bundle().remount("/sys/fs/cgroup", &["nosuid", "noexec", "nodev"]);
-    assert_eq!(t.look(&writable, [questions[0]])["asked"][questions[0]], "ok");
-}
-
-fn cgroup_v1_shows_only_its_own_in_a_namespace(t: &Test) {
-    let bundle = t.bundle().namespace("cgroup");
-    let seen = t.look(&bundle, ["list:/sys/fs/cgroup/pids"]);
-    let listed = seen["asked"]["list:/sys/fs/cgroup/pids"].as_array().unwrap();
-    assert!(listed.contains(&json!("pids.max")), "{listed:?}");
-    assert_eq!(at(&seen, "/sys/fs/cgroup/pids")["root"], "/");
 }
 
 /// A host directory with one file in it.
@@ -428,4 +405,262 @@ fn overlay_of_layers_with_a_whiteout(t: &Test) {
     assert_eq!(seen["asked"]["list:/tmp"], json!(["added", "kept"]));
     assert_eq!(seen["asked"]["create:/tmp/new"], "ok");
     assert!(upper.join("new").exists() && !base.join("new").exists());
+}
+
+/// Directories of these names with a file of the same number in each, on the host.
+fn layers(t: &Test, count: usize, name: impl Fn(usize) -> String) -> Vec<PathBuf> {
+    let parent = t.make_dir("layers");
+    let made = (0..count).map(|n| {
+        let dir = parent.join(name(n));
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join(n.to_string()), n.to_string()).unwrap();
+        std::fs::write(dir.join("top"), n.to_string()).unwrap();
+        dir
+    });
+    made.collect()
+}
+
+fn overlay(t: &Test, layers: &[PathBuf], more: &[&str]) -> Bundle {
+    let lower: Vec<_> = layers.iter().map(|dir| dir.to_str().unwrap().to_owned()).collect();
+    let lower = format!("lowerdir={}", lower.join(":"));
+    let [upper, work] = ["upper", "work"].map(|name| t.make_dir(name));
+    let (upper, work) = (format!("upperdir={}", upper.display()), format!("workdir={}", work.display()));
+    t.bundle().mount("/tmp", "overlay", "overlay", &[&[&*lower, &upper, &work], more].concat())
+}
+
+fn sees_all(seen: &Value, count: usize) {
+    let listed = seen["asked"]["list:/tmp"].as_array().unwrap();
+    assert_eq!(listed.len(), count + 1, "{listed:?}");
+    assert_eq!(seen["asked"]["text:/tmp/top"], "0", "the first is the uppermost");
+}
+
+/// More than the page of options that mount(2) takes.
+fn overlay_of_many_layers(t: &Test) {
+    let layers = layers(t, 100, |n| format!("{n}{}", "x".repeat(100)));
+    let bundle = overlay(t, &layers, &["ro", "nosuid", "noatime"]);
+    let seen = t.look(&bundle, ["list:/tmp", "text:/tmp/top", "create:/tmp/new"]);
+    sees_all(&seen, 100);
+    has(at(&seen, "/tmp"), &["ro", "nosuid", "noatime"]);
+    assert_eq!(seen["asked"]["create:/tmp/new"], "EROFS");
+}
+
+/// Which takes all layers in one string; strace feigns it.
+fn overlay_of_many_layers_on_an_older_kernel(t: &Test) {
+    if t.runtime.borrow().file_name().is_none_or(|name| name != "corten") {
+        t.skip("the calls of another runtime come in another order");
+    }
+    for count in [3, 100] {
+        let layers = layers(t, count, |n| format!("{n}{}", "x".repeat(100)));
+        let bundle = overlay(t, &layers, &["nosuid"]);
+        let proc = json!({ "destination": "/proc", "type": "proc", "source": "proc" });
+        let mounts = json!([proc, bundle.config["mounts"][7]]);
+        let bundle =
+            bundle.set("/mounts", mounts).args(["/probe", "list:/tmp", "text:/tmp/top", "create:/tmp/new"]);
+        // proc: source and create; overlay: source, then the first layer.
+        let inject = "inject=fsconfig:error=EINVAL:when=4";
+        let call =
+            t.call("/usr/bin/strace").args(["-f", "-o", "/dev/null", "-e", "trace=fsconfig", "-e", inject]);
+        let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(["run", "--bundle"]);
+        let seen = call.arg(bundle.lay()).arg(t.id()).out().report();
+        sees_all(&seen, count);
+        has(at(&seen, "/tmp"), &["nosuid"]);
+        assert_eq!(seen["asked"]["create:/tmp/new"], "ok");
+        let places = seen["mounts"].as_array().unwrap().iter().map(|mount| mount["at"].as_str().unwrap());
+        let left: Vec<_> = places.filter(|at| !at.starts_with("/proc")).collect();
+        assert_eq!(left, ["/", "/tmp"], "something of the way is left");
+    }
+}
+
+fn overlay_of_layers_with_long_names(t: &Test) {
+    let long = |n: usize| format!("{n}{0}/{0}", "y".repeat(200));
+    let seen = t.look(&overlay(t, &layers(t, 2, long), &[]), ["list:/tmp", "text:/tmp/top"]);
+    sees_all(&seen, 2);
+}
+
+/// A backslash takes a colon or a comma its meaning.
+fn overlay_of_layers_with_odd_names(t: &Test) {
+    let made = layers(t, 2, |n| format!("{n}:{n},{n}"));
+    let quoted = |dir: &PathBuf| dir.to_str().unwrap().replace(':', r"\:").replace(',', r"\,").into();
+    let named: Vec<PathBuf> = made.iter().map(quoted).collect();
+    sees_all(&t.look(&overlay(t, &named, &[]), ["list:/tmp", "text:/tmp/top"]), 2);
+    let made = layers(t, 2, |n| format!("{n}:{}", "z".repeat(200)));
+    let named: Vec<PathBuf> = made.iter().map(quoted).collect();
+    sees_all(&t.look(&overlay(t, &named, &[]), ["list:/tmp", "text:/tmp/top"]), 2);
+}
+
+fn overlay_hides_what_an_opaque_directory_covers(t: &Test) {
+    let layers = layers(t, 2, |n| n.to_string());
+    for (dir, file) in [(&layers[0], "new"), (&layers[1], "old")] {
+        std::fs::create_dir(dir.join("dir")).unwrap();
+        std::fs::write(dir.join("dir").join(file), "").unwrap();
+    }
+    assert_eq!(set_xattr(&layers[0].join("dir"), "trusted.overlay.opaque", b"y"), 0);
+    let seen = t.look(&overlay(t, &layers, &[]), ["list:/tmp/dir"]);
+    assert_eq!(seen["asked"]["list:/tmp/dir"], json!(["new"]));
+}
+
+/// Where overlay keeps its notes in attributes of the user's own.
+fn overlay_in_a_user_namespace(t: &Test) {
+    const ROOT: u32 = 100_000;
+    let own = |path: &Path| std::os::unix::fs::lchown(path, Some(ROOT), Some(ROOT)).unwrap();
+    let layers = layers(t, 2, |n| n.to_string());
+    std::fs::create_dir(layers[0].join("dir")).unwrap();
+    std::fs::create_dir(layers[1].join("dir")).unwrap();
+    std::fs::write(layers[1].join("dir/old"), "").unwrap();
+    assert_eq!(set_xattr(&layers[0].join("dir"), "user.overlay.opaque", b"y"), 0);
+    let bundle = overlay(t, &layers, &["userxattr"]);
+    let options = bundle.config["mounts"][7]["options"].as_array().unwrap().clone();
+    for option in options.iter().filter_map(Value::as_str).filter_map(|option| option.split_once("dir=")) {
+        option.1.split(':').map(Path::new).for_each(own);
+    }
+    own(&layers[0].join("dir"));
+    let bundle = bundle.user_namespace();
+    let seen = t.look(&bundle, ["list:/tmp/dir", "create:/tmp/dir/new", "text:/tmp/top"]);
+    assert_eq!(seen["asked"]["list:/tmp/dir"], json!([]));
+    assert_eq!(seen["asked"]["create:/tmp/dir/new"], "ok");
+    assert_eq!(seen["asked"]["text:/tmp/top"], "0");
+}
+
+fn relative_destination_starts_at_the_root(t: &Test) {
+    for place in ["data", "./data", "tmp/../data"] {
+        let out = t.run(&t.bundle().mount(place, "tmpfs", "t", &[]).args(["/probe"]));
+        assert_eq!(at(&out.report(), "/data")["type"], "tmpfs", "{place}");
+        out.says(&[place]);
+    }
+}
+
+fn destination_that_goes_up_stays_inside(t: &Test) {
+    let bundle = t.bundle().mount("/tmp/../../../../etc/x", "tmpfs", "t", &[]);
+    assert_eq!(at(&t.look(&bundle, []), "/etc/x")["type"], "tmpfs");
+}
+
+/// What such a link leads to is made in the image, wherever it would be outside.
+fn mountpoint_through_a_dangling_symlink_is_made(t: &Test) {
+    let file = t.make_file("file", "bound");
+    for (link, to, place) in
+        [("/run", "/new/run", "/new/run"), ("/run", "new", "/new"), ("/run", "../../../new/run", "/new/run")]
+    {
+        let bundle = t.bundle();
+        std::os::unix::fs::symlink(to, bundle.inside(link)).unwrap();
+        std::os::unix::fs::symlink("run/file", bundle.inside("/file")).unwrap();
+        let bundle = bundle.mount("/run", "tmpfs", "t", &[]).mount("/run/deep/er", "tmpfs", "d", &[]);
+        let bundle = bundle.bind(&file, "/file", &[]);
+        let seen = t.look(&bundle, ["text:/run/file"]);
+        assert_eq!(at(&seen, place)["type"], "tmpfs", "{to}");
+        assert_eq!(at(&seen, &format!("{place}/deep/er"))["type"], "tmpfs", "{to}");
+        assert_eq!(seen["asked"]["text:/run/file"], "bound");
+    }
+    let bundle = t.bundle().mount("/a", "tmpfs", "t", &[]);
+    std::os::unix::fs::symlink("b", bundle.inside("/a")).unwrap();
+    std::os::unix::fs::symlink("a", bundle.inside("/b")).unwrap();
+    t.refused(&bundle).one_clear_line(&["/mounts/7", "ELOOP"]);
+}
+
+fn the_root_cannot_be_mounted_over(t: &Test) {
+    for place in ["/", "/tmp/..", "/self"] {
+        let bundle = t.bundle().mount(place, "tmpfs", "t", &[]);
+        std::os::unix::fs::symlink("/", bundle.inside("/self")).unwrap();
+        t.refused(&bundle).one_clear_line(&["/mounts/7", "root"]);
+    }
+}
+
+fn proc_takes_procfs_alone(t: &Test) {
+    let fake = t.make_dir("fake");
+    std::fs::create_dir(fake.join("self")).unwrap();
+    for place in ["/proc", "/link"] {
+        let bundle = t.bundle().bind(&fake, place, &[]);
+        std::os::unix::fs::symlink("proc", bundle.inside("/link")).unwrap();
+        t.refused(&bundle).one_clear_line(&["/mounts/7", "not of type proc"]);
+    }
+    let bundle = t.bundle().without_mount("/proc").bind(Path::new("/proc"), "/proc", &[]);
+    let seen = t.look(&bundle, []);
+    assert_eq!(at(&seen, "/proc")["type"], "proc");
+}
+
+fn nothing_is_mounted_inside_proc(t: &Test) {
+    let file = t.make_file("file", "fake");
+    for place in
+        ["/proc/sys/kernel/core_pattern", "/proc/self/attr", "/proc/1", "/link/keys", "/proc/../proc/keys"]
+    {
+        let bundle = t.bundle().bind(&file, place, &[]);
+        std::os::unix::fs::symlink("/proc", bundle.inside("/link")).unwrap();
+        t.refused(&bundle).one_clear_line(&["/mounts/7", "inside /proc"]);
+    }
+}
+
+/// What lxcfs is for.
+fn figures_of_proc_can_be_covered(t: &Test) {
+    let file = t.make_file("file", "made up");
+    let bundle = t.bundle().bind(&file, "/proc/uptime", &[]).bind(&file, "/proc/meminfo", &[]);
+    let seen = t.look(&bundle, ["text:/proc/uptime", "text:/proc/meminfo"]);
+    assert_eq!(seen["asked"]["text:/proc/uptime"], "made up");
+    assert_eq!(seen["asked"]["text:/proc/meminfo"], "made up");
+}
+
+fn type_none(t: &Test) {
+    let dir = volume(t);
+    let source = dir.to_str().unwrap();
+    let bundle = t.bundle().mount("/tmp", "none", source, &["rbind", "ro"]);
+    assert_eq!(t.look(&bundle, ["text:/tmp/file"])["asked"]["text:/tmp/file"], "of the host");
+    let bundle = t.bundle().mount("/tmp", "none", source, &["ro"]);
+    t.refused(&bundle).one_clear_line(&["/mounts/7/type", "rbind"]);
+}
+
+/// "A mount is a bind mount if it has either bind or rbind in the options."
+fn bind_with_a_filesystems_type(t: &Test) {
+    let bundle = t.bundle().mount("/tmp", "tmpfs", volume(t).to_str().unwrap(), &["bind"]);
+    assert_eq!(t.look(&bundle, ["text:/tmp/file"])["asked"]["text:/tmp/file"], "of the host");
+}
+
+fn tmpfs_on_a_new_mountpoint_is_for_everybody(t: &Test) {
+    let seen = t.look(&t.bundle().mount("/new/one", "tmpfs", "t", &[]), ["stat:/new/one"]);
+    assert_eq!(seen["asked"]["stat:/new/one"]["mode"], "1777");
+}
+
+fn devpts_of_an_unmapped_group_is_refused(t: &Test) {
+    let map = json!([{ "containerID": 0, "hostID": 100_000, "size": 1 }]);
+    let bundle = t.bundle().user_namespace().set("/linux/gidMappings", map);
+    t.refused(&bundle).one_clear_line(&["/mounts/2", "/dev/pts", "gid="]);
+}
+
+fn mqueue_without_an_ipc_namespace_is_refused(t: &Test) {
+    let bundle = t.bundle().user_namespace().without_namespace("ipc");
+    t.refused(&bundle).one_clear_line(&["/mounts/4", "mqueue", "ipc namespace"]);
+}
+
+/// At density, a tmpfs for each of them is what the kernel suffers from.
+fn masked_directories_share_a_superblock(t: &Test) {
+    let places = ["/etc", "/var", "/root", "/tmp"];
+    let bundle = t.bundle().set("/linux/maskedPaths", json!(places));
+    let seen = t.look(&bundle, []);
+    let first = &at(&seen, places[0])["device"];
+    for place in places {
+        assert_eq!(at(&seen, place)["type"], "tmpfs", "{place}");
+        assert_eq!(&at(&seen, place)["device"], first, "{place}");
+    }
+}
+
+fn without_privilege(t: &Test) {
+    let dir = volume(t);
+    let bundle = t
+        .bundle()
+        .bind(&dir, "/tmp", &["ro"])
+        .mount("/var", "tmpfs", "t", &["tmpcopyup", "size=1m"])
+        .mount("/var/new", "tmpfs", "n", &["silent", "nosuid"]);
+    std::fs::write(bundle.inside("/var/own"), "image").unwrap();
+    for path in ["/var", "/var/own"] {
+        let user = Some(Test::USER);
+        std::os::unix::fs::chown(bundle.inside(path), user, user).unwrap();
+    }
+    let out = t.as_user(&bundle, ["text:/tmp/file", "create:/tmp/new", "text:/var/own", "create:/var/new/x"]);
+    let asked = &out.report()["asked"];
+    assert_eq!(asked["text:/tmp/file"], "of the host");
+    assert_eq!(asked["create:/tmp/new"], "EROFS");
+    assert_eq!(asked["text:/var/own"], "image");
+    assert_eq!(asked["create:/var/new/x"], "ok");
+}
+
+fn idmap_without_privilege_is_refused(t: &Test) {
+    let bundle = t.bundle().bind(&t.make_dir("volume"), "/tmp", &["idmap"]);
+    t.as_user(&bundle, []).one_clear_line(&["/mounts/7", "CAP_SYS_ADMIN"]);
 }

@@ -14,6 +14,7 @@ cases![
     root_propagation_shared,
     root_propagation_slave,
     root_propagation_unbindable,
+    root_propagation_reaches_mounts_below,
     unknown_root_propagation_is_refused,
     rootfs_on_a_shared_mount_leaks_nothing,
     masked_file_reads_as_empty,
@@ -126,6 +127,31 @@ fn root_propagation_slave(t: &Test) {
 
 fn root_propagation_unbindable(t: &Test) {
     assert_eq!(tags_with(t, "unbindable"), ["unbindable"]);
+}
+
+/// The `r…` forms are for the mounts that the rootfs brings along, too.
+fn root_propagation_reaches_mounts_below(t: &Test) {
+    for (propagation, root, below) in [
+        ("slave", &["master"][..], &["master"][..]),
+        ("rslave", &["master"], &["master"]),
+        ("private", &[], &[]),
+        ("rprivate", &[], &[]),
+        ("shared", &["shared", "master"], &["master"]),
+        ("rshared", &["shared", "master"], &["shared", "master"]),
+        ("unbindable", &["unbindable"], &[]),
+        ("runbindable", &["unbindable"], &["unbindable"]),
+    ] {
+        let bundle = t.bundle().set("/linux/rootfsPropagation", json!(propagation)).args(["/probe"]);
+        let script = "mount --bind \"$BUNDLE\" \"$BUNDLE\"; mount --make-rshared \"$BUNDLE\"; cd \"$BUNDLE\"; \
+                      mount -t tmpfs s rootfs/tmp; runtime run \"$ID\"";
+        let seen = t.in_private_mounts(&bundle, &bundle.dir, script).out().report();
+        let kinds = |mount: &Value| {
+            let tags = mount["tags"].as_array().unwrap().iter().filter_map(Value::as_str);
+            tags.map(|tag| tag.split(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(kinds(root_mount(&seen)), root, "{propagation}");
+        assert_eq!(kinds(crate::mounts::at(&seen, "/tmp")), below, "{propagation}");
+    }
 }
 
 fn unknown_root_propagation_is_refused(t: &Test) {

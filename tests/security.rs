@@ -15,16 +15,20 @@ cases![
     cve_2019_5736_by_an_interpreter,
     cve_2019_5736_by_a_watcher_during_exec,
     cve_2019_5736_by_a_watcher_during_run,
+    cve_2019_16884_volume_on_proc,
     cve_2019_18837_mountpoints_through_symlinks,
     cve_2019_19921_proc_and_sys_must_be_directories,
+    cve_2021_30465_mounts_while_a_volume_changes,
     cve_2021_43784_endless_mappings,
     cve_2022_29162_exec_inherits_nothing,
+    cve_2023_25809_cgroups_are_readonly_without_privilege,
     cve_2024_21626_cwd_through_a_descriptor,
     cve_2024_21626_exec_cwd_through_a_descriptor,
     cve_2024_21626_leaked_directory,
     cve_2024_45310_mkdir_race,
     cve_2025_31133_dev_null_is_something_else,
     cve_2025_52565_console_is_a_symlink,
+    cve_2025_52881_procfs_under_another_name,
     cve_2026_41579_dev_is_a_symlink,
     cve_2026_88264_console_without_dev,
     cve_2026_88265_stdio_through_a_dev_null_symlink,
@@ -203,6 +207,21 @@ fn cve_2016_9962_a_newcomer_cannot_be_reached(t: &Test) {
     assert_eq!(seen, "seen 0");
 }
 
+/// What is written to /proc must reach the kernel, not files of an image.
+fn cve_2019_16884_volume_on_proc(t: &Test) {
+    let fake = t.make_dir("fake");
+    fs::create_dir_all(fake.join("self/attr")).expect("mkdir");
+    fs::write(fake.join("self/attr/exec"), "").expect("a file");
+    for bundle in [t.bundle(), t.bundle().without_mount("/proc")] {
+        for place in ["/proc", "/proc/self/attr", "proc"] {
+            let bound = bundle.clone().bind(&fake, place, &[]);
+            t.refused(&bound).one_clear_line(&["/mounts/", "proc"]);
+            let fresh = bundle.clone().mount(place, "tmpfs", "tmpfs", &["tmpcopyup"]);
+            t.refused(&fresh).one_clear_line(&["/mounts/", "proc"]);
+        }
+    }
+}
+
 fn cve_2019_18837_mountpoints_through_symlinks(t: &Test) {
     let decoy = Decoy::new(t);
     let volume = t.make_dir("volume");
@@ -257,6 +276,40 @@ fn cve_2022_29162_exec_inherits_nothing(t: &Test) {
     let seen = container.look(["--cap", "CAP_NET_RAW"]);
     assert_eq!(seen["status"]["CapInh"], cap_mask(&[]));
     assert_eq!(seen["status"]["CapEff"], cap_mask(&["CAP_KILL", "CAP_NET_RAW"]));
+}
+
+/// An ordinary user to whom the host has delegated a cgroup, and in it a
+/// container without a cgroup namespace.
+fn cve_2023_25809_cgroups_are_readonly_without_privilege(t: &Test) {
+    let map = json!([{ "containerID": 0, "hostID": Test::USER, "size": 1 }]);
+    let group = format!("{}d", t.token);
+    let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    let own = format!("/sys/fs/cgroup/{group}/r/cgroup.procs");
+    let bundle = t
+        .bundle()
+        .namespace("user")
+        .set("/linux/uidMappings", map.clone())
+        .set("/linux/gidMappings", map)
+        // Not to be made by this user, so it stays in the caller's.
+        .set("/linux/cgroupsPath", json!(format!("/{group}not")))
+        .drop("/linux/resources")
+        .remount("/dev/pts", &flags)
+        .args(["/probe", &format!("write:{own}"), &format!("mkdir:/sys/fs/cgroup/{group}/x")]);
+    let state = t.make_dir("user");
+    std::os::unix::fs::chown(&state, Some(Test::USER), Some(Test::USER)).expect("chown");
+    let user = Test::USER;
+    let script = format!(
+        "{}; mkdir /sys/fs/cgroup/{group}; chown -R {user}:{user} /sys/fs/cgroup/{group}; \
+         mkdir /sys/fs/cgroup/{group}/r; chown -R {user}:{user} /sys/fs/cgroup/{group}/r; \
+         (sh -c 'echo $$ >/sys/fs/cgroup/{group}/r/cgroup.procs; exec \"$@\"' - setpriv --reuid {user} --regid {user} \
+         --clear-groups \"$RUNTIME\" --root \"$VOLUME\" run \"$ID\") || echo failed; \
+         rmdir /sys/fs/cgroup/{group}/r /sys/fs/cgroup/{group}",
+        crate::cgroup_mounts::V2
+    );
+    let seen = t.in_private_mounts(&bundle, &state, &script).out().report();
+    for (question, answer) in seen["asked"].as_object().expect("answers") {
+        assert_eq!(answer, "EROFS", "{question}");
+    }
 }
 
 fn cve_2024_21626_cwd_through_a_descriptor(t: &Test) {
@@ -333,6 +386,28 @@ fn cve_2024_45310_mkdir_race(t: &Test) {
     decoy.check();
 }
 
+/// Directories, files and copies, where a name in a volume is a directory now
+/// and a link to the host then.
+fn cve_2021_30465_mounts_while_a_volume_changes(t: &Test) {
+    let decoy = Decoy::new(t);
+    let (volume, file) = (t.make_dir("volume"), t.make_file("file", "bound"));
+    fs::create_dir(volume.join("place")).expect("mkdir");
+    symlink(&decoy.dir, volume.join("trap")).expect("symlink");
+    let flipper = Flipper::new(volume.join("place"), volume.join("trap"));
+    for n in 0..40 {
+        let bundle = t
+            .bundle()
+            .bind(&volume, "/vol", &[])
+            .bind(&file, &format!("/vol/place/file{n}"), &["ro"])
+            .mount("/vol/place", "tmpfs", "t", &["tmpcopyup"])
+            .mount("/vol/place/console", "tmpfs", "t", &["silent"])
+            .bind(&volume, "/vol/place", &["ro"]);
+        t.run(&bundle.args(["true"]));
+    }
+    drop(flipper);
+    decoy.check();
+}
+
 /// A bundle whose /dev is the image's own directory.
 fn own_dev(t: &Test) -> Bundle {
     ["", "/pts", "/shm", "/mqueue"]
@@ -381,6 +456,26 @@ fn cve_2025_52565_console_is_a_symlink(t: &Test) {
     symlink(decoy.dir.join("console"), bundle.inside("/dev/console")).expect("symlink");
     run_with_console(t, &bundle);
     decoy.check();
+}
+
+/// A file that is bound where a volume's link leads to procfs, now and then.
+fn cve_2025_52881_procfs_under_another_name(t: &Test) {
+    let (volume, fake) = (t.make_dir("volume"), t.make_file("version", "fake\n"));
+    fs::create_dir(volume.join("place")).expect("mkdir");
+    fs::write(volume.join("place/version"), "").expect("a file");
+    symlink("/proc", volume.join("trap")).expect("symlink");
+    let flipper = Flipper::new(volume.join("place"), volume.join("trap"));
+    for _ in 0..40 {
+        let bundle = t.bundle().bind(&volume, "/vol", &[]).bind(&fake, "/vol/place/version", &[]);
+        let out = t.run(&bundle.shell("grep -q fake /proc/version && exit 77; exit 0"));
+        assert_ne!(out.code, 77, "a file of procfs was covered");
+    }
+    drop(flipper);
+    // It is refused by name, too, and a sysctl is the kernel's all the same.
+    let bundle = t.bundle().bind(&fake, "/proc/sys/kernel/hostname", &[]);
+    t.refused(&bundle).one_clear_line(&["/mounts/7", "inside /proc"]);
+    let bundle = t.bundle().set("/linux/sysctl", json!({ "kernel.domainname": "from.sysctl" }));
+    assert_eq!(t.look(&bundle, [])["names"]["domain"], "from.sysctl");
 }
 
 fn cve_2026_41579_dev_is_a_symlink(t: &Test) {

@@ -60,7 +60,7 @@ pub fn attach(
             mount::attach(&tree, target).op("move_mount cgroup2")
         }
         View::V1 { namespaced, hierarchies } => {
-            no_options(options)?;
+            no_options(options, b"")?;
             v1(entry, target, *namespaced, hierarchies, readonly)
         }
     }
@@ -81,16 +81,36 @@ fn v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
 
 /// A directory of the host's hierarchy. Without a cgroup namespace that is all
 /// of it, as with other runtimes; a new mount would give the superblock, which
-/// is the host's, new flags.
+/// is the host's, new flags. So the options can only be those that it has
+/// (Docker passes them on).
 fn bound(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
-    no_options(options)?;
+    if !options.is_empty() {
+        no_options(options, &of_the_host()?)?;
+    }
     let tree = clone(path)?;
     mounts::finish(entry, &tree, entry.attr)?;
     Ok(tree)
 }
 
-fn no_options(options: &[FsOption]) -> Result<()> {
-    match options.first() {
+/// Options of the superblock of version 2.
+fn of_the_host() -> Result<Vec<u8>> {
+    let path = "/proc/self/mountinfo";
+    let text = crate::sys::process::read_file(path).op_on("read", path)?;
+    Ok(options_of_v2(&text).into())
+}
+
+/// The last field of the first mount of version 2.
+fn options_of_v2(mountinfo: &[u8]) -> &[u8] {
+    const TYPE: &[u8] = b" - cgroup2 ";
+    let mut lines = mountinfo.split(|c| *c == b'\n');
+    let line = lines.find(|line| line.windows(TYPE.len()).any(|part| part == TYPE));
+    line.and_then(|line| line.rsplit(|c| *c == b' ').next()).unwrap_or_default()
+}
+
+/// Refuses any option that is not among those `in_effect`.
+fn no_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
+    let is_set = |key: &CStr| in_effect.split(|c| *c == b',').any(|set| set == key.to_bytes());
+    match options.iter().find(|(key, value)| value.is_some() || !is_set(key)) {
         Some((key, _)) => Err(Error::msg(format!("{} can't be set here", key.to_string_lossy()))
             .hint("options of cgroup2 need a cgroup namespace of the container's own; cgroup v1 takes none")),
         None => Ok(()),
@@ -144,4 +164,22 @@ fn clone(path: &Path) -> Result<OwnedFd> {
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("NUL in a path"))?;
     let c_path: &CStr = &c_path;
     mount::clone_tree(AT_FDCWD, c_path, false, false).op_on("open_tree", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_that_the_host_has_are_no_change() {
+        let mountinfo = b"41 31 0:37 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
+            42 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        let host = options_of_v2(mountinfo);
+        assert_eq!(host, b"rw,nsdelegate");
+        let option = |key: &CStr, value| [(CString::from(key), value)];
+        assert!(no_options(&option(c"nsdelegate", None), host).is_ok());
+        assert!(no_options(&option(c"memory_recursiveprot", None), host).is_err());
+        assert!(no_options(&option(c"nsdelegate", Some(c"1".into())), host).is_err());
+        assert_eq!(options_of_v2(b"1 0 0:1 / / rw - ext4 /dev/vda rw\n"), b"");
+    }
 }

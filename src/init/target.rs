@@ -6,20 +6,20 @@ use crate::error::{Context, Error, Result};
 use crate::spec::proc_paths::{self, Place};
 use crate::sys::openat2;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlink};
+use nix::fcntl::{OFlag, openat, readlink, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, mkdirat};
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const DIR_MODE: u32 = 0o755;
 
 /// The directory `path`, made with its parents where it is missing.
-pub fn directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
+pub fn directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let flags = libc::O_PATH | libc::O_DIRECTORY;
-    match openat2::in_root(&root, &c_path(path)?, flags) {
-        Err(Errno::ENOENT) => make_directory(root, path),
+    match openat2::in_root(root, &c_path(path)?, flags) {
+        Err(Errno::ENOENT) => make(root, path, Kind::Directory, LINKS),
         other => other.op_on("open the directory", path.display()),
     }
 }
@@ -75,10 +75,10 @@ pub fn mount_point(
             return Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string()));
         }
         Err(Errno::ELOOP) => match openat2::in_root(root, &c_path, kind.flags()) {
-            Err(Errno::ENOENT) => (make(root, path, kind)?, true),
+            Err(Errno::ENOENT) => (make(root, path, kind, LINKS)?, true),
             other => (other.op_on("open the mount point", path.display())?, false),
         },
-        Err(Errno::ENOENT) => (make(root, path, kind)?, true),
+        Err(Errno::ENOENT) => (make(root, path, kind, LINKS)?, true),
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };
     let found = found_at(root, &at)?;
@@ -86,21 +86,39 @@ pub fn mount_point(
     Ok(MountPoint { at, made })
 }
 
-fn make(root: &OwnedFd, path: &Path, kind: Kind) -> Result<OwnedFd> {
-    match kind {
-        Kind::Directory | Kind::PlainDirectory => make_directory(root, path),
-        Kind::File | Kind::Link => {
-            let (parent, name) = parent_of(root, path)?;
-            make_file(&parent, &name, path)
+/// Makes what `path` names, with its parents. Where a link lies there that leads
+/// nowhere, what it leads to is made, as other runtimes do; `links` of them are
+/// followed.
+fn make(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> {
+    let (parent, name) = parent_of(root, path)?;
+    let made = match kind {
+        Kind::Directory | Kind::PlainDirectory => make_directory(&parent, &name),
+        Kind::File | Kind::Link => make_file(&parent, &name),
+    };
+    let errno = match made {
+        Err(errno @ (Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST)) => errno,
+        other => return other.op_on("make the mount point", path.display()),
+    };
+    match readlinkat(&parent, name.as_c_str()) {
+        Ok(to) if links > 0 && kind != Kind::PlainDirectory => {
+            let to = path.parent().unwrap_or(Path::new("/")).join(to);
+            match openat2::in_root(root, &c_path(&to)?, kind.flags()) {
+                Err(Errno::ENOENT) => make(root, &to, kind, links - 1),
+                other => other.op_on("open the mount point", path.display()),
+            }
         }
+        _ => Err(errno).op_on("make the mount point", path.display()),
     }
 }
+
+/// As many as the kernel follows.
+const LINKS: u32 = 40;
 
 /// The file `path` as a mount point: anything but a directory, made empty
 /// where it is missing.
 pub fn file(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     match openat2::in_root(root, &c_path(path)?, libc::O_PATH) {
-        Err(Errno::ENOENT) => make(root, path, Kind::File),
+        Err(Errno::ENOENT) => make(root, path, Kind::File, LINKS),
         other => other.op_on("open the file", path.display()),
     }
 }
@@ -116,34 +134,30 @@ fn found_at(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
     Ok(Path::new("/").join(below))
 }
 
-/// Makes the empty file that `path` names in `parent` and never follows a link
-/// that lies there.
-fn make_file(parent: &OwnedFd, name: &CStr, path: &Path) -> Result<OwnedFd> {
+/// Makes an empty file and never follows a link that lies there.
+fn make_file(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let made = openat(parent, name, flags, Mode::from_bits_truncate(0o644));
-    made.op_on("make the mount point", path.display())
+    openat(parent, name, flags, Mode::from_bits_truncate(0o644))
 }
 
-/// Makes the directory that `path` names, and its parents. A name that turns
-/// up in between is taken if it is a directory and no link.
-fn make_directory(root: impl AsFd, path: &Path) -> Result<OwnedFd> {
-    let (parent, name) = parent_of(root, path)?;
-    match mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(DIR_MODE)) {
+/// Makes a directory. A name that turns up in between is taken if it is a
+/// directory and no link.
+fn make_directory(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
+    match mkdirat(parent, name, Mode::from_bits_truncate(DIR_MODE)) {
         Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno).op_on("mkdir", path.display()),
+        Err(errno) => return Err(errno),
     }
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    openat2::beneath(&parent, &name, flags).op_on("open the new directory", path.display())
+    openat2::beneath(parent, name, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
 }
 
 /// A missing working directory is made, as runc and crun do. Where it can't be
 /// (a read-only image) the chdir to come says so.
-pub fn make_cwd(root: impl AsFd, cwd: &CStr) {
+pub fn make_cwd(root: &OwnedFd, cwd: &CStr) {
     let _ = directory(root, Path::new(OsStr::from_bytes(cwd.to_bytes())));
 }
 
 /// The parent directory of `path` and its last name.
-pub fn parent_of(root: impl AsFd, path: &Path) -> Result<(OwnedFd, CString)> {
+pub fn parent_of(root: &OwnedFd, path: &Path) -> Result<(OwnedFd, CString)> {
     let parent = directory(root, path.parent().unwrap_or(Path::new("/")))?;
     Ok((parent, c_name(path)?))
 }

@@ -23,6 +23,9 @@ pub struct Test {
 }
 
 impl Test {
+    /// Whom `as_user` makes root of a container.
+    pub const USER: u32 = 12345;
+
     pub fn new() -> Test {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -141,6 +144,22 @@ impl Test {
             .env("VOLUME", volume)
             .env("ID", id)
             .cwd(&bundle.dir)
+    }
+
+    /// Runs the probe as an ordinary user, in a user namespace where that user is
+    /// root: what `runtime spec --rootless` is for.
+    pub fn as_user<const N: usize>(&self, bundle: &Bundle, questions: [&str; N]) -> Out {
+        let map = serde_json::json!([{ "containerID": 0, "hostID": Test::USER, "size": 1 }]);
+        let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+        let bundle = bundle.clone().args(std::iter::once("/probe").chain(questions)).namespace("user");
+        let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+        let bundle = bundle.drop("/linux/resources").remount("/dev/pts", &flags);
+        let root = self.make_dir("user");
+        std::os::unix::fs::chown(&root, Some(Test::USER), Some(Test::USER)).expect("chown");
+        let user = Test::USER.to_string();
+        let call = self.call("/usr/bin/setpriv").args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+        let call = call.arg(&*self.runtime.borrow()).arg("--root").arg(root.join("state"));
+        call.args(["run", "--bundle"]).arg(bundle.lay()).arg(self.id()).cwd("/").out()
     }
 
     pub fn create(&self, bundle: &Bundle) -> Container<'_> {
