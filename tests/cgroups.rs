@@ -18,6 +18,13 @@ cases![
     cpuset,
     pids_limit,
     pids_limit_holds,
+    zero_is_a_limit_of_pids,
+    zero_is_not_set,
+    kernel_memory_is_a_warning,
+    check_before_update_is_the_kernels,
+    check_before_update_on_v2,
+    rdma_limit,
+    huge_pages_on_v2,
     blkio_weight,
     network_priorities,
     hugetlb_limit,
@@ -154,6 +161,97 @@ fn pids_limit_holds(t: &Test) {
     let limited = t.bundle().set("/linux/resources/pids", json!({ "limit": 5 }));
     let out = t.run(&limited.shell(script));
     assert!(out.stderr.contains("fork") && !out.stdout.contains("all"), "{out:?}");
+}
+
+fn zero_is_a_limit_of_pids(t: &Test) {
+    expect(t, json!({ "pids": { "limit": 0 } }), "pids", &[("pids.max", "0")]);
+}
+
+fn zero_is_not_set(t: &Test) {
+    let default = t.start(&pausing(t, json!({})));
+    let zero = t.start(&pausing(
+        t,
+        json!({
+            "memory": { "limit": 0, "swap": 0, "reservation": 0 },
+            "cpu": { "shares": 0, "quota": 0, "period": 0 },
+            "blockIO": { "weight": 0 },
+        }),
+    ));
+    for (controller, file) in [
+        ("memory", "memory.limit_in_bytes"),
+        ("memory", "memory.soft_limit_in_bytes"),
+        ("cpu", "cpu.shares"),
+        ("cpu", "cpu.cfs_quota_us"),
+        ("cpu", "cpu.cfs_period_us"),
+    ] {
+        assert_eq!(value(t, &zero, controller, file), value(t, &default, controller, file), "{file}");
+    }
+}
+
+fn kernel_memory_is_a_warning(t: &Test) {
+    let bundle = t.bundle().set("/linux/resources/memory", json!({ "kernel": 1 << 20 }));
+    let out = t.run(&bundle.args(["true"]));
+    assert_eq!(out.code, 0, "{out:?}");
+    out.says(&["/linux/resources/memory/kernel", "deprecated"]);
+}
+
+fn check_before_update_is_the_kernels(t: &Test) {
+    let memory = json!({ "memory": { "limit": 64 << 20, "checkBeforeUpdate": true } });
+    expect(t, memory, "memory", &[("memory.limit_in_bytes", "67108864")]);
+}
+
+fn rdma_limit(t: &Test) {
+    let bundle = pausing(t, json!({ "rdma": { "mlx5_1": { "hcaHandles": 3, "hcaObjects": 10 } } }));
+    if own_controllers().iter().any(|name| name == "rdma") {
+        t.skip("wants an RDMA device here");
+    }
+    t.refused(&bundle).one_clear_line(&["/linux/resources/rdma/mlx5_1", "rdma"]);
+    let bundle = pausing(t, json!({ "rdma": { "mlx5_1": {} } }));
+    t.refused(&bundle).one_clear_line(&["/linux/resources/rdma/mlx5_1", "hcaHandles"]);
+}
+
+/// A script with a v2 hierarchy alone, as far as this machine has one.
+fn on_v2(t: &Test, bundle: &Bundle, script: &str) -> crate::harness::Out {
+    let script = format!("mount -t cgroup2 none /sys/fs/cgroup; {script}");
+    t.in_private_mounts(bundle, &t.dir, &script).out()
+}
+
+fn huge_pages_on_v2(t: &Test) {
+    let limits = json!([{ "pageSize": "2MB", "limit": 6 << 20 }]);
+    let bundle = t.bundle().set("/linux/resources/hugepageLimits", limits).args(["true"]);
+    let script = "
+        grep -q hugetlb /sys/fs/cgroup/cgroup.controllers || { echo none; exit; }
+        runtime create --bundle $BUNDLE $ID >/dev/null 2>&1
+        cd /sys/fs/cgroup/$ID
+        cat hugetlb.2MB.max
+        if test -e hugetlb.2MB.rsvd.max; then cat hugetlb.2MB.rsvd.max; else echo 6291456; fi
+        cd /
+        runtime delete --force $ID";
+    let out = on_v2(t, &bundle, script);
+    if out.stdout == "none\n" {
+        t.skip("no hugetlb controller on v2 here");
+    }
+    assert_eq!(out.stdout, "6291456\n6291456\n", "{out:?}");
+}
+
+fn check_before_update_on_v2(t: &Test) {
+    let memory = json!({ "limit": 4096, "checkBeforeUpdate": true });
+    let bundle = t.bundle().set("/linux/resources/memory", memory).args(["true"]);
+    // A cgroup that is used already: the limit is below what is in it.
+    let script = "
+        grep -q memory /sys/fs/cgroup/cgroup.controllers || { echo none; exit; }
+        echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+        mkdir /sys/fs/cgroup/$ID
+        sh -c 'echo $$ >/sys/fs/cgroup/$ID/cgroup.procs; exec sleep 1000' & sleeper=$!
+        until test \"$(cat /sys/fs/cgroup/$ID/memory.current)\" -gt 4096; do :; done
+        runtime create --bundle $BUNDLE $ID || true
+        kill $sleeper; wait $sleeper || true
+        rmdir /sys/fs/cgroup/$ID";
+    let out = on_v2(t, &bundle, script);
+    if out.stdout == "none\n" {
+        t.skip("no memory controller on v2 here");
+    }
+    out.says(&["/linux/resources/memory/limit", "current usage"]);
 }
 
 fn blkio_weight(t: &Test) {

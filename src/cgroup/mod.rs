@@ -19,9 +19,10 @@ use freezer::Freezer;
 
 use crate::error::{Error, Result};
 use crate::init::cgroup_mount::View;
-use crate::spec::config::Resources;
+use crate::spec::config::{Memory, Rdma, Resources};
 use crate::spec::plan::{DeviceRule, Ns, NsKind, Plan};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -87,9 +88,23 @@ impl Cgroup {
     pub fn check(&self, resources: &Resources) -> Result<()> {
         match self {
             Cgroup::None => none_asked(resources),
-            Cgroup::V2 { .. } => v2_table::settings(resources).map(drop),
+            Cgroup::V2 { path } => {
+                v2_table::settings(resources)?;
+                v2::check_memory(path, &resources.memory)
+            }
             Cgroup::V1 { hierarchies, .. } => v1::check(hierarchies, resources),
         }
+    }
+
+    /// What is ignored here, and told: limits that Linux itself has given up.
+    pub fn warnings(&self, resources: &Resources) -> Vec<String> {
+        let (kernel, tcp) = (resources.memory.kernel, resources.memory.kernel_tcp);
+        let tcp = tcp.filter(|_| !matches!(self, Cgroup::V1 { .. }));
+        [("kernel", kernel), ("kernelTCP", tcp)]
+            .iter()
+            .filter(|(_, limit)| limit.is_some())
+            .map(|(field, _)| format!("/linux/resources/memory/{field}: is deprecated, and ignored"))
+            .collect()
     }
 
     /// Makes the cgroups. Where the caller may not and nothing was asked for,
@@ -269,6 +284,17 @@ pub struct Setting {
     pub value: String,
     /// Pointer to the field, below /linux/resources.
     pub at: String,
+    /// What to do where none of the files exists.
+    pub otherwise: Otherwise,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Otherwise {
+    Fail,
+    /// Another setting does the whole of it, or the kernel has no more to set.
+    Skip,
+    /// Another file takes another value.
+    Try(Box<Setting>),
 }
 
 impl Setting {
@@ -278,7 +304,18 @@ impl Setting {
         value: impl ToString,
         at: impl Into<String>,
     ) -> Self {
-        Setting { controller, files: vec![file.into()], value: value.to_string(), at: at.into() }
+        let otherwise = Otherwise::Fail;
+        Setting { controller, files: vec![file.into()], value: value.to_string(), at: at.into(), otherwise }
+    }
+
+    fn if_there(mut self) -> Self {
+        self.otherwise = Otherwise::Skip;
+        self
+    }
+
+    fn or_else(mut self, setting: Setting) -> Self {
+        self.otherwise = Otherwise::Try(Box::new(setting));
+        self
     }
 
     fn or(mut self, file: impl Into<String>) -> Self {
@@ -296,6 +333,11 @@ impl Setting {
                 other => return other.map_err(|e| self.explain(e)),
             }
         }
+        match &self.otherwise {
+            Otherwise::Fail => {}
+            Otherwise::Skip => return Ok(()),
+            Otherwise::Try(setting) => return setting.apply(dir),
+        }
         let files = self.files.join(" or ");
         let name = Error { op: format!("the kernel has no {files}"), errno: None, ..missing };
         Err(self.explain(name))
@@ -304,6 +346,38 @@ impl Setting {
     fn explain(&self, error: Error) -> Error {
         error.at(format!("/linux/resources/{}", self.at)).on(self.value.clone())
     }
+}
+
+/// `limit`, `swap` and `reservation`, where 0 is "not set" in what engines send.
+fn memory_limits(memory: &Memory) -> [Option<i64>; 3] {
+    [memory.limit, memory.swap, memory.reservation].map(|value| value.filter(|value| *value != 0))
+}
+
+/// No limit is none with swap either, if that has none of its own. There may be
+/// no swap to count.
+fn unlimited_swap(memory: &Memory, file: &str, value: &str) -> Option<Setting> {
+    match memory_limits(memory) {
+        [Some(-1), None, _] => Some(Setting::new("memory", file, value, "memory/swap").if_there()),
+        _ => None,
+    }
+}
+
+/// `linux.resources.rdma`, which is alike in both versions: a line a device.
+fn rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) -> Result<()> {
+    for (device, limits) in devices {
+        let at = format!("rdma/{}", device.replace('~', "~0").replace('/', "~1"));
+        if device.is_empty() || device.contains(char::is_whitespace) {
+            return Err(refused(&at, "is not the name of a device"));
+        }
+        let pairs = [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)];
+        let pairs: Vec<_> =
+            pairs.iter().filter_map(|(key, limit)| Some(format!("{key}={}", (*limit)?))).collect();
+        if pairs.is_empty() {
+            return Err(refused(&at, "needs hcaHandles or hcaObjects"));
+        }
+        out.push(Setting::new("rdma", "rdma.max", format!("{device} {}", pairs.join(" ")), at));
+    }
+    Ok(())
 }
 
 /// A field that this version of cgroups, or of corten, does not have.

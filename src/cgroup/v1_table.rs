@@ -18,28 +18,32 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     }
     block_io(&resources.block_io, &mut out);
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
-        let file = format!("hugetlb.{}.limit_in_bytes", limit.page_size);
-        out.push(Setting::new("hugetlb", file, limit.limit, format!("hugepageLimits/{i}")));
+        let (size, at) = (&limit.page_size, format!("hugepageLimits/{i}"));
+        let file = format!("hugetlb.{size}.limit_in_bytes");
+        out.push(Setting::new("hugetlb", file, limit.limit, at.clone()));
+        let reserved = format!("hugetlb.{size}.rsvd.limit_in_bytes");
+        out.push(Setting::new("hugetlb", reserved, limit.limit, at).if_there());
     }
+    super::rdma(&resources.rdma, &mut out)?;
     network(&resources.network, &mut out);
     Ok(out)
 }
 
 fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
-    if memory.kernel.is_some() {
-        return Err(refused("memory/kernel", "kernel memory limits were removed from Linux in 5.16"));
-    }
     if memory.use_hierarchy == Some(false) {
         return Err(refused("memory/useHierarchy", "can't be switched off in Linux since 5.11"));
     }
     let mut set = |file: &str, value: Option<i64>, at: &str| {
         out.extend(value.map(|value| Setting::new("memory", file, value, format!("memory/{at}"))));
     };
-    // The limit with swap may never be below the one without.
-    set("memory.limit_in_bytes", memory.limit, "limit");
-    set("memory.memsw.limit_in_bytes", memory.swap, "swap");
-    set("memory.soft_limit_in_bytes", memory.reservation, "reservation");
+    let [limit, swap, reservation] = super::memory_limits(memory);
+    // The limit with swap may never be below the one without. A limit below
+    // the usage (`checkBeforeUpdate`) is the kernel's to refuse here.
+    set("memory.limit_in_bytes", limit, "limit");
+    set("memory.memsw.limit_in_bytes", swap, "swap");
+    set("memory.soft_limit_in_bytes", reservation, "reservation");
     set("memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp, "kernelTCP");
+    out.extend(super::unlimited_swap(memory, "memory.memsw.limit_in_bytes", "-1"));
     if let Some(swappiness) = memory.swappiness {
         out.push(Setting::new("memory", "memory.swappiness", swappiness, "memory/swappiness"));
     }
@@ -55,12 +59,15 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
     };
     let text = |value: Option<u64>| value.map(|v| v.to_string());
     let signed = |value: Option<i64>| value.map(|v| v.to_string());
-    set("cpu", "cpu.shares", text(cpu.shares), "shares");
-    set("cpu", "cpu.cfs_period_us", text(cpu.period), "period");
-    set("cpu", "cpu.cfs_quota_us", signed(cpu.quota), "quota");
+    // 0 is "not set" in what engines send.
+    let filled_text = |value: Option<u64>| text(value.filter(|v| *v != 0));
+    let filled_signed = |value: Option<i64>| signed(value.filter(|v| *v != 0));
+    set("cpu", "cpu.shares", filled_text(cpu.shares), "shares");
+    set("cpu", "cpu.cfs_period_us", filled_text(cpu.period), "period");
+    set("cpu", "cpu.cfs_quota_us", filled_signed(cpu.quota), "quota");
     set("cpu", "cpu.cfs_burst_us", text(cpu.burst), "burst");
-    set("cpu", "cpu.rt_period_us", text(cpu.realtime_period), "realtimePeriod");
-    set("cpu", "cpu.rt_runtime_us", signed(cpu.realtime_runtime), "realtimeRuntime");
+    set("cpu", "cpu.rt_period_us", filled_text(cpu.realtime_period), "realtimePeriod");
+    set("cpu", "cpu.rt_runtime_us", filled_signed(cpu.realtime_runtime), "realtimeRuntime");
     set("cpu", "cpu.idle", signed(cpu.idle), "idle");
     let filled = |value: &String| Some(value.clone()).filter(|v| !v.is_empty());
     set("cpuset", "cpuset.cpus", filled(&cpu.cpus), "cpus");
@@ -69,22 +76,22 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
 
 /// The weights are BFQ's, under either of the names it has had.
 fn block_io(io: &BlockIo, out: &mut Vec<Setting>) {
-    if let Some(weight) = io.weight {
+    if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
         out.push(Setting::new("blkio", "blkio.weight", weight, "blockIO/weight").or("blkio.bfq.weight"));
     }
-    if let Some(weight) = io.leaf_weight {
+    if let Some(weight) = io.leaf_weight.filter(|weight| *weight != 0) {
         out.push(Setting::new("blkio", "blkio.leaf_weight", weight, "blockIO/leafWeight"));
     }
     for (i, device) in io.weight_device.iter().enumerate() {
         let at = format!("blockIO/weightDevice/{i}");
         let name = format!("{}:{}", device.major, device.minor);
-        if let Some(weight) = device.weight {
+        if let Some(weight) = device.weight.filter(|weight| *weight != 0) {
             let value = format!("{name} {weight}");
             out.push(
                 Setting::new("blkio", "blkio.weight_device", value, at.clone()).or("blkio.bfq.weight_device"),
             );
         }
-        if let Some(weight) = device.leaf_weight {
+        if let Some(weight) = device.leaf_weight.filter(|weight| *weight != 0) {
             out.push(Setting::new("blkio", "blkio.leaf_weight_device", format!("{name} {weight}"), at));
         }
     }
@@ -141,6 +148,33 @@ mod tests {
             ("pids.max", "max"),
         ];
         assert_eq!(rows, expected.map(|(file, value)| (file.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn zero_is_not_set() {
+        let rows = table(
+            r#"{"memory":{"limit":0,"swap":0,"reservation":0,"kernel":5},
+                "cpu":{"shares":0,"quota":0,"period":0,"realtimeRuntime":0,"realtimePeriod":0},
+                "blockIO":{"weight":0,"leafWeight":0,"weightDevice":[{"major":8,"minor":0,"weight":0,"leafWeight":0}]}}"#,
+        );
+        assert_eq!(rows, []);
+    }
+
+    #[test]
+    fn no_limit_is_none_with_swap() {
+        let rows = table(r#"{"memory":{"limit":-1}}"#);
+        let wanted = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"];
+        assert_eq!(rows, wanted.map(|file| (file.to_owned(), "-1".to_owned())));
+    }
+
+    #[test]
+    fn rdma_is_a_line_a_device() {
+        let rows = table(r#"{"rdma":{"mlx5_1":{"hcaHandles":3,"hcaObjects":10},"mlx4_0":{"hcaObjects":0}}}"#);
+        let wanted = ["mlx4_0 hca_object=0", "mlx5_1 hca_handle=3 hca_object=10"];
+        assert_eq!(rows, wanted.map(|value| ("rdma.max".to_owned(), value.to_owned())));
+        for bad in [r#"{"rdma":{"mlx5_1":{}}}"#, r#"{"rdma":{"a b":{"hcaHandles":1}}}"#] {
+            assert!(settings(&serde_json::from_str(bad).expect("resources")).is_err(), "{bad}");
+        }
     }
 
     #[test]

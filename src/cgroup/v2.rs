@@ -2,7 +2,7 @@
 
 use super::{Rules, device_program, tree, v2_table};
 use crate::error::{Context, Error, Result};
-use crate::spec::config::Resources;
+use crate::spec::config::{Memory, Resources};
 use crate::sys::bpf;
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
@@ -19,6 +19,25 @@ pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
             mount.join(parent.strip_prefix("/").unwrap_or(parent)).join(path)
         }
     }
+}
+
+/// memory.max takes any value and kills what is above it. A cgroup that is used
+/// already can be asked to be spared.
+pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
+    if !memory.check_before_update {
+        return Ok(());
+    }
+    // No cgroup, no usage.
+    let usage = tree::read(&path.join("memory.current")).ok().and_then(|text| text.parse::<i64>().ok());
+    let Some(usage) = usage else { return Ok(()) };
+    for (field, limit) in [("swap", memory.swap), ("limit", memory.limit)] {
+        if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit <= usage) {
+            let at = format!("/linux/resources/memory/{field}");
+            return Err(Error::config(at, format!("{limit} is not above the current usage, {usage}"))
+                .hint("/linux/resources/memory/checkBeforeUpdate asks for this check"));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the cgroup; the handle is for clone3.

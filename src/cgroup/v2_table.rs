@@ -3,7 +3,7 @@
 
 use super::{Setting, refused};
 use crate::error::Result;
-use crate::spec::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice};
+use crate::spec::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 
 pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     let mut out = Vec::new();
@@ -17,9 +17,14 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     }
     block_io(&resources.block_io, &mut out)?;
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
-        let file = format!("hugetlb.{}.max", limit.page_size);
-        out.push(Setting::new("hugetlb", file, limit.limit, format!("hugepageLimits/{i}")));
+        let (size, at) = (&limit.page_size, format!("hugepageLimits/{i}"));
+        out.push(Setting::new("hugetlb", format!("hugetlb.{size}.max"), limit.limit, at.clone()));
+        // Limited when reserved, too, which a program can handle: no SIGBUS
+        // later. Linux has it since 5.7.
+        let reserved = format!("hugetlb.{size}.rsvd.max");
+        out.push(Setting::new("hugetlb", reserved, limit.limit, at).if_there());
     }
+    super::rdma(&resources.rdma, &mut out)?;
     for (file, value) in &resources.unified {
         if file.contains('/') {
             return Err(refused(
@@ -39,8 +44,6 @@ fn max_or(value: i64) -> String {
 
 fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     for (field, set) in [
-        ("kernel", memory.kernel.is_some()),
-        ("kernelTCP", memory.kernel_tcp.is_some()),
         ("swappiness", memory.swappiness.is_some()),
         ("disableOOMKiller", memory.disable_oom_killer),
         ("useHierarchy", memory.use_hierarchy == Some(false)),
@@ -49,13 +52,15 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
             return Err(refused(&format!("memory/{field}"), "cgroup v2 has no such setting"));
         }
     }
-    if let Some(swap) = memory.swap {
-        out.push(Setting::new("memory", "memory.swap.max", swap_alone(swap, memory.limit)?, "memory/swap"));
+    let [limit, swap, reservation] = super::memory_limits(memory);
+    if let Some(swap) = swap {
+        out.push(Setting::new("memory", "memory.swap.max", swap_alone(swap, limit)?, "memory/swap"));
     }
-    if let Some(limit) = memory.limit {
+    out.extend(super::unlimited_swap(memory, "memory.swap.max", "max"));
+    if let Some(limit) = limit {
         out.push(Setting::new("memory", "memory.max", max_or(limit), "memory/limit"));
     }
-    if let Some(reservation) = memory.reservation {
+    if let Some(reservation) = reservation {
         out.push(Setting::new("memory", "memory.low", max_or(reservation), "memory/reservation"));
     }
     Ok(())
@@ -82,10 +87,11 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
         out.push(Setting::new("cpu", "cpu.weight", weight_of_shares(shares), "cpu/shares"));
     }
-    if cpu.quota.is_some() || cpu.period.is_some() {
+    let period = cpu.period.filter(|period| *period != 0);
+    if cpu.quota.is_some_and(|quota| quota != 0) || period.is_some() {
         let quota = cpu.quota.filter(|quota| *quota > 0);
         let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
-        let value = format!("{quota} {}", cpu.period.unwrap_or(100_000));
+        let value = format!("{quota} {}", period.unwrap_or(100_000));
         out.push(Setting::new("cpu", "cpu.max", value, "cpu/quota"));
     }
     if let Some(burst) = cpu.burst {
@@ -116,7 +122,9 @@ fn block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
         return Err(refused("blockIO/leafWeight", "cgroup v2 has no leaf weights"));
     }
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        out.push(Setting::new("io", "io.bfq.weight", weight, "blockIO/weight"));
+        let at = "blockIO/weight";
+        let io = Setting::new("io", "io.weight", io_weight(weight), at);
+        out.push(Setting::new("io", "io.bfq.weight", weight, at).or_else(io));
     }
     for (i, device) in io.weight_device.iter().enumerate() {
         if device.leaf_weight.is_some() {
@@ -125,16 +133,25 @@ fn block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
                 "cgroup v2 has no leaf weights",
             ));
         }
-        if let Some(weight) = device.weight {
-            let value = format!("{}:{} {weight}", device.major, device.minor);
-            out.push(Setting::new("io", "io.bfq.weight", value, format!("blockIO/weightDevice/{i}")));
-        }
+        weight_device(device, &format!("blockIO/weightDevice/{i}"), out);
     }
     throttle(&io.throttle_read_bps_device, "rbps", "throttleReadBpsDevice", out);
     throttle(&io.throttle_write_bps_device, "wbps", "throttleWriteBpsDevice", out);
     throttle(&io.throttle_read_iops_device, "riops", "throttleReadIOPSDevice", out);
     throttle(&io.throttle_write_iops_device, "wiops", "throttleWriteIOPSDevice", out);
     Ok(())
+}
+
+fn weight_device(device: &WeightDevice, at: &str, out: &mut Vec<Setting>) {
+    let Some(weight) = device.weight.filter(|weight| *weight != 0) else { return };
+    let value = |weight: u64| format!("{}:{} {weight}", device.major, device.minor);
+    let io = Setting::new("io", "io.weight", value(io_weight(weight)), at);
+    out.push(Setting::new("io", "io.bfq.weight", value(weight.into()), at).or_else(io));
+}
+
+/// From 10 to 1000, as BFQ and version 1 count, to 1 to 10000.
+fn io_weight(weight: u16) -> u64 {
+    1 + u64::from(weight.saturating_sub(10)) * 9999 / 990
 }
 
 fn throttle(devices: &[ThrottleDevice], key: &str, field: &str, out: &mut Vec<Setting>) {
@@ -168,6 +185,42 @@ mod tests {
         let resources = serde_json::from_str(r#"{"cpu":{"quota":5000}}"#).expect("resources");
         let rows = settings(&resources).expect("accepted");
         assert_eq!((rows[0].files[0].as_str(), rows[0].value.as_str()), ("cpu.max", "5000 100000"));
+    }
+
+    #[test]
+    fn weights_are_converted_where_there_is_no_bfq() {
+        assert_eq!([10, 500, 1000].map(io_weight), [1, 4950, 10_000]);
+        let resources = r#"{"blockIO":{"weight":1000,"weightDevice":[{"major":8,"minor":0,"weight":10},{"major":8,"minor":1,"weight":0}]}}"#;
+        let rows = settings(&serde_json::from_str(resources).expect("resources")).expect("accepted");
+        let shown = |s: &Setting| (s.files[0].clone(), s.value.clone());
+        let otherwise = |s: &Setting| match &s.otherwise {
+            super::super::Otherwise::Try(other) => shown(other),
+            other => panic!("{other:?}"),
+        };
+        let row = |file: &str, value: &str| (file.to_owned(), value.to_owned());
+        assert_eq!(
+            rows.iter().map(shown).collect::<Vec<_>>(),
+            [row("io.bfq.weight", "1000"), row("io.bfq.weight", "8:0 10")]
+        );
+        assert_eq!(
+            rows.iter().map(otherwise).collect::<Vec<_>>(),
+            [row("io.weight", "10000"), row("io.weight", "8:0 1")]
+        );
+    }
+
+    #[test]
+    fn huge_pages_are_limited_when_reserved_too() {
+        let resources = r#"{"hugepageLimits":[{"pageSize":"2MB","limit":7}]}"#;
+        let rows = settings(&serde_json::from_str(resources).expect("resources")).expect("accepted");
+        let files: Vec<_> = rows.iter().map(|s| (s.files[0].as_str(), s.value.as_str())).collect();
+        assert_eq!(files, [("hugetlb.2MB.max", "7"), ("hugetlb.2MB.rsvd.max", "7")]);
+        assert_eq!(rows[1].otherwise, super::super::Otherwise::Skip);
+    }
+
+    #[test]
+    fn kernel_memory_is_no_error() {
+        let resources = serde_json::from_str(r#"{"memory":{"kernel":1,"kernelTCP":1}}"#).expect("resources");
+        assert_eq!(settings(&resources), Ok(Vec::new()));
     }
 
     #[test]

@@ -123,7 +123,8 @@ pub fn create(options: &Options) -> Result<Made> {
         write_pid_file(path, half.pid())?;
     }
     host_end.send(ToInit::Commit)?;
-    plan.warnings.iter().for_each(|warning| options.log.warn(warning.clone()));
+    let of_cgroup = half.state.cgroup.warnings(&plan.resources);
+    plan.warnings.iter().cloned().chain(of_cgroup).for_each(|warning| options.log.warn(warning));
     let (dir, state, init) = half.made()?;
     Ok(Made { plan, dir, state, init, sync: host_end, terminal })
 }

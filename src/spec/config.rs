@@ -336,7 +336,7 @@ config! {
         block_io: BlockIo,
         hugepage_limits: Vec<HugepageLimit>,
         network: Network,
-        rdma: BTreeMap<String, IgnoredAny>,
+        rdma: BTreeMap<String, Rdma>,
         unified: BTreeMap<String, String>,
     }
 
@@ -410,6 +410,11 @@ config! {
         limit: u64,
     } {
         page_size: String,
+    }
+
+    Rdma {
+        hca_handles: Option<u32>,
+        hca_objects: Option<u32>,
     }
 
     Network {

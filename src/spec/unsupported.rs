@@ -24,8 +24,6 @@ fn refuse_linux(linux: &Linux) -> Result<()> {
         ("/linux/personality", linux.personality.is_some()),
         ("/linux/netDevices", !linux.net_devices.is_empty()),
         ("/linux/mountLabel", !linux.mount_label.is_empty()),
-        ("/linux/resources/memory/checkBeforeUpdate", linux.resources.memory.check_before_update),
-        ("/linux/resources/rdma", !linux.resources.rdma.is_empty()),
     ] {
         refuse_if(at, set)?;
     }
