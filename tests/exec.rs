@@ -15,6 +15,7 @@ cases![
     adds_a_capability,
     sets_no_new_privs,
     process_file_says_it_all,
+    process_file_takes_over_what_it_lacks,
     process_file_must_be_valid,
     returns_the_exit_code,
     returns_128_plus_signal,
@@ -26,6 +27,7 @@ cases![
     flags_after_the_command_are_its_own,
     missing_executable_is_named,
     a_directory_is_not_executable,
+    what_can_not_be_executed_is_named,
     stopped_container_is_refused,
     empty_command_is_refused,
     forwards_signals,
@@ -144,6 +146,22 @@ fn process_file_says_it_all(t: &Test) {
     assert!(env.contains(&json!("ONLY=this")) && !env.contains(&json!("TERM=xterm")), "{env:?}");
 }
 
+fn process_file_takes_over_what_it_lacks(t: &Test) {
+    let bundle = t
+        .bundle()
+        .capabilities(&["CAP_KILL"])
+        .set("/process/user", json!({ "uid": 0, "gid": 0, "umask": 0o077 }))
+        .set("/process/oomScoreAdj", json!(77));
+    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let file = process_file(t, &json!({ "args": ["/probe"], "cwd": "/" }));
+    let seen = t.verb(["exec", "--process", &file, &container.id]).out().report();
+    assert_eq!(seen["status"]["CapBnd"], cap_mask(&["CAP_KILL"]));
+    assert_eq!(seen["status"]["Umask"], "0077");
+    // Engines protect themselves from the OOM killer, not what they execute.
+    assert_eq!(seen["oom_score_adj"], "77");
+    assert_eq!(seen["status"]["NoNewPrivs"], "0", "a flag that isn't there is off");
+}
+
 fn process_file_must_be_valid(t: &Test) {
     let container = pausing(t);
     let call = |file: &str| t.verb(["exec", "--process", file, &container.id]).out();
@@ -236,6 +254,26 @@ fn a_directory_is_not_executable(t: &Test) {
     assert_eq!(out.code, 255, "{out:?}");
     out.one_clear_line(&["/etc"]);
     out.says(&["/etc"]);
+}
+
+fn what_can_not_be_executed_is_named(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--pause"]);
+    bundle.script("/bin/orphan", "#!/no/such/interpreter\n");
+    bundle.script("/bin/data", "no interpreter is named here\n");
+    std::fs::write(bundle.inside("/etc/file"), "").unwrap();
+    let container = t.start(&bundle);
+    for (command, words) in [
+        ("orphan", ["exec /bin/orphan: ", "no such file or directory"]),
+        ("/bin/data", ["exec /bin/data: ", "exec format error"]),
+        ("/etc/file", ["/etc/file", "permission denied"]),
+        ("/etc/file/x", ["/etc/file/x", "not a directory"]),
+        ("./nope", ["stat ./nope: ", "no such file or directory"]),
+        ("etc", ["etc", "executable file not found in $PATH"]),
+    ] {
+        let out = container.exec([], [command]).out();
+        assert_ne!(out.code, 0, "{command}");
+        out.says(&words);
+    }
 }
 
 fn stopped_container_is_refused(t: &Test) {

@@ -31,6 +31,7 @@ mod errors;
 mod exec;
 mod hooks;
 mod idmap;
+mod labels;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -39,7 +40,9 @@ mod process;
 mod profiles;
 mod propagation;
 mod ps;
+mod rdt;
 mod rootfs;
+mod scheduling;
 mod schema;
 mod seccomp;
 mod security;
@@ -64,6 +67,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("exec", exec::cases()),
         ("hooks", hooks::cases()),
         ("idmap", idmap::cases()),
+        ("labels", labels::cases()),
         ("mount_options", mount_options::cases()),
         ("mounts", mounts::cases()),
         ("namespaces", namespaces::cases()),
@@ -74,6 +78,8 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("rootfs", rootfs::cases()),
         ("seccomp", seccomp::cases()),
         ("schema", schema::cases()),
+        ("rdt", rdt::cases()),
+        ("scheduling", scheduling::cases()),
         ("security", security::cases()),
         ("stress", stress::cases()),
         ("terminal", terminal::cases()),

@@ -10,6 +10,9 @@ cases![
     home_is_added_from_passwd,
     path_of_the_container_finds_the_executable,
     relative_executable_starts_from_cwd,
+    path_skips_directories_and_data,
+    file_without_the_right_to_execute_is_denied,
+    no_path_at_all_has_a_default,
     script_runs_by_its_interpreter,
     missing_executable_fails_create,
     unfound_executable_fails_create,
@@ -17,6 +20,8 @@ cases![
     executable_outside_the_rootfs_is_not_found,
     executable_removed_before_start_fails_start,
     missing_interpreter_fails_start,
+    wrong_architecture_fails_start,
+    data_fails_start,
     cwd_is_entered,
     missing_cwd_is_made,
     cwd_that_is_a_file_is_refused,
@@ -25,6 +30,8 @@ cases![
     no_additional_groups_by_default,
     umask_is_set,
     rlimits_are_set,
+    rlimit_without_a_limit,
+    username_is_a_warning,
     rlimit_of_unknown_kind_is_refused,
     rlimit_soft_above_hard_is_refused,
     capability_sets_are_set_one_by_one,
@@ -81,6 +88,29 @@ fn path_of_the_container_finds_the_executable(t: &Test) {
     assert_eq!((out.code, out.stdout.as_str()), (0, "found\n"), "{out:?}");
     let nowhere = bundle.set("/process/env", json!(["PATH=/nonexistent"]));
     t.refused(&nowhere.args(["hello"])).says(&["executable file not found in $PATH"]);
+}
+
+fn path_skips_directories_and_data(t: &Test) {
+    let bundle = t.bundle().set("/process/env", json!(["PATH=/one:/two:/bin"])).args(["hello"]);
+    for dir in ["/one", "/one/hello", "/two"] {
+        std::fs::create_dir(bundle.inside(dir)).unwrap();
+    }
+    std::fs::write(bundle.inside("/two/hello"), "data").unwrap();
+    bundle.script("/bin/hello", "#!/bin/sh\necho found\n");
+    assert_eq!(t.run(&bundle).stdout, "found\n");
+}
+
+fn file_without_the_right_to_execute_is_denied(t: &Test) {
+    // As execvp(3) says: not found is another matter.
+    let bundle = t.bundle().set("/process/env", json!(["PATH=/one:/bin"])).args(["hello"]);
+    std::fs::create_dir(bundle.inside("/one")).unwrap();
+    std::fs::write(bundle.inside("/one/hello"), "data").unwrap();
+    t.refused(&bundle).says(&["hello", "permission denied"]);
+}
+
+fn no_path_at_all_has_a_default(t: &Test) {
+    let bundle = t.bundle().set("/process/env", json!(["A=b"])).args(["echo", "found"]);
+    assert_eq!(t.run(&bundle).stdout, "found\n");
 }
 
 fn relative_executable_starts_from_cwd(t: &Test) {
@@ -148,6 +178,22 @@ fn missing_interpreter_fails_start(t: &Test) {
     let bundle = t.bundle().args(["/tool"]);
     bundle.script("/tool", "#!/no/such/interpreter\n");
     start_fails(t, &bundle, || (), &["/tool", "/no/such/interpreter"]);
+}
+
+fn wrong_architecture_fails_start(t: &Test) {
+    let bundle = t.bundle().args(["/tool"]);
+    bundle.script("/tool", "");
+    // The head of a 64-bit ELF program for a machine that is none.
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xfe\xff\x01\0\0\0".to_vec();
+    elf.resize(200, 0);
+    std::fs::write(bundle.inside("/tool"), elf).unwrap();
+    start_fails(t, &bundle, || (), &["exec /tool: exec format error"]);
+}
+
+fn data_fails_start(t: &Test) {
+    let bundle = t.bundle().args(["/tool"]);
+    bundle.script("/tool", "no interpreter is named here\n");
+    start_fails(t, &bundle, || (), &["exec /tool: exec format error"]);
 }
 
 fn cwd_is_entered(t: &Test) {
@@ -231,6 +277,25 @@ fn rlimits_are_set(t: &Test) {
     for (kind, soft, hard) in list {
         assert_eq!(seen["rlimits"][kind], json!([soft, hard]), "{kind}");
     }
+}
+
+fn rlimit_without_a_limit(t: &Test) {
+    // RLIM_INFINITY, where that is no more than we have ourselves.
+    let infinite = |kind| nix::sys::resource::getrlimit(kind).unwrap().1 == u64::MAX;
+    if !infinite(nix::sys::resource::Resource::RLIMIT_CPU) {
+        t.skip("has a limit of RLIMIT_CPU itself");
+    }
+    let limits = json!([rlimit("RLIMIT_CPU", 1000, u64::MAX), rlimit("RLIMIT_RTTIME", u64::MAX, u64::MAX)]);
+    let seen = t.look(&t.bundle().set("/process/rlimits", limits), []);
+    assert_eq!(seen["rlimits"]["RLIMIT_CPU"], json!([1000, u64::MAX]));
+    assert_eq!(seen["rlimits"]["RLIMIT_RTTIME"], json!([u64::MAX, u64::MAX]));
+}
+
+fn username_is_a_warning(t: &Test) {
+    let user = json!({ "uid": 0, "gid": 0, "username": "administrator" });
+    let out = t.run(&t.bundle().set("/process/user", user).args(["true"]));
+    assert_eq!(out.code, 0, "{out:?}");
+    out.says(&["/process/user/username"]);
 }
 
 fn rlimit_of_unknown_kind_is_refused(t: &Test) {

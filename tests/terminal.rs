@@ -14,6 +14,7 @@ cases![
     console_socket_gets_exactly_one_fd,
     console_is_the_payloads_terminal,
     console_has_the_configured_size,
+    console_size_beyond_any_terminal_is_refused,
     console_belongs_to_the_user,
     console_in_a_user_namespace,
     console_socket_is_required_when_detached,
@@ -119,6 +120,16 @@ fn console_has_the_configured_size(t: &Test) {
     let (container, terminal) = with_console(t, &bundle);
     container.start();
     assert_eq!(report_from(&terminal)["tty"]["size"], json!([41, 123]));
+}
+
+fn console_size_beyond_any_terminal_is_refused(t: &Test) {
+    let size = json!({ "height": 40, "width": 65536 });
+    let bundle = t.bundle().set("/process/consoleSize", size).args(["true"]);
+    assert_eq!(t.run(&bundle).code, 0, "without a terminal the size is nothing");
+    let console = Console::new(t);
+    let bundle = on_a_terminal(bundle);
+    let call = t.verb(["create", "--console-socket"]).arg(&console.path).arg("--bundle").arg(bundle.lay());
+    call.arg(t.id()).out().one_clear_line(&["/process/consoleSize/width", "65536"]);
 }
 
 fn console_belongs_to_the_user(t: &Test) {

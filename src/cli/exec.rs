@@ -3,8 +3,9 @@
 use super::{Context, preserve_fds};
 use crate::container::exec;
 use crate::error::{Context as _, Error, Result};
-use crate::spec;
+use crate::spec::config::{Config, Process as ConfigProcess};
 use crate::spec::plan::{Capabilities, Process};
+use crate::spec::{self, inherit};
 use clap::Parser;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -38,6 +39,12 @@ pub struct Args {
     /// Let the process gain no privileges
     #[arg(long)]
     no_new_privs: bool,
+    /// AppArmor profile of the process
+    #[arg(long, value_name = "NAME")]
+    apparmor: Option<String>,
+    /// SELinux label of the process
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
     /// File with the process as JSON
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
@@ -63,15 +70,17 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let preserve_fds = preserve_fds(args.preserve_fds)?;
     let (dir, state) = exec::running(&context.root, &args.id, args.ignore_paused)?;
-    let config = match &args.process {
-        // All that is needed is in the file.
-        Some(_) if !state.seccomp => None,
-        // What there is to warn about in it was said at create.
+    let file = args.process.as_deref().map(|path| read(path, context)).transpose()?;
+    // Engines say it all in the file, so that the configuration need not be
+    // read again. What there is to warn about in it was said at create.
+    let lacks_nothing = |own| !state.seccomp && state.inheritable & !inherit::fields(own) == 0;
+    let config = match &file {
+        Some(own) if lacks_nothing(own) => None,
         _ => Some(spec::parse_config(&dir.config()?, &mut Vec::new())?),
     };
-    let process = match (&args.process, &config) {
-        (Some(path), _) => from_file(path, context)?,
-        (None, config) => from_flags(&args, config.as_ref().and_then(|c| c.process.as_ref()), context)?,
+    let process = match file {
+        Some(own) => from_file(own, config.as_ref(), context)?,
+        None => from_flags(&args, config.as_ref(), context)?,
     };
     let profile = config.as_ref().map_or(Ok(None), spec::resolve_seccomp)?;
     let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
@@ -90,21 +99,42 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
 }
 
 /// The file of `--process`.
-fn from_file(path: &Path, context: &Context) -> Result<Process> {
+fn read(path: &Path, context: &Context) -> Result<ConfigProcess> {
     let text = std::fs::read(path).op_on("read the process", path.display())?;
     let mut unknown = Vec::new();
-    let process = spec::parse_process(&text, &mut unknown).map_err(|e| e.on(path.display().to_string()))?;
+    let process = spec::parse_process(&text, &mut unknown);
     unknown.into_iter().for_each(|warning| context.log.warn(warning));
-    resolve(&process, "", context)
+    process.map_err(|e| e.on(path.display().to_string()))
+}
+
+/// The process of the file, with what it takes over from the container.
+fn from_file(mut process: ConfigProcess, config: Option<&Config>, context: &Context) -> Result<Process> {
+    let Some(config) = config else { return resolve(&process, "", context) };
+    if let Some(own) = &config.process {
+        inherit::fill(&mut process, own);
+    }
+    let mut process = resolve(&process, "", context)?;
+    inherit::of_linux(config, &mut process)?;
+    Ok(process)
 }
 
 /// The container's own process, with what the flags change.
-fn from_flags(args: &Args, own: Option<&spec::config::Process>, context: &Context) -> Result<Process> {
+fn from_flags(args: &Args, config: Option<&Config>, context: &Context) -> Result<Process> {
     if args.command.is_empty() {
         return Err(Error::msg("exec needs a command").hint("corten exec [FLAGS] ID COMMAND [ARG]..."));
     }
-    let own = own.ok_or_else(|| Error::config("/process", "is missing"))?;
-    let mut process = resolve(own, "/process", context)?;
+    let config = config.ok_or_else(|| Error::msg("the configuration was not read"))?;
+    let own = config.process.as_ref();
+    let mut own = own.ok_or_else(|| Error::config("/process", "is missing"))?.clone();
+    for (field, flag) in
+        [(&mut own.apparmor_profile, &args.apparmor), (&mut own.selinux_label, &args.process_label)]
+    {
+        if let Some(label) = flag {
+            field.clone_from(label);
+        }
+    }
+    let mut process = resolve(&own, "/process", context)?;
+    inherit::of_linux(config, &mut process)?;
     process.terminal = args.tty;
     process.args = args.command.iter().map(|arg| c_string(arg.as_bytes())).collect::<Result<_>>()?;
     for pair in &args.env {

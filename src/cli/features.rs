@@ -4,8 +4,8 @@ use super::{Context, print_json};
 use crate::error::Result;
 use crate::seccomp::arch::Arch;
 use crate::seccomp::{profile, supported_flags};
-use crate::spec::known_options;
 use crate::spec::plan::NsKind;
+use crate::spec::{known_options, memory_policy};
 use clap::Parser;
 use serde_json::json;
 
@@ -30,9 +30,13 @@ pub fn run(_: Args, _: &Context) -> Result<i32> {
             "capabilities": capabilities,
             "cgroup": { "v1": true, "v2": true, "systemd": false, "systemdUser": false, "rdma": true },
             "seccomp": seccomp(),
-            "apparmor": { "enabled": false },
-            "selinux": { "enabled": false },
-            "intelRdt": { "enabled": false },
+            "apparmor": { "enabled": true },
+            "selinux": { "enabled": true },
+            "intelRdt": { "enabled": true, "schemata": true, "monitoring": true },
+            "memoryPolicy": {
+                "modes": memory_policy::MODES.map(|(name, _)| name),
+                "flags": memory_policy::FLAGS.map(|(name, _)| name)
+            },
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": false }
         },

@@ -14,8 +14,9 @@ use crate::init;
 use crate::launch::joins::Joins;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
-use crate::launch::{self, Split, idmap, limits};
+use crate::launch::{self, Split, idmap, limits, sched};
 use crate::log::Log;
+use crate::rdt::Group;
 use crate::seccomp::{self, notify};
 use crate::spec::{self, Plan};
 use crate::sys::clone::Forked;
@@ -63,21 +64,27 @@ pub struct Made {
 /// Makes the container up to the gate, or to the payload's execve.
 pub fn create(options: &Options) -> Result<Made> {
     let (text, plan) = load(options)?;
+    init::check_labels(&plan.process)?;
     let Console { theirs, ours } = console::prepare(&plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&plan)?;
     let host = Host::detect(plan.cgroups_path.as_deref())?;
     let mut cgroup = Cgroup::locate(&plan, options.id, &host)?;
     cgroup.check(&plan.resources)?;
+    let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
 
     // From here on a failure is undone.
-    let state = State::new(options.id, &plan, cgroup.clone(), !options.no_new_keyring);
+    let mut state = State::new(options.id, &plan, cgroup.clone(), !options.no_new_keyring);
+    state.rdt = rdt;
     let mut half = HalfMade::claim(options, &plan, state)?;
     half.dir()?.save_config(&text)?;
     half.dir()?.save(&half.state)?;
     let sources = Sources::on_the_host(&plan, &joins)?;
     let Entrance { clone, tasks } = cgroup.make(&plan)?;
     half.state.cgroup = cgroup.clone();
+    if let (Some(group), Some(rdt)) = (&mut half.state.rdt, &plan.rdt) {
+        group.make(rdt)?;
+    }
     let gate = if options.mode == Mode::Create { Some(half.dir()?.make_gate()?) } else { None };
 
     let (host_end, init_end) = sync::pair()?;
@@ -110,12 +117,20 @@ pub fn create(options: &Options) -> Result<Made> {
     drop((init_end, gate, theirs, sources));
     std::mem::forget(tasks);
     options.log.debug(&format!("init is {}; cgroups: {:?}", half.pid(), half.state.cgroup));
-    // Beside init, which has its namespaces and mounts to make.
+    let limit = || cgroup.limit(&plan, clone.as_ref());
+    let limits_first = init::needs_limits(&plan);
+    if limits_first {
+        limit()?;
+    }
     if !split.hop {
         half.set_up(&host_end)?;
     }
-    cgroup.limit(&plan, clone.as_ref())?;
+    if !limits_first {
+        // Beside init, which has its namespaces and mounts to make.
+        limit()?;
+    }
     half.until_ready(&host_end, agent)?;
+    sched::set(limits::Of::Process(half.pid()), &plan.process)?;
 
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
     half.dir()?.publish()?;
@@ -213,6 +228,9 @@ impl<'a> HalfMade<'a> {
     /// which is published once init is ready.
     fn set_up(&mut self, sync: &HostEnd) -> Result<()> {
         let pid = self.pid();
+        if let Some(group) = &self.state.rdt {
+            group.assign(pid)?;
+        }
         if let Some(maps) = &self.plan.id_maps {
             // Before the maps are there: root of a new user namespace could
             // not raise a limit, nor could we once init has another's ids.
@@ -286,6 +304,7 @@ impl Drop for HalfMade<'_> {
         let mut failed = Vec::new();
         failed.extend(self.state.cgroup.kill_all().err());
         failed.extend(self.state.cgroup.remove().err());
+        failed.extend(self.state.rdt.as_ref().and_then(|group| group.remove().err()));
         if self.hooks_began {
             let subject = self.state.subject();
             failed.extend(hooks::run_each(&self.plan.hooks.poststop, &subject, Status::Stopped, 0));

@@ -60,6 +60,9 @@ pub fn tear_down(dir: &Dir, state: Option<&State>, poststop: &[Hook], log: &Log)
             state.cgroup.kill_all()?;
             state.cgroup.remove()?;
         }
+        if let Some(group) = &state.rdt {
+            group.remove()?;
+        }
         // runtime.md step 13: a failing poststop hook is warned about.
         for error in hooks::run_each(poststop, &state.subject(), Status::Stopped, 0) {
             log.warn(error.to_string());

@@ -49,6 +49,7 @@ pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir
 /// Executes `process` under the container's `profile`; returns its exit
 /// status, or 0 if detached.
 pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options: &Options) -> Result<i32> {
+    crate::init::check_labels(process)?;
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
     let (filter, agent) = seccomp::prepare(profile, options.log)?;
@@ -56,6 +57,7 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
     // The newcomer is visible in the container before it is done: nothing
     // there may trace it or open its files (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
+    move_to_first_cpus(process)?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     let entrance = state.cgroup.entrance()?;
@@ -91,7 +93,7 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
         status: Status::Running,
         init: state.pid(),
     };
-    let outcome = attend(&host_end, &newcomer, agent, ours, options);
+    let outcome = attend(&host_end, &newcomer, agent, ours, state, options);
     let terminal = match outcome {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -104,6 +106,18 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
         None => Ok(0),
         Some(signals) => stdio::attend(&pidfd, &signals, terminal).map(|exit| exit.status()),
     }
+}
+
+/// The CPUs on which this process goes on, and the newcomer until it is in its
+/// cgroup.
+fn move_to_first_cpus(process: &Process) -> Result<()> {
+    let cpus = &process.cpu_affinity.initial;
+    if cpus.is_empty() {
+        return Ok(());
+    }
+    crate::sys::sched::set_affinity(cpus)
+        .op("sched_setaffinity")
+        .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("this host has none of these CPUs"))
 }
 
 /// Clones into the container's pid namespace and cgroup.
@@ -138,8 +152,12 @@ fn attend(
     newcomer: &notify::Process,
     agent: Option<notify::Agent>,
     ours: Option<OwnedFd>,
+    state: &State,
     options: &Options,
 ) -> Result<Option<OwnedFd>> {
+    if let Some(group) = &state.rdt {
+        group.assign(newcomer.pid)?;
+    }
     // It may have failed already, and then tells why.
     let _ = sync.send(ToInit::Commit);
     if let Some(agent) = agent {

@@ -10,6 +10,8 @@ use super::identity::Identity;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{Status, Subject};
+use crate::rdt::Group;
+use crate::spec::inherit::Fields;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
@@ -46,12 +48,15 @@ pub struct State {
     pub owner: u32,
     pub annotations: BTreeMap<String, String>,
     pub cgroup: Cgroup,
+    pub rdt: Option<Group>,
     /// CLONE_NEW… bits of the namespaces that are not the host's.
     pub namespaces: u64,
     /// The keyring that an exec joins.
     pub keyring: bool,
     /// Is there a profile in the configuration that an exec is held to?
     pub seccomp: bool,
+    /// What an exec can take over from the configuration.
+    pub inheritable: Fields,
     /// `None` while it is being made.
     pub init: Option<Identity>,
 }
@@ -68,9 +73,11 @@ impl State {
             owner: nix::unistd::geteuid().as_raw(),
             annotations: plan.annotations.clone(),
             cgroup,
+            rdt: None,
             namespaces: crate::launch::joins::private_flags(&plan.namespaces),
             keyring,
             seccomp: plan.seccomp.is_some(),
+            inheritable: plan.inheritable,
             init: None,
         }
     }

@@ -14,6 +14,7 @@ mod filesystem;
 mod gate;
 mod hooks;
 mod keyring;
+mod lsm;
 mod mounts;
 mod namespaces;
 mod overlay;
@@ -21,6 +22,7 @@ mod paths;
 mod payload;
 mod pivot;
 mod rootfs;
+mod sched;
 mod scratch;
 mod seccomp;
 mod sysctl;
@@ -29,7 +31,8 @@ pub mod tenant;
 mod terminal;
 
 pub use gate::GateEnds;
-pub use namespaces::needs_go;
+pub use lsm::check as check_labels;
+pub use namespaces::{needs_go, needs_limits};
 
 use crate::error::{Error, Result};
 use crate::launch::Split;
@@ -96,8 +99,9 @@ fn fail(sync: &InitEnd, error: Error) -> ! {
 /// the host told.
 fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)> {
     crate::sys::process::default_signals();
+    let labels = lsm::Labels::open(&plan.process)?;
     let pid = namespaces::enter(plan, host)?;
-    keyring::join(host.keyring.as_deref())?;
+    labels.on_keys(&plan.process, || keyring::join(host.keyring.as_deref()))?;
     namespaces::name(plan)?;
     sysctl::write_all(&plan.sysctl)?;
 
@@ -115,6 +119,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
     paths::mask(&plan.masked, &root.tree)?;
     paths::make_readonly(&plan.readonly, &root.tree)?;
     rootfs::make_readonly(plan, &root)?;
+    labels.on_exec(&plan.process)?;
     pivot::enter(&root, host.no_pivot)?;
     rootfs::propagate(plan, &root)?;
     // No directory may be left open that a working directory could lead to.
@@ -124,6 +129,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
         limits::set_rlimits(limits::Of::Myself, &plan.process)?;
     }
     terminal.install(&plan.process)?;
+    sched::set_policy_and_personality(&plan.process)?;
     let entered = creds::enter_cwd_early(&plan.process)?;
     creds::become_user(&plan.process)?;
     let filter = host.filter.as_ref();

@@ -1,6 +1,6 @@
 //! Entering the namespaces, and naming things in them.
 
-use super::Inherited;
+use super::{Inherited, sched};
 use crate::error::{Context, Error, Result};
 use crate::launch::limits;
 use crate::launch::sync::ToInit;
@@ -22,6 +22,7 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     for tasks in &host.cgroup_tasks {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }
+    sched::reset_affinity();
     let new_user = plan.namespaces.is_new(NsKind::User);
     if !new_user {
         limits::set_oom_score(limits::Of::Myself, &plan.process)?;
@@ -54,9 +55,17 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     Ok(pid)
 }
 
-/// Does init wait for `Go`? For its id maps, or to tell hooks its pid.
+/// Does init need its limits before `Go`? A memory policy is read by what the
+/// cpuset has when it is set, and mapped to something else when that changes.
+pub fn needs_limits(plan: &Plan) -> bool {
+    plan.process.memory_policy.is_some()
+}
+
+/// Does init wait for `Go`? For its id maps, for its limits, or to tell hooks
+/// its pid.
 pub fn needs_go(plan: &Plan) -> bool {
     plan.id_maps.is_some()
+        || needs_limits(plan)
         || !plan.hooks.create_container.is_empty()
         || !plan.hooks.start_container.is_empty()
 }

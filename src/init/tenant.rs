@@ -1,9 +1,9 @@
 //! The child of `exec`: a process that moves into a running container.
 
 use super::payload::Payload;
-use super::{creds, keyring, seccomp, terminal};
+use super::{creds, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
-use crate::launch::limits;
+use crate::launch::limits::{self, Of};
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
@@ -47,10 +47,13 @@ pub fn run(process: &Process, host: Inherited) -> ! {
 fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     crate::sys::process::default_signals();
     // Still with the host's rights and the host's /proc.
-    limits::set(limits::Of::Myself, process)?;
+    limits::set(Of::Myself, process)?;
+    let labels = lsm::Labels::open(process)?;
     for tasks in &host.cgroup_tasks {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }
+    sched::set_affinity(process)?;
+    crate::launch::sched::set(Of::Myself, process)?;
     let pid = if host.hop { 0 } else { NsKind::Pid.flag() };
     let flags = i32::try_from(host.namespaces & !pid).map_err(|_| Error::msg("namespace flags"))?;
     if flags != 0 {
@@ -63,7 +66,9 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }
     nix::unistd::setsid().op("setsid")?;
-    keyring::join(host.keyring.as_deref())?;
+    labels.on_keys(process, || keyring::join(host.keyring.as_deref()))?;
+    labels.on_exec(process)?;
+    sched::set_policy_and_personality(process)?;
     let terminal = open_terminal(process, host)?;
     terminal.install(process)?;
     let entered = creds::enter_cwd_early(process)?;

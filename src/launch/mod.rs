@@ -3,6 +3,7 @@
 pub mod idmap;
 pub mod joins;
 pub mod limits;
+pub mod sched;
 pub mod seal;
 pub mod sources;
 pub mod sync;

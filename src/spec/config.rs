@@ -200,10 +200,31 @@ config! {
         oom_score_adj: Option<i64>,
         apparmor_profile: String,
         selinux_label: String,
-        io_priority: Unread,
-        scheduler: Unread,
+        io_priority: Option<IoPriority>,
+        scheduler: Option<Scheduler>,
         #[serde(rename = "execCPUAffinity")]
-        exec_cpu_affinity: Unread,
+        exec_cpu_affinity: Option<CpuAffinity>,
+    }
+
+    IoPriority {
+        class: String,
+        priority: i64,
+    }
+
+    Scheduler {
+        policy: String,
+        nice: i32,
+        priority: i32,
+        flags: Vec<String>,
+        runtime: u64,
+        deadline: u64,
+        period: u64,
+    }
+
+    CpuAffinity {
+        initial: String,
+        #[serde(rename = "final")]
+        last: String,
     }
 
     ConsoleSize {
@@ -216,6 +237,7 @@ config! {
         gid: u32,
         umask: Option<u32>,
         additional_gids: Vec<u32>,
+        username: String,
     }
 
     Capabilities {
@@ -264,10 +286,35 @@ config! {
         readonly_paths: Vec<String>,
         mount_label: String,
         seccomp: Option<Seccomp>,
-        intel_rdt: Unread,
-        memory_policy: Unread,
-        personality: Unread,
+        intel_rdt: Option<IntelRdt>,
+        memory_policy: Option<MemoryPolicy>,
+        personality: Option<Personality>,
         net_devices: BTreeMap<String, IgnoredAny>,
+    }
+
+    IntelRdt {
+        #[serde(rename = "closID")]
+        clos_id: String,
+        schemata: Vec<String>,
+        l3_cache_schema: String,
+        mem_bw_schema: String,
+        enable_monitoring: bool,
+        /// Until version 1.2, as the next.
+        #[serde(rename = "enableCMT")]
+        enable_cmt: bool,
+        #[serde(rename = "enableMBM")]
+        enable_mbm: bool,
+    }
+
+    MemoryPolicy {
+        mode: String,
+        nodes: String,
+        flags: Vec<String>,
+    }
+
+    Personality {
+        domain: String,
+        flags: Vec<String>,
     }
 
     Seccomp {

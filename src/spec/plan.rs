@@ -5,9 +5,11 @@
 //! never "not validated yet". Nothing here touches the kernel.
 
 use super::config::Resources;
+use super::inherit::Fields;
 use crate::seccomp::profile::Profile;
 use crate::sys::mount::{MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
 use crate::sys::pty::Size;
+use crate::sys::sched::Attr;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -33,11 +35,14 @@ pub struct Plan {
     pub masked: Vec<PathBuf>,
     pub readonly: Vec<PathBuf>,
     pub process: Process,
+    /// What the container's execs can take over.
+    pub inheritable: Fields,
     pub hooks: Hooks,
     pub cgroups_path: Option<String>,
     pub resources: Resources,
     /// The device rules of `resources`, in their order, then the defaults.
     pub device_rules: Vec<DeviceRule>,
+    pub rdt: Option<Rdt>,
     pub seccomp: Option<Profile>,
     pub annotations: BTreeMap<String, String>,
     /// What was accepted with a remark, for the log.
@@ -306,6 +311,51 @@ pub struct Process {
     pub rlimits: Vec<Rlimit>,
     pub no_new_privileges: bool,
     pub oom_score_adj: Option<i32>,
+    pub scheduler: Option<Attr>,
+    /// Class and level as ioprio_set(2) takes them.
+    pub io_priority: Option<u16>,
+    /// For exec only.
+    pub cpu_affinity: CpuAffinity,
+    pub apparmor: Option<String>,
+    pub selinux: Option<String>,
+    /// Of `linux`, as the next: all processes of a container have it.
+    pub personality: Option<u32>,
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// The CPUs before and after the way into the container's cgroup, a bit each;
+/// none is "not given".
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CpuAffinity {
+    pub initial: Vec<u64>,
+    pub last: Vec<u64>,
+}
+
+/// The arguments of set_mempolicy(2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// The mode and its flags.
+    pub mode: i32,
+    /// A bit for each NUMA node.
+    pub nodes: Vec<u64>,
+}
+
+/// `linux.intelRdt`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rdt {
+    /// The class of service: a directory, `/` for the root, or `None` for one
+    /// that has the container's id.
+    pub clos: Option<String>,
+    /// `l3CacheSchema` and `memBwSchema`, as lines, or empty.
+    pub combined: String,
+    /// `schemata`, as lines, or empty; written last.
+    pub schemata: String,
+    /// Make a monitoring group.
+    pub monitor: bool,
+    /// The kernel must be able to monitor cache occupancy.
+    pub needs_occupancy: bool,
+    /// The kernel must be able to monitor memory bandwidth.
+    pub needs_bandwidth: bool,
 }
 
 /// Bits by capability number.

@@ -2,7 +2,7 @@
 
 use super::config::{Capabilities as Names, Process as Config, Rlimit as ConfigRlimit};
 use super::plan::{Capabilities, Process, Rlimit};
-use super::{c_string, unsupported};
+use super::{c_string, sched};
 use crate::error::{Error, Result};
 use crate::sys::pty::Size;
 use std::collections::BTreeSet;
@@ -12,7 +12,9 @@ use std::str::FromStr;
 /// Resolves the process at the pointer `at` (`/process`, or empty for a
 /// process file).
 pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result<Process> {
-    unsupported::refuse_process(process, at)?;
+    if !process.user.username.is_empty() {
+        warnings.push(format!("{at}/user/username: is for Windows, and ignored"));
+    }
     let capabilities = match &process.capabilities {
         Some(names) => capabilities(names, &format!("{at}/capabilities"), warnings)?,
         // As in runc and crun: what is not given is not had.
@@ -20,13 +22,7 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
     };
     Ok(Process {
         terminal: process.terminal,
-        console_size: process.console_size.as_ref().and_then(|size| {
-            let size = Size {
-                rows: u16::try_from(size.height).unwrap_or(u16::MAX),
-                columns: u16::try_from(size.width).unwrap_or(u16::MAX),
-            };
-            (size != Size::default()).then_some(size)
-        }),
+        console_size: console_size(process, at)?,
         uid: id(process.user.uid, &format!("{at}/user/uid"))?,
         gid: id(process.user.gid, &format!("{at}/user/gid"))?,
         additional_gids: groups(process, at)?,
@@ -38,6 +34,22 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
         rlimits: rlimits(&process.rlimits, at)?,
         no_new_privileges: process.no_new_privileges,
         oom_score_adj: oom_score_adj(process.oom_score_adj, at)?,
+        scheduler: {
+            let of = |s| sched::scheduler(s, &format!("{at}/scheduler"), warnings);
+            process.scheduler.as_ref().map(of).transpose()?
+        },
+        io_priority: {
+            let of = |p| sched::io_priority(p, &format!("{at}/ioPriority"));
+            process.io_priority.as_ref().map(of).transpose()?
+        },
+        cpu_affinity: {
+            let of = |a| sched::affinity(a, &format!("{at}/execCPUAffinity"));
+            process.exec_cpu_affinity.as_ref().map(of).transpose()?.unwrap_or_default()
+        },
+        apparmor: label(&process.apparmor_profile, &format!("{at}/apparmorProfile"))?,
+        selinux: label(&process.selinux_label, &format!("{at}/selinuxLabel"))?,
+        personality: None,
+        memory_policy: None,
     })
 }
 
@@ -67,6 +79,28 @@ fn environment(process: &Config, at: &str) -> Result<Vec<CString>> {
     }
     env.reverse();
     Ok(env)
+}
+
+/// The size of a terminal. Without a terminal it is nothing that could be wrong.
+fn console_size(process: &Config, at: &str) -> Result<Option<Size>> {
+    let Some(given) = &process.console_size else { return Ok(None) };
+    if !process.terminal && given.height.max(given.width) > u16::MAX.into() {
+        return Ok(None);
+    }
+    let cells = |count: u64, field: &str| {
+        let wrong = || Error::config(format!("{at}/consoleSize/{field}"), format!("{count} is above 65535"));
+        u16::try_from(count).map_err(|_| wrong())
+    };
+    let size = Size { rows: cells(given.height, "height")?, columns: cells(given.width, "width")? };
+    Ok((size != Size::default()).then_some(size))
+}
+
+/// A label of a security module: one line, or it would say more than its own.
+fn label(text: &str, at: &str) -> Result<Option<String>> {
+    if text.contains(['\0', '\n']) {
+        return Err(Error::config(at, "must be one line").on(format!("{text:?}")));
+    }
+    Ok((!text.is_empty()).then(|| text.into()))
 }
 
 fn umask(umask: Option<u32>, at: &str) -> Result<Option<u32>> {

@@ -2,9 +2,8 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{
-    devices, hooks, mount_idmap, mounts, namespaces, process, resources, seccomp, sysctl, unsupported,
-};
+use super::{devices, hooks, inherit, mount_idmap, mounts, namespaces, process};
+use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +25,8 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
     super::c_string(&root.path.to_string_lossy(), "/root/path")?;
     resources::check(&linux.resources, "/linux/resources")?;
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
-    let process = process::resolve(process, "/process", &mut warnings)?;
+    let mut process = process::resolve(process, "/process", &mut warnings)?;
+    inherit::of_linux(config, &mut process)?;
     if let Some(maps) = &id_maps {
         check_mapped(&process, maps)?;
     }
@@ -44,10 +44,12 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         masked: absolute(&linux.masked_paths, "/linux/maskedPaths")?,
         readonly: absolute(&linux.readonly_paths, "/linux/readonlyPaths")?,
         process,
+        inheritable: inherit::of_container(config),
         hooks: hooks::hooks(&config.hooks)?,
         cgroups_path: cgroups_path(linux)?,
         device_rules: devices::rules(&linux.resources.devices)?,
         resources: without_devices(&linux.resources),
+        rdt: linux.intel_rdt.as_ref().map(rdt::rdt).transpose()?,
         seccomp: seccomp::seccomp(config)?,
         annotations: annotations(&config.annotations)?,
         namespaces,

@@ -1,6 +1,6 @@
 //! Fields that corten knows and doesn't apply: refused by name, never ignored.
 
-use super::config::{Config, Linux, Process};
+use super::config::{Config, Linux};
 use crate::error::{Error, Result};
 
 /// Refuses a configuration that asks for something that would not happen.
@@ -19,27 +19,10 @@ pub fn refuse(config: &Config) -> Result<()> {
 
 fn refuse_linux(linux: &Linux) -> Result<()> {
     for (at, set) in [
-        ("/linux/intelRdt", linux.intel_rdt.is_some()),
-        ("/linux/memoryPolicy", linux.memory_policy.is_some()),
-        ("/linux/personality", linux.personality.is_some()),
         ("/linux/netDevices", !linux.net_devices.is_empty()),
         ("/linux/mountLabel", !linux.mount_label.is_empty()),
     ] {
         refuse_if(at, set)?;
-    }
-    Ok(())
-}
-
-/// The same for a process, at `at` (`/process`, or the root of exec's file).
-pub fn refuse_process(process: &Process, at: &str) -> Result<()> {
-    for (field, set) in [
-        ("apparmorProfile", !process.apparmor_profile.is_empty()),
-        ("selinuxLabel", !process.selinux_label.is_empty()),
-        ("ioPriority", process.io_priority.is_some()),
-        ("scheduler", process.scheduler.is_some()),
-        ("execCPUAffinity", process.exec_cpu_affinity.is_some()),
-    ] {
-        refuse_if(&format!("{at}/{field}"), set)?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 const RESOLVE_NO_XDEV: u64 = 0x01;
 const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
 const RESOLVE_NO_SYMLINKS: u64 = 0x04;
+const RESOLVE_BENEATH: u64 = 0x08;
 const RESOLVE_IN_ROOT: u64 = 0x10;
 
 #[repr(C)]
@@ -30,7 +31,13 @@ pub fn in_root_plain(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd
 /// Opens `path` below `dir` without following any link and without crossing
 /// into another mount: for files of procfs and cgroupfs.
 pub fn beneath(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
-    open(dir, path, flags, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | 0x08)
+    open(dir, path, flags, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH)
+}
+
+/// The same, but following symbolic links that stay below `dir`, such as
+/// /proc/self.
+pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
+    open(dir, path, flags, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH)
 }
 
 fn open(dir: impl AsFd, path: &CStr, flags: i32, resolve: u64) -> Result<OwnedFd> {

@@ -1,0 +1,148 @@
+//! Labels of AppArmor and SELinux: what the payload's execve changes to.
+//!
+//! They are written to files below /proc/self/attr. A container's /proc can be
+//! anything, and a label that is written somewhere else is none
+//! (CVE-2019-19921, CVE-2025-52881): so they go through the host's procfs,
+//! opened before the namespaces are entered, and checked to be one.
+
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::Process;
+use crate::sys::openat2;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::sys::stat::{Mode, fstatat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, SELINUX_MAGIC, fstatfs, statfs};
+use nix::unistd::{read, write};
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
+
+const APPARMOR: &str = "/process/apparmorProfile";
+const SELINUX: &str = "/process/selinuxLabel";
+
+/// Refuses a label that this host can't apply, before anything is made. The
+/// words are runc's.
+pub fn check(process: &Process) -> Result<()> {
+    if let Some(profile) = &process.apparmor
+        && !apparmor_is_enabled()
+    {
+        return Err(Error::config(APPARMOR, "apparmor: config provided but apparmor not supported")
+            .on(profile.clone())
+            .hint("AppArmor is off on this host, or /sys/kernel/security is not mounted"));
+    }
+    if let Some(label) = &process.selinux
+        && !selinux_is_enabled()
+    {
+        let text = "selinux label is specified in config, but selinux is disabled or not supported";
+        return Err(Error::config(SELINUX, text).on(label.clone()));
+    }
+    Ok(())
+}
+
+fn apparmor_is_enabled() -> bool {
+    let parameter = crate::sys::process::read_file("/sys/module/apparmor/parameters/enabled");
+    parameter.is_ok_and(|text| text.starts_with(b"Y"))
+        && fstatat(AT_FDCWD, "/sys/kernel/security/apparmor", AtFlags::empty()).is_ok()
+}
+
+fn selinux_is_enabled() -> bool {
+    statfs("/sys/fs/selinux").is_ok_and(|stat| stat.filesystem_type() == SELINUX_MAGIC)
+}
+
+/// The host's procfs, if the process has a label.
+pub struct Labels(Option<OwnedFd>);
+
+impl Labels {
+    /// While the host's /proc is in sight.
+    pub fn open(process: &Process) -> Result<Labels> {
+        if process.apparmor.is_none() && process.selinux.is_none() {
+            return Ok(Labels(None));
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let proc = open("/proc", flags, Mode::empty()).op_on("open", "/proc")?;
+        if fstatfs(&proc).op_on("fstatfs", "/proc")?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(Error::msg("the host's /proc is not a procfs"));
+        }
+        Ok(Labels(Some(proc)))
+    }
+
+    /// Lets `make` make keys that have the process's SELinux label.
+    pub fn on_keys<T>(&self, process: &Process, make: impl FnOnce() -> Result<T>) -> Result<T> {
+        let (Some(proc), Some(label)) = (&self.0, &process.selinux) else { return make() };
+        let file = attribute(proc, c"self/attr/keycreate", SELINUX)?;
+        put(&file, label, "write `/proc/self/attr/keycreate`", SELINUX)?;
+        let made = make()?;
+        // An empty write is the default again.
+        write(&file, b"").op("write `/proc/self/attr/keycreate`").map_err(|e| e.at(SELINUX))?;
+        Ok(made)
+    }
+
+    /// Lets the next execve change to the labels. What is executed by hooks of
+    /// this process from here on changes, too. The procfs is let go of.
+    pub fn on_exec(self, process: &Process) -> Result<()> {
+        let Some(proc) = self.0 else { return Ok(()) };
+        if let Some(label) = &process.selinux {
+            let file = attribute(&proc, c"self/attr/exec", SELINUX)?;
+            put(&file, label, "write `/proc/self/attr/exec`", SELINUX)
+                .map_err(|e| e.hint("does the policy know the label?"))?;
+        }
+        if let Some(profile) = &process.apparmor {
+            apparmor(&proc, profile, process.no_new_privileges)?;
+        }
+        Ok(())
+    }
+}
+
+/// A process that is confined itself can't leave that by an execve under
+/// no_new_privs, but the profile can be stacked upon its own.
+fn apparmor(proc: &OwnedFd, profile: &str, no_new_privileges: bool) -> Result<()> {
+    let command = if no_new_privileges && is_confined(proc)? { "stack" } else { "exec" };
+    // Before Linux 5.8 all modules shared one directory.
+    let (file, name) = match openat2::beneath_following(proc, c"self/attr/apparmor/exec", libc::O_WRONLY) {
+        Err(Errno::ENOENT) => (attribute(proc, c"self/attr/exec", APPARMOR)?, "/proc/self/attr/exec"),
+        other => (other.op("open").map_err(|e| e.at(APPARMOR))?, "/proc/self/attr/apparmor/exec"),
+    };
+    let operation = format!("apparmor failed to apply profile: write `{name}`");
+    put(&file, &format!("{command} {profile}"), &operation, APPARMOR)
+        .map_err(|e| e.hint("is the profile loaded? See /sys/kernel/security/apparmor/profiles"))
+}
+
+fn is_confined(proc: &OwnedFd) -> Result<bool> {
+    let path = c"self/attr/apparmor/current";
+    let file = match openat2::beneath_following(proc, path, libc::O_RDONLY) {
+        Err(Errno::ENOENT) => openat2::beneath_following(proc, c"self/attr/current", libc::O_RDONLY),
+        other => other,
+    };
+    let mut label = [0; 4096];
+    let len = read(file.op("open `/proc/self/attr/current`")?, &mut label)
+        .op("read `/proc/self/attr/current`")
+        .map_err(|e| e.at(APPARMOR))?;
+    Ok(confines(&String::from_utf8_lossy(&label[..len])))
+}
+
+/// `unconfined`, or `NAME (MODE)`.
+fn confines(label: &str) -> bool {
+    let label = label.trim_end_matches(['\n', '\0']);
+    label != "unconfined" && !label.ends_with("(unconfined)")
+}
+
+fn attribute(proc: &OwnedFd, path: &CStr, at: &str) -> Result<OwnedFd> {
+    openat2::beneath_following(proc, path, libc::O_WRONLY)
+        .op(&format!("open `/proc/{}`", path.to_string_lossy()))
+        .map_err(|e| e.at(at))
+}
+
+fn put(file: &OwnedFd, label: &str, op: &str, at: &str) -> Result<()> {
+    let text = CString::new(label).map_err(|_| Error::config(at, "must not contain NUL"))?;
+    write(file, text.as_bytes()).op_on(op, label).map_err(|e| e.at(at)).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::confines;
+
+    #[test]
+    fn an_unconfined_profile_confines_nothing() {
+        assert!(!confines("unconfined\n") && !confines("runc (unconfined)\n") && !confines("unconfined\0"));
+        assert!(confines("docker-default (enforce)\n") && confines("a//&b (complain)"));
+    }
+}

@@ -1,0 +1,49 @@
+//! Scheduling policy and I/O priority of a process.
+//!
+//! Set when the process is in its cgroup and the limits are there: a v1 cgroup
+//! without `realtimeRuntime` has no real-time process. For init the host side
+//! does it, at the end: with the host's rights, which root of a user namespace
+//! doesn't have, and after the last hook that init runs for it, as a process of
+//! SCHED_DEADLINE can't fork. The child of an exec does it itself, before it
+//! enters the container.
+
+use super::limits::Of;
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::Process;
+use crate::sys::sched;
+use nix::errno::Errno;
+
+pub fn set(of: Of, process: &Process) -> Result<()> {
+    let pid = match of {
+        Of::Myself => 0,
+        Of::Process(pid) => pid,
+    };
+    if let Some(attr) = &process.scheduler {
+        sched::set_attr(pid, attr).op("sched_setattr").map_err(|e| explain(e, attr))?;
+    }
+    if let Some(priority) = process.io_priority {
+        sched::set_io_priority(pid, priority)
+            .op("ioprio_set")
+            .map_err(|e| e.at("/process/ioPriority").hint("IOPRIO_CLASS_RT needs CAP_SYS_NICE"))?;
+    }
+    Ok(())
+}
+
+fn explain(error: Error, attr: &sched::Attr) -> Error {
+    const ISO: u32 = 4;
+    const DEADLINE: u32 = 6;
+    let hint = match error.errno.map(Errno::from_raw) {
+        Some(Errno::EINVAL) if attr.policy == ISO => "Linux has no SCHED_ISO",
+        Some(Errno::EOPNOTSUPP) => "this kernel is built without utilization clamping",
+        Some(Errno::EBUSY) => "there is not enough bandwidth left for the deadline",
+        Some(Errno::EPERM) if attr.policy == DEADLINE => {
+            "SCHED_DEADLINE needs CAP_SYS_NICE, and all CPUs of its root domain"
+        }
+        Some(Errno::EPERM) => {
+            "needs CAP_SYS_NICE; on cgroup v1 a real-time policy needs \
+             /linux/resources/cpu/realtimeRuntime, too"
+        }
+        _ => "",
+    };
+    error.at("/process/scheduler").hint(hint)
+}

@@ -1,0 +1,251 @@
+//! Intel RDT (and AMD's equivalent): a container's group in the resctrl
+//! filesystem, which gives it a share of caches and memory bandwidth, or only
+//! measures what it takes.
+//!
+//! A group that the container brings with it goes with it. A class of service
+//! that was there before stays, and so does one that others have joined.
+
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::Rdt;
+use crate::sys::process::read_file;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{mkdir, write};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+const AT: &str = "/linux/intelRdt";
+
+/// Where a container's processes are put: names, not handles, so that it can be
+/// written to the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Where resctrl is mounted.
+    root: PathBuf,
+    /// The class of service.
+    path: PathBuf,
+    /// The monitoring group in it, which is always the container's own.
+    monitor: Option<PathBuf>,
+    origin: Origin,
+}
+
+/// Whose the directory of the class is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Origin {
+    /// It has the container's id.
+    Private,
+    /// Made by this container under a name that others may use.
+    Made,
+    Found,
+}
+
+impl Group {
+    /// Where the container `id` belongs. Nothing is made yet, and what can't
+    /// be made is found.
+    pub fn locate(rdt: &Rdt, id: &str) -> Result<Group> {
+        let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
+        let root = mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
+            Error::config(AT, "no resctrl filesystem is mounted")
+                .hint("mount -t resctrl resctrl /sys/fs/resctrl, if the processor and the kernel have it")
+        })?;
+        let path = match rdt.clos.as_deref() {
+            Some("/") => root.clone(),
+            name => root.join(name.unwrap_or(id)),
+        };
+        let origin = match rdt.clos {
+            None => Origin::Private,
+            Some(_) if path.is_dir() => Origin::Found,
+            Some(_) => Origin::Made,
+        };
+        let monitor = rdt.monitor.then(|| path.join("mon_groups").join(id));
+        let group = Group { root, path, monitor, origin };
+        group.check(rdt)?;
+        Ok(group)
+    }
+
+    fn check(&self, rdt: &Rdt) -> Result<()> {
+        if self.origin == Origin::Made && rdt.combined.is_empty() && rdt.schemata.is_empty() {
+            return Err(Error::config(format!("{AT}/closID"), "there is no such class of service")
+                .on(self.path.display().to_string())
+                .hint("it is made only with l3CacheSchema, memBwSchema or schemata"));
+        }
+        self.check_monitoring(rdt)?;
+        self.check_found(rdt)
+    }
+
+    /// What was there before must be what is asked for.
+    fn check_found(&self, rdt: &Rdt) -> Result<()> {
+        if self.origin != Origin::Found || rdt.combined.is_empty() {
+            return Ok(());
+        }
+        let path = self.path.join("schemata");
+        let has = read_file(&path).op_on("read", path.display()).map_err(|e| e.at(AT))?;
+        match first_difference(&rdt.combined, &String::from_utf8_lossy(&has)) {
+            Some(line) => Err(Error::config(AT, "the class of service exists and has another schema")
+                .on(format!("{line} in {}", path.display()))),
+            None => Ok(()),
+        }
+    }
+
+    /// Every group is monitored where the kernel can, so asking is all that can fail.
+    fn check_monitoring(&self, rdt: &Rdt) -> Result<()> {
+        if !rdt.needs_occupancy && !rdt.needs_bandwidth {
+            return Ok(());
+        }
+        let features = read_file(&self.root.join("info/L3_MON/mon_features")).unwrap_or_default();
+        let features = String::from_utf8_lossy(&features);
+        for (wanted, prefix, field) in
+            [(rdt.needs_occupancy, "llc_occupancy", "enableCMT"), (rdt.needs_bandwidth, "mbm_", "enableMBM")]
+        {
+            if wanted && !features.lines().any(|line| line.starts_with(prefix)) {
+                return Err(Error::config(format!("{AT}/{field}"), "this machine can't monitor that"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes what is missing and writes the schemas.
+    pub fn make(&mut self, rdt: &Rdt) -> Result<()> {
+        if self.origin != Origin::Found && !self.make_dir(&self.path)? && self.origin == Origin::Made {
+            // Somebody else was faster.
+            self.origin = Origin::Found;
+            self.check_found(rdt)?;
+        }
+        if self.origin != Origin::Found {
+            self.write_schemata(&rdt.combined, "l3CacheSchema")?;
+        }
+        self.write_schemata(&rdt.schemata, "schemata")?;
+        match &self.monitor {
+            Some(monitor) => self.make_dir(monitor).map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns whether it was missing.
+    fn make_dir(&self, path: &Path) -> Result<bool> {
+        match mkdir(path, Mode::from_bits_truncate(0o755)) {
+            Ok(()) => Ok(true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(errno) => {
+                Err(self.explain(Error::os("make the resctrl group", errno).on(path.display().to_string())))
+            }
+        }
+    }
+
+    fn write_schemata(&self, lines: &str, field: &str) -> Result<()> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        self.put(&self.path.join("schemata"), lines).map_err(|e| e.at(format!("{AT}/{field}")))
+    }
+
+    /// Puts a process into the group. Its children follow.
+    pub fn assign(&self, pid: i32) -> Result<()> {
+        for group in [Some(&self.path), self.monitor.as_ref()].into_iter().flatten() {
+            self.put(&group.join("tasks"), &pid.to_string()).map_err(|e| e.at(AT))?;
+        }
+        Ok(())
+    }
+
+    fn put(&self, path: &Path, text: &str) -> Result<()> {
+        let file =
+            open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())?;
+        let written = write(&file, text.as_bytes()).op_on("write", path.display());
+        written.map(drop).map_err(|error| self.explain(error))
+    }
+
+    /// The kernel says in a file of its own what was wrong.
+    fn explain(&self, error: Error) -> Error {
+        let status = read_file(&self.root.join("info/last_cmd_status")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status).trim().to_owned();
+        error.at(AT).hint(if status.is_empty() { status } else { format!("resctrl says: {status}") })
+    }
+
+    /// Removes what was made for the container. What is gone is no error.
+    pub fn remove(&self) -> Result<()> {
+        if let Some(monitor) = &self.monitor {
+            remove_dir(monitor)?;
+        }
+        match self.origin {
+            Origin::Found => Ok(()),
+            // Removing it would send others' processes to the default class.
+            Origin::Made if self.is_in_use() => Ok(()),
+            Origin::Made | Origin::Private => remove_dir(&self.path),
+        }
+    }
+
+    /// Is a process in it that still runs? The container's own has ended, but
+    /// may not have been waited for.
+    fn is_in_use(&self) -> bool {
+        let tasks = read_file(&self.path.join("tasks")).unwrap_or_default();
+        let tasks = String::from_utf8_lossy(&tasks).into_owned();
+        tasks.lines().any(|pid| {
+            let stat = read_file(format!("/proc/{pid}/stat").as_str()).unwrap_or_default();
+            let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
+            state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
+        })
+    }
+}
+
+fn remove_dir(path: &Path) -> Result<()> {
+    match std::fs::remove_dir(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.op_on("remove the resctrl group", path.display()),
+    }
+}
+
+/// Where a filesystem of type resctrl is mounted.
+fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (head, tail) = line.split_once(" - ")?;
+        let point = head.split(' ').nth(4)?;
+        // The kernel writes a space as \\040; nobody mounts it at such a path.
+        (tail.split(' ').next() == Some("resctrl")).then(|| point.into())
+    })
+}
+
+/// The first line of `wanted` that the file's text doesn't bear out. A line has
+/// the form `L3:0=ff;1=c0`; a domain that isn't named may be anything.
+fn first_difference<'a>(wanted: &'a str, has: &str) -> Option<&'a str> {
+    let has: BTreeMap<_, _> = has.lines().filter_map(schema).collect();
+    wanted.lines().find(|line| {
+        let Some((resource, domains)) = schema(line) else { return true };
+        let Some(present) = has.get(resource) else { return true };
+        domains.iter().any(|(domain, value)| present.get(domain) != Some(value))
+    })
+}
+
+/// A resource and its values by domain, without the zeros in front.
+fn schema(line: &str) -> Option<(&str, BTreeMap<&str, String>)> {
+    let (resource, domains) = line.split_once(':')?;
+    let domains = domains.split(';').map(|domain| {
+        let (id, value) = domain.split_once('=')?;
+        Some((id.trim(), value.trim().trim_start_matches('0').to_ascii_lowercase()))
+    });
+    Some((resource.trim(), domains.collect::<Option<_>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_mount_by_its_type() {
+        let text = "22 1 0:21 / /sys/fs/resctrl2 rw - tmpfs resctrl rw\n\
+                    23 1 0:22 / /sys/fs/resctrl rw,nosuid - resctrl resctrl rw,cdp\n";
+        assert_eq!(mount_point(text), Some("/sys/fs/resctrl".into()));
+        assert_eq!(mount_point("22 1 0:21 / /a rw - tmpfs resctrl rw"), None);
+    }
+
+    #[test]
+    fn schemas_are_compared_by_value() {
+        let has = "    MB:0=100;1=70\n    L3:0=0000f;1=fffff\n";
+        assert_eq!(first_difference("L3:0=f\nMB:1=70", has), None);
+        assert_eq!(first_difference("L3: 0=F ; 1=000fffff", has), None);
+        for wanted in ["L3:0=e", "L3:2=f", "L2:0=f", "L3CODE:0=f", "nonsense", "MB:0=10"] {
+            assert_eq!(first_difference(wanted, has), Some(wanted));
+        }
+    }
+}

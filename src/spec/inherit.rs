@@ -1,0 +1,90 @@
+//! What an exec's process takes over from the container where its own
+//! description doesn't say.
+//!
+//! As in runc. The oom score most of all: a process without one would keep that
+//! of the engine, which the OOM killer is told to spare.
+
+use super::config::{Config, Process};
+use super::{memory_policy, personality, plan};
+use crate::error::Result;
+
+/// A bit for each field that can be taken over.
+pub type Fields = u16;
+
+/// `linux.personality` and `linux.memoryPolicy`, which no process has itself.
+const OF_THE_CONTAINER: Fields = 1 << 15;
+
+/// Which of them a process has.
+pub fn fields(process: &Process) -> Fields {
+    let given = [
+        process.capabilities.is_some(),
+        process.user.umask.is_some(),
+        process.oom_score_adj.is_some(),
+        !process.apparmor_profile.is_empty(),
+        !process.selinux_label.is_empty(),
+        process.io_priority.is_some(),
+        process.scheduler.is_some(),
+        process.exec_cpu_affinity.is_some(),
+    ];
+    given.iter().rev().fold(0, |bits, given| bits << 1 | Fields::from(*given))
+}
+
+/// Which of them a container has for its execs.
+pub fn of_container(config: &Config) -> Fields {
+    let linux = config.linux.as_ref();
+    let shared = linux.is_some_and(|l| l.personality.is_some() || l.memory_policy.is_some());
+    config.process.as_ref().map_or(0, fields) | if shared { OF_THE_CONTAINER } else { 0 }
+}
+
+/// Fills in what `process` lacks from the container's own.
+pub fn fill(process: &mut Process, own: &Process) {
+    fn or<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
+        if to.is_none() {
+            to.clone_from(from);
+        }
+    }
+    or(&mut process.capabilities, &own.capabilities);
+    or(&mut process.user.umask, &own.user.umask);
+    or(&mut process.oom_score_adj, &own.oom_score_adj);
+    or(&mut process.io_priority, &own.io_priority);
+    or(&mut process.scheduler, &own.scheduler);
+    or(&mut process.exec_cpu_affinity, &own.exec_cpu_affinity);
+    for (to, from) in [
+        (&mut process.apparmor_profile, &own.apparmor_profile),
+        (&mut process.selinux_label, &own.selinux_label),
+    ] {
+        if to.is_empty() {
+            to.clone_from(from);
+        }
+    }
+}
+
+/// What `linux` says of every process of the container.
+pub fn of_linux(config: &Config, process: &mut plan::Process) -> Result<()> {
+    let Some(linux) = &config.linux else { return Ok(()) };
+    process.personality = linux.personality.as_ref().map(personality::personality).transpose()?;
+    process.memory_policy = linux.memory_policy.as_ref().map(memory_policy::memory_policy).transpose()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"{"capabilities":{"bounding":["CAP_KILL"]},"user":{"umask":63},"oomScoreAdj":5,
+        "apparmorProfile":"p","selinuxLabel":"l","ioPriority":{"class":"c"},"scheduler":{"policy":"p"},
+        "execCPUAffinity":{"final":"1"}}"#;
+
+    #[test]
+    fn what_is_missing_is_filled_in_and_nothing_else() {
+        let full: Process = serde_json::from_str(FULL).expect("JSON");
+        let mut empty = Process::default();
+        assert_eq!((fields(&full), fields(&empty)), (0xff, 0));
+        fill(&mut empty, &full);
+        assert_eq!(empty, full);
+        let mut own: Process = serde_json::from_str(r#"{"oomScoreAdj":0,"selinuxLabel":"m"}"#).expect("JSON");
+        fill(&mut own, &full);
+        assert_eq!((own.oom_score_adj, own.selinux_label.as_str()), (Some(0), "m"));
+        assert_eq!(fields(&own), 0xff);
+    }
+}

@@ -1,0 +1,213 @@
+//! AppArmor profiles and SELinux labels. Where the kernel has neither, that
+//! they are refused; where it has, what the payload runs as.
+
+use crate::harness::{Bundle, Container, Test};
+use serde_json::{Value, json};
+use std::path::Path;
+
+cases![
+    apparmor_is_refused_where_it_is_off,
+    selinux_is_refused_where_it_is_off,
+    labels_of_an_exec_are_refused_where_they_are_off,
+    labels_are_one_line,
+    apparmor_profile_confines_the_payload,
+    apparmor_profile_in_a_user_namespace,
+    apparmor_profile_that_is_not_loaded,
+    apparmor_profile_of_an_exec,
+    apparmor_profile_does_not_reach_create_container_hooks,
+    apparmor_is_stacked_upon_a_confined_runtime,
+    selinux_label_is_that_of_the_payload,
+    selinux_label_that_is_invalid,
+];
+
+fn apparmor_is_on() -> bool {
+    Path::new("/sys/kernel/security/apparmor/profiles").exists()
+}
+
+fn selinux_is_on() -> bool {
+    Path::new("/sys/fs/selinux/enforce").exists()
+}
+
+fn confined(bundle: Bundle, profile: &str) -> Bundle {
+    bundle.set("/process/apparmorProfile", json!(profile))
+}
+
+fn apparmor_is_refused_where_it_is_off(t: &Test) {
+    if apparmor_is_on() {
+        t.skip("AppArmor is on");
+    }
+    let out = t.refused(&confined(t.bundle(), "any-profile"));
+    out.one_clear_line(&["/process/apparmorProfile", "any-profile"]);
+    out.says(&["apparmor"]);
+}
+
+fn selinux_is_refused_where_it_is_off(t: &Test) {
+    if selinux_is_on() {
+        t.skip("SELinux is on");
+    }
+    let out = t.refused(&t.bundle().set("/process/selinuxLabel", json!("u:r:t:s0")));
+    out.one_clear_line(&["/process/selinuxLabel", "u:r:t:s0"]);
+    out.says(&["selinux label is specified in config, but selinux is disabled or not supported"]);
+}
+
+fn paused<'t>(t: &'t Test, bundle: &Bundle) -> Container<'t> {
+    t.start(&bundle.clone().args(["/probe", "--pause"]))
+}
+
+fn labels_of_an_exec_are_refused_where_they_are_off(t: &Test) {
+    let container = paused(t, &t.bundle());
+    if !apparmor_is_on() {
+        let out = container.exec(["--apparmor", "any-profile"], ["true"]).out();
+        out.one_clear_line(&["/process/apparmorProfile", "any-profile"]);
+    }
+    if !selinux_is_on() {
+        let out = container.exec(["--process-label", "u:r:t:s0"], ["true"]).out();
+        out.one_clear_line(&["/process/selinuxLabel", "u:r:t:s0"]);
+    }
+}
+
+fn labels_are_one_line(t: &Test) {
+    for field in ["apparmorProfile", "selinuxLabel"] {
+        let at = format!("/process/{field}");
+        t.refused(&t.bundle().set(&at, json!("a\nb"))).one_clear_line(&[&at]);
+    }
+}
+
+/// A loaded profile; it is unloaded when the value goes.
+struct Profile<'t> {
+    test: &'t Test,
+    name: String,
+    file: std::path::PathBuf,
+}
+
+impl<'t> Profile<'t> {
+    fn load(test: &'t Test, name: &str, rules: &str) -> Profile<'t> {
+        if !apparmor_is_on() {
+            test.skip("AppArmor is off");
+        }
+        if !Path::new("/sbin/apparmor_parser").exists() {
+            test.skip("needs apparmor_parser");
+        }
+        let name = format!("corten-{}-{name}", test.token);
+        let text = format!("profile {name} flags=(attach_disconnected,mediate_deleted) {{\n{rules}\n}}\n");
+        let file = test.make_file("profile", &text);
+        let profile = Profile { test, name, file };
+        profile.parser("--replace").ok();
+        profile
+    }
+
+    /// All is allowed but to read one file.
+    fn without_passwd(test: &'t Test, name: &str) -> Profile<'t> {
+        Profile::load(test, name, "file,\nnetwork,\ncapability,\nsignal,\nptrace,\ndeny /etc/passwd r,")
+    }
+
+    fn parser(&self, verb: &str) -> crate::harness::Call<'t> {
+        self.test.call("/sbin/apparmor_parser").args([verb, "--skip-cache"]).arg(&self.file)
+    }
+
+    fn enforced(&self) -> Value {
+        json!(format!("{} (enforce)", self.name))
+    }
+}
+
+impl Drop for Profile<'_> {
+    fn drop(&mut self) {
+        self.parser("--remove").quietly();
+    }
+}
+
+const PASSWD: &str = "read:/etc/passwd";
+
+fn apparmor_profile_confines_the_payload(t: &Test) {
+    let profile = Profile::without_passwd(t, "one");
+    for no_new_privileges in [true, false] {
+        let bundle = t.bundle().set("/process/noNewPrivileges", json!(no_new_privileges));
+        let seen = t.look(&confined(bundle, &profile.name), [PASSWD]);
+        assert_eq!(seen["label"], profile.enforced());
+        assert_eq!(seen["asked"][PASSWD], "EACCES");
+    }
+    let seen = t.look(&confined(t.bundle(), "unconfined"), [PASSWD]);
+    assert_eq!((&seen["label"], &seen["asked"][PASSWD]), (&json!("unconfined"), &json!("ok")));
+}
+
+fn apparmor_profile_in_a_user_namespace(t: &Test) {
+    let profile = Profile::without_passwd(t, "user");
+    let seen = t.look(&confined(t.bundle().user_namespace(), &profile.name), []);
+    assert_eq!(seen["label"], profile.enforced());
+}
+
+fn apparmor_profile_that_is_not_loaded(t: &Test) {
+    if !apparmor_is_on() {
+        t.skip("AppArmor is off");
+    }
+    // Podman looks for the file's name between backquotes.
+    let words = ["/process/apparmorProfile", "no-such-profile", "`/proc/self/attr/apparmor/exec`"];
+    let out = t.refused(&confined(t.bundle(), "no-such-profile"));
+    out.one_clear_line(&words);
+    out.says(&["apparmor failed to apply profile"]);
+    let out = paused(t, &t.bundle()).exec(["--apparmor", "no-such-profile"], ["true"]).out();
+    out.one_clear_line(&words);
+    assert_eq!(out.code, 255);
+}
+
+fn apparmor_profile_of_an_exec(t: &Test) {
+    let (one, two) = (Profile::without_passwd(t, "one"), Profile::without_passwd(t, "two"));
+    let container = paused(t, &confined(t.bundle(), &one.name));
+    assert_eq!(container.look([])["label"], one.enforced(), "the container's");
+    assert_eq!(container.look(["--apparmor", &two.name])["label"], two.enforced());
+    let from_file = |profile: Option<&str>| {
+        let mut process = json!({ "args": ["/probe"], "cwd": "/" });
+        if let Some(profile) = profile {
+            process["apparmorProfile"] = json!(profile);
+        }
+        let file = t.make_file("process.json", &process.to_string());
+        t.verb(["exec", "--process", file.to_str().unwrap(), &container.id]).out().report()["label"].clone()
+    };
+    assert_eq!(from_file(None), one.enforced(), "taken over from the container");
+    assert_eq!(from_file(Some(&two.name)), two.enforced());
+}
+
+fn apparmor_profile_does_not_reach_create_container_hooks(t: &Test) {
+    let (profile, file) = (Profile::without_passwd(t, "one"), t.path("label"));
+    let script = format!("cat /proc/self/attr/current > {}", file.display());
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    let bundle = confined(t.bundle(), &profile.name).set("/hooks", json!({ "createContainer": hook }));
+    assert_eq!(t.look(&bundle, [])["label"], profile.enforced());
+    assert_eq!(std::fs::read_to_string(file).unwrap().trim_end(), "unconfined");
+}
+
+fn apparmor_is_stacked_upon_a_confined_runtime(t: &Test) {
+    let inner = Profile::without_passwd(t, "inner");
+    let outer = Profile::load(
+        t,
+        "outer",
+        "file,\nnetwork,\ncapability,\nsignal,\nptrace,\nmount,\numount,\nremount,\npivot_root,\nunix,\ndbus,\n\
+         change_profile,\nuserns,\nmqueue,\nio_uring,",
+    );
+    let bundle = confined(t.bundle(), &inner.name).args(["/probe", PASSWD]);
+    let call = t.call("/usr/bin/aa-exec").args(["--profile", &outer.name, "--"]).arg(&*t.runtime.borrow());
+    let call = call.arg("--root").arg(t.root()).args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id());
+    let seen = call.out().report();
+    let label = seen["label"].as_str().unwrap();
+    assert!(label.contains(&inner.name) && label.contains(&outer.name) && label.contains("//&"), "{label}");
+    assert_eq!(seen["asked"][PASSWD], "EACCES");
+}
+
+fn selinux_label_is_that_of_the_payload(t: &Test) {
+    if !selinux_is_on() {
+        t.skip("SELinux is off");
+    }
+    // Changing to what one is already is allowed by every policy.
+    let own = std::fs::read_to_string("/proc/self/attr/current").unwrap();
+    let own = own.trim_end_matches(['\0', '\n']);
+    let bundle = t.bundle().set("/process/selinuxLabel", json!(own));
+    assert_eq!(t.look(&bundle, [])["label"].as_str().unwrap().trim_end_matches('\0'), own);
+}
+
+fn selinux_label_that_is_invalid(t: &Test) {
+    if !selinux_is_on() {
+        t.skip("SELinux is off");
+    }
+    let out = t.refused(&t.bundle().set("/process/selinuxLabel", json!("not a label")));
+    out.one_clear_line(&["/process/selinuxLabel", "`/proc/self/attr/"]);
+}
