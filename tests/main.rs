@@ -28,6 +28,7 @@ mod cgroups;
 mod devices;
 mod engines;
 mod errors;
+mod events;
 mod exec;
 mod hooks;
 mod idmap;
@@ -64,6 +65,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("devices", devices::cases()),
         ("engines", engines::cases()),
         ("errors", errors::cases()),
+        ("events", events::cases()),
         ("exec", exec::cases()),
         ("hooks", hooks::cases()),
         ("idmap", idmap::cases()),

@@ -7,13 +7,19 @@
 mod device_program;
 mod freezer;
 mod host;
+mod oom;
+mod stats;
 mod tree;
 mod v1;
+mod v1_stats;
 mod v1_table;
 mod v2;
+mod v2_stats;
 mod v2_table;
 
 pub use host::Host;
+pub use oom::Watch as OomWatch;
+pub use stats::Stats;
 
 use freezer::Freezer;
 
@@ -195,6 +201,31 @@ impl Cgroup {
         match self.freezer() {
             Some(Freezer::V1(path)) => freezer::thaw_all(path),
             Some(Freezer::V2(_)) | None => Ok(()),
+        }
+    }
+
+    /// What is used of everything that is counted.
+    pub fn stats(&self) -> Result<Stats> {
+        match self {
+            Cgroup::None => Err(Error::msg("there is no cgroup that counts what the container uses")),
+            Cgroup::V2 { path } => v2_stats::read(path),
+            Cgroup::V1 { hierarchies, .. } => v1_stats::read(hierarchies),
+        }
+    }
+
+    /// Hears of a lack of memory, where there is a memory controller.
+    pub fn watch_oom(&self) -> Result<Option<OomWatch>> {
+        let watch = match self {
+            Cgroup::None => return Ok(None),
+            Cgroup::V2 { path } => OomWatch::v2(path),
+            Cgroup::V1 { hierarchies, .. } => match hierarchies.iter().find(|h| h.has("memory")) {
+                Some(hierarchy) => OomWatch::v1(&hierarchy.path),
+                None => return Ok(None),
+            },
+        };
+        match watch {
+            Err(e) if e.is(nix::errno::Errno::ENOENT) => Ok(None),
+            other => other.map(Some),
         }
     }
 

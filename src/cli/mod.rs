@@ -6,6 +6,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod features;
 mod kill;
@@ -77,6 +78,7 @@ const VERBS: &str = "\
 Commands:
   create    Create a container
   delete    Delete a container
+  events    Show what a container uses, and when it runs out of memory
   exec      Execute a process in a running container
   features  Show what is supported
   kill      Send a signal to a container
@@ -137,6 +139,7 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
     match verb.to_str() {
         Some("create") => parsed(args, context, create::run),
         Some("delete") => parsed(args, context, delete::run),
+        Some("events") => parsed(args, context, events::run),
         Some("exec") => parsed(args, context, exec::run),
         Some("features") => parsed(args, context, features::run),
         Some("kill") => parsed(args, context, kill::run),

@@ -6,6 +6,7 @@
 pub mod console;
 pub mod create;
 pub mod delete;
+pub mod events;
 pub mod exec;
 pub mod id;
 pub mod identity;

@@ -1,0 +1,78 @@
+//! Hearing of a container that ran out of memory: on version 1 by an eventfd
+//! at memory.oom_control, on version 2 by changes of memory.events.
+
+use super::tree;
+use crate::error::{Context, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+
+pub enum Watch {
+    V1 {
+        event: EventFd,
+        /// The kernel forgets the registration when this is closed.
+        control: OwnedFd,
+    },
+    V2 {
+        events: OwnedFd,
+        /// How many were killed when it was last looked.
+        killed: u64,
+    },
+}
+
+impl Watch {
+    /// Watches the memory controller's cgroup of version 1.
+    pub fn v1(path: &Path) -> Result<Watch> {
+        let dir = tree::open(path)?;
+        let control = tree::open_file(&dir, "memory.oom_control", libc::O_RDONLY)?;
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let event = EventFd::from_value_and_flags(0, flags).op("eventfd")?;
+        let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
+        tree::write(&dir, "cgroup.event_control", &line)?;
+        Ok(Watch::V1 { event, control })
+    }
+
+    pub fn v2(path: &Path) -> Result<Watch> {
+        let events = tree::open_file(tree::open(path)?, "memory.events", libc::O_RDONLY)?;
+        let killed = killed(&events)?;
+        Ok(Watch::V2 { events, killed })
+    }
+
+    /// What to poll for.
+    pub fn poll_fd(&self) -> PollFd<'_> {
+        match self {
+            Watch::V1 { event, .. } => PollFd::new(event.as_fd(), PollFlags::POLLIN),
+            Watch::V2 { events, .. } => PollFd::new(events.as_fd(), PollFlags::POLLPRI),
+        }
+    }
+
+    /// Has it run out of memory since this was last asked?
+    pub fn heard(&mut self) -> Result<bool> {
+        match self {
+            Watch::V1 { event, control } => match event.read() {
+                // The end of the cgroup is told by the same way.
+                Ok(_) => Ok(nix::sys::uio::pread(control, &mut [0; 1], 0) != Err(Errno::ENODEV)),
+                Err(Errno::EAGAIN) => Ok(false),
+                Err(errno) => Err(errno).op("read the eventfd"),
+            },
+            Watch::V2 { events, killed: before } => {
+                let now = match killed(events) {
+                    Err(e) if e.is(Errno::ENODEV) => return Ok(false),
+                    other => other?,
+                };
+                Ok(now > std::mem::replace(before, now))
+            }
+        }
+    }
+}
+
+/// `oom_kill` of memory.events.
+fn killed(events: &OwnedFd) -> Result<u64> {
+    let mut buf = [0u8; 512];
+    let len = nix::sys::uio::pread(events, &mut buf, 0).op("read memory.events")?;
+    let text = String::from_utf8_lossy(&buf[..len]);
+    let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    Ok(count.and_then(|count| count.trim().parse().ok()).unwrap_or_default())
+}

@@ -1,0 +1,315 @@
+//! What a container uses, in the form in which `runc events` prints it: fields
+//! and their order are a contract with what parses them. Absent controllers
+//! are zeros there, and so here.
+//!
+//! Files are read in `v1_stats` and `v2_stats`; what is alike is here.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::process::read_file;
+use nix::errno::Errno;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// All of it. Times are in nanoseconds, sizes in bytes.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Stats {
+    pub cpu: Cpu,
+    pub cpuset: Cpuset,
+    pub memory: Memory,
+    pub pids: Pids,
+    pub blkio: Blkio,
+    pub hugetlb: BTreeMap<String, Hugetlb>,
+    pub intel_rdt: IntelRdt,
+    /// Always null: the interfaces of a network namespace aren't the runtime's.
+    pub network_interfaces: (),
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Cpu {
+    pub usage: CpuUsage,
+    pub throttling: Throttling,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct CpuUsage {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub total: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percpu: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percpu_kernel: Vec<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub percpu_user: Vec<u64>,
+    pub kernel: u64,
+    pub user: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Throttling {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub periods: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub throttled_periods: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub throttled_time: u64,
+}
+
+/// Version 1's alone.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Cpuset {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cpus: Vec<u16>,
+    pub cpu_exclusive: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mems: Vec<u16>,
+    pub mem_hardwall: u64,
+    pub mem_exclusive: u64,
+    pub memory_migrate: u64,
+    pub memory_spread_page: u64,
+    pub memory_spread_slab: u64,
+    pub memory_pressure: u64,
+    pub sched_load_balance: u64,
+    pub sched_relax_domain_level: i64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Memory {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub cache: u64,
+    pub usage: MemoryEntry,
+    /// Memory and swap together, on version 2 too.
+    pub swap: MemoryEntry,
+    pub kernel: MemoryEntry,
+    #[serde(rename = "kernelTCP")]
+    pub kernel_tcp: MemoryEntry,
+    /// memory.stat as it is.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub raw: BTreeMap<String, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct MemoryEntry {
+    pub limit: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max: u64,
+    pub failcnt: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Pids {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub current: u64,
+    /// 0 is no limit.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub limit: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blkio {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_service_bytes_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_serviced_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty", rename = "ioQueueRecursive")]
+    pub io_queued_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_service_time_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_wait_time_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_merged_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub io_time_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sectors_recursive: Vec<BlkioEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub psi: Option<Pressure>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct BlkioEntry {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub major: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub minor: u64,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub op: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub value: u64,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Hugetlb {
+    #[serde(skip_serializing_if = "is_zero")]
+    pub usage: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub max: u64,
+    pub failcnt: u64,
+}
+
+/// Resource Director Technology: nothing is monitored.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct IntelRdt {}
+
+/// Pressure stall information, as in cpu.pressure.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Pressure {
+    pub some: Stall,
+    pub full: Stall,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Stall {
+    pub avg10: f64,
+    pub avg60: f64,
+    pub avg300: f64,
+    /// In microseconds.
+    pub total: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// The files of one cgroup.
+pub struct Files<'a>(pub &'a Path);
+
+impl Files<'_> {
+    /// A file's text; `None` where there is no such file, the kernel keeps no
+    /// count, or the cgroup has been removed.
+    pub fn text(&self, file: &str) -> Result<Option<String>> {
+        let path = self.0.join(file);
+        match read_file(&path) {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(Errno::ENOENT | Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(None),
+            other => other.op_on("read", path.display()).map(|_| None),
+        }
+    }
+
+    /// A file of one number.
+    pub fn number(&self, file: &str) -> Result<Option<u64>> {
+        self.text(file)?.map(|text| self.parse(file, text.trim())).transpose()
+    }
+
+    /// `key value` a line.
+    pub fn pairs(&self, file: &str) -> Result<Option<BTreeMap<String, u64>>> {
+        let Some(text) = self.text(file)? else { return Ok(None) };
+        let pairs = text.lines().map(|line| match line.split_once(' ') {
+            Some((key, value)) => Ok((key.to_owned(), self.parse(file, value.trim())?)),
+            None => Err(self.unclear(file, line)),
+        });
+        pairs.collect::<Result<_>>().map(Some)
+    }
+
+    /// Pressure stall information.
+    pub fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
+        let Some(text) = self.text(file)? else { return Ok(None) };
+        let mut pressure = Pressure::default();
+        for line in text.lines() {
+            let (kind, fields) = line.split_once(' ').ok_or_else(|| self.unclear(file, line))?;
+            let stall = stall(fields).ok_or_else(|| self.unclear(file, line))?;
+            match kind {
+                "some" => pressure.some = stall,
+                "full" => pressure.full = stall,
+                _ => {}
+            }
+        }
+        Ok(Some(pressure))
+    }
+
+    /// The sizes of huge pages that are counted, from the names of the files.
+    pub fn huge_page_sizes(&self, suffix: &str) -> Result<Vec<String>> {
+        let entries = match std::fs::read_dir(self.0) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.op_on("read", self.0.display())?,
+        };
+        let size = |entry: std::io::Result<std::fs::DirEntry>| {
+            let name = entry.ok()?.file_name().into_string().ok()?;
+            let size = name.strip_prefix("hugetlb.")?.strip_suffix(suffix)?;
+            (!size.contains('.')).then(|| size.to_owned())
+        };
+        Ok(entries.filter_map(size).collect())
+    }
+
+    fn parse(&self, file: &str, text: &str) -> Result<u64> {
+        number(text).ok_or_else(|| self.unclear(file, text))
+    }
+
+    pub fn unclear(&self, file: &str, line: &str) -> Error {
+        Error::msg(format!("can't be understood: {line:?}")).on(self.0.join(file).display().to_string())
+    }
+}
+
+/// `max` is the largest, and what is below zero nothing.
+pub fn number(text: &str) -> Option<u64> {
+    match text {
+        "max" => Some(u64::MAX),
+        text => text.parse().ok().or_else(|| text.parse::<i64>().ok().map(|_| 0)),
+    }
+}
+
+/// `avg10=0.00 avg60=0.00 avg300=0.00 total=0`
+fn stall(fields: &str) -> Option<Stall> {
+    let mut stall = Stall::default();
+    for field in fields.split(' ') {
+        let (key, value) = field.split_once('=')?;
+        match key {
+            "avg10" => stall.avg10 = value.parse().ok()?,
+            "avg60" => stall.avg60 = value.parse().ok()?,
+            "avg300" => stall.avg300 = value.parse().ok()?,
+            "total" => stall.total = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    Some(stall)
+}
+
+/// The limit of pids, where none is 0.
+pub fn pids_limit(limit: Option<u64>) -> u64 {
+    limit.filter(|limit| *limit != u64::MAX).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_like_runcs() {
+        let mut stats = Stats::default();
+        stats.cpu.usage.total = 5;
+        stats.blkio.io_queued_recursive =
+            vec![BlkioEntry { major: 8, minor: 0, op: "Read".into(), value: 1 }];
+        let text = serde_json::to_string(&stats).expect("JSON");
+        let entry = r#"{"limit":0,"failcnt":0}"#;
+        let expected = format!(
+            r#"{{"cpu":{{"usage":{{"total":5,"kernel":0,"user":0}},"throttling":{{}}}},"cpuset":{{"cpu_exclusive":0,"mem_hardwall":0,"mem_exclusive":0,"memory_migrate":0,"memory_spread_page":0,"memory_spread_slab":0,"memory_pressure":0,"sched_load_balance":0,"sched_relax_domain_level":0}},"memory":{{"usage":{entry},"swap":{entry},"kernel":{entry},"kernelTCP":{entry}}},"pids":{{}},"blkio":{{"ioQueueRecursive":[{{"major":8,"op":"Read","value":1}}]}},"hugetlb":{{}},"intel_rdt":{{}},"network_interfaces":null}}"#
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn numbers() {
+        assert_eq!(
+            [number("12"), number("max"), number("-1"), number("x")],
+            [Some(12), Some(u64::MAX), Some(0), None]
+        );
+        assert_eq!([pids_limit(Some(u64::MAX)), pids_limit(Some(7)), pids_limit(None)], [0, 7, 0]);
+    }
+
+    #[test]
+    fn pressure_has_three_averages_and_a_total() {
+        let expected = Stall { avg10: 1.5, avg60: 0.25, avg300: 0.0, total: 12 };
+        assert_eq!(stall("avg10=1.50 avg60=0.25 avg300=0.00 total=12"), Some(expected));
+        assert_eq!(stall("avg10=x"), None);
+    }
+}

@@ -1,0 +1,235 @@
+//! What a container uses, read from the controllers of version 1.
+
+use super::Hierarchy;
+use super::stats::{Blkio, BlkioEntry, CpuUsage, Cpuset, Files, Hugetlb, Memory, MemoryEntry};
+use super::stats::{Pids, Stats, Throttling, pids_limit};
+use crate::error::Result;
+
+/// USER_HZ, which Linux fixes at 100 for all it tells, in nanoseconds.
+const TICK: u64 = 10_000_000;
+
+pub fn read(hierarchies: &[Hierarchy]) -> Result<Stats> {
+    let mut stats = Stats::default();
+    let of = |controller: &str| hierarchies.iter().find(|h| h.has(controller)).map(|h| Files(&h.path));
+    if let Some(files) = of("cpuacct") {
+        stats.cpu.usage = cpu_usage(&files)?;
+    }
+    if let Some(files) = of("cpu") {
+        stats.cpu.throttling = throttling(&files)?;
+    }
+    if let Some(files) = of("cpuset") {
+        stats.cpuset = cpuset(&files)?;
+    }
+    if let Some(files) = of("memory") {
+        stats.memory = memory(&files)?;
+    }
+    if let Some(files) = of("pids") {
+        stats.pids = Pids {
+            current: files.number("pids.current")?.unwrap_or_default(),
+            limit: pids_limit(files.number("pids.max")?),
+        };
+    }
+    if let Some(files) = of("blkio") {
+        stats.blkio = blkio(&files)?;
+    }
+    if let Some(files) = of("hugetlb") {
+        for size in files.huge_page_sizes(".usage_in_bytes")? {
+            stats.hugetlb.insert(size.clone(), hugetlb(&files, &size)?);
+        }
+    }
+    Ok(stats)
+}
+
+fn cpu_usage(files: &Files) -> Result<CpuUsage> {
+    let modes = files.pairs("cpuacct.stat")?.unwrap_or_default();
+    let ticks = |key: &str| modes.get(key).copied().unwrap_or_default().saturating_mul(TICK);
+    let percpu = files.text("cpuacct.usage_percpu")?.unwrap_or_default();
+    let (percpu_user, percpu_kernel) = usage_all(&files.text("cpuacct.usage_all")?.unwrap_or_default());
+    Ok(CpuUsage {
+        total: files.number("cpuacct.usage")?.unwrap_or_default(),
+        percpu: percpu.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
+        percpu_kernel,
+        percpu_user,
+        kernel: ticks("system"),
+        user: ticks("user"),
+    })
+}
+
+/// `cpu user system` a line, below a heading.
+fn usage_all(text: &str) -> (Vec<u64>, Vec<u64>) {
+    let row = |line: &str| {
+        let mut words = line.split(' ').skip(1);
+        Some((words.next()?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?))
+    };
+    text.lines().skip(1).filter_map(row).unzip()
+}
+
+fn throttling(files: &Files) -> Result<Throttling> {
+    let stat = files.pairs("cpu.stat")?.unwrap_or_default();
+    let get = |key: &str| stat.get(key).copied().unwrap_or_default();
+    Ok(Throttling {
+        periods: get("nr_periods"),
+        throttled_periods: get("nr_throttled"),
+        throttled_time: get("throttled_time"),
+    })
+}
+
+fn cpuset(files: &Files) -> Result<Cpuset> {
+    let number = |file: &str| files.number(&format!("cpuset.{file}")).map(Option::unwrap_or_default);
+    let list = |file: &str| {
+        let text = files.text(file)?.unwrap_or_default();
+        members(text.trim()).ok_or_else(|| files.unclear(file, &text))
+    };
+    let level = files.text("cpuset.sched_relax_domain_level")?.unwrap_or_default();
+    Ok(Cpuset {
+        cpus: list("cpuset.cpus")?,
+        cpu_exclusive: number("cpu_exclusive")?,
+        mems: list("cpuset.mems")?,
+        mem_hardwall: number("mem_hardwall")?,
+        mem_exclusive: number("mem_exclusive")?,
+        memory_migrate: number("memory_migrate")?,
+        memory_spread_page: number("memory_spread_page")?,
+        memory_spread_slab: number("memory_spread_slab")?,
+        memory_pressure: number("memory_pressure")?,
+        sched_load_balance: number("sched_load_balance")?,
+        sched_relax_domain_level: level.trim().parse().unwrap_or_default(),
+    })
+}
+
+/// `0-2,7` as 0, 1, 2, 7.
+fn members(list: &str) -> Option<Vec<u16>> {
+    let mut out = Vec::new();
+    for part in list.split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        out.extend(first.parse::<u16>().ok()?..=last.parse().ok()?);
+    }
+    Some(out)
+}
+
+fn memory(files: &Files) -> Result<Memory> {
+    let raw = files.pairs("memory.stat")?.unwrap_or_default();
+    Ok(Memory {
+        cache: raw.get("cache").copied().unwrap_or_default(),
+        usage: entry(files, "memory")?,
+        swap: entry(files, "memory.memsw")?,
+        kernel: entry(files, "memory.kmem")?,
+        kernel_tcp: entry(files, "memory.kmem.tcp")?,
+        raw,
+        psi: None,
+    })
+}
+
+fn entry(files: &Files, name: &str) -> Result<MemoryEntry> {
+    let number = |file: &str| files.number(&format!("{name}.{file}")).map(Option::unwrap_or_default);
+    Ok(MemoryEntry {
+        limit: number("limit_in_bytes")?,
+        usage: number("usage_in_bytes")?,
+        max: number("max_usage_in_bytes")?,
+        failcnt: number("failcnt")?,
+    })
+}
+
+type Field = fn(&mut Blkio) -> &mut Vec<BlkioEntry>;
+
+/// The eight counts, in the files of a scheduler that keeps them all.
+fn of_scheduler(prefix: &str) -> Vec<(String, Field)> {
+    let fields: [(&str, Field); 8] = [
+        ("sectors", |b| &mut b.sectors_recursive),
+        ("io_service_time", |b| &mut b.io_service_time_recursive),
+        ("io_wait_time", |b| &mut b.io_wait_time_recursive),
+        ("io_merged", |b| &mut b.io_merged_recursive),
+        ("io_queued", |b| &mut b.io_queued_recursive),
+        ("time", |b| &mut b.io_time_recursive),
+        ("io_serviced", |b| &mut b.io_serviced_recursive),
+        ("io_service_bytes", |b| &mut b.io_service_bytes_recursive),
+    ];
+    fields.map(|(name, field)| (format!("blkio.{prefix}{name}_recursive"), field)).into()
+}
+
+/// The two counts that are always kept.
+fn basic(prefix: &str, suffix: &str) -> Vec<(String, Field)> {
+    let fields: [(&str, Field); 2] = [
+        ("io_serviced", |b| &mut b.io_serviced_recursive),
+        ("io_service_bytes", |b| &mut b.io_service_bytes_recursive),
+    ];
+    fields.map(|(name, field)| (format!("blkio.{prefix}{name}{suffix}"), field)).into()
+}
+
+/// The first group of files of which there is something to read: those of BFQ
+/// (all only with its debugging), of its predecessor CFQ, and of throttling.
+fn blkio(files: &Files) -> Result<Blkio> {
+    let mut blkio = Blkio::default();
+    let groups = [
+        of_scheduler("bfq."),
+        basic("bfq.", "_recursive"),
+        of_scheduler(""),
+        basic("throttle.", "_recursive"),
+        basic("throttle.", ""),
+    ];
+    for group in groups {
+        for (i, (file, field)) in group.iter().enumerate() {
+            let entries = entries(files, file)?;
+            if i == 0 && entries.is_empty() {
+                break;
+            }
+            *field(&mut blkio) = entries;
+        }
+        if blkio != Blkio::default() {
+            break;
+        }
+    }
+    Ok(blkio)
+}
+
+/// `8:0 Read 7`, or without a kind `8:0 7`; and the sum of all, which is left out.
+fn entries(files: &Files, file: &str) -> Result<Vec<BlkioEntry>> {
+    let text = files.text(file)?.unwrap_or_default();
+    let entry = |line: &str| {
+        let (device, rest) = line.split_once(' ')?;
+        let (major, minor) = device.split_once(':')?;
+        let (op, value) = rest.split_once(' ').unwrap_or(("", rest));
+        Some(BlkioEntry {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+            op: op.into(),
+            value: value.parse().ok()?,
+        })
+    };
+    let lines = text.lines().filter(|line| !line.starts_with("Total"));
+    lines.map(|line| entry(line).ok_or_else(|| files.unclear(file, line))).collect()
+}
+
+/// Counted when reserved where the kernel does that (Linux 5.7).
+fn hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
+    let reserved = format!("hugetlb.{size}.rsvd");
+    let (prefix, usage) = match files.number(&format!("{reserved}.usage_in_bytes"))? {
+        Some(usage) => (reserved, Some(usage)),
+        None => {
+            let plain = format!("hugetlb.{size}");
+            let usage = files.number(&format!("{plain}.usage_in_bytes"))?;
+            (plain, usage)
+        }
+    };
+    Ok(Hugetlb {
+        usage: usage.unwrap_or_default(),
+        max: files.number(&format!("{prefix}.max_usage_in_bytes"))?.unwrap_or_default(),
+        failcnt: files.number(&format!("{prefix}.failcnt"))?.unwrap_or_default(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_cpus() {
+        assert_eq!(members("0-2,7"), Some(vec![0, 1, 2, 7]));
+        assert_eq!(members(""), Some(vec![]));
+        assert_eq!(members("0-x"), None);
+    }
+
+    #[test]
+    fn usage_by_cpu_and_mode() {
+        assert_eq!(usage_all("cpu user system\n0 5 6\n1 7 8\n"), (vec![5, 7], vec![6, 8]));
+    }
+}

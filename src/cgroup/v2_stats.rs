@@ -1,0 +1,116 @@
+//! What a container uses, read from version 2 and put into version 1's words.
+
+use super::stats::{Blkio, BlkioEntry, Cpu, CpuUsage, Files, Hugetlb, Memory, MemoryEntry};
+use super::stats::{Pids, Stats, Throttling, pids_limit};
+use crate::error::Result;
+use std::path::Path;
+
+pub fn read(path: &Path) -> Result<Stats> {
+    let files = Files(path);
+    Ok(Stats {
+        cpu: cpu(&files)?,
+        memory: memory(&files)?,
+        pids: pids(&files)?,
+        blkio: blkio(&files)?,
+        hugetlb: files
+            .huge_page_sizes(".current")?
+            .into_iter()
+            .map(|size| Ok((size.clone(), hugetlb(&files, &size)?)))
+            .collect::<Result<_>>()?,
+        ..Stats::default()
+    })
+}
+
+fn cpu(files: &Files) -> Result<Cpu> {
+    let stat = files.pairs("cpu.stat")?.unwrap_or_default();
+    let get = |key: &str| stat.get(key).copied().unwrap_or_default();
+    let nanoseconds = |key: &str| get(key).saturating_mul(1000);
+    Ok(Cpu {
+        usage: CpuUsage {
+            total: nanoseconds("usage_usec"),
+            kernel: nanoseconds("system_usec"),
+            user: nanoseconds("user_usec"),
+            ..CpuUsage::default()
+        },
+        throttling: Throttling {
+            periods: get("nr_periods"),
+            throttled_periods: get("nr_throttled"),
+            throttled_time: nanoseconds("throttled_usec"),
+        },
+        psi: files.pressure("cpu.pressure")?,
+    })
+}
+
+fn memory(files: &Files) -> Result<Memory> {
+    let raw = files.pairs("memory.stat")?.unwrap_or_default();
+    let usage = entry(files, "memory")?.unwrap_or_default();
+    // Without accounting of swap there are no files for it.
+    let mut swap = entry(files, "memory.swap")?.unwrap_or_default();
+    swap.usage = swap.usage.saturating_add(usage.usage);
+    swap.limit = swap.limit.saturating_add(usage.limit);
+    // The two peaks needn't have been at one time.
+    swap.max = 0;
+    Ok(Memory {
+        cache: raw.get("file").copied().unwrap_or_default(),
+        usage,
+        swap,
+        raw,
+        psi: files.pressure("memory.pressure")?,
+        ..Memory::default()
+    })
+}
+
+fn entry(files: &Files, name: &str) -> Result<Option<MemoryEntry>> {
+    let Some(usage) = files.number(&format!("{name}.current"))? else { return Ok(None) };
+    Ok(Some(MemoryEntry {
+        usage,
+        limit: files.number(&format!("{name}.max"))?.unwrap_or_default(),
+        // Since Linux 5.19, of swap since 6.5.
+        max: files.number(&format!("{name}.peak"))?.unwrap_or_default(),
+        failcnt: 0,
+    }))
+}
+
+/// Where the controller isn't enabled, the processes can still be counted.
+fn pids(files: &Files) -> Result<Pids> {
+    let current = match files.number("pids.current")? {
+        Some(current) => current,
+        None => files.text("cgroup.procs")?.unwrap_or_default().lines().count() as u64,
+    };
+    Ok(Pids { current, limit: pids_limit(files.number("pids.max")?) })
+}
+
+/// io.stat: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6`.
+fn blkio(files: &Files) -> Result<Blkio> {
+    let mut blkio = Blkio { psi: files.pressure("io.pressure")?, ..Blkio::default() };
+    for line in files.text("io.stat")?.unwrap_or_default().lines() {
+        let mut words = line.split(' ');
+        let device = words.next().and_then(|device| device.split_once(':'));
+        let Some((Ok(major), Ok(minor))) = device.map(|(major, minor)| (major.parse(), minor.parse())) else {
+            return Err(files.unclear("io.stat", line));
+        };
+        for (key, value) in words.filter_map(|word| word.split_once('=')) {
+            let (list, op) = match key {
+                "rbytes" => (&mut blkio.io_service_bytes_recursive, "Read"),
+                "wbytes" => (&mut blkio.io_service_bytes_recursive, "Write"),
+                "rios" => (&mut blkio.io_serviced_recursive, "Read"),
+                "wios" => (&mut blkio.io_serviced_recursive, "Write"),
+                // Version 1 has no word for the others.
+                _ => continue,
+            };
+            let value = value.parse().map_err(|_| files.unclear("io.stat", line))?;
+            list.push(BlkioEntry { major, minor, op: op.into(), value });
+        }
+    }
+    Ok(blkio)
+}
+
+/// Counted when reserved where the kernel does that (Linux 5.7).
+fn hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
+    let usage = match files.number(&format!("hugetlb.{size}.rsvd.current"))? {
+        Some(usage) => usage,
+        None => files.number(&format!("hugetlb.{size}.current"))?.unwrap_or_default(),
+    };
+    let events = files.pairs(&format!("hugetlb.{size}.events"))?.unwrap_or_default();
+    Ok(Hugetlb { usage, max: 0, failcnt: events.get("max").copied().unwrap_or_default() })
+}

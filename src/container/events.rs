@@ -1,0 +1,79 @@
+//! `events`: what a container uses, now and then, and that it ran out of memory.
+
+use super::state::{Dir, Root, State};
+use crate::cgroup::{OomWatch, Stats};
+use crate::error::{Context, Error, Result};
+use crate::hooks::Status;
+use crate::log::Log;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+pub enum Event {
+    OutOfMemory,
+    Stats(Box<Stats>),
+}
+
+/// What it uses now.
+pub fn stats(root: &Root, id: &str) -> Result<Stats> {
+    alive(root, id)?.1.cgroup.stats()
+}
+
+/// Tells `tell` of events until the container ends; of what is used every
+/// `interval`.
+pub fn watch(
+    root: &Root,
+    id: &str,
+    interval: Duration,
+    log: &Log,
+    tell: &mut dyn FnMut(Event) -> Result<()>,
+) -> Result<()> {
+    let (_, state) = alive(root, id)?;
+    let Some(init) = state.init.map(|init| init.open()).transpose()?.flatten() else { return Ok(()) };
+    let mut oom = state.cgroup.watch_oom()?;
+    if oom.is_none() {
+        log.warn(format!("{id}: there is no memory controller that could tell of a lack of memory"));
+    }
+    let mut next = Instant::now() + interval;
+    loop {
+        let ended = wait(&init, oom.as_ref(), next)?;
+        if let Some(oom) = &mut oom
+            && oom.heard()?
+        {
+            tell(Event::OutOfMemory)?;
+        }
+        if ended {
+            return Ok(());
+        }
+        if Instant::now() >= next {
+            next += interval;
+            tell(Event::Stats(Box::new(state.cgroup.stats()?)))?;
+        }
+    }
+}
+
+/// Waits until init ends (true), something has happened, or it is `until`.
+fn wait(init: &OwnedFd, oom: Option<&OomWatch>, until: Instant) -> Result<bool> {
+    // Rounded up, so that the last wake-up is not too early.
+    let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    let mut fds = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
+    fds.extend(oom.map(OomWatch::poll_fd));
+    match poll(&mut fds, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(fds[0].any() == Some(true)),
+        Err(errno) => Err(errno).op("poll the container"),
+    }
+}
+
+/// A container that has not ended.
+fn alive(root: &Root, id: &str) -> Result<(Dir, State)> {
+    let dir = root.find(id)?;
+    let state = dir.made_state()?;
+    match dir.status(Some(&state))? {
+        Status::Stopped | Status::Creating => {
+            Err(Error::msg(format!("container with id {id} is not running")))
+        }
+        Status::Created | Status::Running | Status::Paused => Ok((dir, state)),
+    }
+}

@@ -1,0 +1,257 @@
+//! `events`: what a container uses, in runc's form, and that it ran out of memory.
+
+use crate::harness::{Container, Running, Test, cgroup_file, cgroup_v2, pipe, read_line};
+use serde_json::{Value, json};
+use std::fs::File;
+
+cases![
+    stats_have_the_shape_of_runcs,
+    stats_are_those_of_the_kernel,
+    stats_of_a_limited_container,
+    stats_come_at_intervals,
+    out_of_memory_is_told,
+    out_of_memory_of_init_is_told,
+    end_with_the_container,
+    fail_when_nobody_reads,
+    of_a_created_and_of_a_paused_container,
+    of_a_stopped_container_are_refused,
+    interval_must_be_a_duration,
+    stats_on_v2,
+];
+
+fn stats(t: &Test, container: &Container) -> Value {
+    let out = t.verb(["events", "--stats", &container.id]).ok();
+    assert_eq!((out.stdout.lines().count(), out.stderr.as_str()), (1, ""), "{out:?}");
+    let event: Value = serde_json::from_str(&out.stdout).expect("JSON");
+    assert_eq!((&event["type"], &event["id"]), (&json!("stats"), &json!(container.id)));
+    event["data"].clone()
+}
+
+fn pausing(t: &Test, resources: Value) -> Container<'_> {
+    let mut bundle = t.bundle().args(["/probe", "--report-pause"]);
+    for (name, value) in resources.as_object().expect("an object") {
+        bundle = bundle.set(&format!("/linux/resources/{name}"), value.clone());
+    }
+    t.start(&bundle)
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().expect("an object").keys().map(String::as_str).collect()
+}
+
+fn stats_have_the_shape_of_runcs(t: &Test) {
+    let container = pausing(t, json!({}));
+    let data = stats(t, &container);
+    // Sorted, as the parser keeps them.
+    let top = ["blkio", "cpu", "cpuset", "hugetlb", "intel_rdt", "memory", "network_interfaces", "pids"];
+    assert_eq!(keys(&data), top);
+    for field in ["total", "kernel", "user"] {
+        assert!(data["cpu"]["usage"][field].is_u64(), "{field}: {data}");
+    }
+    assert!(data["cpu"]["throttling"].is_object() && data["network_interfaces"].is_null());
+    let cpuset = ["cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_pressure"];
+    for field in cpuset.iter().chain(&["memory_spread_page", "memory_spread_slab", "sched_load_balance"]) {
+        assert!(data["cpuset"][field].is_u64(), "{field}: {data}");
+    }
+    assert!(data["cpuset"]["sched_relax_domain_level"].is_i64());
+    for entry in ["usage", "swap", "kernel", "kernelTCP"] {
+        let entry = &data["memory"][entry];
+        assert!(entry["limit"].is_u64() && entry["failcnt"].is_u64(), "{data}");
+    }
+    assert!(data["memory"]["raw"].as_object().is_some_and(|raw| raw.values().all(Value::is_u64)));
+    assert_eq!(data["pids"]["current"], 1);
+    assert!(data["pids"]["limit"].is_null(), "no limit is no field");
+}
+
+fn stats_are_those_of_the_kernel(t: &Test) {
+    if cgroup_v2() {
+        t.skip("names files of version 1");
+    }
+    let container = pausing(t, json!({}));
+    container.verb("pause").ok();
+    let data = stats(t, &container);
+    let text = |controller, file| cgroup_file(container.init.pid, controller, file).expect(file);
+    let number = |controller, file| json!(text(controller, file).parse::<u64>().expect("a number"));
+    let list = |controller, file| -> Value {
+        text(controller, file).split_whitespace().map(|n| json!(n.parse::<u64>().expect("numbers"))).collect()
+    };
+    assert_eq!(data["cpu"]["usage"]["total"], number("cpuacct", "cpuacct.usage"));
+    assert_eq!(data["cpu"]["usage"]["percpu"], list("cpuacct", "cpuacct.usage_percpu"));
+    assert_eq!(data["memory"]["usage"]["usage"], number("memory", "memory.usage_in_bytes"));
+    assert_eq!(data["memory"]["usage"]["max"], number("memory", "memory.max_usage_in_bytes"));
+    assert_eq!(data["memory"]["usage"]["limit"], number("memory", "memory.limit_in_bytes"));
+    assert_eq!(data["memory"]["kernel"]["usage"], number("memory", "memory.kmem.usage_in_bytes"));
+    assert_eq!(data["cpuset"]["sched_load_balance"], number("cpuset", "cpuset.sched_load_balance"));
+    let raw = data["memory"]["raw"].as_object().expect("raw");
+    for line in text("memory", "memory.stat").lines() {
+        let (key, value) = line.split_once(' ').unwrap();
+        assert_eq!(raw[key], json!(value.parse::<u64>().unwrap()), "{key}");
+    }
+}
+
+fn stats_of_a_limited_container(t: &Test) {
+    let container = pausing(
+        t,
+        json!({
+            "memory": { "limit": 64 << 20 },
+            "pids": { "limit": 17 },
+            "cpu": { "cpus": "0", "quota": 50000, "period": 100_000 },
+        }),
+    );
+    container.exec([], ["true"]).ok();
+    let data = stats(t, &container);
+    assert_eq!(data["memory"]["usage"]["limit"], 64 << 20);
+    assert_eq!(data["pids"], json!({ "current": 1, "limit": 17 }));
+    if !cgroup_v2() {
+        assert_eq!(data["cpuset"]["cpus"], json!([0]));
+        let stat = cgroup_file(container.init.pid, "cpu", "cpu.stat").expect("cpu.stat");
+        let periods: u64 = stat.lines().find_map(|l| l.strip_prefix("nr_periods ")).unwrap().parse().unwrap();
+        assert!(data["cpu"]["throttling"]["periods"].as_u64().unwrap_or(0) <= periods);
+    }
+}
+
+/// `events`, and what it says.
+fn listen<'t>(container: &Container<'t>, interval: &str) -> (Running<'t>, File) {
+    let (reader, writer) = pipe();
+    let call = container.verb("events").arg("--interval").arg(interval).stdout(writer);
+    (call.spawn(), reader)
+}
+
+/// The next event of this kind.
+fn next(reader: &File, kind: &str) -> Value {
+    loop {
+        let line = read_line(reader);
+        let event: Value = serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line:?}"));
+        if event["type"] == kind {
+            return event;
+        }
+    }
+}
+
+fn stats_come_at_intervals(t: &Test) {
+    let container = pausing(t, json!({}));
+    let (running, reader) = listen(&container, "20ms");
+    let first = next(&reader, "stats");
+    assert_eq!(first["id"], container.id.as_str());
+    container.exec([], ["/probe"]).ok();
+    // One that was taken after that.
+    let total = |event: &Value| event["data"]["cpu"]["usage"]["total"].as_u64().expect("a time");
+    while total(&next(&reader, "stats")) <= total(&first) {}
+    container.stop();
+    container.verb("delete").ok();
+    assert_eq!(running.out().code, 0);
+}
+
+/// A container that a buffer of 64 MiB is too much for.
+fn small<'t>(t: &'t Test, script: &str) -> (Container<'t>, File) {
+    let (reader, writer) = pipe();
+    let limits = json!({ "limit": 16 << 20, "swap": 16 << 20 });
+    let bundle = t.bundle().set("/linux/resources/memory", limits).shell(script);
+    let container = Container::create(t, &bundle, |call| call.stdout(writer));
+    container.start();
+    assert_eq!(read_line(&reader), "ready");
+    (container, reader)
+}
+
+const GREEDY: &str = "dd if=/dev/zero of=/dev/null bs=64M count=1";
+
+fn out_of_memory_is_told(t: &Test) {
+    let (container, _output) = small(t, "echo ready; sleep 1000");
+    let (running, reader) = listen(&container, "20ms");
+    next(&reader, "stats");
+    for _ in 0..2 {
+        assert_eq!(container.exec([], ["sh", "-c", &format!("exec {GREEDY}")]).out().code, 137);
+        assert_eq!(next(&reader, "oom"), json!({ "type": "oom", "id": container.id }));
+    }
+    assert_eq!(container.status(), "running");
+    container.stop();
+    container.verb("delete").ok();
+    assert_eq!(running.out().code, 0);
+}
+
+fn out_of_memory_of_init_is_told(t: &Test) {
+    let script = format!("trap 'exec {GREEDY}' USR1; echo ready; sleep 1000 & wait");
+    let (container, _output) = small(t, &script);
+    let (running, reader) = listen(&container, "20ms");
+    next(&reader, "stats");
+    container.kill("USR1");
+    assert_eq!(container.wait(), 137);
+    next(&reader, "oom");
+    container.verb("delete").ok();
+    assert_eq!(running.out().code, 0);
+}
+
+fn end_with_the_container(t: &Test) {
+    let container = pausing(t, json!({}));
+    let (running, reader) = listen(&container, "20ms");
+    next(&reader, "stats");
+    container.stop();
+    // Whether or not anybody deletes it.
+    assert_eq!(running.out().code, 0);
+}
+
+fn fail_when_nobody_reads(t: &Test) {
+    let container = pausing(t, json!({}));
+    let (running, reader) = listen(&container, "20ms");
+    next(&reader, "stats");
+    drop(reader);
+    running.out().one_clear_line(&["stdout", "EPIPE"]);
+}
+
+fn of_a_created_and_of_a_paused_container(t: &Test) {
+    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    // Threads count.
+    assert!(stats(t, &container)["pids"]["current"].as_u64() >= Some(1));
+    container.start();
+    container.verb("pause").ok();
+    assert!(stats(t, &container)["pids"]["current"].as_u64() >= Some(1));
+}
+
+fn of_a_stopped_container_are_refused(t: &Test) {
+    let container = pausing(t, json!({}));
+    container.stop();
+    for flags in [&["--stats"][..], &[]] {
+        let out = t.verb(["events"]).args(flags).arg(&container.id).out();
+        out.one_clear_line(&[]);
+        out.says(&["is not running", &container.id]);
+        assert_eq!(out.stdout, "");
+    }
+    t.verb(["events", "nobody"]).out().says(&["does not exist"]);
+}
+
+fn interval_must_be_a_duration(t: &Test) {
+    let container = pausing(t, json!({}));
+    for bad in ["5", "", "soon", "-1s"] {
+        let out = t.verb(["events", &format!("--interval={bad}"), &container.id]).out();
+        out.one_clear_line(&["interval"]);
+    }
+    let out = t.verb(["events", "--interval=0s", &container.id]).out();
+    out.one_clear_line(&[]);
+    out.says(&["duration interval must be greater than 0"]);
+}
+
+/// What a hierarchy of version 2 counts without controllers.
+fn stats_on_v2(t: &Test) {
+    let script = "
+        mount -t cgroup2 none /sys/fs/cgroup
+        runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1
+        runtime events --stats \"$ID\"
+        grep usage_usec /sys/fs/cgroup/$ID/cpu.stat
+        test ! -e /sys/fs/cgroup/$ID/cpu.pressure || head -n 1 /sys/fs/cgroup/$ID/cpu.pressure
+        runtime delete --force \"$ID\"";
+    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let out = t.in_private_mounts(&bundle, &bundle.dir, script).ok();
+    let lines: Vec<&str> = out.stdout.lines().collect();
+    let data = serde_json::from_str::<Value>(lines[0]).expect("JSON")["data"].clone();
+    let usage: u64 = lines[1].strip_prefix("usage_usec ").unwrap().parse().unwrap();
+    let told = data["cpu"]["usage"]["total"].as_u64().expect("a time");
+    assert!(told > 0 && told.is_multiple_of(1000) && told <= usage * 1000, "{out:?}");
+    assert_eq!(data["pids"], json!({ "current": 1 }), "counted without a controller");
+    if crate::harness::is_corten()
+        && let Some(pressure) = lines.get(2)
+    {
+        assert!(pressure.starts_with("some"), "{out:?}");
+        assert!(data["cpu"]["psi"]["some"]["total"].is_u64(), "{data}");
+        assert!(data["memory"]["psi"]["full"]["avg10"].is_number(), "{data}");
+    }
+}
