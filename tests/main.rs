@@ -23,6 +23,7 @@
 mod harness;
 mod probe;
 
+mod bus;
 mod cgroup_mounts;
 mod cgroups;
 mod devices;
@@ -48,6 +49,7 @@ mod schema;
 mod seccomp;
 mod security;
 mod stress;
+mod systemd;
 mod terminal;
 mod verbs;
 
@@ -61,6 +63,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
     }
     harness::run(vec![
         ("cgroup_mounts", cgroup_mounts::cases()),
+        ("bus", bus::cases()),
         ("cgroups", cgroups::cases()),
         ("devices", devices::cases()),
         ("engines", engines::cases()),
@@ -84,6 +87,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("scheduling", scheduling::cases()),
         ("security", security::cases()),
         ("stress", stress::cases()),
+        ("systemd", systemd::cases()),
         ("terminal", terminal::cases()),
         ("verbs", verbs::cases()),
     ])

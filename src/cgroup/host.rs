@@ -1,11 +1,12 @@
 //! What cgroups the host has, and where this process is in them.
 
+use super::Driver;
 use crate::error::{Context, Result};
 use crate::sys::process::read_file;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
-const ROOT: &str = "/sys/fs/cgroup";
+pub const ROOT: &str = "/sys/fs/cgroup";
 
 /// The layout of the host.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,12 +53,13 @@ pub struct V1Mount {
 }
 
 impl Host {
-    /// Looks at the mounts, and at this process's own place in them if
-    /// `cgroups_path` is relative to it.
-    pub fn detect(cgroups_path: Option<&str>) -> Result<Host> {
+    /// Looks at the mounts, and at this process's own place in them if the
+    /// container's is relative to it.
+    pub fn detect(driver: Driver, cgroups_path: Option<&str>) -> Result<Host> {
         let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
         let is_v2 = stat.filesystem_type() == CGROUP2_SUPER_MAGIC;
-        if is_v2 && cgroups_path.is_some_and(|path| path.starts_with('/')) {
+        let is_absolute = driver == Driver::Systemd || cgroups_path.is_some_and(|path| path.starts_with('/'));
+        if is_v2 && is_absolute {
             return Ok(Host::V2 { mount: ROOT.into(), own: "/".into() });
         }
         let own = read_file("/proc/self/cgroup").op_on("read", "/proc/self/cgroup")?;

@@ -9,6 +9,7 @@ mod freezer;
 mod host;
 mod oom;
 mod stats;
+mod systemd;
 mod tree;
 mod v1;
 mod v1_stats;
@@ -20,6 +21,7 @@ mod v2_table;
 pub use host::Host;
 pub use oom::Watch as OomWatch;
 pub use stats::Stats;
+pub use systemd::{Starting, Unit, attach, traffic as bus_traffic};
 
 use freezer::Freezer;
 
@@ -31,6 +33,19 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use systemd::Version;
+
+/// Who makes the cgroups of a new container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Driver {
+    /// The runtime, by files.
+    #[default]
+    Cgroupfs,
+    /// systemd, as units.
+    Systemd,
+    /// Nobody: the container stays in the cgroup of its caller.
+    Disabled,
+}
 
 /// A container's cgroups: names, not handles, so that it can be written to the
 /// state.
@@ -45,6 +60,11 @@ pub enum Cgroup {
         hierarchies: Vec<Hierarchy>,
         /// The one in the v2 hierarchy beside them, where the host has one.
         unified: Option<PathBuf>,
+    },
+    /// Those of a unit of systemd; `place` is either of the two above.
+    Systemd {
+        unit: Unit,
+        place: Box<Cgroup>,
     },
 }
 
@@ -67,7 +87,12 @@ pub struct Entrance {
 
 impl Cgroup {
     /// Where the container `id` belongs. Nothing is made yet.
-    pub fn locate(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
+    pub fn locate(plan: &Plan, id: &str, host: &Host, driver: Driver) -> Result<Cgroup> {
+        match driver {
+            Driver::Cgroupfs => {}
+            Driver::Systemd => return locate_unit(plan, id, host),
+            Driver::Disabled => return Ok(Cgroup::None),
+        }
         let path = plan.cgroups_path.as_deref().unwrap_or(id);
         if path.matches(':').count() == 2 && !path.contains('/') {
             return Err(Error::config(
@@ -99,13 +124,18 @@ impl Cgroup {
                 v2::check_memory(path, &resources.memory)
             }
             Cgroup::V1 { hierarchies, .. } => v1::check(hierarchies, resources),
+            Cgroup::Systemd { place, .. } => {
+                systemd::check(resources, place.version())?;
+                place.check(resources)
+            }
         }
     }
 
     /// What is ignored here, and told: limits that Linux itself has given up.
     pub fn warnings(&self, resources: &Resources) -> Vec<String> {
         let (kernel, tcp) = (resources.memory.kernel, resources.memory.kernel_tcp);
-        let tcp = tcp.filter(|_| !matches!(self, Cgroup::V1 { .. }));
+        let place = if let Cgroup::Systemd { place, .. } = self { place } else { self };
+        let tcp = tcp.filter(|_| !matches!(place, Cgroup::V1 { .. }));
         [("kernel", kernel), ("kernelTCP", tcp)]
             .iter()
             .filter(|(_, limit)| limit.is_some())
@@ -123,6 +153,7 @@ impl Cgroup {
             Cgroup::V1 { hierarchies, unified } => {
                 v1::make(hierarchies, unified.as_deref(), &plan.device_rules)
             }
+            Cgroup::Systemd { .. } => return Ok(Entrance::default()),
         };
         match made {
             Err(e) if !nix::unistd::geteuid().is_root() && is_denied(&e) && none_asked(wanted).is_ok() => {
@@ -144,7 +175,46 @@ impl Cgroup {
                 v2::limit(path, dir, &plan.resources, &plan.device_rules)
             }
             Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources),
+            Cgroup::Systemd { unit, place } => {
+                let dir = match &**place {
+                    Cgroup::V2 { path } => Some(tree::open(path)?),
+                    _ => None,
+                };
+                let limited = place.limit(plan, dir.as_ref());
+                limited.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
+            }
         }
+    }
+
+    /// What is to be undone if it comes to nothing: with systemd, nothing. The
+    /// unit may be another container's, and a new one ends with its processes.
+    pub fn intent(&self) -> Cgroup {
+        if let Cgroup::Systemd { .. } = self { Cgroup::None } else { self.clone() }
+    }
+
+    /// Gets ready to ask systemd for the unit, where this is one of its.
+    pub fn prepare_unit(&self, plan: &Plan, id: &str) -> Result<Option<Starting>> {
+        let Cgroup::Systemd { unit, place } = self else { return Ok(None) };
+        Starting::prepare(unit, plan, id, place.version()).map(Some)
+    }
+
+    /// systemd has moved init: where to, the kernel knows best.
+    pub fn joined(&mut self, init: i32, plan: &Plan) -> Result<()> {
+        let Cgroup::Systemd { place, .. } = self else { return Ok(()) };
+        match &mut **place {
+            Cgroup::V2 { path } => {
+                if let Some(found) = v2::of_process(init) {
+                    *path = found;
+                }
+                Ok(())
+            }
+            Cgroup::V1 { hierarchies, .. } => v1::join_beside_systemd(hierarchies, init, &plan.device_rules),
+            Cgroup::None | Cgroup::Systemd { .. } => Ok(()),
+        }
+    }
+
+    fn version(&self) -> Version {
+        if let Cgroup::V1 { .. } = self { Version::V1 } else { Version::V2 }
     }
 
     /// The way in for another process of the container.
@@ -153,6 +223,25 @@ impl Cgroup {
             Cgroup::None => Ok(Entrance::default()),
             Cgroup::V2 { path } => Ok(Entrance { clone: Some(tree::open(path)?), tasks: Vec::new() }),
             Cgroup::V1 { hierarchies, unified } => v1::entrance(hierarchies, unified.as_deref()),
+            Cgroup::Systemd { place, .. } => place.entrance(),
+        }
+    }
+
+    /// The same where that is a parent of others by now, and takes no process:
+    /// a payload that is an init itself has moved below, and there one may follow.
+    pub fn entrance_below(&self, init: i32) -> Result<Option<OwnedFd>> {
+        match self {
+            Cgroup::V2 { .. } => v2::of_process(init).map(|path| tree::open(&path)).transpose(),
+            Cgroup::Systemd { place, .. } => place.entrance_below(init),
+            Cgroup::None | Cgroup::V1 { .. } => Ok(None),
+        }
+    }
+
+    /// The user's systemd, if it is to move processes that the user may not.
+    pub fn mover(&self) -> Option<&Unit> {
+        match self {
+            Cgroup::Systemd { unit, .. } if unit.is_users() => Some(unit),
+            _ => None,
         }
     }
 
@@ -160,6 +249,7 @@ impl Cgroup {
     pub fn view(&self, plan: &Plan, host: &Host) -> View {
         let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
         match (self, host) {
+            (Cgroup::Systemd { place, .. }, _) => place.view(plan, host),
             (_, Host::None) => View::None,
             (Cgroup::V2 { path }, Host::V2 { mount, .. }) => {
                 View::V2 { mount: mount.clone(), own: path.clone(), namespaced }
@@ -210,6 +300,7 @@ impl Cgroup {
             Cgroup::None => Err(Error::msg("there is no cgroup that counts what the container uses")),
             Cgroup::V2 { path } => v2_stats::read(path),
             Cgroup::V1 { hierarchies, .. } => v1_stats::read(hierarchies),
+            Cgroup::Systemd { place, .. } => place.stats(),
         }
     }
 
@@ -222,6 +313,7 @@ impl Cgroup {
                 Some(hierarchy) => OomWatch::v1(&hierarchy.path),
                 None => return Ok(None),
             },
+            Cgroup::Systemd { place, .. } => return place.watch_oom(),
         };
         match watch {
             Err(e) if e.is(nix::errno::Errno::ENOENT) => Ok(None),
@@ -237,6 +329,7 @@ impl Cgroup {
                 Some(hierarchy) => Some(Freezer::V1(&hierarchy.path)),
                 None => unified.as_deref().map(Freezer::V2),
             },
+            Cgroup::Systemd { place, .. } => place.freezer(),
         }
     }
 
@@ -255,6 +348,7 @@ impl Cgroup {
             Cgroup::V2 { path } | Cgroup::V1 { unified: Some(path), .. } => {
                 v2::kill_all(path, || self.let_die())
             }
+            Cgroup::Systemd { place, .. } => place.kill_all(),
             Cgroup::V1 { .. } => match self.process_dir() {
                 None => Ok(()),
                 Some(path) => tree::kill_each(&path, || self.let_die()),
@@ -273,6 +367,28 @@ impl Cgroup {
                 let results: Vec<_> = paths.map(tree::remove).collect();
                 results.into_iter().collect()
             }
+            Cgroup::Systemd { unit, place } => {
+                if !place.exists() && !systemd::outlives_its_cgroup(unit) {
+                    return Ok(());
+                }
+                // What still runs would be asked to end first, and be given time.
+                place.kill_all()?;
+                let stopped = systemd::stop(unit);
+                // systemd leaves what isn't its own: cgroups that the payload
+                // made, and other hierarchies. If it doesn't answer, a unit
+                // ends with its cgroup all the same.
+                place.remove().map_err(|error| stopped.err().unwrap_or(error))
+            }
+        }
+    }
+
+    /// Is any of its directories there?
+    fn exists(&self) -> bool {
+        match self {
+            Cgroup::None => false,
+            Cgroup::V2 { path } => path.exists(),
+            Cgroup::V1 { hierarchies, .. } => hierarchies.iter().any(|h| h.path.exists()),
+            Cgroup::Systemd { place, .. } => place.exists(),
         }
     }
 
@@ -282,6 +398,7 @@ impl Cgroup {
             Cgroup::None => None,
             Cgroup::V2 { path } | Cgroup::V1 { unified: Some(path), .. } => Some(path.clone()),
             Cgroup::V1 { hierarchies, .. } => v1::process_dir(hierarchies),
+            Cgroup::Systemd { place, .. } => place.process_dir(),
         }
     }
 }
@@ -289,6 +406,36 @@ impl Cgroup {
 fn no_freezer() -> Error {
     Error::msg("there is no cgroup that could be frozen")
         .hint("the container was made without cgroups, or the host has no freezer")
+}
+
+/// The cgroup of a unit, in whatever hierarchies the host has.
+fn locate_unit(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
+    let located = systemd::locate(plan, id)?;
+    let below = located.cgroup.trim_start_matches('/');
+    let place = match host {
+        Host::None => return Err(Error::msg("--systemd-cgroup: the host has no cgroup mounts")),
+        Host::V2 { mount, .. } => Cgroup::V2 { path: mount.join(below) },
+        Host::V1 { .. } if located.unit.is_users() => {
+            return Err(Error::msg("cannot use rootless systemd cgroups manager on cgroup v1")
+                .hint("version 1 can't be delegated to a user"));
+        }
+        Host::V1 { mounts, unified } => Cgroup::V1 {
+            hierarchies: mounts
+                .iter()
+                .map(|m| Hierarchy { controllers: m.controllers.clone(), path: m.place.mount.join(below) })
+                .collect(),
+            unified: unified.as_ref().map(|place| place.mount.join(below)),
+        },
+    };
+    Ok(Cgroup::Systemd { unit: located.unit, place: Box::new(place) })
+}
+
+/// A user's limits are for the controllers that the user was given.
+fn not_delegated(error: Error) -> Error {
+    match error.errno {
+        None => error.hint("the controller is not delegated to the user: see Delegate= of user@.service"),
+        Some(_) => error,
+    }
 }
 
 fn is_denied(error: &Error) -> bool {

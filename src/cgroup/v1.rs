@@ -24,17 +24,36 @@ pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_mount::V1 {
 /// they are written one by one, from "nothing is allowed" on, and init makes
 /// device nodes.
 pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
-    for hierarchy in hierarchies {
-        let is_cpuset = hierarchy.has("cpuset");
-        tree::make(&hierarchy.path, &mut |dir| if is_cpuset { inherit_cpuset(dir) } else { Ok(()) })?;
-    }
-    if let Some(hierarchy) = hierarchies.iter().find(|h| h.has("devices")) {
-        set_devices(&tree::open(&hierarchy.path)?, rules)?;
-    }
+    hierarchies.iter().try_for_each(make_one)?;
+    limit_devices(hierarchies, rules)?;
     if let Some(path) = unified {
         tree::make(path, &mut |_| Ok(()))?;
     }
     entrance(hierarchies, unified)
+}
+
+fn make_one(hierarchy: &Hierarchy) -> Result<()> {
+    let is_cpuset = hierarchy.has("cpuset");
+    tree::make(&hierarchy.path, &mut |dir| if is_cpuset { inherit_cpuset(dir) } else { Ok(()) })
+}
+
+/// Moves init to where its unit is, in the hierarchies that systemd leaves
+/// alone, and puts the device rules in the place of systemd's.
+pub fn join_beside_systemd(hierarchies: &[Hierarchy], init: i32, rules: Rules) -> Result<()> {
+    for hierarchy in hierarchies.iter().filter(|h| !h.has("systemd")) {
+        make_one(hierarchy)?;
+        tree::write(tree::open(&hierarchy.path)?, "cgroup.procs", &init.to_string())
+            .map_err(|e| e.on(hierarchy.path.display().to_string()))?;
+    }
+    limit_devices(hierarchies, rules)
+}
+
+/// Sets the device rules, where the host has the controller.
+fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
+    match hierarchies.iter().find(|h| h.has("devices")) {
+        Some(hierarchy) => set_devices(&tree::open(&hierarchy.path)?, rules),
+        None => Ok(()),
+    }
 }
 
 /// Finds limits of controllers that the host doesn't have.

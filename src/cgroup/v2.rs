@@ -40,6 +40,14 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
     Ok(())
 }
 
+/// Where a process is.
+pub fn of_process(pid: i32) -> Option<PathBuf> {
+    let own = crate::sys::process::read_file(format!("/proc/{pid}/cgroup").as_str()).ok()?;
+    let path =
+        String::from_utf8(own).ok()?.lines().find_map(|l| l.strip_prefix("0::/").map(str::to_owned))?;
+    Some(Path::new(super::host::ROOT).join(path))
+}
+
 /// Makes the cgroup; the handle is for clone3.
 pub fn make(path: &Path) -> Result<OwnedFd> {
     tree::make(path, &mut |_| Ok(()))?;
@@ -85,17 +93,31 @@ fn enable_controllers(path: &Path) -> Result<()> {
 fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let program = device_program::compile(rules);
     let explain = |e: Error| e.at("/linux/resources/devices").hint("device rules on cgroup v2 need CAP_BPF");
-    let loaded = bpf::load_device_program(&program).op("bpf: load the device program").map_err(explain)?;
+    let loaded = match bpf::load_device_program(&program) {
+        // As in runc and crun: a user may load no program, and reaches no
+        // device through the container that he doesn't reach without it.
+        Err(Errno::EPERM) if !is_root() => return Ok(()),
+        other => other.op("bpf: load the device program").map_err(explain)?,
+    };
     bpf::attach_device_program(dir, &loaded).op("bpf: attach the device program").map_err(explain)
+}
+
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root() && !crate::sys::process::in_user_namespace()
 }
 
 /// One write kills all (Linux 5.14), frozen or not; cgroup.events tells when
 /// they are gone. `killed` is called in between.
 pub fn kill_all(path: &Path, killed: impl FnOnce() -> Result<()>) -> Result<()> {
-    let dir = match tree::open(path) {
-        Err(e) if e.is(Errno::ENOENT) => return Ok(()),
-        other => other?,
-    };
+    match kill_and_wait(path, killed) {
+        // Gone, or going: systemd removes a cgroup of its own once it is empty.
+        Err(e) if e.is(Errno::ENOENT) || e.is(Errno::ENODEV) => Ok(()),
+        other => other,
+    }
+}
+
+fn kill_and_wait(path: &Path, killed: impl FnOnce() -> Result<()>) -> Result<()> {
+    let dir = tree::open(path)?;
     tree::write(&dir, "cgroup.kill", "1").map_err(|e| e.on(path.display().to_string()))?;
     killed()?;
     tree::wait_for_event(&dir, "populated 0", None).map(drop)

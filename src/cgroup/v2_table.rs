@@ -42,6 +42,11 @@ fn max_or(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
+/// The same as a number, of which systemd takes the largest for "no limit".
+pub fn max_or_number(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(u64::MAX)
+}
+
 fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     for (field, set) in [
         ("swappiness", memory.swappiness.is_some()),
@@ -67,7 +72,7 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
 }
 
 /// The specification's swap is memory and swap together.
-fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String> {
+pub fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String> {
     match (swap, limit) {
         (..0, _) => Ok("max".into()),
         (swap, Some(limit)) if limit >= 0 && swap >= limit => Ok((swap - limit).to_string()),
@@ -107,7 +112,7 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
 
 /// runc's and crun's curve: 2 → 1, 1024 → 100 and 262144 → 10000, so that both
 /// ends and the default of the two scales meet.
-fn weight_of_shares(shares: u64) -> u64 {
+pub fn weight_of_shares(shares: u64) -> u64 {
     let shares = shares.clamp(2, 262_144);
     #[allow(clippy::cast_precision_loss, reason = "at most 18 bits")]
     let log = (shares as f64).log2();

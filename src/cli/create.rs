@@ -61,6 +61,7 @@ impl Making {
             no_new_keyring: self.no_new_keyring,
             preserve_fds,
             listen_fds,
+            driver: context.driver,
             mode,
         })
     }

@@ -19,6 +19,7 @@ mod spec;
 mod start;
 mod state;
 
+use crate::cgroup::{self, Driver};
 use crate::container::Root;
 use crate::error::{Context as _, Error, Result};
 use crate::launch::seal;
@@ -33,6 +34,7 @@ use std::path::{Path, PathBuf};
 struct Context {
     root: Root,
     log: Log,
+    driver: Driver,
 }
 
 #[derive(Parser)]
@@ -58,9 +60,12 @@ struct Globals {
     /// Log what is being done
     #[arg(long)]
     debug: bool,
-    /// Use systemd for the cgroups
+    /// Have systemd make the cgroups of new containers
     #[arg(long)]
     systemd_cgroup: bool,
+    /// Who makes the cgroups of new containers [default: cgroupfs]
+    #[arg(long, value_name = "MANAGER", value_enum)]
+    cgroup_manager: Option<Driver>,
     /// Print the version
     #[arg(short, long)]
     version: bool,
@@ -117,10 +122,12 @@ pub fn main(args: Vec<OsString>) -> i32 {
         }
     };
     let verb = verb_args[0].clone();
-    let context = Context { root: Root(root(globals.root.as_deref())), log };
-    let result = seal::ensure(verb.as_encoded_bytes(), &args)
-        .and_then(|()| refuse_systemd(globals.systemd_cgroup))
-        .and_then(|()| dispatch(&verb, verb_args, &context));
+    let context = Context { root: Root(root(globals.root.as_deref())), log, driver: driver(&globals) };
+    let result =
+        seal::ensure(verb.as_encoded_bytes(), &args).and_then(|()| dispatch(&verb, verb_args, &context));
+    if let (sent @ 1.., received) = cgroup::bus_traffic() {
+        context.log.debug(&format!("D-Bus: {sent} messages sent, {received} received"));
+    }
     match result {
         Ok(status) => {
             context.log.finish();
@@ -210,12 +217,10 @@ fn version() -> i32 {
     0
 }
 
-fn refuse_systemd(wanted: bool) -> Result<()> {
-    if wanted {
-        return Err(Error::msg("--systemd-cgroup: this version of corten has no systemd driver")
-            .hint("use the engine's cgroupfs driver"));
-    }
-    Ok(())
+/// runc's flag, or crun's. Later verbs find the driver in the state.
+fn driver(globals: &Globals) -> Driver {
+    let by_flag = if globals.systemd_cgroup { Driver::Systemd } else { Driver::Cgroupfs };
+    globals.cgroup_manager.unwrap_or(by_flag)
 }
 
 /// `--root`, or /run/corten; a user's own is in XDG_RUNTIME_DIR.
@@ -232,10 +237,8 @@ fn root(given: Option<&Path>) -> PathBuf {
 
 /// Root of a user namespace is some user's root, as under rootless Podman.
 fn is_users_own() -> bool {
-    const INITIAL_USER_NAMESPACE: u64 = 0xefff_fffd;
-    let outside =
-        || nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|s| s.st_ino != INITIAL_USER_NAMESPACE);
-    !geteuid().is_root() || (std::env::var_os("USER").is_some_and(|user| user != "root") && outside())
+    let is_named = || std::env::var_os("USER").is_some_and(|user| user != "root");
+    !geteuid().is_root() || (is_named() && crate::sys::process::in_user_namespace())
 }
 
 /// The bundle, as an absolute path.

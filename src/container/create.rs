@@ -7,14 +7,14 @@
 use super::console::{self, Console};
 use super::identity::Identity;
 use super::state::{Dir, Root, State, write_pid_file};
-use crate::cgroup::{Cgroup, Entrance, Host};
+use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
 use crate::init;
 use crate::launch::joins::Joins;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
-use crate::launch::{self, Split, idmap, limits, sched};
+use crate::launch::{self, Arrival, Split, idmap, limits, sched};
 use crate::log::Log;
 use crate::rdt::Group;
 use crate::seccomp::{self, notify};
@@ -38,6 +38,7 @@ pub struct Options<'a> {
     pub preserve_fds: i32,
     /// How many of them are a service manager's listening sockets.
     pub listen_fds: u32,
+    pub driver: Driver,
     pub mode: Mode,
 }
 
@@ -67,28 +68,34 @@ pub fn create(options: &Options) -> Result<Made> {
     init::check_labels(&plan.process)?;
     let Console { theirs, ours } = console::prepare(&plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&plan)?;
-    let host = Host::detect(plan.cgroups_path.as_deref())?;
-    let mut cgroup = Cgroup::locate(&plan, options.id, &host)?;
+    let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
+    let mut cgroup = Cgroup::locate(&plan, options.id, &host, options.driver)?;
     cgroup.check(&plan.resources)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
 
     // From here on a failure is undone.
-    let mut state = State::new(options.id, &plan, cgroup.clone(), !options.no_new_keyring);
+    let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;
     let mut half = HalfMade::claim(options, &plan, state)?;
     half.dir()?.save_config(&text)?;
     half.dir()?.save(&half.state)?;
     let sources = Sources::on_the_host(&plan, &joins)?;
     let Entrance { clone, tasks } = cgroup.make(&plan)?;
-    half.state.cgroup = cgroup.clone();
+    let unit = cgroup.prepare_unit(&plan, options.id)?;
+    half.state.cgroup = cgroup.intent();
     if let (Some(group), Some(rdt)) = (&mut half.state.rdt, &plan.rdt) {
         group.make(rdt)?;
     }
     let gate = if options.mode == Mode::Create { Some(half.dir()?.make_gate()?) } else { None };
 
     let (host_end, init_end) = sync::pair()?;
-    let split = Split::of(&plan.namespaces, !tasks.is_empty());
+    let arrival = match &unit {
+        Some(unit) => unit.arrival(),
+        None if tasks.is_empty() => Arrival::WithClone,
+        None => Arrival::ByItself,
+    };
+    let split = Split::of(&plan.namespaces, arrival);
     match launch::fork(&split, &joins, clone.as_ref().map(OwnedFd::as_fd))? {
         Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
         Forked::Child => {
@@ -97,6 +104,8 @@ pub fn create(options: &Options) -> Result<Made> {
                 split,
                 joins,
                 cgroup_tasks: tasks,
+                arrival,
+                joining: init::Joining::new(unit.is_some(), split.in_cgroup),
                 cgroup_view: cgroup.view(&plan, &host),
                 sources,
                 gate,
@@ -108,7 +117,7 @@ pub fn create(options: &Options) -> Result<Made> {
                 subject: half.state.subject(),
             };
             half.belongs_to_parent();
-            drop((host_end, clone, ours, agent));
+            drop((host_end, clone, ours, agent, unit));
             init::run(&plan, inherited)
         }
     }
@@ -116,18 +125,22 @@ pub fn create(options: &Options) -> Result<Made> {
     // its mounts. The cgroup files are closed with the process.
     drop((init_end, gate, theirs, sources));
     std::mem::forget(tasks);
-    options.log.debug(&format!("init is {}; cgroups: {:?}", half.pid(), half.state.cgroup));
-    let limit = || cgroup.limit(&plan, clone.as_ref());
+    options.log.debug(&format!("init is {}; cgroups: {cgroup:?}", half.pid()));
     let limits_first = init::needs_limits(&plan);
-    if limits_first {
-        limit()?;
-    }
-    if !split.hop {
-        half.set_up(&host_end)?;
+    match unit {
+        Some(unit) => half.set_up_in_unit(&host_end, unit, split.hop, &mut cgroup)?,
+        None => {
+            if limits_first {
+                cgroup.limit(&plan, clone.as_ref())?;
+            }
+            if !split.hop {
+                half.set_up(&host_end)?;
+            }
+        }
     }
     if !limits_first {
         // Beside init, which has its namespaces and mounts to make.
-        limit()?;
+        cgroup.limit(&plan, clone.as_ref())?;
     }
     half.until_ready(&host_end, agent)?;
     sched::set(limits::Of::Process(half.pid()), &plan.process)?;
@@ -227,6 +240,11 @@ impl<'a> HalfMade<'a> {
     /// What has to be done to init from outside, and the record of who it is,
     /// which is published once init is ready.
     fn set_up(&mut self, sync: &HostEnd) -> Result<()> {
+        self.let_go(sync)?;
+        self.record()
+    }
+
+    fn let_go(&mut self, sync: &HostEnd) -> Result<()> {
         let pid = self.pid();
         if let Some(group) = &self.state.rdt {
             group.assign(pid)?;
@@ -240,8 +258,75 @@ impl<'a> HalfMade<'a> {
         if init::needs_go(self.plan) {
             sync.send(ToInit::Go(pid))?;
         }
-        self.state.init = Some(Identity::of(pid)?);
+        Ok(())
+    }
+
+    fn record(&mut self) -> Result<()> {
+        self.state.init = Some(Identity::of(self.pid())?);
         self.dir()?.save_unpublished(&self.state)
+    }
+
+    /// The same, while systemd makes a unit of init.
+    fn set_up_in_unit(
+        &mut self,
+        sync: &HostEnd,
+        mut unit: Starting,
+        hop: bool,
+        cgroup: &mut Cgroup,
+    ) -> Result<()> {
+        if hop {
+            self.until_moved(sync)?;
+        }
+        unit.start(self.pid())?;
+        // A user's systemd may move the user's processes only, and with its
+        // maps init gets other ids.
+        let limits_first = init::needs_limits(self.plan);
+        let early = !unit.is_users() && !limits_first;
+        if early {
+            self.let_go(sync)?;
+        }
+        let missing = unit.finish().map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
+        if !missing.is_empty() {
+            self.options.log.debug(&format!("this systemd has no {}", missing.join(", ")));
+        }
+        // Only now is it known that the unit is this container's. Until here
+        // there is nothing to be undone: a unit ends with its last process.
+        self.state.cgroup = cgroup.clone();
+        cgroup.joined(self.pid(), self.plan)?;
+        self.state.cgroup = cgroup.clone();
+        if limits_first {
+            cgroup.limit(self.plan, None)?;
+        }
+        if !early {
+            self.let_go(sync)?;
+        }
+        sync.send(ToInit::Joined)?;
+        self.record()
+    }
+
+    /// Waits for the process that is init after a hop.
+    fn until_moved(&mut self, sync: &HostEnd) -> Result<()> {
+        match sync.recv()? {
+            Some((FromInit::Moved(pid), Some(pidfd))) => self.replace_init(pid, pidfd),
+            Some((FromInit::Failed(error), _)) => Err(error),
+            Some(_) => Err(Error::msg("init sent a message out of turn")),
+            None => Err(self.init_died()),
+        }
+    }
+
+    /// The error of an init that has ended: why its unit could not be started.
+    fn what_init_says(&mut self, sync: &HostEnd) -> Option<Error> {
+        let (_, pidfd) = self.init.as_ref()?;
+        if !pidfd::has_ended(pidfd).unwrap_or(false) {
+            return None;
+        }
+        loop {
+            match sync.recv() {
+                Ok(Some((FromInit::Failed(error), _))) => return Some(error),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return Some(self.init_died()),
+            }
+        }
     }
 
     /// After a hop: what was cloned first has done its part.

@@ -5,6 +5,7 @@ use super::create::{Mode, keyring_name};
 use super::signals::Signals;
 use super::state::{Root, State, write_pid_file};
 use super::{run, stdio};
+use crate::cgroup;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::tenant;
@@ -15,6 +16,7 @@ use crate::seccomp::{self, notify, profile::Profile};
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode as FileMode;
@@ -64,7 +66,8 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
 
     let (host_end, init_end) = sync::pair()?;
     let hop = !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
-    let (mut pid, mut pidfd) = match fork(&init, state, hop, entrance.clone.as_ref())? {
+    let mut stray = false;
+    let (mut pid, mut pidfd) = match fork(&init, state, hop, entrance.clone.as_ref(), &mut stray)? {
         Forked::Parent { pid, pidfd } => (pid, pidfd),
         Forked::Child => {
             drop((host_end, ours, agent));
@@ -93,7 +96,9 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
         status: Status::Running,
         init: state.pid(),
     };
-    let outcome = attend(&host_end, &newcomer, agent, ours, state, options);
+    let mover = state.cgroup.mover().filter(|_| stray);
+    let moved = mover.map_or(Ok(()), |unit| cgroup::attach(unit, pid));
+    let outcome = moved.and_then(|()| attend(&host_end, &newcomer, agent, ours, state, options));
     let terminal = match outcome {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -120,20 +125,42 @@ fn move_to_first_cpus(process: &Process) -> Result<()> {
         .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("this host has none of these CPUs"))
 }
 
-/// Clones into the container's pid namespace and cgroup.
-fn fork(init: &OwnedFd, state: &State, hop: bool, cgroup: Option<&OwnedFd>) -> Result<Forked> {
+/// Clones into the container's pid namespace and cgroup. `stray`: it is still
+/// to be moved to the latter.
+fn fork(
+    init: &OwnedFd,
+    state: &State,
+    hop: bool,
+    cgroup: Option<&OwnedFd>,
+    stray: &mut bool,
+) -> Result<Forked> {
     let enter = state.namespaces & NsKind::Pid.flag() != 0 && !hop;
     if !enter {
-        return clone::fork(0, cgroup.map(OwnedFd::as_fd)).op("clone3");
+        return clone_into(state, cgroup, stray);
     }
     let path = "/proc/self/ns/pid";
     let home = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, FileMode::empty()).op_on("open", path)?;
     setns(init, CloneFlags::CLONE_NEWPID).op("setns pid")?;
-    let forked = clone::fork(0, cgroup.map(OwnedFd::as_fd)).op("clone3")?;
+    let forked = clone_into(state, cgroup, stray)?;
     if let Forked::Parent { .. } = forked {
         setns(&home, CloneFlags::CLONE_NEWPID).op("setns pid")?;
     }
     Ok(forked)
+}
+
+fn clone_into(state: &State, cgroup: Option<&OwnedFd>, stray: &mut bool) -> Result<Forked> {
+    match clone::fork(0, cgroup.map(OwnedFd::as_fd)) {
+        Err(Errno::EBUSY) => {
+            let below = state.cgroup.entrance_below(state.pid())?;
+            clone::fork(0, below.as_ref().map(OwnedFd::as_fd))
+        }
+        Err(Errno::EACCES) if state.cgroup.mover().is_some() => {
+            *stray = true;
+            clone::fork(0, None)
+        }
+        other => other,
+    }
+    .op("clone3")
 }
 
 fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {

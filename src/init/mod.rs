@@ -13,6 +13,7 @@ mod dev;
 mod filesystem;
 mod gate;
 mod hooks;
+mod joining;
 mod keyring;
 mod lsm;
 mod mounts;
@@ -31,15 +32,16 @@ pub mod tenant;
 mod terminal;
 
 pub use gate::GateEnds;
+pub use joining::Joining;
 pub use lsm::check as check_labels;
 pub use namespaces::{needs_go, needs_limits};
 
 use crate::error::{Error, Result};
-use crate::launch::Split;
 use crate::launch::joins::Joins;
 use crate::launch::limits;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::launch::{Arrival, Split};
 use crate::seccomp::Filter;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
@@ -56,6 +58,8 @@ pub struct Inherited {
     pub joins: Joins,
     /// The `tasks` files of the v1 cgroups that init moves itself into.
     pub cgroup_tasks: Vec<OwnedFd>,
+    pub arrival: Arrival,
+    pub joining: Joining,
     pub cgroup_view: cgroup_mount::View,
     /// `None`: init opens them itself, as the caller may not.
     pub sources: Option<Sources>,
@@ -110,9 +114,11 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
         None => Sources::open(plan, &host.joins)?,
     };
     let root = rootfs::attach(sources.rootfs, plan)?;
-    mounts::attach_all(plan, &root, sources.mounts, &host.cgroup_view)?;
+    let joined = || host.joining.complete(&host.sync);
+    mounts::attach_all(plan, &root, sources.mounts, &host.cgroup_view, &joined)?;
     dev::populate(plan, &root.tree)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
+    joined()?;
     hooks::wait_for_host(plan, &host.sync)?;
     hooks::create_container(plan, &host.subject, pid)?;
     let terminal = terminal::open(plan, &root.tree, host.console.take())?;

@@ -23,9 +23,19 @@ use std::ffi::{CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Attaches every mount of the plan; `sources` holds what the host opened.
-pub fn attach_all(plan: &Plan, root: &Root, sources: Vec<Source>, view: &View) -> Result<()> {
+/// Attaches every mount of the plan; `sources` holds what the host opened, and
+/// `joined` waits until init is in its cgroup.
+pub fn attach_all(
+    plan: &Plan,
+    root: &Root,
+    sources: Vec<Source>,
+    view: &View,
+    joined: &dyn Fn() -> Result<()>,
+) -> Result<()> {
     plan.mounts.iter().zip(sources).try_for_each(|(mount, source)| {
+        if let MountKind::Cgroup { .. } = mount.kind {
+            joined()?;
+        }
         one(plan, mount, root, source, view)
             .map_err(|e| explain(e, mount).at(mount.at.clone()).on(mount.target.display().to_string()))
     })

@@ -2,8 +2,8 @@
 
 use super::{Inherited, sched};
 use crate::error::{Context, Error, Result};
-use crate::launch::limits;
 use crate::launch::sync::ToInit;
+use crate::launch::{Arrival, limits};
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::sys::clone::{self, Forked};
@@ -37,6 +37,9 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     let mut pid = 0;
     if needs_go(plan) {
         pid = host.sync.expect(|m| if let ToInit::Go(pid) = m { Some(pid) } else { None })?;
+    }
+    if host.arrival == Arrival::ToldFirst {
+        host.joining.complete(&host.sync)?;
     }
     if joined_user || new_user {
         become_root()?;

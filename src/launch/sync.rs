@@ -5,6 +5,7 @@
 //!   Go {pid} ─────────────────────────▶              only where init waits for it: id maps,
 //!                                                    hooks that need the pid
 //!            ◀───────────── Moved (+ pidfd)          only after a hop: this is init now
+//!   Joined ───────────────────────────▶              only where systemd moved init to its cgroup
 //!            ◀───────────────────── Built            only with prestart/createRuntime hooks
 //!   HooksDone ────────────────────────▶
 //!            ◀────────────── Listener {fd}           only with a seccomp agent: here is its listener
@@ -47,6 +48,7 @@ pub enum FromInit {
 pub enum ToInit {
     /// The pid of init as the host sees it.
     Go(i32),
+    Joined,
     HooksDone,
     /// The listener is with its agent.
     ListenerTaken,
@@ -107,6 +109,7 @@ impl ToInit {
     pub fn encode(self) -> Vec<u8> {
         match self {
             ToInit::Go(pid) => [&[1][..], &pid.to_le_bytes()].concat(),
+            ToInit::Joined => vec![5],
             ToInit::HooksDone => vec![2],
             ToInit::Commit => vec![3],
             ToInit::ListenerTaken => vec![4],
@@ -118,6 +121,7 @@ impl ToInit {
         match (tag, rest) {
             (1, rest) => Some(ToInit::Go(i32::from_le_bytes(rest.try_into().ok()?))),
             (2, []) => Some(ToInit::HooksDone),
+            (5, []) => Some(ToInit::Joined),
             (3, []) => Some(ToInit::Commit),
             (4, []) => Some(ToInit::ListenerTaken),
             _ => None,
@@ -201,7 +205,9 @@ mod tests {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);
-        for message in [ToInit::Go(9), ToInit::HooksDone, ToInit::ListenerTaken, ToInit::Commit] {
+        for message in
+            [ToInit::Go(9), ToInit::Joined, ToInit::HooksDone, ToInit::ListenerTaken, ToInit::Commit]
+        {
             assert_eq!(ToInit::decode(&message.encode()), Some(message));
         }
     }

@@ -66,6 +66,13 @@ fn wait_raw(pidfd: impl AsFd) -> Result<Exit> {
     Ok(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) })
 }
 
+/// Has the process ended? Doesn't wait, and reaps nothing.
+pub fn has_ended(pidfd: impl AsFd) -> Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).map(|ready| ready > 0)
+}
+
 /// Blocks until the process ends, whoever's child it is, and reaps nothing.
 pub fn wait_for_end(pidfd: impl AsFd) -> Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};

@@ -122,6 +122,12 @@ pub fn ready() -> Result<()> {
     Ok(())
 }
 
+/// Is this not the initial user namespace? The inode of that one is fixed.
+pub fn in_user_namespace() -> bool {
+    const INITIAL: u64 = 0xefff_fffd;
+    nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|s| s.st_ino != INITIAL)
+}
+
 /// This process's environment, as execve takes it.
 pub fn environment() -> Vec<CString> {
     use std::os::unix::ffi::OsStringExt;

@@ -2,6 +2,7 @@
 //! the proof that nothing is left behind. No test of the runtime lives here.
 
 mod bundle;
+mod bus;
 mod call;
 mod container;
 mod host;
@@ -13,6 +14,7 @@ mod sys;
 mod test;
 
 pub use bundle::Bundle;
+pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
 pub use container::Container;
 pub use host::{cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, remove_tree};

@@ -20,6 +20,8 @@ pub struct Test {
     count: Cell<u32>,
     log: RefCell<String>,
     created: RefCell<Vec<String>>,
+    globals: RefCell<Vec<String>>,
+    vars: RefCell<Vec<(String, String)>>,
 }
 
 impl Test {
@@ -39,6 +41,8 @@ impl Test {
             count: Cell::new(0),
             log: RefCell::default(),
             created: RefCell::default(),
+            globals: RefCell::default(),
+            vars: RefCell::default(),
         }
     }
 
@@ -88,7 +92,21 @@ impl Test {
     /// The runtime, with this test's state directory and nothing else yet.
     pub fn runtime(&self) -> Call<'_> {
         let path = self.runtime.borrow().clone();
-        self.call(path).arg("--root").arg(self.root())
+        let call = self.call(path).arg("--root").arg(self.root()).args(&*self.globals.borrow());
+        self.vars.borrow().iter().fold(call, |call, (name, value)| call.env(name, value))
+    }
+
+    /// A global flag for every later call of the runtime, the clean-up's too.
+    pub fn global(&self, flag: &str) {
+        let mut globals = self.globals.borrow_mut();
+        if globals.iter().all(|other| other != flag) {
+            globals.push(flag.to_owned());
+        }
+    }
+
+    /// The same for a variable of the environment.
+    pub fn var(&self, name: &str, value: &str) {
+        self.vars.borrow_mut().push((name.to_owned(), value.to_owned()));
     }
 
     /// `runtime VERB ARGS…`

@@ -1,0 +1,430 @@
+//! A connection to systemd by D-Bus.
+//!
+//! Everything that can be said without having heard anything is said at once:
+//! authentication, `Hello` and the match rule leave in one write, and the call
+//! itself doesn't wait for their answers. Every wait has an end, and its error
+//! says for what was waited and how long.
+
+use super::wire::{self, Call, Message, Value};
+use crate::error::{Context, Error, Result};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket, sockopt,
+};
+use nix::sys::time::TimeVal;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
+/// Where systemd itself listens, for root alone, without a bus between.
+const PRIVATE: &str = "unix:path=/run/systemd/private";
+
+const BUS: &str = "org.freedesktop.DBus";
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
+const MANAGER: &str = "org.freedesktop.systemd1.Manager";
+
+/// How long systemd may take, unless SYSTEMD_BUS_TIMEOUT says so; runc's, too.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+static SENT: AtomicU32 = AtomicU32::new(0);
+static RECEIVED: AtomicU32 = AtomicU32::new(0);
+
+/// The messages that this process has sent and received.
+pub fn traffic() -> (u32, u32) {
+    (SENT.load(Ordering::Relaxed), RECEIVED.load(Ordering::Relaxed))
+}
+
+/// Which systemd.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Which {
+    /// Process 1.
+    System,
+    /// A user's own, at this D-Bus address: a later verb may be called without
+    /// the environment that tells it.
+    User(String),
+}
+
+/// An open connection.
+pub struct Bus {
+    socket: OwnedFd,
+    /// For errors.
+    address: String,
+    /// A bus stands between; else it is systemd itself.
+    is_bus: bool,
+    authenticated: bool,
+    serial: u32,
+    out: Vec<u8>,
+    inbox: Vec<u8>,
+    /// Signals that came while something else was waited for.
+    jobs: Vec<Job>,
+    timeout: Duration,
+    end: Instant,
+}
+
+/// A job of systemd that is over.
+struct Job {
+    path: String,
+    result: String,
+}
+
+/// systemd's refusal of a call.
+#[derive(Debug)]
+pub struct Refusal {
+    /// `org.freedesktop.systemd1.UnitExists`
+    pub name: String,
+    pub text: String,
+}
+
+impl Bus {
+    /// Connects and, without waiting for an answer, authenticates.
+    pub fn open(which: &Which) -> Result<Bus> {
+        let timeout = timeout(std::env::var("SYSTEMD_BUS_TIMEOUT").ok().as_deref());
+        let uid = super::session::claimed_uid(which);
+        match which {
+            Which::User(address) => Bus::connect(address, true, uid, timeout),
+            Which::System => {
+                let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|a| !a.is_empty());
+                let address = address.as_deref().unwrap_or(SYSTEM_BUS);
+                // Without a bus (none is installed, or it is restarting) root may ask systemd itself.
+                Bus::connect(address, true, uid, timeout).or_else(|error| {
+                    let is_down = error.is(Errno::ENOENT) || error.is(Errno::ECONNREFUSED);
+                    let private =
+                        if is_down { Bus::connect(PRIVATE, false, uid, timeout).ok() } else { None };
+                    private.ok_or(error)
+                })
+            }
+        }
+    }
+
+    fn connect(address: &str, is_bus: bool, uid: u32, timeout: Duration) -> Result<Bus> {
+        let end = Instant::now() + timeout;
+        let mut last = Error::msg("no such address").on(address.to_owned());
+        for place in sockets(address).map_err(|e| e.on(address.to_owned()))? {
+            match connect_to(&place, timeout) {
+                Ok(socket) => {
+                    let mut bus = Bus {
+                        socket,
+                        address: address.to_owned(),
+                        is_bus,
+                        authenticated: false,
+                        serial: 0,
+                        out: authentication(uid),
+                        inbox: Vec::new(),
+                        jobs: Vec::new(),
+                        timeout,
+                        end,
+                    };
+                    bus.greet();
+                    return Ok(bus);
+                }
+                Err(Errno::EAGAIN) => last = late("connect to the bus", address, timeout),
+                Err(errno) => last = Error::os("connect to the bus", errno).on(address.to_owned()),
+            }
+        }
+        Err(last.hint("--systemd-cgroup needs a running systemd and its D-Bus socket"))
+    }
+
+    fn greet(&mut self) {
+        if self.is_bus {
+            self.queue(&Call {
+                destination: BUS,
+                path: "/org/freedesktop/DBus",
+                interface: BUS,
+                member: "Hello",
+                args: &[],
+            });
+        }
+    }
+
+    /// Asks to hear of the jobs of one unit. systemd sends the signals without
+    /// being asked to, as this connection is what makes the jobs.
+    pub fn watch_jobs(&mut self, unit: &str) {
+        if self.is_bus {
+            let rule = format!(
+                "type='signal',sender='{SYSTEMD}',path='{MANAGER_PATH}',interface='{MANAGER}',member='JobRemoved',arg2='{unit}'"
+            );
+            let args = [Value::text(rule)];
+            self.queue(&Call {
+                destination: BUS,
+                path: "/org/freedesktop/DBus",
+                interface: BUS,
+                member: "AddMatch",
+                args: &args,
+            });
+        }
+    }
+
+    /// Calls a method of systemd's manager; the result is for [`Bus::answer`].
+    pub fn call(&mut self, member: &str, args: &[Value]) -> Result<u32> {
+        let serial =
+            self.queue(&Call { destination: SYSTEMD, path: MANAGER_PATH, interface: MANAGER, member, args });
+        self.flush(member)?;
+        Ok(serial)
+    }
+
+    fn queue(&mut self, call: &Call) -> u32 {
+        self.serial += 1;
+        SENT.fetch_add(1, Ordering::Relaxed);
+        self.out.extend(call.encode(self.serial));
+        self.serial
+    }
+
+    /// Waits for the answer to a call: its text arguments, or the refusal.
+    pub fn answer(&mut self, serial: u32, member: &str) -> Result<std::result::Result<Vec<String>, Refusal>> {
+        loop {
+            match self.next(member)? {
+                Message::Return { to, texts } if to == serial => return Ok(Ok(texts)),
+                Message::Error { to, name, text } if to == serial => return Ok(Err(Refusal { name, text })),
+                // Not ours to go on without: the greeting, or the match rule.
+                Message::Error { name, text, .. } => {
+                    return Err(
+                        Error::msg(format!("the bus refused: {name}: {text}")).on(self.address.clone())
+                    );
+                }
+                other => self.keep(other),
+            }
+        }
+    }
+
+    /// Waits until the job is over; its result (`done` is the good one).
+    pub fn job(&mut self, path: &str, member: &str) -> Result<String> {
+        let what = format!("{member} (its job)");
+        loop {
+            if let Some(at) = self.jobs.iter().position(|job| job.path == path) {
+                return Ok(self.jobs.swap_remove(at).result);
+            }
+            match self.next(&what)? {
+                Message::Error { name, text, .. } => {
+                    return Err(
+                        Error::msg(format!("the bus refused: {name}: {text}")).on(self.address.clone())
+                    );
+                }
+                other => self.keep(other),
+            }
+        }
+    }
+
+    fn keep(&mut self, message: Message) {
+        if let Message::Signal { interface, member, texts } = message
+            && (interface.as_str(), member.as_str()) == (MANAGER, "JobRemoved")
+            && let [path, _unit, result] = &texts[..]
+        {
+            self.jobs.push(Job { path: path.clone(), result: result.clone() });
+        }
+    }
+
+    /// The next message, whatever it is.
+    fn next(&mut self, what: &str) -> Result<Message> {
+        loop {
+            if self.authenticated {
+                match wire::decode(&self.inbox) {
+                    Ok(Some((message, len))) => {
+                        self.inbox.drain(..len);
+                        RECEIVED.fetch_add(1, Ordering::Relaxed);
+                        return Ok(message);
+                    }
+                    Ok(None) => {}
+                    Err(wire::Malformed) => {
+                        return Err(
+                            Error::msg("the bus sent what is no D-Bus message").on(self.address.clone())
+                        );
+                    }
+                }
+            } else if self.is_accepted()? {
+                continue;
+            }
+            self.fill(what)?;
+        }
+    }
+
+    /// Reads the server's line of the authentication.
+    fn is_accepted(&mut self) -> Result<bool> {
+        const LINE_LIMIT: usize = 4096;
+        let Some(end) = self.inbox.windows(2).position(|two| two == b"\r\n") else {
+            if self.inbox.len() > LINE_LIMIT {
+                return Err(Error::msg("what listens there doesn't speak D-Bus").on(self.address.clone()));
+            }
+            return Ok(false);
+        };
+        let line: Vec<u8> = self.inbox.drain(..end + 2).collect();
+        if line.starts_with(b"OK ") || line == b"OK\r\n" {
+            self.authenticated = true;
+            return Ok(true);
+        }
+        let said = String::from_utf8_lossy(&line).trim_end().to_owned();
+        Err(Error::msg(format!("the bus refused the authentication: {said}")).on(self.address.clone()))
+    }
+
+    fn fill(&mut self, what: &str) -> Result<()> {
+        let mut buf = [0u8; 8192];
+        self.wait(PollFlags::POLLIN, what)?;
+        match recv(self.socket.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) | Err(Errno::ECONNRESET) => {
+                Err(Error::msg(format!("the bus hung up before it answered {what}"))
+                    .on(self.address.clone())
+                    .hint("has it too many connections? see its log"))
+            }
+            Ok(len) => {
+                self.inbox.extend_from_slice(&buf[..len]);
+                Ok(())
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno).op_on("receive from the bus", &self.address),
+        }
+    }
+
+    fn flush(&mut self, what: &str) -> Result<()> {
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        while !self.out.is_empty() {
+            match send(self.socket.as_raw_fd(), &self.out, flags) {
+                Ok(len) => drop(self.out.drain(..len)),
+                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, what)?,
+                Err(Errno::EINTR) => {}
+                // What it said before it hung up tells more.
+                Err(Errno::EPIPE) => self.out.clear(),
+                Err(errno) => return Err(errno).op_on("send to the bus", &self.address),
+            }
+        }
+        Ok(())
+    }
+
+    fn wait(&self, flags: PollFlags, what: &str) -> Result<()> {
+        let left = self.end.saturating_duration_since(Instant::now());
+        // Rounded up, so that the last wait is not one for nothing.
+        let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.socket.as_fd(), flags)];
+        match poll(&mut fds, left) {
+            Ok(0) => Err(late(&format!("answer {what}"), &self.address, self.timeout)),
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno).op("poll the bus"),
+        }
+    }
+}
+
+fn late(what: &str, address: &str, timeout: Duration) -> Error {
+    Error::msg(format!("systemd did not {what} within {} s", timeout.as_secs_f64()))
+        .on(address.to_owned())
+        .hint("is the bus or systemd overloaded? SYSTEMD_BUS_TIMEOUT sets how long is waited")
+}
+
+/// A place to connect to.
+#[derive(Debug, PartialEq, Eq)]
+enum Socket {
+    Path(Vec<u8>),
+    Abstract(Vec<u8>),
+}
+
+/// A deadline for connect(2) too: it waits while the bus's backlog is full.
+fn connect_to(place: &Socket, timeout: Duration) -> nix::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let address = match place {
+        Socket::Path(path) => UnixAddr::new(OsStr::from_bytes(path))?,
+        Socket::Abstract(name) => UnixAddr::new_abstract(name)?,
+    };
+    let seconds = i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX);
+    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::new(seconds, timeout.subsec_micros().into()))?;
+    connect(fd.as_raw_fd(), &address)?;
+    Ok(fd)
+}
+
+/// The addresses of a list (D-Bus specification, "Server Addresses") that a
+/// client of one machine can use.
+fn sockets(list: &str) -> Result<Vec<Socket>> {
+    let mut out = Vec::new();
+    for address in list.split(';').filter(|address| !address.is_empty()) {
+        let Some(options) = address.strip_prefix("unix:") else { continue };
+        for (key, value) in options.split(',').filter_map(|option| option.split_once('=')) {
+            match key {
+                "path" => out.push(Socket::Path(unescape(value)?)),
+                "abstract" => out.push(Socket::Abstract(unescape(value)?)),
+                _ => {}
+            }
+        }
+    }
+    if out.is_empty() { Err(Error::msg("is no D-Bus address of the form unix:path=…")) } else { Ok(out) }
+}
+
+/// `%2f` for bytes that mean something in an address.
+fn unescape(text: &str) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            out.push(byte);
+            continue;
+        }
+        let mut digit =
+            || bytes.next().and_then(|b| char::from(b).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        match (digit(), digit()) {
+            (Some(high), Some(low)) => out.push(high << 4 | low),
+            _ => return Err(Error::msg("has a % without two hexadecimal digits")),
+        }
+    }
+    Ok(out)
+}
+
+/// EXTERNAL: the kernel tells the server who we are, and we say it, too: in
+/// decimal digits, written in hexadecimal.
+fn authentication(uid: u32) -> Vec<u8> {
+    let digits = uid.to_string();
+    let hex: String = digits.bytes().map(|digit| format!("{digit:02x}")).collect();
+    format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").into_bytes()
+}
+
+/// sd-bus's own variable: seconds, or with a unit.
+fn timeout(given: Option<&str>) -> Duration {
+    let parse = |text: &str| {
+        let text = text.trim();
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(unit_at);
+        let number: u32 = number.parse().ok().filter(|number| *number > 0)?;
+        let unit = match unit.trim() {
+            "" | "s" | "sec" => Duration::from_secs(1),
+            "us" => Duration::from_micros(1),
+            "ms" => Duration::from_millis(1),
+            "m" | "min" => Duration::from_secs(60),
+            _ => return None,
+        };
+        unit.checked_mul(number)
+    };
+    given.and_then(parse).unwrap_or(TIMEOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_unix_sockets() {
+        let path = |text: &str| Socket::Path(text.into());
+        assert_eq!(sockets("unix:path=/run/user/7/bus"), Ok(vec![path("/run/user/7/bus")]));
+        assert_eq!(
+            sockets("tcp:host=x;unix:guid=0,path=/a%2cb;unix:abstract=n"),
+            Ok(vec![path("/a,b"), Socket::Abstract(b"n".to_vec())])
+        );
+        for bad in ["", "tcp:host=x", "unix:", "unix:path=/a%2", "unix:path=/%zz"] {
+            assert!(sockets(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn time_limits() {
+        for (text, wanted) in [("5", 5000), ("5s", 5000), ("250ms", 250), ("2min", 120_000)] {
+            assert_eq!(timeout(Some(text)), Duration::from_millis(wanted), "{text}");
+        }
+        for default in [None, Some(""), Some("0"), Some("soon"), Some("-1"), Some("1y")] {
+            assert_eq!(timeout(default), TIMEOUT, "{default:?}");
+        }
+    }
+
+    #[test]
+    fn the_uid_is_said_in_hexadecimal_digits() {
+        assert_eq!(authentication(1000), *b"\0AUTH EXTERNAL 31303030\r\nBEGIN\r\n");
+    }
+}

@@ -1,0 +1,106 @@
+//! Whose systemd it is: the system's, or a user's own.
+
+use super::bus::Which;
+use crate::error::{Error, Result};
+use nix::unistd::geteuid;
+use std::path::Path;
+
+/// root's is the system's; any other user has a manager of his own, and so
+/// has who is root in a user namespace only, as under rootless Podman.
+pub fn which() -> Result<Which> {
+    let inside = crate::sys::process::in_user_namespace();
+    if geteuid().is_root() && !inside {
+        return Ok(Which::System);
+    }
+    match address() {
+        // In a system container root has a systemd of its own, and may have a
+        // session of its own there.
+        Some(address) if geteuid().is_root() && address.contains("/run/user/0/") => Ok(Which::System),
+        Some(address) => Ok(Which::User(address)),
+        None if geteuid().is_root() => Ok(Which::System),
+        None => Err(Error::msg("there is no session bus by which the user's systemd could be asked").hint(
+            "neither DBUS_SESSION_BUS_ADDRESS nor a bus in XDG_RUNTIME_DIR is there: log in anew, \
+             or install dbus-user-session",
+        )),
+    }
+}
+
+fn address() -> Option<String> {
+    let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    set("DBUS_SESSION_BUS_ADDRESS").or_else(|| {
+        let bus = format!("{}/bus", set("XDG_RUNTIME_DIR")?);
+        Path::new(&bus).exists().then(|| format!("unix:path={}", escape(&bus)))
+    })
+}
+
+/// Bytes that mean something in an address, as `%2c`.
+fn escape(path: &str) -> String {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b"-_/.*".contains(&c);
+    path.bytes().map(|c| if plain(c) { char::from(c).to_string() } else { format!("%{c:02x}") }).collect()
+}
+
+/// The cgroup of the user's systemd, below which it makes all of its own. Who
+/// isn't below it now (a login session is beside it) finds it by its usual name.
+pub fn manager_cgroup(which: &Which) -> String {
+    let own = crate::sys::process::read_file("/proc/self/cgroup").unwrap_or_default();
+    let uid = claimed_uid(which);
+    manager_above(&String::from_utf8_lossy(&own))
+        .unwrap_or_else(|| format!("/user.slice/user-{uid}.slice/user@{uid}.service"))
+}
+
+fn manager_above(own: &str) -> Option<String> {
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let start = path.find("/user@")?;
+    let end = path[start..].find(".service").map(|at| start + at + ".service".len())?;
+    Some(path[..end].to_owned())
+}
+
+/// The uid to claim there. A user's bus is outside of the user namespace that
+/// this process may be in; the system's is where root is root.
+pub fn claimed_uid(which: &Which) -> u32 {
+    let uid = geteuid().as_raw();
+    match which {
+        Which::User(_) if crate::sys::process::in_user_namespace() => {
+            let map = crate::sys::process::read_file("/proc/self/uid_map").unwrap_or_default();
+            mapped(&String::from_utf8_lossy(&map), uid).unwrap_or(uid)
+        }
+        Which::User(_) | Which::System => uid,
+    }
+}
+
+fn mapped(map: &str, uid: u32) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map_while(|number| number.parse::<u32>().ok());
+        let (inside, outside, size) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let at = uid.checked_sub(inside).filter(|at| *at < size)?;
+        outside.checked_add(at)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_looked_up_in_the_map() {
+        let map = "         0       1000          1\n         1     100000      65536\n";
+        assert_eq!(mapped(map, 0), Some(1000));
+        assert_eq!(mapped(map, 33), Some(100_032));
+        assert_eq!(mapped(map, 65_537), None);
+        assert_eq!(mapped("0 0 4294967295\n", 7), Some(7));
+        assert_eq!(mapped("garbage", 7), None);
+    }
+
+    #[test]
+    fn the_manager_is_above_or_at_its_usual_place() {
+        let manager = "/user.slice/user-7.slice/user@7.service";
+        assert_eq!(manager_above(&format!("1:x:/\n0::{manager}/app.slice/a.scope\n")), Some(manager.into()));
+        assert_eq!(manager_above(&format!("0::{manager}\n")), Some(manager.into()));
+        assert_eq!(manager_above("0::/user.slice/user-7.slice/session-1.scope\n"), None);
+    }
+
+    #[test]
+    fn what_means_something_in_an_address_is_escaped() {
+        assert_eq!(escape("/run/user/7/a,b;c d%"), "/run/user/7/a%2cb%3bc%20d%25");
+    }
+}

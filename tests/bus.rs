@@ -1,0 +1,236 @@
+//! The systemd driver before a bus that doesn't behave: whatever it does, the
+//! runtime ends with a clear error, and nothing is left. See `systemd` for the
+//! real one.
+
+use crate::harness::{Bundle, Bus, Fault, Out, Test, cgroup_dir};
+use serde_json::json;
+use std::time::Duration;
+
+cases![
+    a_lifecycle_is_few_messages,
+    the_unit_is_asked_for_in_one_call,
+    a_slow_bus_is_waited_for,
+    silence_has_an_end,
+    hanging_up_is_told,
+    noise_is_told,
+    refused_authentication_is_told,
+    no_bus_is_told,
+    a_property_that_systemd_lacks_is_left_out,
+    a_refused_annotation_is_an_error,
+    a_unit_that_failed_is_reset_first,
+    a_unit_of_another_is_left_alone,
+    a_failed_job_is_an_error,
+    delete_works_without_a_bus,
+    inits_own_error_wins,
+    wrong_names_are_refused_before_anything_is_made,
+];
+
+/// A bundle whose unit is in the root slice, and the bus that will make it.
+fn on(t: &Test, faults: &[Fault]) -> (Bundle, Bus) {
+    let bus = Bus::new(t.path("bus"), faults);
+    t.global("--systemd-cgroup");
+    t.var("DBUS_SYSTEM_BUS_ADDRESS", &bus.address());
+    t.var("SYSTEMD_BUS_TIMEOUT", "500ms");
+    let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("-.slice:t:{}", t.token)));
+    (bundle.args(["/probe", "--pause"]), bus)
+}
+
+fn fails(t: &Test, faults: &[Fault]) -> (Out, Bus) {
+    let (bundle, bus) = on(t, faults);
+    (t.refused(&bundle), bus)
+}
+
+fn a_lifecycle_is_few_messages(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    let container = t.start(&bundle);
+    assert_eq!(bus.members(), ["Hello", "AddMatch", "StartTransientUnit"]);
+    container.exec([], ["true"]).ok();
+    assert_eq!(container.status(), "running");
+    assert_eq!(bus.members().len(), 3, "only the unit's begin and end need the bus");
+    container.stop();
+    container.verb("delete").ok();
+    assert_eq!(bus.members()[3..], ["Hello", "AddMatch", "StopUnit"]);
+}
+
+fn the_unit_is_asked_for_in_one_call(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    let bundle = bundle
+        .set("/linux/resources/pids", json!({ "limit": 77 }))
+        .set("/annotations/org.systemd.property.TimeoutStopSec", json!("uint64 5"))
+        .set("/annotations/org.systemd.property.After", json!("['a.service', 'b.service']"));
+    let container = t.create(&bundle);
+    let asked = bus.start();
+    assert_eq!(asked.args[0], format!("t-{}.scope", t.token));
+    let is =
+        |name: &str, wanted: serde_json::Value| assert_eq!(asked.property(name), Some(&wanted), "{name}");
+    is("PIDs", json!([container.init.pid]));
+    is("Slice", json!("-.slice"));
+    is("Delegate", json!(true));
+    is("DefaultDependencies", json!(false));
+    is("TasksMax", json!(77));
+    is("TimeoutStopUSec", json!(5_000_000));
+    is("After", json!(["a.service", "b.service"]));
+    is("DevicePolicy", json!("strict"));
+    let names: Vec<_> = asked.args[2].as_array().unwrap().iter().map(|pair| pair[0].clone()).collect();
+    let at = |name: &str| names.iter().position(|n| n == name);
+    assert!(at("DeviceAllow") < at("DevicePolicy") && at("DeviceAllow").is_some(), "{names:?}");
+    let rules = asked.property("DeviceAllow").unwrap().to_string();
+    assert!(
+        rules.contains(r#"["/dev/char/1:3","rwm"]"#) && rules.contains(r#"["char-136","rwm"]"#),
+        "{rules}"
+    );
+}
+
+fn a_slow_bus_is_waited_for(t: &Test) {
+    let (bundle, _bus) = on(t, &[Fault::Late(Duration::from_millis(50))]);
+    assert_eq!(t.run(&bundle.args(["echo", "here"])).stdout, "here\n");
+}
+
+fn silence_has_an_end(t: &Test) {
+    for (at, said) in [
+        ("authentication", "StartTransientUnit within 0.5 s"),
+        ("Hello", "StartTransientUnit within 0.5 s"),
+        ("StartTransientUnit", "StartTransientUnit within 0.5 s"),
+        ("JobRemoved", "StartTransientUnit (its job) within 0.5 s"),
+    ] {
+        let (out, _bus) = fails(t, &[Fault::Silence { at }]);
+        out.one_clear_line(&["systemd did not answer", said, "SYSTEMD_BUS_TIMEOUT"]);
+    }
+}
+
+fn hanging_up_is_told(t: &Test) {
+    for at in ["authentication", "Hello", "StartTransientUnit", "JobRemoved"] {
+        let (out, _bus) = fails(t, &[Fault::HangUp { at }]);
+        out.one_clear_line(&["hung up", "StartTransientUnit"]);
+    }
+}
+
+fn noise_is_told(t: &Test) {
+    fails(t, &[Fault::Noise { at: "authentication" }]).0.one_clear_line(&["the bus refused", "HTTP"]);
+    fails(t, &[Fault::Noise { at: "Hello" }]).0.one_clear_line(&["no D-Bus message"]);
+}
+
+fn refused_authentication_is_told(t: &Test) {
+    let (out, _bus) = fails(t, &[Fault::Refusal { at: "authentication", name: "", text: "" }]);
+    out.one_clear_line(&["refused the authentication", "REJECTED EXTERNAL"]);
+}
+
+fn no_bus_is_told(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    t.var("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus");
+    if std::path::Path::new("/run/systemd/private").exists() {
+        t.skip("systemd itself listens here");
+    }
+    t.refused(&bundle).one_clear_line(&["unix:path=/nowhere/bus", "connect to the bus", "ENOENT"]);
+    t.var("DBUS_SYSTEM_BUS_ADDRESS", "tcp:host=localhost");
+    t.refused(&bundle).one_clear_line(&["tcp:host=localhost", "no D-Bus address"]);
+    drop(bus);
+}
+
+fn a_property_that_systemd_lacks_is_left_out(t: &Test) {
+    let lacks = Fault::Refusal {
+        at: "StartTransientUnit",
+        name: "org.freedesktop.DBus.Error.PropertyReadOnly",
+        text: "Cannot set property CPUQuotaPeriodUSec, or unknown property.",
+    };
+    let range = Fault::Refusal {
+        at: "StartTransientUnit",
+        name: "org.freedesktop.DBus.Error.InvalidArgs",
+        text: "Value specified in TasksMax is out of range",
+    };
+    let (bundle, bus) = on(t, &[lacks, range]);
+    let cpu = json!({ "quota": 50_000, "period": 100_000 });
+    let bundle = bundle.set("/linux/resources/cpu", cpu).set("/linux/resources/pids", json!({ "limit": 77 }));
+    let container = t.create(&bundle);
+    let asked = bus.start();
+    assert_eq!(asked.property("CPUQuotaPeriodUSec"), None);
+    assert_eq!(asked.property("TasksMax"), None);
+    assert_eq!(asked.property("CPUQuotaPerSecUSec"), Some(&json!(500_000)));
+    // The kernel is told all the same.
+    let dir = |controller: &str| cgroup_dir(container.init.pid, controller);
+    if let Some(dir) = if is_v2() { None } else { dir("pids") } {
+        assert_eq!(std::fs::read_to_string(dir.join("pids.max")).unwrap(), "77\n");
+    }
+}
+
+fn is_v2() -> bool {
+    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
+
+fn a_refused_annotation_is_an_error(t: &Test) {
+    let lacks = Fault::Refusal {
+        at: "StartTransientUnit",
+        name: "org.freedesktop.DBus.Error.PropertyReadOnly",
+        text: "Cannot set property Colour, or unknown property.",
+    };
+    let (bundle, bus) = on(t, &[lacks]);
+    let bundle = bundle.set("/annotations/org.systemd.property.Colour", json!("'red'"));
+    t.refused(&bundle).one_clear_line(&["Colour", "annotation"]);
+    assert_eq!(bus.members().len(), 3, "and nothing had to be undone");
+}
+
+fn exists() -> Fault {
+    Fault::Refusal {
+        at: "StartTransientUnit",
+        name: "org.freedesktop.systemd1.UnitExists",
+        text: "Unit was already loaded or has a fragment file.",
+    }
+}
+
+fn a_unit_that_failed_is_reset_first(t: &Test) {
+    let (bundle, bus) = on(t, &[exists()]);
+    let _container = t.create(&bundle);
+    assert_eq!(bus.members()[2..], ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]);
+}
+
+fn a_unit_of_another_is_left_alone(t: &Test) {
+    let (out, bus) = fails(t, &[exists(), exists()]);
+    out.one_clear_line(&["already loaded", "another container"]);
+    assert!(!bus.members().contains(&"StopUnit".to_owned()), "{:?}", bus.members());
+}
+
+fn a_failed_job_is_an_error(t: &Test) {
+    let (out, _bus) = fails(t, &[Fault::Result("failed")]);
+    out.one_clear_line(&["could not start the unit", "failed"]);
+}
+
+fn delete_works_without_a_bus(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    let container = t.start(&bundle);
+    t.var("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus");
+    t.verb(["delete", "--force", &container.id]).ok();
+    assert!(!bus.members().contains(&"StopUnit".to_owned()));
+}
+
+/// The unit can't be started because init is gone: why it went is what counts.
+fn inits_own_error_wins(t: &Test) {
+    if !is_v2() {
+        t.skip("on cgroup v1 init does nothing that could fail before it has been moved");
+    }
+    let refusal = Fault::Refusal {
+        at: "StartTransientUnit",
+        name: "org.freedesktop.DBus.Error.UnixProcessIdUnknown",
+        text: "Failed to set unit properties: No such process",
+    };
+    let (bundle, _bus) = on(t, &[Fault::Late(Duration::from_millis(100)), refusal]);
+    let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
+    t.refused(&bundle).one_clear_line(&["cheesefs", "/mounts/"]);
+}
+
+fn wrong_names_are_refused_before_anything_is_made(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    for (path, said) in [
+        ("/a/b", "slice:prefix:name"),
+        ("a:b:c", "invalid slice name"),
+        ("a--b.slice:b:c", "invalid slice name"),
+        ("a.slice:b:c.slice", "a slice holds"),
+        ("a.slice:b:c/d", "letters, digits"),
+    ] {
+        let out = t.refused(&bundle.clone().set("/linux/cgroupsPath", json!(path)));
+        out.one_clear_line(&["/linux/cgroupsPath", said]);
+    }
+    let key = "/annotations/org.systemd.property.TimeoutStopUSec";
+    let out = t.refused(&bundle.set(key, json!("forever")));
+    out.one_clear_line(&[key, "GVariant"]);
+    assert_eq!(bus.members(), Vec::<String>::new());
+}

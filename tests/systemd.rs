@@ -1,0 +1,480 @@
+//! The systemd driver with a real systemd: units, their properties, and that
+//! both go with the container. Elsewhere these tests are skipped; in a virtual
+//! machine `integration/vm/run` has them run. See `bus` for one that misbehaves.
+
+use crate::harness::{
+    Bundle, Call, Container, PidFd, Running, Test, is_corten, pipe, read_line, remove_tree,
+};
+use serde_json::json;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::path::{Path, PathBuf};
+
+cases![
+    a_unit_is_named_and_placed,
+    a_unit_is_named_after_the_container,
+    limits_are_systemds_and_the_kernels,
+    exact_values_are_the_kernels,
+    io_weights_are_systemds,
+    cpusets_are_systemds,
+    unified_keys_are_properties,
+    memory_limits_end_a_greedy_payload,
+    annotations_are_properties,
+    the_cgroup_is_the_namespaces_root,
+    exec_joins_the_unit,
+    exec_joins_init_where_its_cgroup_is_a_parent,
+    device_rules_outlive_a_reload,
+    limits_outlive_a_reload,
+    deleted_with_its_unit,
+    foreground_run_leaves_nothing,
+    a_unit_that_failed_goes_too,
+    failed_creates_leave_no_unit,
+    a_unit_that_is_there_is_left_alone,
+    the_name_is_free_at_once,
+    cgroupfs_asks_nobody,
+    disabled_stays_with_the_caller,
+    a_user_has_units_of_his_own,
+    a_users_limit_that_is_not_his_is_refused,
+    many_at_once,
+];
+
+/// The driver under test, by the flag that all runtimes have.
+fn driver(t: &Test) {
+    if !Path::new("/run/systemd/system").is_dir() {
+        t.skip("systemd is not at work here");
+    }
+    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
+        t.skip("these expect cgroup v2");
+    }
+    t.global("--systemd-cgroup");
+}
+
+fn pausing(t: &Test) -> Bundle {
+    driver(t);
+    t.bundle().namespace("cgroup").args(["/probe", "--pause"])
+}
+
+/// With a unit of the test's own name.
+fn named(t: &Test) -> Bundle {
+    pausing(t).set("/linux/cgroupsPath", json!(format!(":t:{}", t.token)))
+}
+
+fn unit(t: &Test) -> String {
+    format!("t-{}.scope", t.token)
+}
+
+fn show(t: &Test, unit: &str, property: &str) -> String {
+    let out = t.call("/usr/bin/systemctl").args(["show", "--value", "--property", property, unit]).ok();
+    out.stdout.trim_end().to_owned()
+}
+
+fn is_known(t: &Test, unit: &str) -> bool {
+    show(t, unit, "LoadState") != "not-found"
+}
+
+fn dir(container: &Container) -> PathBuf {
+    cgroup_of(container.init.pid)
+}
+
+fn cgroup_of(pid: i32) -> PathBuf {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = text.lines().find_map(|line| line.strip_prefix("0::/")).expect("a cgroup of version 2");
+    Path::new("/sys/fs/cgroup").join(path)
+}
+
+fn file(dir: &Path, name: &str) -> String {
+    fs::read_to_string(dir.join(name)).unwrap_or_else(|e| panic!("{name}: {e}")).trim_end().to_owned()
+}
+
+fn needs(t: &Test, controller: &str) {
+    if !file(Path::new("/sys/fs/cgroup"), "cgroup.controllers").split(' ').any(|c| c == controller) {
+        t.skip(&format!("no {controller} controller here"));
+    }
+}
+
+fn a_unit_is_named_and_placed(t: &Test) {
+    let slice = format!("{}a-b.slice", t.token);
+    let bundle = pausing(t).set("/linux/cgroupsPath", json!(format!("{slice}:pre:{}", t.token)));
+    let container = t.start(&bundle);
+    let unit = format!("pre-{}.scope", t.token);
+    let path = format!("/{0}a.slice/{0}a-b.slice/{unit}", t.token);
+    assert_eq!(show(t, &unit, "ControlGroup"), path);
+    assert_eq!(dir(&container), Path::new("/sys/fs/cgroup").join(&path[1..]));
+    for (property, value) in [
+        ("Slice", slice.as_str()),
+        ("Delegate", "yes"),
+        ("ActiveState", "active"),
+        ("DefaultDependencies", "no"),
+    ] {
+        assert_eq!(show(t, &unit, property), value, "{property}");
+    }
+    assert!(show(t, &unit, "Description").contains(&container.id) || !is_corten());
+    container.stop();
+    container.verb("delete").ok();
+    // The slices are systemd's, which keeps them while it likes.
+    t.call("/usr/bin/systemctl").args(["stop", &format!("{}a.slice", t.token)]).ok();
+}
+
+fn a_unit_is_named_after_the_container(t: &Test) {
+    let container = t.start(&pausing(t).drop("/linux/cgroupsPath"));
+    let dir = dir(&container);
+    assert_eq!(dir.parent(), Some(Path::new("/sys/fs/cgroup/system.slice")));
+    let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+    assert!(name.ends_with(&format!("-{}.scope", container.id)), "{name}");
+}
+
+fn limits_are_systemds_and_the_kernels(t: &Test) {
+    let resources = json!({
+        "memory": { "limit": 64 << 20, "reservation": 32 << 20, "swap": 96 << 20 },
+        "cpu": { "shares": 1024, "quota": 50_000, "period": 100_000 },
+        "pids": { "limit": 77 },
+    });
+    let container = t.start(&named(t).set("/linux/resources", resources));
+    for (property, value) in [
+        ("MemoryMax", "67108864"),
+        ("MemoryLow", "33554432"),
+        ("MemorySwapMax", "33554432"),
+        ("CPUWeight", if is_corten() { "100" } else { "39" }),
+        ("CPUQuotaPerSecUSec", "500ms"),
+        ("CPUQuotaPeriodUSec", "100ms"),
+        ("TasksMax", "77"),
+    ] {
+        assert_eq!(show(t, &unit(t), property), value, "{property}");
+    }
+    for (name, value) in [
+        ("memory.max", "67108864"),
+        ("memory.low", "33554432"),
+        ("memory.swap.max", "33554432"),
+        ("cpu.max", "50000 100000"),
+        ("pids.max", "77"),
+    ] {
+        assert_eq!(file(&dir(&container), name), value, "{name}");
+    }
+}
+
+/// What systemd rounds is exact in the kernel, and what it has no property for
+/// is there.
+fn exact_values_are_the_kernels(t: &Test) {
+    let cpu = json!({ "quota": 25_001, "period": 50_000, "burst": 10_000 });
+    let container = t.start(&named(t).set("/linux/resources/cpu", cpu));
+    assert_eq!(show(t, &unit(t), "CPUQuotaPerSecUSec"), "510ms");
+    assert_eq!(file(&dir(&container), "cpu.max"), "25001 50000");
+    assert_eq!(file(&dir(&container), "cpu.max.burst"), "10000");
+}
+
+fn io_weights_are_systemds(t: &Test) {
+    let bundle = named(t);
+    if !Path::new("/sys/fs/cgroup/system.slice/io.bfq.weight").exists() {
+        t.skip("no BFQ here");
+    }
+    let _container = t.start(&bundle.set("/linux/resources/blockIO", json!({ "weight": 550 })));
+    assert_eq!(show(t, &unit(t), "IOWeight"), "5050");
+}
+
+fn cpusets_are_systemds(t: &Test) {
+    let bundle = named(t);
+    needs(t, "cpuset");
+    let container = t.start(&bundle.set("/linux/resources/cpu", json!({ "cpus": "0", "mems": "0" })));
+    assert_eq!(show(t, &unit(t), "AllowedCPUs"), "0");
+    assert_eq!(show(t, &unit(t), "AllowedMemoryNodes"), "0");
+    assert_eq!(file(&dir(&container), "cpuset.cpus"), "0");
+}
+
+fn unified_keys_are_properties(t: &Test) {
+    let unified = json!({
+        "memory.high": "50331648", "memory.min": "1048576", "pids.max": "66", "cpu.max": "max 50000",
+        "cpu.weight": "42", "memory.oom.group": "1",
+    });
+    let container = t.start(&named(t).set("/linux/resources/unified", unified));
+    for (property, value) in [
+        ("MemoryHigh", "50331648"),
+        ("MemoryMin", "1048576"),
+        ("TasksMax", "66"),
+        ("CPUWeight", "42"),
+        ("CPUQuotaPeriodUSec", "50ms"),
+    ] {
+        assert_eq!(show(t, &unit(t), property), value, "{property}");
+    }
+    for (name, value) in [("memory.high", "50331648"), ("cpu.weight", "42"), ("memory.oom.group", "1")] {
+        assert_eq!(file(&dir(&container), name), value, "{name}");
+    }
+    if is_corten() {
+        assert_eq!(show(t, &unit(t), "OOMPolicy"), "kill");
+    }
+}
+
+fn memory_limits_end_a_greedy_payload(t: &Test) {
+    let bundle = named(t).set("/linux/resources/memory", json!({ "limit": 16 << 20, "swap": 16 << 20 }));
+    let out = t.run(&bundle.shell("dd if=/dev/zero of=/dev/null bs=64M count=1 && echo survived"));
+    assert!(out.code != 0 && !out.stdout.contains("survived"), "{out:?}");
+}
+
+fn annotations_are_properties(t: &Test) {
+    let bundle = named(t)
+        .set("/annotations/org.systemd.property.TimeoutStopUSec", json!("uint64 7000000"))
+        .set("/annotations/org.systemd.property.RuntimeMaxSec", json!("600"))
+        .set("/annotations/org.systemd.property.CollectMode", json!("'inactive-or-failed'"))
+        .set("/annotations/org.systemd.property.After", json!("['local-fs.target', 'basic.target']"))
+        .set("/annotations/org.systemd.property.SendSIGHUP", json!("true"));
+    let container = t.start(&bundle);
+    for (property, value) in [("TimeoutStopUSec", "7s"), ("RuntimeMaxUSec", "10min"), ("SendSIGHUP", "yes")] {
+        assert_eq!(show(t, &unit(t), property), value, "{property}");
+    }
+    let after = show(t, &unit(t), "After");
+    assert!(after.contains("local-fs.target") && after.contains("basic.target"), "{after}");
+    container.stop();
+    container.verb("delete").ok();
+    assert!(!is_known(t, &unit(t)));
+}
+
+/// Init makes its cgroup namespace once systemd has moved it, and not before.
+fn the_cgroup_is_the_namespaces_root(t: &Test) {
+    let bundle = named(t).set("/linux/resources/pids", json!({ "limit": 78 }));
+    let asked = "text:/sys/fs/cgroup/pids.max";
+    let seen = t.look(&bundle, [asked]);
+    assert_eq!(seen["cgroup"], "0::/\n");
+    assert_eq!(seen["asked"][asked], "78\n");
+}
+
+fn exec_joins_the_unit(t: &Test) {
+    let container = t.start(&named(t));
+    assert_eq!(container.look([])["cgroup"], "0::/\n");
+    let (reader, writer) = pipe();
+    let running = container.exec([], ["sh", "-c", "echo here; exec sleep 1000"]).stdout(writer).spawn();
+    assert_eq!(read_line(&reader), "here");
+    let procs = file(&dir(&container), "cgroup.procs");
+    assert_eq!(procs.lines().count(), 2, "{procs}");
+    container.stop();
+    running.out();
+}
+
+/// A payload that is an init itself moves into a cgroup below, and hands
+/// controllers down: then nothing else may be in its first cgroup.
+fn exec_joins_init_where_its_cgroup_is_a_parent(t: &Test) {
+    let bundle = named(t).mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]).drop("/linux/readonlyPaths");
+    let script = "cd /sys/fs/cgroup && mkdir init && echo 1 > init/cgroup.procs && \
+                  echo +pids > cgroup.subtree_control && echo ready; exec sleep 1000";
+    let (reader, writer) = pipe();
+    let container = Container::create(t, &bundle.shell(script), |call| call.stdout(writer));
+    let unit = dir(&container);
+    container.start();
+    assert_eq!(read_line(&reader), "ready");
+    assert_eq!(dir(&container), unit.join("init"));
+    assert_eq!(container.look([])["cgroup"], "0::/init\n");
+}
+
+/// A payload that opens its devices all the time meets no refusal while systemd
+/// reads its configuration anew, and what is denied stays so.
+fn device_rules_outlive_a_reload(t: &Test) {
+    let fuse = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwm" });
+    let bundle = named(t).set("/linux/resources/devices", json!([{ "allow": false, "access": "rwm" }, fuse]));
+    let bundle = bundle.set(
+        "/process/capabilities",
+        json!({ "bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"] }),
+    );
+    let script = "mknod /tmp/kmsg c 1 11; mknod /tmp/mem c 1 1; bad=0; n=0; echo ready; \
+        while [ ! -e /tmp/stop ]; do \
+            for d in /dev/null /dev/zero /dev/urandom /tmp/kmsg; do : < $d || bad=$((bad+1)); done; \
+            if (: < /tmp/mem) 2>/dev/null; then bad=$((bad+1000)); fi; n=$((n+1)); \
+        done; echo done $bad $((n>2))";
+    let (reader, writer) = pipe();
+    let container = Container::create(t, &bundle.shell(script), |call| call.stdout(writer));
+    container.start();
+    assert_eq!(read_line(&reader), "ready");
+    for _ in 0..3 {
+        t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
+    }
+    container.exec([], ["touch", "/tmp/stop"]).ok();
+    assert_eq!(read_line(&reader), "done 0 1");
+    container.wait();
+}
+
+fn limits_outlive_a_reload(t: &Test) {
+    let resources = json!({
+        "memory": { "limit": 64 << 20 }, "cpu": { "shares": 512, "quota": 30_000, "period": 100_000 },
+        "pids": { "limit": 79 },
+    });
+    let container = t.start(&named(t).set("/linux/resources", resources));
+    let names = ["memory.max", "cpu.weight", "cpu.max", "pids.max"];
+    let read = || names.map(|name| file(&dir(&container), name));
+    let before = read();
+    assert_eq!(before[3], "79");
+    t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
+    assert_eq!(read(), before);
+}
+
+fn deleted_with_its_unit(t: &Test) {
+    let container = t.start(&named(t));
+    let dir = dir(&container);
+    container.stop();
+    container.verb("delete").ok();
+    assert!(!dir.exists() && !is_known(t, &unit(t)));
+    let container = t.start(&named(t));
+    t.verb(["delete", "--force", &container.id]).ok();
+    assert!(!dir.exists() && !is_known(t, &unit(t)));
+}
+
+fn foreground_run_leaves_nothing(t: &Test) {
+    let out = t.run(&named(t).args(["sh", "-c", "exit 3"]));
+    assert_eq!(out.code, 3, "{out:?}");
+    assert!(!is_known(t, &unit(t)));
+}
+
+/// The unit of a payload that was killed for want of memory fails.
+fn a_unit_that_failed_goes_too(t: &Test) {
+    let bundle = named(t)
+        .set("/linux/resources/memory", json!({ "limit": 16 << 20, "swap": 16 << 20 }))
+        .set("/linux/resources/unified", json!({ "memory.oom.group": "1" }));
+    t.run(&bundle.clone().shell("dd if=/dev/zero of=/dev/null bs=64M count=1"));
+    assert!(!is_known(t, &unit(t)));
+    // The same where the bundle wants failed units to stay: then delete resets it.
+    let bundle = bundle.set("/annotations/org.systemd.property.CollectMode", json!("'inactive'"));
+    t.run(&bundle.shell("dd if=/dev/zero of=/dev/null bs=64M count=1"));
+    assert!(!is_known(t, &unit(t)));
+}
+
+fn failed_creates_leave_no_unit(t: &Test) {
+    let bundle = named(t);
+    t.refused(&bundle.clone().mount("/tmp/x", "cheesefs", "none", &[]));
+    t.refused(&bundle.clone().args(["/nope"]));
+    t.refused(&bundle.clone().set("/linux/resources/unified", json!({ "memory.max": "much" })));
+    let out = t.refused(&bundle.set("/annotations/org.systemd.property.Colour", json!("'red'")));
+    out.one_clear_line(&["Colour"]);
+    assert!(!is_known(t, &unit(t)));
+}
+
+fn a_unit_that_is_there_is_left_alone(t: &Test) {
+    let first = t.start(&named(t));
+    t.refused(&named(t)).one_clear_line(&[&unit(t), "already"]);
+    assert_eq!(first.status(), "running");
+    assert_eq!(show(t, &unit(t), "ActiveState"), "active");
+}
+
+fn the_name_is_free_at_once(t: &Test) {
+    let bundle = named(t).args(["true"]);
+    for _ in 0..20 {
+        assert_eq!(t.run(&bundle).code, 0);
+    }
+}
+
+fn cgroupfs_asks_nobody(t: &Test) {
+    driver(t);
+    let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("/{}", t.token))).args(["true"]);
+    let call = t.call(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(["run", "--bundle"]);
+    let call = call.arg(bundle.lay()).arg(t.id());
+    call.env("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere").ok();
+}
+
+fn disabled_stays_with_the_caller(t: &Test) {
+    driver(t);
+    t.global("--cgroup-manager=disabled");
+    let bundle = t.bundle().drop("/linux/resources").args(["/probe", "--pause"]);
+    let container = t.start(&bundle);
+    assert_eq!(dir(&container), cgroup_of(std::process::id() as i32));
+    let limited = bundle.set("/linux/resources/pids", json!({ "limit": 5 }));
+    t.refused(&limited).one_clear_line(&["/linux/resources"]);
+}
+
+/// A user with a systemd of his own, by the socket of its bus.
+fn a_user(t: &Test) -> (u32, String) {
+    driver(t);
+    let users = fs::read_dir("/run/user").into_iter().flatten().flatten();
+    let found = users.map(|entry| entry.path()).find_map(|dir| {
+        let uid = fs::metadata(dir.join("bus")).ok()?.uid();
+        (uid != 0).then(|| (uid, dir.display().to_string()))
+    });
+    found.unwrap_or_else(|| t.skip("no user has a session here"))
+}
+
+/// The runtime as that user, and a bundle that is his.
+fn as_user<'t>(t: &'t Test, uid: u32, dir: &str, root: &Path) -> Call<'t> {
+    let call = t.call("/usr/bin/setpriv").args(["--reuid", &uid.to_string(), "--regid", &uid.to_string()]);
+    let call = call.args(["--clear-groups", "--"]).arg(&*t.runtime.borrow()).arg("--root").arg(root);
+    call.arg("--systemd-cgroup").env("XDG_RUNTIME_DIR", dir).env("DBUS_SESSION_BUS_ADDRESS", "")
+}
+
+fn users_bundle(t: &Test, uid: u32) -> (PathBuf, Bundle) {
+    let home = t.make_dir("home");
+    let spec = home.join("spec");
+    fs::create_dir(&spec).unwrap();
+    for dir in [&home, &spec] {
+        chown(dir, Some(uid), Some(uid)).unwrap();
+    }
+    let mut bundle = t.bundle();
+    let mapping = json!([{ "containerID": 0, "hostID": uid, "size": 1 }]);
+    bundle = bundle
+        .namespace("user")
+        .set("/linux/uidMappings", mapping.clone())
+        .set("/linux/gidMappings", mapping);
+    bundle = bundle.drop("/linux/resources/devices").without_namespace("network");
+    bundle = bundle.set("/mounts", json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]));
+    chown(bundle.dir.join("rootfs"), Some(uid), Some(uid)).unwrap();
+    for name in ["dev", "proc", "sys", "tmp"] {
+        chown(bundle.dir.join("rootfs").join(name), Some(uid), Some(uid)).unwrap();
+    }
+    (home, bundle)
+}
+
+fn a_user_has_units_of_his_own(t: &Test) {
+    let (uid, dir) = a_user(t);
+    let (home, bundle) = users_bundle(t, uid);
+    let bundle =
+        bundle.set("/linux/cgroupsPath", json!(format!(":t:{}", t.token))).args(["/probe", "--pause"]);
+    let bundle =
+        bundle.set("/linux/resources", json!({ "pids": { "limit": 44 }, "memory": { "limit": 64 << 20 } }));
+    let root = home.join("state");
+    let pid_file = home.join("pid");
+    let id = t.id();
+    let call = as_user(t, uid, &dir, &root).args(["run", "--detach", "--bundle"]).arg(bundle.lay());
+    call.arg("--pid-file").arg(&pid_file).arg(&id).ok();
+    let init = PidFd::from_file(&pid_file);
+    let cgroup = cgroup_of(init.pid);
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/user.slice");
+    assert_eq!(cgroup, Path::new(&manager).join(unit(t)));
+    assert_eq!(file(&cgroup, "pids.max"), "44");
+    assert_eq!(file(&cgroup, "memory.max"), "67108864");
+    as_user(t, uid, &dir, &root).args(["exec", &id, "true"]).ok();
+    // Without the environment: the state knows the bus.
+    as_user(t, uid, "", &root).args(["delete", "--force", &id]).ok();
+    assert!(!cgroup.exists());
+    remove_tree(&home).unwrap();
+}
+
+fn a_users_limit_that_is_not_his_is_refused(t: &Test) {
+    let (uid, dir) = a_user(t);
+    let (home, bundle) = users_bundle(t, uid);
+    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
+    if file(Path::new(&manager), "cgroup.controllers").contains("hugetlb") {
+        t.skip("the user has even hugetlb");
+    }
+    let bundle = bundle.set("/linux/cgroupsPath", json!(format!(":t:{}", t.token))).args(["true"]);
+    let limits = json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 0 }] });
+    let call = as_user(t, uid, &dir, &home.join("state")).args(["run", "--bundle"]);
+    let out = call.arg(bundle.set("/linux/resources", limits).lay()).arg(t.id()).out();
+    out.one_clear_line(&["/linux/resources/hugepageLimits/0", "not delegated"]);
+    remove_tree(&home).unwrap();
+}
+
+/// Made at once, deleted at once: none hangs, and no unit stays.
+fn many_at_once(t: &Test) {
+    const MANY: usize = 200;
+    let bundle = pausing(t).drop("/linux/cgroupsPath");
+    let dir = bundle.lay();
+    let ids: Vec<String> = (0..MANY).map(|_| t.id()).collect();
+    ids.iter().for_each(|id| t.will_delete(id));
+    all(&ids, |id| t.verb(["run", "--detach", "--bundle"]).arg(dir).arg(id).spawn());
+    let pattern = format!("*{}*", t.token);
+    let list = ["list-units", "--all", "--plain", "--no-legend", &pattern];
+    let units = || t.call("/usr/bin/systemctl").args(list).ok().stdout;
+    assert_eq!(units().lines().count(), MANY);
+    all(&ids, |id| t.verb(["delete", "--force", id]).spawn());
+    assert_eq!(units(), "");
+}
+
+/// Starts a call for each, then waits for all of them.
+fn all<'t>(ids: &[String], call: impl Fn(&str) -> Running<'t>) {
+    let running: Vec<_> = ids.iter().map(|id| call(id)).collect();
+    let outs: Vec<_> = running.into_iter().map(Running::out).collect();
+    let failed: Vec<_> = outs.iter().filter(|out| out.code != 0).collect();
+    assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed[0]);
+}
