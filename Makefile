@@ -80,11 +80,12 @@ install:
 
 # Only what is missing is installed, and never at the price of removing a package
 # (Docker's own containerd.io would make room for Debian's containerd).
-# $(call packages,COMMAND:PACKAGE...)
+# $(call packages,COMMAND:PACKAGE...); in place of a command, any file by its path
 define packages
 	@missing=; \
 	for pair in $(1); do \
-	    PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null || missing="$$missing $${pair##*:}"; \
+	    if [ -e "$${pair%%:*}" ] || PATH="$$PATH:/usr/sbin:/sbin" command -v "$${pair%%:*}" >/dev/null; then continue; fi; \
+	    missing="$$missing $${pair##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
 	    if command -v apt-get >/dev/null; then \
@@ -110,7 +111,8 @@ deps-build:
 
 deps-test:
 	$(call packages,busybox:busybox-static strace:strace ip:iproute2 nsenter:util-linux script:bsdutils \
-	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux)
+	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux \
+	    /usr/include/seccomp.h:libseccomp-dev)
 
 deps-vm:
 	$(call packages,mmdebstrap:mmdebstrap mmdebstrap:debian-archive-keyring depmod:kmod mkfs.ext4:e2fsprogs \

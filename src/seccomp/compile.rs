@@ -82,7 +82,7 @@ fn section(profile: &Profile, audit: u32, big_endian: bool, asm: &mut Assembler)
             }
         }
     }
-    Ok(tree(asm, &targets))
+    Ok(tree(asm, &leaves(&targets)))
 }
 
 /// The ranges of every ABI in it, in the order of their numbers.
@@ -140,25 +140,45 @@ fn of_arch(profile: &Profile, arch: Arch, start: u32) -> Result<Vec<Range>> {
     Ok(out)
 }
 
-/// A binary search for the number in the accumulator.
-fn tree(asm: &mut Assembler, ranges: &[(u32, Target)]) -> Target {
-    match ranges {
-        [] => Target::Return(BAD_ARCH),
-        [(_, target)] => *target,
-        // One number among others needs one test, not two.
-        [(_, around), (number, target), (after, same)] if around == same && *after == number + 1 => {
-            asm.branch(Test::Equal, *number, *target, *around)
+/// Numbers from `start` on with one verdict, but for at most one of them.
+struct Leaf {
+    start: u32,
+    target: Target,
+    but: Option<(u32, Target)>,
+}
+
+/// One number among others of another verdict needs one test, not two.
+fn leaves(ranges: &[(u32, Target)]) -> Vec<Leaf> {
+    let mut out = Vec::with_capacity(ranges.len());
+    let mut rest = ranges;
+    while let [(start, target), after @ ..] = rest {
+        let mut leaf = Leaf { start: *start, target: *target, but: None };
+        rest = after;
+        if let [(number, other), (next, same), after @ ..] = after
+            && same == target
+            && *next == number + 1
+        {
+            leaf.but = Some((*number, *other));
+            rest = after;
         }
+        out.push(leaf);
+    }
+    out
+}
+
+/// A binary search for the number in the accumulator.
+fn tree(asm: &mut Assembler, leaves: &[Leaf]) -> Target {
+    match leaves {
+        [] => Target::Return(BAD_ARCH),
+        [leaf] => match leaf.but {
+            None => leaf.target,
+            Some((number, other)) => asm.branch(Test::Equal, number, other, leaf.target),
+        },
         _ => {
-            let middle = middle(ranges);
-            let (low, high) = ranges.split_at(middle);
-            let (start, high) = (high[0].0, tree(asm, high));
+            let (low, high) = leaves.split_at(leaves.len() / 2);
+            let (start, high) = (high[0].start, tree(asm, high));
             let low = tree(asm, low);
             asm.branch(Test::GreaterOrEqual, start, high, low)
         }
     }
-}
-
-fn middle(ranges: &[(u32, Target)]) -> usize {
-    ranges.len() / 2
 }
