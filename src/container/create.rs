@@ -21,6 +21,7 @@ use crate::seccomp::{self, notify};
 use crate::spec::{self, Plan};
 use crate::sys::clone::Forked;
 use crate::sys::pidfd::{self, Exit};
+use nix::errno::Errno;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -150,7 +151,7 @@ pub fn create(options: &Options) -> Result<Made> {
     if let Some(path) = options.pid_file {
         write_pid_file(path, half.pid())?;
     }
-    host_end.send(ToInit::Commit)?;
+    host_end.send(ToInit::Commit).map_err(|error| half.or_died(error))?;
     let of_cgroup = half.state.cgroup.warnings(&plan.resources);
     plan.warnings.iter().cloned().chain(of_cgroup).for_each(|warning| options.log.warn(warning));
     let (dir, state, init) = half.made()?;
@@ -220,7 +221,8 @@ impl<'a> HalfMade<'a> {
                 }
                 Some((FromInit::Built, _)) => {
                     self.run_runtime_hooks()?;
-                    sync.send(ToInit::HooksDone)?;
+                    // It may have ended meanwhile, and then is heard of next.
+                    let _ = sync.send(ToInit::HooksDone);
                 }
                 Some((FromInit::Listener(number), _)) => {
                     self.hand_over(agent.take(), number)?;
@@ -256,7 +258,8 @@ impl<'a> HalfMade<'a> {
             idmap::write_maps(pid, maps, "/linux")?;
         }
         if init::needs_go(self.plan) {
-            sync.send(ToInit::Go(pid))?;
+            // It may have failed already, and then tells why.
+            let _ = sync.send(ToInit::Go(pid));
         }
         Ok(())
     }
@@ -365,6 +368,11 @@ impl<'a> HalfMade<'a> {
             Some(exit) => Error::msg(format!("init ended while it made the container ({exit:?})")),
             None => Error::msg("init ended while it made the container"),
         }
+    }
+
+    /// Why a message found nobody to read it.
+    fn or_died(&mut self, error: Error) -> Error {
+        if error.is(Errno::EPIPE) { self.init_died() } else { error }
     }
 
     /// The child closes what is the host side's, and undoes nothing.
