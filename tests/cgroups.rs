@@ -23,6 +23,7 @@ cases![
     kernel_memory_is_a_warning,
     check_before_update_is_the_kernels,
     check_before_update_on_v2,
+    block_io_weight_on_v2,
     rdma_limit,
     huge_pages_on_v2,
     blkio_weight,
@@ -210,10 +211,12 @@ fn rdma_limit(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/linux/resources/rdma/mlx5_1", "hcaHandles"]);
 }
 
-/// A script with a v2 hierarchy alone, as far as this machine has one.
+/// A script with a v2 hierarchy alone, as far as this machine has one; $GROUP
+/// is the container's cgroup.
 fn on_v2(t: &Test, bundle: &Bundle, script: &str) -> crate::harness::Out {
-    let script = format!("mount -t cgroup2 none /sys/fs/cgroup; {script}");
-    t.in_private_mounts(bundle, &t.dir, &script).out()
+    let script = format!("mount -t cgroup2 none /sys/fs/cgroup; GROUP=/sys/fs/cgroup/{}; {script}", t.token);
+    let bundle = bundle.clone().set("/linux/cgroupsPath", json!(format!("/{}", t.token)));
+    t.in_private_mounts(&bundle, &t.dir, &script).out()
 }
 
 fn huge_pages_on_v2(t: &Test) {
@@ -222,7 +225,7 @@ fn huge_pages_on_v2(t: &Test) {
     let script = "
         grep -q hugetlb /sys/fs/cgroup/cgroup.controllers || { echo none; exit; }
         runtime create --bundle $BUNDLE $ID >/dev/null 2>&1
-        cd /sys/fs/cgroup/$ID
+        cd $GROUP
         cat hugetlb.2MB.max
         if test -e hugetlb.2MB.rsvd.max; then cat hugetlb.2MB.rsvd.max; else echo 6291456; fi
         cd /
@@ -234,6 +237,25 @@ fn huge_pages_on_v2(t: &Test) {
     assert_eq!(out.stdout, "6291456\n6291456\n", "{out:?}");
 }
 
+fn block_io_weight_on_v2(t: &Test) {
+    let bundle = t.bundle().set("/linux/resources/blockIO", json!({ "weight": 1000 })).args(["true"]);
+    let script = "
+        echo +io >/sys/fs/cgroup/cgroup.subtree_control 2>/dev/null || { echo none; exit; }
+        mkdir $GROUP
+        for file in io.bfq.weight io.weight none; do test -e $GROUP/$file && break; done
+        rmdir $GROUP
+        test $file != none || { echo none; exit; }
+        runtime create --bundle $BUNDLE $ID >/dev/null 2>&1
+        echo $file $(cat $GROUP/$file)
+        runtime delete --force $ID";
+    let out = on_v2(t, &bundle, script);
+    match out.stdout.as_str() {
+        "none\n" => t.skip("no block I/O weights on v2 here"),
+        "io.bfq.weight default 1000\n" | "io.weight default 10000\n" => {}
+        _ => panic!("{out:?}"),
+    }
+}
+
 fn check_before_update_on_v2(t: &Test) {
     let memory = json!({ "limit": 4096, "checkBeforeUpdate": true });
     let bundle = t.bundle().set("/linux/resources/memory", memory).args(["true"]);
@@ -241,12 +263,12 @@ fn check_before_update_on_v2(t: &Test) {
     let script = "
         grep -q memory /sys/fs/cgroup/cgroup.controllers || { echo none; exit; }
         echo +memory >/sys/fs/cgroup/cgroup.subtree_control
-        mkdir /sys/fs/cgroup/$ID
-        sh -c 'echo $$ >/sys/fs/cgroup/$ID/cgroup.procs; exec sleep 1000' & sleeper=$!
-        until test \"$(cat /sys/fs/cgroup/$ID/memory.current)\" -gt 4096; do :; done
+        mkdir $GROUP
+        GROUP=$GROUP sh -c 'echo $$ >$GROUP/cgroup.procs; exec sleep 1000' & sleeper=$!
+        until test \"$(cat $GROUP/memory.current)\" -gt 4096; do :; done
         runtime create --bundle $BUNDLE $ID || true
         kill $sleeper; wait $sleeper || true
-        rmdir /sys/fs/cgroup/$ID";
+        rmdir $GROUP";
     let out = on_v2(t, &bundle, script);
     if out.stdout == "none\n" {
         t.skip("no memory controller on v2 here");

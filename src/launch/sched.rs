@@ -40,8 +40,8 @@ fn explain(error: Error, attr: &sched::Attr) -> Error {
             "SCHED_DEADLINE needs CAP_SYS_NICE, and all CPUs of its root domain"
         }
         Some(Errno::EPERM) => {
-            "needs CAP_SYS_NICE; on cgroup v1 a real-time policy needs \
-             /linux/resources/cpu/realtimeRuntime, too"
+            "needs CAP_SYS_NICE; and if the kernel has RT_GROUP_SCHED a real-time process needs \
+             /linux/resources/cpu/realtimeRuntime, which cgroup v2 doesn't have"
         }
         _ => "",
     };
