@@ -106,11 +106,12 @@ impl Error {
 /// `/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (operation not permitted); hint: …`
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.at.is_empty(), self.subject.is_empty()) {
+        let (at, subject) = (one_line(&self.at), one_line(&self.subject));
+        match (at.is_empty(), subject.is_empty()) {
             (true, true) => {}
-            (false, true) => write!(f, "{}: ", self.at)?,
-            (true, false) => write!(f, "{}: ", self.subject)?,
-            (false, false) => write!(f, "{} ({}): ", self.at, self.subject)?,
+            (false, true) => write!(f, "{at}: ")?,
+            (true, false) => write!(f, "{subject}: ")?,
+            (false, false) => write!(f, "{at} ({subject}): ")?,
         }
         f.write_str(&one_line(&self.op))?;
         if let Some(errno) = self.errno {
@@ -205,6 +206,7 @@ mod tests {
             sample().to_string(),
             "/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (operation not permitted); hint: needs an ipc namespace"
         );
-        assert!(!Error::msg("a\nb").to_string().contains('\n'));
+        let lines = Error::config("/a\n", "b\nc").on("d\ne");
+        assert!(!lines.to_string().contains('\n'));
     }
 }

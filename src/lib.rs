@@ -54,6 +54,7 @@ pub mod hooks;
 pub mod init;
 pub mod launch;
 pub mod log;
+pub mod net;
 pub mod rdt;
 pub mod seccomp;
 pub mod spec;

@@ -33,10 +33,12 @@ mod events;
 mod exec;
 mod hooks;
 mod idmap;
+mod joins;
 mod labels;
 mod mount_options;
 mod mounts;
 mod namespaces;
+mod net_devices;
 mod pause;
 mod process;
 mod profiles;
@@ -72,10 +74,12 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("exec", exec::cases()),
         ("hooks", hooks::cases()),
         ("idmap", idmap::cases()),
+        ("joins", joins::cases()),
         ("labels", labels::cases()),
         ("mount_options", mount_options::cases()),
         ("mounts", mounts::cases()),
         ("namespaces", namespaces::cases()),
+        ("net_devices", net_devices::cases()),
         ("pause", pause::cases()),
         ("process", process::cases()),
         ("propagation", propagation::cases()),

@@ -1,6 +1,6 @@
-//! Namespaces: new, inherited, joined by path; what each one isolates.
+//! Namespaces: new or inherited; what each one isolates. Those that are joined are in `joins.rs`.
 
-use crate::harness::{Bundle, Container, Test};
+use crate::harness::Test;
 use serde_json::{Value, json};
 use std::fs;
 
@@ -16,12 +16,6 @@ cases![
     user_namespace_root_owns_its_mounts,
     user_namespace_with_two_ranges,
     time_namespace_has_offsets,
-    joins_each_kind_by_path,
-    joins_a_pid_namespace_by_path,
-    joins_a_user_namespace_by_path,
-    joins_a_network_as_it_is,
-    a_path_of_the_wrong_kind_is_refused,
-    a_path_that_does_not_exist_is_refused,
     an_unknown_kind_is_refused,
     offsets_without_a_time_namespace_are_refused,
     domainname_is_set,
@@ -179,72 +173,6 @@ fn time_namespace_has_offsets(t: &Test) {
 fn offsets_without_a_time_namespace_are_refused(t: &Test) {
     let bundle = t.bundle().set("/linux/timeOffsets", json!({ "monotonic": { "secs": 10 } }));
     t.refused(&bundle).one_clear_line(&["timeOffsets"]);
-}
-
-fn pausing(t: &Test, bundle: Bundle) -> Container<'_> {
-    t.start(&bundle.args(["/probe", "--pause"]))
-}
-
-fn path_of(container: &Container, link: &str) -> String {
-    format!("/proc/{}/ns/{link}", container.init.pid)
-}
-
-fn joins_each_kind_by_path(t: &Test) {
-    let host = pausing(t, t.bundle().namespace("cgroup"));
-    for (kind, link) in [("network", "net"), ("ipc", "ipc"), ("uts", "uts"), ("cgroup", "cgroup")] {
-        let path = path_of(&host, link);
-        let seen = t.look(&t.bundle().join(kind, &path), []);
-        assert_eq!(seen["ns"][link], json!(fs::read_link(&path).unwrap()), "{kind}");
-        assert_ne!(seen["ns"]["mnt"], own("mnt"));
-    }
-}
-
-fn joins_a_pid_namespace_by_path(t: &Test) {
-    let host = pausing(t, t.bundle());
-    let path = path_of(&host, "pid");
-    let seen = t.look(&t.bundle().join("pid", &path), ["read:/proc/1/status"]);
-    assert_eq!(seen["ns"]["pid"], json!(fs::read_link(&path).unwrap()));
-    assert_ne!(seen["pid"], 1);
-    assert_eq!(seen["asked"]["read:/proc/1/status"], "ok");
-    assert_eq!(host.status(), "running", "the joined one goes on");
-}
-
-fn joins_a_user_namespace_by_path(t: &Test) {
-    let host = pausing(t, t.bundle().user_namespace());
-    let path = path_of(&host, "user");
-    let seen = t.look(&t.bundle().join("user", &path), []);
-    assert_eq!(seen["ns"]["user"], json!(fs::read_link(&path).unwrap()));
-    assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
-}
-
-fn joins_a_network_as_it_is(t: &Test) {
-    // The loopback of a network made by somebody else is not the runtime's.
-    let (reader, writer) = crate::harness::pipe();
-    let (stdin, _hold) = crate::harness::pipe();
-    let script = "echo ready; exec cat";
-    let maker = t.call("/usr/bin/unshare").args(["-n", "sh", "-c", script]);
-    let maker = maker.stdin(stdin).stdout(writer).spawn();
-    assert_eq!(crate::harness::read_line(&reader), "ready");
-    let path = format!("/proc/{}/ns/net", maker.pid());
-    let seen = t.look(&t.bundle().join("network", &path), []);
-    assert_eq!(seen["ns"]["net"], json!(fs::read_link(&path).unwrap()));
-    assert_eq!(seen["loopback_up"], false);
-    drop(_hold);
-    maker.out();
-}
-
-fn a_path_of_the_wrong_kind_is_refused(t: &Test) {
-    let host = pausing(t, t.bundle());
-    for (kind, link) in [("network", "ipc"), ("ipc", "net"), ("uts", "user")] {
-        let path = path_of(&host, link);
-        t.refused(&t.bundle().join(kind, &path)).one_clear_line(&[&path]);
-    }
-    t.refused(&t.bundle().join("network", "/etc/passwd")).one_clear_line(&["/etc/passwd"]);
-}
-
-fn a_path_that_does_not_exist_is_refused(t: &Test) {
-    t.refused(&t.bundle().join("network", "/nonexistent/ns")).one_clear_line(&["/nonexistent/ns"]);
-    t.refused(&t.bundle().join("ipc", "relative/ns")).one_clear_line(&["relative/ns"]);
 }
 
 fn an_unknown_kind_is_refused(t: &Test) {

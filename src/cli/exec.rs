@@ -78,11 +78,12 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         Some(own) if lacks_nothing(own) => None,
         _ => Some(spec::parse_config(&dir.config()?, &mut Vec::new())?),
     };
-    let process = match file {
+    let mut process = match file {
         Some(own) => from_file(own, config.as_ref(), context)?,
         None => from_flags(&args, config.as_ref(), context)?,
     };
     let profile = config.as_ref().map_or(Ok(None), spec::resolve_seccomp)?;
+    process.keep_groups = spec::keeps_groups(&state.annotations);
     let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
     exec::exec(
         &state,

@@ -38,7 +38,7 @@ pub fn run(_: Args, _: &Context) -> Result<i32> {
                 "flags": memory_policy::FLAGS.map(|(name, _)| name)
             },
             "mountExtensions": { "idmap": { "enabled": true } },
-            "netDevices": { "enabled": false }
+            "netDevices": { "enabled": true }
         },
         "annotations": {
             "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION"),

@@ -11,13 +11,16 @@ use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
 use crate::init;
+use crate::launch::idmap::{self, Writers};
 use crate::launch::joins::Joins;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
-use crate::launch::{self, Arrival, Split, idmap, limits, sched};
+use crate::launch::{self, Arrival, Split, limits, sched};
 use crate::log::Log;
+use crate::net;
 use crate::rdt::Group;
 use crate::seccomp::{self, notify};
+use crate::spec::plan::NsKind;
 use crate::spec::{self, Plan};
 use crate::sys::clone::Forked;
 use crate::sys::pidfd::{self, Exit};
@@ -65,20 +68,26 @@ pub struct Made {
 
 /// Makes the container up to the gate, or to the payload's execve.
 pub fn create(options: &Options) -> Result<Made> {
-    let (text, plan) = load(options)?;
+    let (text, mut plan) = load(options)?;
     init::check_labels(&plan.process)?;
     let Console { theirs, ours } = console::prepare(&plan.process, options.console_socket, options.mode)?;
-    let joins = Joins::open(&plan)?;
+    let joins = Joins::open(&mut plan)?;
+    let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
     let mut cgroup = Cgroup::locate(&plan, options.id, &host, options.driver)?;
     cgroup.check(&plan.resources)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
 
-    // From here on a failure is undone.
     let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;
-    let mut half = HalfMade::claim(options, &plan, state)?;
+    if state.owner != 0 && !plan.namespaces.is_private(NsKind::User) {
+        return Err(Error::config("/linux/namespaces", "rootless container requires user namespaces").hint(
+            "add {\"type\": \"user\"} and mappings; `corten spec --rootless` writes such a configuration",
+        ));
+    }
+    // From here on a failure is undone.
+    let mut half = HalfMade::claim(options, &plan, state, writers)?;
     half.dir()?.save_config(&text)?;
     half.dir()?.save(&half.state)?;
     let sources = Sources::on_the_host(&plan, &joins)?;
@@ -96,14 +105,15 @@ pub fn create(options: &Options) -> Result<Made> {
         None if tasks.is_empty() => Arrival::WithClone,
         None => Arrival::ByItself,
     };
-    let split = Split::of(&plan.namespaces, arrival);
-    match launch::fork(&split, &joins, clone.as_ref().map(OwnedFd::as_fd))? {
+    let mut split = Split::of(&plan.namespaces, arrival);
+    match launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd))? {
         Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
         Forked::Child => {
             let inherited = init::Inherited {
                 sync: init_end,
                 split,
                 joins,
+                proc: None,
                 cgroup_tasks: tasks,
                 arrival,
                 joining: init::Joining::new(unit.is_some(), split.in_cgroup),
@@ -129,12 +139,12 @@ pub fn create(options: &Options) -> Result<Made> {
     options.log.debug(&format!("init is {}; cgroups: {cgroup:?}", half.pid()));
     let limits_first = init::needs_limits(&plan);
     match unit {
-        Some(unit) => half.set_up_in_unit(&host_end, unit, split.hop, &mut cgroup)?,
+        Some(unit) => half.set_up_in_unit(&host_end, unit, split.hop.is_some(), &mut cgroup)?,
         None => {
             if limits_first {
                 cgroup.limit(&plan, clone.as_ref())?;
             }
-            if !split.hop {
+            if split.hop.is_none() {
                 half.set_up(&host_end)?;
             }
         }
@@ -195,15 +205,19 @@ struct HalfMade<'a> {
     plan: &'a Plan,
     dir: Option<Dir>,
     state: State,
+    /// Who maps the ids of a new user namespace.
+    writers: Option<Writers>,
     init: Option<(i32, OwnedFd)>,
+    /// The host's network devices that it has.
+    net: Option<net::Taken>,
     /// Hooks have run, so the poststop hooks are owed.
     hooks_began: bool,
 }
 
 impl<'a> HalfMade<'a> {
-    fn claim(options: &'a Options, plan: &'a Plan, state: State) -> Result<Self> {
+    fn claim(options: &'a Options, plan: &'a Plan, state: State, writers: Option<Writers>) -> Result<Self> {
         let dir = Some(options.root.claim(options.id)?);
-        Ok(HalfMade { options, plan, dir, state, init: None, hooks_began: false })
+        Ok(HalfMade { options, plan, dir, state, writers, init: None, net: None, hooks_began: false })
     }
 
     fn dir(&self) -> Result<&Dir> {
@@ -215,9 +229,13 @@ impl<'a> HalfMade<'a> {
         loop {
             match sync.recv()? {
                 None => return Err(self.init_died()),
-                Some((FromInit::Moved(pid), Some(pidfd))) => {
-                    self.replace_init(pid, pidfd)?;
+                Some((FromInit::Moved, Some(pidfd))) => {
+                    self.replace_init(pidfd)?;
                     self.set_up(sync)?;
+                }
+                Some((FromInit::Networked, _)) => {
+                    self.take_net_devices()?;
+                    sync.send(ToInit::NetworkDone)?;
                 }
                 Some((FromInit::Built, _)) => {
                     self.run_runtime_hooks()?;
@@ -228,9 +246,9 @@ impl<'a> HalfMade<'a> {
                     self.hand_over(agent.take(), number)?;
                     sync.send(ToInit::ListenerTaken)?;
                 }
-                Some((FromInit::Ready, _)) => return Ok(()),
+                Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
                 Some((FromInit::Failed(error), _)) => return Err(error),
-                Some((FromInit::Moved(_), None)) => return Err(Error::msg("init moved without a handle")),
+                Some((FromInit::Moved, None)) => return Err(Error::msg("init moved without a handle")),
             }
         }
     }
@@ -251,11 +269,11 @@ impl<'a> HalfMade<'a> {
         if let Some(group) = &self.state.rdt {
             group.assign(pid)?;
         }
-        if let Some(maps) = &self.plan.id_maps {
+        if let (Some(maps), Some(writers)) = (&self.plan.id_maps, &self.writers) {
             // Before the maps are there: root of a new user namespace could
             // not raise a limit, nor could we once init has another's ids.
             limits::set(limits::Of::Process(pid), &self.plan.process)?;
-            idmap::write_maps(pid, maps, "/linux")?;
+            writers.write(pid, maps)?;
         }
         if init::needs_go(self.plan) {
             // It may have failed already, and then tells why.
@@ -310,7 +328,7 @@ impl<'a> HalfMade<'a> {
     /// Waits for the process that is init after a hop.
     fn until_moved(&mut self, sync: &HostEnd) -> Result<()> {
         match sync.recv()? {
-            Some((FromInit::Moved(pid), Some(pidfd))) => self.replace_init(pid, pidfd),
+            Some((FromInit::Moved, Some(pidfd))) => self.replace_init(pidfd),
             Some((FromInit::Failed(error), _)) => Err(error),
             Some(_) => Err(Error::msg("init sent a message out of turn")),
             None => Err(self.init_died()),
@@ -332,12 +350,19 @@ impl<'a> HalfMade<'a> {
         }
     }
 
+    fn take_net_devices(&mut self) -> Result<()> {
+        let ns = net::namespace_of(self.pid())?;
+        let taken = self.net.insert(net::Taken::open(ns.as_fd())?);
+        taken.take(&self.plan.net_devices, ns.as_fd())
+    }
+
     /// After a hop: what was cloned first has done its part.
-    fn replace_init(&mut self, pid: i32, pidfd: OwnedFd) -> Result<()> {
-        if let Some((_, old)) = self.init.replace((pid, pidfd)) {
+    fn replace_init(&mut self, pidfd: OwnedFd) -> Result<()> {
+        let pid = pidfd::pid(&pidfd).op("find init");
+        if let Some((_, old)) = self.init.replace((pid.clone().unwrap_or(0), pidfd)) {
             pidfd::wait(&old).op("wait for the first clone")?;
         }
-        Ok(())
+        pid.map(drop)
     }
 
     fn run_runtime_hooks(&mut self) -> Result<()> {
@@ -395,7 +420,9 @@ impl Drop for HalfMade<'_> {
             let _ = pidfd::wait(&pidfd);
         }
         let mut failed = Vec::new();
+        failed.extend(self.net.take().map(net::Taken::give_back).unwrap_or_default());
         failed.extend(self.state.cgroup.kill_all().err());
+        failed.extend(self.state.unmount_joined().err());
         failed.extend(self.state.cgroup.remove().err());
         failed.extend(self.state.rdt.as_ref().and_then(|group| group.remove().err()));
         if self.hooks_began {

@@ -63,6 +63,9 @@ pub fn tear_down(dir: &Dir, state: Option<&State>, poststop: &[Hook], log: &Log)
         if let Some(group) = &state.rdt {
             group.remove()?;
         }
+        if let Err(error) = state.unmount_joined() {
+            log.warn(error.to_string());
+        }
         // runtime.md step 13: a failing poststop hook is warned about.
         for error in hooks::run_each(poststop, &state.subject(), Status::Stopped, 0) {
             log.warn(error.to_string());

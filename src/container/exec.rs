@@ -9,17 +9,14 @@ use crate::cgroup;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::tenant;
-use crate::launch::sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
+use crate::launch::{joins, sources};
 use crate::log::Log;
 use crate::seccomp::{self, notify, profile::Profile};
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
-use nix::sched::{CloneFlags, setns};
-use nix::sys::stat::Mode as FileMode;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -63,11 +60,15 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     let entrance = state.cgroup.entrance()?;
+    let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
 
     let (host_end, init_end) = sync::pair()?;
     let hop = !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
+    let pid_namespace = (!hop && state.namespaces & NsKind::Pid.flag() != 0).then_some(&init);
+    let home = pid_namespace.map(joins::enter_pid).transpose()?;
     let mut stray = false;
-    let (mut pid, mut pidfd) = match fork(&init, state, hop, entrance.clone.as_ref(), &mut stray)? {
+    let cgroup = entrance.clone.as_ref();
+    let (mut pid, mut pidfd) = match joins::fork(home, || clone_into(state, cgroup, &mut stray))? {
         Forked::Parent { pid, pidfd } => (pid, pidfd),
         Forked::Child => {
             drop((host_end, ours, agent));
@@ -77,6 +78,7 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
                 init,
                 namespaces: state.namespaces,
                 hop,
+                root,
                 console: theirs,
                 keyring: state.keyring.then(|| keyring_name(&state.id)),
                 filter,
@@ -125,29 +127,7 @@ fn move_to_first_cpus(process: &Process) -> Result<()> {
         .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("this host has none of these CPUs"))
 }
 
-/// Clones into the container's pid namespace and cgroup. `stray`: it is still
-/// to be moved to the latter.
-fn fork(
-    init: &OwnedFd,
-    state: &State,
-    hop: bool,
-    cgroup: Option<&OwnedFd>,
-    stray: &mut bool,
-) -> Result<Forked> {
-    let enter = state.namespaces & NsKind::Pid.flag() != 0 && !hop;
-    if !enter {
-        return clone_into(state, cgroup, stray);
-    }
-    let path = "/proc/self/ns/pid";
-    let home = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, FileMode::empty()).op_on("open", path)?;
-    setns(init, CloneFlags::CLONE_NEWPID).op("setns pid")?;
-    let forked = clone_into(state, cgroup, stray)?;
-    if let Forked::Parent { .. } = forked {
-        setns(&home, CloneFlags::CLONE_NEWPID).op("setns pid")?;
-    }
-    Ok(forked)
-}
-
+/// Clones into the container's cgroup. `stray`: it is still to be moved there.
 fn clone_into(state: &State, cgroup: Option<&OwnedFd>, stray: &mut bool) -> Result<Forked> {
     match clone::fork(0, cgroup.map(OwnedFd::as_fd)) {
         Err(Errno::EBUSY) => {
@@ -167,7 +147,7 @@ fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
     let answer = sync.recv()?;
     pidfd::wait(first).op("wait for the first clone")?;
     match answer {
-        Some((FromInit::Moved(pid), Some(pidfd))) => Ok((pid, pidfd)),
+        Some((FromInit::Moved, Some(pidfd))) => Ok((pidfd::pid(&pidfd).op("find the process")?, pidfd)),
         Some((FromInit::Failed(error), _)) => Err(error),
         _ => Err(Error::msg("the process ended while it entered the container")),
     }

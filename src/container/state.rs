@@ -12,6 +12,7 @@ use crate::error::{Context, Error, Result};
 use crate::hooks::{Status, Subject};
 use crate::rdt::Group;
 use crate::spec::inherit::Fields;
+use crate::spec::plan::{Ns, NsKind};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
@@ -57,6 +58,10 @@ pub struct State {
     pub seccomp: bool,
     /// What an exec can take over from the configuration.
     pub inheritable: Fields,
+    /// The mount namespace that it joined, where its root is mounted; it is
+    /// others', too, and lives on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_namespace: Option<PathBuf>,
     /// `None` while it is being made.
     pub init: Option<Identity>,
 }
@@ -78,6 +83,10 @@ impl State {
             keyring,
             seccomp: plan.seccomp.is_some(),
             inheritable: plan.inheritable,
+            mount_namespace: match plan.namespaces.get(NsKind::Mount) {
+                Ns::Join { path, .. } => Some(path.clone()),
+                Ns::New | Ns::Inherit => None,
+            },
             init: None,
         }
     }
@@ -95,6 +104,14 @@ impl State {
         }
         let config = crate::spec::parse_config(&text, &mut Vec::new())?;
         Ok(crate::spec::resolve(&config, &self.bundle)?.hooks)
+    }
+
+    /// Takes the root out of a mount namespace that was joined, once nothing runs in it.
+    pub fn unmount_joined(&self) -> Result<()> {
+        match &self.mount_namespace {
+            Some(namespace) => crate::launch::joins::unmount_in(namespace, &self.rootfs),
+            None => Ok(()),
+        }
     }
 
     /// The pid, or 0.

@@ -55,6 +55,9 @@ pub fn become_user(process: &Process) -> Result<()> {
 }
 
 fn set_groups(process: &Process) -> Result<()> {
+    if process.keep_groups {
+        return Ok(());
+    }
     match sys::set_groups(&process.additional_gids) {
         Ok(()) => Ok(()),
         // setgroups is denied where a user maps his own id alone; then the

@@ -3,12 +3,13 @@
 
 use super::target;
 use crate::error::{Context, Error, Result};
+use crate::launch::sources;
 use crate::spec::Plan;
 use crate::spec::plan::{Device, DeviceKind, NsKind};
 use crate::sys::mount;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstat, fstatat, makedev, mknodat};
+use nix::fcntl::AtFlags;
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -22,31 +23,23 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"pts/ptmx", c"ptmx"),
 ];
 
-/// Makes the nodes and links, unless the container has the host's /dev.
-pub fn populate(plan: &Plan, root: &OwnedFd) -> Result<()> {
+/// Makes the nodes and links, unless the container has the host's /dev. `nodes`
+/// are the host's by the index of the device, where these are to be bound.
+pub fn populate(plan: &Plan, root: &OwnedFd, mut nodes: Vec<Option<OwnedFd>>) -> Result<()> {
     if has_hosts_dev(plan) {
         return Ok(());
     }
+    nodes.resize_with(plan.devices.len(), || None);
     // Root of a user namespace may not make nodes: it gets the host's, bound.
     let bind = plan.namespaces.is_private(NsKind::User);
     let dev = target::directory(root, Path::new("/dev"))?;
-    // The modes given are the modes wanted.
-    let umask = nix::sys::stat::umask(Mode::empty());
-    let made = plan.devices.iter().enumerate().try_for_each(|(i, device)| {
+    for (device, node) in plan.devices.iter().zip(nodes) {
         let in_dev = device.path.parent() == Some(Path::new("/dev"));
-        one(root, in_dev.then_some(&dev), device, bind)
-            .map_err(|e| e.at(pointer(plan, i)).on(device.path.display().to_string()))
-    });
-    nix::sys::stat::umask(umask);
-    made?;
+        let place = Place { root, dir: in_dev.then_some(&dev), device };
+        let made = if bind { place.bind(node) } else { place.make() };
+        made.map_err(|e| e.at(device.at.clone()).on(device.path.display().to_string()))?;
+    }
     links(&dev)
-}
-
-/// The pointer of a configured device; the defaults come first and have none.
-fn pointer(plan: &Plan, i: usize) -> String {
-    let defaults =
-        plan.devices.iter().take(6).filter(|d| d.major == 1 || (d.major, d.minor) == (5, 0)).count();
-    i.checked_sub(defaults).map_or_else(String::new, |i| format!("/linux/devices/{i}"))
 }
 
 fn has_hosts_dev(plan: &Plan) -> bool {
@@ -55,65 +48,61 @@ fn has_hosts_dev(plan: &Plan) -> bool {
         .any(|m| m.target == Path::new("/dev") && matches!(m.kind, crate::spec::plan::MountKind::Bind { .. }))
 }
 
-fn one(root: &OwnedFd, dev: Option<&OwnedFd>, device: &Device, bind: bool) -> Result<()> {
-    if bind && device.kind != DeviceKind::Fifo {
-        return bind_host_node(root, device);
-    }
-    let (found, name) = match dev {
-        Some(_) => (None, target::c_path(Path::new(device.path.file_name().unwrap_or_default()))?),
-        None => target::parent_of(root, &device.path).map(|(dir, name)| (Some(dir), name))?,
-    };
-    let dir = dev.or(found.as_ref()).ok_or_else(|| Error::msg("no directory"))?;
-    make_node(dir, &name, device)
+/// Where a device is to be.
+struct Place<'a> {
+    root: &'a OwnedFd,
+    /// Its directory, where that is /dev itself.
+    dir: Option<&'a OwnedFd>,
+    device: &'a Device,
 }
 
-fn make_node(dir: &OwnedFd, name: &CStr, device: &Device) -> Result<()> {
-    let mode = Mode::from_bits_truncate(device.mode);
-    match mknodat(dir, name, kind(device), mode, number(device)) {
-        Err(Errno::EEXIST) => return check_existing(dir, name, device),
-        other => other.op("mknod")?,
+impl Place<'_> {
+    fn make(&self) -> Result<()> {
+        let (found, name) = match self.dir {
+            Some(_) => (None, target::c_path(Path::new(self.device.path.file_name().unwrap_or_default()))?),
+            None => target::parent_of(self.root, &self.device.path).map(|(dir, name)| (Some(dir), name))?,
+        };
+        let dir = self.dir.or(found.as_ref()).ok_or_else(|| Error::msg("no directory"))?;
+        let kind = SFlag::from_bits_truncate(self.device.file_type());
+        let mode = Mode::from_bits_truncate(self.device.mode);
+        match mknodat(dir, name.as_c_str(), kind, mode, self.device.number()) {
+            Ok(()) => self.own(dir, &name),
+            Err(Errno::EEXIST) => self.check_existing(dir, &name),
+            // The runtime itself is in a user namespace.
+            Err(Errno::EPERM) if self.device.kind != DeviceKind::Fifo => self.bind(None),
+            Err(errno) => Err(errno).op("mknod"),
+        }
     }
-    if (device.uid, device.gid) != (0, 0) {
-        let (uid, gid) = (Uid::from_raw(device.uid), Gid::from_raw(device.gid));
+
+    fn own(&self, dir: &OwnedFd, name: &CStr) -> Result<()> {
+        if (self.device.uid, self.device.gid) == (0, 0) {
+            return Ok(());
+        }
+        let (uid, gid) = (Uid::from_raw(self.device.uid), Gid::from_raw(self.device.gid));
         fchownat(dir, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).op("chown")?;
         // chown takes the set-id bits away.
-        fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink).op("chmod")?;
+        let mode = Mode::from_bits_truncate(self.device.mode);
+        fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink).op("chmod")
     }
-    Ok(())
-}
 
-fn kind(device: &Device) -> SFlag {
-    match device.kind {
-        DeviceKind::Char => SFlag::S_IFCHR,
-        DeviceKind::Block => SFlag::S_IFBLK,
-        DeviceKind::Fifo => SFlag::S_IFIFO,
+    /// What the image brings along is taken only if it is the very device: a
+    /// link or another file in its place is an attack or a mistake (CVE-2025-31133).
+    fn check_existing(&self, dir: &OwnedFd, name: &CStr) -> Result<()> {
+        match self.device.is(&fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("stat")?) {
+            true => Ok(()),
+            false => Err(Error::msg("the image has something else in the device's place")),
+        }
     }
-}
 
-fn number(device: &Device) -> u64 {
-    if device.kind == DeviceKind::Fifo { 0 } else { makedev(device.major.into(), device.minor.into()) }
-}
-
-/// What the image brings along is taken only if it is the very device: a link
-/// or another file in its place is an attack or a mistake (CVE-2025-31133).
-fn check_existing(dir: &OwnedFd, name: &CStr, device: &Device) -> Result<()> {
-    let stat = fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("stat")?;
-    if stat.st_mode & SFlag::S_IFMT.bits() == kind(device).bits() && stat.st_rdev == number(device) {
-        return Ok(());
+    /// `node` is the host's, if the host side could open it.
+    fn bind(&self, node: Option<OwnedFd>) -> Result<()> {
+        if self.device.kind == DeviceKind::Fifo {
+            return self.make();
+        }
+        let node = node.map_or_else(|| sources::node(self.device), Ok)?;
+        let target = target::file_itself(self.root, &self.device.path)?;
+        mount::attach(&node, &target).op("move_mount the device")
     }
-    Err(Error::msg("the image has something else in the device's place"))
-}
-
-fn bind_host_node(root: &OwnedFd, device: &Device) -> Result<()> {
-    let tree = mount::clone_tree(AT_FDCWD, &target::c_path(&device.path)?, false, false)
-        .op("open_tree the host's device")?;
-    let stat = fstat(&tree).op("fstat")?;
-    if stat.st_mode & SFlag::S_IFMT.bits() != kind(device).bits() || stat.st_rdev != number(device) {
-        return Err(Error::msg("the host has another file there")
-            .hint("in a user namespace devices are bind-mounted from the host's path of the same name"));
-    }
-    let target = target::file(root, &device.path)?;
-    mount::attach(&tree, &target).op("move_mount the device")
 }
 
 /// The links are made where nothing is in their place.

@@ -22,6 +22,7 @@ mod overlay;
 mod paths;
 mod payload;
 mod pivot;
+mod proc;
 mod rootfs;
 mod sched;
 mod scratch;
@@ -46,6 +47,7 @@ use crate::seccomp::Filter;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::sys::clone::exit;
+use nix::sys::stat::{Mode, umask};
 use payload::Payload;
 use std::convert::Infallible;
 use std::ffi::CString;
@@ -56,6 +58,8 @@ pub struct Inherited {
     pub sync: InitEnd,
     pub split: Split,
     pub joins: Joins,
+    /// `None` unless something has to be written there. Opened by init.
+    pub proc: Option<proc::Proc>,
     /// The `tasks` files of the v1 cgroups that init moves itself into.
     pub cgroup_tasks: Vec<OwnedFd>,
     pub arrival: Arrival,
@@ -105,19 +109,24 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
     crate::sys::process::default_signals();
     let labels = lsm::Labels::open(&plan.process)?;
     let pid = namespaces::enter(plan, host)?;
-    labels.on_keys(&plan.process, || keyring::join(host.keyring.as_deref()))?;
+    let user_namespace = plan.namespaces.is_private(NsKind::User);
+    labels.on_keys(&plan.process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
     namespaces::name(plan)?;
-    sysctl::write_all(&plan.sysctl)?;
+    namespaces::wait_for_devices(plan, host)?;
+    sysctl::write_all(&plan.sysctl, host.proc.as_ref())?;
 
     let sources = match host.sources.take() {
         Some(sources) => sources,
         None => Sources::open(plan, &host.joins)?,
     };
     let root = rootfs::attach(sources.rootfs, plan)?;
+    // What is made has the mode that is given, whatever the caller's umask.
+    let callers_umask = umask(Mode::empty());
     let joined = || host.joining.complete(&host.sync);
     mounts::attach_all(plan, &root, sources.mounts, &host.cgroup_view, &joined)?;
-    dev::populate(plan, &root.tree)?;
+    dev::populate(plan, &root.tree, sources.devices)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
+    umask(callers_umask);
     joined()?;
     hooks::wait_for_host(plan, &host.sync)?;
     hooks::create_container(plan, &host.subject, pid)?;
@@ -126,7 +135,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
     paths::make_readonly(&plan.readonly, &root.tree)?;
     rootfs::make_readonly(plan, &root)?;
     labels.on_exec(&plan.process)?;
-    pivot::enter(&root, host.no_pivot)?;
+    pivot::enter(&root, pivot::Way::of(plan, host.no_pivot))?;
     rootfs::propagate(plan, &root)?;
     // No directory may be left open that a working directory could lead to.
     drop(root);

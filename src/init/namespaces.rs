@@ -1,16 +1,18 @@
 //! Entering the namespaces, and naming things in them.
 
+use super::proc::Proc;
 use super::{Inherited, sched};
 use crate::error::{Context, Error, Result};
-use crate::launch::sync::ToInit;
+use crate::launch::sync::{FromInit, ToInit};
 use crate::launch::{Arrival, limits};
 use crate::spec::Plan;
-use crate::spec::plan::NsKind;
+use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked};
-use nix::fcntl::{OFlag, open};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::stat::Mode;
 use nix::unistd::write;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Enters everything that clone3 did not. Returns the pid of init as the host
 /// sees it, where the host told.
@@ -23,16 +25,23 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }
     sched::reset_affinity();
-    let new_user = plan.namespaces.is_new(NsKind::User);
+    let (new_user, joined_user) =
+        (plan.namespaces.is_new(NsKind::User), plan.namespaces.is_joined(NsKind::User));
     if !new_user {
         limits::set_oom_score(limits::Of::Myself, &plan.process)?;
-        if plan.namespaces.is_private(NsKind::User) {
+        if joined_user {
             limits::set_rlimits(limits::Of::Myself, &plan.process)?;
         }
     }
-    let joined_user = host.joins.enter_user()?;
-    if host.split.hop {
-        hop(host)?;
+    if needs_proc(plan) {
+        host.proc = Some(Proc::open()?);
+    }
+    if joined_user || host.split.hop.is_some() {
+        host.joins.enter_with_hosts_rights()?;
+        host.joins.enter_user()?;
+    }
+    if let Some(namespaces) = host.split.hop {
+        hop(host, namespaces)?;
     }
     let mut pid = 0;
     if needs_go(plan) {
@@ -41,8 +50,10 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     if host.arrival == Arrival::ToldFirst {
         host.joining.complete(&host.sync)?;
     }
+    // With a change of ids the files of /proc/self become the host's root's.
+    let offsets = open_offsets(plan, host.proc.as_ref())?;
     if joined_user || new_user {
-        become_root()?;
+        become_root(&plan.process)?;
     }
     nix::unistd::setsid().op("setsid")?;
     host.joins.enter_rest()?;
@@ -50,8 +61,8 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
         let flags = CloneFlags::from_bits_retain(i32::try_from(host.split.in_init).unwrap_or(0));
         unshare(flags).op("unshare").map_err(|e| e.at("/linux/namespaces"))?;
     }
-    if plan.namespaces.is_new(NsKind::Time) {
-        enter_time(&plan.time_offsets)?;
+    if let (true, Some(proc)) = (plan.namespaces.is_new(NsKind::Time), &host.proc) {
+        enter_time(&plan.time_offsets, offsets, proc)?;
     }
     // From here on nothing below /proc/self has to be written.
     nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
@@ -73,44 +84,73 @@ pub fn needs_go(plan: &Plan) -> bool {
         || !plan.hooks.start_container.is_empty()
 }
 
-/// Root of the user namespace, without groups of the host.
-fn become_root() -> Result<()> {
-    crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
-    // Denied where the map was written without privilege; then there is
-    // nothing that could be dropped.
-    let _ = crate::sys::process::set_groups(&[]);
+/// Is something below /proc to be written once the namespaces are entered?
+fn needs_proc(plan: &Plan) -> bool {
+    plan.namespaces.is_new(NsKind::Time) || !plan.sysctl.is_empty()
+}
+
+/// Root of the user namespace, without groups of the host; where no id is
+/// mapped to root, the payload's own, with root's capabilities.
+fn become_root(process: &Process) -> Result<()> {
+    match crate::sys::process::set_ids(0, 0) {
+        Err(Errno::EINVAL) => crate::sys::process::set_ids(process.uid, process.gid),
+        other => other,
+    }
+    .op("setresuid in the user namespace")?;
+    if !process.keep_groups {
+        // Denied where the map was written without privilege; then there is
+        // nothing that could be dropped.
+        let _ = crate::sys::process::set_groups(&[]);
+    }
     Ok(())
 }
 
-/// The pid namespace must belong to the user namespace that was just joined,
-/// so init is cloned once more, as a sibling.
-fn hop(host: &Inherited) -> Result<()> {
-    match clone::fork_sibling(NsKind::Pid.flag()).op("clone3 into the pid namespace")? {
+/// What only a clone enters, once the namespaces are there from which it is to
+/// be made. Init is then a sibling of this process.
+fn hop(host: &Inherited, namespaces: u64) -> Result<()> {
+    if host.split.enter_pid {
+        host.joins.enter_pid()?;
+    }
+    match clone::fork_sibling(namespaces).op("clone3").map_err(|e| e.at("/linux/namespaces"))? {
         Forked::Child => Ok(()),
-        Forked::Parent { pid, pidfd } => {
-            use std::os::fd::AsFd;
-            let _ = host.sync.send_moved(pid, pidfd.as_fd());
+        Forked::Parent { pidfd, .. } => {
+            let _ = host.sync.send_moved(pidfd.as_fd());
             clone::exit(0)
         }
     }
 }
 
-/// Not among nix's flags.
-const CLONE_NEWTIME: i32 = 0x80;
+/// The file that takes the offsets of a new time namespace, if it has any.
+fn open_offsets(plan: &Plan, proc: Option<&Proc>) -> Result<Option<OwnedFd>> {
+    let proc = proc.filter(|_| !plan.time_offsets.is_empty());
+    proc.map(|proc| proc.open_at(c"self/timens_offsets", OFlag::O_WRONLY)).transpose()
+}
 
 /// The offsets can be set only while nobody is in the namespace.
-fn enter_time(offsets: &[String]) -> Result<()> {
-    let flag = CloneFlags::from_bits_retain(CLONE_NEWTIME);
-    unshare(flag).op("unshare time")?;
-    if !offsets.is_empty() {
-        let path = "/proc/self/timens_offsets";
-        let fd = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;
+fn enter_time(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<()> {
+    let flag = CloneFlags::from_bits_retain(i32::try_from(NsKind::Time.flag()).unwrap_or(0));
+    unshare(flag).op("unshare time").map_err(|e| e.at("/linux/namespaces"))?;
+    if let Some(file) = file {
         let text = offsets.join("\n") + "\n";
-        write(&fd, text.as_bytes()).op_on("write", path).map_err(|e| e.at("/linux/timeOffsets"))?;
+        write(&file, text.as_bytes()).op("write the offsets").map_err(|e| {
+            e.at("/linux/timeOffsets")
+                .on(offsets.join(", "))
+                .hint("no clock may begin before zero, or end soon")
+        })?;
     }
-    let path = "/proc/self/ns/time_for_children";
-    let own = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;
+    let own = proc.open_at(c"self/ns/time_for_children", OFlag::O_RDONLY)?;
     setns(&own, flag).op("setns time")
+}
+
+/// Lets the host side move its devices into the network namespace.
+pub fn wait_for_devices(plan: &Plan, host: &Inherited) -> Result<()> {
+    if plan.net_devices.is_empty() {
+        return Ok(());
+    }
+    // What the host side sends comes in this order.
+    host.joining.complete(&host.sync)?;
+    host.sync.send(&FromInit::Networked)?;
+    host.sync.expect(|m| (m == ToInit::NetworkDone).then_some(()))
 }
 
 /// Hostname, domain name, and the loopback device.

@@ -1,9 +1,9 @@
 //! The root filesystem: attached among the host's mounts, in this namespace alone.
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::launch::sources;
 use crate::spec::Plan;
-use crate::spec::plan::Propagation;
+use crate::spec::plan::{NsKind, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -19,11 +19,23 @@ pub struct Root {
 /// container's mounts. In a user namespace that path may be closed to us: then
 /// it goes over `/`. Nothing here depends on which: everything in the container
 /// is reached from `tree`.
+///
+/// A mount namespace that is joined is others', too: its mounts stay as they
+/// are but for the root, which is added at its path, and nowhere else.
 pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
-    mount::propagate_all(sources::namespace_base(plan).flag()).op("cut the mounts off from the host's")?;
+    let joined = plan.namespaces.is_joined(NsKind::Mount);
+    if !joined {
+        mount::propagate_all(sources::namespace_base(plan).flag())
+            .op("cut the mounts off from the host's")?;
+    }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let host = open(c"/", flags, Mode::empty()).op_on("open", "/")?;
     let own = open(&plan.rootfs, flags, Mode::empty());
+    if let (Err(errno), true) = (&own, joined) {
+        return Err(Error::os("open the rootfs in the mount namespace that is joined", *errno)
+            .at("/root/path")
+            .on(plan.rootfs.display().to_string()));
+    }
     let target = own.as_ref().unwrap_or(&host);
     let again = |tree: &OwnedFd| sources::set_propagation(tree, sources::root_base(plan), true);
     let tree = sources::attach(tree, target, &plan.rootfs, again).map_err(|e| {

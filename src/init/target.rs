@@ -7,7 +7,7 @@ use crate::spec::proc_paths::{self, Place};
 use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlink, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, mkdirat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -114,12 +114,19 @@ fn make(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> 
 /// As many as the kernel follows.
 const LINKS: u32 = 40;
 
-/// The file `path` as a mount point: anything but a directory, made empty
+/// The file `path` itself, never what a link in its place leads to; made empty
 /// where it is missing.
-pub fn file(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
-    match openat2::in_root(root, &c_path(path)?, libc::O_PATH) {
-        Err(Errno::ENOENT) => make(root, path, Kind::File, LINKS),
-        other => other.op_on("open the file", path.display()),
+pub fn file_itself(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let (parent, name) = parent_of(root, path)?;
+    let file = match openat2::entry(&parent, &name, libc::O_PATH) {
+        Err(Errno::ENOENT) => return make_file(&parent, &name).op_on("make the mount point", path.display()),
+        other => other.op_on("open the file", path.display())?,
+    };
+    match fstat(&file).op("fstat")?.st_mode & SFlag::S_IFMT.bits() {
+        libc::S_IFLNK => {
+            Err(Error::msg("the image has a symbolic link in its place").on(path.display().to_string()))
+        }
+        _ => Ok(file),
     }
 }
 

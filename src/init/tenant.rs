@@ -26,6 +26,8 @@ pub struct Inherited {
     pub namespaces: u64,
     /// The caller could not enter the pid namespace for us.
     pub hop: bool,
+    /// The root of init, where it is not that of its mount namespace.
+    pub root: Option<OwnedFd>,
     pub console: Option<OwnedFd>,
     pub keyring: Option<CString>,
     pub filter: Option<Filter>,
@@ -59,6 +61,10 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     if flags != 0 {
         setns(&host.init, CloneFlags::from_bits_retain(flags)).op("setns to the container")?;
     }
+    if let Some(root) = &host.root {
+        nix::unistd::fchdir(root).op("fchdir to the container's root")?;
+        nix::unistd::chroot(c".").op("chroot")?;
+    }
     if host.hop {
         hop(host)?;
     }
@@ -66,7 +72,8 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }
     nix::unistd::setsid().op("setsid")?;
-    labels.on_keys(process, || keyring::join(host.keyring.as_deref()))?;
+    let user_namespace = host.namespaces & NsKind::User.flag() != 0;
+    labels.on_keys(process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
     labels.on_exec(process)?;
     sched::set_policy_and_personality(process)?;
     let terminal = open_terminal(process, host)?;
@@ -83,12 +90,19 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     })
 }
 
+/// The root directory of the process `pid`.
+pub fn root_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/root");
+    open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .op_on("open", &path)
+}
+
 /// setns(pid) holds for children only.
 fn hop(host: &Inherited) -> Result<()> {
     match clone::fork_sibling(0).op("clone3 in the pid namespace")? {
         Forked::Child => Ok(()),
-        Forked::Parent { pid, pidfd } => {
-            let _ = host.sync.send_moved(pid, pidfd.as_fd());
+        Forked::Parent { pidfd, .. } => {
+            let _ = host.sync.send_moved(pidfd.as_fd());
             exit(0)
         }
     }

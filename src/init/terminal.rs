@@ -61,15 +61,7 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
 
 /// Never follows what the image has there (CVE-2025-52565, CVE-2026-88264).
 fn show_at_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
-    let (dev, name) = target::parent_of(root, Path::new("/dev/console"))?;
-    let flags = libc::O_PATH | libc::O_NOFOLLOW;
-    let target = match openat2::beneath(&dev, &name, flags) {
-        Err(Errno::ENOENT) => target::file(root, Path::new("/dev/console"))?,
-        other => other.op("open")?,
-    };
-    if fstat(&target).op("fstat")?.st_mode & libc::S_IFMT == libc::S_IFLNK {
-        return Err(Error::msg("the image has a symbolic link in the console's place"));
-    }
+    let target = target::file_itself(root, Path::new("/dev/console"))?;
     let tree = mount::clone_tree(slave, c"", false, false).op("open_tree the terminal")?;
     mount::attach(&tree, &target).op("move_mount the terminal")
 }

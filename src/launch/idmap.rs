@@ -1,26 +1,111 @@
-//! The id mappings of a new user namespace, written from outside; and user
+//! The id mappings of a user namespace: of a new one written from outside, of
+//! one that is joined compared with what the configuration says; and user
 //! namespaces that are nothing but their mappings.
+//!
+//! The kernel lets an unprivileged user map its own id alone. Any more is for
+//! newuidmap(1) and newgidmap(1), which are set-user-ID and look into
+//! /etc/subuid and /etc/subgid.
 
 use crate::error::{Context, Error, Result};
-use crate::spec::plan::{IdMap, IdMaps, NsKind};
+use crate::spec::plan::{IdMap, IdMaps, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
-use crate::sys::pidfd;
+use crate::sys::{caps, pidfd, process::read_file};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::{geteuid, pipe2, read, write};
+use nix::unistd::{AccessFlags, access, getegid, geteuid, pipe2, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-/// Maps the ids of the process `pid`, which waits in its new user namespace.
-/// `at` is the pointer of the object that has the mappings.
-pub fn write_maps(pid: i32, maps: &IdMaps, at: &str) -> Result<()> {
-    // Without privilege the kernel wants setgroups off before it takes a gid
-    // map: a group that denies something must not be droppable.
-    if !geteuid().is_root() {
-        put(pid, "setgroups", "deny")?;
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
+
+/// Who writes a map.
+#[derive(Debug)]
+enum Writer {
+    /// This process, with the capability for it.
+    Privileged,
+    /// This process, its own id alone.
+    Own,
+    /// A set-user-ID program.
+    Helper(PathBuf),
+}
+
+/// Who writes which map of a new user namespace.
+#[derive(Debug)]
+pub struct Writers {
+    uid: Writer,
+    gid: Writer,
+    at: String,
+}
+
+fn writer(maps: &[IdMap], may: bool, own: u32, helper: &str) -> Result<Writer> {
+    let size = lines(maps).len();
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
+    if i64::try_from(size).is_ok_and(|size| size >= page) {
+        return Err(Error::msg(format!("the map has {size} bytes, and the kernel takes less than {page}")));
     }
-    put(pid, "uid_map", &lines(&maps.uid)).map_err(|e| explain(e, at, "uidMappings"))?;
-    put(pid, "gid_map", &lines(&maps.gid)).map_err(|e| explain(e, at, "gidMappings"))
+    if may {
+        return Ok(Writer::Privileged);
+    }
+    if let [IdMap { host, size: 1, .. }] = maps
+        && *host == own
+    {
+        return Ok(Writer::Own);
+    }
+    find(helper).map(Writer::Helper).ok_or_else(|| {
+        Error::msg(format!("{helper} is not in $PATH; without it a user may map its own id alone")).hint(
+            format!(
+                "install {helper} (package uidmap or shadow-utils), or map one id to {own} with a size of 1"
+            ),
+        )
+    })
+}
+
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let absolute = std::env::split_paths(&path).filter(|dir| dir.is_absolute());
+    absolute.map(|dir| dir.join(program)).find(|file| access(file, AccessFlags::X_OK).is_ok())
+}
+
+impl Writers {
+    /// Finds out, before anything is made, how the maps are going to be
+    /// written. `at` is the pointer of the object that has the mappings.
+    pub fn of(maps: &IdMaps, at: &str) -> Result<Writers> {
+        let effective = caps::get().op("capget")?.effective;
+        let may = |cap: u32| effective >> cap & 1 == 1;
+        let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
+        let (uid_at, gid_at) = (format!("{at}/uidMappings"), format!("{at}/gidMappings"));
+        Ok(Writers {
+            uid: writer(&maps.uid, may(CAP_SETUID), uid, "newuidmap").map_err(|e| e.at(uid_at))?,
+            gid: writer(&maps.gid, may(CAP_SETGID), gid, "newgidmap").map_err(|e| e.at(gid_at))?,
+            at: at.into(),
+        })
+    }
+
+    /// Maps the ids of the process `pid`, which waits in its new user namespace.
+    pub fn write(&self, pid: i32, maps: &IdMaps) -> Result<()> {
+        // Without privilege the kernel wants setgroups off before it takes a
+        // gid map: a group that denies something must not be droppable.
+        if matches!(self.gid, Writer::Own) {
+            put(pid, "setgroups", "deny")?;
+        }
+        self.uid.write(pid, "uid_map", &maps.uid).map_err(|e| e.at(format!("{}/uidMappings", self.at)))?;
+        self.gid.write(pid, "gid_map", &maps.gid).map_err(|e| e.at(format!("{}/gidMappings", self.at)))
+    }
+}
+
+impl Writer {
+    fn write(&self, pid: i32, file: &str, maps: &[IdMap]) -> Result<()> {
+        match self {
+            Writer::Privileged | Writer::Own => put(pid, file, &lines(maps)).map_err(|e| {
+                let not_ours = e.is(Errno::EPERM);
+                if not_ours { e.hint("the runtime's own user namespace must have these host ids") } else { e }
+            }),
+            Writer::Helper(program) => run(program, pid, maps),
+        }
+    }
 }
 
 /// User namespaces for idmapped mounts: one for all mounts of equal mappings.
@@ -56,7 +141,8 @@ fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
         Forked::Parent { pid, pidfd } => {
             let path = format!("/proc/{pid}/ns/user");
             let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-            let made = write_maps(pid, maps, at)
+            let made = Writers::of(maps, at)
+                .and_then(|writers| writers.write(pid, maps))
                 .and_then(|()| open(path.as_str(), flags, Mode::empty()).op_on("open", &path));
             drop(here);
             pidfd::wait(&pidfd).op("wait for the maker of a user namespace")?;
@@ -76,11 +162,108 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
     write(fd, text.as_bytes()).op_on("write", &path).map(drop)
 }
 
-fn explain(error: Error, at: &str, field: &str) -> Error {
-    let hint = match error.errno.map(Errno::from_raw) {
-        Some(Errno::EPERM) => "an unprivileged user may map its own id alone",
-        Some(Errno::EINVAL) => "ranges may not overlap, and the kernel takes at most 340 of them",
-        _ => "",
+/// `newuidmap PID CONTAINER HOST SIZE…`
+fn run(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
+    let numbers = maps.iter().flat_map(|m| [m.container, m.host, m.size]);
+    let mut command = Command::new(program);
+    command.arg(pid.to_string()).args(numbers.map(|n| n.to_string())).stdin(Stdio::null());
+    let out = command.output().op_on("execute", program.display())?;
+    if out.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&out.stderr);
+    Err(Error::msg(format!("{}: {}", out.status, said.trim()))
+        .on(program.display().to_string())
+        .hint("the ranges must be the caller's in /etc/subuid and /etc/subgid"))
+}
+
+/// A configuration may say which mappings the user namespace has that it joins,
+/// as containerd's do; then it must have them.
+pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
+    let Some(maps) = &plan.joined_maps else { return Ok(()) };
+    for (file, said, at) in
+        [("uid_map", &maps.uid, "/linux/uidMappings"), ("gid_map", &maps.gid, "/linux/gidMappings")]
+    {
+        let path = format!("/proc/{pid}/{file}");
+        let text = read_file(path.as_str()).op_on("read", &path)?;
+        let has = parse(&String::from_utf8_lossy(&text));
+        if sorted(said) != sorted(&has) {
+            let has: Vec<_> = lines(&has).lines().map(str::to_owned).collect();
+            return Err(Error::config(at, "the user namespace that is joined has other mappings")
+                .on(has.join(", "))
+                .hint("leave the mappings out: the namespace has its own"));
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Vec<IdMap> {
+    let line = |line: &str| {
+        let mut numbers = line.split_ascii_whitespace().map(|n| n.parse().ok());
+        let mut next = || numbers.next().flatten();
+        Some(IdMap { container: next()?, host: next()?, size: next()? })
     };
-    error.at(format!("{at}/{field}")).hint(hint)
+    text.lines().filter_map(line).collect()
+}
+
+/// In the order of the container's ids, with what adjoins in one range: the
+/// same ids can be mapped in many ways.
+fn sorted(maps: &[IdMap]) -> Vec<IdMap> {
+    let mut maps = maps.to_vec();
+    maps.sort_by_key(|m| m.container);
+    let mut out: Vec<IdMap> = Vec::new();
+    for map in maps {
+        match out.last_mut() {
+            Some(last)
+                if last.container.checked_add(last.size) == Some(map.container)
+                    && last.host.checked_add(last.size) == Some(map.host) =>
+            {
+                last.size += map.size;
+            }
+            _ => out.push(map),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(container: u32, host: u32, size: u32) -> IdMap {
+        IdMap { container, host, size }
+    }
+
+    #[test]
+    fn the_kernels_lines_are_read_back() {
+        assert_eq!(
+            parse("         0     100000      65536\n   70000 5 1\n"),
+            [map(0, 100_000, 65536), map(70_000, 5, 1)]
+        );
+        assert_eq!(lines(&[map(0, 1, 2)]), "0 1 2\n");
+    }
+
+    #[test]
+    fn the_same_ids_are_the_same_mappings() {
+        let split = [map(10, 20, 5), map(0, 10, 10)];
+        assert_eq!(sorted(&split), [map(0, 10, 15)]);
+        assert_ne!(sorted(&split), sorted(&[map(0, 10, 10), map(10, 30, 5)]));
+    }
+
+    #[test]
+    fn the_own_id_needs_no_helper() {
+        assert!(matches!(writer(&[map(0, 1000, 1)], false, 1000, "-"), Ok(Writer::Own)));
+        assert!(matches!(writer(&[map(0, 5, 9)], true, 1000, "-"), Ok(Writer::Privileged)));
+        for maps in [&[map(0, 1000, 2)][..], &[map(0, 1001, 1)], &[map(0, 1000, 1), map(1, 2000, 1)]] {
+            let error = writer(maps, false, 1000, "no-such-helper").expect_err("needs help");
+            assert!(error.to_string().contains("no-such-helper is not in $PATH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_map_of_a_page_is_refused() {
+        let maps: Vec<_> = (0..340).map(|n| map(n, 4_000_000_000 + n, 1)).collect();
+        assert!(writer(&maps, true, 0, "-").is_err());
+        assert!(writer(&maps[..200], true, 0, "-").is_ok());
+    }
 }

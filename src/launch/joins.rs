@@ -2,85 +2,204 @@
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind, Plan};
+use crate::sys::clone::{self, Forked};
+use crate::sys::pidfd::{self, Exit};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, fstat, stat};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 /// Open descriptors of the namespaces to join, in the order of entering.
-pub struct Joins(Vec<(NsKind, OwnedFd)>);
+pub struct Joins(Vec<Join>);
+
+struct Join {
+    kind: NsKind,
+    fd: OwnedFd,
+    at: String,
+    path: String,
+}
 
 impl Joins {
     /// Opens every path of the plan and checks that it is a namespace of the
-    /// right kind, which setns would only say by EINVAL.
-    pub fn open(plan: &Plan) -> Result<Joins> {
+    /// right kind, which setns would only say by EINVAL. A user namespace that
+    /// is the runtime's own, which no process can enter again, counts as
+    /// inherited from then on.
+    pub fn open(plan: &mut Plan) -> Result<Joins> {
         let mut out = Vec::new();
         for kind in NsKind::ALL {
-            if let Ns::Join(path) = plan.namespaces.get(kind) {
-                let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
-                let fd = fd
-                    .op_on("open the namespace to join", path.display())
-                    .map_err(|e| e.at("/linux/namespaces"))?;
-                check_kind(&fd, kind).map_err(|e| e.on(path.display().to_string()))?;
-                out.push((kind, fd));
+            if let Ns::Join { path, at } = plan.namespaces.get(kind) {
+                let path = path.display().to_string();
+                out.push(Join::open(kind, &path, at).map_err(|e| e.at(at.clone()).on(path))?);
             }
         }
-        let joins = Joins(out);
+        let mut joins = Joins(out);
+        if joins.is_own(NsKind::User)? {
+            joins.0.retain(|join| join.kind != NsKind::User);
+            plan.namespaces.set(NsKind::User, Ns::Inherit);
+        }
         joins.check_sysctl(plan)?;
         Ok(joins)
     }
 
-    /// A joined network namespace that is the host's own must not be tuned.
+    /// A joined namespace that is the host's own must not be tuned.
     fn check_sysctl(&self, plan: &Plan) -> Result<()> {
-        let Some(sysctl) = plan.sysctl.iter().find(|s| s.path.to_bytes().starts_with(b"net/")) else {
-            return Ok(());
-        };
-        let Some(net) = self.get(NsKind::Network) else { return Ok(()) };
-        let joined = fstat(net).op("fstat")?;
-        let own = stat("/proc/self/ns/net").op_on("stat", "/proc/self/ns/net")?;
-        if (joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino) {
-            return Err(Error::config("/linux/sysctl", "would change the host's own network namespace")
-                .on(sysctl.key.clone()));
-        }
-        Ok(())
-    }
-
-    /// The open namespace of this kind, if one is joined.
-    pub fn get(&self, kind: NsKind) -> Option<&OwnedFd> {
-        self.0.iter().find(|(other, _)| *other == kind).map(|(_, fd)| fd)
-    }
-
-    /// Puts the next child into the joined pid namespace, if there is one, and
-    /// returns the way back.
-    pub fn enter_pid(&self) -> Result<Option<OwnedFd>> {
-        let Some(fd) = self.get(NsKind::Pid) else { return Ok(None) };
-        let home = open("/proc/self/ns/pid", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
-            .op_on("open", "/proc/self/ns/pid")?;
-        setns(fd, CloneFlags::CLONE_NEWPID).op("setns pid")?;
-        Ok(Some(home))
-    }
-
-    /// Enters the user namespace.
-    pub fn enter_user(&self) -> Result<bool> {
-        let Some(fd) = self.get(NsKind::User) else { return Ok(false) };
-        setns(fd, CloneFlags::CLONE_NEWUSER).op("setns user")?;
-        Ok(true)
-    }
-
-    /// Enters all but the user and the pid namespace.
-    pub fn enter_rest(&self) -> Result<()> {
-        for (kind, fd) in &self.0 {
-            if !matches!(kind, NsKind::User | NsKind::Pid) {
-                setns(fd, clone_flag(*kind)).op(&format!("setns {}", kind.name()))?;
+        for sysctl in &plan.sysctl {
+            if self.is_own(sysctl.kind)? {
+                let what = format!("would change the host's own {} namespace", sysctl.kind.name());
+                return Err(Error::config(sysctl.at.clone(), what));
             }
         }
         Ok(())
     }
+
+    fn find(&self, kind: NsKind) -> Option<&Join> {
+        self.0.iter().find(|join| join.kind == kind)
+    }
+
+    /// The open namespace of this kind, if one is joined.
+    pub fn get(&self, kind: NsKind) -> Option<&OwnedFd> {
+        self.find(kind).map(|join| &join.fd)
+    }
+
+    /// Is the namespace of this kind joined, and the very one that the runtime
+    /// is in?
+    pub fn is_own(&self, kind: NsKind) -> Result<bool> {
+        let Some(join) = self.find(kind) else { return Ok(false) };
+        let path = format!("/proc/self/ns/{}", kind.file());
+        let (joined, own) = (fstat(&join.fd).op("fstat")?, stat(path.as_str()).op_on("stat", &path)?);
+        Ok((joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino))
+    }
+
+    /// Enters the joined pid namespace, if there is one, for the next child.
+    /// One that lies beyond this process's rights is left to init, which will
+    /// have those of the joined user namespace.
+    pub fn enter_pid_for_child(&self) -> Result<Pid> {
+        let Some(join) = self.find(NsKind::Pid) else { return Ok(Pid::Stayed) };
+        match enter_pid(&join.fd) {
+            Ok(home) => Ok(Pid::Entered(home)),
+            Err(e) if e.is(Errno::EPERM) && self.find(NsKind::User).is_some() => Ok(Pid::Denied),
+            Err(e) => Err(join.explain(e)),
+        }
+    }
+
+    /// Enters, of those that aren't a user or pid namespace, what the host's
+    /// rights reach. After it come the rights of a user namespace, which may
+    /// not reach them, but the rest.
+    pub fn enter_with_hosts_rights(&mut self) -> Result<()> {
+        let mut left = Vec::new();
+        for join in std::mem::take(&mut self.0) {
+            match join.is_late() {
+                true => left.push(join),
+                false => match join.enter() {
+                    Err(e) if e.is(Errno::EPERM) => left.push(join),
+                    other => other?,
+                },
+            }
+        }
+        self.0 = left;
+        Ok(())
+    }
+
+    /// Enters the user namespace, if one is joined.
+    pub fn enter_user(&self) -> Result<()> {
+        self.find(NsKind::User).map_or(Ok(()), Join::enter)
+    }
+
+    /// Puts the next child into the joined pid namespace.
+    pub fn enter_pid(&self) -> Result<()> {
+        self.find(NsKind::Pid).map_or(Ok(()), Join::enter)
+    }
+
+    /// Enters what is still to be entered but the user and the pid namespace;
+    /// the mount namespace last, as it takes the host's paths away.
+    pub fn enter_rest(&self) -> Result<()> {
+        self.0.iter().filter(|join| !join.is_late()).try_for_each(Join::enter)
+    }
 }
 
-/// Back to the pid namespace that [`Joins::enter_pid`] came from.
-pub fn return_to(home: &OwnedFd) -> Result<()> {
-    setns(home, CloneFlags::CLONE_NEWPID).op("setns pid")
+impl Join {
+    fn open(kind: NsKind, path: &str, at: &str) -> Result<Join> {
+        let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+        let fd = fd.op("open the namespace to join")?;
+        check_kind(&fd, kind)?;
+        Ok(Join { kind, fd, at: at.into(), path: path.into() })
+    }
+
+    fn enter(&self) -> Result<()> {
+        setns(&self.fd, clone_flag(self.kind))
+            .op(&format!("setns {}", self.kind.name()))
+            .map_err(|e| self.explain(e))
+    }
+
+    fn explain(&self, error: Error) -> Error {
+        let hint = match error.errno.map(Errno::from_raw) {
+            Some(Errno::EPERM) => "it belongs to a user namespace in which the caller is not root",
+            _ => "",
+        };
+        error.at(self.at.clone()).on(self.path.clone()).hint(hint)
+    }
+
+    /// Entered by itself, after the others.
+    fn is_late(&self) -> bool {
+        matches!(self.kind, NsKind::User | NsKind::Pid)
+    }
+}
+
+/// Takes the mount at `path` out of the mount namespace at `namespace`, which
+/// may be gone. For a child to do: the way back from another mount namespace
+/// would not lead to this process's root.
+pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
+    let name = |e: Error| e.on(path.display().to_string());
+    let Ok(ns) = open(namespace, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return Ok(()) };
+    let pidfd = match clone::fork(0, None).op("clone3")? {
+        Forked::Parent { pidfd, .. } => pidfd,
+        Forked::Child => {
+            let done = setns(&ns, CloneFlags::CLONE_NEWNS)
+                .and_then(|()| umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW));
+            clone::exit(done.map_or_else(|errno| errno as i32, |()| 0))
+        }
+    };
+    match pidfd::wait(&pidfd).op("wait for the unmount")? {
+        // Not a mount point, or not even a path: it is not there any more.
+        Exit::Code(0 | libc::EINVAL | libc::ENOENT) => Ok(()),
+        Exit::Code(errno) => Err(name(Error::os(
+            "umount the rootfs in the mount namespace that was joined",
+            Errno::from_raw(errno),
+        ))),
+        Exit::Signal(_) => Err(name(Error::msg("the unmount was killed"))),
+    }
+}
+
+/// What became of the pid namespace of the next child.
+pub enum Pid {
+    /// It is the caller's.
+    Stayed,
+    /// It is another; this is the way back.
+    Entered(OwnedFd),
+    /// It is to be another, but the caller may not enter that.
+    Denied,
+}
+
+/// Puts the next child into a pid namespace, given by a file of it or by the
+/// pidfd of a process in it. Returns the way back.
+pub fn enter_pid(pid: impl AsFd) -> Result<OwnedFd> {
+    let path = "/proc/self/ns/pid";
+    let home = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;
+    setns(pid, CloneFlags::CLONE_NEWPID).op("setns pid")?;
+    Ok(home)
+}
+
+/// Clones once; then the caller comes back `home`, so that hooks stay on the host.
+pub fn fork(home: Option<OwnedFd>, clone: impl FnOnce() -> Result<Forked>) -> Result<Forked> {
+    let forked = clone();
+    match (&forked, home) {
+        (Ok(Forked::Child), _) | (_, None) => {}
+        (_, Some(home)) => setns(&home, CloneFlags::CLONE_NEWPID).op("setns pid")?,
+    }
+    forked
 }
 
 fn clone_flag(kind: NsKind) -> CloneFlags {
@@ -88,13 +207,10 @@ fn clone_flag(kind: NsKind) -> CloneFlags {
 }
 
 fn check_kind(fd: &OwnedFd, kind: NsKind) -> Result<()> {
-    let wrong = || {
-        Error::config("/linux/namespaces", format!("is not a {} namespace", kind.name()))
-            .hint("the path must be that of a file like /proc/PID/ns/net")
-    };
     match crate::sys::fd::namespace_type(fd) {
         Ok(flag) if u64::from(flag.unsigned_abs()) == kind.flag() => Ok(()),
-        _ => Err(wrong()),
+        _ => Err(Error::msg(format!("is not a {} namespace", kind.name()))
+            .hint("the path must be that of a file like /proc/PID/ns/net")),
     }
 }
 

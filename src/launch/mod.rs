@@ -11,7 +11,7 @@ pub mod sync;
 use crate::error::{Context, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind};
 use crate::sys::clone::{self, Forked};
-use joins::Joins;
+use joins::{Joins, Pid};
 use std::os::fd::BorrowedFd;
 
 /// When init is in its cgroup.
@@ -36,8 +36,11 @@ pub struct Split {
     pub in_init: u64,
     /// By init too, but not before it has been told that it is in its cgroup.
     pub in_cgroup: u64,
-    /// By init too, but a child is what enters it.
-    pub hop: bool,
+    /// By init too, which has to clone once more for it: into these, and into
+    /// the pid namespace that it has joined.
+    pub hop: Option<u64>,
+    /// Is it for init to enter the pid namespace that is joined?
+    pub enter_pid: bool,
 }
 
 impl Split {
@@ -46,6 +49,8 @@ impl Split {
     /// - The pid namespace has to be made by a clone, so it is made by the
     ///   first one, unless the user namespace that is to own it is still to be
     ///   joined: then init clones once more.
+    /// - A new user namespace takes away the rights over the host's that are to
+    ///   be joined (as a pod's network is). Then, too, init clones once more.
     /// - The root of a cgroup namespace is where its maker stands, so init has
     ///   to be in its cgroup by then.
     /// - The time namespace can't be made by clone3: its offsets come first.
@@ -55,27 +60,34 @@ impl Split {
         let new = NsKind::ALL.into_iter().filter(|kind| namespaces.is_new(*kind));
         let all = new.filter(|kind| *kind != NsKind::Time).fold(0, |flags, kind| flags | kind.flag());
         let pid = all & NsKind::Pid.flag();
+        let others_joined =
+            NsKind::ALL.into_iter().any(|kind| kind != NsKind::Pid && namespaces.is_joined(kind));
         let (in_clone, hop) = match namespaces.get(NsKind::User) {
-            Ns::Inherit if arrival == Arrival::WithClone => (all & !NsKind::Network.flag(), false),
-            Ns::Inherit => (all & !NsKind::Cgroup.flag() & !NsKind::Network.flag(), false),
-            Ns::New => (pid | NsKind::User.flag(), false),
-            Ns::Join(_) => (0, pid != 0),
+            Ns::Inherit if arrival == Arrival::WithClone => (all & !NsKind::Network.flag(), None),
+            Ns::Inherit => (all & !NsKind::Cgroup.flag() & !NsKind::Network.flag(), None),
+            Ns::New if others_joined => (0, Some(pid | NsKind::User.flag())),
+            Ns::New => (pid | NsKind::User.flag(), None),
+            Ns::Join { .. } => (0, (pid != 0).then_some(pid)),
         };
         let later = if arrival == Arrival::ToldLater { NsKind::Cgroup.flag() } else { 0 };
-        Split { in_clone, in_init: all & !in_clone & !pid & !later, in_cgroup: all & later, hop }
+        let in_init = all & !in_clone & !hop.unwrap_or(0) & !later;
+        Split { in_clone, in_init, in_cgroup: all & later, hop, enter_pid: false }
     }
 }
 
 /// Clones init. A pid namespace that is joined is entered by the parent for
-/// its next child only, and left again, so that hooks stay on the host.
-pub fn fork(split: &Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
-    let home = joins.enter_pid()?;
-    let forked = clone::fork(split.in_clone, cgroup).op("clone3")?;
-    match (&forked, home) {
-        (Forked::Parent { .. }, Some(home)) => joins::return_to(&home)?,
-        (Forked::Child | Forked::Parent { .. }, _) => {}
-    }
-    Ok(forked)
+/// its next child only, and left again; where it may not, that is left to init.
+pub fn fork(split: &mut Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    let home = match joins.enter_pid_for_child()? {
+        Pid::Stayed => None,
+        Pid::Entered(home) => Some(home),
+        Pid::Denied => {
+            split.enter_pid = true;
+            split.hop = Some(0);
+            None
+        }
+    };
+    joins::fork(home, || clone::fork(split.in_clone, cgroup).op("clone3"))
 }
 
 #[cfg(test)]
@@ -88,12 +100,16 @@ mod tests {
         out
     }
 
+    fn join() -> Ns {
+        Ns::Join { path: "/x".into(), at: String::new() }
+    }
+
     #[test]
     fn without_a_user_namespace_all_is_one_clone() {
         let ns = namespaces(&[(NsKind::Pid, Ns::New), (NsKind::Mount, Ns::New), (NsKind::Time, Ns::New)]);
         let split = Split::of(&ns, Arrival::WithClone);
         assert_eq!(split.in_clone, NsKind::Pid.flag() | NsKind::Mount.flag());
-        assert_eq!((split.in_init, split.hop), (0, false));
+        assert_eq!((split.in_init, split.hop), (0, None));
     }
 
     #[test]
@@ -118,15 +134,31 @@ mod tests {
         let ns = namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
         let split = Split::of(&ns, Arrival::WithClone);
         assert_eq!(split.in_clone, NsKind::User.flag() | NsKind::Pid.flag());
-        assert_eq!((split.in_init, split.hop), (NsKind::Ipc.flag(), false));
+        assert_eq!((split.in_init, split.hop), (NsKind::Ipc.flag(), None));
+    }
+
+    #[test]
+    fn the_hosts_namespaces_are_joined_before_a_new_user_namespace() {
+        let ns = [(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)];
+        let split =
+            Split::of(&namespaces(&[&ns[..], &[(NsKind::Network, join())]].concat()), Arrival::WithClone);
+        assert_eq!((split.in_clone, split.in_init), (0, NsKind::Ipc.flag()));
+        assert_eq!(split.hop, Some(NsKind::User.flag() | NsKind::Pid.flag()));
+        // The parent enters a pid namespace with its own rights.
+        let split =
+            Split::of(&namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, join())]), Arrival::WithClone);
+        assert_eq!((split.in_clone, split.hop), (NsKind::User.flag(), None));
     }
 
     #[test]
     fn a_joined_user_namespace_owns_the_new_pid_namespace() {
-        let ns = namespaces(&[(NsKind::User, Ns::Join("/x".into())), (NsKind::Pid, Ns::New)]);
+        let ns = namespaces(&[(NsKind::User, join()), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
+        let split = Split::of(&ns, Arrival::WithClone);
+        assert_eq!((split.in_clone, split.in_init), (0, NsKind::Ipc.flag()));
+        assert_eq!(split.hop, Some(NsKind::Pid.flag()));
         assert_eq!(
-            Split::of(&ns, Arrival::WithClone),
-            Split { in_clone: 0, in_init: 0, in_cgroup: 0, hop: true }
+            Split::of(&namespaces(&[(NsKind::User, join()), (NsKind::Pid, join())]), Arrival::WithClone).hop,
+            None
         );
     }
 }

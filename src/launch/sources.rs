@@ -8,7 +8,9 @@
 use super::idmap::Mappings;
 use super::joins::Joins;
 use crate::error::{Context, Error, Result};
-use crate::spec::plan::{Idmap, IdmapUsers, Mount, MountKind, NsKind, Plan, Propagation, SourceLink};
+use crate::spec::plan::{
+    Device, DeviceKind, Idmap, IdmapUsers, Mount, MountKind, NsKind, Plan, Propagation, SourceLink,
+};
 use crate::sys::mount::{self, MOUNT_ATTR_IDMAP, MountAttr};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, readlinkat};
@@ -23,6 +25,9 @@ pub struct Sources {
     pub rootfs: OwnedFd,
     /// By the index of the mount.
     pub mounts: Vec<Source>,
+    /// The host's device nodes by the index of the device, where the container
+    /// can make none of its own.
+    pub devices: Vec<Option<OwnedFd>>,
 }
 
 /// What a mount takes from the host.
@@ -56,7 +61,11 @@ impl Sources {
         set_propagation(&rootfs, root_base(plan), true)?;
         let mut opener = Opener { plan, joins, mappings: Mappings::default() };
         let mounts = plan.mounts.iter().map(|m| opener.source(m)).collect::<Result<_>>()?;
-        Ok(Sources { rootfs, mounts })
+        let devices = match plan.namespaces.is_private(NsKind::User) {
+            true => plan.devices.iter().map(|device| node(device).ok()).collect(),
+            false => Vec::new(),
+        };
+        Ok(Sources { rootfs, mounts, devices })
     }
 }
 
@@ -232,6 +241,29 @@ pub fn attach(
 
 /// What ELOOP of move_mount(2) means.
 const LOOP: &str = "the file of an older mount namespace is mounted in the source";
+
+/// The host's node of a device, at the path that it is to have or among the
+/// links that udev keeps by number. Whatever lies at a path, only the very
+/// device is taken.
+pub fn node(device: &Device) -> Result<OwnedFd> {
+    let (major, minor) = (device.major, device.minor);
+    let by_number = match device.kind {
+        DeviceKind::Char => format!("/dev/char/{major}:{minor}"),
+        DeviceKind::Block => format!("/dev/block/{major}:{minor}"),
+        DeviceKind::Fifo => return Err(Error::msg("a FIFO is made, not bound")),
+    };
+    node_at(&device.path, device).or_else(|error| node_at(Path::new(&by_number), device).map_err(|_| error))
+}
+
+fn node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
+    let tree = clone_tree(path, false).map_err(|e| e.hint("the host's device is bound, and it has none"))?;
+    let stat = fstat(&tree).op("fstat")?;
+    if device.is(&stat) {
+        return Ok(tree);
+    }
+    Err(Error::msg("the host has another file there")
+        .hint("in a user namespace devices are bind-mounted from the host's path of the same name"))
+}
 
 /// Clones `path`, with all that is mounted below it if `recursive`.
 pub fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {

@@ -6,6 +6,8 @@
 //!                                                    hooks that need the pid
 //!            ◀───────────── Moved (+ pidfd)          only after a hop: this is init now
 //!   Joined ───────────────────────────▶              only where systemd moved init to its cgroup
+//!            ◀───────────────── Networked            only with netDevices: its network
+//!   NetworkDone ──────────────────────▶              namespace is there
 //!            ◀───────────────────── Built            only with prestart/createRuntime hooks
 //!   HooksDone ────────────────────────▶
 //!            ◀────────────── Listener {fd}           only with a seccomp agent: here is its listener
@@ -35,8 +37,10 @@ const MAX: usize = 8192;
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromInit {
-    /// Init is another process than the one that was cloned. Its pidfd comes along.
-    Moved(i32),
+    /// Init is another process than the one that was cloned. Its pidfd comes
+    /// along; init may not know its pid on the host.
+    Moved,
+    Networked,
     Built,
     /// The number of a descriptor of init's: the listener of its filter.
     Listener(i32),
@@ -49,6 +53,7 @@ pub enum ToInit {
     /// The pid of init as the host sees it.
     Go(i32),
     Joined,
+    NetworkDone,
     HooksDone,
     /// The listener is with its agent.
     ListenerTaken,
@@ -59,10 +64,8 @@ impl FromInit {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            FromInit::Moved(pid) => {
-                out.push(1);
-                out.extend_from_slice(&pid.to_le_bytes());
-            }
+            FromInit::Moved => out.push(1),
+            FromInit::Networked => out.push(6),
             FromInit::Built => out.push(2),
             FromInit::Ready => out.push(3),
             FromInit::Listener(number) => {
@@ -83,7 +86,8 @@ impl FromInit {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         match (tag, rest) {
-            (1, rest) => Some(FromInit::Moved(i32::from_le_bytes(rest.try_into().ok()?))),
+            (1, []) => Some(FromInit::Moved),
+            (6, []) => Some(FromInit::Networked),
             (2, []) => Some(FromInit::Built),
             (3, []) => Some(FromInit::Ready),
             (4, rest) => Error::decode(rest).map(FromInit::Failed),
@@ -110,6 +114,7 @@ impl ToInit {
         match self {
             ToInit::Go(pid) => [&[1][..], &pid.to_le_bytes()].concat(),
             ToInit::Joined => vec![5],
+            ToInit::NetworkDone => vec![6],
             ToInit::HooksDone => vec![2],
             ToInit::Commit => vec![3],
             ToInit::ListenerTaken => vec![4],
@@ -120,6 +125,7 @@ impl ToInit {
         let (tag, rest) = bytes.split_first()?;
         match (tag, rest) {
             (1, rest) => Some(ToInit::Go(i32::from_le_bytes(rest.try_into().ok()?))),
+            (6, []) => Some(ToInit::NetworkDone),
             (2, []) => Some(ToInit::HooksDone),
             (5, []) => Some(ToInit::Joined),
             (3, []) => Some(ToInit::Commit),
@@ -173,8 +179,8 @@ impl InitEnd {
         write(&self.0, &message.encode()).map(drop).op("send to the runtime")
     }
 
-    pub fn send_moved(&self, pid: i32, pidfd: BorrowedFd<'_>) -> Result<()> {
-        scm::send_fd(&self.0, &FromInit::Moved(pid).encode(), pidfd).op("send to the runtime")
+    pub fn send_moved(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        scm::send_fd(&self.0, &FromInit::Moved.encode(), pidfd).op("send to the runtime")
     }
 
     /// Waits for the one message that may come now.
@@ -199,22 +205,21 @@ mod tests {
     fn messages_survive_the_wire() {
         let long = Error::msg("x".repeat(3 * MAX));
         let error = Error::os("mount", nix::errno::Errno::EPERM).at("/mounts/1");
-        let numbers = [FromInit::Moved(7), FromInit::Listener(8)];
-        for message in numbers.into_iter().chain([FromInit::Built, FromInit::Ready, FromInit::Failed(error)])
-        {
+        let plain = [FromInit::Moved, FromInit::Networked, FromInit::Built, FromInit::Ready];
+        for message in plain.into_iter().chain([FromInit::Listener(8), FromInit::Failed(error)]) {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);
-        for message in
-            [ToInit::Go(9), ToInit::Joined, ToInit::HooksDone, ToInit::ListenerTaken, ToInit::Commit]
-        {
+        let plain =
+            [ToInit::Joined, ToInit::NetworkDone, ToInit::HooksDone, ToInit::ListenerTaken, ToInit::Commit];
+        for message in plain.into_iter().chain([ToInit::Go(9)]) {
             assert_eq!(ToInit::decode(&message.encode()), Some(message));
         }
     }
 
     #[test]
     fn noise_is_refused() {
-        for noise in [&[][..], &[0], &[1, 2], &[2, 0], &[9], &[4, 255, 255, 255, 255]] {
+        for noise in [&[][..], &[0], &[1, 2], &[2, 0], &[7], &[9], &[4, 255, 255, 255, 255]] {
             assert_eq!(FromInit::decode(noise), None);
             assert_eq!(ToInit::decode(&[noise, &[0]].concat()), None);
         }

@@ -289,7 +289,7 @@ config! {
         intel_rdt: Option<IntelRdt>,
         memory_policy: Option<MemoryPolicy>,
         personality: Option<Personality>,
-        net_devices: BTreeMap<String, IgnoredAny>,
+        net_devices: BTreeMap<String, NetDevice>,
     }
 
     IntelRdt {
@@ -362,12 +362,16 @@ config! {
         nanosecs: u32,
     }
 
+    NetDevice {
+        name: String,
+    }
+
     Device {
         path: PathBuf,
         #[serde(rename = "type")]
         kind: String,
-        major: i64,
-        minor: i64,
+        major: Option<i64>,
+        minor: Option<i64>,
         file_mode: Option<u32>,
         uid: u32,
         gid: u32,

@@ -19,6 +19,7 @@ const DEFAULT: [(&str, u32, u32); 6] = [
 pub fn devices(configured: &[ConfigDevice]) -> Result<Vec<Device>> {
     let own = configured.iter().enumerate().map(|(i, d)| device(d, i)).collect::<Result<Vec<_>>>()?;
     let defaults = DEFAULT.into_iter().map(|(path, major, minor)| Device {
+        at: String::new(),
         path: PathBuf::from(path),
         kind: DeviceKind::Char,
         major,
@@ -44,14 +45,21 @@ fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
         "p" => DeviceKind::Fifo,
         other => return Err(Error::config(format!("{at}/type"), "must be one of c, b, u, p").on(other)),
     };
+    let number = |value: Option<i64>, field: &str| match (value, kind) {
+        // A FIFO has no number, whatever is written there.
+        (_, DeviceKind::Fifo) => Ok(0),
+        (None, _) => Err(Error::config(format!("{at}/{field}"), "is missing")),
+        (Some(value), _) => number(value, &format!("{at}/{field}")),
+    };
     Ok(Device {
         path: device.path.clone(),
         kind,
-        major: number(device.major, &format!("{at}/major"))?,
-        minor: number(device.minor, &format!("{at}/minor"))?,
+        major: number(device.major, "major")?,
+        minor: number(device.minor, "minor")?,
         mode: device.file_mode.unwrap_or(0o666) & 0o7777,
         uid: device.uid,
         gid: device.gid,
+        at,
     })
 }
 

@@ -19,7 +19,7 @@ pub enum Users<'a> {
 impl<'a> Users<'a> {
     pub fn of(namespaces: &Namespaces, maps: Option<&'a IdMaps>) -> Users<'a> {
         match (namespaces.get(NsKind::User), maps) {
-            (Ns::Join(_), _) => Users::Joined,
+            (Ns::Join { .. }, _) => Users::Joined,
             (_, Some(maps)) => Users::Mapped(maps),
             (_, None) => Users::Hosts,
         }

@@ -18,7 +18,7 @@ pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
             "" => Ns::New,
             path if path.starts_with('/') => {
                 super::c_string(path, &format!("{at}/path"))?;
-                Ns::Join(path.into())
+                Ns::Join { path: path.into(), at: format!("{at}/path") }
             }
             path => return Err(Error::config(format!("{at}/path"), "must be an absolute path").on(path)),
         };
@@ -35,7 +35,8 @@ fn kind(name: &str) -> Option<NsKind> {
     NsKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
-/// The mappings of a new user namespace, or none.
+/// The mappings of the user namespace: needed for a new one; one that is joined
+/// has its own, and those given must be the same.
 pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
     let uid = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
     let gid = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
@@ -46,8 +47,8 @@ pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>>
             Err(Error::config(at, "mappings without a user namespace")
                 .hint("add {\"type\": \"user\"} to /linux/namespaces"))
         }
-        // The namespace that is joined has its mappings already.
-        Ns::Join(_) => Ok(None),
+        Ns::Join { .. } if uid.is_empty() && gid.is_empty() => Ok(None),
+        Ns::Join { .. } => Ok(Some(IdMaps { uid, gid })),
         Ns::New if uid.is_empty() => Err(unmapped("/linux/uidMappings")),
         Ns::New if gid.is_empty() => Err(unmapped("/linux/gidMappings")),
         Ns::New => Ok(Some(IdMaps { uid, gid })),
@@ -58,10 +59,19 @@ fn unmapped(at: &str) -> Error {
     Error::config(at, "a new user namespace needs at least one mapping")
 }
 
+/// The kernel takes this many lines (`UID_GID_MAP_MAX_EXTENTS`).
+const MAX_MAPPINGS: usize = 340;
+
 /// One list of mappings, each checked; `at` is the pointer of the list.
 pub fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
-    let mut out = Vec::new();
+    let mut out: Vec<IdMap> = Vec::new();
     for (i, m) in mappings.iter().enumerate() {
+        if i == MAX_MAPPINGS {
+            return Err(Error::config(
+                format!("{at}/{i}"),
+                format!("the kernel takes at most {MAX_MAPPINGS} mappings"),
+            ));
+        }
         let map = IdMap { container: m.container_id, host: m.host_id, size: m.size };
         if map.size == 0 {
             return Err(Error::config(format!("{at}/{i}/size"), "must be greater than zero"));
@@ -80,10 +90,10 @@ pub fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
     Ok(out)
 }
 
-/// An id may be mapped once, on either side.
-fn overlap(a: &IdMap, b: &IdMap) -> bool {
-    let meet = |x: u32, y: u32| x < y.saturating_add(b.size) && y < x.saturating_add(a.size);
-    meet(a.container, b.container) || meet(a.host, b.host)
+/// Do two ranges share an id, on either side? None reaches beyond the last id.
+fn overlap(one: &IdMap, two: &IdMap) -> bool {
+    let meet = |a: u32, b: u32| a <= b + (two.size - 1) && b <= a + (one.size - 1);
+    meet(one.container, two.container) || meet(one.host, two.host)
 }
 
 /// Is `id` of the container mapped?
@@ -101,6 +111,12 @@ pub fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<String
         if !namespaces.is_new(NsKind::Time) {
             return Err(Error::config(at, "offsets without a new time namespace")
                 .hint("add {\"type\": \"time\"} to /linux/namespaces"));
+        }
+        if offset.nanosecs >= 1_000_000_000 {
+            return Err(Error::config(
+                format!("{at}/nanosecs"),
+                format!("{} is a second or more; the largest is 999999999", offset.nanosecs),
+            ));
         }
         out.push(format!("{clock} {} {}", offset.secs, offset.nanosecs));
     }

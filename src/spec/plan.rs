@@ -24,7 +24,10 @@ pub struct Plan {
     /// `true`: of the mounts below the root, too.
     pub root_propagation: Option<(Propagation, bool)>,
     pub namespaces: Namespaces,
+    /// The mappings of a new user namespace.
     pub id_maps: Option<IdMaps>,
+    /// The mappings that a joined user namespace is said to have.
+    pub joined_maps: Option<IdMaps>,
     /// `clock seconds nanoseconds` lines for /proc/self/timens_offsets.
     pub time_offsets: Vec<String>,
     pub hostname: Option<String>,
@@ -32,6 +35,7 @@ pub struct Plan {
     pub sysctl: Vec<Sysctl>,
     pub mounts: Vec<Mount>,
     pub devices: Vec<Device>,
+    pub net_devices: Vec<NetDevice>,
     pub masked: Vec<PathBuf>,
     pub readonly: Vec<PathBuf>,
     pub process: Process,
@@ -91,6 +95,15 @@ impl NsKind {
         u64::from(flag.unsigned_abs())
     }
 
+    /// The name of its file in /proc/PID/ns.
+    pub fn file(self) -> &'static str {
+        match self {
+            NsKind::Network => "net",
+            NsKind::Mount => "mnt",
+            other => other.name(),
+        }
+    }
+
     /// The name in `linux.namespaces[].type`.
     pub fn name(self) -> &'static str {
         match self {
@@ -112,7 +125,11 @@ pub enum Ns {
     #[default]
     Inherit,
     New,
-    Join(PathBuf),
+    Join {
+        path: PathBuf,
+        /// JSON pointer of the path.
+        at: String,
+    },
 }
 
 /// A source for each kind of namespace.
@@ -130,6 +147,11 @@ impl Namespaces {
 
     pub fn is_new(&self, kind: NsKind) -> bool {
         *self.get(kind) == Ns::New
+    }
+
+    /// Is it another's, by path?
+    pub fn is_joined(&self, kind: NsKind) -> bool {
+        matches!(self.get(kind), Ns::Join { .. })
     }
 
     /// Is it any but the runtime's own?
@@ -175,7 +197,10 @@ impl Propagation {
 /// One value below /proc/sys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sysctl {
-    pub key: String,
+    /// JSON pointer of the entry.
+    pub at: String,
+    /// The namespace that it belongs to.
+    pub kind: NsKind,
     /// Path relative to /proc/sys.
     pub path: CString,
     pub value: String,
@@ -264,6 +289,8 @@ pub enum IdmapUsers {
 /// One device node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Device {
+    /// JSON pointer of the entry; empty for a default device.
+    pub at: String,
     pub path: PathBuf,
     pub kind: DeviceKind,
     pub major: u32,
@@ -272,6 +299,41 @@ pub struct Device {
     pub mode: u32,
     pub uid: u32,
     pub gid: u32,
+}
+
+impl Device {
+    /// Is this file the device?
+    pub fn is(&self, stat: &nix::sys::stat::FileStat) -> bool {
+        stat.st_mode & libc::S_IFMT == self.file_type() && stat.st_rdev == self.number()
+    }
+
+    /// The S_IF… bits.
+    pub fn file_type(&self) -> u32 {
+        match self.kind {
+            DeviceKind::Char => libc::S_IFCHR,
+            DeviceKind::Block => libc::S_IFBLK,
+            DeviceKind::Fifo => libc::S_IFIFO,
+        }
+    }
+
+    /// Major and minor as the kernel has them in one.
+    pub fn number(&self) -> u64 {
+        match self.kind {
+            DeviceKind::Fifo => 0,
+            _ => nix::sys::stat::makedev(self.major.into(), self.minor.into()),
+        }
+    }
+}
+
+/// A network device that moves from the runtime's network namespace into the
+/// container's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetDevice {
+    /// JSON pointer of the entry.
+    pub at: String,
+    pub name: String,
+    /// Its name in the container, where one `%d` stands for the first free number.
+    pub new_name: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,6 +364,8 @@ pub struct Process {
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,
+    /// Keep the caller's groups instead (crun's `run.oci.keep_original_groups`).
+    pub keep_groups: bool,
     /// `None` leaves the caller's.
     pub umask: Option<u32>,
     pub args: Vec<CString>,

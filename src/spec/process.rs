@@ -5,7 +5,7 @@ use super::plan::{Capabilities, Process, Rlimit};
 use super::{c_string, sched};
 use crate::error::{Error, Result};
 use crate::sys::pty::Size;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::str::FromStr;
 
@@ -26,6 +26,7 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
         uid: id(process.user.uid, &format!("{at}/user/uid"))?,
         gid: id(process.user.gid, &format!("{at}/user/gid"))?,
         additional_gids: groups(process, at)?,
+        keep_groups: false,
         umask: umask(process.user.umask, at)?,
         args: args(process, at)?,
         env: environment(process, at)?,
@@ -101,6 +102,13 @@ fn label(text: &str, at: &str) -> Result<Option<String>> {
         return Err(Error::config(at, "must be one line").on(format!("{text:?}")));
     }
     Ok((!text.is_empty()).then(|| text.into()))
+}
+
+/// crun's annotation for users who reach shared files by a group that their
+/// user namespace can't map: `additionalGids` then gives way to the groups
+/// that the caller has.
+pub fn keeps_groups(annotations: &BTreeMap<String, String>) -> bool {
+    annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1")
 }
 
 fn umask(umask: Option<u32>, at: &str) -> Result<Option<u32>> {

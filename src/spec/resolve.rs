@@ -2,7 +2,7 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{devices, hooks, inherit, mount_idmap, mounts, namespaces, process};
+use super::{devices, hooks, inherit, mount_idmap, mounts, namespaces, net_devices, process};
 use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
@@ -16,8 +16,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
     let none = Linux::default();
     let linux = config.linux.as_ref().unwrap_or(&none);
     let namespaces = namespaces::namespaces(linux)?;
-    let id_maps = namespaces::id_maps(linux, &namespaces)?;
-    let users = mount_idmap::Users::of(&namespaces, id_maps.as_ref());
+    let maps = namespaces::id_maps(linux, &namespaces)?;
     let root = config.root.as_ref().ok_or_else(|| Error::config("/root", "is missing"))?;
     if root.path.as_os_str().is_empty() {
         return Err(Error::config("/root/path", "must not be empty"));
@@ -27,9 +26,15 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
     let mut process = process::resolve(process, "/process", &mut warnings)?;
     inherit::of_linux(config, &mut process)?;
-    if let Some(maps) = &id_maps {
+    process.keep_groups = process::keeps_groups(&config.annotations);
+    if let Some(maps) = &maps {
         check_mapped(&process, maps)?;
     }
+    let (id_maps, joined_maps) = match namespaces.is_new(NsKind::User) {
+        true => (maps, None),
+        false => (None, maps),
+    };
+    let users = mount_idmap::Users::of(&namespaces, id_maps.as_ref());
     Ok(Plan {
         bundle: bundle.into(),
         rootfs: bundle.join(&root.path),
@@ -41,6 +46,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         sysctl: sysctl::sysctl(&linux.sysctl, &namespaces)?,
         mounts: mounts::mounts(&config.mounts, bundle, &users, &mut warnings)?,
         devices: devices::devices(&linux.devices)?,
+        net_devices: net_devices::net_devices(&linux.net_devices, &namespaces)?,
         masked: absolute(&linux.masked_paths, "/linux/maskedPaths")?,
         readonly: absolute(&linux.readonly_paths, "/linux/readonlyPaths")?,
         process,
@@ -54,6 +60,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         annotations: annotations(&config.annotations)?,
         namespaces,
         id_maps,
+        joined_maps,
         warnings,
     })
 }
@@ -93,6 +100,9 @@ fn check_mapped(process: &super::plan::Process, maps: &super::plan::IdMaps) -> R
     }
     if !namespaces::is_mapped(&maps.gid, process.gid) {
         return Err(missing("gid", process.gid, "gidMappings"));
+    }
+    if process.keep_groups {
+        return Ok(());
     }
     match process.additional_gids.iter().find(|gid| !namespaces::is_mapped(&maps.gid, **gid)) {
         Some(gid) => Err(missing("additionalGids", *gid, "gidMappings")),

@@ -27,7 +27,14 @@ fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
     if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(Error::config(at, "is not the name of a sysctl"));
     }
+    if value.is_empty() {
+        // The kernel takes a write of nothing for no write at all.
+        return Err(Error::config(at, "has no value"));
+    }
     let dotted = path.replace('/', ".");
+    if dotted == "kernel.hostname" {
+        return Err(Error::config(at, "is what /hostname is for"));
+    }
     let Some(kind) = namespace_of(&dotted) else {
         return Err(Error::config(at, "is not namespaced: it would change the host"));
     };
@@ -35,7 +42,7 @@ fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
         return Err(Error::config(at, format!("needs a {} namespace of the container's own", kind.name()))
             .hint(format!("add {{\"type\": \"{}\"}} to /linux/namespaces", kind.name())));
     }
-    Ok(Sysctl { key: key.into(), path: c_string(&path, &at)?, value: value.into() })
+    Ok(Sysctl { kind, path: c_string(&path, &at)?, value: value.into(), at })
 }
 
 /// sysctl(8)'s rule: whichever of `.` and `/` comes first is the separator,
@@ -62,7 +69,8 @@ fn namespace_of(key: &str) -> Option<NsKind> {
     match key {
         _ if IPC_KEYS.contains(&key) || key.starts_with("fs.mqueue.") => Some(NsKind::Ipc),
         _ if key.starts_with("net.") => Some(NsKind::Network),
-        "kernel.hostname" | "kernel.domainname" => Some(NsKind::Uts),
+        // It has no field that every engine knows.
+        "kernel.domainname" => Some(NsKind::Uts),
         _ if key.starts_with("user.") => Some(NsKind::User),
         _ => None,
     }
@@ -92,6 +100,23 @@ mod tests {
         for key in ["kernel.core_pattern", "vm.swappiness", "net/../kernel/core_pattern", "kernel..sem", ""] {
             assert!(one(key, "1", &with(NsKind::Ipc)).is_err(), "{key}");
         }
-        assert!(one("net.ipv4.ip_forward", "1", &with(NsKind::Ipc)).is_err());
+        for key in ["net.ipv4.ip_forward", "user.max_uts_namespaces", "kernel.domainname"] {
+            assert!(one(key, "1", &with(NsKind::Ipc)).is_err(), "{key}");
+        }
+        assert!(one("kernel.hostname", "a", &with(NsKind::Uts)).is_err());
+        assert!(one("kernel.sem", "", &with(NsKind::Ipc)).is_err());
+    }
+
+    #[test]
+    fn each_family_belongs_to_a_namespace() {
+        for (key, kind) in [
+            ("net.core.somaxconn", NsKind::Network),
+            ("kernel/shmmax", NsKind::Ipc),
+            ("fs.mqueue.msg_max", NsKind::Ipc),
+            ("kernel.domainname", NsKind::Uts),
+            ("user.max_net_namespaces", NsKind::User),
+        ] {
+            assert_eq!(one(key, "1", &with(kind)).expect(key).kind, kind, "{key}");
+        }
     }
 }

@@ -18,13 +18,7 @@ pub fn refuse(config: &Config) -> Result<()> {
 }
 
 fn refuse_linux(linux: &Linux) -> Result<()> {
-    for (at, set) in [
-        ("/linux/netDevices", !linux.net_devices.is_empty()),
-        ("/linux/mountLabel", !linux.mount_label.is_empty()),
-    ] {
-        refuse_if(at, set)?;
-    }
-    Ok(())
+    refuse_if("/linux/mountLabel", !linux.mount_label.is_empty())
 }
 
 fn refuse_if(at: &str, set: bool) -> Result<()> {

@@ -20,7 +20,8 @@ pub fn join_session(name: &CStr) -> Result<Serial> {
 /// The permission bits of a key, out of its description
 /// (`type;uid;gid;perm;name`, perm in hexadecimal).
 pub fn permissions(key: Serial) -> Result<u32> {
-    let mut buf = [0u8; 256];
+    // The kernel writes all or nothing, and the name holds a container's id.
+    let mut buf = [0u8; 1024];
     // SAFETY: the buffer and its length are given; the kernel writes no further.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, key, buf.as_mut_ptr(), buf.len()) })?;
     let text = String::from_utf8_lossy(&buf);

@@ -1,7 +1,7 @@
-//! The one network call that every container needs.
+//! Network calls that nix has none for.
 
 use super::{Result, check, owned};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// IFF_UP | IFF_RUNNING, in the width that the request has.
 const UP_AND_RUNNING: libc::c_short = 0x1 | 0x40;
@@ -21,4 +21,21 @@ pub fn loopback_up() -> Result<()> {
     request.ifr_ifru.ifru_flags = UP_AND_RUNNING;
     // SAFETY: SIOCSIFFLAGS reads the name and flags of the request.
     check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCSIFFLAGS, &raw mut request) }.into()).map(drop)
+}
+
+/// Lets a netlink socket tell more of an error than its number, less of the
+/// request that caused it, and heed the filter of a request for a list.
+pub fn netlink_options(socket: impl AsFd) -> Result<()> {
+    const NETLINK_CAP_ACK: libc::c_int = 10;
+    const NETLINK_EXT_ACK: libc::c_int = 11;
+    const NETLINK_GET_STRICT_CHK: libc::c_int = 12;
+    const SIZE: libc::socklen_t = 4;
+    let (socket, on) = (socket.as_fd().as_raw_fd(), 1u32);
+    for option in [NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK] {
+        // SAFETY: the option reads one int, and that is what is given with its size.
+        let ret =
+            unsafe { libc::setsockopt(socket, libc::SOL_NETLINK, option, (&raw const on).cast(), SIZE) };
+        check(ret.into())?;
+    }
+    Ok(())
 }

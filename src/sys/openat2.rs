@@ -40,6 +40,11 @@ pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Owne
     open(dir, path, flags, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH)
 }
 
+/// Opens the entry `name` of the directory `dir`, be it a link or a mount point.
+pub fn entry(dir: impl AsFd, name: &CStr, flags: i32) -> Result<OwnedFd> {
+    open(dir, name, flags | libc::O_NOFOLLOW, RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH)
+}
+
 fn open(dir: impl AsFd, path: &CStr, flags: i32, resolve: u64) -> Result<OwnedFd> {
     let how = OpenHow { flags: u64::from((flags | libc::O_CLOEXEC).unsigned_abs()), mode: 0, resolve };
     loop {

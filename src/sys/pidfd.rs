@@ -23,6 +23,17 @@ pub fn get_fd(pidfd: impl AsFd, number: i32) -> Result<OwnedFd> {
     unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0)) }
 }
 
+/// The process's pid as this process's /proc counts, which whoever cloned it
+/// in another pid namespace can't tell.
+pub fn pid(pidfd: impl AsFd) -> Result<i32> {
+    let info =
+        super::process::read_file(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()).as_str())?;
+    let line = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"));
+    let pid = line.and_then(|pid| std::str::from_utf8(pid).ok()?.trim().parse().ok());
+    // 0 and -1: not to be seen from here, and dead.
+    pid.filter(|pid| *pid > 0).ok_or(nix::errno::Errno::ESRCH)
+}
+
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {

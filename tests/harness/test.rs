@@ -150,16 +150,26 @@ impl Test {
     /// mounts on the host's side. It finds $BUNDLE, $VOLUME, $ID and the command
     /// `runtime`, and starts in the bundle.
     pub fn in_private_mounts(&self, bundle: &Bundle, volume: &Path, script: &str) -> Call<'_> {
+        self.unshared(&["--mount", "--propagation", "private"], bundle, script).env("VOLUME", volume)
+    }
+
+    /// The same in a network namespace of its own, for tests that need devices
+    /// on the host's side.
+    pub fn in_private_network(&self, bundle: &Bundle, script: &str) -> Call<'_> {
+        self.unshared(&["--net"], bundle, script)
+    }
+
+    fn unshared(&self, flags: &[&str], bundle: &Bundle, script: &str) -> Call<'_> {
         let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" \"$@\"; }}; {script}");
         let id = self.id();
         self.will_delete(&id);
         self.call("/usr/bin/unshare")
-            .args(["--mount", "--propagation", "private", "sh", "-e", "-c"])
+            .args(flags)
+            .args(["sh", "-e", "-c"])
             .arg(script)
             .env("RUNTIME", &*self.runtime.borrow())
             .env("STATE", self.root())
             .env("BUNDLE", bundle.lay())
-            .env("VOLUME", volume)
             .env("ID", id)
             .cwd(&bundle.dir)
     }

@@ -1,0 +1,35 @@
+//! The host's procfs, opened before a joined mount namespace or a container
+//! can have put something else in its place (CVE-2025-52881).
+
+use crate::error::{Context, Error, Result};
+use crate::sys::openat2;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use std::ffi::CStr;
+use std::os::fd::OwnedFd;
+
+/// The root of a procfs, checked to be one.
+pub struct Proc(OwnedFd);
+
+impl Proc {
+    pub fn open() -> Result<Proc> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let proc = open("/proc", flags, Mode::empty()).op_on("open", "/proc")?;
+        if fstatfs(&proc).op_on("fstatfs", "/proc")?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Err(Error::msg("the host's /proc is not a procfs"));
+        }
+        Ok(Proc(proc))
+    }
+
+    /// Opens a file of it, through its own links where they are in the way.
+    pub fn open_at(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
+        openat(&self.0, path, flags | OFlag::O_CLOEXEC, Mode::empty())
+            .op_on("open", format!("/proc/{}", path.to_string_lossy()))
+    }
+
+    /// /proc/sys, which shows a process the parameters of its own namespaces.
+    pub fn sys(&self) -> Result<OwnedFd> {
+        openat2::beneath(&self.0, c"sys", libc::O_PATH | libc::O_DIRECTORY).op_on("open", "/proc/sys")
+    }
+}

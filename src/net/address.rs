@@ -1,0 +1,63 @@
+//! The addresses of a device.
+
+use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, number};
+use crate::error::Result;
+
+const RTM_NEWADDR: u16 = 20;
+const RTM_GETADDR: u16 = 22;
+/// struct ifaddrmsg: family, prefix, flags, scope, and the device's number.
+const HEADER: usize = 8;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
+const IFA_FLAGS: u16 = 8;
+const IFA_RT_PRIORITY: u16 = 9;
+const IFA_PROTO: u16 = 11;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const IFA_F_PERMANENT: u32 = 0x80;
+/// What somebody has chosen: no duplicate detection, home address, temporary
+/// ones beside it, no route for the prefix, joined multicast. The rest is state.
+const CHOSEN: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
+
+/// One address, to be given again to the same device elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    family: u8,
+    prefix: u8,
+    flags: u32,
+    attributes: Vec<(u16, Vec<u8>)>,
+}
+
+/// The addresses that config-linux.md wants kept: permanent ones with global
+/// scope, in the kernel's order, in which the first of a subnet is its primary.
+pub fn kept(socket: &Socket, index: u32) -> Result<Vec<Address>> {
+    let [a, b, c, d] = index.to_ne_bytes();
+    let request = Request::new("RTM_GETADDR", RTM_GETADDR, &[0, 0, 0, 0, a, b, c, d]);
+    Ok(socket.list(&request)?.iter().filter(|answer| answer.u32(4) == index).filter_map(keep).collect())
+}
+
+fn keep(answer: &Answer) -> Option<Address> {
+    let flags = answer.attribute(HEADER, IFA_FLAGS).map_or(answer.u8(2).into(), number);
+    if flags & IFA_F_PERMANENT == 0 || answer.u8(3) != RT_SCOPE_UNIVERSE {
+        return None;
+    }
+    // Not the label, which has the old name in it, and no times: it is permanent.
+    let wanted = [IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST, IFA_RT_PRIORITY, IFA_PROTO];
+    let attributes = answer.attributes(HEADER).filter(|(kind, _)| wanted.contains(kind));
+    Some(Address {
+        family: answer.u8(0),
+        prefix: answer.u8(1),
+        flags: flags & CHOSEN,
+        attributes: attributes.map(|(kind, data)| (kind, data.to_vec())).collect(),
+    })
+}
+
+pub fn give(socket: &Socket, index: u32, address: &Address) -> Result<()> {
+    let [a, b, c, d] = index.to_ne_bytes();
+    let header = [address.family, address.prefix, 0, RT_SCOPE_UNIVERSE, a, b, c, d];
+    let request = Request::new("RTM_NEWADDR", RTM_NEWADDR, &header)
+        .flags(NLM_F_CREATE | NLM_F_REPLACE)
+        .with(IFA_FLAGS, &address.flags.to_ne_bytes());
+    let add = |request: Request, (kind, data): &(u16, Vec<u8>)| request.with(*kind, data);
+    socket.change(&address.attributes.iter().fold(request, add))
+}

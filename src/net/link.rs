@@ -1,0 +1,71 @@
+//! Devices: found, moved, renamed, set up.
+
+use super::netlink::{Request, Socket, number};
+use crate::error::Result;
+use nix::errno::Errno;
+use std::os::fd::{AsFd, AsRawFd};
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+/// struct ifinfomsg.
+const HEADER: usize = 16;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MASTER: u16 = 10;
+const IFLA_NET_NS_FD: u16 = 28;
+const IFF_UP: u32 = 1;
+
+/// What is known of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub up: bool,
+    /// The bridge, bond or the like that it is a port of.
+    pub master: Option<u32>,
+}
+
+/// The device of this name, if there is one.
+pub fn find(socket: &Socket, name: &str) -> Result<Option<Link>> {
+    let request = request("RTM_GETLINK", RTM_GETLINK, 0, 0, 0).with(IFLA_IFNAME, &c_name(name));
+    match socket.get(&request) {
+        Err(e) if e.is(Errno::ENODEV) => Ok(None),
+        Err(e) => Err(e),
+        Ok(answer) => Ok(Some(Link {
+            index: answer.u32(4),
+            up: answer.u32(8) & IFF_UP != 0,
+            master: answer.attribute(HEADER, IFLA_MASTER).map(number),
+        })),
+    }
+}
+
+/// Moves a device to the namespace `ns` under another name. It is down after.
+pub fn hand_over(socket: &Socket, index: u32, ns: impl AsFd, name: &str) -> Result<()> {
+    let fd = ns.as_fd().as_raw_fd().to_ne_bytes();
+    socket.change(&change(index).with(IFLA_IFNAME, &c_name(name)).with(IFLA_NET_NS_FD, &fd))
+}
+
+/// `%d` in the name becomes the first number that is free.
+pub fn rename(socket: &Socket, index: u32, name: &str) -> Result<()> {
+    socket.change(&change(index).with(IFLA_IFNAME, &c_name(name)))
+}
+
+pub fn set_up(socket: &Socket, index: u32) -> Result<()> {
+    socket.change(&request("RTM_NEWLINK", RTM_NEWLINK, index, IFF_UP, IFF_UP))
+}
+
+pub fn set_master(socket: &Socket, index: u32, master: u32) -> Result<()> {
+    socket.change(&change(index).with(IFLA_MASTER, &master.to_ne_bytes()))
+}
+
+fn change(index: u32) -> Request {
+    request("RTM_NEWLINK", RTM_NEWLINK, index, 0, 0)
+}
+
+/// The ifinfomsg: family and type, index, flags, and which of them are meant.
+fn request(name: &'static str, kind: u16, index: u32, flags: u32, mask: u32) -> Request {
+    let words = [0, index, flags, mask].map(u32::to_ne_bytes);
+    Request::new(name, kind, words.as_flattened())
+}
+
+fn c_name(name: &str) -> Vec<u8> {
+    [name.as_bytes(), b"\0"].concat()
+}

@@ -1,0 +1,176 @@
+//! `linux.netDevices` (config-linux.md "Network Devices"): devices of the host
+//! that a container gets.
+//!
+//! The host side moves them, as init in a user namespace has no right to, once
+//! the container's network namespace exists and before its sysctls are
+//! written and any hook runs. A device keeps its permanent global addresses
+//! and is set up. Its routes stay behind, as in runc and crun: they are the
+//! host's.
+//!
+//! The specification forbids to fetch a device back when a container ends. But
+//! one that never came to be has no claim: if `create` fails, each device
+//! returns, with its name, addresses and routes.
+
+mod address;
+mod link;
+mod netlink;
+mod route;
+
+use crate::error::{Context, Error, Result};
+use crate::spec::plan::NetDevice;
+use address::Address;
+use link::Link;
+use netlink::Socket;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat};
+use route::Route;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Devices on their way, and the way back.
+pub struct Taken {
+    host: Socket,
+    container: Socket,
+    taken: Vec<Device>,
+}
+
+/// A device in the container, and what it was on the host.
+struct Device {
+    name: String,
+    before: Link,
+    addresses: Vec<Address>,
+    routes: Vec<Route>,
+    /// Its number in the container.
+    index: u32,
+}
+
+impl Taken {
+    /// Prepares the move into the namespace `ns`.
+    pub fn open(ns: BorrowedFd<'_>) -> Result<Taken> {
+        Ok(Taken { host: Socket::open()?, container: Socket::open_in(ns)?, taken: Vec::new() })
+    }
+
+    /// Moves all `devices` into `ns`. What has moved when one fails is for
+    /// [`Taken::give_back`]. All names are looked up before anything is touched.
+    pub fn take(&mut self, devices: &[NetDevice], ns: BorrowedFd<'_>) -> Result<()> {
+        if is_own(ns)? {
+            return Err(Error::config(
+                "/linux/netDevices",
+                "the network namespace that is joined is the host's own",
+            ));
+        }
+        let found: Vec<_> = devices.iter().map(|device| self.find(device)).collect::<Result<_>>()?;
+        devices.iter().zip(found).try_for_each(|(device, link)| {
+            self.take_one(device, link, ns)
+                .map_err(|e| explain(e).at(device.at.clone()).on(device.name.clone()))
+        })
+    }
+
+    /// The device on the host; its name in the container must be free.
+    fn find(&self, device: &NetDevice) -> Result<Link> {
+        let link = link::find(&self.host, &device.name).map_err(|e| e.at(device.at.clone()))?;
+        let link = link.ok_or_else(|| {
+            Error::config(device.at.clone(), "the host has no network device of this name")
+                .on(device.name.clone())
+        })?;
+        if !device.new_name.contains('%') && link::find(&self.container, &device.new_name)?.is_some() {
+            return Err(Error::config(device.at.clone(), "the container has a network device of this name")
+                .on(device.new_name.clone())
+                .hint("give it another with \"name\""));
+        }
+        Ok(link)
+    }
+
+    /// Under a name on the way that nobody has: the kernel moves a device
+    /// first and renames it then, and would leave it moved if that failed.
+    fn take_one(&mut self, device: &NetDevice, link: Link, ns: BorrowedFd<'_>) -> Result<()> {
+        let addresses = address::kept(&self.host, link.index)?;
+        let routes = route::over(&self.host, link.index)?;
+        let passing = passing_name();
+        link::hand_over(&self.host, link.index, ns, &passing)?;
+        let there = link::find(&self.container, &passing)?;
+        let index = there.ok_or_else(|| Error::msg("the device was lost on the way"))?.index;
+        self.taken.push(Device { name: device.name.clone(), before: link, addresses, routes, index });
+        link::rename(&self.container, index, &device.new_name)?;
+        let device = self.taken.last().map(|device| device.addresses.as_slice()).unwrap_or_default();
+        device.iter().try_for_each(|address| address::give(&self.container, index, address))?;
+        link::set_up(&self.container, index)
+    }
+
+    /// Returns every device to the host as it was. All are tried; what failed
+    /// is told.
+    pub fn give_back(self) -> Vec<Error> {
+        let home = match own_namespace() {
+            Ok(home) => home,
+            Err(error) => return vec![error],
+        };
+        let back =
+            |device: &Device| self.give_one_back(device, &home).err().map(|e| e.on(device.name.clone()));
+        self.taken.iter().rev().filter_map(back).collect()
+    }
+
+    fn give_one_back(&self, device: &Device, home: &OwnedFd) -> Result<()> {
+        let passing = passing_name();
+        link::hand_over(&self.container, device.index, home, &passing)?;
+        let back = link::find(&self.host, &passing)?;
+        let index = back.ok_or_else(|| Error::msg("the device was lost on its way back"))?.index;
+        let mut failed = Vec::new();
+        failed.extend(link::rename(&self.host, index, &device.name).err());
+        if let Some(master) = device.before.master {
+            failed.extend(link::set_master(&self.host, index, master).err());
+        }
+        for address in &device.addresses {
+            failed.extend(address::give(&self.host, index, address).err());
+        }
+        if device.before.up {
+            failed.extend(link::set_up(&self.host, index).err());
+            for route in &device.routes {
+                failed.extend(route::give(&self.host, index, route).err());
+            }
+        }
+        failed.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
+fn explain(error: Error) -> Error {
+    let hint = match error.errno.map(Errno::from_raw) {
+        Some(Errno::EPERM) => "moving a device needs CAP_NET_ADMIN over both network namespaces",
+        Some(Errno::EINVAL) => "some kinds of device can't leave their network namespace",
+        Some(Errno::EEXIST) => "the container has a device of this name",
+        _ => "",
+    };
+    error.hint(hint)
+}
+
+/// Nanoseconds, in twelve hexadecimal digits.
+fn passing_name() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
+    format!("ct-{:012x}", now & 0xffff_ffff_ffff)
+}
+
+fn own_namespace() -> Result<OwnedFd> {
+    let path = "/proc/self/ns/net";
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)
+}
+
+fn is_own(ns: BorrowedFd<'_>) -> Result<bool> {
+    let (ns, own) = (fstat(ns).op("fstat")?, fstat(own_namespace()?.as_fd()).op("fstat")?);
+    Ok((ns.st_dev, ns.st_ino) == (own.st_dev, own.st_ino))
+}
+
+/// The network namespace of the process `pid`, which must be a child of ours.
+pub fn namespace_of(pid: i32) -> Result<OwnedFd> {
+    let path = format!("/proc/{pid}/ns/net");
+    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passing_name_is_one_that_a_device_can_have() {
+        assert_eq!(passing_name().len(), 15);
+    }
+}

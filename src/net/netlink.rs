@@ -1,0 +1,295 @@
+//! rtnetlink: requests to the kernel, and its answers.
+//!
+//! What the numbers in the messages mean is for `link.rs` and its siblings to
+//! say. Everything is in the byte order of the machine and aligned to 4 bytes.
+
+use crate::error::{Context, Error, Result};
+use crate::sys::net as sys;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use nix::sys::stat::Mode;
+use std::cell::Cell;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+/// struct nlmsghdr.
+const HEADER: usize = 16;
+/// struct rtattr, before its data.
+const ATTRIBUTE: usize = 4;
+
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
+
+const NLM_F_REQUEST: u16 = 0x1;
+const NLM_F_ACK: u16 = 0x4;
+const NLM_F_DUMP: u16 = 0x300;
+pub const NLM_F_REPLACE: u16 = 0x100;
+pub const NLM_F_CREATE: u16 = 0x400;
+/// On an answer: something changed while the list was made.
+const NLM_F_DUMP_INTR: u16 = 0x10;
+/// On an error: its text follows.
+const NLM_F_ACK_TLVS: u16 = 0x200;
+const NLMSGERR_ATTR_MSG: u16 = 1;
+
+/// How often a list is asked for that keeps changing.
+const TRIES: u32 = 20;
+
+/// A connection to the rtnetlink of one network namespace, which it keeps alive.
+pub struct Socket {
+    fd: OwnedFd,
+    sequence: Cell<u32>,
+}
+
+impl Socket {
+    /// In this process's own namespace.
+    pub fn open() -> Result<Socket> {
+        let fd =
+            socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
+                .op("socket NETLINK_ROUTE")?;
+        sys::netlink_options(&fd).op("setsockopt on a netlink socket")?;
+        Ok(Socket { fd, sequence: Cell::new(0) })
+    }
+
+    /// In the namespace `ns`, which this process enters for the moment.
+    pub fn open_in(ns: impl AsFd) -> Result<Socket> {
+        let path = "/proc/self/ns/net";
+        let home = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;
+        setns(ns, CloneFlags::CLONE_NEWNET).op("setns network")?;
+        let socket = Socket::open();
+        setns(&home, CloneFlags::CLONE_NEWNET).op("setns network")?;
+        socket
+    }
+
+    /// Asks for a change, and waits until it is made.
+    pub fn change(&self, request: &Request) -> Result<()> {
+        self.ask(request, NLM_F_ACK).map(drop)
+    }
+
+    /// Asks for one thing.
+    pub fn get(&self, request: &Request) -> Result<Answer> {
+        let answers = self.ask(request, NLM_F_ACK)?;
+        answers.into_iter().next().ok_or_else(|| Error::msg("the kernel gave no answer").on(request.name))
+    }
+
+    /// Asks for a list, until none is torn by a change.
+    pub fn list(&self, request: &Request) -> Result<Vec<Answer>> {
+        for _ in 0..TRIES {
+            match self.ask(request, NLM_F_DUMP) {
+                Err(e) if e.is(Errno::EINTR) => {}
+                other => return other,
+            }
+        }
+        Err(Error::msg("the kernel's list does not come to rest").on(request.name))
+    }
+
+    fn ask(&self, request: &Request, flags: u16) -> Result<Vec<Answer>> {
+        let sequence = self.sequence.get() + 1;
+        self.sequence.set(sequence);
+        let bytes = request.finish(flags, sequence);
+        send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty()).op(request.name)?;
+        let (mut answers, mut torn) = (Vec::new(), false);
+        let mut buf = vec![0u8; 65536];
+        loop {
+            let len = match recv(self.fd.as_raw_fd(), &mut buf, MsgFlags::empty()) {
+                Err(Errno::EINTR) => continue,
+                other => other.op(request.name)?,
+            };
+            for message in Messages(&buf[..len]).filter(|message| message.sequence == sequence) {
+                torn |= message.flags & NLM_F_DUMP_INTR != 0;
+                match message.kind {
+                    NLMSG_ERROR => return message.outcome(request.name).map(|()| answers),
+                    NLMSG_DONE if torn => return Err(Errno::EINTR).op(request.name),
+                    NLMSG_DONE => return Ok(answers),
+                    _ => answers.push(Answer(message.body.to_vec())),
+                }
+            }
+        }
+    }
+}
+
+/// A message to the kernel.
+pub struct Request {
+    /// For errors: RTM_NEWLINK or the like.
+    name: &'static str,
+    kind: u16,
+    flags: u16,
+    body: Vec<u8>,
+}
+
+impl Request {
+    /// `header` is the structure that every message of this kind begins with.
+    pub fn new(name: &'static str, kind: u16, header: &[u8]) -> Request {
+        Request { name, kind, flags: 0, body: header.to_vec() }
+    }
+
+    pub fn flags(mut self, flags: u16) -> Request {
+        self.flags |= flags;
+        self
+    }
+
+    /// Adds an attribute. It is short: nothing here is longer than an address or a name.
+    pub fn with(mut self, kind: u16, data: &[u8]) -> Request {
+        let len = u16::try_from(ATTRIBUTE + data.len()).unwrap_or(u16::MAX);
+        self.body.extend_from_slice(&len.to_ne_bytes());
+        self.body.extend_from_slice(&kind.to_ne_bytes());
+        self.body.extend_from_slice(data);
+        self.body.resize(self.body.len().next_multiple_of(4), 0);
+        self
+    }
+
+    fn finish(&self, flags: u16, sequence: u32) -> Vec<u8> {
+        let len = u32::try_from(HEADER + self.body.len()).unwrap_or(u32::MAX);
+        let mut out = Vec::with_capacity(HEADER + self.body.len());
+        out.extend_from_slice(&len.to_ne_bytes());
+        out.extend_from_slice(&self.kind.to_ne_bytes());
+        out.extend_from_slice(&(self.flags | flags | NLM_F_REQUEST).to_ne_bytes());
+        out.extend_from_slice(&sequence.to_ne_bytes());
+        // The sender's port: the kernel chooses.
+        out.extend_from_slice(&0u32.to_ne_bytes());
+        out.extend_from_slice(&self.body);
+        out
+    }
+}
+
+/// The body of an answer: a header of its kind, then attributes.
+#[derive(Debug)]
+pub struct Answer(Vec<u8>);
+
+impl Answer {
+    /// A number of the header; 0 beyond the end of a short one.
+    pub fn u8(&self, at: usize) -> u8 {
+        self.0.get(at).copied().unwrap_or(0)
+    }
+
+    pub fn u32(&self, at: usize) -> u32 {
+        self.0.get(at..).map_or(0, number)
+    }
+
+    pub fn header(&self, len: usize) -> &[u8] {
+        self.0.get(..len).unwrap_or_default()
+    }
+
+    /// The attributes behind a header of `header` bytes.
+    pub fn attributes(&self, header: usize) -> impl Iterator<Item = (u16, &[u8])> {
+        Attributes(self.0.get(header..).unwrap_or_default())
+    }
+
+    pub fn attribute(&self, header: usize, wanted: u16) -> Option<&[u8]> {
+        self.attributes(header).find(|(kind, _)| *kind == wanted).map(|(_, data)| data)
+    }
+}
+
+/// The 32-bit number that some bytes begin with.
+pub fn number(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+}
+
+fn short(bytes: &[u8]) -> u16 {
+    bytes.first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes))
+}
+
+/// One message of the kernel.
+struct Message<'a> {
+    kind: u16,
+    flags: u16,
+    sequence: u32,
+    body: &'a [u8],
+}
+
+impl Message<'_> {
+    /// Of NLMSG_ERROR, which is also the acknowledgement.
+    fn outcome(&self, name: &str) -> Result<()> {
+        let code = i32::from_ne_bytes(number(self.body).to_ne_bytes());
+        if code == 0 {
+            return Ok(());
+        }
+        let error = Error::os(name, Errno::from_raw(code.saturating_neg()));
+        // Behind the code stands the header of the request.
+        let text = (self.flags & NLM_F_ACK_TLVS != 0).then(|| self.body.get(4 + HEADER..)).flatten();
+        let text = text.and_then(|tlvs| Attributes(tlvs).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG));
+        match text {
+            None => Err(error),
+            Some((_, text)) => {
+                let text = String::from_utf8_lossy(text);
+                Err(Error { op: format!("{name}: {}", text.trim_end_matches('\0')), ..error })
+            }
+        }
+    }
+}
+
+/// The messages in what was received at once.
+struct Messages<'a>(&'a [u8]);
+
+impl<'a> Iterator for Messages<'a> {
+    type Item = Message<'a>;
+
+    fn next(&mut self) -> Option<Message<'a>> {
+        let len = usize::try_from(number(self.0)).ok().filter(|len| *len >= HEADER)?;
+        let (message, bytes) = (self.0.get(..len)?, self.0);
+        self.0 = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some(Message {
+            kind: short(&message[4..]),
+            flags: short(&message[6..]),
+            sequence: number(&message[8..]),
+            body: &message[HEADER..],
+        })
+    }
+}
+
+struct Attributes<'a>(&'a [u8]);
+
+impl<'a> Iterator for Attributes<'a> {
+    type Item = (u16, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u16, &'a [u8])> {
+        // The two highest bits tell of nesting and byte order.
+        const KIND: u16 = 0x3fff;
+        let len = usize::from(short(self.0)).max(ATTRIBUTE);
+        let (attribute, bytes) = (self.0.get(..len)?, self.0);
+        self.0 = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((short(&attribute[2..]) & KIND, &attribute[ATTRIBUTE..]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_are_padded_and_read_back() {
+        let request = Request::new("RTM_X", 16, &[7; 8]).with(3, b"lo\0").with(9, &5u32.to_ne_bytes());
+        let bytes = request.finish(NLM_F_ACK, 1);
+        assert_eq!(bytes.len() % 4, 0);
+        let message = Messages(&bytes).next().expect("a message");
+        assert_eq!((message.kind, message.flags, message.sequence), (16, NLM_F_ACK | NLM_F_REQUEST, 1));
+        let answer = Answer(message.body.to_vec());
+        assert_eq!(answer.attribute(8, 3), Some(&b"lo\0"[..]));
+        assert_eq!(answer.attribute(8, 9).map(number), Some(5));
+        assert_eq!(answer.attributes(8).count(), 2);
+    }
+
+    #[test]
+    fn torn_bytes_end_the_walk() {
+        let bytes = Request::new("RTM_X", 16, &[7; 8]).with(3, b"lo\0").finish(0, 1);
+        for end in 0..bytes.len() {
+            assert_eq!(Messages(&bytes[..end]).count(), 0, "{end}");
+        }
+        let body = &bytes[HEADER + 8..];
+        for end in 0..ATTRIBUTE + 3 {
+            assert_eq!(Attributes(&body[..end]).count(), 0, "{end}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_words_are_in_the_error() {
+        let mut body = (-22i32).to_ne_bytes().to_vec();
+        body.extend_from_slice(&[0; HEADER]);
+        let text = Request::new("", 0, &[]).with(NLMSGERR_ATTR_MSG, b"no such thing\0").body;
+        body.extend_from_slice(&text);
+        let message = Message { kind: NLMSG_ERROR, flags: NLM_F_ACK_TLVS, sequence: 1, body: &body };
+        let error = message.outcome("RTM_X").expect_err("an error");
+        assert!(error.is(Errno::EINVAL));
+        assert_eq!(error.op, "RTM_X: no such thing");
+    }
+}

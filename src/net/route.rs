@@ -1,0 +1,61 @@
+//! The routes over a device, so that it gets them back if it comes back.
+
+use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, number};
+use crate::error::Result;
+
+const RTM_NEWROUTE: u16 = 24;
+const RTM_GETROUTE: u16 = 26;
+/// struct rtmsg: family, lengths, tos, table, protocol, scope, type, flags.
+const HEADER: usize = 12;
+const PROTOCOL: usize = 5;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_CACHEINFO: u16 = 12;
+/// Redirects, the kernel's own (which come with the address), and those of
+/// router advertisements: the kernel makes them again.
+const MADE_BY_THE_KERNEL: [u8; 3] = [1, 2, 9];
+
+/// One route, as the kernel told it.
+#[derive(Debug)]
+pub struct Route {
+    header: Vec<u8>,
+    attributes: Vec<(u16, Vec<u8>)>,
+}
+
+/// The routes that somebody has made over the device `index` alone. Those
+/// over a gateway come last: the gateway must be reached before.
+pub fn over(socket: &Socket, index: u32) -> Result<Vec<Route>> {
+    let mut out = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let family = u8::try_from(family).unwrap_or(0);
+        let mut header = [0; HEADER];
+        header[0] = family;
+        let answers = socket.list(&Request::new("RTM_GETROUTE", RTM_GETROUTE, &header))?;
+        out.extend(answers.iter().filter(|a| a.u8(0) == family && is_over(a, index)).map(route));
+    }
+    out.sort_by_key(|route: &Route| route.attributes.iter().any(|(kind, _)| *kind == RTA_GATEWAY));
+    Ok(out)
+}
+
+fn is_over(answer: &Answer, index: u32) -> bool {
+    answer.attribute(HEADER, RTA_OIF).map(number) == Some(index)
+        && !MADE_BY_THE_KERNEL.contains(&answer.u8(PROTOCOL))
+}
+
+fn route(answer: &Answer) -> Route {
+    // The flags behind the eight bytes are its state.
+    let header = [answer.header(8), &[0; 4]].concat();
+    let attributes = answer.attributes(HEADER).filter(|(kind, _)| *kind != RTA_CACHEINFO);
+    Route { header, attributes: attributes.map(|(kind, data)| (kind, data.to_vec())).collect() }
+}
+
+/// Makes it again, over the device that has this number now.
+pub fn give(socket: &Socket, index: u32, route: &Route) -> Result<()> {
+    let request =
+        Request::new("RTM_NEWROUTE", RTM_NEWROUTE, &route.header).flags(NLM_F_CREATE | NLM_F_REPLACE);
+    let add = |request: Request, (kind, data): &(u16, Vec<u8>)| match *kind {
+        RTA_OIF => request.with(RTA_OIF, &index.to_ne_bytes()),
+        kind => request.with(kind, data),
+    };
+    socket.change(&route.attributes.iter().fold(request, add))
+}
