@@ -220,6 +220,8 @@ fn ranges_that_overlap_are_refused(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/mounts/7/uidMappings/1", "overlaps"]);
     let bundle = mapped(t.bundle(), &volume(t), &["idmap"], &json!([map(0, 1000, 0)]));
     t.refused(&bundle).one_clear_line(&["/mounts/7/uidMappings/0/size"]);
+    let bundle = t.bundle().bind(&volume(t), "/tmp", &["idmap=uids=0-10-5#3-20-5;gids=0-0-1"]);
+    t.refused(&bundle).one_clear_line(&["/mounts/7/options", "3-20-5", "overlaps"]);
 }
 
 fn malformed_mappings_are_refused(t: &Test) {

@@ -17,6 +17,7 @@
 //! | `idmap ridmap`, `idmap=…` | whose ids it shows | `idmap::*` |
 //! | `tmpcopyup` | a tmpfs begins with what it covers | `copy_up_*` |
 //! | `copy-symlink src-nofollow dest-nofollow` | of crun: links are copied, bound, covered | `copy_symlink_*`, `src_nofollow_*`, `dest_nofollow_*` |
+//! | (`linux.mountLabel`) | the option `context=` of new filesystems | `mount_label_*` |
 //! | any other | the filesystem's | `options_of_the_filesystem`, `mounts::unknown_option_is_refused` |
 
 use crate::harness::{Bundle, Out, Test};
@@ -63,6 +64,9 @@ cases![
     copy_symlink_makes_a_link,
     copy_symlink_of_a_file_is_a_bind,
     copy_symlink_over_something_else_is_refused,
+    mount_label_is_for_hosts_with_selinux,
+    mount_label_is_passed_to_what_takes_it,
+    mount_context_type_must_be_one,
 ];
 
 /// An attribute option, what mountinfo shows of it, and its opposite.
@@ -583,4 +587,62 @@ fn copy_symlink_over_something_else_is_refused(t: &Test) {
     let bundle = t.bundle().bind(&dir.join("link"), "/etc/passwd", &["copy-symlink"]);
     t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc/passwd"]);
     assert!(bundle.inside("/etc/passwd").metadata().unwrap().size() > 0, "the image was changed");
+}
+
+/// Without SELinux the label is not applied: a filesystem would refuse it.
+fn mount_label_is_for_hosts_with_selinux(t: &Test) {
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        t.skip("this host has SELinux");
+    }
+    let label = "system_u:object_r:svirt_sandbox_file_t:s0:c715,c811";
+    let bundle = t.bundle().set("/linux/mountLabel", json!(label)).mount("/tmp", "tmpfs", "t", &["size=1m"]);
+    let bundle = bundle.set("/linux/maskedPaths", json!(["/etc"]));
+    for kind in ["context", "fscontext", "defcontext", "rootcontext"] {
+        let bundle = bundle.clone().set("/annotations", json!({ "run.oci.mount_context_type": kind }));
+        let seen = t.look(&bundle, ["list:/etc"]);
+        super_has(at(&seen, "/tmp"), "size=1024k");
+        assert!(!at(&seen, "/tmp")["super"].to_string().contains("context"), "{kind}");
+        assert_eq!(seen["asked"]["list:/etc"], json!([]));
+    }
+}
+
+/// strace feigns SELinux. Then this kernel, which has none, refuses the label:
+/// so far it has come.
+fn mount_label_is_passed_to_what_takes_it(t: &Test) {
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        t.skip("this host has SELinux");
+    }
+    let run = |kind: &str, fs: &str, options: &[&str], masked: &str| {
+        let bundle = t
+            .bundle()
+            .set("/linux/mountLabel", json!("a:b:c:d"))
+            .set("/annotations", json!({ "run.oci.mount_context_type": kind }))
+            .set("/mounts", json!([{ "destination": "/proc", "type": "proc", "source": "proc" }]))
+            .set("/linux/maskedPaths", json!([masked]))
+            .mount("/tmp", fs, fs, options)
+            .args(["/probe"]);
+        let answer = "inject=statfs:retval=0:poke_exit=@arg2=8cff7cf900000000";
+        let call =
+            t.call("/usr/bin/strace").args(["-f", "-o", "/dev/null", "-P", "/sys/fs/selinux", "-e", answer]);
+        let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(["run", "--bundle"]);
+        call.arg(bundle.lay()).arg(t.id()).out()
+    };
+    for kind in ["context", "fscontext", "defcontext", "rootcontext"] {
+        run(kind, "tmpfs", &[], "/none")
+            .one_clear_line(&["/mounts/1", &format!("tmpfs mount option {kind}")]);
+    }
+    run("context", "mqueue", &[], "/none").one_clear_line(&["/linux/mountLabel", "security.selinux"]);
+    run("context", "sysfs", &[], "/etc")
+        .one_clear_line(&["/linux/maskedPaths/0", "tmpfs mount option context"]);
+    run("context", "cgroup", &[], "/none").one_clear_line(&["/mounts/1", "tmpfs mount option context"]);
+    // Who gives a context has it, and no second one.
+    let out = run("context", "tmpfs", &["rootcontext=x:y"], "/none");
+    out.one_clear_line(&["/mounts/1", "tmpfs mount option rootcontext"]);
+    assert_eq!(run("context", "sysfs", &[], "/none").code, 0);
+}
+
+fn mount_context_type_must_be_one(t: &Test) {
+    let annotations = json!({ "run.oci.mount_context_type": "sidecontext" });
+    let bundle = t.bundle().set("/annotations", annotations).set("/linux/mountLabel", json!("a:b:c:d"));
+    t.refused(&bundle).one_clear_line(&["/annotations/run.oci.mount_context_type", "sidecontext"]);
 }

@@ -40,6 +40,7 @@ pub fn run(_: Args, _: &Context) -> Result<i32> {
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true }
         },
+        "potentiallyUnsafeConfigAnnotations": ["run.oci.mount_context_type"],
         "annotations": {
             "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.commit": env!("CORTEN_COMMIT")

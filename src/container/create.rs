@@ -181,6 +181,8 @@ fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
     let config = spec::parse_config(&text, &mut unknown).map_err(named)?;
     let mut plan = spec::resolve(&config, options.bundle)?;
     plan.warnings.extend(unknown);
+    // As in runc: without SELinux on the host there are no labels.
+    plan.mount_label = plan.mount_label.filter(|_| init::selinux_is_enabled());
     if options.listen_fds > 0 {
         // The payload is process 1 of its own pid namespace, as in runc.
         plan.process.env.push(c_env("LISTEN_FDS", options.listen_fds)?);

@@ -45,14 +45,19 @@ pub struct V1 {
     pub path: PathBuf,
 }
 
-/// Mounts it on `target`; `options` are for the filesystem.
-pub fn attach(
-    entry: &Mount,
-    readonly: bool,
-    options: &[FsOption],
-    target: &OwnedFd,
-    view: &View,
-) -> Result<()> {
+/// What the configuration asks for.
+pub struct Wanted<'a> {
+    pub entry: &'a Mount,
+    pub readonly: bool,
+    /// For the filesystem.
+    pub options: &'a [FsOption],
+    /// The SELinux label of what is new.
+    pub label: Option<&'a FsOption>,
+}
+
+/// Mounts it on `target`.
+pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
+    let Wanted { entry, options, .. } = wanted;
     match view {
         View::None => Err(Error::msg("the host has no cgroup mounts")),
         View::V2 { mount, own, namespaced } => {
@@ -61,7 +66,7 @@ pub fn attach(
         }
         View::V1 { namespaced, hierarchies } => {
             no_options(options, b"")?;
-            v1(entry, target, *namespaced, hierarchies, readonly)
+            v1(wanted, target, *namespaced, hierarchies)
         }
     }
 }
@@ -119,18 +124,20 @@ fn no_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
 
 /// A tmpfs with a directory per hierarchy, as on the host, and links for the
 /// controllers that share one.
-fn v1(entry: &Mount, target: &OwnedFd, namespaced: bool, hierarchies: &[V1], readonly: bool) -> Result<()> {
-    let mode = [(c"mode".into(), Some(c"755".into()))];
+fn v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> Result<()> {
+    let entry = wanted.entry;
+    let mut options = vec![(c"mode".into(), Some(c"755".into()))];
+    options.extend(wanted.label.cloned());
     // Writable until its directories are made.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
-    let tmpfs = filesystem::fresh(c"tmpfs", c"tmpfs", &mode, attrs)?;
+    let tmpfs = filesystem::fresh(c"tmpfs", c"tmpfs", &options, attrs)?;
     mounts::finish(entry, &tmpfs, MountAttr::default())?;
     mount::attach(&tmpfs, target).op("move_mount tmpfs")?;
     fchdir(&tmpfs).op("fchdir")?;
     for hierarchy in hierarchies {
         one_v1(entry, &tmpfs, namespaced, hierarchy).map_err(|e| e.on(hierarchy.name.clone()))?;
     }
-    if readonly {
+    if wanted.readonly {
         let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         mount::set_attr(&tmpfs, attr, false).op("mount_setattr read-only")?;
     }

@@ -44,7 +44,8 @@ fn apparmor_is_enabled() -> bool {
         && fstatat(AT_FDCWD, "/sys/kernel/security/apparmor", AtFlags::empty()).is_ok()
 }
 
-fn selinux_is_enabled() -> bool {
+/// Has the host a policy? Found out as libselinux and runc do.
+pub fn selinux_is_enabled() -> bool {
     statfs("/sys/fs/selinux").is_ok_and(|stat| stat.filesystem_type() == SELINUX_MAGIC)
 }
 

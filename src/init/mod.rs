@@ -34,7 +34,7 @@ mod terminal;
 
 pub use gate::GateEnds;
 pub use joining::Joining;
-pub use lsm::check as check_labels;
+pub use lsm::{check as check_labels, selinux_is_enabled};
 pub use namespaces::{needs_go, needs_limits};
 
 use crate::error::{Error, Result};
@@ -131,7 +131,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
     hooks::wait_for_host(plan, &host.sync)?;
     hooks::create_container(plan, &host.subject, pid)?;
     let terminal = terminal::open(plan, &root.tree, host.console.take())?;
-    paths::mask(&plan.masked, &root.tree)?;
+    paths::mask(&plan.masked, plan.mount_label.as_ref(), &root.tree)?;
     paths::make_readonly(&plan.readonly, &root.tree)?;
     rootfs::make_readonly(plan, &root)?;
     labels.on_exec(&plan.process)?;

@@ -4,7 +4,7 @@
 //! a host's tree), its attributes, then the attachment on a target that was
 //! opened inside the rootfs.
 
-use super::cgroup_mount::{self, View};
+use super::cgroup_mount::{self, View, Wanted};
 use super::rootfs::Root;
 use super::target::{self, Kind, MountPoint};
 use super::{copy_up, filesystem};
@@ -14,12 +14,13 @@ use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagatio
 use crate::spec::proc_paths::{self, Place};
 use crate::spec::refuse_place;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
-use crate::sys::openat2;
+use crate::sys::{openat2, xattr};
 use nix::errno::Errno;
-use nix::sys::stat::fstat;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::symlinkat;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -48,9 +49,10 @@ fn one(plan: &Plan, entry: &Mount, root: &Root, source: Source, view: &View) -> 
         (MountKind::Bind { .. }, _) => Err(Error::msg("the source was not opened")),
         (MountKind::Cgroup { readonly, options }, _) => {
             let point = mount_point(entry, root, Kind::Directory)?;
-            cgroup_mount::attach(entry, *readonly, options, &point.at, view)
+            let wanted = Wanted { entry, readonly: *readonly, options, label: plan.mount_label.as_ref() };
+            cgroup_mount::attach(&wanted, &point.at, view)
         }
-        (MountKind::Filesystem(new), source) => new_filesystem(entry, new, root, source),
+        (MountKind::Filesystem(new), source) => new_filesystem(plan, entry, new, root, source),
         (MountKind::Remount { options }, _) => remount(entry, options, root),
     }
 }
@@ -110,17 +112,24 @@ fn link(entry: &Mount, root: &Root, to: &OsStr) -> Result<()> {
     }
 }
 
-fn new_filesystem(entry: &Mount, new: &Filesystem, root: &Root, source: Source) -> Result<()> {
+fn new_filesystem(plan: &Plan, entry: &Mount, new: &Filesystem, root: &Root, source: Source) -> Result<()> {
     let kind = match new.fs.to_bytes() {
         b"proc" | b"sysfs" => Kind::PlainDirectory,
         _ => Kind::Directory,
     };
     let point = mount_point(entry, root, kind)?;
-    let options = with_mode(new, &point)?;
+    let mut options = with_mode(new, &point)?;
+    let label = plan.mount_label.as_ref();
+    if let Some(label) = label.filter(|_| takes_label(new)) {
+        options.get_or_insert_with(|| new.options.clone()).push(label.clone());
+    }
     // What it covers can be copied only into what is not yet read-only.
     let late = if new.copy_up { entry.attr.set & MOUNT_ATTR_RDONLY } else { 0 };
     let options = options.as_deref().unwrap_or(&new.options);
     let tree = filesystem::detached(new, options, entry.attr.set & !late, &root.host)?;
+    if let Some((_, Some(label))) = label.filter(|_| new.fs.as_c_str() == c"mqueue") {
+        set_label(&tree, label)?;
+    }
     if new.copy_up && !point.made {
         copy_up::copy(&point.at, &tree, &new.options)?;
     }
@@ -129,6 +138,19 @@ fn new_filesystem(entry: &Mount, new: &Filesystem, root: &Root, source: Source) 
     }
     finish(entry, &tree, MountAttr { set: late, ..MountAttr::default() })?;
     mount::attach(&tree, &point.at).op("move_mount")
+}
+
+/// procfs and sysfs are labelled by the policy, mqueue by an attribute. And
+/// whoever gives a context means it.
+fn takes_label(new: &Filesystem) -> bool {
+    !matches!(new.fs.to_bytes(), b"proc" | b"sysfs" | b"mqueue")
+        && !new.options.iter().any(|(key, _)| key.to_bytes().ends_with(b"context"))
+}
+
+fn set_label(tree: &OwnedFd, label: &CStr) -> Result<()> {
+    let root = openat(tree, c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty());
+    let set = root.and_then(|root| xattr::set(&root, c"security.selinux", label.to_bytes()));
+    set.op("set the attribute security.selinux").map_err(|e| e.at("/linux/mountLabel"))
 }
 
 /// As in runc, a tmpfs keeps the mode of the directory that it covers.
@@ -200,4 +222,28 @@ fn explain(error: Error, entry: &Mount) -> Error {
         _ => "",
     };
     error.hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_a_label() {
+        let new = |fs: &CStr, options: Vec<FsOption>| Filesystem {
+            fs: fs.into(),
+            source: fs.into(),
+            options,
+            legacy: 0,
+            copy_up: false,
+        };
+        for fs in [c"tmpfs", c"devpts", c"overlay", c"ext4"] {
+            assert!(takes_label(&new(fs, Vec::new())), "{fs:?}");
+        }
+        for fs in [c"proc", c"sysfs", c"mqueue"] {
+            assert!(!takes_label(&new(fs, Vec::new())), "{fs:?}");
+        }
+        let own = vec![(c"rootcontext".into(), Some(c"a:b".into()))];
+        assert!(!takes_label(&new(c"tmpfs", own)));
+    }
 }

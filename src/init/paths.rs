@@ -2,6 +2,7 @@
 
 use super::{filesystem, target};
 use crate::error::{Context, Error, Result};
+use crate::spec::plan::FsOption;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::openat2;
 use nix::errno::Errno;
@@ -9,11 +10,13 @@ use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{SFlag, fstat, makedev};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 
 /// Covers files with /dev/null and directories with an empty, read-only tmpfs.
 /// What doesn't exist needs no mask.
-pub fn mask(masked: &[PathBuf], root: &OwnedFd) -> Result<()> {
-    let mut covers = Covers::default();
+/// `label` is the SELinux label of the tmpfs.
+pub fn mask(masked: &[PathBuf], label: Option<&FsOption>, root: &OwnedFd) -> Result<()> {
+    let mut covers = Covers { label, ..Covers::default() };
     masked.iter().enumerate().try_for_each(|(i, path)| {
         one(path, root, &mut covers)
             .map_err(|e| e.at(format!("/linux/maskedPaths/{i}")).on(path.display().to_string()))
@@ -22,7 +25,8 @@ pub fn mask(masked: &[PathBuf], root: &OwnedFd) -> Result<()> {
 
 /// What there is to cover with.
 #[derive(Default)]
-struct Covers {
+struct Covers<'a> {
+    label: Option<&'a FsOption>,
     /// One superblock serves all directories: at density, a tmpfs per masked
     /// directory and container is what shrinkers and umount suffer from.
     empty: Option<OwnedFd>,
@@ -45,13 +49,13 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
         let tree = mount::clone_tree(empty, c"", false, false).op("open_tree the empty directory")?;
         return mount::attach(tree, target).op("move_mount the empty directory");
     }
-    let tree = filesystem::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
+    let tree = filesystem::fresh(c"tmpfs", c"tmpfs", covers.label.map_or(&[], from_ref), MOUNT_ATTR_RDONLY)?;
     mount::attach(&tree, target).op("move_mount the empty directory")?;
     covers.empty = Some(tree);
     Ok(())
 }
 
-impl Covers {
+impl Covers<'_> {
     /// The host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
     fn null(&mut self) -> Result<OwnedFd> {
         let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;

@@ -93,7 +93,15 @@ fn inline_maps(text: &str, users: &Users) -> Result<IdMaps> {
 }
 
 fn ranges_of(text: &str, users: &Users, of: fn(&IdMaps) -> &Vec<IdMap>) -> Result<Vec<IdMap>> {
-    text.split('#').map(|range| one_range(range, users, of)).collect()
+    let mut out = Vec::new();
+    for text in text.split('#') {
+        let range = one_range(text, users, of)?;
+        if out.iter().any(|other| namespaces::overlap(other, &range)) {
+            return Err(Error::msg(format!("{text} overlaps another range")));
+        }
+        out.push(range);
+    }
+    Ok(out)
 }
 
 fn one_range(text: &str, users: &Users, of: fn(&IdMaps) -> &Vec<IdMap>) -> Result<IdMap> {

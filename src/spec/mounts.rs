@@ -8,6 +8,7 @@ use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, SourceLink};
 use super::proc_paths::{self, Place};
 use crate::error::{Error, Result};
 use crate::sys::mount::{MOUNT_ATTR_RDONLY, MS_I_VERSION};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Resolves the entries; relative sources of bind mounts are the bundle's.
@@ -187,6 +188,27 @@ impl Entry<'_> {
     }
 }
 
+/// crun's annotation that says which of a mount's contexts the label is.
+const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
+
+/// `linux.mountLabel`, as the option that gives a filesystem this label.
+pub fn label(label: &str, annotations: &BTreeMap<String, String>) -> Result<Option<FsOption>> {
+    let key = match annotations.get(CONTEXT_TYPE).map(String::as_str) {
+        None | Some("context") => c"context",
+        Some("fscontext") => c"fscontext",
+        Some("defcontext") => c"defcontext",
+        Some("rootcontext") => c"rootcontext",
+        Some(other) => {
+            let text = "must be context, fscontext, defcontext or rootcontext";
+            return Err(Error::config(format!("/annotations/{CONTEXT_TYPE}"), text).on(other));
+        }
+    };
+    if label.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some((key.into(), Some(c_string(label, "/linux/mountLabel")?))))
+}
+
 /// What can be known without looking at the rootfs; init looks again where
 /// links are involved.
 fn check_place(target: &Path, kind: &MountKind, remount: bool) -> Result<()> {
@@ -287,6 +309,18 @@ mod tests {
             assert!(resolved(entry(place, kind, "/y", &[])).is_ok(), "{place} {kind}");
         }
         assert!(resolved(entry("/", "bind", "", &["remount", "nosuid"])).is_ok());
+    }
+
+    #[test]
+    fn labels() {
+        let with = |kind: &str| BTreeMap::from([(CONTEXT_TYPE.to_owned(), kind.to_owned())]);
+        let plain = label("a:b", &BTreeMap::new()).expect("accepted");
+        assert_eq!(plain, Some((c"context".into(), Some(c"a:b".into()))));
+        let root = label("a:b", &with("rootcontext")).expect("accepted");
+        assert_eq!(root.map(|(key, _)| key), Some(c"rootcontext".into()));
+        assert_eq!(label("", &with("fscontext")).expect("accepted"), None);
+        let error = label("", &with("sidecontext")).expect_err("refused");
+        assert_eq!(error.at, "/annotations/run.oci.mount_context_type");
     }
 
     #[test]

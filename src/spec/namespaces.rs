@@ -91,7 +91,7 @@ pub fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
 }
 
 /// Do two ranges share an id, on either side? None reaches beyond the last id.
-fn overlap(one: &IdMap, two: &IdMap) -> bool {
+pub fn overlap(one: &IdMap, two: &IdMap) -> bool {
     let meet = |a: u32, b: u32| a <= b + (two.size - 1) && b <= a + (one.size - 1);
     meet(one.container, two.container) || meet(one.host, two.host)
 }

@@ -34,6 +34,8 @@ pub struct Plan {
     pub domainname: Option<String>,
     pub sysctl: Vec<Sysctl>,
     pub mounts: Vec<Mount>,
+    /// The option that gives a new filesystem its SELinux label.
+    pub mount_label: Option<FsOption>,
     pub devices: Vec<Device>,
     pub net_devices: Vec<NetDevice>,
     pub masked: Vec<PathBuf>,

@@ -45,6 +45,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         domainname: uts_name(&config.domainname, "/domainname", &namespaces)?,
         sysctl: sysctl::sysctl(&linux.sysctl, &namespaces)?,
         mounts: mounts::mounts(&config.mounts, bundle, &users, &mut warnings)?,
+        mount_label: mounts::label(&linux.mount_label, &config.annotations)?,
         devices: devices::devices(&linux.devices)?,
         net_devices: net_devices::net_devices(&linux.net_devices, &namespaces)?,
         masked: absolute(&linux.masked_paths, "/linux/maskedPaths")?,
