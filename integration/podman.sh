@@ -64,14 +64,18 @@ gone() {
 expect 'run: output, environment, working directory' 0 '^hello by-hand given /root$' \
     "$p" "${run[@]}" --rm --env GIVEN=given "$image" sh -c 'echo hello $IMAGE $GIVEN $(pwd)'
 expect 'run: exit status' 7 '^$' "$p" "${run[@]}" --rm "$image" sh -c 'exit 7'
-expect 'run: user, hostname, read-only root' 0 '^65534 named no$' \
-    "$p" "${run[@]}" --rm --user 65534 --hostname named --read-only --read-only-tmpfs=false "$image" \
-    sh -c 'echo $(id -u) $(hostname) $(touch /tmp/x 2>/dev/null && echo yes || echo no)'
+expect 'run: user, hostname, read-only root' 0 '^65534 named no yes$' \
+    "$p" "${run[@]}" --rm --user 65534 --hostname named --read-only "$image" \
+    sh -c 'writable() { touch $1/x 2>/dev/null && echo yes || echo no; }; echo $(id -u) $(hostname) $(writable /root) $(writable /tmp)'
 mkdir "$work/volume"
 expect 'run: a volume' 0 '^$' "$p" "${run[@]}" --rm --volume "$work/volume:/volume" "$image" sh -c 'echo written >/volume/file'
 expect 'run: what the volume holds' 0 '^written$' cat "$work/volume/file"
 expect 'run: a tmpfs' 0 '^tmpfs 1024$' "$p" "${run[@]}" --rm --tmpfs /scratch:size=1m "$image" \
     sh -c 'df -k /scratch | awk "END { print \$1, \$2 }"'
+expect 'run: a tmpfs that begins with the image' 0 '^tmpfs root$' "$p" "${run[@]}" --rm --tmpfs /etc "$image" \
+    sh -c 'echo $(df /etc | awk "END { print \$1 }") $(head -n 1 /etc/passwd | cut -d : -f 1)'
+expect 'run: an idmapped volume' 0 '^0$' "$p" "${run[@]}" --rm --uidmap 0:100000:5000 --gidmap 0:100000:5000 \
+    --volume "$work/volume:/volume:idmap" "$image" stat -c %u /volume/file
 expect 'run: input' 0 '^typed$' bash -c 'echo typed | "$@"' - "$p" "${run[@]}" --rm --interactive "$image" head -n 1
 expect 'run: a terminal' 0 'terminal /dev/(console|pts/[0-9]+)' \
     "$tty" "$p" "${run[@]}" --rm --tty "$image" sh -c 'test -t 0 && echo terminal $(tty)'
