@@ -443,7 +443,10 @@ fn overlay_of_many_layers(t: &Test) {
     has(at(&seen, "/tmp"), &["ro", "nosuid", "noatime"]);
     assert_eq!(seen["asked"]["create:/tmp/new"], "EROFS");
     let options = at(&seen, "/tmp")["super"].to_string();
-    assert!(options.contains(layers[99].to_str().unwrap()), "the names are not those of the layers: {options}");
+    assert!(
+        options.contains(layers[99].to_str().unwrap()),
+        "the names are not those of the layers: {options}"
+    );
 }
 
 /// Which takes all layers in one string; strace feigns it.

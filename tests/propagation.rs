@@ -196,8 +196,12 @@ fn in_a_user_namespace(t: &Test) {
 }
 
 /// The file of a mount namespace that is older than the container's, as snapd
-/// keeps some in /run.
-const NAMESPACE_FILE: &str = "mkfifo up down; unshare --mount sh -c 'echo >up; read x <down' & read x <up; \
+/// keeps some in /run. Linux 6.18 numbers namespaces in batches for each
+/// processor: only on one of them is the younger always the one of the higher
+/// number, which is what counts.
+const NAMESPACE_FILE: &str = "cpu=$(grep Cpus_allowed_list /proc/self/status | grep -o '[0-9]*' | head -n 1); \
+     taskset -cp \"$cpu\" $$ >/dev/null; mkfifo up down; \
+     unshare --mount sh -c 'echo >up; read x <down' & read x <up; \
      touch \"$VOLUME/ns\"; mount --make-private \"$VOLUME\"; mount --bind /proc/$!/ns/mnt \"$VOLUME/ns\"; \
      mount --make-shared \"$VOLUME\"; echo >down; wait";
 
