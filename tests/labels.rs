@@ -202,6 +202,9 @@ fn selinux_label_is_that_of_the_payload(t: &Test) {
     let own = own.trim_end_matches(['\0', '\n']);
     let bundle = t.bundle().set("/process/selinuxLabel", json!(own));
     assert_eq!(t.look(&bundle, [])["label"].as_str().unwrap().trim_end_matches('\0'), own);
+    let container = paused(t, &t.bundle());
+    let seen = container.look(["--process-label", own]);
+    assert_eq!(seen["label"].as_str().unwrap().trim_end_matches('\0'), own);
 }
 
 fn selinux_label_that_is_invalid(t: &Test) {

@@ -83,8 +83,7 @@ impl Labels {
         let Some(proc) = self.0 else { return Ok(()) };
         if let Some(label) = &process.selinux {
             let file = attribute(&proc, c"self/attr/exec", SELINUX)?;
-            put(&file, label, "write `/proc/self/attr/exec`", SELINUX)
-                .map_err(|e| e.hint("does the policy know the label?"))?;
+            put(&file, label, "write `/proc/self/attr/exec`", SELINUX)?;
         }
         if let Some(profile) = &process.apparmor {
             apparmor(&proc, profile, process.no_new_privileges)?;
@@ -104,7 +103,6 @@ fn apparmor(proc: &OwnedFd, profile: &str, no_new_privileges: bool) -> Result<()
     };
     let operation = format!("apparmor failed to apply profile: write `{name}`");
     put(&file, &format!("{command} {profile}"), &operation, APPARMOR)
-        .map_err(|e| e.hint("is the profile loaded? See /sys/kernel/security/apparmor/profiles"))
 }
 
 fn is_confined(proc: &OwnedFd) -> Result<bool> {
@@ -134,7 +132,11 @@ fn attribute(proc: &OwnedFd, path: &CStr, at: &str) -> Result<OwnedFd> {
 
 fn put(file: &OwnedFd, label: &str, op: &str, at: &str) -> Result<()> {
     let text = CString::new(label).map_err(|_| Error::config(at, "must not contain NUL"))?;
-    write(file, text.as_bytes()).op_on(op, label).map_err(|e| e.at(at)).map(drop)
+    let hint = match at {
+        SELINUX => "does the policy know the label, and allow the change?",
+        _ => "is the profile loaded? See /sys/kernel/security/apparmor/profiles",
+    };
+    write(file, text.as_bytes()).op_on(op, label).map_err(|e| e.at(at).hint(hint)).map(drop)
 }
 
 #[cfg(test)]
