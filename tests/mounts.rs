@@ -1,6 +1,6 @@
 //! `mounts`: every kind an engine asks for, options, propagation, mountpoints.
 
-use crate::harness::{Bundle, Test};
+use crate::harness::{Bundle, Test, cgroup_v2};
 use crate::mount_options::set_xattr;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -88,7 +88,7 @@ fn the_default_mounts_are_there(t: &Test) {
         ("/dev/shm", "tmpfs", &["rw", "nosuid", "noexec", "nodev"]),
         ("/dev/mqueue", "mqueue", &["rw", "nosuid", "noexec", "nodev"]),
         ("/sys", "sysfs", &["ro", "nosuid", "noexec", "nodev"]),
-        ("/sys/fs/cgroup", "tmpfs", &["nosuid", "noexec", "nodev"]),
+        ("/sys/fs/cgroup", if cgroup_v2() { "cgroup2" } else { "tmpfs" }, &["nosuid", "noexec", "nodev"]),
     ] {
         assert_eq!(at(&seen, place)["type"], kind, "{place}");
         has(at(&seen, place), options);

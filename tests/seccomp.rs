@@ -279,7 +279,8 @@ fn only_listed_architectures_are_let_in(t: &Test) {
     }
     // getpid
     let question = ["child:call32:20".to_owned()];
-    if ask(t, &t.bundle(), &question)[0] == "signal 11" {
+    // Killed, or (on user-mode Linux) taken for a 64-bit call of that number.
+    if !ask(t, &t.bundle(), &question)[0].is_number() {
         t.skip("this kernel has no 32-bit calls");
     }
     let mut profile = but(json!([eproto(json!([]))]));

@@ -19,7 +19,7 @@ PACKAGES=(
     # the peers, and an engine that works without privilege
     runc crun podman conmon passt fuse-overlayfs
     # what the tests call
-    busybox-static strace iproute2 procps psmisc util-linux bsdutils libcap2-bin jq
+    busybox-static strace iproute2 procps psmisc e2fsprogs util-linux bsdutils libcap2-bin jq
     # more, for a visit (VM_PACKAGES="bpftool criu" integration/vm/run ...)
     ${VM_PACKAGES:-}
 )

@@ -38,6 +38,23 @@ pub fn cgroup_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
+/// Can a container made from here have this controller? On version 2 it stands
+/// beside us, so our parent's controllers count.
+pub fn has_controller(name: &str) -> bool {
+    let own = std::process::id() as i32;
+    if !cgroup_v2() {
+        return cgroup_dir(own, name).is_some();
+    }
+    // These are part of the hierarchy itself, or programs.
+    if ["freezer", "devices"].contains(&name) {
+        return true;
+    }
+    let Some(dir) = cgroup_dir(own, name) else { return false };
+    let parent = if dir == Path::new("/sys/fs/cgroup") { &dir } else { dir.parent().expect("a parent") };
+    let offered = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
+    offered.split_whitespace().any(|offered| offered == name)
+}
+
 /// Where a process stands in a v1 controller's hierarchy; on version 2 there is
 /// one for all.
 pub fn cgroup_dir(pid: i32, controller: &str) -> Option<PathBuf> {

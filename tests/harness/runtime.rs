@@ -7,6 +7,8 @@ pub struct Runtime {
     pub path: PathBuf,
     /// The binary's name: it chooses the list of known gaps.
     pub name: String,
+    /// What comes before every verb, from $RUNTIME_FLAGS: `--systemd-cgroup`.
+    pub flags: Vec<String>,
 }
 
 impl Runtime {
@@ -16,8 +18,15 @@ impl Runtime {
             let path =
                 std::env::var_os("RUNTIME").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_corten")), find);
             let name = path.file_name().expect("RUNTIME names a file");
-            Runtime { name: name.to_string_lossy().into_owned(), path }
+            let flags = std::env::var("RUNTIME_FLAGS").unwrap_or_default();
+            let flags = flags.split_whitespace().map(str::to_owned).collect();
+            Runtime { name: name.to_string_lossy().into_owned(), path, flags }
         })
+    }
+
+    /// Does systemd make the cgroups?
+    pub fn by_systemd(&self) -> bool {
+        self.flags.iter().any(|flag| flag == "--systemd-cgroup")
     }
 
     pub fn is_corten(&self) -> bool {

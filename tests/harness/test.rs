@@ -41,7 +41,7 @@ impl Test {
             count: Cell::new(0),
             log: RefCell::default(),
             created: RefCell::default(),
-            globals: RefCell::default(),
+            globals: RefCell::new(Runtime::get().flags.clone()),
             vars: RefCell::default(),
         }
     }
@@ -49,6 +49,13 @@ impl Test {
     /// Ends a test that can't run on this machine.
     pub fn skip(&self, reason: &str) -> ! {
         std::panic::resume_unwind(Box::new(Skip(reason.to_owned())))
+    }
+
+    /// Ends a test whose `cgroupsPath` is that of a directory.
+    pub fn cgroupfs_only(&self) {
+        if Runtime::get().by_systemd() {
+            self.skip("with --systemd-cgroup the path names a unit");
+        }
     }
 
     fn number(&self) -> u32 {
@@ -160,7 +167,7 @@ impl Test {
     }
 
     fn unshared(&self, flags: &[&str], bundle: &Bundle, script: &str) -> Call<'_> {
-        let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" \"$@\"; }}; {script}");
+        let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" $FLAGS \"$@\"; }}; {script}");
         let id = self.id();
         self.will_delete(&id);
         self.call("/usr/bin/unshare")
@@ -169,6 +176,7 @@ impl Test {
             .arg(script)
             .env("RUNTIME", &*self.runtime.borrow())
             .env("STATE", self.root())
+            .env("FLAGS", self.globals.borrow().join(" "))
             .env("BUNDLE", bundle.lay())
             .env("ID", id)
             .cwd(&bundle.dir)
