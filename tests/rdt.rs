@@ -8,6 +8,7 @@
 
 use crate::harness::{Bundle, Out, Test};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -58,8 +59,8 @@ fn refused(t: &Test, bundle: &Bundle, root: &Path, needles: &[&str]) {
 }
 
 /// A directory whose subdirectories have a `tasks` file. It goes with the value,
-/// after the container that is in it.
-struct Cgroup<'t>(&'t Test, PathBuf);
+/// after the containers that are in it.
+struct Cgroup<'t>(&'t Test, PathBuf, RefCell<Vec<String>>);
 
 impl<'t> Cgroup<'t> {
     fn new(t: &'t Test) -> Cgroup<'t> {
@@ -67,7 +68,13 @@ impl<'t> Cgroup<'t> {
         if fs::create_dir(&root).is_err() {
             t.skip("needs a v1 hierarchy of the block controller");
         }
-        Cgroup(t, root)
+        Cgroup(t, root, RefCell::default())
+    }
+
+    fn created(&self, rdt: Value) -> String {
+        let id = created(self.0, &with(self.0.bundle(), rdt), &self.1);
+        self.2.borrow_mut().push(id.clone());
+        id
     }
 
     fn make(&self, name: &str) -> PathBuf {
@@ -86,6 +93,9 @@ impl<'t> Cgroup<'t> {
 
 impl Drop for Cgroup<'_> {
     fn drop(&mut self) {
+        for id in self.2.take() {
+            self.0.verb(["delete", "--force", &id]).quietly();
+        }
         for dir in children(&self.1).iter().rev().chain([&self.1]) {
             let _ = fs::remove_dir(dir);
         }
@@ -144,7 +154,7 @@ fn no_resctrl_is_an_error(t: &Test) {
 
 fn group_of_its_own(t: &Test) {
     let root = Cgroup::new(t);
-    let id = created(t, &with(t.bundle(), json!({})), &root.1);
+    let id = root.created(json!({}));
     let group = root.1.join(&id);
     assert_eq!(place_of_init(t, &id), group);
     t.verb(["start", &id]).ok();
@@ -155,7 +165,7 @@ fn group_of_its_own(t: &Test) {
 fn class_that_is_there_already(t: &Test) {
     let root = Cgroup::new(t);
     let gold = root.make("gold");
-    let id = created(t, &with(t.bundle(), json!({ "closID": "gold" })), &root.1);
+    let id = root.created(json!({ "closID": "gold" }));
     assert_eq!(place_of_init(t, &id), gold);
     root.delete(&id, &["gold"]);
 }
@@ -163,8 +173,7 @@ fn class_that_is_there_already(t: &Test) {
 fn monitoring_group(t: &Test) {
     let root = Cgroup::new(t);
     let groups = root.make("gold/mon_groups");
-    let rdt = json!({ "closID": "gold", "enableMonitoring": true });
-    let id = created(t, &with(t.bundle(), rdt), &root.1);
+    let id = root.created(json!({ "closID": "gold", "enableMonitoring": true }));
     assert_eq!(place_of_init(t, &id), groups.join(&id));
     t.verb(["start", &id]).ok();
     assert_eq!(place_of_exec(t, &id), groups.join(&id));
