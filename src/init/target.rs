@@ -78,12 +78,33 @@ pub fn mount_point(
             Err(Errno::ENOENT) => (make(root, path, kind, LINKS)?, true),
             other => (other.op_on("open the mount point", path.display())?, false),
         },
-        Err(Errno::ENOENT) => (make(root, path, kind, LINKS)?, true),
+        Err(Errno::ENOENT) => match make_plainly(root, path, kind) {
+            Ok(at) => return Ok(MountPoint { at, made: true }),
+            // A link has turned up.
+            Err(Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST) => (make(root, path, kind, LINKS)?, true),
+            Err(errno) => return Err(errno).op_on("make the mount point", path.display()),
+        },
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };
     let found = found_at(root, &at)?;
     check(proc_paths::place(&found)).map_err(|e| e.on(found.display().to_string()))?;
     Ok(MountPoint { at, made })
+}
+
+/// Makes what `path` names, with its parents, and follows no link: so it is where
+/// the path says.
+fn make_plainly(root: &OwnedFd, path: &Path, kind: Kind) -> nix::Result<OwnedFd> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ENOENT) };
+    let [parent_path, name] =
+        [parent.as_os_str(), name].map(|name| CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL));
+    let parent = match openat2::in_root_plain(root, &parent_path?, Kind::Directory.flags()) {
+        Err(Errno::ENOENT) => make_plainly(root, parent, Kind::Directory)?,
+        other => other?,
+    };
+    match kind {
+        Kind::Directory | Kind::PlainDirectory => make_directory(&parent, &name?),
+        Kind::File | Kind::Link => make_file(&parent, &name?),
+    }
 }
 
 /// Makes what `path` names, with its parents. Where a link lies there that leads
