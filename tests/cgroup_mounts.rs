@@ -151,7 +151,8 @@ fn v2_shows_its_own_in_a_namespace(t: &Test) {
 }
 
 fn v2_shows_all_without_a_namespace(t: &Test) {
-    let seen = look_on_v2(t, t.bundle(), &["list:/sys/fs/cgroup", "mkdir:/sys/fs/cgroup/x"]);
+    let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("/{}c", t.token)));
+    let seen = look_on_v2(t, bundle, &["list:/sys/fs/cgroup", "mkdir:/sys/fs/cgroup/x"]);
     assert_eq!(at(&seen, CGROUP)["type"], "cgroup2");
     has(at(&seen, CGROUP), &["ro", "nosuid", "nodev", "noexec"]);
     assert!(!list(&seen, CGROUP).contains(&"cgroup.events"));
