@@ -188,10 +188,10 @@ fn nosymfollow_is_enforced(t: &Test) {
 fn readonly_device_is_not_written_to(t: &Test) {
     let image = t.path("image");
     fs::File::create(&image).unwrap().set_len(1 << 20).unwrap();
-    let made = t.call("/usr/sbin/mkfs.ext4").args(["-q", "-F"]).arg(&image).out();
-    if made.code != 0 || !Path::new("/dev/loop-control").exists() {
+    if !["/usr/sbin/mkfs.ext4", "/dev/loop-control"].iter().all(|path| Path::new(path).exists()) {
         t.skip("no mkfs.ext4 or no loop devices here");
     }
+    t.call("/usr/sbin/mkfs.ext4").args(["-q", "-F"]).arg(&image).ok();
     let (device, _detached) = Loop::attach(t, &image);
     let any = json!([{ "allow": true, "access": "rwm" }]);
     let bundle = t.bundle().set("/linux/resources/devices", any);
@@ -634,7 +634,9 @@ fn mount_label_is_passed_to_what_takes_it(t: &Test) {
     run("context", "mqueue", &[], "/none").one_clear_line(&["/linux/mountLabel", "security.selinux"]);
     run("context", "sysfs", &[], "/etc")
         .one_clear_line(&["/linux/maskedPaths/0", "tmpfs mount option context"]);
-    run("context", "cgroup", &[], "/none").one_clear_line(&["/mounts/1", "tmpfs mount option context"]);
+    if crate::cgroup_mounts::has_v1() {
+        run("context", "cgroup", &[], "/none").one_clear_line(&["/mounts/1", "tmpfs mount option context"]);
+    }
     // Who gives a context has it, and no second one.
     let out = run("context", "tmpfs", &["rootcontext=x:y"], "/none");
     out.one_clear_line(&["/mounts/1", "tmpfs mount option rootcontext"]);
