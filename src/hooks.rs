@@ -1,21 +1,31 @@
 //! Running hooks (runtime.md "Lifecycle", config.md "POSIX-platform Hooks").
 //!
 //! A hook gets the container's state on stdin and is waited for by its pidfd.
-//! It may ignore its stdin, close it, or run for longer than its timeout; what
-//! it prints goes into the error if it fails.
+//! It may ignore its stdin, close it, leave a daemon behind, or run for longer
+//! than its timeout, when it is killed with its process group. What it prints
+//! goes into the error if it fails, unless an annotation names files for it.
+//!
+//! Where the configuration gives a hook no environment, it gets the runtime's
+//! own; a startContainer hook gets the payload's (`init/hooks.rs`). runc gives
+//! that to createContainer hooks, too: programs of the host that the image then
+//! tells what to load (CVE-2025-23266).
 
 use crate::error::{Context, Error, Result};
+use crate::spec::annotations::{self, HOOKS_STDERR, HOOKS_STDOUT};
 use crate::spec::plan::Hook;
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fd, process as sys};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::unistd::{pipe2, read, write};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, pipe2, read, setpgid, write};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How much of a hook's output is kept for its error.
@@ -27,6 +37,14 @@ pub struct Subject {
     pub id: String,
     pub bundle: PathBuf,
     pub annotations: BTreeMap<String, String>,
+    pub output: Output,
+}
+
+/// Files that take what hooks print; without them it is kept for an error.
+#[derive(Debug, Clone, Default)]
+pub struct Output {
+    stdout: Option<Rc<OwnedFd>>,
+    stderr: Option<Rc<OwnedFd>>,
 }
 
 /// The statuses of runtime.md "State".
@@ -53,6 +71,18 @@ impl Status {
 }
 
 impl Subject {
+    /// Opens the files that the annotations name for the hooks' output.
+    pub fn with_output(mut self) -> Result<Subject> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_CLOEXEC;
+        let file = |key: &str| {
+            let Some(path) = self.annotations.get(key) else { return Ok(None) };
+            let file = open(path.as_str(), flags, Mode::from_bits_truncate(0o600));
+            file.op_on("open", path).map(|file| Some(Rc::new(file))).map_err(|e| e.at(annotations::at(key)))
+        };
+        self.output = Output { stdout: file(HOOKS_STDOUT)?, stderr: file(HOOKS_STDERR)? };
+        Ok(self)
+    }
+
     /// The state that a hook reads. A stopped container has no pid to tell.
     pub fn state(&self, status: Status, pid: i32) -> serde_json::Value {
         let mut state = serde_json::json!({
@@ -93,18 +123,20 @@ fn run(hook: &Hook, state: &str, subject: &Subject) -> Result<()> {
     let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s.unsigned_abs())));
     let (stdin_theirs, stdin) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
     let (output, output_theirs) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
-    let pidfd = match clone::fork(0, None).op("clone3 for the hook").map_err(name)? {
+    let (pid, pidfd) = match clone::fork(0, None).op("clone3 for the hook").map_err(name)? {
         Forked::Child => become_hook(hook, &stdin_theirs, &output_theirs, subject),
-        Forked::Parent { pidfd, .. } => pidfd,
+        Forked::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop((stdin_theirs, output_theirs));
     let mut talk =
         Talk { stdin: Some(stdin), state: state.as_bytes(), output: Some(output), said: Vec::new() };
     if !talk.until_exit(&pidfd, deadline).map_err(name)? {
         let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
+        // Not waited for yet, so the number is still its own.
+        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
         let _ = pidfd::wait(&pidfd);
         let limit = hook.timeout.unwrap_or_default();
-        return Err(name(Error::msg(format!("the hook did not end within its timeout of {limit} s"))));
+        return Err(name(talk.failure(&format!("it did not end within its timeout of {limit} s"))));
     }
     match pidfd::wait(&pidfd).op("wait for the hook").map_err(name)? {
         Exit::Code(0) => Ok(()),
@@ -116,9 +148,17 @@ fn run(hook: &Hook, state: &str, subject: &Subject) -> Result<()> {
 /// The child: stdio, signals, execve.
 fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject) -> ! {
     let prepare = || -> nix::Result<()> {
+        let Output { stdout, stderr } = &subject.output;
         fd::dup_onto(stdin, 0)?;
-        fd::dup_onto(output, 1)?;
-        fd::dup_onto(output, 2)?;
+        fd::dup_onto(stdout.as_deref().unwrap_or(output), 1)?;
+        fd::dup_onto(stderr.as_deref().unwrap_or(output), 2)?;
+        // Descriptors that are passed on to the payload are not the hook's.
+        fd::cloexec_from(3)?;
+        // A group of its own, to be killed as one. Without a timeout it stays
+        // within reach of the terminal's interrupt key.
+        if hook.timeout.is_some() {
+            setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+        }
         sys::default_signals();
         let none = nix::sys::signal::SigSet::empty();
         none.thread_set_mask()
@@ -132,8 +172,7 @@ fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject
         }
         Err(errno) => errno,
     };
-    let text = format!("execve: {error:?} ({})", error.desc().to_lowercase());
-    let _ = write(std::io::stderr(), text.as_bytes());
+    let _ = write(std::io::stderr(), Error::os("execve", error).to_string().as_bytes());
     clone::exit(127)
 }
 

@@ -1,6 +1,6 @@
 //! The six kinds of hook: when they run, where, with what on stdin.
 
-use crate::harness::{Bundle, Test};
+use crate::harness::{Bundle, Container, PidFd, Test, pipe};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -12,6 +12,13 @@ cases![
     state_on_stdin_has_everything,
     several_of_a_kind_run_in_order,
     args_and_env_are_the_hooks_own,
+    without_env_a_hook_has_the_runtimes,
+    without_env_a_start_container_hook_has_the_payloads,
+    an_empty_env_is_empty,
+    hooks_start_in_the_bundle,
+    container_hooks_read_the_pid_of_the_container,
+    a_hook_has_stdio_and_nothing_else,
+    a_hook_has_signals_as_at_birth,
     host_hooks_run_in_the_hosts_namespaces,
     container_hooks_run_in_the_containers_namespaces,
     create_container_hooks_see_the_mounts_before_pivot,
@@ -23,6 +30,11 @@ cases![
     failing_poststop_hook_lets_delete_succeed,
     a_missing_hook_is_named,
     hook_timeout_is_kept,
+    hook_timeout_ends_its_children_too,
+    hook_timeout_is_kept_in_the_container,
+    a_daemon_that_a_hook_leaves_is_not_waited_for,
+    failing_start_container_hook_ends_the_container,
+    failing_poststart_hook_ends_the_container,
     relative_hook_path_is_refused,
     after_a_failed_create_poststop_runs,
 ];
@@ -170,6 +182,130 @@ fn args_and_env_are_the_hooks_own(t: &Test) {
     assert!(text.contains("ONLY=this") && text.contains("a b c") && !text.contains("LEAKED"), "{text}");
 }
 
+/// The kinds of hook that are programs of the host.
+const HOSTS: [&str; 5] = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+
+/// A life of a container with hooks that have no `env`; KIND in the script is
+/// the name of the kind, DIARY the directory of the diary.
+fn lived_without_env(t: &Test, script: &str, env: Option<Value>) -> Diary {
+    let mut diary = Diary::new(t);
+    for kind in KINDS {
+        let script = script.replace("KIND", kind).replace("DIARY", diary.dir.to_str().unwrap());
+        let mut hook = json!({ "path": "/bin/busybox", "args": ["sh", "-c", script] });
+        if kind == "startContainer" {
+            hook["path"] = json!("/bin/sh");
+        }
+        if let Some(env) = &env {
+            hook["env"] = env.clone();
+        }
+        diary.bundle = diary.bundle.push(&format!("/hooks/{kind}"), hook);
+    }
+    let set = json!(["PATH=/bin", "FROM=container", "LD_PRELOAD=/evil.so"]);
+    diary.bundle = diary.bundle.set("/process/env", set).set("/process/cwd", json!("/tmp"));
+    let id = t.id();
+    t.will_delete(&id);
+    for verb in ["create", "start", "kill", "delete"] {
+        let call = t.verb([verb]).env("FROM", "runtime").cwd("/var");
+        let call = if verb == "create" { call.arg("--bundle").arg(diary.bundle.lay()) } else { call };
+        let call = call.arg(&id);
+        let call = if verb == "kill" { call.arg("KILL") } else { call };
+        if verb == "delete" {
+            let state: Value = serde_json::from_str(&t.verb(["state", &id]).ok().stdout).unwrap();
+            if let Some(pid) = state["pid"].as_i64().filter(|pid| *pid > 0) {
+                assert!(PidFd::open(pid as i32).ended());
+            }
+        }
+        call.ok();
+    }
+    diary
+}
+
+fn without_env_a_hook_has_the_runtimes(t: &Test) {
+    let diary = lived_without_env(t, "env > DIARY/KIND", None);
+    for kind in HOSTS {
+        let env = diary.read(kind);
+        assert!(env.contains("FROM=runtime\n"), "{kind}: {env}");
+        // Programs of the host would load what the image wants (CVE-2025-23266).
+        assert!(!env.contains("LD_PRELOAD"), "{kind}: {env}");
+    }
+}
+
+fn without_env_a_start_container_hook_has_the_payloads(t: &Test) {
+    let env = lived_without_env(t, "env > DIARY/KIND", None).read("startContainer");
+    for pair in ["FROM=container\n", "PATH=/bin\n", "HOME=/root\n"] {
+        assert!(env.contains(pair), "{pair} is not in {env}");
+    }
+}
+
+fn an_empty_env_is_empty(t: &Test) {
+    let diary = lived_without_env(t, "env > DIARY/KIND", Some(json!([])));
+    for kind in KINDS {
+        let env = diary.read(kind);
+        // What a shell sets by itself.
+        let mut names: Vec<_> = env.lines().filter_map(|line| line.split('=').next()).collect();
+        names.retain(|name| !["PATH", "PWD", "SHLVL", "_"].contains(name));
+        assert_eq!(names, [""; 0], "{kind}");
+    }
+}
+
+fn hooks_start_in_the_bundle(t: &Test) {
+    let diary = lived_without_env(t, "pwd > DIARY/KIND", None);
+    for kind in HOSTS {
+        assert_eq!(diary.read(kind).trim(), diary.bundle.dir.to_str().unwrap(), "{kind}");
+    }
+    assert_eq!(diary.read("startContainer"), "/tmp\n");
+}
+
+fn container_hooks_read_the_pid_of_the_container(t: &Test) {
+    let (diary, _, _) = lived(t);
+    for kind in ["createContainer", "startContainer"] {
+        assert_eq!(state_of(&diary, kind)["pid"], 1, "{kind}");
+    }
+}
+
+fn a_hook_has_stdio_and_nothing_else(t: &Test) {
+    let script = "exec > $0/KIND; for fd in /proc/self/fd/*; do test -e $fd && echo $fd; done; true";
+    let diary = Diary::new(t).every(script);
+    let (_reader, writer) = pipe();
+    let container = Container::create(t, &diary.bundle, |call| call.arg("--preserve-fds=1").pass(writer, 3));
+    container.start();
+    container.stop();
+    container.verb("delete").ok();
+    for kind in KINDS {
+        let fds = diary.read(kind);
+        assert_eq!(fds, "/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\n", "{kind}");
+    }
+}
+
+fn a_hook_has_signals_as_at_birth(t: &Test) {
+    let mut diary = Diary::new(t);
+    for kind in KINDS {
+        // No shell: some ignore signals for their children.
+        let args = json!(["cp", "/proc/self/status", diary.dir.join(kind)]);
+        diary.bundle =
+            diary.bundle.push(&format!("/hooks/{kind}"), json!({ "path": "/bin/cp", "args": args }));
+    }
+    let script = "trap '' INT HUP USR1; exec \"$0\" \"$@\"";
+    let id = t.id();
+    t.will_delete(&id);
+    let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow()).arg("--root").arg(t.root());
+    call.args(["run", "--detach", "--bundle"]).arg(diary.bundle.lay()).arg(&id).ok();
+    for kind in &KINDS[..5] {
+        let status = diary.read(kind);
+        let masks: Vec<_> = status
+            .lines()
+            .filter(|line| line.starts_with("SigBlk") || line.starts_with("SigIgn"))
+            .filter_map(|line| line.split_once('\t'))
+            .collect();
+        assert_eq!(masks.len(), 2, "{kind}: {status}");
+        for (name, mask) in masks {
+            // Nobody ignores real-time signals for their children.
+            let mask = u64::from_str_radix(mask, 16).expect("a mask") & 0x7fff_ffff;
+            assert_eq!(mask, 0, "{kind}: {name} {status}");
+        }
+    }
+}
+
 const NAMESPACES: &str = "for n in mnt net uts ipc; do readlink /proc/self/ns/$n; done > $0/KIND";
 
 fn links(pid: &str) -> String {
@@ -286,13 +422,79 @@ fn hook_timeout_is_kept(t: &Test) {
     out.one_clear_line(&["/hooks/createRuntime/0", "timeout"]);
 }
 
+fn hook_timeout_ends_its_children_too(t: &Test) {
+    let pid = t.path("pid");
+    let script = "sleep 1000 & echo $! > \"$0\"; echo still waiting >&2; wait";
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script, pid], "timeout": 1,
+        "env": ["PATH=/usr/bin:/bin"] });
+    let out = t.refused(&with_hook(t, &hook));
+    out.one_clear_line(&["/hooks/createRuntime/0", "timeout", "still waiting"]);
+    let pid = fs::read_to_string(pid).expect("the hook ran");
+    // It has ended, and may have been reaped already.
+    if fs::exists(format!("/proc/{}", pid.trim())).unwrap() {
+        assert!(PidFd::open(pid.trim().parse().unwrap()).ended());
+    }
+}
+
+fn hook_timeout_is_kept_in_the_container(t: &Test) {
+    let hook = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);
+    let bundle = t.bundle().set("/hooks", json!({ "createContainer": hook }));
+    t.refused(&bundle).one_clear_line(&["/hooks/createContainer/0", "timeout"]);
+    let container = t.create(&t.bundle().set("/hooks", json!({ "startContainer": hook })));
+    container.verb("start").out().one_clear_line(&["/hooks/startContainer/0", "timeout"]);
+    container.wait();
+}
+
+/// It holds the pipe of its output open, and has left the hook's process group.
+fn a_daemon_that_a_hook_leaves_is_not_waited_for(t: &Test) {
+    let pid = t.path("pid");
+    let script = "setsid sleep 1000 & echo $! > \"$0\"";
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script, pid], "timeout": 100,
+        "env": ["PATH=/usr/bin:/bin"] });
+    let _container = t.create(&with_hook(t, &hook));
+    let daemon = PidFd::from_file(&{
+        let text = fs::read_to_string(&pid).expect("the hook ran");
+        t.make_file("digits", text.trim())
+    });
+    assert!(daemon.is_alive());
+    daemon.kill();
+    assert!(daemon.ended());
+}
+
+/// runtime.md, steps 7 and 12: stopped, destroyed, and the poststop hooks run.
+fn failing_start_container_hook_ends_the_container(t: &Test) {
+    let diary = Diary::new(t).hook("startContainer", "exit 3").hook("poststop", "echo poststop >> $0/order");
+    let container = t.create(&diary.bundle);
+    container.verb("start").out().one_clear_line(&["/hooks/startContainer/0"]);
+    container.wait();
+    assert_eq!(diary.order(), ["poststop"]);
+    container.verb("state").out().says(&["does not exist"]);
+}
+
+/// runtime.md, steps 9 and 12.
+fn failing_poststart_hook_ends_the_container(t: &Test) {
+    let diary = Diary::new(t)
+        .hook("poststart", "exit 3")
+        .hook("poststart", "echo second >> $0/order")
+        .hook("poststop", "echo poststop >> $0/order");
+    let container = t.create(&diary.bundle);
+    container.verb("start").out().one_clear_line(&["/hooks/poststart/0"]);
+    assert_eq!(container.wait(), 128 + libc::SIGKILL);
+    assert_eq!(diary.order(), ["poststop"]);
+    container.verb("state").out().says(&["does not exist"]);
+    t.run(&diary.bundle).one_clear_line(&["/hooks/poststart/0"]);
+    assert_eq!(diary.order(), ["poststop", "poststop"]);
+}
+
 fn relative_hook_path_is_refused(t: &Test) {
     let out = t.refused(&with_hook(t, &json!({ "path": "bin/true" })));
     out.one_clear_line(&["/hooks/createRuntime/0/path"]);
 }
 
 fn after_a_failed_create_poststop_runs(t: &Test) {
-    let diary = Diary::new(t).hook("createRuntime", "exit 3").hook("poststop", "echo poststop >> $0/order");
-    t.refused(&diary.bundle.clone());
-    assert_eq!(diary.order(), ["poststop"]);
+    for kind in ["prestart", "createRuntime", "createContainer"] {
+        let diary = Diary::new(t).hook(kind, "exit 3").hook("poststop", "echo poststop >> $0/order");
+        t.refused(&diary.bundle.clone());
+        assert_eq!(diary.order(), ["poststop"], "{kind}");
+    }
 }

@@ -23,6 +23,7 @@
 mod harness;
 mod probe;
 
+mod annotations;
 mod bus;
 mod cgroup_mounts;
 mod cgroups;
@@ -64,6 +65,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         return probe::main();
     }
     harness::run(vec![
+        ("annotations", annotations::cases()),
         ("cgroup_mounts", cgroup_mounts::cases()),
         ("bus", bus::cases()),
         ("cgroups", cgroups::cases()),

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::seccomp::arch::Arch;
 use crate::seccomp::{profile, supported_flags};
 use crate::spec::plan::NsKind;
-use crate::spec::{known_options, memory_policy};
+use crate::spec::{annotations, known_options, memory_policy};
 use clap::Parser;
 use serde_json::json;
 
@@ -40,7 +40,7 @@ pub fn run(_: Args, _: &Context) -> Result<i32> {
             "mountExtensions": { "idmap": { "enabled": true } },
             "netDevices": { "enabled": true }
         },
-        "potentiallyUnsafeConfigAnnotations": ["run.oci.mount_context_type"],
+        "potentiallyUnsafeConfigAnnotations": annotations::KNOWN,
         "annotations": {
             "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.commit": env!("CORTEN_COMMIT")

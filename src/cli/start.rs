@@ -13,6 +13,6 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
-    start::start(&context.root, &args.id)?;
+    start::start(&context.root, &args.id, &context.log)?;
     Ok(0)
 }

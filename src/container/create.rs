@@ -6,10 +6,11 @@
 
 use super::console::{self, Console};
 use super::identity::Identity;
+use super::pidfd_receiver::Receiver;
 use super::state::{Dir, Root, State, write_pid_file};
 use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
 use crate::error::{Context, Error, Result};
-use crate::hooks::{self, Status};
+use crate::hooks::{self, Status, Subject};
 use crate::init;
 use crate::launch::idmap::{self, Writers};
 use crate::launch::joins::Joins;
@@ -78,6 +79,7 @@ pub fn create(options: &Options) -> Result<Made> {
     cgroup.check(&plan.resources)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
+    let receiver = Receiver::connect(&plan.annotations)?;
 
     let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;
@@ -125,10 +127,10 @@ pub fn create(options: &Options) -> Result<Made> {
                 filter,
                 no_pivot: options.no_pivot,
                 preserve_fds: options.preserve_fds,
-                subject: half.state.subject(),
+                subject: half.subject.clone(),
             };
             half.belongs_to_parent();
-            drop((host_end, clone, ours, agent, unit));
+            drop((host_end, clone, ours, agent, unit, receiver));
             init::run(&plan, inherited)
         }
     }
@@ -160,6 +162,9 @@ pub fn create(options: &Options) -> Result<Made> {
     half.dir()?.publish()?;
     if let Some(path) = options.pid_file {
         write_pid_file(path, half.pid())?;
+    }
+    if let (Some(receiver), Some((_, pidfd))) = (receiver, &half.init) {
+        receiver.send(pidfd)?;
     }
     host_end.send(ToInit::Commit).map_err(|error| half.or_died(error))?;
     let of_cgroup = half.state.cgroup.warnings(&plan.resources);
@@ -207,6 +212,8 @@ struct HalfMade<'a> {
     plan: &'a Plan,
     dir: Option<Dir>,
     state: State,
+    /// The same for its hooks.
+    subject: Subject,
     /// Who maps the ids of a new user namespace.
     writers: Option<Writers>,
     init: Option<(i32, OwnedFd)>,
@@ -218,8 +225,19 @@ struct HalfMade<'a> {
 
 impl<'a> HalfMade<'a> {
     fn claim(options: &'a Options, plan: &'a Plan, state: State, writers: Option<Writers>) -> Result<Self> {
+        let subject = state.subject().with_output()?;
         let dir = Some(options.root.claim(options.id)?);
-        Ok(HalfMade { options, plan, dir, state, writers, init: None, net: None, hooks_began: false })
+        Ok(HalfMade {
+            options,
+            plan,
+            dir,
+            state,
+            subject,
+            writers,
+            init: None,
+            net: None,
+            hooks_began: false,
+        })
     }
 
     fn dir(&self) -> Result<&Dir> {
@@ -249,7 +267,11 @@ impl<'a> HalfMade<'a> {
                     sync.send(ToInit::ListenerTaken)?;
                 }
                 Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
-                Some((FromInit::Failed(error), _)) => return Err(error),
+                Some((FromInit::Failed(error), _)) => {
+                    // Those that run in there may have.
+                    self.hooks_began |= !self.plan.hooks.create_container.is_empty();
+                    return Err(error);
+                }
                 Some((FromInit::Moved, None)) => return Err(Error::msg("init moved without a handle")),
             }
         }
@@ -279,7 +301,7 @@ impl<'a> HalfMade<'a> {
         }
         if init::needs_go(self.plan) {
             // It may have failed already, and then tells why.
-            let _ = sync.send(ToInit::Go(pid));
+            let _ = sync.send(ToInit::Go);
         }
         Ok(())
     }
@@ -369,16 +391,16 @@ impl<'a> HalfMade<'a> {
 
     fn run_runtime_hooks(&mut self) -> Result<()> {
         self.hooks_began = true;
-        let (subject, pid) = (self.state.subject(), self.pid());
-        hooks::run_all(&self.plan.hooks.prestart, &subject, Status::Creating, pid)?;
-        hooks::run_all(&self.plan.hooks.create_runtime, &subject, Status::Creating, pid)
+        let pid = self.pid();
+        hooks::run_all(&self.plan.hooks.prestart, &self.subject, Status::Creating, pid)?;
+        hooks::run_all(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
     }
 
     fn hand_over(&self, agent: Option<notify::Agent>, number: i32) -> Result<()> {
         let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
             return Err(Error::msg("init has a listener, and there is no agent for it"));
         };
-        let (pid, container) = (*pid, &self.state.subject());
+        let (pid, container) = (*pid, &self.subject);
         let process = notify::Process { pidfd, pid, container, status: Status::Creating, init: pid };
         agent.hand_over(&process, number)
     }
@@ -428,8 +450,7 @@ impl Drop for HalfMade<'_> {
         failed.extend(self.state.cgroup.remove().err());
         failed.extend(self.state.rdt.as_ref().and_then(|group| group.remove().err()));
         if self.hooks_began {
-            let subject = self.state.subject();
-            failed.extend(hooks::run_each(&self.plan.hooks.poststop, &subject, Status::Stopped, 0));
+            failed.extend(hooks::run_each(&self.plan.hooks.poststop, &self.subject, Status::Stopped, 0));
         }
         failed.extend(dir.remove().err());
         failed.iter().for_each(|error| self.options.log.warn(error.to_string()));

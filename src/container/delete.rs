@@ -29,11 +29,16 @@ pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
             .hint("kill it first, or use --force"));
         }
     }
-    if let Some(state) = &state {
+    destroy(&dir, state.as_ref(), log)
+}
+
+/// Ends a container, whatever it does, and leaves nothing of it.
+pub fn destroy(dir: &Dir, state: Option<&State>, log: &Log) -> Result<()> {
+    if let Some(state) = state {
         end(state)?;
     }
-    let poststop = poststop_hooks(&dir, state.as_ref(), log);
-    tear_down(&dir, state.as_ref(), &poststop, log)
+    let poststop = poststop_hooks(dir, state, log);
+    tear_down(dir, state, &poststop, log)
 }
 
 /// Kills init and returns when it has ended; with a pid namespace of its own
@@ -66,12 +71,23 @@ pub fn tear_down(dir: &Dir, state: Option<&State>, poststop: &[Hook], log: &Log)
         if let Err(error) = state.unmount_joined() {
             log.warn(error.to_string());
         }
-        // runtime.md step 13: a failing poststop hook is warned about.
-        for error in hooks::run_each(poststop, &state.subject(), Status::Stopped, 0) {
-            log.warn(error.to_string());
-        }
+        run_poststop(state, poststop, log);
     }
     dir.remove()
+}
+
+/// runtime.md step 13: a failing poststop hook is warned about.
+fn run_poststop(state: &State, hooks: &[Hook], log: &Log) {
+    if hooks.is_empty() {
+        return;
+    }
+    let subject = state.subject().with_output().unwrap_or_else(|error| {
+        log.warn(error.to_string());
+        state.subject()
+    });
+    for error in hooks::run_each(hooks, &subject, Status::Stopped, 0) {
+        log.warn(error.to_string());
+    }
 }
 
 /// The hooks of the configuration as it was; if it can't be read any more,

@@ -12,6 +12,7 @@ pub mod id;
 pub mod identity;
 pub mod kill;
 pub mod pause;
+mod pidfd_receiver;
 pub mod run;
 pub mod signals;
 pub mod start;

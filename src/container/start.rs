@@ -1,18 +1,23 @@
 //! `start`: open the gate and hear whether the payload could be executed.
 
+use super::delete;
 use super::state::{Dir, GATE, RESULT, Root, State};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
+use crate::log::Log;
 use crate::spec::plan::Hook;
-use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Starts a created container.
-pub fn start(root: &Root, id: &str) -> Result<()> {
+/// Where the errors of these hooks point.
+const START_CONTAINER: &str = "/hooks/startContainer/";
+
+/// Starts a created container. If one of its hooks fails it is destroyed
+/// (runtime.md "Lifecycle", steps 7, 9 and 12).
+pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
     let state = dir.made_state()?;
     let (gate, result) = match (open_gate(&dir), dir.open_fifo(RESULT, OFlag::O_RDONLY)) {
@@ -22,10 +27,19 @@ pub fn start(root: &Root, id: &str) -> Result<()> {
     write(&gate, b"!").op("open the gate")?;
     let failed = read_result(&result)?;
     dir.remove_gate();
-    match failed {
-        Some(error) => Err(error),
-        None => run_poststart(&state.hooks(&dir, "poststart")?.poststart, &state),
+    let error = match failed {
+        // The other failures leave a stopped container, as in runc.
+        Some(error) if !error.at.starts_with(START_CONTAINER) => return Err(error),
+        Some(error) => error,
+        None => match run_poststart(&state.hooks(&dir, "poststart")?.poststart, &state) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        },
+    };
+    if let Err(other) = delete::destroy(&dir, Some(&state), log) {
+        log.warn(other.to_string());
     }
+    Err(error)
 }
 
 /// A dead init has no reader there: ENXIO.
@@ -67,12 +81,10 @@ fn read_result(result: &OwnedFd) -> Result<Option<Error>> {
     Ok(Some(Error::decode(&bytes).unwrap_or_else(|| Error::msg("init reported an unreadable error"))))
 }
 
-/// runtime.md step 9: a failing poststart hook is an error and the container
-/// is stopped.
+/// The first that fails ends it: its caller then ends the container.
 pub fn run_poststart(hooks: &[Hook], state: &State) -> Result<()> {
-    hooks::run_all(hooks, &state.subject(), Status::Running, state.pid()).inspect_err(|_| {
-        if let Some(Ok(Some(init))) = state.init.map(|init| init.open()) {
-            let _ = pidfd::send_signal(&init, libc::SIGKILL);
-        }
-    })
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    hooks::run_all(hooks, &state.subject().with_output()?, Status::Running, state.pid())
 }

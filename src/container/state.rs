@@ -92,7 +92,12 @@ impl State {
     }
 
     pub fn subject(&self) -> Subject {
-        Subject { id: self.id.clone(), bundle: self.bundle.clone(), annotations: self.annotations.clone() }
+        Subject {
+            id: self.id.clone(),
+            bundle: self.bundle.clone(),
+            annotations: self.annotations.clone(),
+            output: Default::default(),
+        }
     }
 
     /// The hooks of the configuration as it was at create. Most have none of

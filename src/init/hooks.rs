@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::hooks::{self, Status, Subject};
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::spec::Plan;
+use std::ffi::CString;
 
 /// Lets the host run its prestart and createRuntime hooks: the namespaces
 /// exist, and the root is not pivoted to yet.
@@ -16,11 +17,26 @@ pub fn wait_for_host(plan: &Plan, sync: &InitEnd) -> Result<()> {
 }
 
 /// createContainer: in the container's namespaces, with the host's paths.
-pub fn create_container(plan: &Plan, subject: &Subject, pid: i32) -> Result<()> {
-    hooks::run_all(&plan.hooks.create_container, subject, Status::Creating, pid)
+pub fn create_container(plan: &Plan, subject: &Subject) -> Result<()> {
+    if plan.hooks.create_container.is_empty() {
+        return Ok(());
+    }
+    hooks::run_all(&plan.hooks.create_container, subject, Status::Creating, pid())
 }
 
-/// startContainer: in the container, right before the payload.
-pub fn start_container(plan: &Plan, subject: &Subject, pid: i32) -> Result<()> {
-    hooks::run_all(&plan.hooks.start_container, subject, Status::Created, pid)
+/// startContainer: in the container, right before the payload, and unless told
+/// otherwise with its environment. Without any no call is made, which a
+/// seccomp filter that is already there might forbid.
+pub fn start_container(plan: &Plan, subject: &Subject, env: &[CString]) -> Result<()> {
+    if plan.hooks.start_container.is_empty() {
+        return Ok(());
+    }
+    let mut hooks = plan.hooks.start_container.clone();
+    hooks.iter_mut().for_each(|hook| hook.env = hook.env.take().or_else(|| Some(env.to_vec())));
+    hooks::run_all(&hooks, subject, Status::Created, pid())
+}
+
+/// Init's own, as the container sees it (runtime.md "State").
+fn pid() -> i32 {
+    nix::unistd::getpid().as_raw()
 }

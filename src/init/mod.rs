@@ -82,11 +82,11 @@ pub struct Inherited {
 /// The life of init. Errors before the gate go to the runtime that made the
 /// container, errors after it to the `start` that opened it.
 pub fn run(plan: &Plan, mut host: Inherited) -> ! {
-    let (payload, pid) = match build(plan, &mut host) {
-        Ok(built) => built,
+    let payload = match build(plan, &mut host) {
+        Ok(payload) => payload,
         Err(error) => fail(&host.sync, error),
     };
-    let error = match finish(plan, &host, payload, pid) {
+    let error = match finish(plan, &host, payload) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -103,12 +103,11 @@ fn fail(sync: &InitEnd, error: Error) -> ! {
     exit(1)
 }
 
-/// From the clone to the gate. Returns init's pid as the host sees it, where
-/// the host told.
-fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)> {
+/// From the clone to the gate.
+fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     crate::sys::process::default_signals();
     let labels = lsm::Labels::open(&plan.process)?;
-    let pid = namespaces::enter(plan, host)?;
+    namespaces::enter(plan, host)?;
     let user_namespace = plan.namespaces.is_private(NsKind::User);
     labels.on_keys(&plan.process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
     namespaces::name(plan)?;
@@ -129,7 +128,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
     umask(callers_umask);
     joined()?;
     hooks::wait_for_host(plan, &host.sync)?;
-    hooks::create_container(plan, &host.subject, pid)?;
+    hooks::create_container(plan, &host.subject)?;
     let terminal = terminal::open(plan, &root.tree, host.console.take())?;
     paths::mask(&plan.masked, plan.mount_label.as_ref(), &root.tree)?;
     paths::make_readonly(&plan.readonly, &root.tree)?;
@@ -154,14 +153,14 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<(Payload<'a>, i32)>
     seccomp::install_early(filter, &plan.process, extra, &host.sync)?;
     host.sync.send(&FromInit::Ready)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
-    Ok((payload, pid))
+    Ok(payload)
 }
 
 /// From the gate to the payload.
-fn finish(plan: &Plan, host: &Inherited, payload: Payload, pid: i32) -> Result<Infallible> {
+fn finish(plan: &Plan, host: &Inherited, payload: Payload) -> Result<Infallible> {
     if let Some(gate) = &host.gate {
         gate.wait()?;
     }
-    hooks::start_container(plan, &host.subject, pid)?;
+    hooks::start_container(plan, &host.subject, payload.env())?;
     payload.execute(|| seccomp::install_late(host.filter.as_ref(), &plan.process, &host.sync))
 }

@@ -14,9 +14,8 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::write;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Enters everything that clone3 did not. Returns the pid of init as the host
-/// sees it, where the host told.
-pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
+/// Enters everything that clone3 did not.
+pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     // Alone in the process, so moving "this thread" moves all of it. Written
     // to `tasks` as 0 it also skips the lock that costs writers of
     // cgroup.procs an RCU grace period, 8 to 10 ms.
@@ -43,9 +42,8 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
     if let Some(namespaces) = host.split.hop {
         hop(host, namespaces)?;
     }
-    let mut pid = 0;
     if needs_go(plan) {
-        pid = host.sync.expect(|m| if let ToInit::Go(pid) = m { Some(pid) } else { None })?;
+        host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
     }
     if host.arrival == Arrival::ToldFirst {
         host.joining.complete(&host.sync)?;
@@ -65,8 +63,7 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<i32> {
         enter_time(&plan.time_offsets, offsets, proc)?;
     }
     // From here on nothing below /proc/self has to be written.
-    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
-    Ok(pid)
+    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")
 }
 
 /// Does init need its limits before `Go`? A memory policy is read by what the
@@ -75,13 +72,9 @@ pub fn needs_limits(plan: &Plan) -> bool {
     plan.process.memory_policy.is_some()
 }
 
-/// Does init wait for `Go`? For its id maps, for its limits, or to tell hooks
-/// its pid.
+/// Does init wait for `Go`? For its id maps, or for its limits.
 pub fn needs_go(plan: &Plan) -> bool {
-    plan.id_maps.is_some()
-        || needs_limits(plan)
-        || !plan.hooks.create_container.is_empty()
-        || !plan.hooks.start_container.is_empty()
+    plan.id_maps.is_some() || needs_limits(plan)
 }
 
 /// Is something below /proc to be written once the namespaces are entered?

@@ -33,6 +33,11 @@ impl<'a> Payload<'a> {
         Ok(payload)
     }
 
+    /// The environment that it is going to have.
+    pub fn env(&self) -> &[CString] {
+        &self.env
+    }
+
     /// Becomes the payload; `last` is done right before, and nothing after it.
     pub fn execute(self, last: impl FnOnce() -> Result<()>) -> Result<Infallible> {
         nix::sys::signal::sigprocmask(

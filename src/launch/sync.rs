@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!      host side                            init
-//!   Go {pid} ─────────────────────────▶              only where init waits for it: id maps,
-//!                                                    hooks that need the pid
+//!   Go ───────────────────────────────▶              only where init waits for it: id maps,
+//!                                                    limits
 //!            ◀───────────── Moved (+ pidfd)          only after a hop: this is init now
 //!   Joined ───────────────────────────▶              only where systemd moved init to its cgroup
 //!            ◀───────────────── Networked            only with netDevices: its network
@@ -50,8 +50,8 @@ pub enum FromInit {
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum ToInit {
-    /// The pid of init as the host sees it.
-    Go(i32),
+    /// What has to be done to init from outside is done.
+    Go,
     Joined,
     NetworkDone,
     HooksDone,
@@ -112,7 +112,7 @@ fn shortened(error: &Error) -> Error {
 impl ToInit {
     pub fn encode(self) -> Vec<u8> {
         match self {
-            ToInit::Go(pid) => [&[1][..], &pid.to_le_bytes()].concat(),
+            ToInit::Go => vec![1],
             ToInit::Joined => vec![5],
             ToInit::NetworkDone => vec![6],
             ToInit::HooksDone => vec![2],
@@ -124,7 +124,7 @@ impl ToInit {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         match (tag, rest) {
-            (1, rest) => Some(ToInit::Go(i32::from_le_bytes(rest.try_into().ok()?))),
+            (1, []) => Some(ToInit::Go),
             (6, []) => Some(ToInit::NetworkDone),
             (2, []) => Some(ToInit::HooksDone),
             (5, []) => Some(ToInit::Joined),
@@ -210,9 +210,8 @@ mod tests {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);
-        let plain =
-            [ToInit::Joined, ToInit::NetworkDone, ToInit::HooksDone, ToInit::ListenerTaken, ToInit::Commit];
-        for message in plain.into_iter().chain([ToInit::Go(9)]) {
+        let (a, b) = ([ToInit::Go, ToInit::Joined], [ToInit::NetworkDone, ToInit::HooksDone]);
+        for message in [a, b, [ToInit::ListenerTaken, ToInit::Commit]].concat() {
             assert_eq!(ToInit::decode(&message.encode()), Some(message));
         }
     }

@@ -4,6 +4,7 @@
 //! here, before any side effect, and each finding carries a JSON pointer.
 //! There is no I/O in this room: files are read by the caller.
 
+pub mod annotations;
 pub mod config;
 pub mod default;
 mod devices;

@@ -2,10 +2,9 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{devices, hooks, inherit, mount_idmap, mounts, namespaces, net_devices, process};
+use super::{annotations, devices, hooks, inherit, mount_idmap, mounts, namespaces, net_devices, process};
 use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Resolves `config`, found in the absolute directory `bundle`.
@@ -22,6 +21,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         return Err(Error::config("/root/path", "must not be empty"));
     }
     super::c_string(&root.path.to_string_lossy(), "/root/path")?;
+    annotations::check(&config.annotations, &mut warnings)?;
     resources::check(&linux.resources, "/linux/resources")?;
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
     let mut process = process::resolve(process, "/process", &mut warnings)?;
@@ -58,7 +58,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         resources: without_devices(&linux.resources),
         rdt: linux.intel_rdt.as_ref().map(rdt::rdt).transpose()?,
         seccomp: seccomp::seccomp(config)?,
-        annotations: annotations(&config.annotations)?,
+        annotations: config.annotations.clone(),
         namespaces,
         id_maps,
         joined_maps,
@@ -162,13 +162,6 @@ fn absolute(paths: &[String], at: &str) -> Result<Vec<PathBuf>> {
         }
     };
     paths.iter().enumerate().map(check).collect()
-}
-
-fn annotations(values: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    if values.contains_key("") {
-        return Err(Error::config("/annotations/", "the key of an annotation must not be empty"));
-    }
-    Ok(values.clone())
 }
 
 fn cgroups_path(linux: &Linux) -> Result<Option<String>> {

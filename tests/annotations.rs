@@ -1,0 +1,147 @@
+//! Annotations: carried along, and those that ask for something.
+
+use crate::harness::{Bundle, PidFd, Test};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+cases![
+    annotations_are_in_the_state,
+    hooks_print_into_files,
+    only_what_has_a_file_goes_there,
+    output_file_that_cannot_be_opened_is_refused,
+    output_file_that_is_lost_does_not_keep_the_container,
+    pidfd_is_sent_to_its_receiver,
+    receiver_that_is_not_there_is_refused,
+    relative_paths_are_refused,
+    what_is_not_acted_upon_is_a_warning,
+];
+
+fn annotated(bundle: Bundle, pairs: &[(&str, &Path)]) -> Bundle {
+    let map = pairs.iter().map(|(key, path)| ((*key).to_owned(), json!(path)));
+    bundle.set("/annotations", Value::Object(map.collect()))
+}
+
+fn annotations_are_in_the_state(t: &Test) {
+    let annotations = json!({ "org.example/a": "1", "empty": "", "run.oci.handler": "x", "ключ": "знач\n" });
+    let bundle = t.bundle().set("/annotations", annotations.clone()).args(["/probe", "--pause"]);
+    let container = t.create(&bundle);
+    assert_eq!(container.state()["annotations"], annotations);
+    container.start();
+    container.stop();
+    assert_eq!(container.state()["annotations"], annotations);
+}
+
+const KINDS: [&str; 6] =
+    ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+
+/// A hook of each kind that says its name on both streams.
+fn talkative(t: &Test) -> Bundle {
+    KINDS.iter().fold(t.bundle().args(["/probe", "--exit", "0"]), |bundle, kind| {
+        let script = format!("echo {kind}; echo ERROR {kind} >&2");
+        let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/usr/bin:/bin"] });
+        bundle.push(&format!("/hooks/{kind}"), hook)
+    })
+}
+
+fn hooks_print_into_files(t: &Test) {
+    let (stdout, stderr) = (t.make_file("out.log", "before\n"), t.path("err.log"));
+    let files = [("run.oci.hooks.stdout", &*stdout), ("run.oci.hooks.stderr", &*stderr)];
+    let bundle = annotated(talkative(t), &files);
+    let container = t.start(&bundle);
+    container.wait();
+    container.verb("delete").ok();
+    let said = fs::read_to_string(&stdout).unwrap();
+    assert_eq!(said.lines().collect::<Vec<_>>(), [&["before"][..], &KINDS].concat());
+    let errors = fs::read_to_string(&stderr).unwrap();
+    assert_eq!(errors.lines().collect::<Vec<_>>(), KINDS.map(|kind| format!("ERROR {kind}")));
+}
+
+fn only_what_has_a_file_goes_there(t: &Test) {
+    let stdout = t.path("out.log");
+    let script = "echo to the file; echo to the error >&2; exit 1";
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": [] });
+    let bundle = t.bundle().push("/hooks/createRuntime", hook);
+    let out = t.refused(&annotated(bundle, &[("run.oci.hooks.stdout", &stdout)]));
+    out.one_clear_line(&["/hooks/createRuntime/0", "to the error"]);
+    assert!(!out.stderr.contains("to the file"), "{out:?}");
+    assert_eq!(fs::read_to_string(&stdout).unwrap(), "to the file\n");
+}
+
+fn output_file_that_cannot_be_opened_is_refused(t: &Test) {
+    let bundle = annotated(talkative(t), &[("run.oci.hooks.stderr", Path::new("/nonexistent/err.log"))]);
+    t.refused(&bundle).one_clear_line(&["/annotations/run.oci.hooks.stderr", "/nonexistent/err.log"]);
+}
+
+fn output_file_that_is_lost_does_not_keep_the_container(t: &Test) {
+    let logs = t.make_dir("logs");
+    let bundle = annotated(talkative(t), &[("run.oci.hooks.stdout", &logs.join("out"))]);
+    let container = t.start(&bundle);
+    container.wait();
+    fs::remove_dir_all(&logs).unwrap();
+    container.verb("delete").ok().says(&["/annotations/run.oci.hooks.stdout"]);
+    assert_ne!(container.verb("state").out().code, 0);
+}
+
+/// One message, and the process that its descriptor stands for.
+fn received(listener: &UnixListener) -> (Vec<u8>, i32) {
+    // What was sent is there by now, or never.
+    listener.set_nonblocking(true).unwrap();
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut buf = [0; 64];
+    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut iov = [IoSliceMut::new(&mut buf)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), flags).expect("a message");
+    let fds: Vec<i32> = match message.cmsgs().expect("control messages").next() {
+        Some(ControlMessageOwned::ScmRights(fds)) => fds,
+        other => panic!("no descriptors in {other:?}"),
+    };
+    let len = message.bytes;
+    assert_eq!(fds.len(), 1);
+    // SAFETY: the message made this descriptor for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd");
+    (buf[..len].to_vec(), pid.trim().parse().unwrap())
+}
+
+fn pidfd_is_sent_to_its_receiver(t: &Test) {
+    let path = t.path("receiver");
+    let listener = UnixListener::bind(&path).unwrap();
+    let bundle = annotated(t.bundle().args(["/probe", "--pause"]), &[("run.oci.pidfd_receiver", &path)]);
+    let container = t.create(&bundle);
+    let (message, pid) = received(&listener);
+    assert_eq!((message.len(), pid), (1, container.init.pid));
+    // A pidfd is what `run` sends, too.
+    let id = t.id();
+    t.will_delete(&id);
+    let pid_file = t.path("pid");
+    let call = t.verb(["run", "--detach", "--bundle"]).arg(bundle.lay());
+    call.arg("--pid-file").arg(&pid_file).arg(&id).ok();
+    assert_eq!(received(&listener).1, PidFd::from_file(&pid_file).pid);
+}
+
+fn receiver_that_is_not_there_is_refused(t: &Test) {
+    let bundle = annotated(t.bundle(), &[("run.oci.pidfd_receiver", Path::new("/nonexistent/socket"))]);
+    t.refused(&bundle).one_clear_line(&["/annotations/run.oci.pidfd_receiver", "/nonexistent/socket"]);
+}
+
+fn relative_paths_are_refused(t: &Test) {
+    for key in ["run.oci.hooks.stdout", "run.oci.hooks.stderr", "run.oci.pidfd_receiver"] {
+        let bundle = annotated(t.bundle(), &[(key, Path::new("relative"))]);
+        t.refused(&bundle).one_clear_line(&[&format!("/annotations/{key}"), "absolute"]);
+    }
+}
+
+fn what_is_not_acted_upon_is_a_warning(t: &Test) {
+    let bundle = t.bundle().set("/annotations", json!({ "run.oci.handler": "krun", "org.example": "x" }));
+    let out = t.run(&bundle.args(["true"]));
+    assert_eq!(out.code, 0, "{out:?}");
+    out.says(&["/annotations/run.oci.handler"]);
+    assert!(!out.stderr.contains("org.example"), "{out:?}");
+}
