@@ -55,6 +55,7 @@ mod stress;
 mod systemd;
 mod terminal;
 mod verbs;
+mod wait;
 
 use std::ffi::c_int;
 
@@ -96,5 +97,6 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("systemd", systemd::cases()),
         ("terminal", terminal::cases()),
         ("verbs", verbs::cases()),
+        ("wait", wait::cases()),
     ])
 }

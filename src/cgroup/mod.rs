@@ -321,6 +321,24 @@ impl Cgroup {
         }
     }
 
+    /// How many of its processes were killed for want of memory; `None` where
+    /// nobody counts.
+    pub fn oom_kills(&self) -> Result<Option<u64>> {
+        let killed = match self {
+            Cgroup::None => return Ok(None),
+            Cgroup::V2 { path } => oom::kills(path, "memory.events"),
+            Cgroup::V1 { hierarchies, .. } => match hierarchies.iter().find(|h| h.has("memory")) {
+                Some(hierarchy) => oom::kills(&hierarchy.path, "memory.oom_control"),
+                None => return Ok(None),
+            },
+            Cgroup::Systemd { place, .. } => return place.oom_kills(),
+        };
+        match killed {
+            Err(e) if e.is(nix::errno::Errno::ENOENT) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
     fn freezer(&self) -> Option<Freezer<'_>> {
         match self {
             Cgroup::None => None,

@@ -68,10 +68,15 @@ impl Watch {
     }
 }
 
-/// `oom_kill` of memory.events.
+/// How many processes were killed for want of memory, since the cgroup was made.
+pub fn kills(path: &Path, file: &str) -> Result<u64> {
+    killed(&tree::open_file(tree::open(path)?, file, libc::O_RDONLY)?)
+}
+
+/// `oom_kill` of memory.events, or of version 1's memory.oom_control.
 fn killed(events: &OwnedFd) -> Result<u64> {
     let mut buf = [0u8; 512];
-    let len = nix::sys::uio::pread(events, &mut buf, 0).op("read memory.events")?;
+    let len = nix::sys::uio::pread(events, &mut buf, 0).op("read the memory controller's events")?;
     let text = String::from_utf8_lossy(&buf[..len]);
     let count = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     Ok(count.and_then(|count| count.trim().parse().ok()).unwrap_or_default())

@@ -18,6 +18,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod wait;
 
 use crate::cgroup::{self, Driver};
 use crate::container::Root;
@@ -95,6 +96,7 @@ Commands:
   spec      Write a new config.json
   start     Start a created container
   state     Show the state of a container
+  wait      Block until a container has ended, and print its exit status
 
 `corten COMMAND --help` shows the flags of a command.";
 
@@ -158,6 +160,7 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
         Some("spec") => parsed(args, context, spec::run),
         Some("start") => parsed(args, context, start::run),
         Some("state") => parsed(args, context, state::run),
+        Some("wait") => parsed(args, context, wait::run),
         Some("help") => Ok(overview()),
         _ => Err(Error::msg("no such command").on(verb.to_string_lossy()).hint("see corten --help")),
     }

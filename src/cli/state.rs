@@ -1,6 +1,7 @@
 //! `corten state`.
 
 use super::{Context, print_json};
+use crate::container::exit::Ending;
 use crate::container::{Dir, State};
 use crate::error::Result;
 use crate::hooks::Status;
@@ -31,6 +32,9 @@ pub struct Shown {
     annotations: BTreeMap<String, String>,
     /// Name of the user who made it.
     pub owner: String,
+    /// corten's own: how it ended.
+    #[serde(rename = "exit", skip_serializing_if = "Option::is_none")]
+    ending: Option<Ending>,
 }
 
 impl Shown {
@@ -53,6 +57,7 @@ impl Shown {
                 created: String::new(),
                 annotations: BTreeMap::new(),
                 owner: String::new(),
+                ending: None,
             },
             Some(state) => Shown {
                 oci_version: crate::OCI_VERSION,
@@ -64,6 +69,7 @@ impl Shown {
                 created: state.created,
                 annotations: state.annotations,
                 owner: user_name(state.owner),
+                ending: state.ending,
             },
         })
     }

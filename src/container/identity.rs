@@ -2,7 +2,7 @@
 //! is not.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::pidfd;
+use crate::sys::pidfd::{self, Exit};
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
@@ -19,6 +19,8 @@ pub struct Identity {
 struct Stat {
     state: u8,
     start_time: u64,
+    /// As wait(2) has it; 0 for who may not trace the process.
+    exit_code: i32,
 }
 
 impl Identity {
@@ -34,15 +36,39 @@ impl Identity {
             .is_some_and(|s| s.start_time == self.start_time && !matches!(s.state, b'Z' | b'X')))
     }
 
+    /// How it ended, while it is a zombie that its parent hasn't reaped.
+    pub fn exit(&self) -> Result<Option<Exit>> {
+        let stat = stat(self.pid)?.filter(|s| s.start_time == self.start_time && s.state == b'Z');
+        Ok(stat
+            .filter(|s| s.exit_code != 0 || self.may_be_traced())
+            .map(|s| pidfd::exit_of_status(s.exit_code)))
+    }
+
+    /// Who may not trace a process reads zeros in its stat. Of a zombie's
+    /// executable there is nothing to see (ENOENT), but that has to be asked for, too.
+    fn may_be_traced(&self) -> bool {
+        nix::fcntl::readlink(format!("/proc/{}/exe", self.pid).as_str()) != Err(Errno::EACCES)
+    }
+
     /// A handle on this very process, or `None` if it is gone. The check comes
     /// after the open: once the handle is there the pid can't change hands.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
-        let handle = match pidfd::open(self.pid) {
-            // EINVAL: now a thread of another process.
-            Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
-            other => other.op_on("pidfd_open", self.pid)?,
-        };
+        let Some(handle) = self.open_pid()? else { return Ok(None) };
         Ok(self.is_alive()?.then_some(handle))
+    }
+
+    /// The same for a process that may be a zombie.
+    pub fn open_dead_or_alive(&self) -> Result<Option<OwnedFd>> {
+        let Some(handle) = self.open_pid()? else { return Ok(None) };
+        Ok(stat(self.pid)?.is_some_and(|s| s.start_time == self.start_time).then_some(handle))
+    }
+
+    fn open_pid(&self) -> Result<Option<OwnedFd>> {
+        match pidfd::open(self.pid) {
+            // EINVAL: now a thread of another process.
+            Err(Errno::ESRCH | Errno::EINVAL) => Ok(None),
+            other => other.op_on("pidfd_open", self.pid).map(Some),
+        }
     }
 }
 
@@ -61,9 +87,10 @@ fn parse(bytes: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(bytes.get(end + 2..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?;
-    // The state is field 3 and the start time field 22.
+    // The state is field 3, the start time field 22 and the exit code field 52.
     let start_time = fields.nth(22 - 3 - 1)?.parse().ok()?;
-    Some(Stat { state, start_time })
+    let exit_code = fields.nth(52 - 22 - 1)?.parse().ok()?;
+    Some(Stat { state, start_time, exit_code })
 }
 
 #[cfg(test)]
@@ -72,8 +99,10 @@ mod tests {
 
     #[test]
     fn a_command_name_can_not_forge_the_fields() {
-        let line = b"7 (x) R 1 (y)) Z 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 0 0\n";
-        let stat = parse(line).expect("parsed");
+        let zeros = "0 ".repeat(29);
+        let line = format!("7 (x) R 1 (y)) Z 1 7 7 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 4242 {zeros}768\n");
+        let stat = parse(line.as_bytes()).expect("parsed");
         assert_eq!((stat.state, stat.start_time), (b'Z', 4242));
+        assert_eq!(pidfd::exit_of_status(stat.exit_code), Exit::Code(3));
     }
 }

@@ -8,6 +8,7 @@ pub mod create;
 pub mod delete;
 pub mod events;
 pub mod exec;
+pub mod exit;
 pub mod id;
 pub mod identity;
 pub mod kill;
@@ -18,5 +19,6 @@ pub mod signals;
 pub mod start;
 pub mod state;
 pub mod stdio;
+pub mod wait;
 
 pub use state::{Dir, Root, State};

@@ -1,6 +1,7 @@
 //! `run`: create without the gate, start, and in the foreground wait and delete.
 
 use super::create::{Made, Mode, Options, create};
+use super::exit::{self, Ending};
 use super::signals::Signals;
 use super::{delete, start, stdio};
 use crate::error::{Error, Result};
@@ -27,7 +28,9 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     let Some(signals) = signals else { return Ok(0) };
     let exit = stdio::attend(&made.init, &signals, terminal);
     if keep {
-        return exit.map(|exit| exit.status());
+        let exit = exit?;
+        exit::record(&made.dir, &Ending::new(&made.state, exit))?;
+        return Ok(exit.status());
     }
     let removed = delete::tear_down(&made.dir, Some(&made.state), &made.plan.hooks.poststop, options.log);
     let exit = exit?;

@@ -1,6 +1,7 @@
 //! `start`: open the gate and hear whether the payload could be executed.
 
 use super::delete;
+use super::exit::{self, Ending};
 use super::state::{Dir, GATE, RESULT, Root, State};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
@@ -29,7 +30,10 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     dir.remove_gate();
     let error = match failed {
         // The other failures leave a stopped container, as in runc.
-        Some(error) if !error.at.starts_with(START_CONTAINER) => return Err(error),
+        Some(error) if !error.at.starts_with(START_CONTAINER) => {
+            exit::record(&dir, &Ending::of_failure(&error))?;
+            return Err(error);
+        }
         Some(error) => error,
         None => match run_poststart(&state.hooks(&dir, "poststart")?.poststart, &state) {
             Ok(()) => return Ok(()),

@@ -6,6 +6,7 @@
 //! intent, written before the first side effect: it names the cgroups, so that
 //! `delete --force` can clear up after a runtime that was killed.
 
+use super::exit::Ending;
 use super::identity::Identity;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
@@ -64,6 +65,9 @@ pub struct State {
     pub mount_namespace: Option<PathBuf>,
     /// `None` while it is being made.
     pub init: Option<Identity>,
+    /// How it ended, once somebody has heard of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ending: Option<Ending>,
 }
 
 impl State {
@@ -88,6 +92,7 @@ impl State {
                 Ns::New | Ns::Inherit => None,
             },
             init: None,
+            ending: None,
         }
     }
 

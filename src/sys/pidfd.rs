@@ -51,6 +51,37 @@ impl Exit {
     }
 }
 
+/// What wait(2) would tell a parent, as one number.
+pub fn exit_of_status(status: i32) -> Exit {
+    if libc::WIFSIGNALED(status) {
+        Exit::Signal(libc::WTERMSIG(status))
+    } else {
+        Exit::Code(libc::WEXITSTATUS(status))
+    }
+}
+
+/// How a process ended that its parent has reaped: the kernel keeps that for
+/// the handles that were open (Linux 6.15). `None` while it isn't reaped.
+pub fn exit_of_reaped(pidfd: impl AsFd) -> Result<Option<Exit>> {
+    /// _IOWR(0xff, 11, struct pidfd_info), of its first published size
+    const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
+    const PIDFD_INFO_EXIT: u64 = 1 << 3;
+    /// The kernel's `struct pidfd_info`.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Info {
+        mask: u64,
+        cgroup: u64,
+        ids: [u32; 11],
+        exit_code: i32,
+    }
+    let mut info = Info { mask: PIDFD_INFO_EXIT, ..Info::default() };
+    let fd = pidfd.as_fd().as_raw_fd();
+    // SAFETY: the kernel reads and writes a struct of the size that is in the request's number.
+    check(unsafe { libc::syscall(libc::SYS_ioctl, fd, PIDFD_GET_INFO, &raw mut info) })?;
+    Ok((info.mask & PIDFD_INFO_EXIT != 0).then(|| exit_of_status(info.exit_code)))
+}
+
 /// Waits for the end of a child and reaps it.
 pub fn wait(pidfd: impl AsFd) -> Result<Exit> {
     use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};

@@ -1,0 +1,76 @@
+//! How a container ended: the record that stays in its state until `delete`.
+
+use super::identity::Identity;
+use super::state::{Dir, State};
+use crate::error::{Error, Result};
+use crate::sys::pidfd::{self, Exit};
+use serde::{Deserialize, Serialize};
+use std::os::fd::OwnedFd;
+
+/// The end of a container's init.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ending {
+    /// What a shell would say: the exit code, or 128 and the signal's number.
+    pub status: i32,
+    /// The signal that killed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// It was killed, and the kernel had killed in this cgroup for want of memory.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
+    /// Why the payload was never executed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// RFC 3339; when it was heard of.
+    pub at: String,
+}
+
+impl Ending {
+    /// Must be called while the cgroup is still there.
+    pub fn new(state: &State, exit: Exit) -> Ending {
+        let signal = match exit {
+            Exit::Signal(signal) => Some(signal),
+            Exit::Code(_) => None,
+        };
+        // A count that can't be read says nothing, which is what `false` says.
+        let kills = || state.cgroup.oom_kills().ok().flatten().unwrap_or(0);
+        Ending {
+            status: exit.status(),
+            signal,
+            oom_killed: signal == Some(libc::SIGKILL) && kills() > 0,
+            error: None,
+            at: crate::log::now(),
+        }
+    }
+
+    /// Of a payload that could not be executed.
+    pub fn of_failure(error: &Error) -> Ending {
+        Ending {
+            status: 1,
+            signal: None,
+            oom_killed: false,
+            error: Some(error.to_string()),
+            at: crate::log::now(),
+        }
+    }
+}
+
+/// Waits until init ends, whoever's child it is. `None`: how it ended can't be
+/// known any more.
+pub fn await_end(init: &Identity, handle: &OwnedFd) -> Result<Option<Exit>> {
+    use crate::error::Context;
+    pidfd::wait_for_end(handle).op("poll the init's handle")?;
+    if let Some(exit) = init.exit()? {
+        return Ok(Some(exit));
+    }
+    // Its parent was faster. Before Linux 6.15 nobody else is told.
+    Ok(pidfd::exit_of_reaped(handle).unwrap_or(None))
+}
+
+/// Writes the record into the state, unless there is one, or no state any more.
+pub fn record(dir: &Dir, ending: &Ending) -> Result<()> {
+    let Some(mut state) = dir.state()?.filter(|state| state.ending.is_none()) else { return Ok(()) };
+    state.ending = Some(ending.clone());
+    dir.save(&state)
+}

@@ -1,0 +1,38 @@
+//! `wait`: block until a container has ended.
+
+use super::exit::{self, Ending};
+use super::state::{Dir, Root};
+use crate::error::{Error, Result};
+
+/// Waits for the end of a container's init and records it in the state.
+///
+/// # Errors
+/// The container doesn't exist, or it ended before anybody asked and its
+/// parent has reaped it: then nobody knows how.
+pub fn wait(root: &Root, id: &str) -> Result<Ending> {
+    let dir = root.find(id)?;
+    let state = dir.made_state()?;
+    if let Some(ending) = state.ending {
+        return Ok(ending);
+    }
+    let unknown = || {
+        Error::msg("the container has stopped, and how is not known")
+            .on(id)
+            .hint("its parent reaped it before corten looked: call wait before it ends")
+    };
+    let init = state.init.ok_or_else(unknown)?;
+    let exit = match init.open_dead_or_alive()? {
+        Some(handle) => exit::await_end(&init, &handle)?,
+        None => None,
+    };
+    // A payload that couldn't be executed: `start` has heard why, and said so.
+    let Ok(dir) = root.find(id).and_then(Dir::locked) else {
+        return exit.map(|exit| Ending::new(&state, exit)).ok_or_else(unknown);
+    };
+    if let Some(ending) = dir.state()?.and_then(|state| state.ending) {
+        return Ok(ending);
+    }
+    let ending = Ending::new(&state, exit.ok_or_else(unknown)?);
+    exit::record(&dir, &ending)?;
+    Ok(ending)
+}
