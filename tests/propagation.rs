@@ -1,9 +1,12 @@
 //! Which mounts of the host a container sees later, and which of its own the
 //! host sees: `mounts[].options` and `linux.rootfsPropagation`.
 
-use crate::harness::{Bundle, Test};
+use crate::harness::{Bundle, Call, Test};
 use crate::mounts::{SHARED, at, look_after};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 cases![
@@ -195,22 +198,33 @@ fn in_a_user_namespace(t: &Test) {
     assert_eq!(after(t, &dir, &bundle, &[HOST_MOUNTS, LOOK_INSIDE]), "seen\n");
 }
 
-/// The file of a mount namespace that is older than the container's, as snapd
-/// keeps some in /run. Linux 6.18 numbers namespaces in batches for each
-/// processor: only on one of them is the younger always the one of the higher
-/// number, which is what counts.
-const NAMESPACE_FILE: &str = "cpu=$(grep Cpus_allowed_list /proc/self/status | grep -o '[0-9]*' | head -n 1); \
-     taskset -cp \"$cpu\" $$ >/dev/null; mkfifo up down; \
-     unshare --mount sh -c 'echo >up; read x <down' & read x <up; \
-     touch \"$VOLUME/ns\"; mount --make-private \"$VOLUME\"; mount --bind /proc/$!/ns/mnt \"$VOLUME/ns\"; \
-     mount --make-shared \"$VOLUME\"; echo >down; wait";
+/// Runs these steps after the file of a mount namespace has been bound in
+/// $VOLUME, as snapd keeps some in /run. It counts only if that namespace is
+/// older than the container's. Linux 6.18 numbers them in batches for each
+/// processor, and the number is what tells their age: so all is done on one.
+fn with_a_namespace_file<'t>(t: &'t Test, bundle: &Bundle, dir: &Path, steps: &str) -> Call<'t> {
+    let script = format!(
+        "{SHARED}; mkfifo up down; unshare --mount sh -c 'echo >up; read x <down' & read x <up; \
+         touch \"$VOLUME/ns\"; mount --make-private \"$VOLUME\"; mount --bind /proc/$!/ns/mnt \"$VOLUME/ns\"; \
+         mount --make-shared \"$VOLUME\"; echo >down; wait; {steps}"
+    );
+    let mut call = t.in_private_mounts(bundle, dir, &script);
+    let all = sched_getaffinity(Pid::from_raw(0)).expect("the processors");
+    let first = (0..CpuSet::count()).find(|cpu| all.is_set(*cpu).unwrap_or(false)).expect("one processor");
+    let mut one = CpuSet::new();
+    one.set(first).expect("a processor's number");
+    let pin = move || Ok(sched_setaffinity(Pid::from_raw(0), &one)?);
+    // SAFETY: the closure makes one call, which is async-signal-safe.
+    unsafe { call.command.pre_exec(pin) };
+    call
+}
 
 fn a_source_with_a_mount_namespace_in_it(t: &Test) {
     let dir = t.make_dir("volume");
     std::fs::write(dir.join("file"), "here").unwrap();
     let bundle = t.bundle().bind(&dir, "/tmp", &["rprivate", "ro"]);
-    let prepare = format!("{SHARED}; {NAMESPACE_FILE}");
-    let seen = look_after(t, &dir, &prepare, bundle, &["text:/tmp/file", "create:/tmp/new"]);
+    let bundle = bundle.args(["/probe", "text:/tmp/file", "create:/tmp/new"]);
+    let seen = with_a_namespace_file(t, &bundle, &dir, "runtime run \"$ID\"").out().report();
     assert_eq!(seen["asked"]["text:/tmp/file"], "here");
     assert_eq!(seen["asked"]["create:/tmp/new"], "EROFS");
 }
@@ -218,13 +232,11 @@ fn a_source_with_a_mount_namespace_in_it(t: &Test) {
 fn a_source_with_a_mount_namespace_in_it_stays_a_slave(t: &Test) {
     let dir = t.make_dir("volume");
     let bundle = staying(t, &dir, "rslave", &["rslave"]);
-    let script = format!("{SHARED}; {NAMESPACE_FILE}; {RUN}; {HOST_MOUNTS}; {LOOK_INSIDE}");
-    assert_eq!(t.in_private_mounts(&bundle, &dir, &script).ok().stdout, "seen\n");
+    let steps = format!("{RUN}; {HOST_MOUNTS}; {LOOK_INSIDE}");
+    assert_eq!(with_a_namespace_file(t, &bundle, &dir, &steps).ok().stdout, "seen\n");
 }
 
 fn a_rootfs_with_a_mount_namespace_in_it(t: &Test) {
     let bundle = t.bundle().args(["/probe"]);
-    let dir = bundle.inside("/");
-    let script = format!("{SHARED}; {NAMESPACE_FILE}; runtime run \"$ID\"");
-    t.in_private_mounts(&bundle, &dir, &script).out().report();
+    with_a_namespace_file(t, &bundle, &bundle.inside("/"), "runtime run \"$ID\"").out().report();
 }
