@@ -2,7 +2,7 @@
 //! runtime ends with a clear error, and nothing is left. See `systemd` for the
 //! real one.
 
-use crate::harness::{Bundle, Bus, Fault, Out, Test, cgroup_dir};
+use crate::harness::{Bundle, Bus, Fault, Out, Test, cgroup_dir, cgroup_v2, is_corten};
 use serde_json::json;
 use std::time::Duration;
 
@@ -27,6 +27,9 @@ cases![
 
 /// A bundle whose unit is in the root slice, and the bus that will make it.
 fn on(t: &Test, faults: &[Fault]) -> (Bundle, Bus) {
+    if !is_corten() {
+        t.skip("the bus of these tests answers what corten says, and others wait for it without end");
+    }
     let bus = Bus::new(t.path("bus"), faults);
     t.global("--systemd-cgroup");
     t.var("DBUS_SYSTEM_BUS_ADDRESS", &bus.address());
@@ -148,13 +151,9 @@ fn a_property_that_systemd_lacks_is_left_out(t: &Test) {
     assert_eq!(asked.property("CPUQuotaPerSecUSec"), Some(&json!(500_000)));
     // The kernel is told all the same.
     let dir = |controller: &str| cgroup_dir(container.init.pid, controller);
-    if let Some(dir) = if is_v2() { None } else { dir("pids") } {
+    if let Some(dir) = if cgroup_v2() { None } else { dir("pids") } {
         assert_eq!(std::fs::read_to_string(dir.join("pids.max")).unwrap(), "77\n");
     }
-}
-
-fn is_v2() -> bool {
-    std::path::Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
 fn a_refused_annotation_is_an_error(t: &Test) {
@@ -204,7 +203,7 @@ fn delete_works_without_a_bus(t: &Test) {
 
 /// The unit can't be started because init is gone: why it went is what counts.
 fn inits_own_error_wins(t: &Test) {
-    if !is_v2() {
+    if !cgroup_v2() {
         t.skip("on cgroup v1 init does nothing that could fail before it has been moved");
     }
     let refusal = Fault::Refusal {

@@ -3,7 +3,8 @@
 //! machine `integration/vm/run` has them run. See `bus` for one that misbehaves.
 
 use crate::harness::{
-    Bundle, Call, Container, PidFd, Running, Test, is_corten, pipe, read_line, remove_tree,
+    Bundle, Call, Container, PidFd, Running, Test, cgroup_file, cgroup_v2, cgroups_named, is_corten, pipe,
+    read_line, remove_tree,
 };
 use serde_json::json;
 use std::fs;
@@ -36,6 +37,9 @@ cases![
     a_user_has_units_of_his_own,
     a_users_limit_that_is_not_his_is_refused,
     many_at_once,
+    version_1_is_one_path_in_every_hierarchy,
+    version_1_has_its_limits,
+    version_1_device_rules_outlive_a_reload,
 ];
 
 /// The driver under test, by the flag that all runtimes have.
@@ -43,8 +47,8 @@ fn driver(t: &Test) {
     if !Path::new("/run/systemd/system").is_dir() {
         t.skip("systemd is not at work here");
     }
-    if !Path::new("/sys/fs/cgroup/cgroup.controllers").exists() {
-        t.skip("these expect cgroup v2");
+    if !cgroup_v2() {
+        t.skip("this is about cgroup v2");
     }
     t.global("--systemd-cgroup");
 }
@@ -266,8 +270,12 @@ fn exec_joins_init_where_its_cgroup_is_a_parent(t: &Test) {
 /// A payload that opens its devices all the time meets no refusal while systemd
 /// reads its configuration anew, and what is denied stays so.
 fn device_rules_outlive_a_reload(t: &Test) {
-    let fuse = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwm" });
-    let bundle = named(t).set("/linux/resources/devices", json!([{ "allow": false, "access": "rwm" }, fuse]));
+    outlives_a_reload(t, named(t));
+}
+
+fn outlives_a_reload(t: &Test, bundle: Bundle) {
+    let kmsg = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwm" });
+    let bundle = bundle.set("/linux/resources/devices", json!([{ "allow": false, "access": "rwm" }, kmsg]));
     let bundle = bundle.set(
         "/process/capabilities",
         json!({ "bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"] }),
@@ -453,6 +461,53 @@ fn a_users_limit_that_is_not_his_is_refused(t: &Test) {
     let out = call.arg(bundle.set("/linux/resources", limits).lay()).arg(t.id()).out();
     out.one_clear_line(&["/linux/resources/hugepageLimits/0", "not delegated"]);
     remove_tree(&home).unwrap();
+}
+
+/// With a unit of the test's own name, on a host with hierarchies of version 1.
+fn on_version_1(t: &Test) -> Bundle {
+    if !Path::new("/run/systemd/system").is_dir() {
+        t.skip("systemd is not at work here");
+    }
+    if cgroup_v2() {
+        t.skip("this is about cgroup v1");
+    }
+    t.global("--systemd-cgroup");
+    let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!(":t:{}", t.token)));
+    bundle.args(["/probe", "--pause"])
+}
+
+fn version_1_is_one_path_in_every_hierarchy(t: &Test) {
+    let container = t.start(&on_version_1(t));
+    let path = format!("/system.slice/{}", unit(t));
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
+    let paths: Vec<_> = text.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
+    assert!(paths.len() > 3 && paths.iter().all(|p| *p == path), "{text}");
+    assert_eq!(show(t, &unit(t), "ControlGroup"), path);
+    assert_eq!(container.look([])["cgroup"], json!(text), "exec, too");
+    let dirs = cgroups_named(&t.token);
+    assert_eq!(dirs.len(), paths.len(), "{dirs:?}");
+    container.stop();
+    container.verb("delete").ok();
+    assert!(!is_known(t, &unit(t)) && cgroups_named(&t.token).is_empty());
+}
+
+fn version_1_has_its_limits(t: &Test) {
+    let resources =
+        json!({ "cpu": { "shares": 512, "quota": 25_000, "period": 50_000 }, "pids": { "limit": 77 } });
+    let bundle = on_version_1(t).set("/linux/resources/cpu", resources["cpu"].clone());
+    let container = t.start(&bundle.set("/linux/resources/pids", resources["pids"].clone()));
+    for (property, value) in [("CPUShares", "512"), ("CPUQuotaPerSecUSec", "500ms"), ("TasksMax", "77")] {
+        assert_eq!(show(t, &unit(t), property), value, "{property}");
+    }
+    for (controller, name, value) in
+        [("cpu", "cpu.shares", "512"), ("cpu", "cpu.cfs_quota_us", "25000"), ("pids", "pids.max", "77")]
+    {
+        assert_eq!(cgroup_file(container.init.pid, controller, name).as_deref(), Some(value), "{name}");
+    }
+}
+
+fn version_1_device_rules_outlive_a_reload(t: &Test) {
+    outlives_a_reload(t, on_version_1(t));
 }
 
 /// Made at once, deleted at once: none hangs, and no unit stays.
