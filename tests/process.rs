@@ -38,6 +38,7 @@ cases![
     no_capabilities_at_all,
     unprivileged_user_loses_capabilities,
     ambient_reaches_an_unprivileged_user,
+    capability_that_cannot_be_granted_is_a_warning,
     no_new_privileges_is_set_or_not,
     oom_score_adj_is_set,
     oom_score_adj_out_of_range_is_refused,
@@ -364,6 +365,27 @@ fn ambient_reaches_an_unprivileged_user(t: &Test) {
     let all: &[&str] = &["CAP_NET_BIND_SERVICE"];
     let sets = ["CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"];
     capability_masks(t, &bundle, sets.map(|set| (set, all)));
+}
+
+/// The runtime without CAP_NET_RAW in its bounding set: setpriv takes it out.
+fn capability_that_cannot_be_granted_is_a_warning(t: &Test) {
+    let caps = ["CAP_KILL", "CAP_NET_RAW"];
+    let bundle = t.bundle().capabilities(&caps).set("/process/capabilities/ambient", json!(caps));
+    let bundle = bundle.set("/process/capabilities/inheritable", json!(caps)).args(["/probe"]);
+    let lesser = || {
+        let call = t.call("/usr/bin/setpriv").arg("--bounding-set=-net_raw").arg(&*t.runtime.borrow());
+        call.arg("--root").arg(t.root())
+    };
+    let out = lesser().args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).out();
+    let seen = out.report();
+    for set in ["CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(seen["status"][set], cap_mask(&["CAP_KILL"]), "{set}");
+    }
+    out.says(&["/process/capabilities", "CAP_NET_RAW"]);
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let out = lesser().args(["exec", "--cap", "CAP_NET_RAW", &container.id, "/probe"]).out();
+    assert_ne!(out.report()["status"]["CapEff"], cap_mask(&["CAP_NET_RAW"]));
+    out.says(&["CAP_NET_RAW"]);
 }
 
 fn no_new_privileges_is_set_or_not(t: &Test) {

@@ -206,6 +206,16 @@ pub fn keyring_name(id: &str) -> CString {
     CString::new(format!("_ses.{id}")).unwrap_or_default()
 }
 
+/// config.md "Linux Process": capabilities that can't be granted are a warning.
+pub fn warn_of_lack(capabilities: u64, log: &Log) {
+    let names = (0..u64::BITS).filter(|number| capabilities >> number & 1 == 1);
+    let names: Vec<_> = names.map(spec::capability_name).collect();
+    log.warn(format!(
+        "/process/capabilities: not granted, as the runtime itself lacks them: {}",
+        names.join(", ")
+    ));
+}
+
 /// A container in the making. Dropped before it is made, it undoes all.
 struct HalfMade<'a> {
     options: &'a Options<'a>,
@@ -266,6 +276,7 @@ impl<'a> HalfMade<'a> {
                     self.hand_over(agent.take(), number)?;
                     sync.send(ToInit::ListenerTaken)?;
                 }
+                Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, self.options.log),
                 Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
                 Some((FromInit::Failed(error), _)) => {
                     // Those that run in there may have.

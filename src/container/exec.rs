@@ -168,9 +168,9 @@ fn attend(
     // It may have failed already, and then tells why.
     let _ = sync.send(ToInit::Commit);
     if let Some(agent) = agent {
-        hand_over(sync, newcomer, agent)?;
+        hand_over(sync, newcomer, agent, options.log)?;
     }
-    run::until_executed(sync)?;
+    run::until_executed(sync, options.log)?;
     if let Some(path) = options.pid_file {
         write_pid_file(path, newcomer.pid)?;
     }
@@ -178,13 +178,13 @@ fn attend(
 }
 
 /// Takes the listener of the newcomer's filter to the agent.
-fn hand_over(sync: &HostEnd, newcomer: &notify::Process, agent: notify::Agent) -> Result<()> {
-    match sync.recv()? {
-        Some((FromInit::Listener(number), _)) => {
+fn hand_over(sync: &HostEnd, newcomer: &notify::Process, agent: notify::Agent, log: &Log) -> Result<()> {
+    match run::next(sync, log)? {
+        Some(FromInit::Listener(number)) => {
             agent.hand_over(newcomer, number)?;
             sync.send(ToInit::ListenerTaken)
         }
-        Some((FromInit::Failed(error), _)) => Err(error),
+        Some(FromInit::Failed(error)) => Err(error),
         _ => Err(Error::msg("the process ended before its seccomp listener was there")),
     }
 }

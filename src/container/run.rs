@@ -1,6 +1,6 @@
 //! `run`: create without the gate, start, and in the foreground wait and delete.
 
-use super::create::{Made, Mode, Options, create};
+use super::create::{Made, Mode, Options, create, warn_of_lack};
 use super::exit::{self, Ending};
 use super::signals::Signals;
 use super::{delete, start, stdio};
@@ -19,7 +19,7 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     };
     let mut made = create(options)?;
     let terminal = made.terminal.take();
-    if let Err(error) = started(&made) {
+    if let Err(error) = started(&made, options.log) {
         remove(&made, options.log);
         return Err(error);
     }
@@ -39,17 +39,27 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
 }
 
 /// Waits for the payload's execve, then runs the poststart hooks.
-fn started(made: &Made) -> Result<()> {
-    until_executed(&made.sync)?;
+fn started(made: &Made, log: &Log) -> Result<()> {
+    until_executed(&made.sync, log)?;
     start::run_poststart(&made.plan.hooks.poststart, &made.state)
 }
 
 /// The end of the stream is execve's: both ends are closed by it.
-pub fn until_executed(sync: &HostEnd) -> Result<()> {
-    match sync.recv()? {
+pub fn until_executed(sync: &HostEnd, log: &Log) -> Result<()> {
+    match next(sync, log)? {
         None => Ok(()),
-        Some((FromInit::Failed(error), _)) => Err(error),
+        Some(FromInit::Failed(error)) => Err(error),
         Some(_) => Err(Error::msg("init sent a message out of turn")),
+    }
+}
+
+/// The next message that says how it goes on.
+pub fn next(sync: &HostEnd, log: &Log) -> Result<Option<FromInit>> {
+    loop {
+        match sync.recv()? {
+            Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, log),
+            other => return Ok(other.map(|(message, _)| message)),
+        }
     }
 }
 

@@ -85,12 +85,17 @@ fn drop_bounding(keep: u64) -> Result<()> {
 
 /// Capabilities that are held beyond the payload's own, for as long as this is.
 #[must_use = "the payload must not have them"]
-pub struct Extra(Option<caps::Sets>);
+pub struct Extra {
+    /// The payload's own, where there are more.
+    own: Option<caps::Sets>,
+    /// Those that the payload was to have, and the runtime has not.
+    pub lacking: u64,
+}
 
 impl Extra {
     /// Leaves the payload's own.
     pub fn give_up(self) -> Result<()> {
-        self.0.map_or(Ok(()), |own| caps::set(own).op("capset").map_err(|e| e.at("/process/capabilities")))
+        self.own.map_or(Ok(()), |own| caps::set(own).op("capset").map_err(|e| e.at("/process/capabilities")))
     }
 }
 
@@ -117,27 +122,41 @@ fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<Extra> {
         permitted: wanted.permitted,
         inheritable: wanted.inheritable,
     };
-    let now = caps::Sets { effective: own.effective | extra, permitted: own.permitted | extra, ..own };
-    caps::set(now).op("capset").map_err(|e| {
-        let missing = caps::get().map_or(0, |have| wanted.permitted & !have.permitted);
-        let hint = match missing {
-            0 => String::new(),
-            _ => {
-                format!("the runtime itself lacks {}", crate::spec::capability_name(missing.trailing_zeros()))
-            }
-        };
-        e.at("/process/capabilities").hint(hint)
-    })?;
+    let with_extra = |own: caps::Sets| caps::Sets {
+        effective: own.effective | extra,
+        permitted: own.permitted | extra,
+        ..own
+    };
+    let (own, lacking) = match caps::set(with_extra(own)) {
+        // Not a failure, says the specification: what can be granted is.
+        Err(Errno::EPERM) => {
+            let have = caps::get().op("capget")?;
+            let granted = common(own, have);
+            caps::set(common(with_extra(granted), have)).map(|()| (granted, own.permitted & !have.permitted))
+        }
+        other => other.map(|()| (own, 0)),
+    }
+    .op("capset")
+    .map_err(|e| e.at("/process/capabilities"))?;
     caps::ambient_clear().op("prctl PR_CAP_AMBIENT_CLEAR_ALL")?;
     // Only what is permitted and inheritable can be ambient. Engines ask for
     // more in every configuration, and no runtime complains.
-    let ambient = wanted.ambient & wanted.permitted & wanted.inheritable;
+    let ambient = wanted.ambient & own.permitted & own.inheritable;
     for cap in (0..=CAP_LIMIT).filter(|cap| ambient >> cap & 1 == 1) {
         caps::ambient_raise(cap)
             .op("prctl PR_CAP_AMBIENT_RAISE")
             .map_err(|e| e.at("/process/capabilities/ambient"))?;
     }
-    Ok(Extra((own != now).then_some(own)))
+    Ok(Extra { own: (with_extra(own) != own).then_some(own), lacking })
+}
+
+/// What of `wanted` may be set by a process that has `have`.
+fn common(wanted: caps::Sets, have: caps::Sets) -> caps::Sets {
+    caps::Sets {
+        effective: wanted.effective & have.permitted,
+        permitted: wanted.permitted & have.permitted,
+        inheritable: wanted.inheritable & (have.inheritable | have.permitted),
+    }
 }
 
 /// Those of `wanted` that the running kernel knows: a name of a newer one is

@@ -148,6 +148,9 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     creds::become_user(&plan.process)?;
     let filter = host.filter.as_ref();
     let extra = creds::limit(&plan.process, seccomp::needed(filter, &plan.process))?;
+    if extra.lacking != 0 {
+        host.sync.send(&FromInit::Lacks(extra.lacking))?;
+    }
     creds::enter_cwd(&plan.process, entered)?;
     let payload = Payload::prepare(&plan.process, host.preserve_fds)?;
     seccomp::install_early(filter, &plan.process, extra, &host.sync)?;

@@ -81,6 +81,9 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     let entered = creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
     let extra = creds::limit(process, seccomp::needed(host.filter.as_ref(), process))?;
+    if extra.lacking != 0 {
+        host.sync.send(&FromInit::Lacks(extra.lacking))?;
+    }
     creds::enter_cwd(process, entered)?;
     let payload = Payload::prepare(process, host.preserve_fds)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;

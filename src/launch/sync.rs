@@ -10,6 +10,7 @@
 //!   NetworkDone ──────────────────────▶              namespace is there
 //!            ◀───────────────────── Built            only with prestart/createRuntime hooks
 //!   HooksDone ────────────────────────▶
+//!            ◀────────── Lacks {capabilities}        only where not all that are wanted can be granted
 //!            ◀────────────── Listener {fd}           only with a seccomp agent: here is its listener
 //!   ListenerTaken ────────────────────▶
 //!            ◀───────────────────── Ready            all is set up but the payload
@@ -45,6 +46,9 @@ pub enum FromInit {
     /// The number of a descriptor of init's: the listener of its filter.
     Listener(i32),
     Ready,
+    /// Capabilities, a bit each, that the process was to have, and that the
+    /// runtime itself has not.
+    Lacks(u64),
     Failed(Error),
 }
 
@@ -72,6 +76,10 @@ impl FromInit {
                 out.push(5);
                 out.extend_from_slice(&number.to_le_bytes());
             }
+            FromInit::Lacks(capabilities) => {
+                out.push(7);
+                out.extend_from_slice(&capabilities.to_le_bytes());
+            }
             FromInit::Failed(error) => {
                 out.push(4);
                 error.encode(&mut out);
@@ -92,6 +100,7 @@ impl FromInit {
             (3, []) => Some(FromInit::Ready),
             (4, rest) => Error::decode(rest).map(FromInit::Failed),
             (5, rest) => Some(FromInit::Listener(i32::from_le_bytes(rest.try_into().ok()?))),
+            (7, rest) => Some(FromInit::Lacks(u64::from_le_bytes(rest.try_into().ok()?))),
             _ => None,
         }
     }
@@ -206,7 +215,11 @@ mod tests {
         let long = Error::msg("x".repeat(3 * MAX));
         let error = Error::os("mount", nix::errno::Errno::EPERM).at("/mounts/1");
         let plain = [FromInit::Moved, FromInit::Networked, FromInit::Built, FromInit::Ready];
-        for message in plain.into_iter().chain([FromInit::Listener(8), FromInit::Failed(error)]) {
+        for message in plain.into_iter().chain([
+            FromInit::Listener(8),
+            FromInit::Lacks(1 << 40),
+            FromInit::Failed(error),
+        ]) {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);
