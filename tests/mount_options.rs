@@ -644,7 +644,6 @@ fn mount_label_is_passed_to_what_takes_it(t: &Test) {
 }
 
 fn mount_context_type_must_be_one(t: &Test) {
-    let annotations = json!({ "run.oci.mount_context_type": "sidecontext" });
-    let bundle = t.bundle().set("/annotations", annotations).set("/linux/mountLabel", json!("a:b:c:d"));
+    let bundle = t.bundle().set("/annotations", json!({ "run.oci.mount_context_type": "sidecontext" }));
     t.refused(&bundle).one_clear_line(&["/annotations/run.oci.mount_context_type", "sidecontext"]);
 }
