@@ -27,11 +27,13 @@ cases![
     an_empty_profile_is_none,
     exec_is_filtered_too,
     capabilities_are_the_payloads_own,
+    user_namespaces_have_filters_too,
     runtime_needs_little_of_its_own_profile,
     hooks_run_before_the_filter,
     agent_answers_for_init,
     agent_answers_for_exec,
     agent_may_be_asked_about_every_call_but_write,
+    agent_answers_an_ordinary_user,
     agent_that_is_not_there_is_an_error,
     agent_by_annotation,
     unknown_names_are_skipped,
@@ -393,6 +395,19 @@ fn capabilities_are_the_payloads_own(t: &Test) {
     }
 }
 
+/// Where the runtime is root of the container's namespace only, and where it is
+/// an ordinary user.
+fn user_namespaces_have_filters_too(t: &Test) {
+    let question = times(&[]);
+    for nnp in [true, false] {
+        let bundle = with(t, but(json!([eproto(json!([]))]))).set("/process/noNewPrivileges", json!(nnp));
+        let mapped = bundle.clone().user_namespace();
+        assert_eq!(ask(t, &mapped, &[question.clone()]), ["EPROTO"], "no_new_privs {nnp}");
+        let seen = t.as_user(&bundle, [&question]).report();
+        assert_eq!(seen["asked"][&question], "EPROTO", "an ordinary user, no_new_privs {nnp}");
+    }
+}
+
 /// What a static program without threads needs to start and end.
 const PAYLOADS_OWN: [&str; 14] = [
     "arch_prctl",
@@ -520,6 +535,24 @@ fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
     let bundle = with(t, asking(&agent, json!(["times", "write"])));
     t.refused(&bundle).one_clear_line(&["/linux/seccomp/syscalls/0/names/1", "write"]);
     assert!(agent.is_idle());
+}
+
+/// Who may not look into the process of the container.
+fn agent_answers_an_ordinary_user(t: &Test) {
+    for nnp in [true, false] {
+        let agent = Agent::listen(t, TIMES, 4242);
+        let bundle = with(t, asking(&agent, json!(["times", "close"])));
+        let bundle = bundle.set("/process/noNewPrivileges", json!(nnp));
+        let seen = t.as_user(&bundle, [&times(&[])]).report();
+        assert_eq!(seen["asked"][times(&[])], 4242);
+        assert_eq!(agent.state()["state"]["status"], "creating");
+    }
+    // There is no way to hand it over then, and it must not hang.
+    for call in ["sendmsg", "read"] {
+        let agent = Agent::listen(t, TIMES, 4242);
+        let out = t.as_user(&with(t, asking(&agent, json!(["times", call]))), [&times(&[])]);
+        out.one_clear_line(&["seccomp", call]);
+    }
 }
 
 fn agent_that_is_not_there_is_an_error(t: &Test) {

@@ -273,8 +273,7 @@ impl<'a> HalfMade<'a> {
                     let _ = sync.send(ToInit::HooksDone);
                 }
                 Some((FromInit::Listener(number), _)) => {
-                    self.hand_over(agent.take(), number)?;
-                    sync.send(ToInit::ListenerTaken)?;
+                    self.hand_over(agent.take(), number, sync)?;
                 }
                 Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, self.options.log),
                 Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
@@ -407,13 +406,13 @@ impl<'a> HalfMade<'a> {
         hooks::run_all(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
     }
 
-    fn hand_over(&self, agent: Option<notify::Agent>, number: i32) -> Result<()> {
+    fn hand_over(&self, agent: Option<notify::Agent>, number: i32, sync: &HostEnd) -> Result<()> {
         let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
             return Err(Error::msg("init has a listener, and there is no agent for it"));
         };
         let (pid, container) = (*pid, &self.subject);
         let process = notify::Process { pidfd, pid, container, status: Status::Creating, init: pid };
-        agent.hand_over(&process, number)
+        agent.hand_over(&process, number, sync)
     }
 
     /// Init ended without a word: killed, most likely for want of memory.

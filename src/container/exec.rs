@@ -180,10 +180,7 @@ fn attend(
 /// Takes the listener of the newcomer's filter to the agent.
 fn hand_over(sync: &HostEnd, newcomer: &notify::Process, agent: notify::Agent, log: &Log) -> Result<()> {
     match run::next(sync, log)? {
-        Some(FromInit::Listener(number)) => {
-            agent.hand_over(newcomer, number)?;
-            sync.send(ToInit::ListenerTaken)
-        }
+        Some(FromInit::Listener(number)) => agent.hand_over(newcomer, number, sync),
         Some(FromInit::Failed(error)) => Err(error),
         _ => Err(Error::msg("the process ended before its seccomp listener was there")),
     }

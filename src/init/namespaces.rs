@@ -107,7 +107,7 @@ fn hop(host: &Inherited, namespaces: u64) -> Result<()> {
     match clone::fork_sibling(namespaces).op("clone3").map_err(|e| e.at("/linux/namespaces"))? {
         Forked::Child => Ok(()),
         Forked::Parent { pidfd, .. } => {
-            let _ = host.sync.send_moved(pidfd.as_fd());
+            let _ = host.sync.send_with(&FromInit::Moved, pidfd.as_fd());
             clone::exit(0)
         }
     }

@@ -105,7 +105,7 @@ fn hop(host: &Inherited) -> Result<()> {
     match clone::fork_sibling(0).op("clone3 in the pid namespace")? {
         Forked::Child => Ok(()),
         Forked::Parent { pidfd, .. } => {
-            let _ = host.sync.send_moved(pidfd.as_fd());
+            let _ = host.sync.send_with(&FromInit::Moved, pidfd.as_fd());
             exit(0)
         }
     }

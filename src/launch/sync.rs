@@ -12,6 +12,8 @@
 //!   HooksDone ────────────────────────▶
 //!            ◀────────── Lacks {capabilities}        only where not all that are wanted can be granted
 //!            ◀────────────── Listener {fd}           only with a seccomp agent: here is its listener
+//!   SendListener ─────────────────────▶              only if the runtime may not take it
+//!            ◀──────── Listener {fd} (+ fd)
 //!   ListenerTaken ────────────────────▶
 //!            ◀───────────────────── Ready            all is set up but the payload
 //!   Commit ───────────────────────────▶              go on: to the gate, or to execve
@@ -59,6 +61,8 @@ pub enum ToInit {
     Joined,
     NetworkDone,
     HooksDone,
+    /// The listener could not be taken out of the process: send it.
+    SendListener,
     /// The listener is with its agent.
     ListenerTaken,
     Commit,
@@ -127,6 +131,7 @@ impl ToInit {
             ToInit::HooksDone => vec![2],
             ToInit::Commit => vec![3],
             ToInit::ListenerTaken => vec![4],
+            ToInit::SendListener => vec![7],
         }
     }
 
@@ -139,6 +144,7 @@ impl ToInit {
             (5, []) => Some(ToInit::Joined),
             (3, []) => Some(ToInit::Commit),
             (4, []) => Some(ToInit::ListenerTaken),
+            (7, []) => Some(ToInit::SendListener),
             _ => None,
         }
     }
@@ -188,8 +194,9 @@ impl InitEnd {
         write(&self.0, &message.encode()).map(drop).op("send to the runtime")
     }
 
-    pub fn send_moved(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
-        scm::send_fd(&self.0, &FromInit::Moved.encode(), pidfd).op("send to the runtime")
+    /// A message and a descriptor that belongs to it.
+    pub fn send_with(&self, message: &FromInit, fd: BorrowedFd<'_>) -> Result<()> {
+        scm::send_fd(&self.0, &message.encode(), fd).op("send to the runtime")
     }
 
     /// Waits for the one message that may come now.
@@ -224,7 +231,8 @@ mod tests {
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);
         let (a, b) = ([ToInit::Go, ToInit::Joined], [ToInit::NetworkDone, ToInit::HooksDone]);
-        for message in [a, b, [ToInit::ListenerTaken, ToInit::Commit]].concat() {
+        let c = [ToInit::SendListener, ToInit::ListenerTaken];
+        for message in [a, b, c, [ToInit::Commit; 2]].concat() {
             assert_eq!(ToInit::decode(&message.encode()), Some(message));
         }
     }

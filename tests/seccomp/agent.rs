@@ -7,6 +7,7 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::Value;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
@@ -51,6 +52,7 @@ impl Agent {
     pub fn listen(t: &Test, number: libc::c_long, value: i64) -> Agent {
         let path = t.path("agent");
         let socket = UnixListener::bind(&path).expect("bind the agent's socket");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("chmod");
         let (send, states) = channel();
         // It ends with the test program at the latest: a connection may never come.
         std::thread::spawn(move || {
