@@ -32,6 +32,7 @@ cases![
     hooks_run_before_the_filter,
     agent_answers_for_init,
     agent_answers_for_exec,
+    agent_goes_with_all_flags,
     agent_may_be_asked_about_every_call_but_write,
     agent_answers_an_ordinary_user,
     agent_that_is_not_there_is_an_error,
@@ -402,7 +403,7 @@ fn user_namespaces_have_filters_too(t: &Test) {
     for nnp in [true, false] {
         let bundle = with(t, but(json!([eproto(json!([]))]))).set("/process/noNewPrivileges", json!(nnp));
         let mapped = bundle.clone().user_namespace();
-        assert_eq!(ask(t, &mapped, &[question.clone()]), ["EPROTO"], "no_new_privs {nnp}");
+        assert_eq!(ask(t, &mapped, std::slice::from_ref(&question)), ["EPROTO"], "no_new_privs {nnp}");
         let seen = t.as_user(&bundle, [&question]).report();
         assert_eq!(seen["asked"][&question], "EPROTO", "an ordinary user, no_new_privs {nnp}");
     }
@@ -469,16 +470,19 @@ fn asking(agent: &Agent, names: Value) -> Value {
     profile
 }
 
-fn agent_answers_for_init(t: &Test) {
-    for (nnp, flags) in [
-        (true, json!([])),
-        (false, Value::Null),
-        (true, json!(["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", "SECCOMP_FILTER_FLAG_TSYNC"])),
-    ] {
+fn agent_goes_with_all_flags(t: &Test) {
+    for flag in ["WAIT_KILLABLE_RECV", "TSYNC", "LOG"] {
         let agent = Agent::listen(t, TIMES, 4242);
         let mut profile = asking(&agent, json!(["times"]));
-        profile["flags"] = flags;
-        let bundle = with(t, profile)
+        profile["flags"] = json!([format!("SECCOMP_FILTER_FLAG_{flag}")]);
+        assert_eq!(ask(t, &with(t, profile), &[times(&[])]), [4242], "{flag}");
+    }
+}
+
+fn agent_answers_for_init(t: &Test) {
+    for nnp in [true, false] {
+        let agent = Agent::listen(t, TIMES, 4242);
+        let bundle = with(t, asking(&agent, json!(["times"])))
             .set("/process/noNewPrivileges", json!(nnp))
             .set("/annotations", json!({ "a": "b" }))
             .args(["/probe", &times(&[])]);
@@ -573,6 +577,8 @@ fn agent_by_annotation(t: &Test) {
         .set("/annotations", json!({ "run.oci.seccomp.receiver": agent.path }));
     assert_eq!(ask(t, &bundle, &[times(&[])]), [11]);
     assert_eq!(agent.state()["metadata"], Value::Null);
+    let bundle = bundle.set("/annotations", json!({ "run.oci.seccomp.receiver": "agent" }));
+    t.refused(&bundle).one_clear_line(&["/annotations/run.oci.seccomp.receiver", "absolute"]);
 }
 
 fn with_an_unknown_name(t: &Test) -> Bundle {

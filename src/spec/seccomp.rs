@@ -141,6 +141,11 @@ fn flags(names: Option<&[String]>, notifies: bool) -> Result<u32> {
 }
 
 fn listener(seccomp: &Seccomp, receiver: &str, rules: &[Rule]) -> Result<Option<Listener>> {
+    if !receiver.is_empty() && !receiver.starts_with('/') {
+        return Err(
+            Error::config(format!("/annotations/{RECEIVER}"), "must be an absolute path").on(receiver)
+        );
+    }
     let path = if seccomp.listener_path.is_empty() { receiver } else { &seccomp.listener_path };
     if path.is_empty() && !seccomp.listener_metadata.is_empty() {
         return Err(Error::config(format!("{AT}/listenerMetadata"), "is set without listenerPath"));
