@@ -112,7 +112,7 @@ deps-build:
 deps-test:
 	$(call packages,busybox:busybox-static strace:strace ip:iproute2 nsenter:util-linux script:bsdutils \
 	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux \
-	    /usr/include/seccomp.h:libseccomp-dev)
+	    /usr/include/seccomp.h:libseccomp-dev newuidmap:uidmap)
 
 deps-vm:
 	$(call packages,mmdebstrap:mmdebstrap mmdebstrap:debian-archive-keyring depmod:kmod mkfs.ext4:e2fsprogs \

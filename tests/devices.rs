@@ -23,6 +23,14 @@ cases![
     unknown_device_type_is_refused,
     unknown_access_letter_is_refused,
     device_without_a_path_is_refused,
+    device_without_its_number_is_refused,
+    two_devices_of_one_path_are_refused,
+    a_default_device_may_be_replaced,
+    modes_do_not_heed_the_callers_umask,
+    what_the_image_has_is_taken_if_it_is_the_device,
+    another_file_in_the_devices_place_is_refused,
+    devices_in_a_readonly_root,
+    the_hosts_dev_stays_as_it_is,
 ];
 
 const DEFAULT: [(&str, &str); 6] = [
@@ -221,4 +229,146 @@ fn unknown_access_letter_is_refused(t: &Test) {
 fn device_without_a_path_is_refused(t: &Test) {
     let bundle = with(t, &[json!({ "type": "c", "major": 1, "minor": 3 })]);
     t.refused(&bundle).one_clear_line(&["/linux/devices/0", "path"]);
+}
+
+fn device_without_its_number_is_refused(t: &Test) {
+    for (key, other) in [("major", "minor"), ("minor", "major")] {
+        let bundle = with(t, &[json!({ "path": "/dev/x", "type": "c", other: 3 })]);
+        t.refused(&bundle).one_clear_line(&[&format!("/linux/devices/0/{key}")]);
+    }
+    for (major, minor, place) in [(-1, 0, "major"), (4096, 0, "major"), (1, 1 << 20, "minor")] {
+        let bundle = with(t, &[json!({ "path": "/dev/x", "type": "c", "major": major, "minor": minor })]);
+        t.refused(&bundle).one_clear_line(&[&format!("/linux/devices/0/{place}")]);
+    }
+    let biggest = device("/dev/x", "b", 4095, (1 << 20) - 1);
+    assert_eq!(
+        t.look(&with(t, &[biggest]), ["stat:/dev/x"])["asked"]["stat:/dev/x"]["device"],
+        "4095:1048575"
+    );
+}
+
+fn two_devices_of_one_path_are_refused(t: &Test) {
+    let bundle = with(t, &[device("/dev/x", "c", 1, 3), device("/dev//x", "c", 1, 5)]);
+    t.refused(&bundle).one_clear_line(&["/linux/devices/1/path", "/linux/devices/0"]);
+    let twice = with(t, &[device("/dev/x", "c", 1, 3), device("/dev/x", "c", 1, 3)]);
+    assert_eq!(t.look(&twice, ["stat:/dev/x"])["asked"]["stat:/dev/x"]["device"], "1:3", "the same twice");
+    t.refused(&with(t, &[device("/dev/..", "c", 1, 3)])).one_clear_line(&["/linux/devices/0/path"]);
+}
+
+fn a_default_device_may_be_replaced(t: &Test) {
+    let mut null = device("/dev/null", "c", 1, 3);
+    null["fileMode"] = json!(0o600);
+    null["uid"] = json!(5);
+    let stat = &t.look(&with(t, &[null]), ["stat:/dev/null"])["asked"]["stat:/dev/null"];
+    assert_eq!((&stat["mode"], &stat["uid"]), (&json!("600"), &json!(5)));
+}
+
+/// `run` by a caller with the umask 077.
+fn with_umask(t: &Test, bundle: &Bundle) -> Value {
+    let id = t.id();
+    let script = "umask 077; exec \"$0\" \"$@\"";
+    let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow());
+    call.arg("--root").arg(t.root()).args(["run", "--bundle"]).arg(bundle.lay()).arg(id).out().report()
+}
+
+fn modes_do_not_heed_the_callers_umask(t: &Test) {
+    let mut fifo = json!({ "path": "/dev/fifo", "type": "p", "fileMode": 0o666 });
+    fifo["gid"] = json!(7);
+    let volume = t.make_dir("volume");
+    let bundle = with(t, &[device("/dev/net/tun", "c", 10, 200), fifo])
+        .bind(&volume, "/made/by/mount", &[])
+        .set("/process/cwd", json!("/made/as/cwd"))
+        .args([
+            "/probe",
+            "stat:/dev/net",
+            "stat:/dev/net/tun",
+            "stat:/dev/fifo",
+            "stat:/dev/null",
+            "stat:/made",
+            "stat:/made/as/cwd",
+        ]);
+    let seen = with_umask(t, &bundle);
+    for (path, mode) in [
+        ("/dev/net", "755"),
+        ("/dev/net/tun", "666"),
+        ("/dev/fifo", "666"),
+        ("/dev/null", "666"),
+        ("/made", "755"),
+        ("/made/as/cwd", "755"),
+    ] {
+        assert_eq!(seen["asked"][format!("stat:{path}")]["mode"], mode, "{path}");
+    }
+}
+
+/// The image's own /dev.
+fn own_dev(bundle: Bundle) -> Bundle {
+    ["", "/pts", "/shm", "/mqueue"]
+        .iter()
+        .fold(bundle, |bundle, name| bundle.without_mount(&format!("/dev{name}")))
+}
+
+fn make_node(bundle: &Bundle, path: &str, major: u64, minor: u64) {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let mode = Mode::from_bits_truncate(0o640);
+    mknod(&bundle.inside(path), SFlag::S_IFCHR, mode, makedev(major, minor)).expect("mknod");
+}
+
+fn what_the_image_has_is_taken_if_it_is_the_device(t: &Test) {
+    let bundle = own_dev(with(t, &[device("/dev/x", "c", 240, 77)]));
+    make_node(&bundle, "/dev/x", 240, 77);
+    make_node(&bundle, "/dev/zero", 1, 5);
+    for _ in 0..2 {
+        let seen = t.look(&bundle, ["stat:/dev/x", "stat:/dev/zero", "stat:/dev/null", "link:/dev/fd"]);
+        assert_eq!(seen["asked"]["stat:/dev/x"]["device"], "240:77");
+        assert_eq!(seen["asked"]["stat:/dev/zero"]["mode"], "640", "it is the image's");
+        assert_eq!(seen["asked"]["stat:/dev/null"]["device"], "1:3");
+        assert_eq!(seen["asked"]["link:/dev/fd"], "/proc/self/fd");
+    }
+}
+
+fn another_file_in_the_devices_place_is_refused(t: &Test) {
+    let refused = |lay: &dyn Fn(&std::path::Path)| {
+        let bundle = own_dev(with(t, &[device("/dev/x", "c", 240, 77)]));
+        lay(&bundle.inside("/dev/x"));
+        t.refused(&bundle).one_clear_line(&["/linux/devices/0", "/dev/x"]);
+    };
+    refused(&|path| std::fs::write(path, "").unwrap());
+    refused(&|path| std::fs::create_dir(path).unwrap());
+    refused(&|path| std::os::unix::fs::symlink("/dev/null", path).unwrap());
+    refused(&|path| std::os::unix::fs::symlink("nowhere", path).unwrap());
+    let bundle = own_dev(with(t, &[device("/dev/x", "c", 240, 77)]));
+    make_node(&bundle, "/dev/x", 240, 78);
+    t.refused(&bundle).one_clear_line(&["/linux/devices/0"]);
+    let bundle = own_dev(with(t, &[device("/dev/x", "b", 240, 77)]));
+    make_node(&bundle, "/dev/x", 240, 77);
+    t.refused(&bundle).one_clear_line(&["/linux/devices/0"]);
+}
+
+fn devices_in_a_readonly_root(t: &Test) {
+    let devices = [device("/dev/x", "c", 240, 77), device("/var/y", "c", 240, 78)];
+    for bundle in [with(t, &devices), own_dev(with(t, &devices))] {
+        let bundle = bundle.set("/root/readonly", json!(true));
+        let seen = t.look(&bundle, ["stat:/dev/x", "stat:/var/y", "write:/dev/null", "create:/var/z"]);
+        assert_eq!(seen["asked"]["stat:/dev/x"]["device"], "240:77");
+        assert_eq!(seen["asked"]["stat:/var/y"]["device"], "240:78");
+        assert_eq!(seen["asked"]["write:/dev/null"], "ok");
+        assert_eq!(seen["asked"]["create:/var/z"], "EROFS");
+    }
+}
+
+fn the_hosts_dev_stays_as_it_is(t: &Test) {
+    let dev = t.make_dir("dev");
+    let devices = [device("/dev/x", "c", 240, 77), device("/var/y", "c", 240, 78)];
+    let bundle =
+        own_dev(with(t, &devices)).bind(&dev, "/dev", &[]).args(["/probe", "stat:/var/y", "list:/dev"]);
+    let log = t.path("log");
+    let call = t.runtime().arg("--log").arg(&log).args(["run", "--bundle"]).arg(bundle.lay());
+    let seen = call.arg(t.id()).out().report();
+    assert_eq!(seen["asked"]["list:/dev"], json!([]));
+    assert_eq!(std::fs::read_dir(&dev).unwrap().count(), 0, "nothing is made on the host");
+    if crate::harness::is_corten() {
+        assert_eq!(seen["asked"]["stat:/var/y"]["device"], "240:78");
+        let text = std::fs::read_to_string(&log).expect("a log");
+        assert!(text.contains("level=warning") && text.contains("/linux/devices/0: /dev/x"), "{text}");
+    }
 }

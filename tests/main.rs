@@ -54,6 +54,7 @@ mod security;
 mod stress;
 mod systemd;
 mod terminal;
+mod userns;
 mod verbs;
 mod wait;
 
@@ -96,6 +97,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("stress", stress::cases()),
         ("systemd", systemd::cases()),
         ("terminal", terminal::cases()),
+        ("userns", userns::cases()),
         ("verbs", verbs::cases()),
         ("wait", wait::cases()),
     ])

@@ -18,6 +18,8 @@ cases![
     time_namespace_has_offsets,
     an_unknown_kind_is_refused,
     offsets_without_a_time_namespace_are_refused,
+    one_offset_is_enough,
+    offsets_that_cannot_be_are_refused,
     domainname_is_set,
 ];
 
@@ -178,4 +180,33 @@ fn offsets_without_a_time_namespace_are_refused(t: &Test) {
 
 fn an_unknown_kind_is_refused(t: &Test) {
     t.refused(&t.bundle().namespace("weather")).one_clear_line(&["weather"]);
+}
+
+fn one_offset_is_enough(t: &Test) {
+    for (offsets, expected) in [
+        (json!({ "monotonic": { "nanosecs": 5 } }), ["monotonic", "0", "5", "boottime", "0", "0"]),
+        (json!({ "boottime": { "secs": 86_400 } }), ["monotonic", "0", "0", "boottime", "86400", "0"]),
+        (json!({ "boottime": {} }), ["monotonic", "0", "0", "boottime", "0", "0"]),
+        (json!({}), ["monotonic", "0", "0", "boottime", "0", "0"]),
+    ] {
+        let bundle = t.bundle().namespace("time").set("/linux/timeOffsets", offsets);
+        let text = t.look(&bundle, [])["timens"].as_str().unwrap().to_owned();
+        assert_eq!(text.split_whitespace().collect::<Vec<_>>(), expected);
+    }
+}
+
+fn offsets_that_cannot_be_are_refused(t: &Test) {
+    for (clock, offset, place) in [
+        ("realtime", json!({ "secs": 1 }), "/linux/timeOffsets/realtime"),
+        ("Monotonic", json!({ "secs": 1 }), "/linux/timeOffsets/Monotonic"),
+        ("monotonic", json!({ "nanosecs": 1_000_000_000 }), "/linux/timeOffsets/monotonic/nanosecs"),
+        ("monotonic", json!({ "nanosecs": -1 }), "/linux/timeOffsets/monotonic/nanosecs"),
+        ("boottime", json!({ "secs": "1" }), "/linux/timeOffsets/boottime/secs"),
+        // The clock would begin before zero, or end soon: only the kernel knows.
+        ("monotonic", json!({ "secs": -1_000_000_000_000_i64 }), "/linux/timeOffsets"),
+        ("boottime", json!({ "secs": i64::MAX }), "/linux/timeOffsets"),
+    ] {
+        let bundle = t.bundle().namespace("time").set("/linux/timeOffsets", json!({ clock: offset }));
+        t.refused(&bundle).one_clear_line(&[place]);
+    }
 }

@@ -16,6 +16,7 @@ cases![
     a_device_moves_into_a_joined_network,
     a_device_moves_into_a_user_namespace,
     hooks_and_sysctls_find_the_device,
+    a_dot_in_a_name_is_no_separator,
     a_device_is_not_fetched_back,
     exec_sees_the_device,
     after_a_failed_create_the_device_is_back,
@@ -163,6 +164,15 @@ fn hooks_and_sysctls_find_the_device(t: &Test) {
     let out = wired(t, &bundle, "runtime run $ID");
     assert_eq!((out.code, out.stdout.as_str()), (0, "1\n"), "{out:?}");
     assert!(std::fs::read_to_string(t.dir.join("seen")).unwrap().contains("eth0"));
+}
+
+fn a_dot_in_a_name_is_no_separator(t: &Test) {
+    let bundle = with(t, json!({ "n0": { "name": "eth0.7" } }))
+        .args(["cat", "/proc/sys/net/ipv4/conf/eth0.7/forwarding"]);
+    for key in ["net/ipv4/conf/eth0.7/forwarding", "net.ipv4.conf.eth0/7.forwarding"] {
+        let out = wired(t, &bundle.clone().set("/linux/sysctl", json!({ key: "1" })), "runtime run $ID");
+        assert_eq!((out.code, out.stdout.as_str()), (0, "1\n"), "{key}: {out:?}");
+    }
 }
 
 fn a_device_is_not_fetched_back(t: &Test) {

@@ -33,6 +33,7 @@ pub fn main() -> i32 {
             say(&answer(verb, what).to_string());
             0
         }
+        Some(fill) if fill.starts_with("--fill-keyrings=") => fill_keyrings(fill),
         Some("--attack-exe") => attack_exe(&args[1]),
         Some("--report-pause") => {
             say(&report(&[]).to_string());
@@ -75,6 +76,30 @@ fn die(signal: &str) -> i32 {
     if let Ok(signal) = signal.parse::<Signal>() {
         let _ = nix::sys::signal::raise(signal);
     }
+    1
+}
+
+/// Takes keys until the user may have no more, and holds them until stdin ends.
+fn fill_keyrings(count: &str) -> i32 {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
+    let count = count.split_once('=').and_then(|(_, count)| count.parse::<u32>().ok()).unwrap_or(0);
+    let none: *const libc::c_char = std::ptr::null();
+    // SAFETY: no name: an anonymous session keyring, which ends with this process.
+    unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, none) };
+    for number in 0..count {
+        let name = CString::new(format!("key{number}")).expect("a name");
+        let kind = c"keyring".as_ptr();
+        // SAFETY: both strings outlive the call; a keyring has no payload.
+        let made = unsafe {
+            libc::syscall(libc::SYS_add_key, kind, name.as_ptr(), none, 0, KEY_SPEC_SESSION_KEYRING)
+        };
+        if made < 0 {
+            say(if Errno::last() == Errno::EDQUOT { "full" } else { "failed" });
+            return cat();
+        }
+    }
+    say("not full");
     1
 }
 

@@ -29,6 +29,7 @@ cases![
     user_and_groups_are_set,
     no_additional_groups_by_default,
     umask_is_set,
+    the_callers_umask_is_kept,
     rlimits_are_set,
     rlimit_without_a_limit,
     username_is_a_warning,
@@ -45,6 +46,11 @@ cases![
     sysctl_is_set_in_its_namespace,
     sysctl_of_the_host_is_refused,
     sysctl_of_a_shared_network_is_refused,
+    sysctl_in_either_spelling,
+    sysctl_of_the_domain_name,
+    sysctl_of_the_hostname_is_refused,
+    sysctl_without_a_value_is_refused,
+    sysctl_that_the_namespace_lacks_is_refused,
     stdio_and_nothing_else_is_open,
     preserved_fds_are_handed_down,
     inherited_fds_are_not,
@@ -52,6 +58,9 @@ cases![
     it_leads_its_own_session,
     it_has_a_session_keyring_of_its_own,
     no_new_keyring_keeps_the_callers,
+    a_long_id_names_the_keyring,
+    keyring_is_joined_by_an_exec,
+    keyring_quota_is_explained,
     parent_death_signal_is_clear,
 ];
 
@@ -503,4 +512,96 @@ fn parent_death_signal_is_clear(t: &Test) {
     container.start();
     let seen: Value = serde_json::from_str(&crate::harness::read_line(&reader)).unwrap();
     assert_eq!(seen["pdeathsig"], Value::Null);
+}
+
+/// The umask of the payload, and of a createContainer hook, under a caller's 027.
+fn the_callers_umask_is_kept(t: &Test) {
+    let note = t.path("umask");
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "umask > $0", note] }]);
+    let bundle = t.bundle().set("/hooks", json!({ "createContainer": hook })).args(["/probe"]);
+    let id = t.id();
+    let script = "umask 027; exec \"$0\" \"$@\"";
+    let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow());
+    let call = call.arg("--root").arg(t.root()).args(["run", "--bundle"]).arg(bundle.lay()).arg(id);
+    assert_eq!(call.out().report()["status"]["Umask"], "0027");
+    assert_eq!(std::fs::read_to_string(note).unwrap(), "0027\n");
+}
+
+fn sysctl_in_either_spelling(t: &Test) {
+    for key in ["net.ipv4.conf.all.forwarding", "net/ipv4/conf/all/forwarding"] {
+        let seen = t.look(&sysctl(t.bundle(), key, "1"), ["text:/proc/sys/net/ipv4/conf/all/forwarding"]);
+        assert_eq!(seen["asked"]["text:/proc/sys/net/ipv4/conf/all/forwarding"], "1\n", "{key}");
+    }
+    for key in
+        ["net//ipv4/ip_forward", "net..ipv4", "net/../kernel/core_pattern", ".net", "/net/ipv4/ip_forward"]
+    {
+        t.refused(&sysctl(t.bundle(), key, "1")).one_clear_line(&["/linux/sysctl/"]);
+    }
+}
+
+fn sysctl_of_the_domain_name(t: &Test) {
+    let bundle = sysctl(t.bundle(), "kernel.domainname", "example.org");
+    assert_eq!(t.look(&bundle, [])["names"]["domain"], "example.org");
+    let bundle = bundle.without_namespace("uts").drop("/hostname");
+    t.refused(&bundle).one_clear_line(&["/linux/sysctl/kernel.domainname", "uts"]);
+}
+
+fn sysctl_of_the_hostname_is_refused(t: &Test) {
+    let bundle = sysctl(t.bundle(), "kernel.hostname", "box");
+    t.refused(&bundle).one_clear_line(&["/linux/sysctl/kernel.hostname", "/hostname"]);
+}
+
+fn sysctl_without_a_value_is_refused(t: &Test) {
+    t.refused(&sysctl(t.bundle(), "kernel.msgmax", "")).one_clear_line(&["/linux/sysctl/kernel.msgmax"]);
+    let out = t.refused(&sysctl(t.bundle(), "kernel.msgmax", "many"));
+    out.one_clear_line(&["/linux/sysctl/kernel.msgmax", "many", "EINVAL"]);
+}
+
+fn sysctl_that_the_namespace_lacks_is_refused(t: &Test) {
+    let out = t.refused(&sysctl(t.bundle(), "net.ipv4.nonsense", "1"));
+    out.one_clear_line(&["/linux/sysctl/net.ipv4.nonsense", "network namespace"]);
+    // A name with a slash in it, in the place of a device's dot.
+    let out = t.refused(&sysctl(t.bundle(), "net.ipv4.conf.eth0/1.forwarding", "1"));
+    out.one_clear_line(&["/linux/sysctl/net.ipv4.conf.eth0~11.forwarding", "network namespace"]);
+}
+
+fn a_long_id_names_the_keyring(t: &Test) {
+    let id = format!("{}{}", t.token, "x".repeat(250 - t.token.len()));
+    let bundle = t.bundle().args(["/probe"]);
+    let out = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).out();
+    // The probe itself has a short buffer for the description.
+    assert!(out.report()["status"].is_object());
+}
+
+fn keyring_is_joined_by_an_exec(t: &Test) {
+    for bundle in [t.bundle(), t.bundle().user_namespace()] {
+        let container = t.start(&bundle.args(["/probe", "--pause"]));
+        let keyring = container.look([])["keyring"].as_str().expect("a keyring").to_owned();
+        assert!(keyring.ends_with(&format!("_ses.{}", container.id)), "{keyring}");
+    }
+}
+
+/// A user who has no key left gets told so, with the way round.
+fn keyring_quota_is_explained(t: &Test) {
+    let uid = 345_000;
+    let map = json!([{ "containerID": 0, "hostID": uid, "size": 1000 }]);
+    let bundle =
+        t.bundle().namespace("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let bundle = bundle.args(["/probe"]);
+    // It takes all that the user may have, in keyrings that end with it.
+    let limit = std::fs::read_to_string("/proc/sys/kernel/keys/maxkeys").expect("keyrings");
+    let fill = format!("--fill-keyrings={}", limit.trim());
+    let (reader, writer) = crate::harness::pipe();
+    let (stdin, hold) = crate::harness::pipe();
+    let probe = bundle.inside("/probe");
+    let call = t.call("/usr/bin/setpriv").args(["--reuid", &uid.to_string(), "--clear-groups"]).arg(probe);
+    let full = call.arg(fill).stdin(stdin).stdout(writer).spawn();
+    assert_eq!(crate::harness::read_line(&reader), "full");
+    let out = t.run(&bundle);
+    out.one_clear_line(&["keyctl", "EDQUOT", "maxkeys", "--no-new-keyring"]);
+    assert_ne!(out.code, 0);
+    let call = t.verb(["run", "--no-new-keyring", "--bundle"]).arg(bundle.lay());
+    assert!(call.arg(t.id()).out().report()["status"].is_object());
+    drop(hold);
+    full.out();
 }

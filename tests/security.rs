@@ -27,7 +27,9 @@ cases![
     cve_2024_21626_leaked_directory,
     cve_2024_45310_mkdir_race,
     cve_2025_31133_dev_null_is_something_else,
+    cve_2025_31133_dev_null_changes_meanwhile,
     cve_2025_52565_console_is_a_symlink,
+    cve_2025_52565_console_changes_meanwhile,
     cve_2025_52881_procfs_under_another_name,
     cve_2026_41579_dev_is_a_symlink,
     cve_2026_88264_console_without_dev,
@@ -423,6 +425,9 @@ fn cve_2025_31133_dev_null_is_something_else(t: &Test) {
     symlink("/etc/group", &null).expect("symlink");
     assert_ne!(t.run(&bundle).code, 77, "a symlink is the mask");
     fs::remove_file(&null).expect("unlink");
+    nix::unistd::mkfifo(&null, nix::sys::stat::Mode::from_bits_truncate(0o666)).expect("mkfifo");
+    assert_ne!(t.run(&bundle).code, 77, "a FIFO is the mask");
+    fs::remove_file(&null).expect("unlink");
     fs::write(&null, "not empty").expect("a file");
     assert_ne!(t.run(&bundle).code, 77, "a file is the mask");
     fs::remove_file(&null).expect("unlink");
@@ -431,6 +436,28 @@ fn cve_2025_31133_dev_null_is_something_else(t: &Test) {
     nix::sys::stat::mknod(&null, nix::sys::stat::SFlag::S_IFCHR, mode, zero).expect("mknod");
     let script = "test \"$(stat -c %t:%T /etc/passwd)\" = 1:3 || exit 77";
     assert_ne!(t.run(&bundle.shell(script)).code, 77, "another device is the mask");
+}
+
+/// Somebody who has the rootfs mounted, too, exchanges a device for a link.
+fn cve_2025_31133_dev_null_changes_meanwhile(t: &Test) {
+    let decoy = Decoy::new(t);
+    let script = "test -c /etc/passwd && test ! -s /etc/passwd || exit 77";
+    for bundle in [own_dev(t), own_dev(t).user_namespace()] {
+        let bundle = bundle.set("/linux/maskedPaths", json!(["/etc/passwd"])).shell(script);
+        let owner = nix::unistd::Uid::from_raw(100_000);
+        nix::unistd::chown(&bundle.inside("/dev"), Some(owner), None).expect("chown");
+        let null = bundle.inside("/dev/null");
+        let zero = nix::sys::stat::makedev(1, 3);
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
+        nix::sys::stat::mknod(&null, nix::sys::stat::SFlag::S_IFCHR, mode, zero).expect("mknod");
+        symlink(decoy.dir.join("null"), bundle.inside("/dev/trap")).expect("symlink");
+        let flipper = Flipper::new(null, bundle.inside("/dev/trap"));
+        for _ in 0..40 {
+            assert_ne!(t.run(&bundle).code, 77, "the mask is not the null device");
+        }
+        drop(flipper);
+        decoy.check();
+    }
 }
 
 /// A run on a terminal that goes nowhere but must not harm the host.
@@ -476,6 +503,20 @@ fn cve_2025_52881_procfs_under_another_name(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/mounts/7", "inside /proc"]);
     let bundle = t.bundle().set("/linux/sysctl", json!({ "kernel.domainname": "from.sysctl" }));
     assert_eq!(t.look(&bundle, [])["names"]["domain"], "from.sysctl");
+}
+
+fn cve_2025_52565_console_changes_meanwhile(t: &Test) {
+    let decoy = Decoy::new(t);
+    let bundle = t.bundle().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
+    fs::create_dir(bundle.inside("/dev/pts")).expect("mkdir");
+    fs::write(bundle.inside("/dev/console"), "").expect("a file");
+    symlink(decoy.dir.join("console"), bundle.inside("/dev/trap")).expect("symlink");
+    let flipper = Flipper::new(bundle.inside("/dev/console"), bundle.inside("/dev/trap"));
+    for _ in 0..40 {
+        run_with_console(t, &bundle);
+    }
+    drop(flipper);
+    decoy.check();
 }
 
 fn cve_2026_41579_dev_is_a_symlink(t: &Test) {

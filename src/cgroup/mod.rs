@@ -156,7 +156,9 @@ impl Cgroup {
             Cgroup::Systemd { .. } => return Ok(Entrance::default()),
         };
         match made {
-            Err(e) if !nix::unistd::geteuid().is_root() && is_denied(&e) && none_asked(wanted).is_ok() => {
+            Err(e) if is_denied(&e) && none_asked(wanted).is_ok() && !is_root() => {
+                // Some hierarchies may be the caller's.
+                let _ = self.remove();
                 *self = Cgroup::None;
                 Ok(Entrance::default())
             }
@@ -454,6 +456,12 @@ fn not_delegated(error: Error) -> Error {
         None => error.hint("the controller is not delegated to the user: see Delegate= of user@.service"),
         Some(_) => error,
     }
+}
+
+/// Is the caller the host's root, or only that of a user namespace, as the
+/// runtime is under rootless engines?
+fn is_root() -> bool {
+    nix::unistd::geteuid().is_root() && !crate::sys::process::in_user_namespace()
 }
 
 fn is_denied(error: &Error) -> bool {

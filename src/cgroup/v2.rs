@@ -96,14 +96,10 @@ fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let loaded = match bpf::load_device_program(&program) {
         // As in runc and crun: a user may load no program, and reaches no
         // device through the container that he doesn't reach without it.
-        Err(Errno::EPERM) if !is_root() => return Ok(()),
+        Err(Errno::EPERM) if !super::is_root() => return Ok(()),
         other => other.op("bpf: load the device program").map_err(explain)?,
     };
     bpf::attach_device_program(dir, &loaded).op("bpf: attach the device program").map_err(explain)
-}
-
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root() && !crate::sys::process::in_user_namespace()
 }
 
 /// One write kills all (Linux 5.14), frozen or not; cgroup.events tells when

@@ -14,7 +14,7 @@ use crate::hooks::{self, Status, Subject};
 use crate::init;
 use crate::launch::idmap::{self, Writers};
 use crate::launch::joins::Joins;
-use crate::launch::sources::Sources;
+use crate::launch::sources::{self, Sources};
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::launch::{self, Arrival, Split, limits, sched};
 use crate::log::Log;
@@ -168,7 +168,13 @@ pub fn create(options: &Options) -> Result<Made> {
     }
     host_end.send(ToInit::Commit).map_err(|error| half.or_died(error))?;
     let of_cgroup = half.state.cgroup.warnings(&plan.resources);
-    plan.warnings.iter().cloned().chain(of_cgroup).for_each(|warning| options.log.warn(warning));
+    let of_dev = sources::missing_devices(&plan);
+    plan.warnings
+        .iter()
+        .cloned()
+        .chain(of_cgroup)
+        .chain(of_dev)
+        .for_each(|warning| options.log.warn(warning));
     let (dir, state, init) = half.made()?;
     Ok(Made { plan, dir, state, init, sync: host_end, terminal })
 }

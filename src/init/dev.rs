@@ -23,10 +23,12 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"pts/ptmx", c"ptmx"),
 ];
 
-/// Makes the nodes and links, unless the container has the host's /dev. `nodes`
-/// are the host's by the index of the device, where these are to be bound.
+/// Makes the nodes and links. A /dev of the host, which is bound, stays as it
+/// is. `nodes` are the host's by the index of the device, where these are to be
+/// bound.
 pub fn populate(plan: &Plan, root: &OwnedFd, mut nodes: Vec<Option<OwnedFd>>) -> Result<()> {
-    if has_hosts_dev(plan) {
+    let hosts_dev = plan.bound_dev().is_some();
+    if hosts_dev && plan.devices.iter().all(|device| device.path.starts_with("/dev")) {
         return Ok(());
     }
     nodes.resize_with(plan.devices.len(), || None);
@@ -34,18 +36,15 @@ pub fn populate(plan: &Plan, root: &OwnedFd, mut nodes: Vec<Option<OwnedFd>>) ->
     let bind = plan.namespaces.is_private(NsKind::User);
     let dev = target::directory(root, Path::new("/dev"))?;
     for (device, node) in plan.devices.iter().zip(nodes) {
+        if hosts_dev && device.path.starts_with("/dev") {
+            continue;
+        }
         let in_dev = device.path.parent() == Some(Path::new("/dev"));
         let place = Place { root, dir: in_dev.then_some(&dev), device };
         let made = if bind { place.bind(node) } else { place.make() };
         made.map_err(|e| e.at(device.at.clone()).on(device.path.display().to_string()))?;
     }
-    links(&dev)
-}
-
-fn has_hosts_dev(plan: &Plan) -> bool {
-    plan.mounts
-        .iter()
-        .any(|m| m.target == Path::new("/dev") && matches!(m.kind, crate::spec::plan::MountKind::Bind { .. }))
+    if hosts_dev { Ok(()) } else { links(&dev) }
 }
 
 /// Where a device is to be.

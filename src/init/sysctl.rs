@@ -18,6 +18,10 @@ pub fn write_all(values: &[Sysctl], proc: Option<&Proc>) -> Result<()> {
 }
 
 fn one(dir: &OwnedFd, value: &Sysctl) -> Result<()> {
+    if value.path.as_c_str() == c"kernel/domainname" {
+        // The file is the host's root's in every namespace; the call is not.
+        return crate::sys::process::set_domainname(&value.value).op("setdomainname");
+    }
     let file = openat2::beneath(dir, &value.path, libc::O_WRONLY).op("open the sysctl").map_err(|e| {
         let missing = e.is(Errno::ENOENT);
         if missing { e.hint(format!("the {} namespace has none of this name", value.kind.name())) } else { e }

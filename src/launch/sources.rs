@@ -14,7 +14,7 @@ use crate::spec::plan::{
 use crate::sys::mount::{self, MOUNT_ATTR_IDMAP, MountAttr};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, readlinkat};
-use nix::sys::stat::{fstat, makedev};
+use nix::sys::stat::{fstat, makedev, stat};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -253,6 +253,19 @@ pub fn node(device: &Device) -> Result<OwnedFd> {
         DeviceKind::Fifo => return Err(Error::msg("a FIFO is made, not bound")),
     };
     node_at(&device.path, device).or_else(|error| node_at(Path::new(&by_number), device).map_err(|_| error))
+}
+
+/// Of a /dev that is the host's: which devices of the configuration it lacks.
+pub fn missing_devices(plan: &Plan) -> Vec<String> {
+    let Some(dev) = plan.bound_dev() else { return Vec::new() };
+    let lacks = |device: &&Device| {
+        let below = device.path.strip_prefix("/dev").ok().filter(|_| !device.at.is_empty());
+        below.is_some_and(|below| !stat(&dev.join(below)).is_ok_and(|stat| device.is(&stat)))
+    };
+    let warn = |device: &Device| {
+        format!("{}: {} is not in the /dev that is bound", device.at, device.path.display())
+    };
+    plan.devices.iter().filter(lacks).map(warn).collect()
 }
 
 fn node_at(path: &Path, device: &Device) -> Result<OwnedFd> {

@@ -3,7 +3,7 @@
 use super::config::{Device as ConfigDevice, DeviceRule as ConfigRule};
 use super::plan::{Device, DeviceKind, DeviceRule};
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// config-linux.md "Default Devices": path below /dev, major, minor.
 const DEFAULT: [(&str, u32, u32); 6] = [
@@ -15,9 +15,28 @@ const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
+/// The kernel's device numbers have 12 and 20 bits.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
+
 /// The nodes to make: the configured ones, and the defaults that they don't replace.
 pub fn devices(configured: &[ConfigDevice]) -> Result<Vec<Device>> {
-    let own = configured.iter().enumerate().map(|(i, d)| device(d, i)).collect::<Result<Vec<_>>>()?;
+    let mut own: Vec<Device> = Vec::new();
+    for (i, configured) in configured.iter().enumerate() {
+        let device = device(configured, i)?;
+        match own.iter().find(|other| other.path == device.path) {
+            // Engines name a device twice that is asked for in two ways.
+            Some(other) if other.is_same(&device) => {}
+            Some(other) => {
+                return Err(Error::config(
+                    format!("{}/path", device.at),
+                    format!("is that of {}, too", other.at),
+                )
+                .on(device.path.display().to_string()));
+            }
+            None => own.push(device),
+        }
+    }
     let defaults = DEFAULT.into_iter().map(|(path, major, minor)| Device {
         at: String::new(),
         path: PathBuf::from(path),
@@ -35,7 +54,7 @@ pub fn devices(configured: &[ConfigDevice]) -> Result<Vec<Device>> {
 
 fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
     let at = format!("/linux/devices/{i}");
-    if !device.path.is_absolute() || device.path == Path::new("/") {
+    if !device.path.is_absolute() || device.path.file_name().is_none() {
         return Err(Error::config(format!("{at}/path"), "must be an absolute path of a file")
             .on(device.path.display().to_string()));
     }
@@ -45,17 +64,20 @@ fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
         "p" => DeviceKind::Fifo,
         other => return Err(Error::config(format!("{at}/type"), "must be one of c, b, u, p").on(other)),
     };
-    let number = |value: Option<i64>, field: &str| match (value, kind) {
+    let number = |value: Option<i64>, field: &str, max: u32| match (value, kind) {
         // A FIFO has no number, whatever is written there.
         (_, DeviceKind::Fifo) => Ok(0),
         (None, _) => Err(Error::config(format!("{at}/{field}"), "is missing")),
-        (Some(value), _) => number(value, &format!("{at}/{field}")),
+        (Some(value), _) => number(value, &format!("{at}/{field}")).and_then(|number| match number <= max {
+            true => Ok(number),
+            false => Err(Error::config(format!("{at}/{field}"), format!("{number} is above {max}"))),
+        }),
     };
     Ok(Device {
         path: device.path.clone(),
         kind,
-        major: number(device.major, "major")?,
-        minor: number(device.minor, "minor")?,
+        major: number(device.major, "major", MAX_MAJOR)?,
+        minor: number(device.minor, "minor", MAX_MINOR)?,
         mode: device.file_mode.unwrap_or(0o666) & 0o7777,
         uid: device.uid,
         gid: device.gid,

@@ -12,7 +12,7 @@ use crate::sys::pty::Size;
 use crate::sys::sched::Attr;
 use std::collections::BTreeMap;
 use std::ffi::CString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A container, resolved.
 #[derive(Debug)]
@@ -53,6 +53,17 @@ pub struct Plan {
     pub annotations: BTreeMap<String, String>,
     /// What was accepted with a remark, for the log.
     pub warnings: Vec<String>,
+}
+
+impl Plan {
+    /// The directory of the host that is the container's /dev, if it has no /dev
+    /// of its own.
+    pub fn bound_dev(&self) -> Option<&Path> {
+        self.mounts.iter().find_map(|mount| match &mount.kind {
+            MountKind::Bind { source, .. } if mount.target == Path::new("/dev") => Some(source.as_path()),
+            _ => None,
+        })
+    }
 }
 
 /// The eight kinds of namespace, in the order in which they are entered: the
@@ -304,6 +315,11 @@ pub struct Device {
 }
 
 impl Device {
+    /// Is it the same device, whatever its mode and owner?
+    pub fn is_same(&self, other: &Device) -> bool {
+        (self.file_type(), self.number()) == (other.file_type(), other.number())
+    }
+
     /// Is this file the device?
     pub fn is(&self, stat: &nix::sys::stat::FileStat) -> bool {
         stat.st_mode & libc::S_IFMT == self.file_type() && stat.st_rdev == self.number()

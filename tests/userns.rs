@@ -1,0 +1,502 @@
+//! User namespaces: the mappings, what belongs to whom, and callers without privilege.
+
+use crate::harness::{Bundle, Call, Out, Test};
+use nix::unistd::{Gid, Uid, chown};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+cases![
+    many_ranges_are_mapped,
+    as_many_ranges_as_the_kernel_takes,
+    more_than_the_kernel_takes_is_refused,
+    a_map_of_a_page_is_refused,
+    ranges_that_overlap_are_refused,
+    a_range_of_nothing_is_refused,
+    a_user_that_is_not_mapped_is_refused,
+    nobody_need_be_root_inside,
+    the_bundle_may_be_closed_to_its_ids,
+    files_belong_to_the_mapped_ids,
+    devices_are_the_hosts,
+    a_device_that_the_host_lacks_is_refused,
+    another_file_in_the_devices_place_is_refused,
+    a_fifo_is_made,
+    a_link_in_a_devices_place_is_refused,
+    offsets_are_set,
+    sysctls_are_set,
+    groups_of_the_caller_are_kept_when_asked,
+    groups_of_the_caller_are_dropped,
+    inside_another_user_namespace_devices_are_bound,
+    keyring_can_be_searched_by_its_user,
+    rootless_runs_as_a_plain_user,
+    rootless_has_a_whole_life,
+    rootless_without_a_user_namespace_is_refused,
+    rootless_groups_are_refused,
+    rootless_needs_a_helper_for_more_ids,
+    rootless_maps_the_callers_ranges,
+    rootless_ranges_of_others_are_refused,
+];
+
+fn mapped(t: &Test, uid: Value, gid: Value) -> Bundle {
+    t.bundle().namespace("user").set("/linux/uidMappings", uid).set("/linux/gidMappings", gid)
+}
+
+fn range(container: u32, host: u32, size: u32) -> Value {
+    json!({ "containerID": container, "hostID": host, "size": size })
+}
+
+/// Ranges of one id each, none of which adjoins another.
+fn singles(count: u32, host: u32) -> Value {
+    (0..count).map(|n| range(n, host + 2 * n, 1)).collect()
+}
+
+/// The lines of a map as the payload's namespace has them.
+fn lines_of(text: &Value) -> Vec<Vec<u32>> {
+    let number = |word: &str| word.parse().expect("a number");
+    text.as_str().unwrap().lines().map(|line| line.split_whitespace().map(number).collect()).collect()
+}
+
+fn many_ranges_are_mapped(t: &Test) {
+    let seen = t.look(
+        &mapped(t, singles(9, 100_000), singles(7, 200_000)),
+        ["text:/proc/self/uid_map", "text:/proc/self/gid_map"],
+    );
+    let uid = lines_of(&seen["asked"]["text:/proc/self/uid_map"]);
+    assert_eq!((uid.len(), &uid[8]), (9, &vec![8, 100_016, 1]));
+    let gid = lines_of(&seen["asked"]["text:/proc/self/gid_map"]);
+    assert_eq!((gid.len(), &gid[6]), (7, &vec![6, 200_012, 1]));
+}
+
+fn as_many_ranges_as_the_kernel_takes(t: &Test) {
+    let seen = t.look(&mapped(t, singles(340, 2000), singles(340, 2000)), ["text:/proc/self/uid_map"]);
+    let lines = lines_of(&seen["asked"]["text:/proc/self/uid_map"]);
+    assert_eq!((lines.len(), &lines[339]), (340, &vec![339, 2678, 1]));
+}
+
+fn more_than_the_kernel_takes_is_refused(t: &Test) {
+    let bundle = mapped(t, singles(341, 2000), singles(340, 2000));
+    t.refused(&bundle).one_clear_line(&["/linux/uidMappings/340", "340"]);
+    let bundle = mapped(t, singles(340, 2000), singles(341, 2000));
+    t.refused(&bundle).one_clear_line(&["/linux/gidMappings/340", "340"]);
+}
+
+/// The kernel takes a map in one write, of less than a page.
+fn a_map_of_a_page_is_refused(t: &Test) {
+    let bundle = mapped(t, singles(5, 2000), singles(340, 4_000_000_000));
+    t.refused(&bundle).one_clear_line(&["/linux/gidMappings", "bytes"]);
+}
+
+fn ranges_that_overlap_are_refused(t: &Test) {
+    let one = json!([range(0, 100_000, 10)]);
+    for twice in [
+        json!([range(0, 100_000, 10), range(9, 200_000, 10)]),
+        json!([range(0, 100_000, 10), range(10, 100_009, 10)]),
+        json!([range(5, 100_000, 1), range(0, 200_000, 10)]),
+    ] {
+        t.refused(&mapped(t, twice.clone(), one.clone())).one_clear_line(&["/linux/uidMappings/1"]);
+        t.refused(&mapped(t, one.clone(), twice)).one_clear_line(&["/linux/gidMappings/1"]);
+    }
+    let adjoining = json!([range(0, 100_000, 10), range(10, 100_010, 10)]);
+    assert_eq!(t.run(&mapped(t, adjoining, one).args(["true"])).code, 0);
+}
+
+fn a_range_of_nothing_is_refused(t: &Test) {
+    let one = json!([range(0, 100_000, 10)]);
+    let none = json!([range(0, 100_000, 10), range(20, 200_000, 0)]);
+    t.refused(&mapped(t, none, one.clone())).one_clear_line(&["/linux/uidMappings/1/size"]);
+    let beyond = json!([range(0, u32::MAX - 3, 10)]);
+    t.refused(&mapped(t, one, beyond)).one_clear_line(&["/linux/gidMappings/0"]);
+}
+
+fn a_user_that_is_not_mapped_is_refused(t: &Test) {
+    let ten = || json!([range(0, 100_000, 10)]);
+    for (user, place) in [
+        (json!({ "uid": 10, "gid": 0 }), "/process/user/uid"),
+        (json!({ "uid": 0, "gid": 10 }), "/process/user/gid"),
+        (json!({ "uid": 0, "gid": 0, "additionalGids": [3, 44] }), "/process/user/additionalGids"),
+    ] {
+        t.refused(&mapped(t, ten(), ten()).set("/process/user", user)).one_clear_line(&[place]);
+    }
+}
+
+fn nobody_need_be_root_inside(t: &Test) {
+    let map = || json!([range(1000, 100_000, 1)]);
+    let bundle = mapped(t, map(), map())
+        .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))
+        .remount("/dev/pts", &["newinstance", "ptmxmode=0666", "mode=0620"]);
+    let seen = t.look(&bundle, ["create:/dev/shm/x", "write:/dev/null"]);
+    assert_eq!(seen["ids"]["uid"], json!([1000, 1000, 1000]));
+    assert_eq!(
+        (&seen["asked"]["create:/dev/shm/x"], &seen["asked"]["write:/dev/null"]),
+        (&json!("ok"), &json!("ok"))
+    );
+    assert_eq!(seen["status"]["CapEff"], "0000000000000000");
+}
+
+/// Nobody but the host's root may enter this directory.
+fn close(dir: &Path) {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("chmod");
+}
+
+fn the_bundle_may_be_closed_to_its_ids(t: &Test) {
+    let volume = t.make_dir("volume");
+    fs::create_dir(volume.join("inner")).unwrap();
+    fs::write(volume.join("inner/file"), "found").unwrap();
+    let bundle = t
+        .bundle()
+        .user_namespace()
+        .bind(&volume.join("inner"), "/tmp", &["ro"])
+        .bind(&volume.join("inner/file"), "/etc/passwd", &[])
+        .set("/linux/maskedPaths", json!(["/etc/group"]));
+    close(&bundle.dir);
+    close(&volume);
+    let questions = ["text:/tmp/file", "text:/etc/passwd", "write:/dev/null", "stat:/etc/group"];
+    let seen = t.look(&bundle, questions);
+    let asked = &seen["asked"];
+    assert_eq!((&asked["text:/tmp/file"], &asked["text:/etc/passwd"]), (&json!("found"), &json!("found")));
+    assert_eq!(
+        (&asked["write:/dev/null"], &asked["stat:/etc/group"]["device"]),
+        (&json!("ok"), &json!("1:3"))
+    );
+    assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
+    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    assert_eq!(container.look([])["ids"]["uid"], json!([0, 0, 0]));
+}
+
+fn files_belong_to_the_mapped_ids(t: &Test) {
+    let volume = t.make_dir("volume");
+    chown(&volume, Some(Uid::from_raw(100_000)), Some(Gid::from_raw(100_000))).unwrap();
+    let bundle = t.bundle().user_namespace().bind(&volume, "/tmp", &[]);
+    let user = json!({ "uid": 7, "gid": 9 });
+    let bundle = bundle.set("/process/user", user);
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(t.look(&bundle, ["create:/tmp/made"])["asked"]["create:/tmp/made"], "ok");
+    let made = fs::metadata(volume.join("made")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (100_007, 100_009));
+}
+
+fn device(path: &str, kind: &str, major: u32, minor: u32) -> Value {
+    json!({ "path": path, "type": kind, "major": major, "minor": minor })
+}
+
+fn devices_are_the_hosts(t: &Test) {
+    let bundle = t.bundle().user_namespace().set(
+        "/linux/devices",
+        json!([
+            // Where the host has it, too, and where the host has none of the name.
+            device("/dev/kmsg", "c", 1, 11),
+        ]),
+    );
+    let seen = t.look(&bundle, ["stat:/dev/kmsg", "stat:/dev/zero", "write:/dev/null"]);
+    assert_eq!(seen["asked"]["stat:/dev/kmsg"]["device"], "1:11");
+    assert_eq!(seen["asked"]["stat:/dev/zero"]["device"], "1:5");
+    assert_eq!(seen["asked"]["write:/dev/null"], "ok");
+    let owner = &seen["asked"]["stat:/dev/zero"]["uid"];
+    assert_eq!(owner, &json!(65534), "it is the host's root's");
+}
+
+fn a_device_that_the_host_lacks_is_refused(t: &Test) {
+    let devices = json!([device("/dev/zero2", "c", 240, 77)]);
+    let bundle = t.bundle().user_namespace().set("/linux/devices", devices);
+    t.refused(&bundle).one_clear_line(&["/linux/devices/0", "/dev/zero2"]);
+}
+
+fn another_file_in_the_devices_place_is_refused(t: &Test) {
+    let own = |path: &Path| device(path.to_str().unwrap(), "c", 1, 5);
+    let file = t.make_file("file", "");
+    let link = t.path("link");
+    std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+    for path in [Path::new("/dev/null"), &file, &link, &t.make_dir("dir")] {
+        let bundle = t.bundle().user_namespace().set("/linux/devices", json!([own(path)]));
+        if Path::new("/dev/char/1:5").exists() {
+            continue;
+        }
+        t.refused(&bundle).one_clear_line(&["/linux/devices/0", path.to_str().unwrap()]);
+    }
+}
+
+fn a_fifo_is_made(t: &Test) {
+    let fifo = json!([{ "path": "/dev/fifo", "type": "p", "fileMode": 0o620, "uid": 5, "gid": 6 }]);
+    let stat = &t.look(&t.bundle().user_namespace().set("/linux/devices", fifo), ["stat:/dev/fifo"])["asked"]
+        ["stat:/dev/fifo"];
+    assert_eq!((&stat["type"], &stat["mode"]), (&json!("p"), &json!("620")));
+    assert_eq!((&stat["uid"], &stat["gid"]), (&json!(5), &json!(6)));
+}
+
+/// The image's own /dev, of the container's root.
+fn own_dev(bundle: Bundle) -> Bundle {
+    let bundle = ["", "/pts", "/shm", "/mqueue"]
+        .iter()
+        .fold(bundle, |bundle, name| bundle.without_mount(&format!("/dev{name}")));
+    chown(&bundle.inside("/dev"), Some(Uid::from_raw(100_000)), Some(Gid::from_raw(100_000))).unwrap();
+    bundle
+}
+
+/// CVE-2025-31133 in a user namespace: the host's node is not to be bound on
+/// what a link leads to.
+fn a_link_in_a_devices_place_is_refused(t: &Test) {
+    let bundle = own_dev(t.bundle().user_namespace());
+    std::os::unix::fs::symlink("/etc/passwd", bundle.inside("/dev/null")).unwrap();
+    t.refused(&bundle).one_clear_line(&["/dev/null", "link"]);
+    fs::remove_file(bundle.inside("/dev/null")).unwrap();
+    // What an earlier run has left as a mount point is one again.
+    fs::write(bundle.inside("/dev/null"), "").unwrap();
+    for _ in 0..2 {
+        assert_eq!(t.look(&bundle, ["stat:/dev/null"])["asked"]["stat:/dev/null"]["device"], "1:3");
+    }
+}
+
+fn offsets_are_set(t: &Test) {
+    let offsets = json!({ "monotonic": { "secs": 77, "nanosecs": 999_999_999 }, "boottime": { "secs": -1 } });
+    let bundle = t.bundle().user_namespace().namespace("time").set("/linux/timeOffsets", offsets);
+    let text = t.look(&bundle, [])["timens"].as_str().unwrap().to_owned();
+    let words: Vec<_> = text.split_whitespace().collect();
+    assert_eq!(words, ["monotonic", "77", "999999999", "boottime", "-1", "0"]);
+}
+
+fn sysctls_are_set(t: &Test) {
+    for (key, value) in [
+        ("net.ipv4.ip_forward", "1"),
+        ("kernel.shmmni", "123"),
+        ("fs.mqueue.queues_max", "17"),
+        ("user.max_uts_namespaces", "3"),
+        ("kernel.domainname", "example.org"),
+    ] {
+        let path = format!("/proc/sys/{}", key.replace('.', "/"));
+        let question = format!("text:{path}");
+        let bundle = t.bundle().user_namespace().set("/linux/sysctl", json!({ key: value }));
+        let before = fs::read_to_string(&path).unwrap();
+        assert_eq!(t.look(&bundle, [&question])["asked"][&question], format!("{value}\n"), "{key}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), before, "the host's {key}");
+    }
+    let bundle = t.bundle().set("/linux/sysctl", json!({ "user.max_uts_namespaces": "3" }));
+    t.refused(&bundle).one_clear_line(&["/linux/sysctl/user.max_uts_namespaces", "user namespace"]);
+}
+
+const KEEP: &str = "/annotations/run.oci.keep_original_groups";
+
+/// `run` of the bundle by a caller with the groups 4242 and 4243.
+fn with_groups(t: &Test, bundle: &Bundle) -> Value {
+    let bundle = bundle.clone().args(["/probe"]);
+    let call = t.call("/usr/bin/setpriv").args(["--groups", "4242,4243"]).arg(&*t.runtime.borrow());
+    call.arg("--root").arg(t.root()).args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).out().report()
+}
+
+fn keeping(bundle: Bundle, value: &str) -> Bundle {
+    // A key with dots is no JSON pointer's problem, but one with `~` would be.
+    bundle.set(KEEP, json!(value))
+}
+
+fn groups_of_the_caller_are_kept_when_asked(t: &Test) {
+    // `additionalGids` give way, even such that are not mapped.
+    let user = json!({ "uid": 3, "gid": 3, "additionalGids": [70_000] });
+    let bundle = keeping(t.bundle().set("/process/user", user), "1");
+    assert_eq!(with_groups(t, &bundle)["ids"]["groups"], json!([4242, 4243]));
+    let seen = with_groups(t, &bundle.user_namespace());
+    assert_eq!(seen["ids"]["groups"], json!([65534, 65534]), "they have no name inside");
+    assert_eq!(seen["ids"]["gid"], json!([3, 3, 3]));
+    let container = t.start(&keeping(t.bundle(), "1").args(["/probe", "--pause"]));
+    let call = t.call("/usr/bin/setpriv").args(["--groups", "4242"]).arg(&*t.runtime.borrow());
+    let call = call.arg("--root").arg(t.root()).args(["exec", &container.id, "/probe"]);
+    assert_eq!(call.out().report()["ids"]["groups"], json!([4242]), "exec does so, too");
+}
+
+fn groups_of_the_caller_are_dropped(t: &Test) {
+    for bundle in [t.bundle(), t.bundle().user_namespace(), keeping(t.bundle(), "0")] {
+        assert_eq!(with_groups(t, &bundle)["ids"]["groups"], json!([]));
+        let bundle = bundle.set("/process/user/additionalGids", json!([5, 6]));
+        assert_eq!(with_groups(t, &bundle)["ids"]["groups"], json!([5, 6]));
+    }
+}
+
+/// There root may make no nodes, though the configuration has no user namespace.
+fn inside_another_user_namespace_devices_are_bound(t: &Test) {
+    let bundle = t
+        .bundle()
+        .drop("/linux/resources")
+        .without_mount("/sys/fs/cgroup")
+        .remount("/dev/pts", &["newinstance", "ptmxmode=0666", "mode=0620"])
+        .args(["/probe", "stat:/dev/null", "write:/dev/null"]);
+    let out = t
+        .call("/usr/bin/unshare")
+        .args(["--user", "--map-root-user", "--mount", "--propagation", "private"])
+        .arg(&*t.runtime.borrow())
+        .arg("--root")
+        .arg(t.make_dir("state"))
+        .args(["run", "--bundle"])
+        .arg(bundle.lay())
+        .arg(t.id())
+        .out();
+    let seen = out.report();
+    assert_eq!(seen["asked"]["stat:/dev/null"]["device"], "1:3");
+    assert_eq!(seen["asked"]["write:/dev/null"], "ok");
+}
+
+fn keyring_can_be_searched_by_its_user(t: &Test) {
+    let user = json!({ "uid": 3, "gid": 3 });
+    let plain = t.look(&t.bundle(), [])["keyring"].as_str().unwrap().to_owned();
+    let mapped = t.look(&t.bundle().user_namespace().set("/process/user", user), []);
+    let mapped = mapped["keyring"].as_str().expect("it can be described").to_owned();
+    let bits = |text: &str| u32::from_str_radix(text.split(';').nth(3).unwrap(), 16).unwrap();
+    assert_eq!(bits(&plain) & 0x0008_0000, 0x0008_0000, "the owner may search: {plain}");
+    assert_eq!(bits(&mapped) & 0x8, 0x8, "anybody may search: {mapped}");
+    assert!(mapped.contains(&t.token), "{mapped}");
+}
+
+/// A user without privilege: uid and gid 61234, who owns the bundle and a state
+/// directory.
+struct Plain<'t> {
+    t: &'t Test,
+    root: PathBuf,
+}
+
+const PLAIN: u32 = 61234;
+
+impl<'t> Plain<'t> {
+    fn new(t: &'t Test) -> Plain<'t> {
+        let root = t.make_dir("state");
+        own(&root);
+        Plain { t, root }
+    }
+
+    /// What `spec --rootless` writes for this user, without a terminal.
+    fn bundle(&self) -> Bundle {
+        let mut bundle = self.t.bundle();
+        own(&bundle.dir);
+        let dir = bundle.dir.to_str().unwrap().to_owned();
+        self.call(["spec", "--rootless", "--bundle", &dir]).ok();
+        let text = fs::read_to_string(bundle.dir.join("config.json")).expect("config.json");
+        bundle.config = serde_json::from_str(&text).expect("JSON");
+        bundle.set("/process/terminal", json!(false)).args(["/probe"])
+    }
+
+    /// The runtime, as this user.
+    fn call<const N: usize>(&self, args: [&str; N]) -> Call<'t> {
+        let id = PLAIN.to_string();
+        let call = self.t.call("/usr/bin/setpriv");
+        let call = call.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps", "-all"]);
+        call.arg(&*self.t.runtime.borrow()).arg("--root").arg(&self.root).args(args)
+    }
+
+    fn run(&self, bundle: &Bundle) -> Out {
+        let dir = bundle.lay().to_str().unwrap().to_owned();
+        self.call(["run", "--bundle", &dir, &self.t.id()]).out()
+    }
+}
+
+fn own(path: &Path) {
+    chown(path, Some(Uid::from_raw(PLAIN)), Some(Gid::from_raw(PLAIN))).expect("chown");
+}
+
+fn rootless_runs_as_a_plain_user(t: &Test) {
+    let plain = Plain::new(t);
+    let questions =
+        ["/probe", "write:/dev/null", "create:/dev/shm/x", "text:/proc/self/uid_map", "stat:/probe"];
+    let seen = plain.run(&plain.bundle().args(questions)).report();
+    assert_eq!((&seen["pid"], &seen["ids"]["uid"]), (&json!(1), &json!([0, 0, 0])));
+    assert_eq!(seen["asked"]["write:/dev/null"], "ok");
+    assert_eq!(seen["asked"]["create:/dev/shm/x"], "ok");
+    assert_eq!(lines_of(&seen["asked"]["text:/proc/self/uid_map"]), [[0, PLAIN, 1]]);
+    assert_eq!(seen["asked"]["stat:/probe"]["uid"], 65534, "the host's root is nobody");
+    assert_eq!(seen["names"]["host"], plain.bundle().config["hostname"]);
+}
+
+fn rootless_has_a_whole_life(t: &Test) {
+    let plain = Plain::new(t);
+    let bundle = plain.bundle().args(["/probe", "--pause"]);
+    let (dir, id) = (bundle.lay().to_str().unwrap(), t.id());
+    plain.call(["create", "--bundle", dir, &id]).ok();
+    plain.call(["start", &id]).ok();
+    let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+    assert_eq!(state["status"], "running");
+    let seen = plain.call(["exec", &id, "/probe"]).out().report();
+    assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
+    assert_eq!(seen["ns"]["user"], json!(fs::read_link(format!("/proc/{}/ns/user", state["pid"])).unwrap()));
+    plain.call(["kill", &id, "KILL"]).ok();
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+fn rootless_without_a_user_namespace_is_refused(t: &Test) {
+    let plain = Plain::new(t);
+    let bundle = plain.bundle().without_namespace("user");
+    let bundle = bundle.drop("/linux/uidMappings").drop("/linux/gidMappings");
+    let out = plain.run(&bundle);
+    out.one_clear_line(&["/linux/namespaces", "spec --rootless"]);
+    out.says(&["rootless container requires user namespaces"]);
+}
+
+fn rootless_groups_are_refused(t: &Test) {
+    let plain = Plain::new(t);
+    let bundle = plain.bundle().set("/process/user/additionalGids", json!([0]));
+    plain.run(&bundle).one_clear_line(&["/process/user/additionalGids", "setgroups"]);
+}
+
+fn subids() -> Value {
+    json!([range(0, PLAIN, 1), range(1, 100_000, 1000)])
+}
+
+fn rootless_needs_a_helper_for_more_ids(t: &Test) {
+    let plain = Plain::new(t);
+    let bundle = plain.bundle().set("/linux/uidMappings", subids());
+    let dir = bundle.lay().to_str().unwrap();
+    let out = plain.call(["create", "--bundle", dir, &t.id()]).env("PATH", "/nonexistent").out();
+    out.one_clear_line(&["/linux/uidMappings", "newuidmap"]);
+}
+
+/// `run` by the plain user, who has 1000 ids from 100000 on, by files of the
+/// test's own in the place of the host's.
+fn with_subids(t: &Test, plain: &Plain, bundle: &Bundle) -> Out {
+    if !Path::new("/usr/bin/newuidmap").exists() {
+        t.skip("newuidmap is not installed");
+    }
+    let files = [
+        ("passwd", format!("root:x:0:0::/:\nplain:x:{PLAIN}:{PLAIN}::/:\n")),
+        ("subuid", "plain:100000:1000\n".into()),
+        ("subgid", "plain:100000:1000\n".into()),
+    ];
+    for (name, text) in files {
+        fs::write(bundle.dir.join(name), text).unwrap();
+    }
+    let script = format!(
+        "for f in passwd subuid subgid; do
+            test -e /etc/$f || {{ echo no /etc/$f; exit 97; }}
+            mount --bind $f /etc/$f
+        done
+        exec setpriv --reuid {PLAIN} --regid {PLAIN} --clear-groups --inh-caps -all \\
+            \"$RUNTIME\" --root {} run --bundle $BUNDLE $ID",
+        plain.root.display()
+    );
+    let out = t.in_private_mounts(bundle, &bundle.dir, &script).out();
+    if out.code == 97 {
+        t.skip(out.stdout.trim());
+    }
+    out
+}
+
+fn rootless_maps_the_callers_ranges(t: &Test) {
+    let plain = Plain::new(t);
+    let volume = t.make_dir("volume");
+    own(&volume);
+    fs::set_permissions(&volume, fs::Permissions::from_mode(0o777)).unwrap();
+    let bundle = plain
+        .bundle()
+        .set("/linux/uidMappings", subids())
+        .set("/linux/gidMappings", subids())
+        .set("/process/user", json!({ "uid": 8, "gid": 9, "additionalGids": [10] }))
+        .bind(&volume, "/tmp", &[])
+        .args(["/probe", "create:/tmp/made", "text:/proc/self/gid_map"]);
+    let seen = with_subids(t, &plain, &bundle).report();
+    assert_eq!((&seen["ids"]["uid"], &seen["ids"]["groups"]), (&json!([8, 8, 8]), &json!([10])));
+    assert_eq!(lines_of(&seen["asked"]["text:/proc/self/gid_map"]), [[0, PLAIN, 1], [1, 100_000, 1000]]);
+    let made = fs::metadata(volume.join("made")).unwrap();
+    assert_eq!((made.uid(), made.gid()), (100_007, 100_008));
+}
+
+fn rootless_ranges_of_others_are_refused(t: &Test) {
+    let plain = Plain::new(t);
+    let theirs = json!([range(0, PLAIN, 1), range(1, 200_000, 1000)]);
+    let bundle = plain.bundle().set("/linux/uidMappings", theirs).set("/linux/gidMappings", subids());
+    let out = with_subids(t, &plain, &bundle);
+    out.one_clear_line(&["/linux/uidMappings", "newuidmap", "not allowed"]);
+}
