@@ -19,7 +19,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: help build check test integration vm bench demo install deps deps-build deps-test deps-vm
+.PHONY: fuzz help build check test integration vm bench demo install deps deps-build deps-test deps-vm
 .DEFAULT_GOAL := help
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, licences and duplicate crates'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
+	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make install   into $$DESTDIR$$PREFIX/sbin ($(DESTDIR)$(PREFIX)/sbin)'
 	@echo 'make deps      the Debian packages that the above need'
 
@@ -73,6 +74,12 @@ check: deps-build
 
 bench: build deps-test
 	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --locked --bench verbs -- --both $(ARGS)
+
+# libFuzzer is C++.
+SECONDS ?= 60
+fuzz: deps-build
+	$(call packages,c++:g++)
+	tests/fuzz/run.sh $(SECONDS)
 
 install:
 	@test -x $(CORTEN) || { echo 'make build first' >&2; exit 1; }

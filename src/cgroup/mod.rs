@@ -21,7 +21,9 @@ mod v2_table;
 pub use host::Host;
 pub use oom::Watch as OomWatch;
 pub use stats::Stats;
+pub use systemd::Name as UnitName;
 pub use systemd::{Starting, Unit, attach, traffic as bus_traffic};
+pub use v2::place;
 
 use freezer::Freezer;
 

@@ -15,6 +15,7 @@ mod table;
 mod wire;
 
 pub use bus::traffic;
+pub use names::Name;
 
 use crate::error::{Error, Result};
 use crate::launch::Arrival;

@@ -1,0 +1,70 @@
+#!/bin/bash
+# Runs the fuzzers: tests/fuzz/run.sh [SECONDS [TARGET...]]
+#
+# Built by the Rust that builds corten, with the flags that cargo-fuzz would
+# give it (without a sanitizer: those want a nightly). What is found stays in
+# target/fuzz/findings, what is learnt in target/fuzz/corpus.
+set -euo pipefail
+cd "$(dirname -- "$0")/../.."
+
+seconds=${1:-60}
+shift || true
+[ $# -gt 0 ] || set -- config mounts seccomp cgroup_path sync
+out=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
+host=$(rustc -vV | sed -n 's/^host: //p')
+
+# Each block of code counts, and so do comparisons.
+export RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
+    -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1'
+CARGO_TARGET_DIR=$out cargo build --quiet --release --locked --target "$host" --manifest-path tests/fuzz/Cargo.toml
+
+# seed TARGET: what there is to start from
+seed() {
+    local dir=$out/corpus/$1 file i=0
+    mkdir -p "$dir" "$out/findings"
+    case $1 in
+    config)
+        for file in bundles/*/config.json tests/data/schema/test/config/*/*.json tests/data/configs/*.json; do
+            [ ! -e "$file" ] || cp -- "$file" "$dir/seed-$((i += 1))"
+        done ;;
+    seccomp)
+        for file in tests/data/*-seccomp.json; do cp -- "$file" "$dir/seed-$((i += 1))"; done ;;
+    mounts)
+        printf 'bind\n/a\nrbind\nrro\nrslave\nidmap=uids=0-1000-10;gids=@0-1-1' >"$dir/seed-1"
+        printf 'tmpfs\n/dev\nnosuid\nmode=755\ntmpcopyup\nsize=64k\nnosymfollow' >"$dir/seed-2"
+        printf 'overlay\n/\nlowerdir=/a:/b\nupperdir=/c\nworkdir=/d' >"$dir/seed-3" ;;
+    cgroup_path)
+        printf /kubepods/pod1/c >"$dir/seed-1"
+        printf 'machine-a.slice:corten:c1' >"$dir/seed-2"
+        printf 'a/../b' >"$dir/seed-3" ;;
+    sync)
+        printf '\4\0\0\0\0\0\0\0\0\1\0\0\0a\0\0\0\0\2\0\0\0' >"$dir/seed-1"
+        printf '\3' >"$dir/seed-2" ;;
+    *) echo "no such fuzzer: $1" >&2; exit 1 ;;
+    esac
+}
+
+# As many at a time as there are cores.
+failed=
+run() {
+    "$out/$host/release/$1" "$out/corpus/$1" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
+        -artifact_prefix="$out/findings/$1-" -print_final_stats=1 >"$out/$1.log" 2>&1
+}
+for target; do
+    seed "$target"
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do wait -n || failed=1; done
+    run "$target" &
+done
+while [ -n "$(jobs -p)" ]; do wait -n || failed=1; done 2>/dev/null
+
+for target; do
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$out/$target.log")
+    cov=$(grep -o 'cov: [0-9]*' "$out/$target.log" | tail -n 1)
+    echo "$target: ${seconds} s, ${runs:-?} runs, ${cov:-?}"
+done
+if ls "$out"/findings/* >/dev/null 2>&1; then
+    echo "found:"; ls "$out"/findings
+    failed=1
+fi
+[ -z "$failed" ] || { echo "fuzzing failed: see $out/*.log"; exit 1; }

@@ -1,0 +1,16 @@
+//! A `config.json` of any bytes: refused with a place, or a plan.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::path::Path;
+
+fuzz_target!(|text: &[u8]| {
+    let mut warnings = Vec::new();
+    let Ok(config) = corten::spec::parse_config(text, &mut warnings) else { return };
+    if let Ok(plan) = corten::spec::resolve(&config, Path::new("/bundle")) {
+        assert!(plan.rootfs.is_absolute());
+        assert!(plan.masked.iter().chain(&plan.readonly).all(|path| path.is_absolute()));
+        assert!(plan.mounts.iter().all(|mount| mount.target.is_absolute()));
+    }
+    let _ = corten::spec::parse_process(text, &mut warnings);
+});
