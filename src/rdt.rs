@@ -149,6 +149,32 @@ impl Group {
         Ok(())
     }
 
+    /// Puts all threads of these processes into the group.
+    pub fn assign_all(&self, pids: &[i32]) -> Result<()> {
+        for pid in pids {
+            let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+            // Whoever has ended needs no share.
+            let threads = threads.into_iter().flatten().flatten();
+            for thread in threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
+                match self.assign(thread) {
+                    Err(e) if e.is(Errno::ESRCH) => {}
+                    other => other?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes other schemas, then does `commit`. If that fails, or it, they are
+    /// as before.
+    pub fn update(&self, rdt: &Rdt, commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+        let path = self.path.join("schemata");
+        let before = read_file(&path).op_on("read", path.display()).map_err(|e| e.at(AT))?;
+        self.write_schemata(&rdt.combined, "l3CacheSchema").and_then(|()| commit()).inspect_err(|_| {
+            let _ = self.put(&path, &String::from_utf8_lossy(&before));
+        })
+    }
+
     fn put(&self, path: &Path, text: &str) -> Result<()> {
         let file =
             open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())?;

@@ -54,6 +54,7 @@ mod security;
 mod stress;
 mod systemd;
 mod terminal;
+mod update;
 mod userns;
 mod verbs;
 mod wait;
@@ -97,6 +98,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("stress", stress::cases()),
         ("systemd", systemd::cases()),
         ("terminal", terminal::cases()),
+        ("update", update::cases()),
         ("userns", userns::cases()),
         ("verbs", verbs::cases()),
         ("wait", wait::cases()),

@@ -8,9 +8,11 @@ mod device_program;
 mod freezer;
 mod host;
 mod oom;
+mod setting;
 mod stats;
 mod systemd;
 mod tree;
+mod undo;
 mod v1;
 mod v1_stats;
 mod v1_table;
@@ -26,12 +28,14 @@ pub use systemd::{Starting, Unit, attach, traffic as bus_traffic};
 pub use v2::place;
 
 use freezer::Freezer;
+use setting::Setting;
 
 use crate::error::{Error, Result};
 use crate::init::cgroup_mount::View;
 use crate::spec::config::{Memory, Rdma, Resources};
 use crate::spec::plan::{DeviceRule, Ns, NsKind, Plan};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -219,6 +223,53 @@ impl Cgroup {
 
     fn version(&self) -> Version {
         if let Cgroup::V1 { .. } = self { Version::V1 } else { Version::V2 }
+    }
+
+    /// Sets of `resources` what `asked` names and what follows from it, then
+    /// does `commit`. If that fails, or it, all is as before. The device rules
+    /// stay as they are: others add to them.
+    pub fn update(
+        &self,
+        resources: &Resources,
+        asked: &Value,
+        commit: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let chosen = |settings: Vec<Setting>| -> Vec<Setting> {
+            settings.into_iter().filter(|setting| setting.is_asked(asked)).collect()
+        };
+        match self {
+            Cgroup::None if is_empty(asked) => commit(),
+            Cgroup::None => Err(no_cgroup()),
+            Cgroup::V2 { path } => {
+                let settings = chosen(v2_table::settings(resources)?);
+                v2::update(path, &settings, commit)
+            }
+            Cgroup::V1 { hierarchies, .. } => {
+                v1::update(hierarchies, &chosen(v1_table::settings(resources)?), commit)
+            }
+            Cgroup::Systemd { unit, place } => place
+                .update(resources, asked, commit)
+                .map_err(|e| if unit.is_users() { not_delegated(e) } else { e }),
+        }
+    }
+
+    /// Is memory asked for that is used already? Only where the container's
+    /// resources want that looked at, and on version 2, whose kernel doesn't.
+    pub fn check_memory(&self, memory: &Memory) -> Result<()> {
+        match self {
+            Cgroup::V2 { path } => v2::check_memory(path, memory),
+            Cgroup::Systemd { place, .. } => place.check_memory(memory),
+            Cgroup::None | Cgroup::V1 { .. } => Ok(()),
+        }
+    }
+
+    /// Tells systemd of these limits, where the cgroup is one of its: it would
+    /// set the old ones again. Returns the names of what it has no property for.
+    pub fn tell_systemd(&self, resources: &Resources) -> Result<Vec<String>> {
+        match self {
+            Cgroup::Systemd { unit, place } => systemd::update(unit, resources, place.version()),
+            Cgroup::None | Cgroup::V1 { .. } | Cgroup::V2 { .. } => Ok(Vec::new()),
+        }
     }
 
     /// The way in for another process of the container.
@@ -476,81 +527,20 @@ fn none_asked(resources: &Resources) -> Result<()> {
     if *resources == Resources::default() {
         return Ok(());
     }
-    Err(Error::config("/linux/resources", "there is no cgroup in which the limits could be set")
-        .hint("the caller may not make cgroups; remove the limits, or run with a delegated cgroup"))
+    Err(no_cgroup())
 }
 
-/// One write to one file of a cgroup.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// The controller, which on version 1 names the hierarchy.
-    pub controller: &'static str,
-    /// The files that may take it; the first that exists does.
-    pub files: Vec<String>,
-    pub value: String,
-    /// Pointer to the field, below /linux/resources.
-    pub at: String,
-    /// What to do where none of the files exists.
-    pub otherwise: Otherwise,
+fn no_cgroup() -> Error {
+    Error::config("/linux/resources", "there is no cgroup in which the limits could be set")
+        .hint("the caller may not make cgroups; remove the limits, or run with a delegated cgroup")
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Otherwise {
-    Fail,
-    /// Another setting does the whole of it, or the kernel has no more to set.
-    Skip,
-    /// Another file takes another value.
-    Try(Box<Setting>),
-}
-
-impl Setting {
-    fn new(
-        controller: &'static str,
-        file: impl Into<String>,
-        value: impl ToString,
-        at: impl Into<String>,
-    ) -> Self {
-        let otherwise = Otherwise::Fail;
-        Setting { controller, files: vec![file.into()], value: value.to_string(), at: at.into(), otherwise }
-    }
-
-    fn if_there(mut self) -> Self {
-        self.otherwise = Otherwise::Skip;
-        self
-    }
-
-    fn or_else(mut self, setting: Setting) -> Self {
-        self.otherwise = Otherwise::Try(Box::new(setting));
-        self
-    }
-
-    fn or(mut self, file: impl Into<String>) -> Self {
-        self.files.push(file.into());
-        self
-    }
-
-    /// Writes it below `dir`.
-    fn apply(&self, dir: &OwnedFd) -> Result<()> {
-        use nix::errno::Errno;
-        let mut missing = Error::msg("no file");
-        for file in &self.files {
-            match tree::write(dir, file, &self.value) {
-                Err(e) if e.is(Errno::ENOENT) => missing = e,
-                other => return other.map_err(|e| self.explain(e)),
-            }
-        }
-        match &self.otherwise {
-            Otherwise::Fail => {}
-            Otherwise::Skip => return Ok(()),
-            Otherwise::Try(setting) => return setting.apply(dir),
-        }
-        let files = self.files.join(" or ");
-        let name = Error { op: format!("the kernel has no {files}"), errno: None, ..missing };
-        Err(self.explain(name))
-    }
-
-    fn explain(&self, error: Error) -> Error {
-        error.at(format!("/linux/resources/{}", self.at)).on(self.value.clone())
+/// Does nothing in there have a value?
+fn is_empty(asked: &Value) -> bool {
+    match asked {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(is_empty),
+        _ => false,
     }
 }
 
@@ -563,7 +553,9 @@ fn memory_limits(memory: &Memory) -> [Option<i64>; 3] {
 /// no swap to count.
 fn unlimited_swap(memory: &Memory, file: &str, value: &str) -> Option<Setting> {
     match memory_limits(memory) {
-        [Some(-1), None, _] => Some(Setting::new("memory", file, value, "memory/swap").if_there()),
+        [Some(-1), None, _] => {
+            Some(Setting::new("memory", file, value, "memory/swap").follows(&["memory/limit"]).if_there())
+        }
         _ => None,
     }
 }

@@ -7,6 +7,7 @@ use nix::fcntl::{OFlag, open as open_path};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
+use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -41,6 +42,14 @@ pub fn write(dir: impl AsFd, file: &str, value: &str) -> Result<()> {
 pub fn open_file(dir: impl AsFd, file: &str, flags: i32) -> Result<OwnedFd> {
     let name = CString::new(file).map_err(|_| Error::msg("NUL in the name of a cgroup file"))?;
     openat2::beneath(dir, &name, flags).op(&format!("open {file}"))
+}
+
+/// The whole content of a file of an open cgroup, without its last newline.
+pub fn read_at(dir: impl AsFd, file: &str) -> Result<String> {
+    let fd = open_file(dir, file, libc::O_RDONLY)?;
+    let mut text = Vec::new();
+    std::fs::File::from(fd).read_to_end(&mut text).op(&format!("read {file}"))?;
+    Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
 /// The content of a small file, without its newline.

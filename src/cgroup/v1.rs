@@ -1,7 +1,8 @@
 //! Version 1: one tree per controller, or per co-mounted set of them.
 
 use super::host::V1Mount;
-use super::{Entrance, Hierarchy, Rules, Setting, tree, v1_table};
+use super::setting::{self, Setting, Target};
+use super::{Entrance, Hierarchy, Rules, tree, v1_table};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::config::Resources;
@@ -10,7 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::write;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What a container whose cgroup is `own` sees of one hierarchy.
@@ -69,9 +70,37 @@ pub fn check(hierarchies: &[Hierarchy], resources: &Resources) -> Result<()> {
 
 /// Sets the limits.
 pub fn limit(hierarchies: &[Hierarchy], resources: &Resources) -> Result<()> {
-    v1_table::settings(resources)?
-        .iter()
-        .try_for_each(|setting| setting.apply(&tree::open(&of(hierarchies, setting)?.path)?))
+    with_dirs(hierarchies, &v1_table::settings(resources)?, setting::apply)
+}
+
+/// Sets these, and then does `commit`, or undoes it all.
+pub fn update(
+    hierarchies: &[Hierarchy],
+    settings: &[Setting],
+    commit: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
+    with_dirs(hierarchies, settings, |targets| setting::update(targets, commit))
+}
+
+/// Opens the directories that the settings are for, each once.
+fn with_dirs(
+    hierarchies: &[Hierarchy],
+    settings: &[Setting],
+    act: impl FnOnce(&[Target]) -> Result<()>,
+) -> Result<()> {
+    let mut dirs: Vec<(&Path, OwnedFd)> = Vec::new();
+    for setting in settings {
+        let path = of(hierarchies, setting)?.path.as_path();
+        if dirs.iter().all(|(open, _)| *open != path) {
+            dirs.push((path, tree::open(path)?));
+        }
+    }
+    let target = |setting| {
+        let path = of(hierarchies, setting)?.path.as_path();
+        let dir = dirs.iter().find(|(open, _)| *open == path);
+        dir.map(|(_, dir)| (dir.as_fd(), setting)).ok_or_else(|| Error::msg("the cgroup is not open"))
+    };
+    act(&settings.iter().map(target).collect::<Result<Vec<_>>>()?)
 }
 
 fn of<'a>(hierarchies: &'a [Hierarchy], setting: &Setting) -> Result<&'a Hierarchy> {

@@ -1,7 +1,7 @@
 //! `linux.resources` as writes to the files of version 1: pure, in the order
 //! in which the kernel takes them.
 
-use super::{Setting, refused};
+use super::{refused, setting::Setting};
 use crate::error::Result;
 use crate::spec::config::{BlockIo, Cpu, Memory, Network, Resources, ThrottleDevice};
 
@@ -54,15 +54,20 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
 }
 
 fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
-    let mut set = |controller, file: &str, value: Option<String>, at: &str| {
-        out.extend(value.map(|value| Setting::new(controller, file, value, format!("cpu/{at}"))));
-    };
     let text = |value: Option<u64>| value.map(|v| v.to_string());
     let signed = |value: Option<i64>| value.map(|v| v.to_string());
     // 0 is "not set" in what engines send.
     let filled_text = |value: Option<u64>| text(value.filter(|v| *v != 0));
     let filled_signed = |value: Option<i64>| signed(value.filter(|v| *v != 0));
-    set("cpu", "cpu.shares", filled_text(cpu.shares), "shares");
+    if let Some(shares) = filled_text(cpu.shares) {
+        // Once a cgroup is idle it takes no shares, and when it no longer is it
+        // has the default ones.
+        let setting = Setting::new("cpu", "cpu.shares", shares, "cpu/shares");
+        out.push(if cpu.idle == Some(0) { setting.follows(&["cpu/idle"]) } else { setting });
+    }
+    let mut set = |controller, file: &str, value: Option<String>, at: &str| {
+        out.extend(value.map(|value| Setting::new(controller, file, value, format!("cpu/{at}"))));
+    };
     set("cpu", "cpu.cfs_period_us", filled_text(cpu.period), "period");
     set("cpu", "cpu.cfs_quota_us", filled_signed(cpu.quota), "quota");
     set("cpu", "cpu.cfs_burst_us", text(cpu.burst), "burst");

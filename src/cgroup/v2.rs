@@ -1,11 +1,12 @@
 //! Version 2: one tree for all controllers.
 
+use super::setting::{self, Setting, Target};
 use super::{Rules, device_program, tree, v2_table};
 use crate::error::{Context, Error, Result};
 use crate::spec::config::{Memory, Resources};
 use crate::sys::bpf;
 use nix::errno::Errno;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// An absolute path counts from the mount, any other from beside the cgroup of
@@ -58,8 +59,16 @@ pub fn make(path: &Path) -> Result<OwnedFd> {
 pub fn limit(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) -> Result<()> {
     let settings = v2_table::settings(resources)?;
     enable_controllers(path)?;
-    settings.iter().try_for_each(|setting| setting.apply(dir))?;
+    let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
+    setting::apply(&targets)?;
     limit_devices(dir, rules)
+}
+
+/// Sets these, and then does `commit`, or undoes it all.
+pub fn update(path: &Path, settings: &[Setting], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    let dir = tree::open(path)?;
+    let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
+    setting::update(&targets, commit)
 }
 
 /// Enables every controller that the root offers all the way down to `path`,

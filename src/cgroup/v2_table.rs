@@ -1,7 +1,7 @@
 //! `linux.resources` as writes to the files of version 2: pure, with the
 //! conversions that runc and crun use for fields made for version 1.
 
-use super::{Setting, refused};
+use super::{refused, setting::Setting};
 use crate::error::Result;
 use crate::spec::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 
@@ -59,7 +59,12 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     }
     let [limit, swap, reservation] = super::memory_limits(memory);
     if let Some(swap) = swap {
-        out.push(Setting::new("memory", "memory.swap.max", swap_alone(swap, limit)?, "memory/swap"));
+        let value = swap_alone(swap, limit)?;
+        // Without swap there is none to limit.
+        let needless = matches!(value.as_str(), "0" | "max");
+        let setting =
+            Setting::new("memory", "memory.swap.max", value, "memory/swap").follows(&["memory/limit"]);
+        out.push(if needless { setting.if_there() } else { setting });
     }
     out.extend(super::unlimited_swap(memory, "memory.swap.max", "max"));
     if let Some(limit) = limit {
@@ -85,19 +90,22 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     if cpu.realtime_period.is_some() || cpu.realtime_runtime.is_some() {
         return Err(refused("cpu/realtimeRuntime", "cgroup v2 has no real-time limits"));
     }
+    // 0 is "not set" in what engines send. Once a cgroup is idle it takes no
+    // weight, and when it no longer is it has the default one.
+    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
+        let setting = Setting::new("cpu", "cpu.weight", weight_of_shares(shares), "cpu/shares");
+        out.push(if cpu.idle == Some(0) { setting.follows(&["cpu/idle"]) } else { setting });
+    }
     if let Some(idle) = cpu.idle {
         out.push(Setting::new("cpu", "cpu.idle", idle, "cpu/idle"));
     }
-    // 0 is "not set" in what engines send.
-    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
-        out.push(Setting::new("cpu", "cpu.weight", weight_of_shares(shares), "cpu/shares"));
-    }
     let period = cpu.period.filter(|period| *period != 0);
-    if cpu.quota.is_some_and(|quota| quota != 0) || period.is_some() {
-        let quota = cpu.quota.filter(|quota| *quota > 0);
-        let quota = quota.map_or_else(|| "max".to_owned(), |quota| quota.to_string());
+    let quota = cpu.quota.filter(|quota| *quota != 0);
+    if quota.is_some() || period.is_some() {
+        let at = if quota.is_some() { "cpu/quota" } else { "cpu/period" };
+        let quota = quota.map_or_else(|| "max".to_owned(), max_or);
         let value = format!("{quota} {}", period.unwrap_or(100_000));
-        out.push(Setting::new("cpu", "cpu.max", value, "cpu/quota"));
+        out.push(Setting::new("cpu", "cpu.max", value, at).follows(&["cpu/quota", "cpu/period"]));
     }
     if let Some(burst) = cpu.burst {
         out.push(Setting::new("cpu", "cpu.max.burst", burst, "cpu/burst"));
@@ -199,7 +207,7 @@ mod tests {
         let rows = settings(&serde_json::from_str(resources).expect("resources")).expect("accepted");
         let shown = |s: &Setting| (s.files[0].clone(), s.value.clone());
         let otherwise = |s: &Setting| match &s.otherwise {
-            super::super::Otherwise::Try(other) => shown(other),
+            super::super::setting::Otherwise::Try(other) => shown(other),
             other => panic!("{other:?}"),
         };
         let row = |file: &str, value: &str| (file.to_owned(), value.to_owned());
@@ -219,7 +227,7 @@ mod tests {
         let rows = settings(&serde_json::from_str(resources).expect("resources")).expect("accepted");
         let files: Vec<_> = rows.iter().map(|s| (s.files[0].as_str(), s.value.as_str())).collect();
         assert_eq!(files, [("hugetlb.2MB.max", "7"), ("hugetlb.2MB.rsvd.max", "7")]);
-        assert_eq!(rows[1].otherwise, super::super::Otherwise::Skip);
+        assert_eq!(rows[1].otherwise, super::super::setting::Otherwise::Skip);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod run;
 mod spec;
 mod start;
 mod state;
+mod update;
 mod wait;
 
 use crate::cgroup::{self, Driver};
@@ -96,6 +97,7 @@ Commands:
   spec      Write a new config.json
   start     Start a created container
   state     Show the state of a container
+  update    Change the resources of a container
   wait      Block until a container has ended, and print its exit status
 
 `corten COMMAND --help` shows the flags of a command.";
@@ -160,6 +162,7 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
         Some("spec") => parsed(args, context, spec::run),
         Some("start") => parsed(args, context, start::run),
         Some("state") => parsed(args, context, state::run),
+        Some("update") => parsed(args, context, update::run),
         Some("wait") => parsed(args, context, wait::run),
         Some("help") => Ok(overview()),
         _ => Err(Error::msg("no such command").on(verb.to_string_lossy()).hint("see corten --help")),

@@ -19,6 +19,7 @@ pub mod signals;
 pub mod start;
 pub mod state;
 pub mod stdio;
+pub mod update;
 pub mod wait;
 
 pub use state::{Dir, Root, State};

@@ -57,6 +57,9 @@ pub struct State {
     pub keyring: bool,
     /// Is there a profile in the configuration that an exec is held to?
     pub seccomp: bool,
+    /// `linux.resources` as `update` left them; `None`: as configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<serde_json::Value>,
     /// What an exec can take over from the configuration.
     pub inheritable: Fields,
     /// The mount namespace that it joined, where its root is mounted; it is
@@ -86,6 +89,7 @@ impl State {
             namespaces: crate::launch::joins::private_flags(&plan.namespaces),
             keyring,
             seccomp: plan.seccomp.is_some(),
+            resources: None,
             inheritable: plan.inheritable,
             mount_namespace: match plan.namespaces.get(NsKind::Mount) {
                 Ns::Join { path, .. } => Some(path.clone()),

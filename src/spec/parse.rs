@@ -1,6 +1,6 @@
 //! JSON to the types of [`super::config`].
 
-use super::config::{Config, Process, Shape};
+use super::config::{Config, Process, Resources, Shape};
 use super::unknown;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
@@ -13,6 +13,11 @@ pub fn parse_config(text: &[u8], warnings: &mut Vec<String>) -> Result<Config> {
 
 /// Parses the file of `exec --process`, likewise.
 pub fn parse_process(text: &[u8], warnings: &mut Vec<String>) -> Result<Process> {
+    parse(text, warnings)
+}
+
+/// Parses `linux.resources` by itself, likewise.
+pub fn parse_resources(text: &[u8], warnings: &mut Vec<String>) -> Result<Resources> {
     parse(text, warnings)
 }
 

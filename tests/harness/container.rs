@@ -89,6 +89,11 @@ impl<'t> Container<'t> {
         self.test.verb(["exec"]).args(flags).arg(&self.id).args(args)
     }
 
+    /// `update FLAGS… ID`
+    pub fn update<const N: usize>(&self, flags: [&str; N]) -> Call<'t> {
+        self.test.verb(["update"]).args(flags).arg(&self.id)
+    }
+
     /// The probe's report from an `exec` with these flags.
     pub fn look<const N: usize>(&self, flags: [&str; N]) -> Value {
         self.exec(flags, ["/probe"]).out().report()

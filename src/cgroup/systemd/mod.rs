@@ -69,6 +69,7 @@ impl Unit {
 
 const COLLECT_MODE: &str = "CollectMode";
 const START: &str = "StartTransientUnit";
+const SET: &str = "SetUnitProperties";
 const STOP: &str = "StopUnit";
 const RESET: &str = "ResetFailedUnit";
 const ATTACH: &str = "AttachProcessesToUnit";
@@ -237,6 +238,33 @@ impl Refusal {
 /// Finds what systemd would refuse, before anything is made.
 pub fn check(resources: &Resources, version: Version) -> Result<()> {
     limits(resources, version).map(drop)
+}
+
+/// Sets other limits of a unit that runs, until it ends. Returns the names of
+/// properties that this systemd doesn't have.
+pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Vec<String>> {
+    let mut properties = limits(resources, version)?;
+    let mut missing = Vec::new();
+    if properties.is_empty() {
+        return Ok(missing);
+    }
+    let mut bus = Bus::open(&unit.which)?;
+    loop {
+        let pairs = properties.iter().map(pair).collect();
+        let args = [Value::text(&unit.name), Value::Bool(true), Value::Array("(sv)".into(), pairs)];
+        let call = bus.call(SET, &args)?;
+        let refusal = match bus.answer(call, SET)? {
+            Ok(_) => return Ok(missing),
+            Err(refusal) => refusal,
+        };
+        match properties.iter().position(|p| p.optional && refusal.is_about(&p.name)) {
+            Some(at) => missing.push(properties.remove(at).name),
+            None => {
+                let text = format!("systemd refused to change the unit: {}", refusal.text);
+                return Err(Error::msg(text).on(unit.name.clone()));
+            }
+        }
+    }
 }
 
 /// Stops the unit, whose processes have ended, and returns when systemd has

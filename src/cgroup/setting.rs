@@ -1,0 +1,188 @@
+//! One limit as a write to a file, and many of them in whatever order the
+//! kernel takes them.
+//!
+//! Files depend on each other: a limit may not exceed the one with swap, a
+//! burst not the quota, a period is judged by the quota that is in force. What
+//! is refused is tried again after the others: then each order that the old
+//! values demand is found without looking at them.
+
+use super::tree;
+use super::undo::Before;
+use crate::error::{Error, Result};
+use nix::errno::Errno;
+use serde_json::Value;
+use std::os::fd::BorrowedFd;
+
+/// One write to one file of a cgroup.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// The controller, which on version 1 names the hierarchy.
+    pub controller: &'static str,
+    /// The files that may take it; the first that exists does.
+    pub files: Vec<String>,
+    pub value: String,
+    /// Pointer to the field, below /linux/resources.
+    pub at: String,
+    /// Other fields whose change makes this write necessary.
+    pub follows: &'static [&'static str],
+    /// What to do where none of the files exists.
+    pub otherwise: Otherwise,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Otherwise {
+    Fail,
+    /// Another setting does the whole of it, or the kernel has no more to set.
+    Skip,
+    /// Another file takes another value.
+    Try(Box<Setting>),
+}
+
+impl Setting {
+    pub fn new(
+        controller: &'static str,
+        file: impl Into<String>,
+        value: impl ToString,
+        at: impl Into<String>,
+    ) -> Self {
+        Setting {
+            controller,
+            files: vec![file.into()],
+            value: value.to_string(),
+            at: at.into(),
+            follows: &[],
+            otherwise: Otherwise::Fail,
+        }
+    }
+
+    pub fn if_there(mut self) -> Self {
+        self.otherwise = Otherwise::Skip;
+        self
+    }
+
+    pub fn or_else(mut self, setting: Setting) -> Self {
+        self.otherwise = Otherwise::Try(Box::new(setting));
+        self
+    }
+
+    pub fn or(mut self, file: impl Into<String>) -> Self {
+        self.files.push(file.into());
+        self
+    }
+
+    pub fn follows(mut self, fields: &'static [&'static str]) -> Self {
+        self.follows = fields;
+        self
+    }
+
+    /// Is it to be written when these resources are asked for?
+    pub fn is_asked(&self, asked: &Value) -> bool {
+        let has = |field: &str| asked.pointer(&format!("/{field}")).is_some_and(|value| !value.is_null());
+        has(&self.at) || self.follows.iter().any(|field| has(field))
+    }
+
+    /// Writes it below `dir`. A value of several lines takes a write for each.
+    fn apply(&self, dir: BorrowedFd) -> Result<()> {
+        let mut missing = Error::msg("no file");
+        for file in &self.files {
+            let mut lines = self.value.split_inclusive('\n');
+            match lines.try_for_each(|line| tree::write(dir, file, line)) {
+                Err(e) if e.is(Errno::ENOENT) => missing = e,
+                other => return other.map_err(|e| self.explain(dir, file, e)),
+            }
+        }
+        match &self.otherwise {
+            Otherwise::Fail => {}
+            Otherwise::Skip => return Ok(()),
+            Otherwise::Try(setting) => return setting.apply(dir),
+        }
+        let files = self.files.join(" or ");
+        let name = Error { op: format!("the kernel has no {files}"), errno: None, ..missing };
+        Err(self.name(name))
+    }
+
+    fn name(&self, error: Error) -> Error {
+        error.at(format!("/linux/resources/{}", self.at)).on(self.value.clone())
+    }
+
+    /// What the kernel means by some of its answers.
+    fn explain(&self, dir: BorrowedFd, file: &str, mut error: Error) -> Error {
+        let hint = match file {
+            "memory.limit_in_bytes" if error.is(Errno::EBUSY) => {
+                let [usage, peak] = ["memory.usage_in_bytes", "memory.max_usage_in_bytes"]
+                    .map(|file| tree::read_at(dir, file).unwrap_or_default());
+                error.op = format!(
+                    "unable to set memory limit to {} (current usage: {usage}, peak usage: {peak})",
+                    self.value
+                );
+                "the kernel could not take enough of it back"
+            }
+            _ if !error.is(Errno::EINVAL) => "",
+            "memory.limit_in_bytes" => "it may not be above memory/swap, which is for both together",
+            "memory.memsw.limit_in_bytes" => "it is for memory and swap together, not below memory/limit",
+            "cpu.shares" | "cpu.weight" => "a cgroup that is idle (cpu/idle) has none",
+            "cpu.cfs_burst_us" | "cpu.max.burst" => "it may not be above cpu/quota",
+            "cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max" => {
+                "with the other half it may not be above that of the cgroup above; a burst not above the quota"
+            }
+            _ => "",
+        };
+        self.name(error).hint(hint)
+    }
+}
+
+/// A setting, and the directory that it is for.
+pub type Target<'a> = (BorrowedFd<'a>, &'a Setting);
+
+/// Applies all of them.
+pub fn apply(targets: &[Target]) -> Result<()> {
+    let mut pending = targets.to_vec();
+    while !pending.is_empty() {
+        let mut first = None;
+        let mut refused = Vec::new();
+        for (dir, setting) in &pending {
+            match setting.apply(*dir) {
+                Ok(()) => {}
+                Err(e) if e.is(Errno::EINVAL) || e.is(Errno::EBUSY) => {
+                    refused.push((*dir, *setting));
+                    first.get_or_insert(e);
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        match first {
+            Some(error) if refused.len() == pending.len() => return Err(error),
+            _ => pending = refused,
+        }
+    }
+    Ok(())
+}
+
+/// Applies all of them, then `commit`. If either fails it is as it was before.
+pub fn update(targets: &[Target], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    let before = Before::read(targets)?;
+    apply(targets).and_then(|()| commit()).map_err(|error| match before.restore() {
+        Ok(()) => error,
+        Err(left) => {
+            Error { hint: String::new(), ..error }.hint(format!("not all could be set back: {left}"))
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_asked_for_is_written_and_what_follows_from_it() {
+        let asked = json!({ "memory": { "limit": 5, "swap": null }, "hugepageLimits": [{}] });
+        let setting = |at: &str| Setting::new("memory", "file", 1, at);
+        assert!(setting("memory/limit").is_asked(&asked));
+        assert!(setting("hugepageLimits/0").is_asked(&asked));
+        assert!(!setting("hugepageLimits/1").is_asked(&asked));
+        assert!(!setting("memory/swap").is_asked(&asked));
+        assert!(setting("memory/swap").follows(&["memory/limit"]).is_asked(&asked));
+        assert!(!setting("cpu/shares").follows(&["cpu/idle"]).is_asked(&asked));
+    }
+}

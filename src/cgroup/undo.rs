@@ -1,0 +1,137 @@
+//! What files held before an update, and how they get it back.
+
+use super::setting::{self, Otherwise, Setting, Target};
+use super::tree;
+use crate::error::Result;
+use nix::errno::Errno;
+use std::os::fd::BorrowedFd;
+
+/// The image of all files that an update is about to write.
+pub struct Before<'a>(Vec<Image<'a>>);
+
+struct Image<'a> {
+    dir: BorrowedFd<'a>,
+    setting: &'a Setting,
+    file: &'a str,
+    text: String,
+}
+
+impl<'a> Before<'a> {
+    /// Reads it. What can't be read can't be set back, which is so of files
+    /// that hold no state.
+    pub fn read(targets: &[Target<'a>]) -> Result<Before<'a>> {
+        let mut images = Vec::new();
+        for (dir, setting) in targets {
+            images.extend(image(*dir, setting)?);
+        }
+        Ok(Before(images))
+    }
+
+    /// Sets back what has changed, the last first.
+    pub fn restore(&self) -> Result<()> {
+        let mut lines = Vec::new();
+        for image in self.0.iter().rev() {
+            if tree::read_at(image.dir, image.file)? == image.text {
+                continue;
+            }
+            for line in undo(image.file, &image.text, &image.setting.value) {
+                let setting = image.setting;
+                lines.push((image.dir, Setting::new(setting.controller, image.file, line, &*setting.at)));
+            }
+        }
+        let targets: Vec<Target> = lines.iter().map(|(dir, setting)| (*dir, setting)).collect();
+        setting::apply(&targets)
+    }
+}
+
+/// The file that will take the setting.
+fn image<'a>(dir: BorrowedFd<'a>, setting: &'a Setting) -> Result<Option<Image<'a>>> {
+    for file in &setting.files {
+        match tree::read_at(dir, file) {
+            Ok(text) => return Ok(Some(Image { dir, setting, file, text })),
+            Err(e) if e.is(Errno::ENOENT) => {}
+            Err(e) if e.is(Errno::EINVAL) || e.is(Errno::EACCES) => return Ok(None),
+            Err(e) => return Err(e),
+        }
+    }
+    match &setting.otherwise {
+        Otherwise::Try(other) => image(dir, other),
+        Otherwise::Fail | Otherwise::Skip => Ok(None),
+    }
+}
+
+/// The lines that make `file` hold `before` again, after `value` was written.
+fn undo(file: &str, before: &str, value: &str) -> Vec<String> {
+    if file == "memory.oom_control" {
+        let disabled = before.lines().find_map(|line| line.strip_prefix("oom_kill_disable "));
+        return disabled.map(str::to_owned).into_iter().collect();
+    }
+    match unset(file) {
+        Some(unset) => value.lines().map(|line| entry(line, before, unset)).collect(),
+        // An empty write is none; an empty line empties a cpuset.
+        None if before.is_empty() => vec!["\n".into()],
+        None => before.lines().map(str::to_owned).collect(),
+    }
+}
+
+/// A file with an entry for each device or interface: the entry that `line`
+/// replaced, or what takes it away.
+fn entry(line: &str, before: &str, unset: &str) -> String {
+    let key = match line.split_once(' ') {
+        Some((key, _)) => key,
+        // The weight of all that have none of their own.
+        None => "default",
+    };
+    let old = before.lines().find(|old| old.split(' ').next() == Some(key));
+    old.map_or_else(|| format!("{key} {unset}"), str::to_owned)
+}
+
+/// What an entry of such a file is when it isn't set; `None` for files without.
+fn unset(file: &str) -> Option<&'static str> {
+    match file {
+        "io.max" => Some("rbps=max wbps=max riops=max wiops=max"),
+        "io.weight" | "io.bfq.weight" | "blkio.weight_device" | "blkio.bfq.weight_device" => Some("default"),
+        "rdma.max" => Some("hca_handle=max hca_object=max"),
+        "misc.max" | "dmem.max" => Some("max"),
+        "dmem.min" | "dmem.low" | "net_prio.ifpriomap" => Some("0"),
+        "io.latency" => Some("target=max"),
+        _ if file.starts_with("blkio.") && file.ends_with("_device") => Some("0"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::undo;
+
+    #[test]
+    fn every_kind_of_file() {
+        for (file, before, value, expected) in [
+            ("memory.max", "max", "5", &["max"][..]),
+            ("cpu.max", "max 100000", "5 10", &["max 100000"]),
+            ("cpuset.cpus", "", "0", &["\n"]),
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0", "1", &["0"]),
+            (
+                "io.max",
+                "8:0 rbps=5 wbps=max riops=max wiops=max",
+                "8:0 rbps=7",
+                &["8:0 rbps=5 wbps=max riops=max wiops=max"],
+            ),
+            ("io.max", "", "8:0 rbps=7", &["8:0 rbps=max wbps=max riops=max wiops=max"]),
+            ("io.weight", "default 100\n8:0 7", "200", &["default 100"]),
+            ("io.weight", "default 100\n8:0 7", "8:0 200", &["8:0 7"]),
+            ("io.bfq.weight", "default 100", "8:0 200", &["8:0 default"]),
+            ("blkio.throttle.read_bps_device", "8:0 5\n8:16 6", "8:16 7", &["8:16 6"]),
+            ("blkio.throttle.read_bps_device", "", "8:16 7", &["8:16 0"]),
+            ("net_prio.ifpriomap", "lo 0\neth0 5", "eth0 7", &["eth0 5"]),
+            (
+                "io.max",
+                "",
+                "8:0 rbps=7\n8:16 rbps=7",
+                &["8:0 rbps=max wbps=max riops=max wiops=max", "8:16 rbps=max wbps=max riops=max wiops=max"],
+            ),
+        ] {
+            assert_eq!(undo(file, before, value), expected, "{file}: {before:?}, then {value:?}");
+        }
+    }
+}
