@@ -2,7 +2,7 @@
 //! runtime ends with a clear error, and nothing is left. See `systemd` for the
 //! real one.
 
-use crate::harness::{Bundle, Bus, Fault, Out, Test, cgroup_dir, cgroup_v2, is_corten};
+use crate::harness::{Bundle, Bus, Fault, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, is_corten};
 use serde_json::json;
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ cases![
     a_unit_that_failed_is_reset_first,
     a_unit_of_another_is_left_alone,
     a_failed_job_is_an_error,
+    update_tells_systemd,
+    update_that_systemd_refuses_changes_nothing,
     delete_works_without_a_bus,
     inits_own_error_wins,
     wrong_names_are_refused_before_anything_is_made,
@@ -191,6 +193,44 @@ fn a_unit_of_another_is_left_alone(t: &Test) {
 fn a_failed_job_is_an_error(t: &Test) {
     let (out, _bus) = fails(t, &[Fault::Result("failed")]);
     out.one_clear_line(&["could not start the unit", "failed"]);
+}
+
+/// What systemd says of the pids of a container, and what the kernel.
+fn update_tells_systemd(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    let container = t.start(&bundle.set("/linux/resources/pids", json!({ "limit": 20 })));
+    container.update(["--pids-limit", "30", "--cpu-period", "50000"]).ok();
+    assert_eq!(bus.members()[3..], ["Hello", "SetUnitProperties", "GetUnit"]);
+    let asked = bus.asked();
+    let set = asked.iter().find(|asked| asked.member == "SetUnitProperties").expect("asked");
+    assert_eq!((&set.args[0], &set.args[1]), (&json!(format!("t-{}.scope", t.token)), &json!(true)));
+    assert_eq!(set.property("TasksMax"), Some(&json!(30)));
+    assert_eq!(cgroup_file(container.init.pid, "pids", "pids.max").as_deref(), Some("30"));
+    assert_eq!(set.property("MemoryMax").or(set.property("MemoryLimit")), None, "nobody asked for that");
+    container.stop();
+    container.verb("delete").ok();
+}
+
+fn update_that_systemd_refuses_changes_nothing(t: &Test) {
+    let no = Fault::Refusal {
+        at: "SetUnitProperties",
+        name: "org.freedesktop.DBus.Error.InvalidArgs",
+        text: "No such luck",
+    };
+    for (fault, said) in [
+        (no, "systemd refused to change the unit: No such luck"),
+        (Fault::Silence { at: "SetUnitProperties" }, "did not answer"),
+        (Fault::HangUp { at: "SetUnitProperties" }, "hung up"),
+    ] {
+        let (bundle, bus) = on(t, &[fault]);
+        let container = t.start(&bundle.set("/linux/resources/pids", json!({ "limit": 20 })));
+        container.update(["--pids-limit", "30"]).out().one_clear_line(&[said]);
+        assert_eq!(cgroup_file(container.init.pid, "pids", "pids.max").as_deref(), Some("20"));
+        assert_eq!(container.status(), "running");
+        t.verb(["delete", "--force", &container.id]).quietly();
+        container.wait();
+        drop(bus);
+    }
 }
 
 fn delete_works_without_a_bus(t: &Test) {

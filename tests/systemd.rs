@@ -26,6 +26,7 @@ cases![
     exec_joins_init_where_its_cgroup_is_a_parent,
     device_rules_outlive_a_reload,
     limits_outlive_a_reload,
+    updates_are_systemds_and_the_kernels,
     deleted_with_its_unit,
     foreground_run_leaves_nothing,
     a_unit_that_failed_goes_too,
@@ -309,6 +310,28 @@ fn limits_outlive_a_reload(t: &Test) {
     assert_eq!(before[3], "79");
     t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
     assert_eq!(read(), before);
+}
+
+fn updates_are_systemds_and_the_kernels(t: &Test) {
+    let container = t.start(&named(t));
+    let flags = ["--memory=64M", "--memory-swap=96M", "--pids-limit=79", "--cpu-quota=25001"];
+    container.update(flags).ok();
+    container.update(["--cpu-period", "50000", "--cpu-share", "512"]).ok();
+    for (property, value) in [
+        ("MemoryMax", "67108864"),
+        ("MemorySwapMax", "33554432"),
+        ("CPUQuotaPerSecUSec", "510ms"),
+        ("CPUQuotaPeriodUSec", "50ms"),
+        ("TasksMax", "79"),
+    ] {
+        assert_eq!(show(t, &unit(t), property), value, "{property}");
+    }
+    let names = ["memory.max", "memory.swap.max", "pids.max"];
+    let read = || names.map(|name| file(&dir(&container), name));
+    assert_eq!(read(), ["67108864", "33554432", "79"]);
+    assert_eq!(file(&dir(&container), "cpu.max"), "25001 50000", "systemd would round");
+    t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
+    assert_eq!(read(), ["67108864", "33554432", "79"]);
 }
 
 fn deleted_with_its_unit(t: &Test) {

@@ -247,9 +247,16 @@ impl Cgroup {
             Cgroup::V1 { hierarchies, .. } => {
                 v1::update(hierarchies, &chosen(v1_table::settings(resources)?), commit)
             }
-            Cgroup::Systemd { unit, place } => place
-                .update(resources, asked, commit)
-                .map_err(|e| if unit.is_users() { not_delegated(e) } else { e }),
+            // To `commit` belongs that systemd is told, which then writes what it
+            // made of the values: they are written once more.
+            Cgroup::Systemd { unit, place } => {
+                let mut again = || {
+                    commit()?;
+                    place.update(resources, asked, &mut || Ok(()))
+                };
+                let updated = place.update(resources, asked, &mut again);
+                updated.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
+            }
         }
     }
 

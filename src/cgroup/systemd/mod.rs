@@ -69,6 +69,7 @@ impl Unit {
 
 const COLLECT_MODE: &str = "CollectMode";
 const START: &str = "StartTransientUnit";
+const GET: &str = "GetUnit";
 const SET: &str = "SetUnitProperties";
 const STOP: &str = "StopUnit";
 const RESET: &str = "ResetFailedUnit";
@@ -254,7 +255,7 @@ pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Ve
         let args = [Value::text(&unit.name), Value::Bool(true), Value::Array("(sv)".into(), pairs)];
         let call = bus.call(SET, &args)?;
         let refusal = match bus.answer(call, SET)? {
-            Ok(_) => return Ok(missing),
+            Ok(_) => break,
             Err(refusal) => refusal,
         };
         match properties.iter().position(|p| p.optional && refusal.is_about(&p.name)) {
@@ -265,6 +266,13 @@ pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Ve
             }
         }
     }
+    // It answers first, then writes to the kernel's files, then looks for the
+    // next message.
+    let call = bus.call(GET, &[Value::text(&unit.name)])?;
+    bus.answer(call, GET)?.map(|_| missing).map_err(|refusal| {
+        let text = format!("systemd does not know the unit: {}", refusal.text);
+        Error::msg(text).on(unit.name.clone())
+    })
 }
 
 /// Stops the unit, whose processes have ended, and returns when systemd has
