@@ -352,17 +352,6 @@ fn rdma_limit(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/linux/resources/rdma/mlx5_1", "hcaHandles"]);
 }
 
-/// A script with a v2 hierarchy alone, as far as this machine has one; $GROUP
-/// is the container's cgroup.
-fn on_v2(t: &Test, bundle: &Bundle, script: &str) -> Out {
-    t.cgroupfs_only();
-    let bundle = bundle.clone().set("/linux/cgroupsPath", json!(format!("/{}", t.token)));
-    // Where it is mounted already, another mount would give it other options.
-    let mount = if cgroup_v2() { "" } else { "mount -t cgroup2 none /sys/fs/cgroup;" };
-    let script = format!("{mount} GROUP=/sys/fs/cgroup/{}; {script}", t.token);
-    t.in_private_mounts(&bundle, &t.dir, &script).out()
-}
-
 fn huge_pages_on_v2(t: &Test) {
     let limits = json!([{ "pageSize": "2MB", "limit": 6 << 20 }]);
     let bundle = t.bundle().set("/linux/resources/hugepageLimits", limits).args(["true"]);
@@ -374,7 +363,7 @@ fn huge_pages_on_v2(t: &Test) {
         if test -e hugetlb.2MB.rsvd.max; then cat hugetlb.2MB.rsvd.max; else echo 6291456; fi
         cd /
         runtime delete --force $ID";
-    let out = on_v2(t, &bundle, script);
+    let out = t.on_v2(&bundle, script).out();
     if out.stdout == "none\n" {
         t.skip("no hugetlb controller on v2 here");
     }
@@ -394,7 +383,7 @@ fn check_before_update_on_v2(t: &Test) {
         runtime create --bundle $BUNDLE $ID || true
         kill $sleeper; wait $sleeper || true
         rmdir $GROUP";
-    let out = on_v2(t, &bundle, script);
+    let out = t.on_v2(&bundle, script).out();
     if out.stdout == "none\n" {
         t.skip("no memory controller on v2 here");
     }

@@ -306,15 +306,13 @@ fn works_on_v2(t: &Test) {
         t.skip("it is all that there is here, and the other tests are on it");
     }
     let script = "
-        mount -t cgroup2 none /sys/fs/cgroup
-        cgroup=/sys/fs/cgroup/$ID
         runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1
         runtime pause \"$ID\"
-        grep frozen $cgroup/cgroup.events
+        grep frozen $GROUP/cgroup.events
         runtime state \"$ID\" | grep status
         runtime exec \"$ID\" true 2>/dev/null || echo refused
         runtime resume \"$ID\"
-        cat $cgroup/cgroup.freeze
+        cat $GROUP/cgroup.freeze
         runtime exec \"$ID\" echo again
         runtime ps --format json \"$ID\" | tr -d '0-9'
         runtime pause \"$ID\"
@@ -323,9 +321,9 @@ fn works_on_v2(t: &Test) {
         runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1
         runtime pause \"$ID\"
         runtime delete --force \"$ID\"
-        test -e $cgroup || echo gone";
+        test -e $GROUP || echo gone";
     let bundle = t.bundle().args(["/probe", "--pause"]);
-    let out = t.in_private_mounts(&bundle, &bundle.dir, script).ok();
+    let out = t.on_v2(&bundle, script).ok();
     let said: Vec<&str> = out.stdout.lines().map(str::trim).collect();
     let expected = ["frozen 1", "\"status\": \"paused\",", "refused", "0", "again", "[]", "gone"];
     assert_eq!(said, expected, "{out:?}");

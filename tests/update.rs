@@ -281,6 +281,11 @@ fn pids_limit(t: &Test) {
     }
     // What enters is counted, what forks is limited.
     let forks = ["sh", "-c", "/bin/sleep 0; echo done"];
+    if cgroup_v2() {
+        // There a process is cloned right into the cgroup.
+        container.exec([], forks).out().one_clear_line(&["EAGAIN"]);
+        return;
+    }
     let out = container.exec([], forks).out();
     assert!(out.stderr.contains("fork") && !out.stdout.contains("done"), "{out:?}");
     done(&container, ["--pids-limit", "20"]);
@@ -625,36 +630,32 @@ fn what_could_not_be_set_back_is_told(t: &Test) {
 /// What a version 2 has without controllers, on this machine.
 fn limits_on_v2(t: &Test) {
     let script = "
-        mount -t cgroup2 none /sys/fs/cgroup
-        cgroup=/sys/fs/cgroup/$ID
         runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1
         echo '{\"unified\":{\"cgroup.max.depth\":\"3\"}}' | runtime update --resources - \"$ID\"
-        cat $cgroup/cgroup.max.depth $cgroup/cgroup.max.descendants
+        cat $GROUP/cgroup.max.depth $GROUP/cgroup.max.descendants
         echo '{\"unified\":{\"cgroup.max.descendants\":\"4\"}}' | runtime update --resources - \"$ID\"
-        cat $cgroup/cgroup.max.depth $cgroup/cgroup.max.descendants
+        cat $GROUP/cgroup.max.depth $GROUP/cgroup.max.descendants
         runtime delete --force \"$ID\"";
     let bundle = t.bundle().args(["/probe", "--pause"]);
-    let out = t.in_private_mounts(&bundle, &bundle.dir, script).ok();
+    let out = t.on_v2(&bundle, script).ok();
     assert_eq!(out.stdout, "3\nmax\n3\n4\n", "{out:?}");
 }
 
 fn failed_update_on_v2_changes_nothing(t: &Test) {
     let script = "
-        mount -t cgroup2 none /sys/fs/cgroup
-        cgroup=/sys/fs/cgroup/$ID
         runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1
         echo '{\"unified\":{\"cgroup.max.depth\":\"3\",\"cgroup.max.descendants\":\"many\"}}' >resources
         runtime update --resources resources \"$ID\" || echo refused
-        cat $cgroup/cgroup.max.depth
-        runtime update --memory 64M \"$ID\" || echo refused
+        cat $GROUP/cgroup.max.depth
+        test -e $GROUP/memory.max || runtime update --memory 64M \"$ID\" || echo \"no memory\"
         runtime delete --force \"$ID\"";
     let bundle = t.bundle().args(["/probe", "--pause"]);
-    let out = t.in_private_mounts(&bundle, &bundle.dir, script).ok();
-    assert_eq!(out.stdout, "refused\nmax\nrefused\n", "{out:?}");
+    let out = t.on_v2(&bundle, script).ok();
+    assert!(out.stdout.starts_with("refused\nmax\n"), "{out:?}");
     if is_corten() {
-        out.says(&[
-            "/linux/resources/unified/cgroup.max.descendants (many)",
-            "/linux/resources/memory/limit",
-        ]);
+        out.says(&["/linux/resources/unified/cgroup.max.descendants (many)"]);
+        if out.stdout.ends_with("no memory\n") {
+            out.says(&["/linux/resources/memory/limit"]);
+        }
     }
 }

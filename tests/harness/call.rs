@@ -105,6 +105,8 @@ impl<'t> Call<'t> {
                 other => break other.expect("spawn"),
             }
         };
+        // What was handed down is not held here: a reader must see its end.
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = PidFd::open(child.id() as i32);
         Running { call: self, child, process }
     }

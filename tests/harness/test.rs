@@ -198,6 +198,18 @@ impl Test {
         call.args(["run", "--bundle"]).arg(bundle.lay()).arg(self.id()).cwd("/").out()
     }
 
+    /// A script with a version 2 of cgroups alone, with what controllers this
+    /// machine leaves it. $GROUP is the container's cgroup.
+    pub fn on_v2(&self, bundle: &Bundle, script: &str) -> Call<'_> {
+        self.cgroupfs_only();
+        let group = format!("/{}", self.token);
+        // Where it is mounted already, another mount would give it other options.
+        let mount = if host::cgroup_v2() { "" } else { "mount -t cgroup2 none /sys/fs/cgroup;" };
+        let script = format!("{mount} GROUP=/sys/fs/cgroup{group}; {script}");
+        let bundle = bundle.clone().set("/linux/cgroupsPath", serde_json::json!(group));
+        self.in_private_mounts(&bundle, &self.dir, &script)
+    }
+
     pub fn create(&self, bundle: &Bundle) -> Container<'_> {
         Container::create(self, bundle, |call| call)
     }
