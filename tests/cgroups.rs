@@ -3,7 +3,7 @@
 //! layout that the machine has, v1 (alone or hybrid) or v2.
 
 use crate::harness::{
-    Bundle, Container, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller, pipe,
+    Bundle, Container, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller, pipe,
     read_line, remove_tree,
 };
 use serde_json::{Value, json};
