@@ -169,10 +169,10 @@ fn bytes(text: &str) -> Option<i64> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     let unit = unit.strip_prefix(' ').unwrap_or(unit).to_ascii_lowercase();
-    let (letter, rest) = unit.split_at_checked(1).unwrap_or(("", ""));
-    let power = match (letter, rest) {
-        ("" | "b", "") => 0,
-        ("k" | "m" | "g" | "t" | "p", "" | "b" | "ib") => 1 + "kmgtp".find(letter)?,
+    let mut rest = unit.chars();
+    let power = match (rest.next(), rest.as_str()) {
+        (None | Some('b'), "") => 0,
+        (Some(letter), "" | "b" | "ib") => 1 + "kmgtp".find(letter)?,
         _ => return None,
     };
     let factor = 1i64 << (10 * power);
