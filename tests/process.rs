@@ -8,6 +8,7 @@ cases![
     env_is_exactly_the_configured_one,
     of_two_values_in_env_the_later_counts,
     home_is_added_from_passwd,
+    an_empty_home_is_as_none,
     path_of_the_container_finds_the_executable,
     relative_executable_starts_from_cwd,
     path_skips_directories_and_data,
@@ -88,6 +89,13 @@ fn of_two_values_in_env_the_later_counts(t: &Test) {
 fn home_is_added_from_passwd(t: &Test) {
     let seen = t.look(&t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 0 })), []);
     assert!(seen["env"].as_array().unwrap().contains(&json!("HOME=/home/alice")), "{seen}");
+}
+
+fn an_empty_home_is_as_none(t: &Test) {
+    let bundle = t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 0 }));
+    let seen = t.look(&bundle.set("/process/env", json!(["HOME=", "PATH=/bin"])), []);
+    let env = seen["env"].as_array().unwrap();
+    assert!(env.contains(&json!("HOME=/home/alice")) && !env.contains(&json!("HOME=")), "{seen}");
 }
 
 fn path_of_the_container_finds_the_executable(t: &Test) {

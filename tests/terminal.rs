@@ -74,7 +74,7 @@ fn on_a_terminal(bundle: Bundle) -> Bundle {
 }
 
 /// A container with a terminal, and the engine's end of it.
-fn with_console<'t>(t: &'t Test, bundle: &Bundle) -> (Container<'t>, File) {
+pub fn with_console<'t>(t: &'t Test, bundle: &Bundle) -> (Container<'t>, File) {
     let console = Console::new(t);
     let bundle = on_a_terminal(bundle.clone());
     let container = Container::create(t, &bundle, |call| call.arg("--console-socket").arg(&console.path));

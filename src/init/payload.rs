@@ -107,9 +107,11 @@ fn executable(path: &CStr) -> nix::Result<()> {
     faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
-/// The environment as configured, with HOME where it is missing.
+/// The environment as configured, with HOME where it is missing, or empty, as
+/// Podman's exec has it.
 fn environment(process: &Process) -> Vec<CString> {
     let mut env = process.env.clone();
+    env.retain(|pair| pair.to_bytes() != b"HOME=");
     if !env.iter().any(|pair| pair.to_bytes().starts_with(b"HOME=")) {
         let home = home_of(process.uid).unwrap_or_else(|| "/".into());
         env.extend(CString::new(format!("HOME={home}")));

@@ -37,21 +37,56 @@ pub fn is_corten() -> bool {
     runtime::Runtime::get().is_corten()
 }
 
+/// In the order of their numbers (linux/capability.h).
+const CAPABILITIES: [&str; 41] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "DAC_READ_SEARCH",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "SETPCAP",
+    "LINUX_IMMUTABLE",
+    "NET_BIND_SERVICE",
+    "NET_BROADCAST",
+    "NET_ADMIN",
+    "NET_RAW",
+    "IPC_LOCK",
+    "IPC_OWNER",
+    "SYS_MODULE",
+    "SYS_RAWIO",
+    "SYS_CHROOT",
+    "SYS_PTRACE",
+    "SYS_PACCT",
+    "SYS_ADMIN",
+    "SYS_BOOT",
+    "SYS_NICE",
+    "SYS_RESOURCE",
+    "SYS_TIME",
+    "SYS_TTY_CONFIG",
+    "MKNOD",
+    "LEASE",
+    "AUDIT_WRITE",
+    "AUDIT_CONTROL",
+    "SETFCAP",
+    "MAC_OVERRIDE",
+    "MAC_ADMIN",
+    "SYSLOG",
+    "WAKE_ALARM",
+    "BLOCK_SUSPEND",
+    "AUDIT_READ",
+    "PERFMON",
+    "BPF",
+    "CHECKPOINT_RESTORE",
+];
+
 /// The mask that /proc/PID/status shows for these capabilities.
 pub fn cap_mask(names: &[&str]) -> String {
-    let bit = |name: &&str| match *name {
-        "CAP_CHOWN" => 0,
-        "CAP_DAC_OVERRIDE" => 1,
-        "CAP_KILL" => 5,
-        "CAP_SETUID" => 7,
-        "CAP_NET_BIND_SERVICE" => 10,
-        "CAP_NET_RAW" => 13,
-        "CAP_SYS_CHROOT" => 18,
-        "CAP_SYS_PTRACE" => 19,
-        "CAP_SYS_ADMIN" => 21,
-        "CAP_MKNOD" => 27,
-        "CAP_AUDIT_WRITE" => 29,
-        other => panic!("cap_mask does not know {other}"),
+    let bit = |name: &&str| {
+        let known = CAPABILITIES.iter().position(|known| name.strip_prefix("CAP_") == Some(known));
+        known.unwrap_or_else(|| panic!("cap_mask does not know {name}"))
     };
     format!("{:016x}", names.iter().map(bit).fold(0u64, |mask, n| mask | 1 << n))
 }
