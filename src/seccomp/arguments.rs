@@ -35,8 +35,9 @@ impl Layout {
     }
 }
 
+/// The high and the low half.
 #[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
-fn halves(value: u64) -> (u32, u32) {
+pub fn halves(value: u64) -> (u32, u32) {
     ((value >> 32) as u32, value as u32)
 }
 

@@ -7,7 +7,7 @@
 //! - A rule for any arguments beats those for certain ones; of two such, the
 //!   first counts.
 //! - Of rules for certain arguments any may hold. If they differ in their
-//!   action, the more special is asked first ([`precedes`]).
+//!   action, the more special is asked first ([`place`]).
 //! - Rules for the same arguments with different actions contradict each other.
 //! - A rule with the action that is the default anyway doesn't count.
 //!
@@ -16,7 +16,7 @@
 //! look: conditions on them are compared with socketcall's own.
 
 use super::arch::Arch;
-use super::arguments::Clause;
+use super::arguments::{Clause, halves as split};
 use super::calls::Call;
 use super::profile::{Action, Condition, Conditions, Op, Profile, Rule};
 use crate::error::{Error, Result};
@@ -121,9 +121,8 @@ fn insert(clauses: &mut Vec<Clause>, new: Clause, arch: Arch) -> Result<(), usiz
         }
     }
     clauses.retain(|old| !old.conditions.starts_with(&new.conditions));
-    let wide = arch.facts().wide;
-    let at = clauses.iter().position(|old| precedes(&new.conditions, &old.conditions, wide));
-    clauses.insert(at.unwrap_or(clauses.len()), new);
+    let at = place(clauses, &new, arch.facts().wide);
+    clauses.insert(at, new);
     Ok(())
 }
 
@@ -137,32 +136,71 @@ fn contradiction(one: &Use, other: usize) -> Error {
     )
 }
 
-/// Is `new` to be asked before `old`? Conditions are compared one by one: the
-/// higher argument first, then equality before an order, then the higher value
-/// (for "less" the lower one). The high half of a value comes before the low
-/// one. Where two conditions tie without being the same, the older rule is
-/// first.
-fn precedes(new: &Conditions, old: &Conditions, wide: bool) -> bool {
-    for (new, old) in new.iter().zip(old) {
-        let order = new.arg.cmp(&old.arg).then(class(new.op).cmp(&class(old.op)));
-        if order != Ordering::Equal {
-            return order == Ordering::Greater;
+/// Where a new clause is to be asked. Clauses form a tree: those that begin with
+/// the same comparison are together, and among them those that go on with the
+/// same. Of different comparisons the higher argument comes first, then equality
+/// before an order, then the higher value (for "less" the lower one); the high
+/// half of a value before the low one. Where two tie, the older is first.
+fn place(clauses: &[Clause], new: &Clause, wide: bool) -> usize {
+    let (mut from, mut to) = (0, clauses.len());
+    for (level, node) in nodes(&new.conditions, wide).enumerate() {
+        let at_level = |clause: &Clause| nodes(&clause.conditions, wide).nth(level);
+        let mut branch = None;
+        let mut at = from;
+        while at < to && branch.is_none() {
+            let Some(old) = at_level(&clauses[at]) else { break };
+            let alike = |clause: &Clause| at_level(clause).is_some_and(|other| other.is_same(&old));
+            let end = at + clauses[at..to].iter().take_while(|clause| alike(clause)).count();
+            if old.is_same(&node) {
+                branch = Some((at, end));
+            } else if node.precedes(&old) {
+                break;
+            } else {
+                at = end;
+            }
         }
-        let halves = if wide { &[32, 0][..] } else { &[0] };
-        for shift in halves {
-            let half = |value: u64| value >> shift & u64::from(u32::MAX);
-            let order = half(new.value).cmp(&half(old.value));
-            if order != Ordering::Equal {
-                let less = matches!(new.op, Op::Lt | Op::Le);
-                return (order == Ordering::Greater) != less;
-            }
-            let differ = test(new.op, *shift == 32) != test(old.op, *shift == 32);
-            if differ || half(new.mask) != half(old.mask) {
-                return false;
-            }
+        match branch {
+            Some((start, end)) => (from, to) = (start, end),
+            None => return at,
         }
     }
-    false
+    to
+}
+
+/// A comparison of one half of an argument.
+struct Node {
+    /// Twice the argument, and one more for its high half.
+    half: u8,
+    class: u8,
+    test: u8,
+    mask: u32,
+    value: u32,
+    less: bool,
+}
+
+impl Node {
+    /// The same comparison, whichever outcome of it is wanted.
+    fn is_same(&self, other: &Node) -> bool {
+        (self.half, self.test, self.mask, self.value) == (other.half, other.test, other.mask, other.value)
+    }
+
+    fn precedes(&self, old: &Node) -> bool {
+        let order = self.half.cmp(&old.half).then(self.class.cmp(&old.class));
+        let values = self.value.cmp(&old.value);
+        order.then(if self.less { values.reverse() } else { values }) == Ordering::Greater
+    }
+}
+
+fn nodes(conditions: &[Condition], wide: bool) -> impl Iterator<Item = Node> {
+    let halves = if wide { &[true, false][..] } else { &[false] };
+    conditions.iter().flat_map(move |c| {
+        halves.iter().map(move |high| {
+            let ((high_mask, low_mask), (high_value, low_value)) = (split(c.mask), split(c.value));
+            let (mask, value) = if *high { (high_mask, high_value) } else { (low_mask, low_value) };
+            let (class, less) = (class(c.op), matches!(c.op, Op::Lt | Op::Le));
+            Node { half: 2 * c.arg + u8::from(*high), class, test: test(c.op, *high), mask, value, less }
+        })
+    })
 }
 
 fn class(op: Op) -> u8 {

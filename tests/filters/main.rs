@@ -281,7 +281,7 @@ fn figures(name: &str, optimize: bool, resolved: &Profile, pair: &Pair) {
     );
 }
 
-/// libseccomp 2.5 goes wrong in two ways, which the letter of the profile
+/// libseccomp (2.5.4 and 2.6.1) goes wrong in two ways, which the letter of the profile
 /// (`Rules::verdict`) shows. Both are kept to the last kind of profile:
 ///
 /// - A call that an architecture doesn't have takes part all the same. Rules for
