@@ -24,6 +24,7 @@ cases![
     update_that_systemd_refuses_changes_nothing,
     delete_works_without_a_bus,
     inits_own_error_wins,
+    a_killed_create_leaves_no_init,
     wrong_names_are_refused_before_anything_is_made,
 ];
 
@@ -254,6 +255,22 @@ fn inits_own_error_wins(t: &Test) {
     let (bundle, _bus) = on(t, &[Fault::Late(Duration::from_millis(100)), refusal]);
     let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
     t.refused(&bundle).one_clear_line(&["cheesefs", "/mounts/"]);
+}
+
+fn a_killed_create_leaves_no_init(t: &Test) {
+    for at in ["StartTransientUnit", "JobRemoved"] {
+        let (bundle, bus) = on(t, &[Fault::Silence { at }]);
+        t.var("SYSTEMD_BUS_TIMEOUT", "60s");
+        let id = t.id();
+        t.will_delete(&id);
+        let running = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
+        let init = bus.init();
+        running.kill();
+        assert_eq!(running.out().code, 137);
+        assert!(init.ended(), "{at}: init outlives the runtime that made it");
+        t.verb(["delete", "--force", &id]).ok();
+        assert_ne!(t.verb(["state", &id]).out().code, 0);
+    }
 }
 
 fn wrong_names_are_refused_before_anything_is_made(t: &Test) {

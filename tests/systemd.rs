@@ -31,6 +31,7 @@ cases![
     foreground_run_leaves_nothing,
     a_unit_that_failed_goes_too,
     failed_creates_leave_no_unit,
+    killed_creates_leave_no_unit,
     a_unit_that_is_there_is_left_alone,
     the_name_is_free_at_once,
     cgroupfs_asks_nobody,
@@ -271,23 +272,32 @@ fn exec_joins_init_where_its_cgroup_is_a_parent(t: &Test) {
 /// A payload that opens its devices all the time meets no refusal while systemd
 /// reads its configuration anew, and what is denied stays so.
 fn device_rules_outlive_a_reload(t: &Test) {
-    outlives_a_reload(t, named(t));
+    // The last rule is one that systemd can't have.
+    let ramdisk = |allow, minor: Option<i64>| json!({ "allow": allow, "type": "b", "major": 1, "minor": minor, "access": "rwm" });
+    let rules = [ramdisk(true, None), ramdisk(false, Some(7))];
+    outlives_a_reload(t, named(t), &rules, "b 1 3", "b 1 7");
 }
 
-fn outlives_a_reload(t: &Test, bundle: Bundle) {
-    let kmsg = json!({ "allow": true, "type": "c", "major": 1, "minor": 11, "access": "rwm" });
-    let bundle = bundle.set("/linux/resources/devices", json!([{ "allow": false, "access": "rwm" }, kmsg]));
-    let bundle = bundle.set(
-        "/process/capabilities",
-        json!({ "bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"] }),
-    );
-    let script = "mknod /tmp/kmsg c 1 11; mknod /tmp/mem c 1 1; bad=0; n=0; echo ready; \
+/// `good` can be opened all the time (whether there is such a device or not),
+/// and `bad` never.
+fn outlives_a_reload(t: &Test, bundle: Bundle, rules: &[serde_json::Value], good: &str, bad: &str) {
+    let deny_all = json!({ "allow": false, "access": "rwm" });
+    let rules: Vec<_> = std::iter::once(&deny_all).chain(rules).collect();
+    let capabilities =
+        json!({ "bounding": ["CAP_MKNOD"], "effective": ["CAP_MKNOD"], "permitted": ["CAP_MKNOD"] });
+    let bundle =
+        bundle.set("/linux/resources/devices", json!(rules)).set("/process/capabilities", capabilities);
+    let script = format!(
+        "mknod /tmp/good {good}; mknod /tmp/bad {bad}; wrong=0; n=0; echo ready; \
+        denied() {{ (true < $1) 2>&1 | grep -q 'not permitted'; }}; \
         while [ ! -e /tmp/stop ]; do \
-            for d in /dev/null /dev/zero /dev/urandom /tmp/kmsg; do : < $d || bad=$((bad+1)); done; \
-            if (: < /tmp/mem) 2>/dev/null; then bad=$((bad+1000)); fi; n=$((n+1)); \
-        done; echo done $bad $((n>2))";
+            for d in /dev/null /dev/zero /dev/urandom; do true < $d || wrong=$((wrong+1)); done; \
+            if denied /tmp/good; then wrong=$((wrong+100)); fi; \
+            denied /tmp/bad || wrong=$((wrong+10000)); n=$((n+1)); \
+        done; echo done $wrong $((n>2))"
+    );
     let (reader, writer) = pipe();
-    let container = Container::create(t, &bundle.shell(script), |call| call.stdout(writer));
+    let container = Container::create(t, &bundle.shell(&script), |call| call.stdout(writer));
     container.start();
     assert_eq!(read_line(&reader), "ready");
     for _ in 0..3 {
@@ -371,6 +381,31 @@ fn failed_creates_leave_no_unit(t: &Test) {
     t.refused(&bundle.clone().set("/linux/resources/unified", json!({ "memory.max": "much" })));
     let out = t.refused(&bundle.set("/annotations/org.systemd.property.Colour", json!("'red'")));
     out.one_clear_line(&["Colour"]);
+    assert!(!is_known(t, &unit(t)));
+}
+
+/// The runtime is killed while a hook holds it up: init goes with it, and the
+/// unit with init.
+fn killed_creates_leave_no_unit(t: &Test) {
+    let fifo = t.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+    let script = "sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' > $0; exec sleep 1000";
+    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script, fifo] });
+    let bundle = named(t).push("/hooks/createRuntime", hook);
+    let id = t.id();
+    t.will_delete(&id);
+    let running = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
+    let pid = fs::read_to_string(&fifo).expect("the init's pid");
+    let init = PidFd::open(pid.trim().parse().expect("a pid"));
+    assert!(cgroup_of(init.pid).ends_with(unit(t)));
+    let text = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
+    let children: Vec<_> =
+        text.split_ascii_whitespace().map(|pid| PidFd::open(pid.parse().unwrap())).collect();
+    running.kill();
+    assert_eq!(running.out().code, 137);
+    assert!(init.ended(), "init outlives the runtime that made it");
+    children.iter().filter(|child| child.pid != init.pid).for_each(PidFd::kill);
+    t.verb(["delete", "--force", &id]).ok();
     assert!(!is_known(t, &unit(t)));
 }
 
@@ -530,7 +565,8 @@ fn version_1_has_its_limits(t: &Test) {
 }
 
 fn version_1_device_rules_outlive_a_reload(t: &Test) {
-    outlives_a_reload(t, on_version_1(t));
+    let ramdisk = json!({ "allow": true, "type": "b", "major": 1, "minor": 3, "access": "rwm" });
+    outlives_a_reload(t, on_version_1(t), &[ramdisk], "b 1 3", "b 1 7");
 }
 
 /// Made at once, deleted at once: none hangs, and no unit stays.

@@ -4,6 +4,7 @@
 //! It moves processes into cgroups as systemd does, and forgets nothing that it
 //! was asked.
 
+use super::sys::{PATIENCE, PidFd};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fs;
@@ -11,7 +12,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -65,6 +66,8 @@ pub struct Bus {
 struct Systemd {
     faults: Mutex<Vec<Fault>>,
     asked: Mutex<Vec<Asked>>,
+    /// Something was asked.
+    heard: Condvar,
     /// The cgroups of units.
     dirs: Mutex<Vec<PathBuf>>,
     over: AtomicBool,
@@ -76,6 +79,7 @@ impl Bus {
         let systemd = Arc::new(Systemd {
             faults: Mutex::new(faults.to_vec()),
             asked: Mutex::default(),
+            heard: Condvar::new(),
             dirs: Mutex::default(),
             over: AtomicBool::new(false),
         });
@@ -105,6 +109,16 @@ impl Bus {
     /// The names of the methods.
     pub fn members(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.member).collect()
+    }
+
+    /// Waits until it has been asked for a unit; the process that is to be in it.
+    pub fn init(&self) -> PidFd {
+        let asked = self.systemd.asked.lock().expect("a lock");
+        let is_none = |asked: &mut Vec<Asked>| asked.iter().all(|a| a.member != "StartTransientUnit");
+        let (asked, late) = self.systemd.heard.wait_timeout_while(asked, PATIENCE, is_none).expect("a lock");
+        assert!(!late.timed_out(), "nobody asks for a unit");
+        let start = asked.iter().find(|a| a.member == "StartTransientUnit").expect("found");
+        PidFd::open(start.property("PIDs").and_then(|pids| pids[0].as_i64()).expect("a pid") as i32)
     }
 
     /// The last StartTransientUnit.
@@ -154,6 +168,7 @@ impl Connection<'_> {
         loop {
             let (call, serial) = self.call()?;
             self.systemd.asked.lock().expect("a lock").push(call.clone());
+            self.systemd.heard.notify_all();
             self.pause();
             self.fault(&call.member)?;
             match self.refusal(&call.member) {
