@@ -10,6 +10,7 @@ use serde_json::json;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,23 +21,83 @@ pub enum Format {
     Json,
 }
 
+/// The least important messages that are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Level {
+    Error,
+    #[default]
+    #[value(alias = "warn", alias = "info")]
+    Warning,
+    Debug,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Debug => "debug",
+        }
+    }
+
+    /// syslog(3)'s number.
+    fn priority(self) -> u8 {
+        match self {
+            Level::Error => 3,
+            Level::Warning => 4,
+            Level::Debug => 7,
+        }
+    }
+}
+
+/// Where messages go besides stderr.
+#[derive(Debug, Default)]
+enum To {
+    #[default]
+    Stderr,
+    File(PathBuf),
+    /// The name under which they appear.
+    Journal(String),
+    Syslog(String),
+}
+
+const JOURNAL: &str = "/run/systemd/journal/socket";
+const SYSLOG: &str = "/dev/log";
+
+impl To {
+    /// crun's prefixes; anything else is a path, as in runc.
+    fn parse(given: Option<&Path>) -> To {
+        let Some(path) = given.filter(|path| !path.as_os_str().is_empty()) else { return To::Stderr };
+        let name = |name: &str| if name.is_empty() { "corten".to_owned() } else { name.to_owned() };
+        match path.to_str().and_then(|text| text.split_once(':')) {
+            Some(("file", path)) => To::File(path.into()),
+            Some(("journald", rest)) => To::Journal(name(rest)),
+            Some(("syslog", rest)) => To::Syslog(name(rest)),
+            _ => To::File(path.into()),
+        }
+    }
+}
+
 /// Where a verb's messages go. There are no threads, so a cell will do.
 #[derive(Debug, Default)]
 pub struct Log {
-    path: Option<PathBuf>,
+    to: To,
     format: Format,
-    debug: bool,
+    level: Level,
     warnings: RefCell<Vec<String>>,
 }
 
 impl Log {
-    /// Opens nothing yet, but a path that can't be written is told at once.
-    pub fn new(path: Option<&Path>, format: Format, debug: bool) -> Result<Log> {
-        let path = path.map(Path::to_path_buf).filter(|path| !path.as_os_str().is_empty());
-        if let Some(path) = &path {
-            append(path)?;
+    /// Opens nothing yet, but what can't be written to is told at once.
+    pub fn new(to: Option<&Path>, format: Format, level: Level) -> Result<Log> {
+        let to = To::parse(to);
+        match &to {
+            To::Stderr => {}
+            To::File(path) => drop(append(path)?),
+            To::Journal(_) => drop(daemon(JOURNAL)?),
+            To::Syslog(_) => drop(daemon(SYSLOG)?),
         }
-        Ok(Log { path, format, debug, warnings: RefCell::default() })
+        Ok(Log { to, format, level, warnings: RefCell::default() })
     }
 
     /// Held back until the verb's end.
@@ -45,15 +106,13 @@ impl Log {
     }
 
     pub fn debug(&self, text: &str) {
-        if self.debug {
-            self.write("debug", text);
-        }
+        self.write(Level::Debug, text);
     }
 
     /// Writes the warnings of a verb that succeeded.
     pub fn finish(&self) {
         for warning in self.warnings.take() {
-            self.write("warning", &warning);
+            self.write(Level::Warning, &warning);
         }
     }
 
@@ -63,28 +122,55 @@ impl Log {
             self.finish();
         }
         let text = error.to_string();
-        if self.path.is_some() {
-            self.write("error", &text);
+        if !matches!(self.to, To::Stderr) {
+            self.write(Level::Error, &text);
             let _ = writeln!(std::io::stderr(), "{text}");
         } else if self.format == Format::Json {
-            self.write("error", &text);
+            self.write(Level::Error, &text);
         } else {
             let _ = writeln!(std::io::stderr(), "corten: {text}");
         }
     }
 
     /// A line that can't be written has no other place to go.
-    fn write(&self, level: &str, text: &str) {
+    fn write(&self, level: Level, text: &str) {
+        if level > self.level {
+            return;
+        }
+        let text = &text.replace('\n', " ");
+        let name = level.name();
         let line = match self.format {
-            Format::Json => json!({ "level": level, "msg": text, "time": now() }).to_string(),
-            Format::Text => format!("time=\"{}\" level={level} msg={}", now(), json!(text)),
+            Format::Json => json!({ "level": name, "msg": text, "time": now() }).to_string(),
+            Format::Text => format!("time=\"{}\" level={name} msg={}", now(), json!(text)),
         };
-        let _ = match &self.path {
-            Some(path) => append(path).map(|mut file| writeln!(file, "{line}")),
-            None if self.format == Format::Json => Ok(writeln!(std::io::stderr(), "{line}")),
-            None => Ok(writeln!(std::io::stderr(), "corten: {level}: {text}")),
+        let _ = match &self.to {
+            To::File(path) => append(path).map(|mut file| writeln!(file, "{line}")),
+            // Both have a time and a level of their own, and one message is one
+            // datagram: as long as a message is one line it needs no length.
+            To::Journal(id) => send(
+                JOURNAL,
+                &format!("PRIORITY={}\nSYSLOG_IDENTIFIER={id}\nMESSAGE={text}\n", level.priority()),
+            ),
+            To::Syslog(id) => {
+                send(SYSLOG, &format!("<{}>{id}[{}]: {text}", USER | level.priority(), std::process::id()))
+            }
+            To::Stderr if self.format == Format::Json => Ok(writeln!(std::io::stderr(), "{line}")),
+            To::Stderr => Ok(writeln!(std::io::stderr(), "corten: {name}: {text}")),
         };
     }
+}
+
+/// LOG_USER of syslog(3).
+const USER: u8 = 1 << 3;
+
+fn daemon(path: &str) -> Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound().op("socket")?;
+    socket.connect(path).op_on("connect to the log", path)?;
+    Ok(socket)
+}
+
+fn send(path: &str, message: &str) -> Result<std::io::Result<()>> {
+    Ok(daemon(path)?.send(message.as_bytes()).map(drop))
 }
 
 fn append(path: &Path) -> Result<File> {

@@ -33,7 +33,9 @@ mod engines;
 mod errors;
 mod events;
 mod exec;
+mod flags;
 mod hooks;
+mod identity;
 mod idmap;
 mod joins;
 mod labels;
@@ -50,6 +52,7 @@ mod rdt;
 mod rootfs;
 mod scheduling;
 mod schema;
+mod sd_notify;
 mod seccomp;
 mod security;
 mod stress;
@@ -79,7 +82,9 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("errors", errors::cases()),
         ("events", events::cases()),
         ("exec", exec::cases()),
+        ("flags", flags::cases()),
         ("hooks", hooks::cases()),
+        ("identity", identity::cases()),
         ("idmap", idmap::cases()),
         ("joins", joins::cases()),
         ("labels", labels::cases()),
@@ -92,6 +97,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("propagation", propagation::cases()),
         ("ps", ps::cases()),
         ("rootfs", rootfs::cases()),
+        ("sd_notify", sd_notify::cases()),
         ("seccomp", seccomp::cases()),
         ("schema", schema::cases()),
         ("rdt", rdt::cases()),

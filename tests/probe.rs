@@ -28,6 +28,7 @@ pub fn main() -> i32 {
         Some("--exit") => args[1].parse().unwrap_or(1),
         Some("--die") => die(&args[1]),
         Some("--cat") => cat(),
+        Some("--notify") => notify(&args[1..]),
         Some("--answer") => {
             let (verb, what) = args[1].split_once(':').unwrap_or_default();
             say(&answer(verb, what).to_string());
@@ -101,6 +102,18 @@ fn fill_keyrings(count: &str) -> i32 {
     }
     say("not full");
     1
+}
+
+/// Says these things to the service manager, one by one, and stays.
+fn notify(words: &[String]) -> i32 {
+    let at = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return 1 };
+    for word in words {
+        if socket.send_to(word.as_bytes(), &at).is_err() {
+            return 1;
+        }
+    }
+    pause()
 }
 
 /// Repeats stdin until its end.

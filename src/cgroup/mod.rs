@@ -149,9 +149,9 @@ impl Cgroup {
             .collect()
     }
 
-    /// Makes the cgroups. Where the caller may not and nothing was asked for,
-    /// there are none.
-    pub fn make(&mut self, plan: &Plan) -> Result<Entrance> {
+    /// Makes the cgroups. Where the caller is `rootless` (by itself: anybody but
+    /// the host's root) and may not, and nothing was asked for, there are none.
+    pub fn make(&mut self, plan: &Plan, rootless: Option<bool>) -> Result<Entrance> {
         let wanted = &plan.resources;
         let made = match &*self {
             Cgroup::None => return Ok(Entrance::default()),
@@ -162,7 +162,9 @@ impl Cgroup {
             Cgroup::Systemd { .. } => return Ok(Entrance::default()),
         };
         match made {
-            Err(e) if is_denied(&e) && none_asked(wanted).is_ok() && !is_root() => {
+            Err(e)
+                if is_denied(&e) && none_asked(wanted).is_ok() && rootless.unwrap_or_else(|| !is_root()) =>
+            {
                 // Some hierarchies may be the caller's.
                 let _ = self.remove();
                 *self = Cgroup::None;
@@ -421,6 +423,39 @@ impl Cgroup {
         }
     }
 
+    /// Handles on the processes in it, those below included.
+    pub fn handles(&self) -> Result<Vec<OwnedFd>> {
+        self.process_dir().map_or(Ok(Vec::new()), |path| tree::handles(&path))
+    }
+
+    /// The same cgroups, with the sub-cgroups of `exec --cgroup` in the place of
+    /// those that they name.
+    pub fn sub(&self, wanted: &SubCgroups) -> Result<Cgroup> {
+        match (self, wanted) {
+            (Cgroup::None, _) => Err(Error::msg("--cgroup: the container has no cgroup of its own")),
+            (Cgroup::Systemd { unit, place }, _) => {
+                Ok(Cgroup::Systemd { unit: unit.clone(), place: Box::new(place.sub(wanted)?) })
+            }
+            (Cgroup::V2 { path }, SubCgroups::Everywhere(sub)) => Ok(Cgroup::V2 { path: below(path, sub)? }),
+            (Cgroup::V2 { .. }, SubCgroups::By(list)) => {
+                let controller = list.first().map_or("", |(controller, _)| controller);
+                Err(Error::msg(format!("--cgroup: unknown controller {controller}"))
+                    .hint("on cgroup v2 there is one tree: give a path alone"))
+            }
+            (Cgroup::V1 { hierarchies, unified }, wanted) => {
+                let hierarchies = v1::sub(hierarchies, wanted)?;
+                let unified = match (unified, wanted) {
+                    // It is beside the tree of every controller, and need not have the same children.
+                    (Some(path), SubCgroups::Everywhere(sub)) => {
+                        Some(below(path, sub).ok().filter(|sub| sub.exists()).unwrap_or_else(|| path.clone()))
+                    }
+                    (unified, _) => unified.clone(),
+                };
+                Ok(Cgroup::V1 { hierarchies, unified })
+            }
+        }
+    }
+
     /// Sends SIGKILL to everything in it and waits until it is empty.
     pub fn kill_all(&self) -> Result<()> {
         match self {
@@ -481,6 +516,55 @@ impl Cgroup {
             Cgroup::Systemd { place, .. } => place.process_dir(),
         }
     }
+}
+
+/// Existing cgroups below a container's, as `exec --cgroup` names them.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SubCgroups {
+    /// In the trees of all controllers.
+    Everywhere(String),
+    /// Controller and path.
+    By(Vec<(String, String)>),
+}
+
+impl SubCgroups {
+    /// `PATH` alone, or any number of `CONTROLLER[,CONTROLLER]:PATH`.
+    pub fn parse(flags: &[String]) -> Result<SubCgroups> {
+        let mut list: Vec<(String, String)> = Vec::new();
+        for flag in flags {
+            let wrong =
+                |why: String| Error::msg(format!("invalid --cgroup argument: {why}")).on(flag.clone());
+            let Some((controllers, path)) = flag.split_once(':') else {
+                if flags.len() > 1 {
+                    return Err(wrong("missing <controller>: prefix".into()));
+                }
+                return Ok(SubCgroups::Everywhere(flag.clone()));
+            };
+            for controller in controllers.split(',') {
+                if controller.is_empty() {
+                    return Err(wrong("empty <controller> prefix".into()));
+                }
+                if list.iter().any(|(other, _)| other == controller) {
+                    return Err(wrong(format!("controller {controller} specified multiple times")));
+                }
+                list.push((controller.into(), path.into()));
+            }
+        }
+        Ok(SubCgroups::By(list))
+    }
+}
+
+/// The path `sub` counts from `path`, and must not lead out of it.
+fn below(path: &std::path::Path, sub: &str) -> Result<PathBuf> {
+    use std::path::Component;
+    let sub = std::path::Path::new(sub);
+    if sub.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::msg("--cgroup: is not a sub cgroup path").on(sub.display().to_string()));
+    }
+    Ok(sub
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .fold(path.into(), |path: PathBuf, part| path.join(part)))
 }
 
 fn no_freezer() -> Error {

@@ -79,6 +79,20 @@ pub fn pids(path: &Path) -> Result<Vec<i32>> {
     Ok(out)
 }
 
+/// Handles on the processes of the cgroup and of those below it. A pid may go to
+/// another process between the list and the handle; who is listed again after
+/// the handle was opened is either the one that it stands for, or that one is
+/// dead and takes no signal.
+pub fn handles(path: &Path) -> Result<Vec<OwnedFd>> {
+    let opened = pids(path)?.into_iter().filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)));
+    let opened: Vec<_> = opened.collect();
+    if opened.is_empty() {
+        return Ok(Vec::new());
+    }
+    let still = pids(path)?;
+    Ok(opened.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, handle)| handle).collect())
+}
+
 /// The directory and all below it, parents first.
 pub fn with_children(path: &Path) -> Vec<PathBuf> {
     let mut out = vec![path.to_path_buf()];
@@ -123,8 +137,9 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Option<Instant>) -> R
 /// before its end is waited for.
 pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
     loop {
-        let targets: Vec<OwnedFd> = pids(path)?.into_iter().filter_map(|pid| pidfd::open(pid).ok()).collect();
-        if targets.is_empty() {
+        let targets = handles(path)?;
+        // Whoever ended in between was no reason to go on; an empty list is the end.
+        if targets.is_empty() && pids(path)?.is_empty() {
             return Ok(());
         }
         for target in &targets {

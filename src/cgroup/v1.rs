@@ -2,7 +2,7 @@
 
 use super::host::V1Mount;
 use super::setting::{self, Setting, Target};
-use super::{Entrance, Hierarchy, Rules, tree, v1_table};
+use super::{Entrance, Hierarchy, Rules, SubCgroups, below, tree, v1_table};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::config::Resources;
@@ -121,6 +121,33 @@ fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {
 pub fn entrance(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
     let tasks = hierarchies.iter().map(open_tasks).collect::<Result<_>>()?;
     Ok(Entrance { clone: unified.map(tree::open).transpose()?, tasks })
+}
+
+/// The hierarchies with the sub-cgroups of `exec --cgroup`.
+pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarchy>> {
+    let mut out = hierarchies.to_vec();
+    match wanted {
+        SubCgroups::Everywhere(path) => {
+            for hierarchy in &mut out {
+                hierarchy.path = below(&hierarchy.path, path)?;
+            }
+        }
+        SubCgroups::By(list) => {
+            for (controller, path) in list {
+                let name = controller.strip_prefix("name=").unwrap_or(controller);
+                let unknown = || Error::msg(format!("--cgroup: unknown controller {controller}"));
+                let at = hierarchies.iter().position(|h| h.has(name)).ok_or_else(unknown)?;
+                let path = below(&hierarchies[at].path, path)?;
+                // Of controllers that share a tree each may have been named.
+                if out[at].path != hierarchies[at].path && out[at].path != path {
+                    let names = hierarchies[at].controllers.join(",");
+                    return Err(Error::msg(format!("--cgroup: {names} share one tree, and one path")));
+                }
+                out[at].path = path;
+            }
+        }
+    }
+    Ok(out)
 }
 
 /// A cpuset without CPUs or memory nodes, which is how it is made, takes no

@@ -2,7 +2,8 @@
 
 use super::{Context, bundle, preserve_fds};
 use crate::container::create::{self, Mode};
-use crate::error::Result;
+use crate::container::sd_notify;
+use crate::error::{Context as _, Result};
 use clap::Parser;
 use std::path::PathBuf;
 
@@ -21,9 +22,15 @@ pub struct Making {
     /// Directory with the config.json and the rootfs [default: .]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
+    /// Configuration to use instead of the bundle's config.json
+    #[arg(short = 'f', long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Unix socket that receives the master of the payload's terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
+    /// Unix socket that receives a pidfd of the payload
+    #[arg(long, value_name = "SOCKET")]
+    pub pidfd_socket: Option<PathBuf>,
     /// File to write the payload's pid to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
@@ -33,6 +40,9 @@ pub struct Making {
     /// Keep the caller's session keyring
     #[arg(long)]
     pub no_new_keyring: bool,
+    /// Be no subreaper, which corten never is: orphans go to the caller's
+    #[arg(long)]
+    pub no_subreaper: bool,
     /// Pass on this many descriptors beyond stdio
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
@@ -50,18 +60,26 @@ impl Making {
         let listen_fds = listen_fds();
         let preserve_fds = preserve_fds(self.preserve_fds + listen_fds)?;
         let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        // As in crun it counts from the caller's directory, not from the bundle.
+        let config = path(&self.config)
+            .map(|path| std::path::absolute(&path).op_on("find the configuration", path.display()));
+        let config = config.transpose()?;
         make(&create::Options {
             root: &context.root,
             log: &context.log,
             id,
             bundle: &bundle(self.bundle.as_deref())?,
+            config: config.as_deref(),
             pid_file: path(&self.pid_file).as_deref(),
             console_socket: path(&self.console_socket).as_deref(),
+            pidfd_socket: path(&self.pidfd_socket).as_deref(),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds,
             listen_fds,
             driver: context.driver,
+            rootless: context.rootless,
+            notify: sd_notify::of_manager().is_some(),
             mode,
         })
     }

@@ -1,6 +1,7 @@
 //! `corten exec`.
 
 use super::{Context, preserve_fds};
+use crate::cgroup::SubCgroups;
 use crate::container::exec;
 use crate::error::{Context as _, Error, Result};
 use crate::spec::config::{Config, Process as ConfigProcess};
@@ -18,6 +19,9 @@ pub struct Args {
     /// Unix socket that receives the master of the process's terminal
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
+    /// Unix socket that receives a pidfd of the process
+    #[arg(long, value_name = "SOCKET")]
+    pidfd_socket: Option<PathBuf>,
     /// Working directory
     #[arg(long, value_name = "DIR")]
     cwd: Option<String>,
@@ -57,6 +61,9 @@ pub struct Args {
     /// Enter a paused container, and wait there until it is resumed
     #[arg(long)]
     ignore_paused: bool,
+    /// Run in this existing cgroup below the container's
+    #[arg(long, value_name = "[CONTROLLER:]PATH")]
+    cgroup: Vec<String>,
     /// Pass on this many descriptors beyond stdio
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
@@ -84,6 +91,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     };
     let profile = config.as_ref().map_or(Ok(None), spec::resolve_seccomp)?;
     process.keep_groups = spec::keeps_groups(&state.annotations);
+    let cgroups: Vec<String> = args.cgroup.iter().filter(|path| !path.is_empty()).cloned().collect();
+    let cgroup = (!cgroups.is_empty()).then(|| SubCgroups::parse(&cgroups)).transpose()?;
     let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
     exec::exec(
         &state,
@@ -93,6 +102,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
             log: &context.log,
             pid_file: path(&args.pid_file).as_deref(),
             console_socket: path(&args.console_socket).as_deref(),
+            pidfd_socket: path(&args.pidfd_socket).as_deref(),
+            cgroup: cgroup.as_ref(),
             detach: args.detach,
             preserve_fds,
         },

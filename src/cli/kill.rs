@@ -13,6 +13,9 @@ pub struct Args {
     /// Send it to every process of the container
     #[arg(short, long)]
     all: bool,
+    /// ID is a regular expression: signal every container whose name has a match
+    #[arg(short, long)]
+    regex: bool,
     /// Name of the container
     id: String,
     /// Name or number of the signal
@@ -23,7 +26,16 @@ pub struct Args {
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let signal = number(&args.signal)
         .ok_or_else(|| Error::msg("unknown signal").on(args.signal.clone()).hint("see kill -l"))?;
-    kill::kill(&context.root, &args.id, signal, args.all)?;
+    if !args.regex {
+        kill::kill(&context.root, &args.id, signal, args.all)?;
+        return Ok(0);
+    }
+    for id in context.root.matching(&args.id)? {
+        // As in crun: one that can't be signalled doesn't keep the others from it.
+        if let Err(error) = kill::kill(&context.root, &id, signal, args.all) {
+            context.log.warn(error.to_string());
+        }
+    }
     Ok(0)
 }
 

@@ -9,6 +9,7 @@ mod delete;
 mod events;
 mod exec;
 mod features;
+mod flags;
 mod kill;
 mod list;
 mod pause;
@@ -25,8 +26,8 @@ use crate::cgroup::{self, Driver};
 use crate::container::Root;
 use crate::error::{Context as _, Error, Result};
 use crate::launch::seal;
-use crate::log::{Format, Log};
-use clap::{CommandFactory, Parser};
+use crate::log::{Format, Level, Log};
+use clap::{CommandFactory, FromArgMatches, Parser};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
 use std::io::Write;
@@ -37,6 +38,8 @@ struct Context {
     root: Root,
     log: Log,
     driver: Driver,
+    /// Are cgroups that the caller may not make done without?
+    rootless: Option<bool>,
 }
 
 #[derive(Parser)]
@@ -53,9 +56,12 @@ struct Globals {
     /// Directory that holds the state of the containers
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// File that messages go to, besides stderr
-    #[arg(long, value_name = "FILE")]
+    /// Where messages go, besides stderr: FILE, file:FILE, journald:NAME or syslog:NAME
+    #[arg(long, value_name = "TO")]
     log: Option<PathBuf>,
+    /// The least important messages that are logged [default: warning]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    log_level: Option<Level>,
     /// Format of the messages
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: Format,
@@ -68,6 +74,9 @@ struct Globals {
     /// Who makes the cgroups of new containers [default: cgroupfs]
     #[arg(long, value_name = "MANAGER", value_enum)]
     cgroup_manager: Option<Driver>,
+    /// Do without cgroups that can't be made: true, false, or auto for all but root
+    #[arg(long, value_name = "BOOL", default_value = "auto", value_parser = rootless)]
+    rootless: Rootless,
     /// Print the version
     #[arg(short, long)]
     version: bool,
@@ -108,7 +117,10 @@ pub fn main(args: Vec<OsString>) -> i32 {
         let _ = writeln!(std::io::stderr(), "corten: {}", Error::os("prepare the process", error));
         return 1;
     }
-    let globals = match Globals::try_parse_from(&args) {
+    let command = Globals::command();
+    let in_claps_way = flags::in_claps_way(&command, &args);
+    let matches = command.try_get_matches_from(in_claps_way);
+    let globals = match matches.and_then(|mut matches| Globals::from_arg_matches_mut(&mut matches)) {
         Ok(globals) => globals,
         Err(error) => return usage(&error),
     };
@@ -118,7 +130,8 @@ pub fn main(args: Vec<OsString>) -> i32 {
     let Some(Verb::Other(verb_args)) = &globals.verb else {
         return overview();
     };
-    let log = match Log::new(globals.log.as_deref(), globals.log_format, globals.debug) {
+    let level = if globals.debug { Level::Debug } else { globals.log_level.unwrap_or_default() };
+    let log = match Log::new(globals.log.as_deref(), globals.log_format, level) {
         Ok(log) => log,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "corten: {error}");
@@ -126,7 +139,12 @@ pub fn main(args: Vec<OsString>) -> i32 {
         }
     };
     let verb = verb_args[0].clone();
-    let context = Context { root: Root(root(globals.root.as_deref())), log, driver: driver(&globals) };
+    let context = Context {
+        root: Root(root(globals.root.as_deref())),
+        log,
+        driver: driver(&globals),
+        rootless: globals.rootless.0,
+    };
     let result =
         seal::ensure(verb.as_encoded_bytes(), &args).and_then(|()| dispatch(&verb, verb_args, &context));
     if let (sent @ 1.., received) = cgroup::bus_traffic() {
@@ -177,6 +195,7 @@ fn parsed<A: Parser>(
 ) -> Result<i32> {
     let command = A::command().bin_name(format!("corten {}", args[0].to_string_lossy()));
     let command = command.args_override_self(true);
+    let args = flags::in_claps_way(&command, args);
     match command.try_get_matches_from(args).and_then(|mut matches| A::from_arg_matches_mut(&mut matches)) {
         Ok(args) => run(args, context),
         Err(error) => match error.kind() {
@@ -241,12 +260,25 @@ fn root(given: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Root of a user namespace is some user's root, as under rootless Podman, which
-/// calls `start` without USER where `create` had it. Only one that is called
-/// root there is taken for the root of a system container, as in runc.
+/// Nothing stands for `auto`.
+#[derive(Clone, Copy)]
+struct Rootless(Option<bool>);
+
+/// The value of `--rootless`, as runc reads it.
+fn rootless(text: &str) -> Result<Rootless, String> {
+    match text {
+        "auto" => Ok(Rootless(None)),
+        other => match flags::truth(other.as_bytes()) {
+            None => Err("true, false or auto".into()),
+            known => Ok(Rootless(known)),
+        },
+    }
+}
+
+/// Root of a user namespace is some user's root, as under rootless Podman.
 fn is_users_own() -> bool {
-    let is_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
-    !geteuid().is_root() || (!is_root() && crate::sys::process::in_user_namespace())
+    let is_named = || std::env::var_os("USER").is_some_and(|user| user != "root");
+    !geteuid().is_root() || (is_named() && crate::sys::process::in_user_namespace())
 }
 
 /// The bundle, as an absolute path.

@@ -7,7 +7,7 @@ use clap::Parser;
 use nix::unistd::{getegid, geteuid};
 use std::fs::OpenOptions;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Write a new config.json
 #[derive(Parser)]
@@ -15,6 +15,9 @@ pub struct Args {
     /// Directory to write it to [default: .]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
+    /// File to write it to, instead of the bundle's config.json
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
     /// For a user without privilege
     #[arg(long)]
     rootless: bool,
@@ -24,10 +27,12 @@ pub fn run(args: Args, _: &Context) -> Result<i32> {
     let ids = args.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
     let text =
         serde_json::to_string_pretty(&default::config(ids)).map_err(|e| Error::msg(format!("JSON: {e}")))?;
-    let path = bundle(args.bundle.as_deref())?.join("config.json");
+    let path = bundle(args.bundle.as_deref())?.join(args.file.as_deref().unwrap_or(Path::new("config.json")));
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            return Err(Error::msg("File config.json exists. Remove it first").on(path.display().to_string()));
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let error = Error::msg(format!("File {name} exists. Remove it first"));
+            return Err(error.on(path.display().to_string()));
         }
         other => other.op_on("make the file", path.display())?,
     };

@@ -7,6 +7,7 @@
 use super::console::{self, Console};
 use super::identity::Identity;
 use super::pidfd_receiver::Receiver;
+use super::sd_notify;
 use super::state::{Dir, Root, State, write_pid_file};
 use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
 use crate::error::{Context, Error, Result};
@@ -36,14 +37,22 @@ pub struct Options<'a> {
     pub log: &'a Log,
     pub id: &'a str,
     pub bundle: &'a Path,
+    /// In the place of the bundle's config.json.
+    pub config: Option<&'a Path>,
     pub pid_file: Option<&'a Path>,
     pub console_socket: Option<&'a Path>,
+    /// Gets a pidfd of init.
+    pub pidfd_socket: Option<&'a Path>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub preserve_fds: i32,
     /// How many of them are a service manager's listening sockets.
     pub listen_fds: u32,
     pub driver: Driver,
+    /// Are cgroups that the caller may not make done without?
+    pub rootless: Option<bool>,
+    /// This process's service manager waits for the payload to be ready.
+    pub notify: bool,
     pub mode: Mode,
 }
 
@@ -79,7 +88,7 @@ pub fn create(options: &Options) -> Result<Made> {
     cgroup.check(&plan.resources)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
-    let receiver = Receiver::connect(&plan.annotations)?;
+    let receivers = Receiver::connect(&plan.annotations, options.pidfd_socket)?;
 
     let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;
@@ -92,8 +101,11 @@ pub fn create(options: &Options) -> Result<Made> {
     let mut half = HalfMade::claim(options, &plan, state, writers)?;
     half.dir()?.save_config(&text)?;
     half.dir()?.save(&half.state)?;
+    if options.notify {
+        half.dir()?.make_dir(sd_notify::DIR)?;
+    }
     let sources = Sources::on_the_host(&plan, &joins)?;
-    let Entrance { clone, tasks } = cgroup.make(&plan)?;
+    let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless)?;
     let unit = cgroup.prepare_unit(&plan, options.id)?;
     half.state.cgroup = cgroup.intent();
     if let (Some(group), Some(rdt)) = (&mut half.state.rdt, &plan.rdt) {
@@ -130,7 +142,7 @@ pub fn create(options: &Options) -> Result<Made> {
                 subject: half.subject.clone(),
             };
             half.belongs_to_parent();
-            drop((host_end, clone, ours, agent, unit, receiver));
+            drop((host_end, clone, ours, agent, unit, receivers));
             init::run(&plan, inherited)
         }
     }
@@ -163,8 +175,8 @@ pub fn create(options: &Options) -> Result<Made> {
     if let Some(path) = options.pid_file {
         write_pid_file(path, half.pid())?;
     }
-    if let (Some(receiver), Some((_, pidfd))) = (receiver, &half.init) {
-        receiver.send(pidfd)?;
+    if let Some((_, pidfd)) = &half.init {
+        receivers.into_iter().try_for_each(|receiver| receiver.send(pidfd))?;
     }
     host_end.send(ToInit::Commit).map_err(|error| half.or_died(error))?;
     let of_cgroup = half.state.cgroup.warnings(&plan.resources);
@@ -182,14 +194,17 @@ pub fn create(options: &Options) -> Result<Made> {
 /// Reads and resolves the bundle's configuration.
 fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
-    let path = options.bundle.join("config.json");
+    let path = options.config.map_or_else(|| options.bundle.join("config.json"), Path::to_path_buf);
     let text =
         crate::sys::process::read_file(&path).op_on("read the configuration", path.display()).map_err(
             |e| e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one"),
         )?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
     let mut unknown = Vec::new();
-    let config = spec::parse_config(&text, &mut unknown).map_err(named)?;
+    let mut config = spec::parse_config(&text, &mut unknown).map_err(named)?;
+    if options.notify {
+        sd_notify::configure(&mut config, &options.root.0.join(options.id));
+    }
     let mut plan = spec::resolve(&config, options.bundle)?;
     plan.warnings.extend(unknown);
     // As in runc: without SELinux on the host there are no labels.

@@ -2,10 +2,11 @@
 
 use super::console::{self, Console};
 use super::create::{Mode, keyring_name};
+use super::pidfd_receiver::{self, Receiver};
 use super::signals::Signals;
 use super::state::{Root, State, write_pid_file};
 use super::{run, stdio};
-use crate::cgroup;
+use crate::cgroup::{self, Cgroup, SubCgroups};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::tenant;
@@ -24,6 +25,10 @@ pub struct Options<'a> {
     pub log: &'a Log,
     pub pid_file: Option<&'a Path>,
     pub console_socket: Option<&'a Path>,
+    /// Gets a pidfd of the process.
+    pub pidfd_socket: Option<&'a Path>,
+    /// Cgroups below the container's that are the process's own.
+    pub cgroup: Option<&'a SubCgroups>,
     pub detach: bool,
     pub preserve_fds: i32,
 }
@@ -59,7 +64,11 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
     move_to_first_cpus(process)?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
-    let entrance = state.cgroup.entrance()?;
+    let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose()?;
+    let place = sub.as_ref().unwrap_or(&state.cgroup);
+    let entrance = place.entrance()?;
+    let socket = options.pidfd_socket;
+    let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
     let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
 
     let (host_end, init_end) = sync::pair()?;
@@ -68,10 +77,10 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
     let home = pid_namespace.map(joins::enter_pid).transpose()?;
     let mut stray = false;
     let cgroup = entrance.clone.as_ref();
-    let (mut pid, mut pidfd) = match joins::fork(home, || clone_into(state, cgroup, &mut stray))? {
+    let (mut pid, mut pidfd) = match joins::fork(home, || clone_into(state, place, cgroup, &mut stray))? {
         Forked::Parent { pid, pidfd } => (pid, pidfd),
         Forked::Child => {
-            drop((host_end, ours, agent));
+            drop((host_end, ours, agent, receiver));
             let inherited = tenant::Inherited {
                 sync: init_end,
                 cgroup_tasks: entrance.tasks,
@@ -98,9 +107,13 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
         status: Status::Running,
         init: state.pid(),
     };
-    let mover = state.cgroup.mover().filter(|_| stray);
+    let mover = place.mover().filter(|_| stray);
     let moved = mover.map_or(Ok(()), |unit| cgroup::attach(unit, pid));
     let outcome = moved.and_then(|()| attend(&host_end, &newcomer, agent, ours, state, options));
+    let outcome = outcome.and_then(|terminal| {
+        receiver.map_or(Ok(()), |receiver| receiver.send(&pidfd))?;
+        Ok(terminal)
+    });
     let terminal = match outcome {
         Ok(terminal) => terminal,
         Err(error) => {
@@ -111,7 +124,7 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
     };
     match signals {
         None => Ok(0),
-        Some(signals) => stdio::attend(&pidfd, &signals, terminal).map(|exit| exit.status()),
+        Some(signals) => stdio::attend(&pidfd, &signals, terminal, None).map(|exit| exit.status()),
     }
 }
 
@@ -127,14 +140,16 @@ fn move_to_first_cpus(process: &Process) -> Result<()> {
         .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("this host has none of these CPUs"))
 }
 
-/// Clones into the container's cgroup. `stray`: it is still to be moved there.
-fn clone_into(state: &State, cgroup: Option<&OwnedFd>, stray: &mut bool) -> Result<Forked> {
+/// Clones into the container's cgroup, or into one below it that was asked for.
+/// `stray`: it is still to be moved there.
+fn clone_into(state: &State, place: &Cgroup, cgroup: Option<&OwnedFd>, stray: &mut bool) -> Result<Forked> {
+    let is_own = std::ptr::eq(place, &state.cgroup);
     match clone::fork(0, cgroup.map(OwnedFd::as_fd)) {
-        Err(Errno::EBUSY) => {
+        Err(Errno::EBUSY) if is_own => {
             let below = state.cgroup.entrance_below(state.pid())?;
             clone::fork(0, below.as_ref().map(OwnedFd::as_fd))
         }
-        Err(Errno::EACCES) if state.cgroup.mover().is_some() => {
+        Err(Errno::EACCES) if is_own && state.cgroup.mover().is_some() => {
             *stray = true;
             clone::fork(0, None)
         }

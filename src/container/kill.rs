@@ -51,11 +51,10 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
     if signal == libc::SIGKILL {
         return state.cgroup.kill_all();
     }
-    for pid in state.cgroup.pids()? {
-        let Ok(target) = pidfd::open(pid) else { continue };
+    for target in state.cgroup.handles()? {
         match pidfd::send_signal(&target, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(errno).op_on("pidfd_send_signal", pid),
+            Err(errno) => return Err(errno).op("pidfd_send_signal"),
         }
     }
     Ok(())

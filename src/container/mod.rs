@@ -15,6 +15,7 @@ pub mod kill;
 pub mod pause;
 mod pidfd_receiver;
 pub mod run;
+pub mod sd_notify;
 pub mod signals;
 pub mod start;
 pub mod state;

@@ -1,5 +1,5 @@
-//! The `run.oci.pidfd_receiver` annotation, which is crun's: whoever listens
-//! at that socket gets a pidfd of init, and no pid to guess from.
+//! Sockets at which somebody waits for a pidfd of init, and has no pid to guess
+//! from: runc's `--pidfd-socket`, and crun's annotation `run.oci.pidfd_receiver`.
 
 use crate::error::{Context, Result};
 use crate::spec::annotations::{PIDFD_RECEIVER, at};
@@ -8,18 +8,46 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-pub struct Receiver(OwnedFd);
+/// What comes with the descriptor, for runc's receivers.
+pub const INIT: &[u8] = b"standard";
+/// The same of an exec.
+pub const EXEC: &[u8] = b"setns";
+
+pub struct Receiver {
+    socket: OwnedFd,
+    message: &'static [u8],
+    /// The annotation that named it, or nothing.
+    at: String,
+}
 
 impl Receiver {
-    /// Connects, before anything is made, if the annotation is there.
-    pub fn connect(annotations: &BTreeMap<String, String>) -> Result<Option<Receiver>> {
-        let Some(path) = annotations.get(PIDFD_RECEIVER) else { return Ok(None) };
-        let socket = scm::connect(Path::new(path)).op_on("connect to the receiver of the pidfd", path);
-        socket.map(|socket| Some(Receiver(socket))).map_err(|e| e.at(at(PIDFD_RECEIVER)))
+    /// Connects to those of a new container, before anything is made.
+    pub fn connect(annotations: &BTreeMap<String, String>, flag: Option<&Path>) -> Result<Vec<Receiver>> {
+        let mut out = Vec::new();
+        if let Some(path) = annotations.get(PIDFD_RECEIVER) {
+            out.push(Receiver::at(Path::new(path), b"0", at(PIDFD_RECEIVER))?);
+        }
+        if let Some(path) = flag {
+            out.push(Receiver::of_flag(path, INIT)?);
+        }
+        Ok(out)
+    }
+
+    /// The one of `--pidfd-socket`.
+    pub fn of_flag(path: &Path, message: &'static [u8]) -> Result<Receiver> {
+        Receiver::at(path, message, String::new())
+    }
+
+    fn at(path: &Path, message: &'static [u8], at: String) -> Result<Receiver> {
+        let socket = scm::connect(path).op_on("connect to the receiver of the pidfd", path.display());
+        let socket = socket.map_err(|e| e.at(at.clone()))?;
+        Ok(Receiver { socket, message, at })
     }
 
     /// One message with one descriptor.
     pub fn send(self, pidfd: &OwnedFd) -> Result<()> {
-        scm::send_fd(&self.0, b"0", pidfd.as_fd()).op("send the pidfd").map_err(|e| e.at(at(PIDFD_RECEIVER)))
+        scm::send_fd(&self.socket, self.message, pidfd.as_fd())
+            .op("send the pidfd")
+            .map_err(|e| e.at(self.at))
     }
 }

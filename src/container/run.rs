@@ -2,6 +2,7 @@
 
 use super::create::{Made, Mode, Options, create, warn_of_lack};
 use super::exit::{self, Ending};
+use super::sd_notify::Relay;
 use super::signals::Signals;
 use super::{delete, start, stdio};
 use crate::error::{Error, Result};
@@ -19,14 +20,30 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     };
     let mut made = create(options)?;
     let terminal = made.terminal.take();
-    if let Err(error) = started(&made, options.log) {
-        remove(&made, options.log);
-        return Err(error);
-    }
+    let relay = match started(&made, options) {
+        Ok(relay) => relay,
+        Err(error) => {
+            remove(&made, options.log);
+            return Err(error);
+        }
+    };
     // Not only when the payload has ended.
     options.log.finish();
-    let Some(signals) = signals else { return Ok(0) };
-    let exit = stdio::attend(&made.init, &signals, terminal);
+    let Some(signals) = signals else {
+        let ready = relay.map(|relay| relay.until_ready(&made.init, made.state.pid(), options.log));
+        return ready.transpose().map(|_| 0);
+    };
+    // In the foreground it is this process that the service manager watches.
+    let main = std::process::id().cast_signed();
+    let mut heard = |relay: &Relay| {
+        relay.pass_on(main, options.log).unwrap_or_else(|error| {
+            // The payload runs, whoever wants to know it or doesn't.
+            options.log.warn(error.to_string());
+            true
+        })
+    };
+    let relay = relay.as_ref().map(|relay| stdio::Also { relay, heard: &mut heard });
+    let exit = stdio::attend(&made.init, &signals, terminal, relay);
     if keep {
         let exit = exit?;
         exit::record(&made.dir, &Ending::new(&made.state, exit))?;
@@ -39,9 +56,11 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
 }
 
 /// Waits for the payload's execve, then runs the poststart hooks.
-fn started(made: &Made, log: &Log) -> Result<()> {
-    until_executed(&made.sync, log)?;
-    start::run_poststart(&made.plan.hooks.poststart, &made.state)
+fn started(made: &Made, options: &Options) -> Result<Option<Relay>> {
+    let relay = if options.notify { Relay::listen(&made.dir)? } else { None };
+    until_executed(&made.sync, options.log)?;
+    start::run_poststart(&made.plan.hooks.poststart, &made.state)?;
+    Ok(relay)
 }
 
 /// The end of the stream is execve's: both ends are closed by it.

@@ -2,6 +2,7 @@
 
 use super::delete;
 use super::exit::{self, Ending};
+use super::sd_notify::Relay;
 use super::state::{Dir, GATE, RESULT, Root, State};
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
@@ -25,6 +26,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
         (Ok(gate), Ok(result)) => (gate, result),
         _ => return Err(refusal(&dir, &state)?),
     };
+    let relay = Relay::listen(&dir)?;
     write(&gate, b"!").op("open the gate")?;
     let failed = read_result(&result)?;
     dir.remove_gate();
@@ -36,7 +38,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
         }
         Some(error) => error,
         None => match run_poststart(&state.hooks(&dir, "poststart")?.poststart, &state) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return relay.map_or(Ok(()), |relay| until_ready(relay, dir, &state, log)),
             Err(error) => error,
         },
     };
@@ -44,6 +46,14 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
         log.warn(other.to_string());
     }
     Err(error)
+}
+
+/// The service manager is told when the payload is ready, as long as that takes.
+/// Nobody else has to wait for the lock until then.
+fn until_ready(relay: Relay, dir: Dir, state: &State, log: &Log) -> Result<()> {
+    let init = state.init.map(|init| init.open()).transpose()?.flatten();
+    drop(dir);
+    init.map_or(Ok(()), |init| relay.until_ready(&init, state.pid(), log))
 }
 
 /// A dead init has no reader there: ENXIO.

@@ -8,18 +8,21 @@
 
 use super::exit::Ending;
 use super::identity::Identity;
+use super::sd_notify;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{Status, Subject};
 use crate::rdt::Group;
 use crate::spec::inherit::Fields;
 use crate::spec::plan::{Ns, NsKind};
+use crate::sys::regex::Regex;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag, open, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat, write};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -166,6 +169,14 @@ impl Root {
         Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))
     }
 
+    /// The ids in which the POSIX extended regular expression `pattern` matches.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
+        let wrong = |why: String| Error::msg(format!("is no regular expression: {why}")).on(pattern);
+        let text = CString::new(pattern).map_err(|_| wrong("it has a NUL".into()))?;
+        let regex = Regex::new(&text).map_err(wrong)?;
+        Ok(self.ids()?.into_iter().filter(|id| regex.is_match(id)).collect())
+    }
+
     /// All ids, sorted.
     pub fn ids(&self) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(&self.0) {
@@ -292,6 +303,24 @@ impl Dir {
         Ok(())
     }
 
+    /// Makes a directory that others may enter, were they let in here.
+    pub fn make_dir(&self, name: &str) -> Result<()> {
+        mkdirat(&self.dir, name, Mode::from_bits_truncate(0o755)).op_on("make the directory", name)?;
+        // Whatever the caller's umask is.
+        let mode = Mode::from_bits_truncate(0o755);
+        nix::sys::stat::fchmodat(&self.dir, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
+            .op_on("chmod", name)
+    }
+
+    /// Opens it, if it is there.
+    pub fn open_dir(&self, name: &str) -> Result<Option<OwnedFd>> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(&self.dir, name, flags, Mode::empty()) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => other.op_on("open", name).map(Some),
+        }
+    }
+
     /// Makes the two FIFOs and opens init's ends.
     pub fn make_gate(&self) -> Result<crate::init::GateEnds> {
         Ok(crate::init::GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)? })
@@ -343,11 +372,21 @@ impl Dir {
         match remove() {
             Err(Errno::ENOTEMPTY) => {
                 self.remove_file(GATE_PAUSED)?;
+                self.remove_notify()?;
                 remove()
             }
             other => other,
         }
         .op_on("remove the state directory", &self.id)
+    }
+
+    fn remove_notify(&self) -> Result<()> {
+        let Some(dir) = self.open_dir(sd_notify::DIR)? else { return Ok(()) };
+        match unlinkat(&dir, sd_notify::SOCKET, UnlinkatFlags::NoRemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno).op_on("remove", sd_notify::SOCKET),
+        }
+        unlinkat(&self.dir, sd_notify::DIR, UnlinkatFlags::RemoveDir).op_on("remove", sd_notify::DIR)
     }
 
     fn remove_file(&self, name: &str) -> Result<()> {

@@ -1,5 +1,6 @@
 //! A foreground payload: its terminal, its signals, its end.
 
+use super::sd_notify::Relay;
 use super::signals::Signals;
 use crate::error::{Context, Result};
 use crate::sys::pidfd::{self, Exit};
@@ -11,26 +12,51 @@ use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// A payload that may say that it is ready.
+pub struct Also<'a> {
+    pub relay: &'a Relay,
+    /// Takes what was said. True: there is nothing more to wait for.
+    pub heard: &'a mut dyn FnMut(&Relay) -> bool,
+}
+
 /// Waits for the payload, passing signals on, and the terminal's bytes both
 /// ways where there is one.
-pub fn attend(payload: &OwnedFd, signals: &Signals, terminal: Option<OwnedFd>) -> Result<Exit> {
+pub fn attend(
+    payload: &OwnedFd,
+    signals: &Signals,
+    terminal: Option<OwnedFd>,
+    also: Option<Also>,
+) -> Result<Exit> {
     match terminal {
-        None => attend_plain(payload, signals),
-        Some(master) => Session::begin(master)?.attend(payload, signals),
+        None => attend_plain(payload, signals, also),
+        Some(master) => Session::begin(master)?.attend(payload, signals, also),
     }
 }
 
-fn attend_plain(payload: &OwnedFd, signals: &Signals) -> Result<Exit> {
+fn attend_plain(payload: &OwnedFd, signals: &Signals, mut also: Option<Also>) -> Result<Exit> {
     loop {
-        let mut fds = [
-            PollFd::new(payload.as_fd(), PollFlags::POLLIN),
-            PollFd::new(signals.as_fd(), PollFlags::POLLIN),
-        ];
+        let watched = also.as_ref().map(|also| also.relay.as_fd());
+        let fds = [Some(payload.as_fd()), Some(signals.as_fd()), watched].into_iter().flatten();
+        let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         wait(&mut fds)?;
-        if fds[0].any() == Some(true) {
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+        if ready.get(2) == Some(&true) {
+            hear(&mut also);
+        }
+        if ready[0] {
             return pidfd::wait(payload).op("wait for the payload");
         }
-        signals.forward(payload, || {})?;
+        if ready[1] {
+            signals.forward(payload, || {})?;
+        }
+    }
+}
+
+fn hear(also: &mut Option<Also>) {
+    if let Some(Also { relay, heard }) = also
+        && heard(relay)
+    {
+        *also = None;
     }
 }
 
@@ -71,7 +97,7 @@ impl Session {
         }
     }
 
-    fn attend(mut self, payload: &OwnedFd, signals: &Signals) -> Result<Exit> {
+    fn attend(mut self, payload: &OwnedFd, signals: &Signals, mut also: Option<Also>) -> Result<Exit> {
         loop {
             let stdin = std::io::stdin();
             let mut fds = vec![
@@ -79,13 +105,22 @@ impl Session {
                 PollFd::new(signals.as_fd(), PollFlags::POLLIN),
                 PollFd::new(self.master.as_fd(), PollFlags::POLLIN),
             ];
+            let typing = self.stdin_open.then_some(fds.len());
             if self.stdin_open {
                 fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             }
+            let hearing = also.as_ref().map(|_| fds.len());
+            if let Some(also) = &also {
+                fds.push(PollFd::new(also.relay.as_fd(), PollFlags::POLLIN));
+            }
             wait(&mut fds)?;
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
+            let is_ready = |at: Option<usize>| at.is_some_and(|at| ready[at]);
             if ready[2] {
                 self.show();
+            }
+            if is_ready(hearing) {
+                hear(&mut also);
             }
             if ready[0] {
                 self.show();
@@ -94,7 +129,7 @@ impl Session {
             if ready[1] {
                 signals.forward(payload, || self.resize())?;
             }
-            if ready.get(3) == Some(&true) {
+            if is_ready(typing) {
                 self.type_in();
             }
         }

@@ -8,8 +8,6 @@ pub mod annotations;
 pub mod config;
 pub mod default;
 mod devices;
-#[cfg(test)]
-mod fields;
 mod hooks;
 pub mod inherit;
 mod list;

@@ -17,6 +17,7 @@ pub mod openat2;
 pub mod pidfd;
 pub mod process;
 pub mod pty;
+pub mod regex;
 pub mod sched;
 pub mod scm;
 pub mod seccomp;

@@ -166,6 +166,12 @@ impl Test {
         self.unshared(&["--net"], bundle, script)
     }
 
+    /// The same in a pid namespace of its own, for tests that choose pids. It has
+    /// to mount its own /proc.
+    pub fn in_private_pids(&self, bundle: &Bundle, script: &str) -> Call<'_> {
+        self.unshared(&["--pid", "--fork", "--mount", "--propagation", "private"], bundle, script)
+    }
+
     fn unshared(&self, flags: &[&str], bundle: &Bundle, script: &str) -> Call<'_> {
         let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" $FLAGS \"$@\"; }}; {script}");
         let id = self.id();

@@ -1,0 +1,149 @@
+//! sd_notify(3) across the container's border: a service of `Type=notify` whose
+//! main process is in a container.
+//!
+//! As runc does it: the payload gets a socket of its own, below a directory that
+//! is mounted at /run/notify. Whoever lets the payload run (`start` or `run`)
+//! listens there until it is ready, tells the service manager that and which
+//! process is the main one, and waits until the manager has taken it in.
+
+use super::state::Dir;
+use crate::error::{Context, Error, Result};
+use crate::log::Log;
+use crate::spec::config::{Config, Mount};
+use crate::sys::scm;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, recv, send, socket,
+};
+use nix::unistd::pipe2;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// The directory in the container's state, and its mount.
+pub const DIR: &str = "notify";
+const MOUNT: &str = "/run/notify";
+/// The socket in it.
+pub const SOCKET: &str = "notify.sock";
+/// As long as runc does: a manager may not know of barriers.
+const BARRIER: u16 = 30_000;
+
+/// Where this process's own service manager listens.
+pub fn of_manager() -> Option<PathBuf> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Gives the payload the socket; `state` is the container's state directory.
+pub fn configure(config: &mut Config, state: &Path) {
+    config.mounts.push(Mount {
+        destination: MOUNT.into(),
+        kind: "bind".into(),
+        source: Some(state.join(DIR)),
+        options: ["bind", "nosuid", "noexec", "nodev", "ro"].map(Into::into).into(),
+        ..Mount::default()
+    });
+    if let Some(process) = &mut config.process {
+        process.env.push(format!("NOTIFY_SOCKET={MOUNT}/{SOCKET}"));
+    }
+}
+
+/// What stands between the payload and the service manager.
+pub struct Relay {
+    socket: OwnedFd,
+    manager: OwnedFd,
+}
+
+impl Relay {
+    /// Listens, if there is a service manager and the container was made for one.
+    pub fn listen(dir: &Dir) -> Result<Option<Relay>> {
+        let Some(manager) = of_manager() else { return Ok(None) };
+        let Some(at) = dir.open_dir(DIR)? else { return Ok(None) };
+        let to = datagram()?;
+        let address = address(&manager).op_on("NOTIFY_SOCKET", manager.display())?;
+        connect(to.as_raw_fd(), &address).op_on("connect to NOTIFY_SOCKET", manager.display())?;
+        let socket = datagram()?;
+        // Reached by a descriptor, as a path may be longer than an address.
+        let path = format!("/proc/self/fd/{}/{SOCKET}", at.as_raw_fd());
+        let address = UnixAddr::new(path.as_str()).op("the address of the notify socket")?;
+        match bind(socket.as_raw_fd(), &address) {
+            Err(Errno::EADDRINUSE) => return Err(Error::msg("the notify socket is in use").on(dir.id())),
+            other => other.op("bind the notify socket")?,
+        }
+        // Any user of the container may speak.
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o777);
+        nix::sys::stat::fchmodat(&at, SOCKET, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
+            .op("chmod the notify socket")?;
+        Ok(Some(Relay { socket, manager: to }))
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Waits until the payload is ready, and tells; or until it has ended.
+    pub fn until_ready(&self, payload: &OwnedFd, main_pid: i32, log: &Log) -> Result<()> {
+        loop {
+            let mut fds = [self.as_fd(), payload.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            match poll(&mut fds, PollTimeout::NONE) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).op("poll the notify socket"),
+            }
+            // What was said before the end is read before it is noticed.
+            if fds[0].any() == Some(true) {
+                if self.pass_on(main_pid, log)? {
+                    return Ok(());
+                }
+            } else if fds[1].any() == Some(true) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads one message. True: it said that the payload is ready, and so it was
+    /// passed on with the pid that the manager is to watch.
+    pub fn pass_on(&self, main_pid: i32, log: &Log) -> Result<bool> {
+        let mut buf = [0u8; 4096];
+        let len = match recv(self.socket.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(false),
+            other => other.op("receive from the notify socket")?,
+        };
+        let Some(ready) = buf[..len].split(|byte| *byte == b'\n').find(|line| line.starts_with(b"READY="))
+        else {
+            return Ok(false);
+        };
+        self.tell(&[ready, b"\n"].concat())?;
+        self.tell(format!("MAINPID={main_pid}\n").as_bytes())?;
+        if !self.barrier()? {
+            log.warn("the service manager did not answer to a barrier within 30 s");
+        }
+        Ok(true)
+    }
+
+    fn tell(&self, text: &[u8]) -> Result<()> {
+        send(self.manager.as_raw_fd(), text, MsgFlags::MSG_NOSIGNAL).op("send to NOTIFY_SOCKET").map(drop)
+    }
+
+    /// sd_notify_barrier(3): the manager closes the pipe when it has read all
+    /// that was sent before, and so still finds out who sent it.
+    fn barrier(&self) -> Result<bool> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).op("pipe2")?;
+        scm::send_fd(&self.manager, b"BARRIER=1", writer.as_fd()).op("send to NOTIFY_SOCKET")?;
+        drop(writer);
+        let mut fds = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::from(BARRIER)).op("poll the barrier").map(|ready| ready > 0)
+    }
+}
+
+fn datagram() -> Result<OwnedFd> {
+    socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).op("socket")
+}
+
+/// A path, or with `@` an abstract name.
+fn address(path: &Path) -> nix::Result<UnixAddr> {
+    match path.as_os_str().as_bytes().strip_prefix(b"@") {
+        Some(name) => UnixAddr::new_abstract(name),
+        None => UnixAddr::new(path),
+    }
+}

@@ -1,0 +1,376 @@
+//! How flags are written, and the flags of runc and crun that change where a
+//! verb gets its input from or sends its output to.
+
+use crate::harness::{Container, Out, PidFd, Test, cgroup_v2, pipe, read_line};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::{Value, json};
+use std::fs;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::{Path, PathBuf};
+
+cases![
+    one_dash_is_as_good_as_two,
+    a_switch_may_have_a_value,
+    repeated_flags_are_no_error,
+    empty_values_are_none,
+    a_commands_own_single_dashes_are_its_own,
+    help_of_a_verb_that_does_not_exist_fails,
+    rootless_is_true_false_or_auto,
+    config_may_be_another_file,
+    spec_may_be_written_to_another_file,
+    log_goes_to_a_file_with_a_prefix,
+    log_level_holds_back_what_is_less_important,
+    log_goes_to_the_journal,
+    log_goes_to_syslog,
+    log_that_is_not_there_is_refused,
+    pidfd_socket_gets_init,
+    pidfd_socket_gets_the_process_of_exec,
+    pidfd_socket_that_is_not_there_is_refused,
+    kill_by_regular_expression,
+    delete_by_regular_expression,
+    bad_regular_expressions_are_refused,
+    kill_knows_real_time_signals,
+    exec_in_a_sub_cgroup,
+    exec_in_a_sub_cgroup_of_one_controller,
+    exec_in_a_sub_cgroup_on_v2,
+    sub_cgroups_that_are_none_are_refused,
+];
+
+fn pausing(t: &Test) -> Container<'_> {
+    t.start(&t.bundle().args(["/probe", "--pause"]))
+}
+
+fn one_dash_is_as_good_as_two(t: &Test) {
+    let (bundle, id, pid_file) = (t.bundle().args(["/probe", "--pause"]), t.id(), t.path("pid"));
+    t.will_delete(&id);
+    let call = t.call(&*t.runtime.borrow()).arg("-root").arg(t.root()).args(["-log-format=json", "run"]);
+    let call = call.args(["-detach", "-no-subreaper", "-bundle"]).arg(bundle.lay());
+    call.arg("-pid-file").arg(&pid_file).arg(&id).ok();
+    assert!(PidFd::from_file(&pid_file).is_alive());
+    let listed = t.verb(["list", "-format=json"]).ok().stdout;
+    assert!(listed.contains(&id), "{listed}");
+    let out = t.verb(["exec", "-env", "A=1", "-cwd", "/tmp", &id, "/probe"]).out().report();
+    assert_eq!(out["cwd"], "/tmp");
+    assert!(out["env"].as_array().unwrap().contains(&json!("A=1")), "{out}");
+    t.verb(["delete", "-force", &id]).ok();
+}
+
+fn a_switch_may_have_a_value(t: &Test) {
+    let (container, other) = (pausing(t), t.id());
+    let quiet = t.verb(["list", "--quiet=true"]).ok().stdout;
+    assert_eq!(quiet.trim(), container.id);
+    let table = t.verb(["list", "--quiet", "--quiet=false"]).ok().stdout;
+    assert!(table.starts_with("ID"), "{table}");
+    assert_ne!(t.verb(["delete", "--force=false", &container.id]).out().code, 0);
+    assert_ne!(t.verb(["delete", "--force=perhaps", &other]).out().code, 0);
+    assert_eq!(container.status(), "running");
+}
+
+fn repeated_flags_are_no_error(t: &Test) {
+    let container = pausing(t);
+    t.runtime().args(["--debug", "--debug", "list", "-q", "-q"]).ok();
+    t.verb(["delete", "--force", "--force", &container.id]).ok();
+}
+
+fn empty_values_are_none(t: &Test) {
+    let (bundle, id) = (t.bundle().args(["/probe"]), t.id());
+    let flags = ["--console-socket", "", "--pid-file=", "--preserve-fds", "0", "--bundle"];
+    let call = t.runtime().args(["--log", ""]).arg("run").args(flags).arg(bundle.lay());
+    call.arg(&id).env("XDG_RUNTIME_DIR", "").env("NOTIFY_SOCKET", "").out().report();
+    let container = pausing(t);
+    let seen = container.look(["--env", "EMPTY=", "--pid-file", "", "--console-socket="]);
+    assert!(seen["env"].as_array().unwrap().contains(&json!("EMPTY=")), "{seen}");
+}
+
+fn a_commands_own_single_dashes_are_its_own(t: &Test) {
+    let out = pausing(t).exec(["-cwd=/"], ["echo", "-cwd", "-detach", "-env=x"]).ok();
+    assert_eq!(out.stdout, "-cwd -detach -env=x\n");
+}
+
+/// Podman takes exit code 0 for "this runtime can".
+fn help_of_a_verb_that_does_not_exist_fails(t: &Test) {
+    assert_ne!(t.verb(["frobnicate", "--help"]).out().code, 0);
+    assert_eq!(t.verb(["resume", "--help"]).out().code, 0);
+}
+
+fn rootless_is_true_false_or_auto(t: &Test) {
+    for value in ["true", "false", "auto", "1", "F"] {
+        t.runtime().args(["--rootless", value, "list", "-q"]).ok();
+        t.runtime().arg(format!("--rootless={value}")).args(["list", "-q"]).ok();
+    }
+    let out = t.runtime().args(["--rootless", "perhaps", "list"]).out();
+    out.one_clear_line(&["perhaps", "--rootless"]);
+}
+
+fn config_may_be_another_file(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--exit", "3"]);
+    let (dir, other) = (bundle.lay(), t.make_dir("other"));
+    fs::rename(dir.join("config.json"), other.join("mine.json")).unwrap();
+    for file in [other.join("mine.json"), PathBuf::from("mine.json")] {
+        let call = t.verb(["run", "--config"]).arg(file).arg("--bundle").arg(dir);
+        let out = call.arg(t.id()).cwd(&other).out();
+        assert_eq!(out.code, 3, "{out:?}");
+    }
+    let call = t.verb(["create", "-f", "none.json", "--bundle"]).arg(dir).arg(t.id()).cwd(&other);
+    call.out().one_clear_line(&["none.json"]);
+}
+
+fn spec_may_be_written_to_another_file(t: &Test) {
+    let dir = t.make_dir("spec");
+    t.verb(["spec", "--file", "mine.json", "--bundle"]).arg(&dir).ok();
+    let text = fs::read(dir.join("mine.json")).unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&text).unwrap()["hostname"], "corten");
+    let again = t.verb(["spec", "--file", "mine.json", "--bundle"]).arg(&dir).out();
+    again.one_clear_line(&["mine.json", "exists"]);
+}
+
+fn log_goes_to_a_file_with_a_prefix(t: &Test) {
+    let log = t.path("log");
+    let call = t.runtime().arg(format!("--log=file:{}", log.display())).args(["state", "nobody"]);
+    call.out().says(&["does not exist"]);
+    let text = fs::read_to_string(&log).expect("a log");
+    assert!(text.contains("level=error") && text.contains("does not exist"), "{text}");
+}
+
+fn log_level_holds_back_what_is_less_important(t: &Test) {
+    let bundle = t.bundle().set("/linux/nonsense", json!(1)).args(["true"]);
+    let run = |level: &[&str]| {
+        let out = t.runtime().args(level).args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).ok();
+        out.stderr
+    };
+    assert!(run(&[]).contains("/linux/nonsense"));
+    assert!(run(&["--log-level", "warning"]).contains("/linux/nonsense"));
+    assert_eq!(run(&["--log-level=error"]), "");
+    assert!(run(&["--log-level", "debug"]).contains("debug: "));
+    t.runtime().args(["--log-level", "loud", "list"]).out().one_clear_line(&["loud"]);
+}
+
+/// What a daemon's socket at `place` gets from a failing `state`.
+fn logged_to(t: &Test, to: &str, mounts: &str) -> String {
+    let (bundle, volume) = (t.bundle(), t.make_dir("volume"));
+    let socket = UnixDatagram::bind(volume.join("socket")).unwrap();
+    let script = format!("{mounts}; runtime --log {to} state nobody || true");
+    t.in_private_mounts(&bundle, &volume, &script).ok().says(&["does not exist"]);
+    let mut buf = [0; 4096];
+    socket.set_nonblocking(true).unwrap();
+    let len = socket.recv(&mut buf).expect("a message");
+    assert!(socket.recv(&mut [0; 4096]).is_err(), "one message, one error");
+    String::from_utf8_lossy(&buf[..len]).into_owned()
+}
+
+fn log_goes_to_the_journal(t: &Test) {
+    let mounts = "mount -t tmpfs none /run; mkdir -p /run/systemd/journal; \
+        mount --bind \"$VOLUME\" /run/systemd/journal";
+    let message = logged_to(t, "journald:box", mounts);
+    let fields: Vec<_> = message.lines().collect();
+    assert_eq!(fields[..2], ["PRIORITY=3", "SYSLOG_IDENTIFIER=box"]);
+    assert!(fields[2].starts_with("MESSAGE=") && fields[2].contains("does not exist"), "{message}");
+}
+
+fn log_goes_to_syslog(t: &Test) {
+    let mounts = "mkdir dev; mount -t tmpfs none dev; mknod dev/null c 1 3; : > dev/log; \
+        mount --bind \"$VOLUME/socket\" dev/log; mount --move dev /dev";
+    let message = logged_to(t, "syslog:", mounts);
+    assert!(message.starts_with("<11>corten[") && message.contains("does not exist"), "{message}");
+}
+
+fn log_that_is_not_there_is_refused(t: &Test) {
+    let (bundle, volume) = (t.bundle(), t.make_dir("volume"));
+    let script = "mount -t tmpfs none /run; runtime --log journald:x list";
+    t.in_private_mounts(&bundle, &volume, script).out().one_clear_line(&["/run/systemd/journal/socket"]);
+}
+
+/// One message, and the process that its descriptor stands for.
+fn received(listener: &UnixListener) -> (String, i32) {
+    // What was sent is there by now, or never.
+    listener.set_nonblocking(true).unwrap();
+    let (stream, _) = listener.accept().expect("a connection");
+    let mut buf = [0; 64];
+    let mut space = nix::cmsg_space!([i32; 4]);
+    let mut iov = [IoSliceMut::new(&mut buf)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), flags).expect("a message");
+    let fds: Vec<i32> = match message.cmsgs().expect("control messages").next() {
+        Some(ControlMessageOwned::ScmRights(fds)) => fds,
+        other => panic!("no descriptors in {other:?}"),
+    };
+    assert_eq!(fds.len(), 1);
+    let len = message.bytes;
+    // SAFETY: the message made this descriptor for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd");
+    (String::from_utf8_lossy(&buf[..len]).into_owned(), pid.trim().parse().unwrap())
+}
+
+fn pidfd_socket_gets_init(t: &Test) {
+    let path = t.path("receiver");
+    let listener = UnixListener::bind(&path).unwrap();
+    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let container = Container::create(t, &bundle, |call| call.arg("--pidfd-socket").arg(&path));
+    assert_eq!(received(&listener), ("standard".into(), container.init.pid));
+    let (id, pid_file) = (t.id(), t.path("pid"));
+    t.will_delete(&id);
+    let call = t.verb(["run", "--detach", "--pidfd-socket"]).arg(&path).arg("--bundle").arg(bundle.lay());
+    call.arg("--pid-file").arg(&pid_file).arg(&id).ok();
+    assert_eq!(received(&listener).1, PidFd::from_file(&pid_file).pid);
+}
+
+fn pidfd_socket_gets_the_process_of_exec(t: &Test) {
+    let (path, pid_file) = (t.path("receiver"), t.path("pid"));
+    let listener = UnixListener::bind(&path).unwrap();
+    let container = pausing(t);
+    let flags =
+        ["--detach", "--pidfd-socket", path.to_str().unwrap(), "--pid-file", pid_file.to_str().unwrap()];
+    container.exec(flags, ["/probe", "--pause"]).ok();
+    let process = PidFd::from_file(&pid_file);
+    assert_eq!(received(&listener), ("setns".into(), process.pid));
+    // It is our child, and the container waits until it is reaped.
+    process.kill();
+    process.reap();
+}
+
+fn pidfd_socket_that_is_not_there_is_refused(t: &Test) {
+    let bundle = t.bundle();
+    let call = t.verb(["create", "--pidfd-socket", "/nonexistent/socket", "--bundle"]);
+    call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["/nonexistent/socket"]);
+    let container = pausing(t);
+    let out = container.exec(["--pidfd-socket", "/nonexistent/socket"], ["true"]).out();
+    out.one_clear_line(&["/nonexistent/socket"]);
+}
+
+fn kill_by_regular_expression(t: &Test) {
+    let (one, two, other) = (pausing(t), pausing(t), pausing(t));
+    let pattern = format!("^({}|{})$", one.id, two.id);
+    t.verb(["kill", "--regex", &pattern, "KILL"]).ok();
+    assert_eq!((one.wait(), two.wait()), (137, 137));
+    assert_eq!(other.status(), "running");
+    // Those that can't be signalled don't keep the others from it.
+    t.verb(["kill", "-r", &t.token, "KILL"]).ok().says(&["container not running", &one.id]);
+    assert_eq!(other.wait(), 137);
+}
+
+fn delete_by_regular_expression(t: &Test) {
+    let (one, two, other) = (pausing(t), pausing(t), pausing(t));
+    let pattern = format!("^({}|{})$", one.id, two.id);
+    t.verb(["delete", "--regex", &pattern]).ok().says(&[&one.id, &two.id, "is not stopped"]);
+    assert_eq!(one.status(), "running");
+    t.verb(["delete", "--force", "--regex", &pattern]).ok();
+    assert_eq!(t.verb(["list", "-q"]).ok().stdout.trim(), other.id);
+    t.verb(["delete", "--regex", "no such container"]).ok();
+}
+
+fn bad_regular_expressions_are_refused(t: &Test) {
+    for verb in ["kill", "delete"] {
+        t.verb([verb, "--regex", "("]).out().one_clear_line(&["(: is no regular expression"]);
+    }
+}
+
+fn kill_knows_real_time_signals(t: &Test) {
+    let (reader, writer) = pipe();
+    // trap takes a number; the names of real-time signals are the C library's.
+    let script =
+        "for s in 34 37 64; do trap \"echo $s\" $s; done; echo ready; while :; do sleep 1000 & wait; done";
+    let container = Container::create(t, &t.bundle().shell(script), |call| call.stdout(writer));
+    container.start();
+    assert_eq!(read_line(&reader), "ready");
+    for (given, number) in [("SIGRTMIN", "34"), ("rtmin+3", "37"), ("SIGRTMAX", "64"), ("37", "37")] {
+        container.kill(given);
+        assert_eq!(read_line(&reader), number, "{given}");
+    }
+}
+
+fn exec_probe(t: &Test, container: &Container, flags: &[&str]) -> Out {
+    t.verb(["exec"]).args(flags).args([&container.id, "/probe"]).out()
+}
+
+/// The lines of /proc/self/cgroup of an exec with these flags.
+fn cgroups_of(t: &Test, container: &Container, flags: &[&str]) -> Vec<String> {
+    let text = exec_probe(t, container, flags).report()["cgroup"].as_str().unwrap().to_owned();
+    text.lines().map(str::to_owned).collect()
+}
+
+/// Makes a child of the container's cgroup in each hierarchy that has a directory.
+fn make_children(container: &Container, name: &str) {
+    let text = fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ':').skip(1);
+        let (names, path) = (parts.next().unwrap(), parts.next().unwrap());
+        let mount = match names {
+            "" if cgroup_v2() => String::new(),
+            "" => "unified".into(),
+            names => names.trim_start_matches("name=").to_owned(),
+        };
+        let parent = Path::new("/sys/fs/cgroup").join(mount).join(path.trim_start_matches('/'));
+        if parent == Path::new("/sys/fs/cgroup") || path == "/" || !parent.is_dir() {
+            continue;
+        }
+        let child = parent.join(name);
+        fs::create_dir(&child).unwrap();
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            if !cgroup_v2() && parent.join(file).exists() {
+                fs::write(child.join(file), fs::read(parent.join(file)).unwrap()).unwrap();
+            }
+        }
+    }
+}
+
+fn exec_in_a_sub_cgroup(t: &Test) {
+    let container = pausing(t);
+    make_children(&container, "below");
+    let own = cgroups_of(t, &container, &[]);
+    let below: Vec<_> = cgroups_of(t, &container, &["--cgroup", "below"]);
+    let in_own = |line: &&String| line.contains(&container.id);
+    assert!(own.iter().any(|line| in_own(&line)), "{own:?}");
+    for line in below.iter().filter(in_own) {
+        assert!(line.ends_with("/below"), "{below:?}");
+    }
+    assert_eq!(cgroups_of(t, &container, &["--cgroup", "/"]), own);
+}
+
+fn exec_in_a_sub_cgroup_of_one_controller(t: &Test) {
+    if cgroup_v2() {
+        t.skip("controllers have trees of their own on cgroup v1 only");
+    }
+    let container = pausing(t);
+    make_children(&container, "below");
+    let seen = cgroups_of(t, &container, &["--cgroup", "memory,freezer:below"]);
+    let is_below = |name: &str| {
+        let line = seen.iter().find(|line| line.contains(&format!(":{name}:"))).expect("a hierarchy");
+        line.ends_with("/below")
+    };
+    assert!(is_below("memory") && is_below("freezer") && !is_below("devices"), "{seen:?}");
+    let out = exec_probe(t, &container, &["--cgroup", "nonsense:below"]);
+    out.one_clear_line(&["unknown controller nonsense"]);
+    exec_probe(t, &container, &["--cgroup", "memory:below", "--cgroup", "memory:below"])
+        .one_clear_line(&["memory"]);
+    exec_probe(t, &container, &["--cgroup", "memory:below", "--cgroup", "below"]).one_clear_line(&["below"]);
+    exec_probe(t, &container, &["--cgroup", ":below"]).one_clear_line(&[":below"]);
+}
+
+fn exec_in_a_sub_cgroup_on_v2(t: &Test) {
+    t.cgroupfs_only();
+    let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("/{}", t.token)));
+    let bundle = bundle.drop("/linux/resources").args(["/probe", "--pause"]);
+    let mount = if cgroup_v2() { "" } else { "mount -t cgroup2 none /sys/fs/cgroup;" };
+    let script = format!(
+        "{mount} runtime run --detach \"$ID\"; mkdir /sys/fs/cgroup/{0}/below; \
+         runtime exec --cgroup below \"$ID\" cat /proc/self/cgroup; \
+         runtime exec --cgroup above \"$ID\" true || echo $?; \
+         runtime exec --cgroup memory:below \"$ID\" true || echo $?; \
+         runtime delete --force \"$ID\"",
+        t.token
+    );
+    let out = t.in_private_mounts(&bundle, &t.make_dir("volume"), &script).ok();
+    let lines: Vec<_> = out.stdout.lines().collect();
+    assert!(lines.iter().any(|line| *line == format!("0::/{}/below", t.token)), "{out:?}");
+    assert_eq!(lines[lines.len() - 2..], ["255", "255"]);
+}
+
+fn sub_cgroups_that_are_none_are_refused(t: &Test) {
+    let container = pausing(t);
+    exec_probe(t, &container, &["--cgroup", "../.."]).one_clear_line(&["is not a sub cgroup path"]);
+    exec_probe(t, &container, &["--cgroup", "missing"]).one_clear_line(&["missing"]);
+}

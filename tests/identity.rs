@@ -1,0 +1,45 @@
+//! A pid that is used again: whoever has it now is not the container.
+
+use crate::harness::Test;
+
+cases![a_stranger_with_the_pid_of_init_is_left_alone];
+
+/// In a pid namespace of the test's own, the next pid can be chosen.
+fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let script = r#"
+        mount -t proc proc /proc
+        runtime run --detach --pid-file pid "$ID" > /dev/null
+        pid=$(cat pid)
+        runtime kill "$ID" KILL
+        # The shell is the first process here, and reaps while it waits.
+        while [ -e /proc/$pid ]; do /bin/true; done
+        # Whatever forks in between gets the pid instead: try again.
+        for try in 1 2 3 4 5 6 7 8; do
+            echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
+            sleep 1000 > /dev/null 2>&1 &
+            stranger=$!
+            [ $stranger = $pid ] && break
+            kill -9 $stranger
+        done
+        [ $stranger = $pid ] || { echo not reused; exit; }
+        runtime state "$ID" | grep status
+        runtime kill "$ID" KILL || echo kill $?
+        runtime kill --all "$ID" TERM || echo kill all $?
+        runtime exec "$ID" true || echo exec $?
+        runtime ps "$ID" | grep -w $pid || echo not listed
+        runtime delete --force "$ID" && echo deleted
+        kill -0 $pid && echo lives
+        kill -9 $pid
+    "#;
+    let out = t.in_private_pids(&bundle, script).ok();
+    if out.stdout.contains("not reused") {
+        t.skip("another process was always faster to get the pid");
+    }
+    let lines: Vec<_> = out.stdout.lines().map(str::trim).collect();
+    assert_eq!(lines.first(), Some(&"\"status\": \"stopped\","), "{out:?}");
+    for line in ["kill 1", "exec 255", "not listed", "deleted", "lives"] {
+        assert!(lines.contains(&line), "{line}: {out:?}");
+    }
+    out.says(&["container not running"]);
+}

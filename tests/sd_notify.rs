@@ -1,0 +1,120 @@
+//! A container whose service manager waits for it to be ready (sd_notify(3)).
+
+use crate::harness::{Container, PidFd, Running, Test};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use serde_json::json;
+use std::io::IoSliceMut;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+cases![
+    start_tells_that_the_payload_is_ready,
+    run_tells_that_the_payload_is_ready,
+    run_in_the_foreground_tells_it_of_itself,
+    manager_may_have_an_abstract_name,
+    payload_that_ends_is_not_waited_for,
+    without_a_manager_there_is_no_socket,
+];
+
+/// A payload that says these things to its manager, and stays.
+fn saying(t: &Test, words: &[&str]) -> crate::harness::Bundle {
+    let args = ["/probe", "--notify"].into_iter().chain(words.iter().copied());
+    t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 1000 })).args(args)
+}
+
+fn patient(manager: UnixDatagram) -> UnixDatagram {
+    manager.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    manager
+}
+
+/// The three messages; as long as the barrier's pipe is open, `call` goes on.
+fn hears(manager: &UnixDatagram, call: &Running, main_pid: i32) {
+    let (ready, _) = message(manager, "ready");
+    assert_eq!(ready, "READY=1\n");
+    assert_eq!(message(manager, "main pid").0, format!("MAINPID={main_pid}\n"));
+    let (barrier, pipe) = message(manager, "barrier");
+    assert_eq!(barrier, "BARRIER=1");
+    assert!(pipe.is_some() && call.is_alive());
+}
+
+fn message(manager: &UnixDatagram, what: &str) -> (String, Option<OwnedFd>) {
+    let mut buf = [0; 256];
+    let mut space = nix::cmsg_space!([i32; 2]);
+    let mut iov = [IoSliceMut::new(&mut buf)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(manager.as_raw_fd(), &mut iov, Some(&mut space), flags)
+        .unwrap_or_else(|error| panic!("{what}: {error}"));
+    let len = message.bytes;
+    let pipe = message.cmsgs().expect("control messages").find_map(|cmsg| match cmsg {
+        // SAFETY: the message made this descriptor for us.
+        ControlMessageOwned::ScmRights(fds) => Some(unsafe { OwnedFd::from_raw_fd(fds[0]) }),
+        _ => None,
+    });
+    (String::from_utf8_lossy(&buf[..len]).into_owned(), pipe)
+}
+
+fn start_tells_that_the_payload_is_ready(t: &Test) {
+    let path = t.path("manager");
+    let manager = patient(UnixDatagram::bind(&path).unwrap());
+    let bundle = saying(t, &["STATUS=not yet", "READY=1\nSTATUS=now"]);
+    let container = Container::create(t, &bundle, |call| call.env("NOTIFY_SOCKET", &path));
+    let start = container.verb("start").env("NOTIFY_SOCKET", &path).spawn();
+    hears(&manager, &start, container.init.pid);
+    assert_eq!(start.out().code, 0);
+    assert_eq!(container.status(), "running");
+    container.stop();
+    container.verb("delete").ok();
+}
+
+fn run_tells_that_the_payload_is_ready(t: &Test) {
+    let (path, pid_file, id) = (t.path("manager"), t.path("pid"), t.id());
+    let manager = patient(UnixDatagram::bind(&path).unwrap());
+    t.will_delete(&id);
+    let bundle = saying(t, &["READY=1"]);
+    let call = t.verb(["run", "--detach", "--pid-file"]).arg(&pid_file).arg("--bundle").arg(bundle.lay());
+    let run = call.arg(&id).env("NOTIFY_SOCKET", &path).spawn();
+    let (ready, _) = message(&manager, "ready");
+    assert_eq!(ready, "READY=1\n");
+    let init = PidFd::from_file(&pid_file);
+    assert_eq!(message(&manager, "main pid").0, format!("MAINPID={}\n", init.pid));
+    drop(message(&manager, "barrier"));
+    assert_eq!(run.out().code, 0);
+    assert!(init.is_alive());
+}
+
+fn run_in_the_foreground_tells_it_of_itself(t: &Test) {
+    let path = t.path("manager");
+    let manager = patient(UnixDatagram::bind(&path).unwrap());
+    let (bundle, id) = (saying(t, &["READY=1"]), t.id());
+    let call = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).env("NOTIFY_SOCKET", &path);
+    let run = call.spawn();
+    hears(&manager, &run, run.pid());
+    t.verb(["kill", &id, "KILL"]).ok();
+    assert_eq!(run.out().code, 137);
+}
+
+fn manager_may_have_an_abstract_name(t: &Test) {
+    let name = SocketAddr::from_abstract_name(&t.token).unwrap();
+    let manager = patient(UnixDatagram::bind_addr(&name).unwrap());
+    let path = format!("@{}", t.token);
+    let container = Container::create(t, &saying(t, &["READY=1"]), |call| call.env("NOTIFY_SOCKET", &path));
+    let start = container.verb("start").env("NOTIFY_SOCKET", &path).spawn();
+    hears(&manager, &start, container.init.pid);
+    assert_eq!(start.out().code, 0);
+}
+
+fn payload_that_ends_is_not_waited_for(t: &Test) {
+    let path = t.path("manager");
+    let _manager = UnixDatagram::bind(&path).unwrap();
+    let container = Container::create(t, &t.bundle().args(["true"]), |call| call.env("NOTIFY_SOCKET", &path));
+    container.verb("start").env("NOTIFY_SOCKET", &path).ok();
+    assert_eq!(container.wait(), 0);
+}
+
+fn without_a_manager_there_is_no_socket(t: &Test) {
+    let seen = t.look(&t.bundle(), ["stat:/run/notify"]);
+    assert_eq!(seen["asked"]["stat:/run/notify"], "ENOENT");
+    let env = seen["env"].as_array().unwrap();
+    assert!(!env.iter().any(|pair| pair.as_str().unwrap().starts_with("NOTIFY_SOCKET=")), "{env:?}");
+}
