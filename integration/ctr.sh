@@ -114,7 +114,9 @@ fi
 if has_verb pause && has_verb resume; then
     expect 'task pause' 0 '^$' "$c" task pause t-long
     expect 'task ls: paused' 0 't-long +[0-9]+ +PAUSED' "$c" task ls
+    expect 'exec into a paused task is refused' 1 'paused' "$c" task exec --exec-id e8 t-long true
     expect 'task resume' 0 '^$' "$c" task resume t-long
+    expect 'exec after that' 0 '^again$' "$c" task exec --exec-id e9 t-long echo again
 else
     skipped 'task pause, resume' "the runtime has no verb pause yet"
 fi
@@ -155,6 +157,14 @@ expect 'kill --all' 0 '^$' "$c" task kill --all --signal SIGKILL t-kill
 ends t-kill 137
 expect 'task rm' 0 'non-zero exit code 137' "$c" task rm t-kill
 expect 'container rm' 0 '^$' "$c" container rm t-kill
+if has_verb pause; then
+    expect 'run -d, to be killed while paused' 0 '^$' "$c" run -d "${runs[@]}" "$image" t-paused sleep 1000
+    expect 'task pause' 0 '^$' "$c" task pause t-paused
+    expect 'kill: KILL' 0 '^$' "$c" task kill --signal SIGKILL t-paused
+    ends t-paused 137
+    expect 'task rm' 0 'non-zero exit code 137' "$c" task rm t-paused
+    expect 'container rm' 0 '^$' "$c" container rm t-paused
+fi
 expect 'run -d, to be removed by force' 0 '^$' "$c" run -d "${runs[@]}" "$image" t-force sleep 1000
 expect 'task rm --force' 0 '' "$c" task rm --force t-force
 expect 'container rm' 0 '^$' "$c" container rm t-force

@@ -66,6 +66,20 @@ gone() {
     if [ -z "$left" ]; then ok "$1"; else fail "$1" "$left"; fi
 }
 
+# A script, as timeout is to run it: the container's values of cgroup files, each
+# named as version 1 and version 2 (V1:V2) have it.
+cat >"$work/cgroup_values" <<EOF
+#!/bin/bash
+id=\$($d inspect --format '{{.Id}}' "\$1")
+shift
+values=()
+for names; do
+    values+=("\$(find /sys/fs/cgroup -path "*/$cgroup_parent/\$id/*" \\( -name "\${names%:*}" -o -name "\${names#*:}" \\) -exec cat {} +)")
+done
+echo "\${values[*]}"
+EOF
+chmod +x "$work/cgroup_values"
+
 # --- the tests --------------------------------------------------------------------------
 
 expect 'run: output, environment, working directory' 0 '^hello by-hand given /root$' \
@@ -110,6 +124,7 @@ expect 'exec: a terminal' 0 'terminal /dev/pts/[0-9]+' \
     "$tty" "$d" exec --tty t-long sh -c 'test -t 0 && echo terminal $(tty)'
 expect 'exec: a missing executable' 126 'nothing-here' "$d" exec t-long /nothing-here
 expect 'top' 0 'sh -c trap' "$d" top t-long
+expect 'stats' 0 't-long +[0-9.]+%' "$d" stats --no-stream t-long
 if has_verb pause && has_verb resume; then
     expect 'pause' 0 '' "$d" pause t-long
     expect 'inspect: paused' 0 '^paused$' "$d" inspect --format '{{.State.Status}}' t-long
@@ -118,7 +133,10 @@ else
     skipped 'pause, unpause' "the runtime has no verb pause yet"
 fi
 if has_verb update; then
-    expect 'update' 0 '' "$d" update --pids-limit 40 t-long
+    expect 'update' 0 '' "$d" update --memory 80m --memory-swap 160m --cpus 0.5 --cpu-shares 300 --pids-limit 40 t-long
+    expect 'update: what the cgroup holds' 0 '^83886080 40$' "$work/cgroup_values" t-long memory.limit_in_bytes:memory.max pids.max
+    expect 'update: only the limit of processes' 0 '' "$d" update --pids-limit 45 t-long
+    expect 'update: the rest is as before' 0 '^83886080 45$' "$work/cgroup_values" t-long memory.limit_in_bytes:memory.max pids.max
 else
     skipped 'update' "the runtime has no verb update yet"
 fi
@@ -131,6 +149,11 @@ expect 'wait: 137' 0 '^137$' "$d" wait t-long
 expect 'rm' 0 '' "$d" rm t-long
 expect 'run --detach, to be removed by force' 0 '' "$d" "${run[@]}" --detach --name t-force "$image" sleep 1000
 expect 'rm --force' 0 '' "$d" rm --force t-force
+if has_verb pause; then
+    expect 'run --detach, to be paused' 0 '^[0-9a-f]{64}$' "$d" "${run[@]}" --detach --name t-paused "$image" sleep 1000
+    expect 'pause' 0 '' "$d" pause t-paused
+    expect 'rm --force of what is paused' 0 '' "$d" rm --force t-paused
+fi
 gone 'nothing is left of all'
 
 stop_daemon

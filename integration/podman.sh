@@ -107,6 +107,7 @@ expect 'exec: a terminal' 0 'terminal /dev/pts/[0-9]+' \
     "$tty" "$p" exec --tty t-long sh -c 'test -t 0 && echo terminal $(tty)'
 expect 'exec: a missing executable is 127' 127 'nothing-here' "$p" exec t-long /nothing-here
 expect 'top' 0 'sh -c trap' "$p" top t-long
+expect 'stats' 0 't-long' "$p" stats --no-stream t-long
 if has_verb pause && has_verb resume; then
     expect 'pause' 0 '' "$p" pause t-long
     expect 'inspect: paused' 0 '^paused$' "$p" inspect --format '{{.State.Status}}' t-long
@@ -123,6 +124,11 @@ expect 'wait: 137' 0 '^137$' "$p" wait t-long
 expect 'rm' 0 '' "$p" rm t-long
 expect 'run --detach, to be removed by force' 0 '' "$p" "${run[@]}" --detach --name t-force "$image" sleep 1000
 expect 'rm --force' 0 '' "$p" rm --force --time 0 t-force
+if has_verb pause; then
+    expect 'run --detach, to be paused' 0 '^[0-9a-f]{64}$' "$p" "${run[@]}" --detach --name t-paused "$image" sleep 1000
+    expect 'pause' 0 '' "$p" pause t-paused
+    expect 'rm --force of what is paused' 0 '' "$p" rm --force --time 0 t-paused
+fi
 gone 'nothing is left of all'
 
 summary podman

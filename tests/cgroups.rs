@@ -30,12 +30,21 @@ cases![
     zero_is_a_limit_of_pids,
     zero_is_not_set,
     kernel_memory_is_a_warning,
+    tcp_memory_limit,
+    oom_killer_is_disabled,
+    hierarchy_is_always_used,
+    cpu_burst,
+    real_time_budget,
     check_before_update_is_the_kernels,
     check_before_update_on_v2,
     rdma_limit,
     huge_pages_on_v2,
     blkio_weight,
     block_device_throttle,
+    block_device_throttles_of_the_other_way,
+    device_weights,
+    leaf_weights_are_no_more,
+    priorities_of_interfaces,
     network_priorities,
     hugetlb_limit,
     unified_files,
@@ -329,6 +338,68 @@ fn kernel_memory_is_a_warning(t: &Test) {
     out.says(&["/linux/resources/memory/kernel", "deprecated"]);
 }
 
+fn tcp_memory_limit(t: &Test) {
+    let bundle = pausing(t, json!({ "memory": { "kernelTCP": 1 << 20 } }));
+    if cgroup_v2() {
+        t.refused(&bundle).one_clear_line(&["/linux/resources/memory/kernelTCP"]);
+        return;
+    }
+    needs(t, "memory");
+    let container = t.start(&pausing(t, json!({})));
+    value(t, &container, "memory", "memory.kmem.tcp.limit_in_bytes");
+    let container = t.start(&bundle);
+    assert_eq!(value(t, &container, "memory", "memory.kmem.tcp.limit_in_bytes"), "1048576");
+}
+
+fn oom_killer_is_disabled(t: &Test) {
+    let bundle = pausing(t, json!({ "memory": { "disableOOMKiller": true } }));
+    if cgroup_v2() {
+        t.refused(&bundle).one_clear_line(&["/linux/resources/memory/disableOOMKiller"]);
+        return;
+    }
+    needs(t, "memory");
+    let container = t.start(&bundle);
+    let control = value(t, &container, "memory", "memory.oom_control");
+    assert!(control.starts_with("oom_kill_disable 1"), "{control}");
+    let container = t.start(&pausing(t, json!({ "memory": { "disableOOMKiller": false } })));
+    let control = value(t, &container, "memory", "memory.oom_control");
+    assert!(control.starts_with("oom_kill_disable 0"), "{control}");
+}
+
+fn hierarchy_is_always_used(t: &Test) {
+    let bundle = pausing(t, json!({ "memory": { "useHierarchy": false } }));
+    t.refused(&bundle).one_clear_line(&["/linux/resources/memory/useHierarchy"]);
+    let container = t.start(&pausing(t, json!({ "memory": { "useHierarchy": true } })));
+    if !cgroup_v2() && has_controller("memory") {
+        assert_eq!(value(t, &container, "memory", "memory.use_hierarchy"), "1");
+    }
+}
+
+fn cpu_burst(t: &Test) {
+    needs(t, "cpu");
+    let file = if cgroup_v2() { "cpu.max.burst" } else { "cpu.cfs_burst_us" };
+    let container = t.start(&pausing(t, json!({})));
+    value(t, &container, "cpu", file);
+    let cpu = json!({ "quota": 50_000, "period": 100_000, "burst": 20_000 });
+    let container = t.start(&pausing(t, json!({ "cpu": cpu })));
+    assert_eq!(value(t, &container, "cpu", file), "20000");
+}
+
+fn real_time_budget(t: &Test) {
+    let cpu = json!({ "realtimeRuntime": 1000, "realtimePeriod": 500_000 });
+    let bundle = pausing(t, json!({ "cpu": cpu }));
+    if cgroup_v2() {
+        t.refused(&bundle).one_clear_line(&["/linux/resources/cpu/realtime"]);
+        return;
+    }
+    needs(t, "cpu");
+    let container = t.start(&pausing(t, json!({})));
+    value(t, &container, "cpu", "cpu.rt_runtime_us");
+    let container = t.start(&bundle);
+    assert_eq!(value(t, &container, "cpu", "cpu.rt_runtime_us"), "1000");
+    assert_eq!(value(t, &container, "cpu", "cpu.rt_period_us"), "500000");
+}
+
 fn check_before_update_is_the_kernels(t: &Test) {
     let memory = json!({ "limit": 64 << 20, "checkBeforeUpdate": true });
     holds(
@@ -436,6 +507,69 @@ fn block_device_throttle(t: &Test) {
         let found = value(t, &container, "blkio", &format!("blkio.throttle.{file}"));
         assert_eq!(found, format!("{major}:{minor} {rate}"));
     }
+}
+
+fn block_device_throttles_of_the_other_way(t: &Test) {
+    needs(t, if cgroup_v2() { "io" } else { "blkio" });
+    let (major, minor) = disk(t);
+    let limit = |rate: u64| json!([{ "major": major, "minor": minor, "rate": rate }]);
+    let limits = json!({ "throttleWriteBpsDevice": limit(1 << 20), "throttleReadIOPSDevice": limit(50) });
+    let container = t.start(&pausing(t, json!({ "blockIO": limits })));
+    if cgroup_v2() {
+        let found = value(t, &container, "io", "io.max");
+        assert_eq!(found, format!("{major}:{minor} rbps=max wbps=1048576 riops=50 wiops=max"));
+        return;
+    }
+    for (file, rate) in [("write_bps_device", 1 << 20), ("read_iops_device", 50)] {
+        let found = value(t, &container, "blkio", &format!("blkio.throttle.{file}"));
+        assert_eq!(found, format!("{major}:{minor} {rate}"));
+    }
+}
+
+fn device_weights(t: &Test) {
+    needs(t, if cgroup_v2() { "io" } else { "blkio" });
+    let (major, minor) = disk(t);
+    let weight = json!([{ "major": major, "minor": minor, "weight": 300 }]);
+    let bundle = pausing(t, json!({ "blockIO": { "weightDevice": weight } }));
+    let (controller, files) = match cgroup_v2() {
+        true => ("io", ["io.bfq.weight", "io.weight"]),
+        false => ("blkio", ["blkio.bfq.weight_device", "blkio.weight_device"]),
+    };
+    let container = t.start(&pausing(t, json!({})));
+    let pid = container.init.pid;
+    let scheduler = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/queue/scheduler"));
+    let has_weights = scheduler.is_ok_and(|text| text.contains("[bfq]"));
+    if !has_weights || files.iter().all(|file| cgroup_file(pid, controller, file).is_none()) {
+        // A scheduler without weights: an error, and not silence.
+        t.refused(&bundle).one_clear_line(&["/linux/resources/blockIO/weightDevice/0"]);
+        return;
+    }
+    let container = t.start(&bundle);
+    let found = files.iter().find_map(|file| cgroup_file(container.init.pid, controller, file)).unwrap();
+    assert!(found.contains(&format!("{major}:{minor} ")), "{found}");
+}
+
+/// They went with the CFQ scheduler, in Linux 5.0.
+fn leaf_weights_are_no_more(t: &Test) {
+    needs(t, if cgroup_v2() { "io" } else { "blkio" });
+    let bundle = pausing(t, json!({ "blockIO": { "leafWeight": 300 } }));
+    t.refused(&bundle).one_clear_line(&["/linux/resources/blockIO/leafWeight"]);
+    let weight = json!([{ "major": 8, "minor": 0, "leafWeight": 300 }]);
+    let bundle = pausing(t, json!({ "blockIO": { "weightDevice": weight } }));
+    t.refused(&bundle).one_clear_line(&["/linux/resources/blockIO/weightDevice/0"]);
+}
+
+fn priorities_of_interfaces(t: &Test) {
+    let network = json!({ "priorities": [{ "name": "lo", "priority": 7 }] });
+    let bundle = pausing(t, json!({ "network": network }));
+    if !has_controller("net_prio") {
+        // A limit that can't be set is refused, not dropped.
+        t.refused(&bundle).one_clear_line(&["/linux/resources/network"]);
+        return;
+    }
+    let container = t.start(&bundle);
+    let map = value(t, &container, "net_prio", "net_prio.ifpriomap");
+    assert!(map.lines().any(|line| line == "lo 7"), "{map}");
 }
 
 fn network_priorities(t: &Test) {

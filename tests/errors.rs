@@ -49,6 +49,7 @@ cases![
     annotation_that_is_not_a_string,
     hostname_that_is_too_long,
     missing_linux,
+    what_is_for_other_platforms,
     hook_timeout_below_zero,
     device_of_no_type,
     rlimit_of_no_type,
@@ -402,6 +403,12 @@ fn hostname_that_is_too_long(t: &Test) {
 fn missing_linux(t: &Test) {
     let bundle = t.bundle().drop("/linux").drop("/hostname");
     t.refused(&bundle).one_clear_line(&["/linux/namespaces", "mount"]);
+}
+
+fn what_is_for_other_platforms(t: &Test) {
+    for name in ["solaris", "windows", "vm", "zos", "freebsd"] {
+        refuse(t, &format!("/{name}"), json!({ "x": 1 }), &[&format!("/{name}")]);
+    }
 }
 
 fn hook_timeout_below_zero(t: &Test) {

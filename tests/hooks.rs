@@ -32,6 +32,7 @@ cases![
     hook_timeout_is_kept,
     hook_timeout_ends_its_children_too,
     hook_timeout_is_kept_in_the_container,
+    hook_timeout_is_kept_when_the_payload_runs,
     a_daemon_that_a_hook_leaves_is_not_waited_for,
     failing_start_container_hook_ends_the_container,
     failing_poststart_hook_ends_the_container,
@@ -417,9 +418,11 @@ fn a_missing_hook_is_named(t: &Test) {
 }
 
 fn hook_timeout_is_kept(t: &Test) {
-    let hook = json!({ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 });
-    let out = t.refused(&with_hook(t, &hook));
-    out.one_clear_line(&["/hooks/createRuntime/0", "timeout"]);
+    let hook = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);
+    for kind in ["prestart", "createRuntime"] {
+        let out = t.refused(&t.bundle().set("/hooks", json!({ kind: hook })));
+        out.one_clear_line(&[&format!("/hooks/{kind}/0"), "timeout"]);
+    }
 }
 
 fn hook_timeout_ends_its_children_too(t: &Test) {
@@ -443,6 +446,17 @@ fn hook_timeout_is_kept_in_the_container(t: &Test) {
     let container = t.create(&t.bundle().set("/hooks", json!({ "startContainer": hook })));
     container.verb("start").out().one_clear_line(&["/hooks/startContainer/0", "timeout"]);
     container.wait();
+}
+
+fn hook_timeout_is_kept_when_the_payload_runs(t: &Test) {
+    let hook = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);
+    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let container = t.create(&bundle.clone().set("/hooks", json!({ "poststart": hook })));
+    container.verb("start").out().one_clear_line(&["/hooks/poststart/0", "timeout"]);
+    container.wait();
+    let container = t.start(&bundle.set("/hooks", json!({ "poststop": hook })));
+    container.stop();
+    container.verb("delete").ok().says(&["/hooks/poststop/0", "timeout"]);
 }
 
 /// It holds the pipe of its output open, and has left the hook's process group.

@@ -28,6 +28,7 @@ cases![
     invalid_names_are_refused,
     without_a_network_namespace_it_is_refused,
     the_hosts_own_network_is_refused,
+    without_privilege_it_is_refused,
     features_tell_of_it,
 ];
 
@@ -304,6 +305,31 @@ fn the_hosts_own_network_is_refused(t: &Test) {
     let (out, before, after) = fails(t, &bundle, ADDRESSED);
     assert!(out.stderr.contains("/linux/netDevices"), "{out:?}");
     assert_eq!(before, after);
+}
+
+/// A plain user is root of his container's network, but not of the host's.
+fn without_privilege_it_is_refused(t: &Test) {
+    let own = |path: &std::path::Path| {
+        let (uid, gid) = (nix::unistd::Uid::from_raw(61234), nix::unistd::Gid::from_raw(61234));
+        nix::unistd::chown(path, Some(uid), Some(gid)).expect("chown");
+    };
+    let map = json!([{ "containerID": 0, "hostID": 61234, "size": 1 }]);
+    let bundle = with(t, json!({ "n0": {} })).namespace("user").drop("/linux/resources");
+    let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
+    let state = t.make_dir("state");
+    own(&state);
+    own(&bundle.dir);
+    let script = format!(
+        "ip link set n0 up
+        if setpriv --reuid 61234 --regid 61234 --clear-groups --inh-caps -all \\
+            \"$RUNTIME\" --root {} create --bundle $BUNDLE $ID; then exit 1; fi
+        ip -br link show n0",
+        state.display()
+    );
+    let out = wired(t, &bundle, &script);
+    assert!(out.code == 0 && out.stdout.contains("n0@n1"), "{out:?}");
+    assert_eq!(out.stderr.lines().count(), 1, "{out:?}");
+    out.says(&["/linux/netDevices", "CAP_NET_ADMIN"]);
 }
 
 fn features_tell_of_it(t: &Test) {

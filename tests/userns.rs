@@ -28,6 +28,7 @@ cases![
     groups_of_the_caller_are_kept_when_asked,
     groups_of_the_caller_are_dropped,
     inside_another_user_namespace_devices_are_bound,
+    inside_another_user_namespace_exec_works,
     keyring_can_be_searched_by_its_user,
     rootless_runs_as_a_plain_user,
     rootless_has_a_whole_life,
@@ -331,6 +332,26 @@ fn inside_another_user_namespace_devices_are_bound(t: &Test) {
     let seen = out.report();
     assert_eq!(seen["asked"]["stat:/dev/null"]["device"], "1:3");
     assert_eq!(seen["asked"]["write:/dev/null"], "ok");
+}
+
+/// As under rootless Podman: root of a user namespace whose pid namespace is
+/// not its own.
+fn inside_another_user_namespace_exec_works(t: &Test) {
+    let bundle = t.bundle().drop("/linux/resources").without_mount("/sys/fs/cgroup");
+    let bundle = bundle.remount("/dev/pts", &["newinstance", "ptmxmode=0666", "mode=0620"]);
+    let script = "r() { \"$RUNTIME\" --root \"$STATE\" \"$@\"; }; \
+        r run --detach \"$1\" >out 2>&1 </dev/null; r exec \"$1\" readlink /proc/self/ns/pid; \
+        r exec \"$1\" readlink /proc/1/ns/pid; r delete --force \"$1\"";
+    let out = t
+        .call("/usr/bin/unshare")
+        .args(["--user", "--map-root-user", "--mount", "--propagation", "private", "sh", "-c", script, "sh"])
+        .arg(t.id())
+        .env("RUNTIME", &*t.runtime.borrow())
+        .env("STATE", t.make_dir("state"))
+        .cwd(bundle.args(["/probe", "--pause"]).lay())
+        .ok();
+    let seen: Vec<_> = out.stdout.lines().collect();
+    assert!(seen.len() == 2 && seen[0] == seen[1] && seen[0].starts_with("pid:"), "{out:?}");
 }
 
 fn keyring_can_be_searched_by_its_user(t: &Test) {

@@ -43,6 +43,7 @@ cases![
     delete_with_force_of_unknown_succeeds,
     unknown_container_does_not_exist,
     a_missing_id_is_refused,
+    no_verb_sleeps,
     log_goes_to_a_file,
     systemd_cgroups_are_refused_clearly,
 ];
@@ -425,6 +426,58 @@ fn a_missing_id_is_refused(t: &Test) {
     for verb in ["create", "start", "state", "kill", "delete", "run", "exec"] {
         let out = t.verb([verb]).out();
         assert_ne!(out.code, 0, "{verb}: {out:?}");
+    }
+}
+
+/// No verb waits for time to pass, or looks again and again: strace shows what
+/// each of them waits for.
+fn no_verb_sleeps(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let dir = bundle.lay().to_str().expect("UTF-8");
+    let (one, two, three) = (t.id(), t.id(), t.id());
+    let ended = t.bundle().args(["true"]);
+    let ended = ended.lay().to_str().expect("UTF-8");
+    [&one, &two].iter().for_each(|id| t.will_delete(id));
+    for call in [
+        &["create", "--bundle", dir, &one][..],
+        &["state", &one],
+        &["start", &one],
+        &["list"],
+        &["exec", &one, "true"],
+        &["ps", "--format", "json", &one],
+        &["events", "--stats", &one],
+        &["update", "--pids-limit", "100", &one],
+        &["pause", &one],
+        &["resume", &one],
+        &["delete", "--force", &one],
+        &["run", "--detach", "--bundle", dir, &two],
+        &["pause", &two],
+        &["kill", &two, "KILL"],
+        &["delete", "--force", &two],
+        &["run", "--bundle", ended, &three],
+        &["features"],
+    ] {
+        let log = t.path("strace");
+        let waits = "trace=nanosleep,clock_nanosleep,poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,\
+            epoll_pwait2,sched_yield";
+        // The runtime's own process alone: a payload may sleep.
+        let strace =
+            t.call("/usr/bin/strace").args(["-qq", "-e", waits, "-e", "signal=none", "-o"]).arg(&log);
+        let runtime = t.runtime.borrow().clone();
+        strace.arg(runtime).arg("--root").arg(t.root()).args(call).ok();
+        let waits = std::fs::read_to_string(&log).expect("a log");
+        let count = |name: &str| waits.lines().filter(|line| line.starts_with(name)).count();
+        assert_eq!(count("nanosleep") + count("clock_nanosleep") + count("select"), 0, "{call:?}: {waits}");
+        // Version 1 does not tell when it has frozen all; it takes a look or a few.
+        assert!(count("sched_yield") == 0 || call[0] == "pause", "{call:?}: {waits}");
+        assert!(waits.lines().count() < 100, "a loop: {call:?}: {waits}");
+        for line in waits.lines().filter(|line| line.starts_with("poll")) {
+            // poll([{fd=7, events=POLLIN}], 1, -1)    = 1 ([…])
+            let args = line.split(" = ").next().unwrap_or_default().trim_end().trim_end_matches(')');
+            let timeout = args.rsplit(", ").next().and_then(|timeout| timeout.parse::<i32>().ok());
+            let timeout = timeout.unwrap_or_else(|| panic!("no timeout: {line}"));
+            assert!(timeout == -1 || timeout >= 1000, "{call:?} looks again and again: {line}");
+        }
     }
 }
 

@@ -275,10 +275,12 @@ fn rootless(text: &str) -> Result<Rootless, String> {
     }
 }
 
-/// Root of a user namespace is some user's root, as under rootless Podman.
+/// Root of a user namespace is some user's root, as under rootless Podman, which
+/// calls `start` without USER where `create` had it. Only one that is called
+/// root there is taken for the root of a system container, as in runc.
 fn is_users_own() -> bool {
-    let is_named = || std::env::var_os("USER").is_some_and(|user| user != "root");
-    !geteuid().is_root() || (is_named() && crate::sys::process::in_user_namespace())
+    let is_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
+    !geteuid().is_root() || (!is_root() && crate::sys::process::in_user_namespace())
 }
 
 /// The bundle, as an absolute path.

@@ -78,6 +78,11 @@ impl Joins {
     /// have those of the joined user namespace.
     pub fn enter_pid_for_child(&self) -> Result<Pid> {
         let Some(join) = self.find(NsKind::Pid) else { return Ok(Pid::Stayed) };
+        // Root of a user namespace may leave the host's pid namespace, and not
+        // come back: it isn't root there.
+        if setns(&own_pid()?, CloneFlags::CLONE_NEWPID) == Err(Errno::EPERM) {
+            return Ok(Pid::Denied);
+        }
         match enter_pid(&join.fd) {
             Ok(home) => Ok(Pid::Entered(home)),
             Err(e) if e.is(Errno::EPERM) && self.find(NsKind::User).is_some() => Ok(Pid::Denied),
@@ -186,10 +191,14 @@ pub enum Pid {
 /// Puts the next child into a pid namespace, given by a file of it or by the
 /// pidfd of a process in it. Returns the way back.
 pub fn enter_pid(pid: impl AsFd) -> Result<OwnedFd> {
-    let path = "/proc/self/ns/pid";
-    let home = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;
+    let home = own_pid()?;
     setns(pid, CloneFlags::CLONE_NEWPID).op("setns pid")?;
     Ok(home)
+}
+
+fn own_pid() -> Result<OwnedFd> {
+    let path = "/proc/self/ns/pid";
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)
 }
 
 /// Clones once; then the caller comes back `home`, so that hooks stay on the host.
@@ -197,7 +206,11 @@ pub fn fork(home: Option<OwnedFd>, clone: impl FnOnce() -> Result<Forked>) -> Re
     let forked = clone();
     match (&forked, home) {
         (Ok(Forked::Child), _) | (_, None) => {}
-        (_, Some(home)) => setns(&home, CloneFlags::CLONE_NEWPID).op("setns pid")?,
+        (_, Some(home)) => match setns(&home, CloneFlags::CLONE_NEWPID) {
+            // Root of a user namespace: an exec, and that clones no more.
+            Ok(()) | Err(Errno::EPERM) => {}
+            Err(errno) => return Err(Error::os("setns pid", errno)),
+        },
     }
     forked
 }

@@ -48,7 +48,9 @@ struct Device {
 impl Taken {
     /// Prepares the move into the namespace `ns`.
     pub fn open(ns: BorrowedFd<'_>) -> Result<Taken> {
-        Ok(Taken { host: Socket::open()?, container: Socket::open_in(ns)?, taken: Vec::new() })
+        let open = || Ok((Socket::open()?, Socket::open_in(ns)?));
+        let (host, container) = open().map_err(|e| explain(e).at("/linux/netDevices"))?;
+        Ok(Taken { host, container, taken: Vec::new() })
     }
 
     /// Moves all `devices` into `ns`. What has moved when one fails is for
@@ -135,7 +137,9 @@ impl Taken {
 
 fn explain(error: Error) -> Error {
     let hint = match error.errno.map(Errno::from_raw) {
-        Some(Errno::EPERM) => "moving a device needs CAP_NET_ADMIN over both network namespaces",
+        Some(Errno::EPERM | Errno::EACCES) => {
+            "moving a device needs CAP_NET_ADMIN over both network namespaces"
+        }
         Some(Errno::EINVAL) => "some kinds of device can't leave their network namespace",
         Some(Errno::EEXIST) => "the container has a device of this name",
         _ => "",
@@ -162,7 +166,9 @@ fn is_own(ns: BorrowedFd<'_>) -> Result<bool> {
 /// The network namespace of the process `pid`, which must be a child of ours.
 pub fn namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/ns/net");
-    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", &path)
+    open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+        .op_on("open", &path)
+        .map_err(|e| explain(e).at("/linux/netDevices"))
 }
 
 #[cfg(test)]

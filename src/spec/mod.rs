@@ -8,6 +8,8 @@ pub mod annotations;
 pub mod config;
 pub mod default;
 mod devices;
+#[cfg(test)]
+mod fields;
 mod hooks;
 pub mod inherit;
 mod list;

@@ -1,0 +1,95 @@
+//! `tests/FIELDS.md` says which test shows which field: held against the code.
+
+use super::config::{Config, Shape};
+use super::known_options;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+fn tests() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))
+}
+
+fn page() -> String {
+    std::fs::read_to_string(tests().join("FIELDS.md")).expect("tests/FIELDS.md")
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// The rows of the tables below the headline `## name`: what they are about,
+/// and the rest of the row.
+fn rows<'a>(page: &'a str, name: &str) -> Vec<(Vec<&'a str>, &'a str)> {
+    let (_, below) = page.split_once(&format!("\n## {name}\n")).expect("the headline");
+    let section = below.split("\n## ").next().unwrap_or_default();
+    let lines = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('|'));
+    lines.map(|(about, rest)| (quoted_from_inside(about), rest)).collect()
+}
+
+/// The same as [`quoted`], for a text whose first backtick is gone.
+fn quoted_from_inside(text: &str) -> Vec<&str> {
+    text.split('`').step_by(2).filter(|word| !word.trim().is_empty()).collect()
+}
+
+/// Fields with a value: no object, and a list of strings as one.
+fn fields() -> BTreeSet<String> {
+    let mut places = Vec::new();
+    Config::places("", &mut |place| places.push(place.to_owned()));
+    let is_leaf = |place: &&String| {
+        !places
+            .iter()
+            .any(|other| other.strip_prefix(place.as_str()).is_some_and(|rest| rest.starts_with('/')))
+    };
+    places.iter().filter(is_leaf).map(|leaf| leaf.trim_end_matches("/*").to_owned()).collect()
+}
+
+/// A `*` of the page may stand for one segment.
+fn matches(pattern: &str, field: &str) -> bool {
+    let (pattern, field): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), field.split('/').collect());
+    pattern.len() == field.len() && pattern.iter().zip(&field).all(|(a, b)| *a == "*" || a == b)
+}
+
+#[test]
+fn every_field_has_a_row_and_every_row_its_field() {
+    let (page, fields) = (page(), fields());
+    assert!(fields.len() > 150, "{} fields were found", fields.len());
+    let rows = rows(&page, "Fields");
+    let patterns: Vec<&str> = rows.iter().flat_map(|(about, _)| about).copied().collect();
+    let without_row = fields.iter().filter(|field| !patterns.iter().any(|pattern| matches(pattern, field)));
+    assert_eq!(without_row.collect::<Vec<_>>(), [""; 0], "have no row");
+    let without_field = patterns.iter().filter(|pattern| !fields.iter().any(|field| matches(pattern, field)));
+    assert_eq!(without_field.collect::<Vec<_>>(), [&""; 0], "are no fields");
+}
+
+#[test]
+fn every_mount_option_has_a_row_and_every_row_its_option() {
+    let page = page();
+    let mut named: Vec<&str> =
+        rows(&page, "Mount options").into_iter().flat_map(|(about, _)| about).collect();
+    named.sort_unstable();
+    assert_eq!(named, known_options());
+}
+
+#[test]
+fn every_row_names_a_test() {
+    let page = page();
+    for section in ["Fields", "Mount options", "What the specification demands"] {
+        for (about, rest) in rows(&page, section) {
+            assert!(rest.contains("::") || rest.contains("below"), "{about:?} has no test");
+        }
+    }
+}
+
+#[test]
+fn every_test_that_is_named_exists() {
+    let page = page();
+    let named: BTreeSet<_> = quoted(&page).filter_map(|word| word.split_once("::")).collect();
+    assert!(named.len() > 150, "{} tests are named", named.len());
+    for (module, name) in named {
+        let file = tests().join(format!("{module}.rs"));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        // The compiler sees to it that a function is among the module's cases.
+        assert!(text.contains(&format!("fn {name}(")), "there is no test {module}::{name}");
+    }
+}
