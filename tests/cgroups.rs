@@ -53,6 +53,11 @@ cases![
     frozen_container_is_paused,
     exec_joins_every_controller,
     removed_on_delete,
+    empty_cpusets_above_are_filled,
+    an_empty_cpuset_of_its_own_is_filled,
+    device_rules_without_their_hierarchy,
+    device_rules_without_any_controller_are_refused,
+    a_threaded_parent_is_named,
     removed_with_what_the_payload_made,
     removed_after_a_failed_create,
     what_v1_has_not_is_refused,
@@ -655,6 +660,81 @@ fn exec_joins_every_controller(t: &Test) {
     let container = t.start(&pausing(t, json!({ "pids": { "limit": 9 } })));
     let init = fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
     assert_eq!(container.look([])["cgroup"], json!(init));
+}
+
+/// A cpuset as `mkdir` makes it takes no process.
+fn empty_cpuset(t: &Test, path: &str) {
+    if cgroup_v2() || !has_controller("cpuset") {
+        t.skip("no cpuset controller on v1 here");
+    }
+    fs::create_dir_all(format!("/sys/fs/cgroup/cpuset/{path}")).expect("make a cpuset");
+}
+
+fn empty_cpusets_above_are_filled(t: &Test) {
+    empty_cpuset(t, &format!("{}/below", t.token));
+    let path = format!("/{}/below/c", t.token);
+    let container = t.start(&pausing(t, json!({})).set("/linux/cgroupsPath", json!(path)));
+    let all = fs::read_to_string("/sys/fs/cgroup/cpuset/cpuset.cpus").unwrap();
+    assert_eq!(cgroup_file(container.init.pid, "cpuset", "cpuset.cpus").as_deref(), Some(all.trim()));
+    container.stop();
+    container.verb("delete").ok();
+    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let _ = fs::remove_dir(hierarchy.path().join(&t.token).join("below"));
+        let _ = fs::remove_dir(hierarchy.path().join(&t.token));
+    }
+}
+
+fn an_empty_cpuset_of_its_own_is_filled(t: &Test) {
+    empty_cpuset(t, &t.token);
+    let path = format!("/{}", t.token);
+    let out = t.run(&t.bundle().set("/linux/cgroupsPath", json!(path)).args(["echo", "in"]));
+    assert_eq!((out.code, out.stdout.as_str()), (0, "in\n"), "{out:?}");
+}
+
+/// A loop device, which anybody may open whom no rule forbids it.
+fn forbidden_device(t: &Test) -> Bundle {
+    if !Path::new("/sys/block/loop0").exists() {
+        t.skip("no loop device here");
+    }
+    let device = json!({ "path": "/dev/forbidden", "type": "b", "major": 7, "minor": 0, "fileMode": 0o666 });
+    t.bundle().push("/linux/devices", device).shell("head -c 0 /dev/null && echo null; exec 3</dev/forbidden")
+}
+
+fn device_rules_without_their_hierarchy(t: &Test) {
+    if cgroup_v2() {
+        t.skip("this is cgroup v2");
+    }
+    let bundle = forbidden_device(t);
+    let script = "umount /sys/fs/cgroup/devices; runtime run \"$ID\"";
+    let out = t.in_private_mounts(&bundle, &bundle.dir, script).out();
+    assert_eq!(out.stdout, "null\n", "{out:?}");
+    assert!(out.code != 0 && out.stderr.contains("Operation not permitted"), "{out:?}");
+}
+
+fn device_rules_without_any_controller_are_refused(t: &Test) {
+    if cgroup_v2() {
+        t.skip("this is cgroup v2");
+    }
+    let bundle = forbidden_device(t);
+    let script = "umount /sys/fs/cgroup/devices /sys/fs/cgroup/unified; runtime run \"$ID\"";
+    let out = t.in_private_mounts(&bundle, &bundle.dir, script).out();
+    out.one_clear_line(&["/linux/resources/devices", "no devices controller"]);
+    assert_eq!(out.stdout, "");
+}
+
+fn a_threaded_parent_is_named(t: &Test) {
+    let script = "
+        mkdir $GROUP $GROUP/threads $GROUP/box
+        echo threaded >$GROUP/threads/cgroup.type
+        sed -i \"s|\\\"cgroupsPath\\\": \\\"/$NAME\\\"|\\\"cgroupsPath\\\": \\\"/$NAME/box\\\"|\" config.json
+        runtime run \"$ID\" || echo refused
+        rmdir $GROUP/threads; test ! -e $GROUP/box || rmdir $GROUP/box; rmdir $GROUP";
+    let script = format!("NAME={}; {script}", t.token);
+    let out = t.on_v2(&t.bundle().args(["true"]), &script).out();
+    assert_eq!(out.stdout, "refused\n", "{out:?}");
+    if crate::harness::is_corten() {
+        out.says(&["/linux/cgroupsPath", "domain invalid"]);
+    }
 }
 
 fn removed_on_delete(t: &Test) {

@@ -291,6 +291,19 @@ impl Cgroup {
         }
     }
 
+    /// What the kernel means when it lets no process in.
+    pub fn explain_entry(&self, error: Error) -> Error {
+        match self {
+            Cgroup::V2 { path } if error.is(nix::errno::Errno::EOPNOTSUPP) => {
+                let kind = tree::read(&path.join("cgroup.type")).unwrap_or_default();
+                error.at("/linux/cgroupsPath").on(path.display().to_string()).hint(format!(
+                    "its cgroup.type is {kind:?}: below a threaded cgroup there can be no container"
+                ))
+            }
+            _ => error,
+        }
+    }
+
     /// The same where that is a parent of others by now, and takes no process:
     /// a payload that is an init itself has moved below, and there one may follow.
     pub fn entrance_below(&self, init: i32) -> Result<Option<OwnedFd>> {

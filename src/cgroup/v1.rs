@@ -27,16 +27,43 @@ pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_mount::V1 {
 /// device nodes.
 pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
     hierarchies.iter().try_for_each(make_one)?;
-    limit_devices(hierarchies, rules)?;
     if let Some(path) = unified {
         tree::make(path, &mut |_| Ok(()))?;
+    }
+    if hierarchies.iter().any(|h| h.has("devices")) {
+        limit_devices(hierarchies, rules)?;
+    } else {
+        limit_devices_beside(unified, rules)?;
     }
     entrance(hierarchies, unified)
 }
 
 fn make_one(hierarchy: &Hierarchy) -> Result<()> {
-    let is_cpuset = hierarchy.has("cpuset");
-    tree::make(&hierarchy.path, &mut |dir| if is_cpuset { inherit_cpuset(dir) } else { Ok(()) })
+    if !hierarchy.has("cpuset") {
+        return tree::make(&hierarchy.path, &mut |_| Ok(()));
+    }
+    let mut is_new = false;
+    tree::make(&hierarchy.path, &mut |dir| {
+        is_new = true;
+        inherit_cpuset(dir)
+    })?;
+    // One that somebody has made, and left as it was made.
+    let is_empty = |file: &str| tree::read(&hierarchy.path.join(file)).is_ok_and(|list| list.is_empty());
+    if !is_new && (is_empty("cpuset.cpus") || is_empty("cpuset.mems")) {
+        return inherit_cpuset(&hierarchy.path);
+    }
+    Ok(())
+}
+
+/// Where version 1's controller is not mounted, version 2's program does the
+/// same. Without either the rules would not hold.
+fn limit_devices_beside(unified: Option<&Path>, rules: Rules) -> Result<()> {
+    match unified {
+        Some(path) => super::v2::limit_devices(&tree::open(path)?, rules),
+        None if !super::is_root() => Ok(()),
+        None => Err(Error::config("/linux/resources/devices", "the host has no devices controller")
+            .hint("mount that hierarchy, or cgroup2 below /sys/fs/cgroup")),
+    }
 }
 
 /// Moves init to where its unit is, in the hierarchies that systemd leaves
@@ -151,14 +178,20 @@ pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarc
 }
 
 /// A cpuset without CPUs or memory nodes, which is how it is made, takes no
-/// process: what its parent has is copied down.
+/// process: what its parent has is copied down. So is what that one's has, if
+/// somebody has made it and left it empty.
 fn inherit_cpuset(dir: &Path) -> Result<()> {
-    let Some(parent) = dir.parent() else { return Ok(()) };
-    let fd = tree::open(dir)?;
-    for file in ["cpuset.cpus", "cpuset.mems"] {
-        tree::write(&fd, file, &tree::read(&parent.join(file))?)?;
+    ["cpuset.cpus", "cpuset.mems"].iter().try_for_each(|file| inherit(dir, file).map(drop))
+}
+
+fn inherit(dir: &Path, file: &str) -> Result<String> {
+    let parent = dir.parent().ok_or_else(|| Error::msg("no such cgroup").on(dir.display().to_string()))?;
+    let mut list = tree::read(&parent.join(file))?;
+    if list.is_empty() {
+        list = inherit(parent, file)?;
     }
-    Ok(())
+    tree::write(tree::open(dir)?, file, &list)?;
+    Ok(list)
 }
 
 /// Applies the rules in their order. The controller takes one a write.

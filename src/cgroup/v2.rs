@@ -99,7 +99,7 @@ fn enable_controllers(path: &Path) -> Result<()> {
 }
 
 /// The device controller of version 2 is a program.
-fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
+pub fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let program = device_program::compile(rules);
     let explain = |e: Error| e.at("/linux/resources/devices").hint("device rules on cgroup v2 need CAP_BPF");
     let loaded = match bpf::load_device_program(&program) {

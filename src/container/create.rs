@@ -120,7 +120,8 @@ pub fn create(options: &Options) -> Result<Made> {
         None => Arrival::ByItself,
     };
     let mut split = Split::of(&plan.namespaces, arrival);
-    match launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd))? {
+    let forked = launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd));
+    match forked.map_err(|error| half.state.cgroup.explain_entry(error))? {
         Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
         Forked::Child => {
             let inherited = init::Inherited {
