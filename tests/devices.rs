@@ -1,6 +1,6 @@
 //! Device nodes in /dev, and what the devices cgroup lets the payload do.
 
-use crate::harness::{Bundle, Test};
+use crate::harness::{Bundle, Test, cgroup_v2};
 use serde_json::{Value, json};
 
 cases![
@@ -19,6 +19,8 @@ cases![
     access_letters_are_kept_apart,
     later_rule_wins,
     allow_all,
+    a_rule_for_both_kinds_is_for_its_number,
+    a_rule_that_denies_a_part_is_kept_or_refused,
     mknod_is_allowed_but_not_its_use,
     unknown_device_type_is_refused,
     unknown_access_letter_is_refused,
@@ -205,6 +207,29 @@ fn allow_all(t: &Test) {
     assert_eq!(read_write(t, &ruled(t, &[all])), (true, true));
     let none = t.bundle().set("/linux/devices", json!([device("/dev/x", "c", 240, 77)]));
     assert_eq!(read_write(t, &none), (false, false));
+}
+
+/// The controller of cgroup v1 takes an `a` for everything, whatever follows.
+fn a_rule_for_both_kinds_is_for_its_number(t: &Test) {
+    let both =
+        |minor: i64| json!({ "allow": true, "type": "a", "major": 240, "minor": minor, "access": "rw" });
+    assert_eq!(read_write(t, &ruled(t, &[both(77)])), (true, true));
+    assert_eq!(read_write(t, &ruled(t, &[both(78)])), (false, false));
+}
+
+fn a_rule_that_denies_a_part_is_kept_or_refused(t: &Test) {
+    let all_minors = json!({ "allow": true, "type": "c", "major": 240, "access": "rw" });
+    let bundle = ruled(t, &[all_minors, rule(false, "w")]);
+    if cgroup_v2() {
+        assert_eq!(read_write(t, &bundle), (true, false));
+    } else {
+        t.refused(&bundle).one_clear_line(&[
+            "/linux/resources/devices",
+            "c 240:77 w",
+            "cgroup v1",
+            "c 240:* rw",
+        ]);
+    }
 }
 
 fn mknod_is_allowed_but_not_its_use(t: &Test) {

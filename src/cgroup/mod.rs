@@ -122,17 +122,18 @@ impl Cgroup {
     }
 
     /// Finds what can't be set here, before anything is made.
-    pub fn check(&self, resources: &Resources) -> Result<()> {
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        let resources = &plan.resources;
         match self {
             Cgroup::None => none_asked(resources),
             Cgroup::V2 { path } => {
                 v2_table::settings(resources)?;
                 v2::check_memory(path, &resources.memory)
             }
-            Cgroup::V1 { hierarchies, .. } => v1::check(hierarchies, resources),
+            Cgroup::V1 { hierarchies, .. } => v1::check(hierarchies, resources, &plan.device_rules),
             Cgroup::Systemd { place, .. } => {
                 systemd::check(resources, place.version())?;
-                place.check(resources)
+                place.check(plan)
             }
         }
     }

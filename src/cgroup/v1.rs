@@ -90,8 +90,10 @@ fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
     }
 }
 
-/// Finds limits of controllers that the host doesn't have.
-pub fn check(hierarchies: &[Hierarchy], resources: &Resources) -> Result<()> {
+/// Finds limits of controllers that the host doesn't have, and device rules
+/// that its controller can't have.
+pub fn check(hierarchies: &[Hierarchy], resources: &Resources, rules: Rules) -> Result<()> {
+    check_devices(rules)?;
     v1_table::settings(resources)?.iter().try_for_each(|setting| of(hierarchies, setting).map(drop))
 }
 
@@ -198,7 +200,7 @@ fn inherit(dir: &Path, file: &str) -> Result<String> {
 fn set_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let allow = tree::open_file(dir, "devices.allow", libc::O_WRONLY)?;
     let deny = tree::open_file(dir, "devices.deny", libc::O_WRONLY)?;
-    rules.iter().try_for_each(|rule| {
+    by_kind(rules).iter().try_for_each(|rule| {
         let file = if rule.allow { &allow } else { &deny };
         let line = device_line(rule);
         write(file, line.as_bytes())
@@ -206,6 +208,57 @@ fn set_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
             .map_err(|e| e.at("/linux/resources/devices").on(line))
             .map(drop)
     })
+}
+
+/// A rule for both kinds of device as two, unless it is for everything: of an
+/// `a` the controller reads nothing else, be it a number or an access.
+fn by_kind(rules: Rules) -> Vec<DeviceRule> {
+    let kinds = |rule: &DeviceRule| match rule.kind {
+        None if !is_total(rule) => vec![Some(DeviceKind::Char), Some(DeviceKind::Block)],
+        kind => vec![kind],
+    };
+    rules.iter().flat_map(|rule| kinds(rule).into_iter().map(|kind| DeviceRule { kind, ..*rule })).collect()
+}
+
+fn is_total(rule: &DeviceRule) -> bool {
+    (rule.kind, rule.major, rule.minor) == (None, None, None) && rule.read && rule.write && rule.mknod
+}
+
+/// The controller takes back what it was told to allow by the same numbers, and
+/// without a word ignores a rule that denies a part of it, or more than it.
+fn check_devices(rules: Rules) -> Result<()> {
+    let mut allowed: Vec<DeviceRule> = Vec::new();
+    let mut denied_by_default = false;
+    for rule in by_kind(rules) {
+        if is_total(&rule) {
+            denied_by_default = !rule.allow;
+            allowed.clear();
+        } else if denied_by_default && rule.allow {
+            allowed.push(rule);
+        } else if denied_by_default {
+            for other in &mut allowed {
+                if (other.kind, other.major, other.minor) == (rule.kind, rule.major, rule.minor) {
+                    other.read &= !rule.read;
+                    other.write &= !rule.write;
+                    other.mknod &= !rule.mknod;
+                }
+            }
+            if let Some(other) = allowed.iter().find(|other| overlap(other, &rule)) {
+                let text = format!(
+                    "cgroup v1 can't deny a part of what another rule allows ({})",
+                    device_line(other)
+                );
+                return Err(Error::config("/linux/resources/devices", text).on(device_line(&rule)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn overlap(a: &DeviceRule, b: &DeviceRule) -> bool {
+    let numbers = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
+    let access = a.read && b.read || a.write && b.write || a.mknod && b.mknod;
+    a.kind == b.kind && numbers(a.major, b.major) && numbers(a.minor, b.minor) && access
 }
 
 /// `c 1:3 rwm`, as the controller reads it.
@@ -254,5 +307,53 @@ mod tests {
         assert_eq!(device_line(&rule), "c 136:* rw");
         rule = DeviceRule { kind: None, major: None, mknod: true, ..rule };
         assert_eq!(device_line(&rule), "a *:* rwm");
+    }
+
+    fn rule(
+        allow: bool,
+        kind: Option<DeviceKind>,
+        numbers: (Option<u32>, Option<u32>),
+        access: &str,
+    ) -> DeviceRule {
+        let has = |letter| access.contains(letter);
+        let (major, minor) = numbers;
+        DeviceRule { allow, kind, major, minor, read: has('r'), write: has('w'), mknod: has('m') }
+    }
+
+    #[test]
+    fn a_rule_for_both_kinds_is_two_unless_it_is_for_all() {
+        let lines = |rule: DeviceRule| by_kind(&[rule]).iter().map(device_line).collect::<Vec<_>>();
+        assert_eq!(lines(rule(true, None, (None, None), "rwm")), ["a *:* rwm"]);
+        assert_eq!(lines(rule(true, None, (None, None), "m")), ["c *:* m", "b *:* m"]);
+        assert_eq!(lines(rule(true, None, (Some(5), Some(1)), "rwm")), ["c 5:1 rwm", "b 5:1 rwm"]);
+    }
+
+    #[test]
+    fn what_the_controller_would_ignore_is_refused() {
+        let block = Some(DeviceKind::Block);
+        let none = rule(false, None, (None, None), "rwm");
+        let disk = |allow, minor, access| rule(allow, block, (Some(8), minor), access);
+        let all = rule(true, None, (None, None), "rwm");
+        for good in [
+            vec![none, disk(true, Some(1), "rwm"), disk(false, Some(1), "w")],
+            vec![none, disk(true, Some(1), "rwm"), disk(false, Some(2), "rwm")],
+            vec![none, disk(true, None, "m"), disk(false, Some(1), "rw")],
+            vec![all, disk(false, Some(1), "rwm")],
+            vec![none, disk(true, None, "rwm"), none, disk(false, Some(1), "rwm")],
+        ] {
+            assert_eq!(check_devices(&good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            vec![none, disk(true, None, "rwm"), disk(false, Some(1), "w")],
+            vec![none, disk(true, Some(1), "rwm"), disk(false, None, "w")],
+            vec![none, disk(true, None, "rwm"), rule(false, None, (Some(8), Some(1)), "r")],
+        ] {
+            assert_eq!(
+                check_devices(&bad).map_err(|e| e.at),
+                Err("/linux/resources/devices".into()),
+                "{bad:?}"
+            );
+        }
+        assert_eq!(check_devices(&crate::spec::default_rules()), Ok(()));
     }
 }
