@@ -3,12 +3,14 @@
 //!
 //! There one dash is as good as two (containerd sends `-no-subreaper`), and a
 //! flag without a value may be given one all the same (`--detach=true`), and an
-//! empty value is as good as none. clap knows nothing of this, so the arguments
+//! empty path is as good as none. clap knows nothing of this, so the arguments
 //! are written in its way first.
 
 use clap::{Arg, Command};
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::PathBuf;
 
 /// The arguments of `command`, the first of which is its name, in clap's way.
 pub fn in_claps_way(command: &Command, args: &[OsString]) -> Vec<OsString> {
@@ -28,8 +30,9 @@ pub fn in_claps_way(command: &Command, args: &[OsString]) -> Vec<OsString> {
         match long_flag(command, bytes) {
             Some((flag, value)) => push_long(&mut out, flag, value, &mut rest),
             None => {
-                let value = if wants_value(command, bytes) { rest.next() } else { None };
-                if value.is_none_or(|value| !value.is_empty()) {
+                let flag = wants_value(command, bytes);
+                let value = flag.and_then(|_| rest.next());
+                if !is_no_path(flag, value.map(|value| value.as_bytes())) {
                     out.push(arg.clone());
                     out.extend(value.cloned());
                 }
@@ -78,13 +81,13 @@ fn push_long<'a>(
         }
         (true, None) => {
             let value = rest.next();
-            if value.is_none_or(|value| !value.is_empty()) {
+            if !is_no_path(Some(flag), value.map(|value| value.as_bytes())) {
                 out.push(OsString::from_vec(word));
                 out.extend(value.cloned());
             }
             return;
         }
-        (true, Some(_)) if value == Some(b"") => return,
+        (true, Some(_)) if is_no_path(Some(flag), value) => return,
         _ => {
             if let Some(value) = value {
                 word.push(b'=');
@@ -108,18 +111,25 @@ fn takes_value(flag: &Arg) -> bool {
     flag.get_action().takes_values()
 }
 
-/// Is this a bundle of short flags (or one) whose value is the next argument?
-fn wants_value(command: &Command, arg: &[u8]) -> bool {
-    let Some(letters) = arg.strip_prefix(b"-").filter(|letters| !letters.starts_with(b"-")) else {
-        return false;
-    };
+/// An empty number or duration is a mistake; an empty path is how engines say
+/// that there is none.
+fn is_no_path(flag: Option<&Arg>, value: Option<&[u8]>) -> bool {
+    let is_path = |flag: &Arg| flag.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+    value == Some(b"") && flag.is_some_and(is_path)
+}
+
+/// The last of a bundle of short flags (or the only one), if its value is the
+/// next argument.
+fn wants_value<'c>(command: &'c Command, arg: &[u8]) -> Option<&'c Arg> {
+    let letters = arg.strip_prefix(b"-").filter(|letters| !letters.starts_with(b"-"))?;
     let valued = |letter: &u8| {
         let is_it =
             |flag: &&Arg| flag.get_short().is_some_and(|short| u32::from(short) == u32::from(*letter));
-        command.get_arguments().find(is_it).is_some_and(takes_value)
+        command.get_arguments().find(is_it).filter(|flag| takes_value(flag))
     };
     // Behind the first that takes a value there is the value, or nothing yet.
-    letters.iter().position(valued).is_some_and(|at| at + 1 == letters.len())
+    let at = letters.iter().position(|letter| valued(letter).is_some())?;
+    if at + 1 == letters.len() { valued(&letters[at]) } else { None }
 }
 
 #[cfg(test)]
@@ -129,7 +139,8 @@ mod tests {
 
     fn command() -> Command {
         Command::new("x")
-            .arg(Arg::new("bundle").long("bundle").short('b'))
+            .arg(Arg::new("bundle").long("bundle").short('b').value_parser(clap::value_parser!(PathBuf)))
+            .arg(Arg::new("count").long("count"))
             .arg(Arg::new("detach").long("detach").short('d').action(ArgAction::SetTrue))
             .arg(Arg::new("id"))
     }
@@ -157,6 +168,7 @@ mod tests {
             ("x -unknown - id", "x -unknown - id"),
             ("x -- -detach", "x -- -detach"),
             ("x --bundle= --detach", "x --detach"),
+            ("x --count= --detach", "x --count= --detach"),
             ("x --bundle  --detach", "x --detach"),
             ("x -b  --detach", "x --detach"),
         ] {

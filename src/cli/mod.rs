@@ -267,7 +267,7 @@ struct Rootless(Option<bool>);
 /// The value of `--rootless`, as runc reads it.
 fn rootless(text: &str) -> Result<Rootless, String> {
     match text {
-        "auto" => Ok(Rootless(None)),
+        "auto" | "" => Ok(Rootless(None)),
         other => match flags::truth(other.as_bytes()) {
             None => Err("true, false or auto".into()),
             known => Ok(Rootless(known)),
