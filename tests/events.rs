@@ -227,7 +227,7 @@ fn of_a_stopped_container_are_refused(t: &Test) {
 
 fn interval_must_be_a_duration(t: &Test) {
     let container = pausing(t, json!({}));
-    for bad in ["5", "", "soon", "-1s"] {
+    for bad in ["5", "soon", "-1s"] {
         let out = t.verb(["events", &format!("--interval={bad}"), &container.id]).out();
         out.one_clear_line(&["interval"]);
     }

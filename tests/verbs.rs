@@ -468,9 +468,11 @@ fn no_verb_sleeps(t: &Test) {
         let waits = std::fs::read_to_string(&log).expect("a log");
         let count = |name: &str| waits.lines().filter(|line| line.starts_with(name)).count();
         assert_eq!(count("nanosleep") + count("clock_nanosleep") + count("select"), 0, "{call:?}: {waits}");
-        // Version 1 does not tell when it has frozen all; it takes a look or a few.
+        // Version 1 does not tell when it has frozen all: it is looked at until it
+        // has, which on a busy machine may take many looks.
         assert!(count("sched_yield") == 0 || call[0] == "pause", "{call:?}: {waits}");
-        assert!(waits.lines().count() < 100, "a loop: {call:?}: {waits}");
+        let others = waits.lines().count() - count("sched_yield");
+        assert!(others < 100, "a loop: {call:?}: {waits}");
         for line in waits.lines().filter(|line| line.starts_with("poll")) {
             // poll([{fd=7, events=POLLIN}], 1, -1)    = 1 ([…])
             let args = line.split(" = ").next().unwrap_or_default().trim_end().trim_end_matches(')');
