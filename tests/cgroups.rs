@@ -15,6 +15,7 @@ cases![
     absolute_path_starts_at_the_mount,
     relative_path_starts_near_the_callers,
     two_containers_in_one_parent,
+    one_cgroup_is_not_for_two_containers,
     memory_limit,
     memory_reservation,
     memory_swap,
@@ -158,6 +159,16 @@ fn relative_path_starts_near_the_callers(t: &Test) {
             if cgroup_v2() && own != Path::new("/sys/fs/cgroup") { own.parent().unwrap() } else { &own };
         assert_eq!(cgroup_dir(container.init.pid, controller).unwrap(), start.join(&name));
     }
+}
+
+/// What undoes the second must not reach into the first.
+fn one_cgroup_is_not_for_two_containers(t: &Test) {
+    t.cgroupfs_only();
+    let bundle = pausing(t, json!({})).set("/linux/cgroupsPath", json!(format!("/{}-shared", t.token)));
+    let first = t.start(&bundle);
+    t.refused(&bundle)
+        .one_clear_line(&["/linux/cgroupsPath", "container's cgroup is not empty: 1 process(es)"]);
+    assert_eq!(first.status(), "running");
 }
 
 fn two_containers_in_one_parent(t: &Test) {

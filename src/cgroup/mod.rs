@@ -138,6 +138,25 @@ impl Cgroup {
         }
     }
 
+    /// Refuses a cgroup with processes in it, as runc does: they would come under
+    /// these limits, and be killed when the container is. systemd refuses a
+    /// unit that is there by itself.
+    pub fn check_unused(&self, asked: Option<&str>) -> Result<()> {
+        let used = match self {
+            Cgroup::None | Cgroup::Systemd { .. } => 0,
+            Cgroup::V1 { .. } | Cgroup::V2 { .. } => self.pids()?.len(),
+        };
+        if used == 0 {
+            return Ok(());
+        }
+        Err(Error::config(
+            "/linux/cgroupsPath",
+            format!("container's cgroup is not empty: {used} process(es) found"),
+        )
+        .on(asked.unwrap_or_default())
+        .hint("give each container a cgroup of its own"))
+    }
+
     /// What is ignored here, and told: limits that Linux itself has given up.
     pub fn warnings(&self, resources: &Resources) -> Vec<String> {
         let (kernel, tcp) = (resources.memory.kernel, resources.memory.kernel_tcp);

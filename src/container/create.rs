@@ -86,6 +86,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
     let mut cgroup = Cgroup::locate(&plan, options.id, &host, options.driver)?;
     cgroup.check(&plan)?;
+    cgroup.check_unused(plan.cgroups_path.as_deref())?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
     let receivers = Receiver::connect(&plan.annotations, options.pidfd_socket)?;
