@@ -183,17 +183,17 @@ pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarc
 /// process: what its parent has is copied down. So is what that one's has, if
 /// somebody has made it and left it empty.
 fn inherit_cpuset(dir: &Path) -> Result<()> {
-    ["cpuset.cpus", "cpuset.mems"].iter().try_for_each(|file| inherit(dir, file).map(drop))
-}
-
-fn inherit(dir: &Path, file: &str) -> Result<String> {
     let parent = dir.parent().ok_or_else(|| Error::msg("no such cgroup").on(dir.display().to_string()))?;
-    let mut list = tree::read(&parent.join(file))?;
-    if list.is_empty() {
-        list = inherit(parent, file)?;
+    let fd = tree::open(dir)?;
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let mut list = tree::read(&parent.join(file))?;
+        if list.is_empty() {
+            inherit_cpuset(parent)?;
+            list = tree::read(&parent.join(file))?;
+        }
+        tree::write(&fd, file, &list)?;
     }
-    tree::write(tree::open(dir)?, file, &list)?;
-    Ok(list)
+    Ok(())
 }
 
 /// Applies the rules in their order. The controller takes one a write.
