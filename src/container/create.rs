@@ -86,7 +86,10 @@ pub fn create(options: &Options) -> Result<Made> {
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
     let mut cgroup = Cgroup::locate(&plan, options.id, &host, options.driver)?;
     cgroup.check(&plan)?;
-    cgroup.check_unused(plan.cgroups_path.as_deref())?;
+    if let Err(error) = cgroup.check_unused(plan.cgroups_path.as_deref()) {
+        // Most likely by the container that has this very id.
+        return Err(options.root.refuse_existing(options.id).err().unwrap_or(error));
+    }
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
     let receivers = Receiver::connect(&plan.annotations, options.pidfd_socket)?;

@@ -156,10 +156,15 @@ impl Root {
             }
         };
         match mkdirat(&root, id, Mode::from_bits_truncate(0o700)) {
-            Err(Errno::EEXIST) => return Err(Error::msg("container with given ID already exists").on(id)),
+            Err(Errno::EEXIST) => return Err(exists(id)),
             other => other.op_on("make the container's state directory", id)?,
         }
         Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))?.locked()
+    }
+
+    /// An early look; only the claim is certain.
+    pub fn refuse_existing(&self, id: &str) -> Result<()> {
+        if self.find(id).is_ok() { Err(exists(id)) } else { Ok(()) }
     }
 
     /// The directory of an existing container, for reading.
@@ -198,6 +203,10 @@ fn make_all(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
     made.op_on("make the state directory", path.display())
+}
+
+fn exists(id: &str) -> Error {
+    Error::msg("container with given ID already exists").on(id)
 }
 
 fn does_not_exist(id: &str) -> Error {
