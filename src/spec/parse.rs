@@ -25,6 +25,10 @@ pub fn parse_resources(text: &[u8], warnings: &mut Vec<String>) -> Result<Resour
 /// of a tree: unknown keys are taken out of it; a key that stands twice counts
 /// with its last value, as in Go; and what is wrong all the same is named by
 /// its JSON pointer.
+///
+/// The tree is read as text once more. serde would read it as it is, but the
+/// parser of all these types for a second kind of input is a tenth of the whole
+/// program.
 fn parse<T: DeserializeOwned + Shape>(text: &[u8], warnings: &mut Vec<String>) -> Result<T> {
     if let Ok(parsed) = serde_json::from_slice(text) {
         return Ok(parsed);
@@ -32,24 +36,47 @@ fn parse<T: DeserializeOwned + Shape>(text: &[u8], warnings: &mut Vec<String>) -
     let mut tree: serde_json::Value =
         serde_json::from_slice(text).map_err(|e| Error::msg(format!("not valid JSON: {e}")))?;
     warnings.extend(unknown::take_out::<T>(&mut tree));
-    serde_path_to_error::deserialize(tree)
-        .map_err(|e| Error::config(pointer(e.path()), e.inner().to_string()))
+    let text = format!("{tree:#}");
+    serde_json::from_slice(text.as_bytes()).map_err(|e| {
+        let what = e.to_string();
+        let place = format!(" at line {} column {}", e.line(), e.column());
+        Error::config(pointer(&text, e.line()), what.strip_suffix(&place).unwrap_or(&what))
+    })
 }
 
-/// `mounts[3].type` as `/mounts/3/type`.
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path {
-        pointer.push('/');
-        match segment {
-            Segment::Seq { index } => pointer.push_str(&index.to_string()),
-            Segment::Map { key } => pointer.push_str(&super::escape(key)),
-            Segment::Enum { variant } => pointer.push_str(variant),
-            Segment::Unknown => pointer.push('?'),
+/// The JSON pointer of what stands in a line of `pretty`, which gives each value
+/// a line of its own. The closing line of an object or a list stands for all of it.
+fn pointer(pretty: &str, line: usize) -> String {
+    // Of each object or list around the line: its pointer, and how many of its values are over.
+    let mut around: Vec<(String, usize)> = Vec::new();
+    for (number, text) in (1..).zip(pretty.lines().map(str::trim_start)) {
+        let at = place(text, &mut around);
+        if number == line {
+            return if at.is_empty() { "/".into() } else { at };
+        }
+        if text.ends_with(['{', '[']) {
+            around.push((at, 0));
         }
     }
-    if pointer.is_empty() { "/".into() } else { pointer }
+    "/".into()
+}
+
+/// The pointer of one line's value.
+fn place(text: &str, around: &mut Vec<(String, usize)>) -> String {
+    if text.starts_with(['}', ']']) {
+        return around.pop().map(|(at, _)| at).unwrap_or_default();
+    }
+    let Some((parent, over)) = around.last_mut() else { return String::new() };
+    let segment = key(text).map_or_else(|| over.to_string(), |key| super::escape(&key));
+    *over += 1;
+    format!("{parent}/{segment}")
+}
+
+/// `"key": value` has a key, an element of a list has none.
+fn key(text: &str) -> Option<String> {
+    let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();
+    let key = strings.next()?.ok()?;
+    text[strings.byte_offset()..].starts_with(':').then_some(key)
 }
 
 #[cfg(test)]
@@ -74,6 +101,13 @@ mod tests {
         assert_eq!(error(text).at, "/process/user/uid");
         assert_eq!(error(r#"{"mounts":[{},{"options":["a",1]}]}"#).at, "/mounts/1/options/1");
         assert_eq!(error(r#"{"annotations":{"a/b":1}}"#).at, "/annotations/a~1b");
+        assert_eq!(error(r#"{"mounts":[{"options":["{","[",{}]}]}"#).at, "/mounts/0/options/2");
+        assert_eq!(error(r#"{"annotations":{"a":"b\n\"c\": [","é\"}":1}}"#).at, "/annotations/é\"}");
+        assert_eq!(
+            error(r#"{"linux":{"namespaces":[],"uidMappings":[{"size":1}]}}"#).at,
+            "/linux/uidMappings/0"
+        );
+        assert_eq!(error(r#"{"hooks":{"prestart":[{}]},"root":7}"#).at, "/root");
         assert_eq!(error("7").at, "/");
     }
 
