@@ -104,7 +104,7 @@ fn fill_keyrings(count: &str) -> i32 {
     1
 }
 
-/// Says these things to the service manager, one by one, and stays.
+/// Says these things to the service manager, one by one, says so, and stays.
 fn notify(words: &[String]) -> i32 {
     let at = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return 1 };
@@ -113,6 +113,7 @@ fn notify(words: &[String]) -> i32 {
             return 1;
         }
     }
+    say("told");
     pause()
 }
 

@@ -7,7 +7,7 @@
 use super::console::{self, Console};
 use super::identity::Identity;
 use super::pidfd_receiver::Receiver;
-use super::sd_notify;
+use super::sd_notify::{self, Relay};
 use super::state::{Dir, Root, State, write_pid_file};
 use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
 use crate::error::{Context, Error, Result};
@@ -74,6 +74,8 @@ pub struct Made {
     pub sync: HostEnd,
     /// The master of a foreground terminal.
     pub terminal: Option<OwnedFd>,
+    /// Where `run`'s payload says that it is ready.
+    pub relay: Option<Relay>,
 }
 
 /// Makes the container up to the gate, or to the payload's execve.
@@ -176,6 +178,9 @@ pub fn create(options: &Options) -> Result<Made> {
     sched::set(limits::Of::Process(half.pid()), &plan.process)?;
 
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
+    // Before the payload can speak; `start` listens for itself.
+    let listens = options.notify && options.mode != Mode::Create;
+    let relay = if listens { Relay::listen(half.dir()?)? } else { None };
     half.dir()?.publish()?;
     if let Some(path) = options.pid_file {
         write_pid_file(path, half.pid())?;
@@ -193,7 +198,7 @@ pub fn create(options: &Options) -> Result<Made> {
         .chain(of_dev)
         .for_each(|warning| options.log.warn(warning));
     let (dir, state, init) = half.made()?;
-    Ok(Made { plan, dir, state, init, sync: host_end, terminal })
+    Ok(Made { plan, dir, state, init, sync: host_end, terminal, relay })
 }
 
 /// Reads and resolves the bundle's configuration.

@@ -20,13 +20,11 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     };
     let mut made = create(options)?;
     let terminal = made.terminal.take();
-    let relay = match started(&made, options) {
-        Ok(relay) => relay,
-        Err(error) => {
-            remove(&made, options.log);
-            return Err(error);
-        }
-    };
+    let relay = made.relay.take();
+    if let Err(error) = started(&made, options) {
+        remove(&made, options.log);
+        return Err(error);
+    }
     // Not only when the payload has ended.
     options.log.finish();
     let Some(signals) = signals else {
@@ -56,11 +54,9 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
 }
 
 /// Waits for the payload's execve, then runs the poststart hooks.
-fn started(made: &Made, options: &Options) -> Result<Option<Relay>> {
-    let relay = if options.notify { Relay::listen(&made.dir)? } else { None };
+fn started(made: &Made, options: &Options) -> Result<()> {
     until_executed(&made.sync, options.log)?;
-    start::run_poststart(&made.plan.hooks.poststart, &made.state)?;
-    Ok(relay)
+    start::run_poststart(&made.plan.hooks.poststart, &made.state)
 }
 
 /// The end of the stream is execve's: both ends are closed by it.
