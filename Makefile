@@ -59,6 +59,8 @@ integration: build
 check: deps-build
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	@# The fuzzers, which nothing else builds, have a lock file of their own.
+	cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	@if cargo deny --version >/dev/null 2>&1; then \
 	    echo 'cargo deny check licenses bans sources'; \
 	    cargo deny check licenses bans sources; \
