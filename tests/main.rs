@@ -39,6 +39,7 @@ mod identity;
 mod idmap;
 mod joins;
 mod labels;
+mod live_mounts;
 mod mount_options;
 mod mounts;
 mod namespaces;
@@ -88,6 +89,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("idmap", idmap::cases()),
         ("joins", joins::cases()),
         ("labels", labels::cases()),
+        ("live_mounts", live_mounts::cases()),
         ("mount_options", mount_options::cases()),
         ("mounts", mounts::cases()),
         ("namespaces", namespaces::cases()),

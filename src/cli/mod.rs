@@ -12,6 +12,7 @@ mod features;
 mod flags;
 mod kill;
 mod list;
+mod mounts;
 mod pause;
 mod ps;
 mod resume;
@@ -30,7 +31,7 @@ use crate::log::{Format, Level, Log};
 use clap::{CommandFactory, FromArgMatches, Parser};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 
 /// What every verb gets.
@@ -99,6 +100,7 @@ Commands:
   features  Show what is supported
   kill      Send a signal to a container
   list      List containers
+  mounts    Add mounts to a running container, or remove them
   pause     Stop all processes of a container where they are
   ps        Show the processes of a container
   resume    Let the processes of a paused container go on
@@ -173,6 +175,7 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
         Some("features") => parsed(args, context, features::run),
         Some("kill") => parsed(args, context, kill::run),
         Some("list") => parsed(args, context, list::run),
+        Some("mounts") => parsed(args, context, mounts::run),
         Some("pause") => parsed(args, context, pause::run),
         Some("ps") => parsed(args, context, ps::run),
         Some("resume") => parsed(args, context, resume::run),
@@ -297,6 +300,16 @@ fn preserve_fds(count: u32) -> Result<i32> {
     }
     crate::sys::fd::cloexec_from(3 + count).op("close_range")?;
     Ok(count)
+}
+
+/// The content of `file`, or of stdin for `-`; `what` is being done.
+fn file_or_stdin(file: &str, what: &str) -> Result<Vec<u8>> {
+    if file == "-" {
+        let mut text = Vec::new();
+        std::io::stdin().read_to_end(&mut text).op("read stdin")?;
+        return Ok(text);
+    }
+    std::fs::read(file).op_on(what, file)
 }
 
 /// One JSON document on stdout, as runc prints it.

@@ -1,11 +1,10 @@
 //! `corten update`.
 
-use super::Context;
+use super::{Context, file_or_stdin};
 use crate::container::update::{self, Asked};
-use crate::error::{Context as _, Error, Result};
+use crate::error::{Error, Result};
 use clap::Parser;
 use serde_json::{Value, json};
-use std::io::Read;
 use std::str::FromStr;
 
 /// Change the resources of a container
@@ -104,13 +103,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
 }
 
 fn from_file(file: &str) -> Result<Value> {
-    let text = if file == "-" {
-        let mut text = Vec::new();
-        std::io::stdin().read_to_end(&mut text).op("read stdin")?;
-        text
-    } else {
-        std::fs::read(file).op_on("read the resources", file)?
-    };
+    let text = file_or_stdin(file, "read the resources")?;
     let resources: Value =
         serde_json::from_slice(&text).map_err(|e| Error::msg(format!("not valid JSON: {e}")).on(file))?;
     if resources.is_object() { Ok(resources) } else { Err(Error::msg("must be a JSON object").on(file)) }

@@ -12,6 +12,7 @@ pub mod exit;
 pub mod id;
 pub mod identity;
 pub mod kill;
+pub mod mounts;
 pub mod pause;
 mod pidfd_receiver;
 pub mod run;

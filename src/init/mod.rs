@@ -15,6 +15,7 @@ mod gate;
 mod hooks;
 mod joining;
 mod keyring;
+pub mod live;
 mod lsm;
 mod mounts;
 mod namespaces;

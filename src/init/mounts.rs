@@ -52,7 +52,7 @@ fn one(plan: &Plan, entry: &Mount, root: &Root, source: Source, view: &View) -> 
             let wanted = Wanted { entry, readonly: *readonly, options, label: plan.mount_label.as_ref() };
             cgroup_mount::attach(&wanted, &point.at, view)
         }
-        (MountKind::Filesystem(new), source) => new_filesystem(plan, entry, new, root, source),
+        (MountKind::Filesystem(new), source) => new_filesystem(plan, entry, new, root, &source),
         (MountKind::Remount { options }, _) => remount(entry, options, root),
     }
 }
@@ -62,19 +62,12 @@ fn mount_point(entry: &Mount, root: &Root, kind: Kind) -> Result<MountPoint> {
 }
 
 fn bind(plan: &Plan, entry: &Mount, root: &Root, source: &Path, tree: OwnedFd) -> Result<()> {
-    let directory = target::is_directory(&fstat(&tree).op("fstat the source")?);
-    let kind = match (entry.target_nofollow, directory) {
-        (true, _) => Kind::Link,
-        (false, true) => Kind::Directory,
-        (false, false) => Kind::File,
-    };
+    let kind = kind_for(entry, &tree)?;
     if proc_paths::place(&entry.target) == Place::Proc {
         only_procfs(&tree)?;
     }
-    let target = target::mount_point(&root.tree, &entry.target, kind, |place| {
-        refuse_place(place, &entry.kind)?;
-        if place == Place::Proc { only_procfs(&tree) } else { Ok(()) }
-    })?;
+    let check = |place| check_bind(entry, &tree, place);
+    let target = target::mount_point(&root.tree, &entry.target, kind, check)?;
     set_attributes(entry, &tree, entry.attr)?;
     let again = |tree: &OwnedFd| {
         if entry.idmap.is_some() || matches!(plan.root_propagation, Some((Propagation::Shared, _))) {
@@ -86,6 +79,22 @@ fn bind(plan: &Plan, entry: &Mount, root: &Root, source: &Path, tree: OwnedFd) -
         set_attributes(entry, tree, entry.attr)
     };
     sources::attach(tree, &target.at, source, again).map(drop)
+}
+
+/// What a bind mount can cover.
+pub fn kind_for(entry: &Mount, tree: &OwnedFd) -> Result<Kind> {
+    let directory = target::is_directory(&fstat(tree).op("fstat the source")?);
+    Ok(match (entry.target_nofollow, directory) {
+        (true, _) => Kind::Link,
+        (false, true) => Kind::Directory,
+        (false, false) => Kind::File,
+    })
+}
+
+/// May `tree` be bound there?
+pub fn check_bind(entry: &Mount, tree: &OwnedFd, place: Place) -> Result<()> {
+    refuse_place(place, &entry.kind)?;
+    if place == Place::Proc { only_procfs(tree) } else { Ok(()) }
 }
 
 fn only_procfs(tree: &OwnedFd) -> Result<()> {
@@ -112,13 +121,31 @@ fn link(entry: &Mount, root: &Root, to: &OsStr) -> Result<()> {
     }
 }
 
-fn new_filesystem(plan: &Plan, entry: &Mount, new: &Filesystem, root: &Root, source: Source) -> Result<()> {
-    let kind = match new.fs.to_bytes() {
+fn new_filesystem(plan: &Plan, entry: &Mount, new: &Filesystem, root: &Root, source: &Source) -> Result<()> {
+    let point = mount_point(entry, root, kind_for_new(new))?;
+    let tree = filesystem_for(plan, entry, new, &point, &root.host, source)?;
+    mount::attach(&tree, &point.at).op("move_mount")
+}
+
+/// What a new filesystem can cover.
+pub fn kind_for_new(new: &Filesystem) -> Kind {
+    match new.fs.to_bytes() {
         b"proc" | b"sysfs" => Kind::PlainDirectory,
         _ => Kind::Directory,
-    };
-    let point = mount_point(entry, root, kind)?;
-    let mut options = with_mode(new, &point)?;
+    }
+}
+
+/// A new filesystem as it is going to be attached at `point`. `host` is the
+/// root of the host's tree in this mount namespace.
+pub fn filesystem_for(
+    plan: &Plan,
+    entry: &Mount,
+    new: &Filesystem,
+    point: &MountPoint,
+    host: &OwnedFd,
+    source: &Source,
+) -> Result<OwnedFd> {
+    let mut options = with_mode(new, point)?;
     let label = plan.mount_label.as_ref();
     if let Some(label) = label.filter(|_| takes_label(new)) {
         options.get_or_insert_with(|| new.options.clone()).push(label.clone());
@@ -126,18 +153,18 @@ fn new_filesystem(plan: &Plan, entry: &Mount, new: &Filesystem, root: &Root, sou
     // What it covers can be copied only into what is not yet read-only.
     let late = if new.copy_up { entry.attr.set & MOUNT_ATTR_RDONLY } else { 0 };
     let options = options.as_deref().unwrap_or(&new.options);
-    let tree = filesystem::detached(new, options, entry.attr.set & !late, &root.host)?;
+    let tree = filesystem::detached(new, options, entry.attr.set & !late, host)?;
     if let Some((_, Some(label))) = label.filter(|_| new.fs.as_c_str() == c"mqueue") {
         set_label(&tree, label)?;
     }
     if new.copy_up && !point.made {
         copy_up::copy(&point.at, &tree, &new.options)?;
     }
-    if let (Source::Users(users), Some(idmap)) = (&source, &entry.idmap) {
+    if let (Source::Users(users), Some(idmap)) = (source, &entry.idmap) {
         sources::map_ids(&tree, users.as_fd(), idmap.recursive)?;
     }
     finish(entry, &tree, MountAttr { set: late, ..MountAttr::default() })?;
-    mount::attach(&tree, &point.at).op("move_mount")
+    Ok(tree)
 }
 
 /// procfs and sysfs are labelled by the policy, mqueue by an attribute. And
@@ -188,7 +215,7 @@ pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
     }
 }
 
-fn set_attributes(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
+pub fn set_attributes(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
     if attr != MountAttr::default() {
         mount::set_attr(tree, attr, false).op("mount_setattr").map_err(locked)?;
     }
@@ -207,7 +234,7 @@ fn locked(error: Error) -> Error {
 }
 
 /// What the kernel's bare errno usually means here.
-fn explain(error: Error, entry: &Mount) -> Error {
+pub fn explain(error: Error, entry: &Mount) -> Error {
     let MountKind::Filesystem(new) = &entry.kind else { return error };
     let hint = match (new.fs.to_bytes(), error.errno.map(Errno::from_raw)) {
         (b"mqueue", Some(Errno::EPERM)) => "mqueue needs an ipc namespace of the container's own",

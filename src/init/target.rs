@@ -8,6 +8,7 @@ use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlink, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
+use nix::unistd::{UnlinkatFlags, unlinkat};
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -130,6 +131,78 @@ fn make(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> 
         }
         _ => Err(errno).op_on("make the mount point", path.display()),
     }
+}
+
+/// What was made for a mount, and goes if the mount fails.
+pub struct Made {
+    parent: OwnedFd,
+    name: CString,
+    flag: UnlinkatFlags,
+}
+
+impl Made {
+    /// Whatever somebody has put in a directory meanwhile keeps it.
+    pub fn remove(&self) -> nix::Result<()> {
+        unlinkat(&self.parent, self.name.as_c_str(), self.flag)
+    }
+}
+
+/// Like [`mount_point`], in a container that runs: what has to be made is noted
+/// in `made`, in its order, and of a link that leads nowhere nothing is made.
+/// Where the path leads is looked at, whatever it says.
+pub fn mount_point_noting(
+    root: &OwnedFd,
+    path: &Path,
+    kind: Kind,
+    check: impl Fn(Place) -> Result<()>,
+    made: &mut Vec<Made>,
+) -> Result<MountPoint> {
+    let c_path = c_path(path)?;
+    let there = match kind {
+        Kind::PlainDirectory => openat2::in_root_plain(root, &c_path, kind.flags()),
+        _ => openat2::in_root(root, &c_path, kind.flags()),
+    };
+    let point = match there {
+        Ok(at) => MountPoint { at, made: false },
+        Err(Errno::ENOENT) => MountPoint { at: make_noting(root, path, kind, made)?, made: true },
+        Err(Errno::ELOOP | Errno::ENOTDIR) if kind == Kind::PlainDirectory => {
+            return Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string()));
+        }
+        Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
+    };
+    check(place_of(root, &point.at)?).map_err(|e| e.on(path.display().to_string()))?;
+    Ok(point)
+}
+
+fn make_noting(root: &OwnedFd, path: &Path, kind: Kind, made: &mut Vec<Made>) -> Result<OwnedFd> {
+    let above = path.parent().unwrap_or(Path::new("/"));
+    let parent = match openat2::in_root(root, &c_path(above)?, Kind::Directory.flags()) {
+        Err(Errno::ENOENT) => make_noting(root, above, Kind::Directory, made)?,
+        other => other.op_on("open the directory", above.display())?,
+    };
+    let name = c_name(path)?;
+    let explain = |errno| {
+        let error = Error::os("make the mount point", errno).on(path.display().to_string());
+        if errno == Errno::EEXIST { error.hint("a link lies there that leads nowhere") } else { error }
+    };
+    let keep = parent.try_clone().op("dup")?;
+    let flag = match kind {
+        Kind::Directory | Kind::PlainDirectory => {
+            mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(DIR_MODE)).map_err(explain)?;
+            UnlinkatFlags::RemoveDir
+        }
+        Kind::File | Kind::Link => {
+            make_file(&parent, &name).map_err(explain)?;
+            UnlinkatFlags::NoRemoveDir
+        }
+    };
+    made.push(Made { parent: keep, name: name.clone(), flag });
+    openat2::beneath(&parent, &name, kind.flags() | libc::O_NOFOLLOW).map_err(explain)
+}
+
+/// Where in the container an open file is.
+pub fn place_of(root: &OwnedFd, file: &OwnedFd) -> Result<Place> {
+    Ok(proc_paths::place(&found_at(root, file)?))
 }
 
 /// As many as the kernel follows.

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Open descriptors of the namespaces to join, in the order of entering.
+#[derive(Default)]
 pub struct Joins(Vec<Join>);
 
 struct Join {
@@ -23,6 +24,12 @@ struct Join {
 }
 
 impl Joins {
+    /// None but the user namespace of the process `pid`.
+    pub fn user_of(pid: i32) -> Result<Joins> {
+        let path = format!("/proc/{pid}/ns/user");
+        Ok(Joins(vec![Join::open(NsKind::User, &path, "").map_err(|e| e.on(path.clone()))?]))
+    }
+
     /// Opens every path of the plan and checks that it is a namespace of the
     /// right kind, which setns would only say by EINVAL. A user namespace that
     /// is the runtime's own, which no process can enter again, counts as

@@ -44,13 +44,7 @@ pub enum Source {
 impl Sources {
     /// Opens them if this process may; otherwise init will have to.
     pub fn on_the_host(plan: &Plan, joins: &Joins) -> Result<Option<Sources>> {
-        if may_clone() {
-            return Sources::open(plan, joins).map(Some);
-        }
-        match plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
-            Some(mount) => Err(Error::config(&mount.at, "an idmapped mount needs CAP_SYS_ADMIN on the host")),
-            None => Ok(None),
-        }
+        on_the_host(plan, || Sources::open(plan, joins))
     }
 
     /// Clones the rootfs and every bind source.
@@ -59,13 +53,30 @@ impl Sources {
         // Mounts that the host makes below the rootfs come in, unless it is
         // private; none go out.
         set_propagation(&rootfs, root_base(plan), true)?;
-        let mut opener = Opener { plan, joins, mappings: Mappings::default() };
-        let mounts = plan.mounts.iter().map(|m| opener.source(m)).collect::<Result<_>>()?;
+        let mounts = open_mounts(plan, joins)?;
         let devices = match plan.namespaces.is_private(NsKind::User) {
             true => plan.devices.iter().map(|device| node(device).ok()).collect(),
             false => Vec::new(),
         };
         Ok(Sources { rootfs, mounts, devices })
+    }
+}
+
+/// What the mounts of a plan take from the host, by their index.
+pub fn open_mounts(plan: &Plan, joins: &Joins) -> Result<Vec<Source>> {
+    let mut opener = Opener { plan, joins, mappings: Mappings::default() };
+    plan.mounts.iter().map(|mount| opener.source(mount)).collect()
+}
+
+/// Opens if this process may; otherwise one with a mount namespace of its own
+/// will have to.
+pub fn on_the_host<T>(plan: &Plan, open: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+    if may_clone() {
+        return open().map(Some);
+    }
+    match plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
+        Some(mount) => Err(Error::config(&mount.at, "an idmapped mount needs CAP_SYS_ADMIN on the host")),
+        None => Ok(None),
     }
 }
 
@@ -240,7 +251,7 @@ pub fn attach(
 }
 
 /// What ELOOP of move_mount(2) means.
-const LOOP: &str = "the file of an older mount namespace is mounted in the source";
+pub const LOOP: &str = "the file of an older mount namespace is mounted in the source";
 
 /// The host's node of a device, at the path that it is to have or among the
 /// links that udev keeps by number. Whatever lies at a path, only the very

@@ -37,8 +37,8 @@ mod unsupported;
 
 pub use devices::default_rules;
 pub use mount_options::known_options;
-pub use mounts::refuse_place;
-pub use parse::{parse_config, parse_process, parse_resources};
+pub use mounts::{Mounted, for_running as resolve_mounts, mounted as resolve_mounted, refuse_place};
+pub use parse::{parse_config, parse_mounts, parse_process, parse_resources};
 pub use plan::Plan;
 pub use process::{capability_name, keeps_groups, resolve as resolve_process};
 pub use rdt::rdt as resolve_rdt;

@@ -4,7 +4,7 @@ use super::c_string;
 use super::config::Mount as ConfigMount;
 use super::mount_idmap::{self, Users};
 use super::mount_options::{self, Options};
-use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, SourceLink};
+use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, Plan, SourceLink};
 use super::proc_paths::{self, Place};
 use crate::error::{Error, Result};
 use crate::sys::mount::{MOUNT_ATTR_RDONLY, MS_I_VERSION};
@@ -19,6 +19,53 @@ pub fn mounts(
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
     let one = |(i, entry)| Entry { entry, bundle, at: format!("/mounts/{i}") }.resolve(users, warnings);
+    entries.iter().enumerate().map(one).collect()
+}
+
+/// The same for a container that is there already, `plan`'s: a list by itself,
+/// of what can be mounted there, and be taken away again.
+pub fn for_running(entries: &[ConfigMount], plan: &Plan, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
+    let users = Users::of(&plan.namespaces, plan.id_maps.as_ref());
+    let one = |(i, entry)| {
+        let mount = Entry { entry, bundle: &plan.bundle, at: format!("/{i}") }.resolve(&users, warnings)?;
+        refuse_late(&mount)?;
+        Ok(mount)
+    };
+    entries.iter().enumerate().map(one).collect()
+}
+
+/// What only the making of a container can do.
+fn refuse_late(mount: &Mount) -> Result<()> {
+    let refuse = |field: &str, text: &str| Err(Error::config(format!("{}/{field}", mount.at), text));
+    match mount.kind {
+        MountKind::Remount { .. } => refuse("options", "a running container gets new mounts, and no remount"),
+        MountKind::Cgroup { .. } => refuse("type", "a running container can get no cgroup filesystem"),
+        MountKind::Bind { link: SourceLink::Copy, .. } => {
+            refuse("options", "copy-symlink makes a link and no mount: only a new container can have it")
+        }
+        MountKind::Bind { .. } | MountKind::Filesystem(_) => Ok(()),
+    }
+}
+
+/// Where a mount is, whatever is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// JSON pointer of the entry.
+    pub at: String,
+    /// Absolute path in the container.
+    pub path: PathBuf,
+    /// A symbolic link there is meant itself.
+    pub nofollow: bool,
+}
+
+/// The places of a list of mounts that are to be removed.
+pub fn mounted(entries: &[ConfigMount], warnings: &mut Vec<String>) -> Result<Vec<Mounted>> {
+    let one = |(i, entry): (usize, &ConfigMount)| {
+        let entry = Entry { entry, bundle: Path::new("/"), at: format!("/{i}") };
+        let options = mount_options::parse(&entry.entry.options, &entry.pointer("options"))?;
+        let path = entry.target(warnings)?;
+        Ok(Mounted { at: entry.at, path, nofollow: options.target_nofollow })
+    };
     entries.iter().enumerate().map(one).collect()
 }
 

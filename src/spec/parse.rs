@@ -1,6 +1,6 @@
 //! JSON to the types of [`super::config`].
 
-use super::config::{Config, Process, Resources, Shape};
+use super::config::{Config, Mount, Process, Resources, Shape};
 use super::unknown;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
@@ -18,6 +18,11 @@ pub fn parse_process(text: &[u8], warnings: &mut Vec<String>) -> Result<Process>
 
 /// Parses `linux.resources` by itself, likewise.
 pub fn parse_resources(text: &[u8], warnings: &mut Vec<String>) -> Result<Resources> {
+    parse(text, warnings)
+}
+
+/// Parses a list of mounts by itself, likewise.
+pub fn parse_mounts(text: &[u8], warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
     parse(text, warnings)
 }
 

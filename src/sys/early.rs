@@ -14,7 +14,7 @@
 
 /// The verbs that put a process into a container. A stray match (an id named
 /// `run`) only costs time; a verb can't be missed, as it must stand in argv.
-const SEALED_VERBS: [&[u8]; 4] = [b"create", b"run", b"exec", b"restore"];
+const SEALED_VERBS: [&[u8]; 5] = [b"create", b"run", b"exec", b"restore", b"mounts"];
 
 /// Does this verb run from the sealed image?
 pub fn is_sealed_verb(verb: &[u8]) -> bool {

@@ -17,7 +17,7 @@ pub use bundle::Bundle;
 pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
 pub use container::Container;
-pub use host::{cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller, remove_tree};
+pub use host::{cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller, mountinfo, remove_tree};
 pub use runner::{Case, run};
 pub use sys::{PidFd, pipe, read_line, read_signal};
 pub use test::Test;

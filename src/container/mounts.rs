@@ -1,0 +1,98 @@
+//! `mounts add` and `mounts remove`: what is mounted in a container that is
+//! there already. The other half is `init/live.rs`.
+//!
+//! The list has the form of the configuration's `mounts`, and goes through the
+//! same checks. The state keeps nothing of it: what is mounted, the kernel knows.
+
+use super::state::{Dir, Root, State};
+use crate::error::{Context, Error, Result};
+use crate::hooks::Status;
+use crate::init::live::{self, Change, Inherited};
+use crate::init::tenant;
+use crate::launch::joins::Joins;
+use crate::launch::sources;
+use crate::launch::sync::{self, FromInit, HostEnd};
+use crate::log::Log;
+use crate::spec::plan::{Ns, NsKind, Plan};
+use crate::spec::{self};
+use crate::sys::clone::{self, Forked};
+use crate::sys::pidfd;
+
+/// Adds every mount of the JSON list `text`, or none of them.
+pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
+    let (dir, state) = present(root, id)?;
+    let mut warnings = Vec::new();
+    let mut plan = plan(&dir, &state)?;
+    plan.mounts = spec::parse_mounts(text, &mut warnings)
+        .and_then(|entries| spec::resolve_mounts(&entries, &plan, &mut warnings))?;
+    warnings.into_iter().for_each(|warning| log.warn(warning));
+    let joins = match plan.namespaces.is_joined(NsKind::User) {
+        true => Joins::user_of(state.pid())?,
+        false => Joins::default(),
+    };
+    let sources = sources::on_the_host(&plan, || sources::open_mounts(&plan, &joins))?;
+    change(&state, Change::Add(Box::new(plan)), joins, sources)
+}
+
+/// Removes what is mounted at the destinations of the list, or nothing.
+pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
+    let (_dir, state) = present(root, id)?;
+    let mut warnings = Vec::new();
+    let mounted = spec::parse_mounts(text, &mut warnings)
+        .and_then(|entries| spec::resolve_mounted(&entries, &mut warnings))?;
+    warnings.into_iter().for_each(|warning| log.warn(warning));
+    change(&state, Change::Remove(mounted), Joins::default(), None)
+}
+
+/// A container that has a mount namespace, be its processes frozen or not; no
+/// other verb changes it meanwhile.
+fn present(root: &Root, id: &str) -> Result<(Dir, State)> {
+    let dir = root.find(id)?.locked()?;
+    let state = dir.made_state()?;
+    match dir.status(Some(&state))? {
+        Status::Created | Status::Running | Status::Paused => Ok((dir, state)),
+        Status::Stopped | Status::Creating => Err(Error::msg("container not running").on(id)),
+    }
+}
+
+/// The container as it was configured. A user namespace that was joined may
+/// have been the runtime's own.
+fn plan(dir: &Dir, state: &State) -> Result<Plan> {
+    let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
+    let mut plan = spec::resolve(&config, &state.bundle)?;
+    if state.namespaces & NsKind::User.flag() == 0 {
+        plan.namespaces.set(NsKind::User, Ns::Inherit);
+    }
+    Ok(plan)
+}
+
+fn change(state: &State, change: Change, joins: Joins, sources: Option<Vec<sources::Source>>) -> Result<()> {
+    // What enters the container must not be traced from there (CVE-2016-9962).
+    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
+    let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
+    // Now that the last file was found by its pid.
+    let init = state.init.map(|init| init.open()).transpose()?.flatten();
+    let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
+    let (host_end, init_end) = sync::pair()?;
+    match clone::fork(0, None).op("clone3")? {
+        Forked::Child => {
+            drop(host_end);
+            let namespaces = state.namespaces;
+            live::run(&change, Inherited { sync: init_end, init, namespaces, root, joins, sources })
+        }
+        Forked::Parent { pidfd, .. } => {
+            drop(init_end);
+            let done = outcome(&host_end);
+            pidfd::wait(&pidfd).op("wait for the process that changes the mounts")?;
+            done
+        }
+    }
+}
+
+fn outcome(sync: &HostEnd) -> Result<()> {
+    match sync.recv()? {
+        Some((FromInit::Ready, _)) => Ok(()),
+        Some((FromInit::Failed(error), _)) => Err(error),
+        _ => Err(Error::msg("the process that changes the mounts was killed")),
+    }
+}
