@@ -24,6 +24,8 @@ cases![
     new_class_needs_its_schema_written,
     group_goes_with_a_failed_create,
     monitoring_that_the_machine_lacks,
+    events_tell_of_the_group,
+    a_shared_class_measures_nobody,
     invalid_values,
 ];
 
@@ -34,10 +36,16 @@ fn with(bundle: Bundle, rdt: Value) -> Bundle {
 /// `runtime VERB` with `root` in the place of resctrl; the id is in the file
 /// `id` beside it.
 fn call(t: &Test, verb: &str, bundle: &Bundle, root: &Path) -> (Out, String) {
+    call_after(t, ":", verb, bundle, root)
+}
+
+/// The same, after a command of the shell that may use `$ID`.
+fn call_after(t: &Test, before: &str, verb: &str, bundle: &Bundle, root: &Path) -> (Out, String) {
     let volume = t.make_dir("volume");
     let script = format!(
         r#"{{ grep -v " - cgroup .*blkio" /proc/self/mountinfo; echo "9999 1 0:999 / {} rw - resctrl resctrl rw"; }} >"$VOLUME/mountinfo"
         echo -n "$ID" >"$VOLUME/id"
+        {before}
         exec sh -c 'mount --bind "$VOLUME/mountinfo" /proc/$$/mountinfo
             exec "$RUNTIME" --root "$STATE" {verb} --bundle "$BUNDLE" --pid-file "$VOLUME/pid" "$ID"'"#,
         root.display()
@@ -245,6 +253,63 @@ fn monitoring_that_the_machine_lacks(t: &Test) {
     fs::create_dir(root.join("info/L3_MON")).unwrap();
     fs::write(root.join("info/L3_MON/mon_features"), "llc_occupancy\nmbm_total_bytes\n").unwrap();
     created(t, &with(t.bundle(), json!({ "closID": "gold", "enableCMT": true, "enableMBM": true })), &root);
+}
+
+/// Two caches' worth of counters.
+fn measures(group: &Path) {
+    for (cache, occupancy, total) in
+        [("mon_L3_00", "4096\n", "70\n"), ("mon_L3_01", "8192\n", "Unavailable\n")]
+    {
+        let dir = group.join("mon_data").join(cache);
+        fs::create_dir_all(&dir).expect("mon_data");
+        fs::write(dir.join("llc_occupancy"), occupancy).expect("a counter");
+        fs::write(dir.join("mbm_total_bytes"), total).expect("a counter");
+    }
+}
+
+fn rdt_of(t: &Test, id: &str) -> Value {
+    let event: Value = serde_json::from_str(&t.verb(["events", "--stats", id]).ok().stdout).expect("JSON");
+    event["data"]["intel_rdt"].clone()
+}
+
+fn events_tell_of_the_group(t: &Test) {
+    let root = plain(t);
+    fs::create_dir_all(root.join("info/L3")).unwrap();
+    for (name, text) in [("cbm_mask", "fffff\n"), ("min_cbm_bits", "1\n"), ("num_closids", "16\n")] {
+        fs::write(root.join("info/L3").join(name), text).unwrap();
+    }
+    fs::write(root.join("gold/schemata"), "    MB:0=50\n    L3:0=f;1=fff\n").unwrap();
+    // Nothing makes the files of a new directory here.
+    let groups = root.join("gold/mon_groups");
+    let group = format!("mkdir -p {0}/$ID; touch {0}/$ID/tasks", groups.display());
+    let bundle = with(t.bundle(), json!({ "closID": "gold", "enableMonitoring": true }));
+    let (out, id) = call_after(t, &group, "create", &bundle.args(["/probe", "--pause"]), &root);
+    assert_eq!(out.code, 0, "{out:?}");
+    measures(&groups.join(&id));
+    let told = rdt_of(t, &id);
+    // resctrl's own directories go with what is in them.
+    fs::remove_dir_all(groups.join(&id)).unwrap();
+    assert_eq!(
+        told,
+        json!({
+            "l3_cache_info": { "cbm_mask": "fffff", "min_cbm_bits": 1, "num_closids": 16 },
+            "l3_cache_schema_root": "L3:0=0ff;1=fff",
+            "l3_cache_schema": "L3:0=f;1=fff",
+            "mem_bw_schema_root": "MB:0=100",
+            "mem_bw_schema": "MB:0=50",
+            "mbm_stats": [{ "mbm_total_bytes": 70 }, {}],
+            "cmt_stats": [{ "llc_occupancy": 4096 }, { "llc_occupancy": 8192 }],
+        })
+    );
+}
+
+fn a_shared_class_measures_nobody(t: &Test) {
+    let root = plain(t);
+    measures(&root.join("gold"));
+    let id = created(t, &with(t.bundle(), json!({ "closID": "gold" })), &root);
+    let rdt = rdt_of(t, &id);
+    assert_eq!(rdt["l3_cache_schema"], "L3:0=0ff;1=fff");
+    assert_eq!(rdt.get("cmt_stats").or(rdt.get("mbm_stats")), None, "{rdt}");
 }
 
 fn invalid_values(t: &Test) {

@@ -20,7 +20,8 @@ pub struct Stats {
     pub pids: Pids,
     pub blkio: Blkio,
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    pub intel_rdt: IntelRdt,
+    /// Not a cgroup's; see `container/events.rs`.
+    pub intel_rdt: crate::rdt::Stats,
     /// Always null: the interfaces of a network namespace aren't the runtime's.
     pub network_interfaces: (),
 }
@@ -155,10 +156,6 @@ pub struct Hugetlb {
     pub max: u64,
     pub failcnt: u64,
 }
-
-/// Resource Director Technology: nothing is monitored.
-#[derive(Debug, Default, PartialEq, Serialize)]
-pub struct IntelRdt {}
 
 /// Pressure stall information, as in cpu.pressure.
 #[derive(Debug, Default, PartialEq, Serialize)]

@@ -17,7 +17,15 @@ pub enum Event {
 
 /// What it uses now.
 pub fn stats(root: &Root, id: &str) -> Result<Stats> {
-    alive(root, id)?.1.cgroup.stats()
+    used(&alive(root, id)?.1)
+}
+
+fn used(state: &State) -> Result<Stats> {
+    let mut stats = state.cgroup.stats()?;
+    if let Some(group) = &state.rdt {
+        stats.intel_rdt = group.stats()?;
+    }
+    Ok(stats)
 }
 
 /// Tells `tell` of events until the container ends; of what is used every
@@ -48,7 +56,7 @@ pub fn watch(
         }
         if Instant::now() >= next {
             next += interval;
-            tell(Event::Stats(Box::new(state.cgroup.stats()?)))?;
+            tell(Event::Stats(Box::new(used(&state)?)))?;
         }
     }
 }

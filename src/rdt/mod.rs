@@ -5,6 +5,10 @@
 //! A group that the container brings with it goes with it. A class of service
 //! that was there before stays, and so does one that others have joined.
 
+mod stats;
+
+pub use stats::Stats;
+
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
 use crate::sys::process::read_file;
@@ -187,6 +191,12 @@ impl Group {
         let status = read_file(&self.root.join("info/last_cmd_status")).unwrap_or_default();
         let status = String::from_utf8_lossy(&status).trim().to_owned();
         error.at(AT).hint(if status.is_empty() { status } else { format!("resctrl says: {status}") })
+    }
+
+    /// The group that has this container's processes and no others.
+    fn measured(&self) -> Option<&Path> {
+        let private = (self.origin == Origin::Private).then_some(&self.path);
+        self.monitor.as_ref().or(private).map(PathBuf::as_path)
     }
 
     /// Removes what was made for the container. What is gone is no error.

@@ -1,0 +1,157 @@
+//! What `events` tells of a container's group, in the form in which runc prints it.
+
+use super::Group;
+use crate::error::{Context, Result};
+use crate::sys::process::read_file;
+use nix::errno::Errno;
+use serde::Serialize;
+use std::path::Path;
+
+/// All of it; what the machine doesn't have is left out.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub struct Stats {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    l3_cache_info: Option<L3CacheInfo>,
+    /// The default group's, which is the share of all that have none of their own.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    l3_cache_schema_root: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    l3_cache_schema: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mem_bw_info: Option<MemBwInfo>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    mem_bw_schema_root: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    mem_bw_schema: String,
+    /// One for each cache that is monitored.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    mbm_stats: Vec<Bandwidth>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cmt_stats: Vec<Occupancy>,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct L3CacheInfo {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    cbm_mask: String,
+    #[serde(skip_serializing_if = "is_zero")]
+    min_cbm_bits: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    num_closids: u64,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct MemBwInfo {
+    #[serde(skip_serializing_if = "is_zero")]
+    bandwidth_gran: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    delay_linear: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    min_bandwidth: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    num_closids: u64,
+}
+
+/// Bytes since the group was made.
+#[derive(Debug, PartialEq, Serialize)]
+struct Bandwidth {
+    #[serde(skip_serializing_if = "is_zero")]
+    mbm_total_bytes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    mbm_local_bytes: u64,
+}
+
+/// Bytes of the cache.
+#[derive(Debug, PartialEq, Serialize)]
+struct Occupancy {
+    #[serde(skip_serializing_if = "is_zero")]
+    llc_occupancy: u64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+impl Group {
+    /// What its files say. What a class measures that is shared with others is
+    /// no container's, and left out.
+    pub fn stats(&self) -> Result<Stats> {
+        let default = text(&self.root.join("schemata"))?.unwrap_or_default();
+        let own = text(&self.path.join("schemata"))?.unwrap_or_default();
+        let mut stats = Stats {
+            l3_cache_info: l3_cache_info(&self.root.join("info/L3"))?,
+            l3_cache_schema_root: of_resource(&default, "L3"),
+            l3_cache_schema: of_resource(&own, "L3"),
+            mem_bw_info: mem_bw_info(&self.root.join("info/MB"))?,
+            mem_bw_schema_root: of_resource(&default, "MB"),
+            mem_bw_schema: of_resource(&own, "MB"),
+            ..Stats::default()
+        };
+        if let Some(own) = self.measured() {
+            stats.measure(&own.join("mon_data"))?;
+        }
+        Ok(stats)
+    }
+}
+
+impl Stats {
+    /// Reads what is monitored in `mon_data`, in the order of the caches.
+    fn measure(&mut self, mon_data: &Path) -> Result<()> {
+        let entries = std::fs::read_dir(mon_data).into_iter().flatten().flatten();
+        let mut caches: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+        caches.sort();
+        for cache in caches {
+            let (total, local) =
+                (number(&cache.join("mbm_total_bytes"))?, number(&cache.join("mbm_local_bytes"))?);
+            if total.or(local).is_some() {
+                let (total, local) = (total.unwrap_or_default(), local.unwrap_or_default());
+                self.mbm_stats.push(Bandwidth { mbm_total_bytes: total, mbm_local_bytes: local });
+            }
+            if let Some(llc_occupancy) = number(&cache.join("llc_occupancy"))? {
+                self.cmt_stats.push(Occupancy { llc_occupancy });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn l3_cache_info(dir: &Path) -> Result<Option<L3CacheInfo>> {
+    let Some(mask) = text(&dir.join("cbm_mask"))? else { return Ok(None) };
+    let cbm_mask = mask.trim().to_owned();
+    Ok(Some(L3CacheInfo {
+        cbm_mask,
+        min_cbm_bits: number(&dir.join("min_cbm_bits"))?.unwrap_or_default(),
+        num_closids: number(&dir.join("num_closids"))?.unwrap_or_default(),
+    }))
+}
+
+fn mem_bw_info(dir: &Path) -> Result<Option<MemBwInfo>> {
+    let Some(min_bandwidth) = number(&dir.join("min_bandwidth"))? else { return Ok(None) };
+    Ok(Some(MemBwInfo {
+        bandwidth_gran: number(&dir.join("bandwidth_gran"))?.unwrap_or_default(),
+        delay_linear: number(&dir.join("delay_linear"))?.unwrap_or_default(),
+        min_bandwidth,
+        num_closids: number(&dir.join("num_closids"))?.unwrap_or_default(),
+    }))
+}
+
+/// The lines of a schema that are about this resource: with code and data
+/// prioritised apart (L3CODE, L3DATA) there are two.
+fn of_resource(schemata: &str, resource: &str) -> String {
+    let lines = schemata.lines().map(str::trim).filter(|line| line.starts_with(resource));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A counter that the hardware can't read just now says so in a word, and counts for nothing.
+fn number(path: &Path) -> Result<Option<u64>> {
+    Ok(text(path)?.map(|text| text.trim().parse().unwrap_or_default()))
+}
+
+/// `None` where there is no such file: the machine lacks what it is about.
+fn text(path: &Path) -> Result<Option<String>> {
+    match read_file(path) {
+        Err(Errno::ENOENT) => Ok(None),
+        other => other.op_on("read", path.display()).map(|b| Some(String::from_utf8_lossy(&b).into_owned())),
+    }
+}
