@@ -13,6 +13,7 @@ mod dev;
 mod filesystem;
 mod gate;
 mod hooks;
+mod hop;
 mod joining;
 mod keyring;
 pub mod live;

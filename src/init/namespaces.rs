@@ -7,12 +7,11 @@ use crate::launch::sync::{FromInit, ToInit};
 use crate::launch::{Arrival, limits};
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Process};
-use crate::sys::clone::{self, Forked};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::write;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 /// Enters everything that clone3 did not.
 pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
@@ -104,13 +103,7 @@ fn hop(host: &Inherited, namespaces: u64) -> Result<()> {
     if host.split.enter_pid {
         host.joins.enter_pid()?;
     }
-    match clone::fork_sibling(namespaces).op("clone3").map_err(|e| e.at("/linux/namespaces"))? {
-        Forked::Child => Ok(()),
-        Forked::Parent { pidfd, .. } => {
-            let _ = host.sync.send_with(&FromInit::Moved, pidfd.as_fd());
-            clone::exit(0)
-        }
-    }
+    super::hop::hop(&host.sync, namespaces).map_err(|e| e.at("/linux/namespaces"))
 }
 
 /// The file that takes the offsets of a new time namespace, if it has any.

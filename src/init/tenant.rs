@@ -1,13 +1,13 @@
 //! The child of `exec`: a process that moves into a running container.
 
 use super::payload::Payload;
-use super::{creds, keyring, lsm, sched, seccomp, terminal};
+use super::{creds, hop::hop, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
 use crate::launch::limits::{self, Of};
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
-use crate::sys::clone::{self, Forked, exit};
+use crate::sys::clone::exit;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
@@ -66,7 +66,8 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         nix::unistd::chroot(c".").op("chroot")?;
     }
     if host.hop {
-        hop(host)?;
+        // setns(pid) holds for children only.
+        hop(&host.sync, 0).map_err(|e| e.on("the container's pid namespace"))?;
     }
     if host.namespaces & NsKind::User.flag() != 0 {
         crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
@@ -98,17 +99,6 @@ pub fn root_of(pid: i32) -> Result<OwnedFd> {
     let path = format!("/proc/{pid}/root");
     open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", &path)
-}
-
-/// setns(pid) holds for children only.
-fn hop(host: &Inherited) -> Result<()> {
-    match clone::fork_sibling(0).op("clone3 in the pid namespace")? {
-        Forked::Child => Ok(()),
-        Forked::Parent { pidfd, .. } => {
-            let _ = host.sync.send_with(&FromInit::Moved, pidfd.as_fd());
-            exit(0)
-        }
-    }
 }
 
 fn open_terminal(process: &Process, host: &Inherited) -> Result<terminal::Terminal> {
