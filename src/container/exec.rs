@@ -58,9 +58,10 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
     let (filter, agent) = seccomp::prepare(profile, options.log)?;
     let signals = if options.detach { None } else { Some(Signals::hold()?) };
-    // The newcomer is visible in the container before it is done: nothing
-    // there may trace it or open its files (CVE-2016-9962).
-    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
+    let hop = !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
+    if !hop {
+        tenant::hide()?;
+    }
     move_to_first_cpus(process)?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
@@ -72,7 +73,6 @@ pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options
     let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
 
     let (host_end, init_end) = sync::pair()?;
-    let hop = !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
     let pid_namespace = (!hop && state.namespaces & NsKind::Pid.flag() != 0).then_some(&init);
     let home = pid_namespace.map(joins::enter_pid).transpose()?;
     let mut stray = false;

@@ -56,6 +56,10 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     }
     sched::set_affinity(process)?;
     crate::launch::sched::set(Of::Myself, process)?;
+    if host.hop {
+        // Not sooner: the files of /proc/self become root's with it.
+        hide()?;
+    }
     let pid = if host.hop { 0 } else { NsKind::Pid.flag() };
     let flags = i32::try_from(host.namespaces & !pid).map_err(|_| Error::msg("namespace flags"))?;
     if flags != 0 {
@@ -92,6 +96,12 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         host.filter.as_ref().map_or(Ok(()), |filter| seccomp::install(filter, &host.sync))?;
         extra.give_up()
     })
+}
+
+/// The newcomer is visible in the container before it is done: nothing there
+/// may trace it or open its files (CVE-2016-9962).
+pub fn hide() -> Result<()> {
+    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")
 }
 
 /// The root directory of the process `pid`.
