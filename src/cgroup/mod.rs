@@ -32,6 +32,7 @@ use setting::Setting;
 
 use crate::error::{Error, Result};
 use crate::init::cgroup_mount::View;
+use crate::log::Log;
 use crate::spec::config::{Memory, Rdma, Resources};
 use crate::spec::plan::{DeviceRule, Ns, NsKind, Plan};
 use serde::{Deserialize, Serialize};
@@ -169,10 +170,24 @@ impl Cgroup {
             .collect()
     }
 
+    /// Pointers to the limits that are asked for, device rules aside.
+    fn limits(&self, resources: &Resources) -> Result<Vec<String>> {
+        let settings = match self {
+            Cgroup::None => Vec::new(),
+            Cgroup::V2 { .. } => v2_table::settings(resources)?,
+            Cgroup::V1 { .. } => v1_table::settings(resources)?,
+            Cgroup::Systemd { place, .. } => return place.limits(resources),
+        };
+        let mut pointers: Vec<_> = settings.iter().map(|s| format!("/linux/resources/{}", s.at)).collect();
+        // Two files may take one field.
+        pointers.dedup();
+        Ok(pointers)
+    }
+
     /// Makes the cgroups. Where the caller is `rootless` (by itself: anybody but
-    /// the host's root) and may not, and nothing was asked for, there are none.
-    pub fn make(&mut self, plan: &Plan, rootless: Option<bool>) -> Result<Entrance> {
-        let wanted = &plan.resources;
+    /// the host's root) and may not, there are none, and the log says which
+    /// limits that costs.
+    pub fn make(&mut self, plan: &Plan, rootless: Option<bool>, log: &Log) -> Result<Entrance> {
         let made = match &*self {
             Cgroup::None => return Ok(Entrance::default()),
             Cgroup::V2 { path } => v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() }),
@@ -182,9 +197,14 @@ impl Cgroup {
             Cgroup::Systemd { .. } => return Ok(Entrance::default()),
         };
         match made {
-            Err(e)
-                if is_denied(&e) && none_asked(wanted).is_ok() && rootless.unwrap_or_else(|| !is_root()) =>
-            {
+            Err(e) if is_denied(&e) && rootless.unwrap_or_else(|| !is_root()) => {
+                let lost = self.limits(&plan.resources)?;
+                if !lost.is_empty() {
+                    log.warn(format!(
+                        "{e}: not applied: {}; hint: limits need a delegated cgroup",
+                        lost.join(", ")
+                    ));
+                }
                 // Some hierarchies may be the caller's.
                 let _ = self.remove();
                 *self = Cgroup::None;
@@ -202,7 +222,8 @@ impl Cgroup {
             Cgroup::None => Ok(()),
             Cgroup::V2 { path } => {
                 let dir = dir.ok_or_else(|| Error::msg("the cgroup is not open"))?;
-                v2::limit(path, dir, &plan.resources, &plan.device_rules)
+                let limited = v2::limit(path, dir, &plan.resources, &plan.device_rules);
+                limited.map_err(|e| if is_root() { e } else { not_delegated(e) })
             }
             Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources),
             Cgroup::Systemd { unit, place } => {

@@ -111,7 +111,7 @@ pub fn create(options: &Options) -> Result<Made> {
         half.dir()?.make_dir(sd_notify::DIR)?;
     }
     let sources = Sources::on_the_host(&plan, &joins)?;
-    let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless)?;
+    let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless, options.log)?;
     let unit = cgroup.prepare_unit(&plan, options.id)?;
     half.state.cgroup = cgroup.intent();
     if let (Some(group), Some(rdt)) = (&mut half.state.rdt, &plan.rdt) {
