@@ -151,14 +151,14 @@ fn process_file_takes_over_what_it_lacks(t: &Test) {
         .bundle()
         .capabilities(&["CAP_KILL"])
         .set("/process/user", json!({ "uid": 0, "gid": 0, "umask": 0o077 }))
-        .set("/process/oomScoreAdj", json!(77));
+        .set("/process/oomScoreAdj", json!(777));
     let container = t.start(&bundle.args(["/probe", "--pause"]));
     let file = process_file(t, &json!({ "args": ["/probe"], "cwd": "/" }));
     let seen = t.verb(["exec", "--process", &file, &container.id]).out().report();
     assert_eq!(seen["status"]["CapBnd"], cap_mask(&["CAP_KILL"]));
     assert_eq!(seen["status"]["Umask"], "0077");
     // Engines protect themselves from the OOM killer, not what they execute.
-    assert_eq!(seen["oom_score_adj"], "77");
+    assert_eq!(seen["oom_score_adj"], "777");
     assert_eq!(seen["status"]["NoNewPrivs"], "0", "a flag that isn't there is off");
 }
 

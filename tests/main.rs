@@ -51,6 +51,7 @@ mod propagation;
 mod ps;
 mod rdt;
 mod rootfs;
+mod rootless;
 mod scheduling;
 mod schema;
 mod sd_notify;
@@ -99,6 +100,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("propagation", propagation::cases()),
         ("ps", ps::cases()),
         ("rootfs", rootfs::cases()),
+        ("rootless", rootless::cases()),
         ("sd_notify", sd_notify::cases()),
         ("seccomp", seccomp::cases()),
         ("schema", schema::cases()),

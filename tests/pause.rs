@@ -1,6 +1,8 @@
 //! `pause` and `resume`, and what other verbs do to a paused container.
 
-use crate::harness::{Container, PidFd, Test, cgroup_dir, cgroup_file, cgroup_v2, pipe, read_line};
+use crate::harness::{
+    Container, PidFd, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, pipe, read_line,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::fs;
@@ -235,7 +237,7 @@ fn freezes_a_storm_of_forks(t: &Test) {
 
 /// A container in a cgroup below one of the test's own: that one's freezer.
 fn below_a_parent(t: &Test) -> (Container<'_>, PathBuf) {
-    let path = format!("/{}/c", t.token);
+    let path = t.cgroups_path(&format!("{}/c", t.token));
     let (reader, writer) = pipe();
     let bundle = t.bundle().args(["/probe", "--signals"]).set("/linux/cgroupsPath", json!(path));
     let container = Container::create(t, &bundle, |call| call.stdout(writer));
@@ -261,10 +263,9 @@ fn remove_parents(t: &Test, container: Container) {
     container.stop();
     container.verb("delete").ok();
     drop(container);
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        let _ = fs::remove_dir(hierarchy.path().join(&t.token));
+    for parent in cgroups_named(&t.token) {
+        let _ = fs::remove_dir(parent);
     }
-    let _ = fs::remove_dir(std::path::Path::new("/sys/fs/cgroup").join(&t.token));
 }
 
 fn below_a_frozen_parent(t: &Test) {
@@ -294,8 +295,8 @@ fn delete_below_a_frozen_parent_says_why(t: &Test) {
     out.one_clear_line(&["a cgroup above is frozen", "THAWED"]);
     assert_eq!(container.wait(), 137);
     container.verb("delete").ok();
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        let _ = fs::remove_dir(hierarchy.path().join(&t.token));
+    for parent in cgroups_named(&t.token) {
+        let _ = fs::remove_dir(parent);
     }
 }
 

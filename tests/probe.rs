@@ -143,8 +143,10 @@ fn attack_exe(until: &str) -> i32 {
         }
         for file in &held {
             let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            if let Ok(mut victim) = fs::OpenOptions::new().append(true).open(path) {
-                let _ = victim.write_all(b"overwritten");
+            // A sealed file in memory can be opened, and not written to.
+            if let Ok(mut victim) = fs::OpenOptions::new().append(true).open(path)
+                && victim.write_all(b"overwritten").is_ok()
+            {
                 say("written");
                 return 1;
             }

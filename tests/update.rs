@@ -1,6 +1,8 @@
 //! `update`: other limits for a container that is there already, all or none.
 
-use crate::harness::{Container, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, is_corten, pipe};
+use crate::harness::{
+    Container, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, is_corten, pipe,
+};
 use serde_json::{Value, json};
 use std::fs;
 use std::io::Write;
@@ -190,7 +192,7 @@ fn cpu(t: &Test) {
 
 fn quota_and_period_in_any_order(t: &Test) {
     // The cgroup above has half a processor, so that neither half may come first always.
-    let path = format!("/{}/c", t.token);
+    let path = t.cgroups_path(&format!("{}/c", t.token));
     let bundle = t.bundle().args(["/probe", "--pause"]).set("/linux/cgroupsPath", json!(path));
     let container = t.start(&bundle);
     let parent = cgroup_dir(container.init.pid, "cpu").unwrap().parent().unwrap().to_path_buf();
@@ -213,10 +215,9 @@ fn quota_and_period_in_any_order(t: &Test) {
 
 /// What lies above a container is not the runtime's to remove; here it is the test's.
 fn remove_parents(t: &Test) {
-    for hierarchy in fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
-        let _ = fs::remove_dir(hierarchy.path().join(&t.token));
+    for parent in cgroups_named(&t.token) {
+        let _ = fs::remove_dir(parent);
     }
-    let _ = fs::remove_dir(PathBuf::from("/sys/fs/cgroup").join(&t.token));
 }
 
 fn burst_and_quota_in_any_order(t: &Test) {

@@ -5,6 +5,27 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// The ids that /etc/subuid or /etc/subgid gives to the user who runs the tests.
+struct SubIds {
+    first: u32,
+    count: u32,
+}
+
+impl SubIds {
+    fn of(file: &str) -> SubIds {
+        let text = fs::read_to_string(file).expect("subordinate ids");
+        let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().expect("a user's name");
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{}:", user.name)));
+        let (first, count) = line.and_then(|line| line.split_once(':')).expect("a line for the user");
+        SubIds { first: first.parse().expect("an id"), count: count.parse().expect("a number") }
+    }
+}
+
+/// Are the tests run by root? Then a container needs no user namespace.
+pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root()
+}
+
 #[derive(Clone)]
 pub struct Bundle {
     pub dir: PathBuf,
@@ -16,7 +37,22 @@ impl Bundle {
         image::make_dir(&dir);
         image::lay(&dir.join("rootfs"));
         let config = serde_json::from_str(include_str!("config.json")).expect("config.json");
-        Bundle { dir, config }
+        let bundle = Bundle { dir, config };
+        if is_root() { bundle } else { bundle.rootless() }
+    }
+
+    /// What a user's engine changes: a user namespace in which the user is root
+    /// and the subordinate ids are all others.
+    fn rootless(self) -> Self {
+        let map = |own: u32, ids: SubIds| {
+            json!([
+                { "containerID": 0, "hostID": own, "size": 1 },
+                { "containerID": 1, "hostID": ids.first, "size": ids.count },
+            ])
+        };
+        let uids = map(nix::unistd::geteuid().as_raw(), SubIds::of("/etc/subuid"));
+        let gids = map(nix::unistd::getegid().as_raw(), SubIds::of("/etc/subgid"));
+        self.namespace("user").set("/linux/uidMappings", uids).set("/linux/gidMappings", gids)
     }
 
     /// A path inside the container, as the host sees it.
@@ -92,14 +128,38 @@ impl Bundle {
         self
     }
 
-    pub fn without_namespace(mut self, kind: &str) -> Self {
+    pub fn without_namespace(self, kind: &str) -> Self {
+        let bundle = self.without_entry(kind);
+        // Whoever doesn't own the namespace may not mount the filesystem that shows it.
+        let shown = match kind {
+            "pid" => "/proc",
+            "network" => "/sys",
+            "ipc" => "/dev/mqueue",
+            _ => return bundle,
+        };
+        if is_root() { bundle } else { bundle.instead_bind(shown) }
+    }
+
+    /// The host's own mount in place of a new one.
+    fn instead_bind(mut self, place: &str) -> Self {
+        let mounts = self.config["mounts"].as_array_mut().expect("mounts");
+        if let Some(mount) = mounts.iter_mut().find(|mount| mount["destination"] == place) {
+            *mount = json!({
+                "destination": place, "type": "bind", "source": place,
+                "options": ["rbind", "nosuid", "noexec", "nodev"],
+            });
+        }
+        self
+    }
+
+    fn without_entry(mut self, kind: &str) -> Self {
         let list = self.config["linux"]["namespaces"].as_array_mut();
         list.expect("namespaces").retain(|ns| ns["type"] != kind);
         self
     }
 
     pub fn namespace(self, kind: &str) -> Self {
-        let bundle = self.without_namespace(kind);
+        let bundle = self.without_entry(kind);
         bundle.push("/linux/namespaces", json!({ "type": kind }))
     }
 

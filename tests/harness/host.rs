@@ -38,6 +38,14 @@ pub fn cgroup_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
+/// Where cgroup v2 lets this user make cgroups: where he has a parent's, too.
+pub fn delegated() -> Option<PathBuf> {
+    let own = cgroup_dir(std::process::id() as i32, "").filter(|_| cgroup_v2())?;
+    let parent = own.parent().filter(|parent| parent.starts_with("/sys/fs/cgroup"))?;
+    let procs = parent.join("cgroup.procs");
+    fs::OpenOptions::new().write(true).open(procs).ok().map(|_| parent.to_path_buf())
+}
+
 /// Can a container made from here have this controller? On version 2 it stands
 /// beside us, so our parent's controllers count.
 pub fn has_controller(name: &str) -> bool {
@@ -50,6 +58,9 @@ pub fn has_controller(name: &str) -> bool {
         return true;
     }
     let Some(dir) = cgroup_dir(own, name) else { return false };
+    if !super::bundle::is_root() && delegated().is_none() {
+        return false;
+    }
     let parent = if dir == Path::new("/sys/fs/cgroup") { &dir } else { dir.parent().expect("a parent") };
     let offered = fs::read_to_string(parent.join("cgroup.controllers")).unwrap_or_default();
     offered.split_whitespace().any(|offered| offered == name)

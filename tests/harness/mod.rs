@@ -13,11 +13,13 @@ pub mod schema;
 mod sys;
 mod test;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, is_root};
 pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
 pub use container::Container;
-pub use host::{cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller, mountinfo, remove_tree};
+pub use host::{
+    cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, delegated, has_controller, mountinfo, remove_tree,
+};
 pub use runner::{Case, run};
 pub use sys::{PidFd, pipe, read_line, read_signal};
 pub use test::Test;

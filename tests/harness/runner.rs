@@ -1,6 +1,7 @@
 //! Turns cases into libtest-mimic trials: skips, known gaps, panics, leaks.
 
-use super::runtime::Runtime;
+use super::bundle::is_root;
+use super::runtime::{Runtime, reasons};
 use super::{Test, image, sys};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::cell::RefCell;
@@ -25,14 +26,25 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
     args.test_threads.get_or_insert(2);
     let runtime = Runtime::get();
     let gaps = runtime.gaps();
+    let needs = reasons(include_str!("../needs-root.txt"));
     let mut trials = Vec::new();
     for (area, cases) in areas {
         for case in cases {
             let name = format!("{area}::{}", case.name);
             let gap = gaps.iter().find(|(gap, _)| *gap == name);
             let reason = gap.map(|(_, reason)| reason.clone());
+            let root = need(&needs, &name).filter(|_| !is_root());
+            if let Some(what) = root.map(str::to_owned) {
+                let skip = move || Ok(Completion::ignored_with(format!("needs root: {what}")));
+                trials.push(Trial::ignorable_test(name, skip));
+                continue;
+            }
             trials.push(Trial::ignorable_test(name, move || judge(&case, reason)));
         }
+    }
+    for (name, _) in &needs {
+        let is_one = |trial: &Trial| need(&[(name.clone(), String::new())], trial.name()).is_some();
+        assert!(trials.iter().any(is_one), "needs-root.txt names neither test nor module: {name}");
     }
     for (gap, _) in &gaps {
         assert!(
@@ -51,6 +63,13 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
     let conclusion = libtest_mimic::run(&args, trials);
     image::remove();
     c_int::from(conclusion.has_failed())
+}
+
+/// What a user lacks for this test, by its own line or its module's.
+fn need<'a>(needs: &'a [(String, String)], test: &str) -> Option<&'a str> {
+    let module = test.split("::").next();
+    let found = needs.iter().find(|(name, _)| name == test || Some(name.as_str()) == module);
+    found.map(|(_, what)| what.as_str())
 }
 
 /// A known gap is skipped, unless GAPS=verify asks whether it still is one;

@@ -24,11 +24,6 @@ impl Runtime {
         })
     }
 
-    /// Does systemd make the cgroups?
-    pub fn by_systemd(&self) -> bool {
-        self.flags.iter().any(|flag| flag == "--systemd-cgroup")
-    }
-
     pub fn is_corten(&self) -> bool {
         self.name.starts_with("corten")
     }
@@ -37,14 +32,19 @@ impl Runtime {
     pub fn gaps(&self) -> Vec<(String, String)> {
         let file = format!("{}/tests/gaps/{}.txt", env!("CARGO_MANIFEST_DIR"), self.name);
         let text = std::fs::read_to_string(file).unwrap_or_default();
-        text.lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .map(|line| {
-                let (name, reason) = line.split_once(": ").expect("a gap is `name: reason`");
-                (name.to_owned(), reason.to_owned())
-            })
-            .collect()
+        reasons(&text)
     }
+}
+
+/// Lines of the form `name: reason`; empty ones and those with a # are none.
+pub fn reasons(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines
+        .map(|line| {
+            let (name, reason) = line.split_once(": ").expect("`name: reason`");
+            (name.to_owned(), reason.to_owned())
+        })
+        .collect()
 }
 
 /// A bare name is looked for in $PATH, as a shell would.

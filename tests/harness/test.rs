@@ -1,5 +1,6 @@
 //! One running test: its directory, its state root, its names, its clean-up.
 
+use super::bundle::is_root;
 use super::call::{Call, Out};
 use super::runner::Skip;
 use super::runtime::Runtime;
@@ -51,9 +52,35 @@ impl Test {
         std::panic::resume_unwind(Box::new(Skip(reason.to_owned())))
     }
 
+    /// Ends a test that a user can't run, and says what for.
+    pub fn needs_root(&self, what: &str) {
+        if !is_root() {
+            self.skip(&format!("needs root: {what}"));
+        }
+    }
+
+    /// A `cgroupsPath` from the root of the hierarchies for a cgroup of this
+    /// name, which root makes there, and a user beside his own.
+    pub fn cgroups_path(&self, name: &str) -> String {
+        self.cgroupfs_only();
+        if is_root() {
+            return format!("/{name}");
+        }
+        let Some(place) = host::delegated() else {
+            self.skip("no cgroup is delegated to the user");
+        };
+        let place = place.strip_prefix("/sys/fs/cgroup").expect("a place in the hierarchy");
+        Path::new("/").join(place).join(name).to_str().expect("UTF-8").to_owned()
+    }
+
+    /// Does systemd make the cgroups of this test's containers?
+    pub fn by_systemd(&self) -> bool {
+        self.globals.borrow().iter().any(|flag| flag == "--systemd-cgroup")
+    }
+
     /// Ends a test whose `cgroupsPath` is that of a directory.
     pub fn cgroupfs_only(&self) {
-        if Runtime::get().by_systemd() {
+        if self.by_systemd() {
             self.skip("with --systemd-cgroup the path names a unit");
         }
     }
@@ -173,6 +200,7 @@ impl Test {
     }
 
     fn unshared(&self, flags: &[&str], bundle: &Bundle, script: &str) -> Call<'_> {
+        self.needs_root("namespaces on the host's side");
         let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" $FLAGS \"$@\"; }}; {script}");
         let id = self.id();
         self.will_delete(&id);
@@ -191,6 +219,7 @@ impl Test {
     /// Runs the probe as an ordinary user, in a user namespace where that user is
     /// root: what `runtime spec --rootless` is for.
     pub fn as_user<const N: usize>(&self, bundle: &Bundle, questions: [&str; N]) -> Out {
+        self.needs_root("to become another user");
         let map = serde_json::json!([{ "containerID": 0, "hostID": Test::USER, "size": 1 }]);
         let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
         let bundle = bundle.clone().args(std::iter::once("/probe").chain(questions)).namespace("user");
