@@ -51,6 +51,7 @@ pub mod cli;
 pub mod container;
 pub mod error;
 pub mod hooks;
+pub mod host;
 pub mod init;
 pub mod launch;
 pub mod log;

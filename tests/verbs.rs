@@ -13,6 +13,8 @@ cases![
     spec_rootless_has_a_user_namespace,
     spec_output_runs,
     features_are_complete,
+    features_of_the_host,
+    features_of_the_host_for_a_user,
     a_life_by_hand,
     create_does_not_start_the_payload,
     state_says_what_it_should,
@@ -510,4 +512,70 @@ fn systemd_cgroups_are_refused_clearly(t: &Test) {
     let bundle = t.bundle();
     let call = t.runtime().arg("--systemd-cgroup").args(["run", "--bundle"]);
     call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["systemd"]);
+}
+
+/// What this machine allows, which is found here by other ways.
+fn features_of_the_host(t: &Test) {
+    let features = |args: &[&str]| -> Value {
+        serde_json::from_str(&t.verb(["features"]).args(args).ok().stdout).expect("JSON")
+    };
+    let (plain, mut all) = (features(&[]), features(&["--host"]));
+    assert_eq!(crate::harness::schema::violations(&all, "features-schema.json"), [""; 0]);
+    let host = all.as_object_mut().unwrap().remove("host").expect("host");
+    assert_eq!(all, plain, "the rest is the same");
+    let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    assert_eq!(host["kernel"], text("/proc/sys/kernel/osrelease").trim());
+    // Every test of the suite needs these.
+    for place in ["mountApi/bind", "mountApi/newFilesystem", "mountApi/attach", "idmap/tmpfs", "idMappings"] {
+        assert_eq!(host.pointer(&format!("/{place}/enabled")), Some(&json!(true)), "{place}: {host}");
+    }
+    for kind in ["cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"] {
+        let name = match kind {
+            "mount" => "mnt",
+            "network" => "net",
+            other => other,
+        };
+        let there = std::path::Path::new(&format!("/proc/self/ns/{name}")).exists();
+        assert_eq!(host["namespaces"][kind]["enabled"], there, "{kind}");
+    }
+    // No kernel can map the ids of these, and it is told why.
+    for fs in ["proc", "sysfs"] {
+        assert_eq!(host["idmap"][fs]["enabled"], false, "{fs}");
+        assert!(host["idmap"][fs]["why"].as_str().unwrap().contains(fs), "{host}");
+    }
+    let lsm = text("/sys/kernel/security/lsm");
+    if !lsm.is_empty() {
+        let listed = |name: &str| lsm.trim().split(',').any(|module| module == name);
+        assert_eq!(host["landlock"]["enabled"], listed("landlock"));
+        assert_eq!(host["selinux"]["enabled"], listed("selinux"));
+    }
+    let known: Vec<_> =
+        text("/proc/sys/kernel/seccomp/actions_avail").split_whitespace().map(str::to_owned).collect();
+    let shown = host["seccomp"]["actions"].as_array().unwrap();
+    assert_eq!(shown.len(), known.len(), "{shown:?} {known:?}");
+    assert_eq!(host["seccomp"]["notify"]["enabled"], known.iter().any(|action| action == "user_notif"));
+    let version = if crate::harness::cgroup_v2() { "v2" } else { "v1 hybrid" };
+    assert!(version.contains(host["cgroup"]["version"].as_str().unwrap()), "{host}");
+    let controllers = host["cgroup"]["controllers"].as_array().unwrap();
+    for name in ["memory", "pids", "cpu"] {
+        assert_eq!(controllers.contains(&json!(name)), crate::harness::has_controller(name), "{name}");
+    }
+    let flags: Vec<_> = plain["linux"]["seccomp"]["supportedFlags"].as_array().unwrap().clone();
+    assert_eq!(host["seccomp"]["supportedFlags"], json!(flags));
+}
+
+fn features_of_the_host_for_a_user(t: &Test) {
+    let user = Test::USER.to_string();
+    let call = t.call("/usr/bin/setpriv").args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    let call = call.arg(&*t.runtime.borrow()).args(["features", "--host"]).cwd("/");
+    let features: Value = serde_json::from_str(&call.ok().stdout).expect("JSON");
+    let host = &features["host"];
+    assert_eq!(host["privileged"], false);
+    assert_eq!(host["idmap"]["enabled"], false);
+    assert!(host["idmap"]["why"].as_str().unwrap().contains("CAP_SYS_ADMIN"), "{host}");
+    // The user of the tests has no range of his own.
+    assert_eq!(host["idMappings"]["enabled"], false, "{host}");
+    assert_eq!(host["cgroup"]["mayMake"]["enabled"], false, "{host}");
+    // In a user namespace of his own he may, if he may have one.
+    assert_eq!(host["mountApi"]["attach"]["enabled"], host["namespaces"]["user"]["enabled"], "{host}");
 }

@@ -20,7 +20,7 @@ mod v2;
 mod v2_stats;
 mod v2_table;
 
-pub use host::Host;
+pub use host::{Host, V1Mount};
 pub use oom::Watch as OomWatch;
 pub use stats::Stats;
 pub use systemd::Name as UnitName;

@@ -1,4 +1,5 @@
-//! `corten features` (features.md): what is supported, and nothing else.
+//! `corten features` (features.md): what is supported, and with --host what this
+//! machine allows of it.
 
 use super::{Context, print_json};
 use crate::error::Result;
@@ -11,16 +12,30 @@ use serde_json::json;
 
 /// Show what is supported
 #[derive(Parser)]
-pub struct Args {}
+pub struct Args {
+    /// Add, as `host`, what this machine lets the caller do, and why not the rest
+    #[arg(long)]
+    host: bool,
+}
 
-pub fn run(_: Args, _: &Context) -> Result<i32> {
+pub fn run(args: Args, _: &Context) -> Result<i32> {
+    let mut features = features();
+    if args.host {
+        features["host"] = crate::host::report();
+    }
+    print_json(&features)?;
+    Ok(0)
+}
+
+/// What corten supports, on whatever host.
+fn features() -> serde_json::Value {
     let mut namespaces: Vec<_> = NsKind::ALL.iter().map(|kind| kind.name()).collect();
     namespaces.sort_unstable();
     let mut capabilities: Vec<_> =
         caps::all().into_iter().map(|cap| (cap.index(), cap.to_string())).collect();
     capabilities.sort_unstable();
     let capabilities: Vec<_> = capabilities.into_iter().map(|(_, name)| name).collect();
-    print_json(&json!({
+    json!({
         "ociVersionMin": "1.0.0",
         "ociVersionMax": crate::OCI_VERSION,
         "hooks": ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"],
@@ -45,8 +60,7 @@ pub fn run(_: Args, _: &Context) -> Result<i32> {
             "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.commit": env!("CORTEN_COMMIT")
         }
-    }))?;
-    Ok(0)
+    })
 }
 
 /// The flags that are supported are those that this kernel takes.

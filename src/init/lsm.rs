@@ -38,7 +38,8 @@ pub fn check(process: &Process) -> Result<()> {
     Ok(())
 }
 
-fn apparmor_is_enabled() -> bool {
+/// Is it on, and can it be spoken to?
+pub fn apparmor_is_enabled() -> bool {
     let parameter = crate::sys::process::read_file("/sys/module/apparmor/parameters/enabled");
     parameter.is_ok_and(|text| text.starts_with(b"Y"))
         && fstatat(AT_FDCWD, "/sys/kernel/security/apparmor", AtFlags::empty()).is_ok()

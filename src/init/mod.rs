@@ -36,7 +36,7 @@ mod terminal;
 
 pub use gate::GateEnds;
 pub use joining::Joining;
-pub use lsm::{check as check_labels, selinux_is_enabled};
+pub use lsm::{apparmor_is_enabled, check as check_labels, selinux_is_enabled};
 pub use namespaces::{needs_go, needs_limits};
 
 use crate::error::{Error, Result};

@@ -49,11 +49,7 @@ impl Group {
     /// Where the container `id` belongs. Nothing is made yet, and what can't
     /// be made is found.
     pub fn locate(rdt: &Rdt, id: &str) -> Result<Group> {
-        let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
-        let root = mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
-            Error::config(AT, "no resctrl filesystem is mounted")
-                .hint("mount -t resctrl resctrl /sys/fs/resctrl, if the processor and the kernel have it")
-        })?;
+        let root = find().map_err(|e| e.at(AT))?;
         let path = match rdt.clos.as_deref() {
             Some("/") => root.clone(),
             name => root.join(name.unwrap_or(id)),
@@ -230,6 +226,15 @@ fn remove_dir(path: &Path) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
         other => other.op_on("remove the resctrl group", path.display()),
     }
+}
+
+/// The resctrl filesystem of this host.
+pub fn find() -> Result<PathBuf> {
+    let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
+    mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
+        Error::msg("no resctrl filesystem is mounted")
+            .hint("mount -t resctrl resctrl /sys/fs/resctrl, if the processor and the kernel have it")
+    })
 }
 
 /// Where a filesystem of type resctrl is mounted.

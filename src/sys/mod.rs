@@ -11,6 +11,7 @@ pub mod clone;
 pub mod early;
 pub mod fd;
 pub mod keyctl;
+pub mod landlock;
 pub mod mount;
 pub mod net;
 pub mod openat2;

@@ -41,6 +41,15 @@ pub fn set_filter(flags: u32, program: &[Insn]) -> Result<Option<OwnedFd>> {
     unsafe { owned(ret) }.map(Some)
 }
 
+/// SECCOMP_GET_ACTION_AVAIL: EOPNOTSUPP for an action (SECCOMP_RET_…) that the
+/// kernel doesn't have.
+pub fn has_action(action: u32) -> Result<()> {
+    const SECCOMP_GET_ACTION_AVAIL: libc::c_uint = 2;
+    // SAFETY: the number that the kernel reads lives through the call.
+    check(unsafe { libc::syscall(libc::SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &raw const action) })
+        .map(drop)
+}
+
 /// Does the kernel know all these flags? Without a program it says EFAULT if it
 /// does and EINVAL if not (seccomp(2)).
 pub fn knows_flags(flags: u32) -> bool {

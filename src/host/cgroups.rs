@@ -1,0 +1,69 @@
+//! The hierarchies, their controllers, and whether the caller may make cgroups.
+
+use super::{enabled_if, text, verdict};
+use crate::cgroup::{Driver, Host, V1Mount};
+use crate::error::{Context, Error, Result};
+use crate::sys::bpf::{self, Insn};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+use serde_json::{Value, json};
+use std::path::Path;
+
+pub fn report() -> Value {
+    let host = match Host::detect(Driver::Cgroupfs, None) {
+        Ok(host) => host,
+        Err(error) => return verdict(Err(error)),
+    };
+    let systemd = enabled_if(Path::new("/run/systemd/system").is_dir(), "systemd does not run here");
+    match host {
+        Host::None => json!({ "version": null, "why": "no cgroups in /sys/fs/cgroup", "systemd": systemd }),
+        Host::V2 { mount, own } => {
+            let dir = mount.join(own.strip_prefix("/").unwrap_or(&own));
+            json!({
+                "version": "v2",
+                "controllers": controllers(&dir),
+                "mayMake": verdict(may_make(&dir)),
+                "deviceRules": verdict(device_program()),
+                "systemd": systemd,
+            })
+        }
+        Host::V1 { mounts, unified } => json!({
+            "version": if unified.is_some() { "hybrid" } else { "v1" },
+            "controllers": names(&mounts),
+            "unified": unified.map(|place| controllers(&place.own)),
+            "mayMake": verdict(mounts.iter().try_for_each(|mount| may_make(&mount.place.own))),
+            "systemd": systemd,
+        }),
+    }
+}
+
+/// What a cgroup of version 2 has for those below it.
+fn controllers(dir: &Path) -> Vec<String> {
+    let file = dir.join("cgroup.controllers");
+    text(&file.to_string_lossy()).split_whitespace().map(str::to_owned).collect()
+}
+
+fn names(mounts: &[V1Mount]) -> Vec<&str> {
+    let mut names: Vec<_> = mounts
+        .iter()
+        .filter(|mount| !mount.named)
+        .flat_map(|mount| &mount.controllers)
+        .map(String::as_str)
+        .collect();
+    names.sort_unstable();
+    names
+}
+
+fn may_make(dir: &Path) -> Result<()> {
+    faccessat(AT_FDCWD, dir, AccessFlags::W_OK, AtFlags::AT_EACCESS)
+        .op_on("make a cgroup below", dir.display())
+}
+
+/// A program that allows all, which is attached nowhere.
+fn device_program() -> Result<()> {
+    let insn = |code, imm| Insn { code, regs: 0, off: 0, imm };
+    // r0 = 1; exit
+    bpf::load_device_program(&[insn(0xb4, 1), insn(0x95, 0)])
+        .map(drop)
+        .map_err(|errno| Error::os("bpf: load a device program", errno))
+}

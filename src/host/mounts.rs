@@ -1,0 +1,104 @@
+//! The mount API, and which filesystems can map the ids of their files.
+
+use super::{in_child, text, verdict};
+use crate::error::{Context, Error, Result};
+use crate::launch::idmap::Mappings;
+use crate::launch::sources::{clone_tree, map_ids, may_clone};
+use crate::spec::plan::{IdMap, IdMaps, NsKind};
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use nix::fcntl::{AT_FDCWD, OFlag, open};
+use nix::sys::stat::Mode;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Each step by which init builds a container's mounts, in a mount namespace
+/// that is gone with its child; without privilege in a user namespace, too.
+pub fn api() -> Value {
+    let user = if may_clone() { 0 } else { NsKind::User.flag() };
+    let in_own = |act: fn() -> nix::Result<()>, op: &str| {
+        let private = || mount::propagate_all(mount::MS_PRIVATE);
+        verdict(in_child(user | NsKind::Mount.flag(), || private().and_then(|()| act())).op(op))
+    };
+    json!({
+        "bind": in_own(readonly_bind, "open_tree and mount_setattr"),
+        "newFilesystem": in_own(|| tmpfs().map(drop), "fsopen and fsmount"),
+        "attach": in_own(attach, "move_mount"),
+        "overlayByLayers": in_own(layers, "fsopen overlay, with lowerdir+ of Linux 6.8"),
+    })
+}
+
+fn readonly_bind() -> nix::Result<()> {
+    let tree = mount::clone_tree(AT_FDCWD, c"/", true, false)?;
+    mount::set_attr(&tree, MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() }, false)
+}
+
+fn tmpfs() -> nix::Result<OwnedFd> {
+    let context = mount::fsopen(c"tmpfs")?;
+    mount::fsconfig_create(&context)?;
+    mount::fsmount(&context, 0)
+}
+
+fn attach() -> nix::Result<()> {
+    let tree = tmpfs()?;
+    let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    mount::attach(&tree, &root)
+}
+
+/// Without it an overlay's layers must fit into one string.
+fn layers() -> nix::Result<()> {
+    let context = mount::fsopen(c"overlay")?;
+    mount::fsconfig_string(&context, c"lowerdir+", c"/")
+}
+
+/// By type of filesystem, for each that is mounted here, and tmpfs.
+pub fn idmap() -> Value {
+    if !may_clone() {
+        return verdict(Err(Error::msg("an idmapped mount needs CAP_SYS_ADMIN on the host")));
+    }
+    let mut mappings = Mappings::default();
+    let one = vec![IdMap { container: 0, host: 1, size: 1 }];
+    let maps = IdMaps { uid: one.clone(), gid: one };
+    let users = match mappings.namespace(&maps, "") {
+        Ok(users) => users,
+        Err(error) => return verdict(Err(error)),
+    };
+    let try_it = |tree: Result<OwnedFd>| verdict(tree.and_then(|tree| map_ids(&tree, users.as_fd(), false)));
+    let mut out = Map::new();
+    for (fs, point) in mounted() {
+        out.insert(fs, try_it(clone_tree(Path::new(&point), false)));
+    }
+    out.insert("tmpfs".into(), try_it(tmpfs().op("fsopen and fsmount")));
+    Value::Object(out)
+}
+
+/// A place of each type that is mounted. Those whose answer is another
+/// program's, or another machine's, are left alone: there may be none.
+fn mounted() -> BTreeMap<String, String> {
+    let waits = ["autofs", "nfs", "cifs", "smb3", "fuse", "ceph", "afs", "9p"];
+    let info = text("/proc/self/mountinfo");
+    let mut out = BTreeMap::new();
+    for line in info.lines() {
+        let Some((head, tail)) = line.split_once(" - ") else { continue };
+        let (Some(point), Some(fs)) = (head.split(' ').nth(4), tail.split(' ').next()) else { continue };
+        // The kernel writes a space as \040.
+        if !point.contains('\\') && !waits.iter().any(|name| fs.starts_with(name)) {
+            out.entry(fs.to_owned()).or_insert_with(|| point.to_owned());
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where the tests run there are always these two.
+    #[test]
+    fn finds_what_is_mounted() {
+        let mounted = mounted();
+        assert_eq!(mounted.get("proc").map(String::as_str), Some("/proc"), "{mounted:?}");
+        assert!(mounted.values().any(|point| point == "/"), "{mounted:?}");
+    }
+}

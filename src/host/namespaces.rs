@@ -1,0 +1,91 @@
+//! Which namespaces the caller can make.
+
+use super::{in_child, text, verdict};
+use crate::error::{Context, Error, Result};
+use crate::launch::idmap::Mappings;
+use crate::launch::sources::may_clone;
+use crate::spec::plan::{IdMap, IdMaps, NsKind};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+use serde_json::{Map, Value};
+
+/// By kind. Without privilege, all the others are made in a user namespace.
+pub fn kinds() -> Value {
+    let mut out = Map::new();
+    for kind in NsKind::ALL {
+        out.insert(kind.name().into(), verdict(make(kind)));
+    }
+    Value::Object(out)
+}
+
+fn make(kind: NsKind) -> Result<()> {
+    let user = if may_clone() { 0 } else { NsKind::User.flag() };
+    // In a user namespace the caller is root: some hosts let it be made and
+    // allow nothing in it.
+    let act = || match kind {
+        NsKind::User => unshare(CloneFlags::CLONE_NEWUTS),
+        _ => Ok(()),
+    };
+    in_child(user | kind.flag(), act).op("clone3").map_err(|e| explain(e, kind))
+}
+
+fn explain(error: Error, kind: NsKind) -> Error {
+    match error.errno.map(Errno::from_raw) {
+        Some(Errno::EINVAL) => error.hint("the kernel was built without it"),
+        Some(Errno::ENOSPC) => {
+            error.hint(format!("/proc/sys/user/max_{}_namespaces is reached, or 0", kind.file()))
+        }
+        Some(Errno::EPERM | Errno::EACCES) => error.hint(
+            "/proc/sys/kernel/unprivileged_userns_clone or apparmor_restrict_unprivileged_userns forbids it",
+        ),
+        _ => error,
+    }
+}
+
+/// Can the caller map more ids than its own? A user with the first of his ranges.
+pub fn mappings() -> Value {
+    verdict(try_mappings().map_err(|e| Error { at: String::new(), ..e }))
+}
+
+fn try_mappings() -> Result<()> {
+    let maps =
+        IdMaps { uid: map(geteuid().as_raw(), "/etc/subuid")?, gid: map(getegid().as_raw(), "/etc/subgid")? };
+    Mappings::default().namespace(&maps, "").map(drop)
+}
+
+fn map(own: u32, ranges: &str) -> Result<Vec<IdMap>> {
+    let one = IdMap { container: 0, host: own, size: 1 };
+    if may_clone() {
+        return Ok(vec![one, IdMap { container: 1, host: 100_000, size: 65_536 }]);
+    }
+    let uid = geteuid().as_raw().to_string();
+    let (host, size) = first_range(&text(ranges), &uid, &text("/etc/passwd"))
+        .ok_or_else(|| Error::msg("the caller has no range of ids there").on(ranges))?;
+    Ok(vec![one, IdMap { container: 1, host, size }])
+}
+
+/// Of the user with this number, by it or by the name that `passwd` has for it.
+fn first_range(ranges: &str, uid: &str, passwd: &str) -> Option<(u32, u32)> {
+    let name = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid));
+    let name = name.and_then(|line| line.split(':').next()).unwrap_or(uid);
+    ranges.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let user = fields.next()?;
+        let (first, count) = (fields.next()?.parse().ok()?, fields.next()?.trim().parse().ok()?);
+        (user == uid || user == name).then_some((first, count))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_a_user() {
+        let (passwd, ranges) = ("root:x:0:0\nme:x:7:7\n", "you:1:2\nme:100:10\n7:3:4\nbad\n9:300:5\n");
+        assert_eq!(first_range(ranges, "7", passwd), Some((100, 10)));
+        assert_eq!(first_range(ranges, "9", passwd), Some((300, 5)));
+        assert_eq!(first_range(ranges, "0", passwd), None);
+    }
+}
