@@ -19,7 +19,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: fuzz help build check test integration vm bench demo install deps deps-build deps-test deps-vm
+.PHONY: fuzz help build check test integration vm bench demo install deps deps-build deps-test deps-vm deps-criu
 .DEFAULT_GOAL := help
 
 help:
@@ -44,7 +44,7 @@ demo: build
 test: build deps-test
 	@failed=; \
 	part() { name=$$1; shift; echo "== $$name"; "$$@" || failed="$$failed $$name"; }; \
-	part cargo-test $(AS_ROOT) RUNTIME=$(RUNTIME) cargo test --release --locked; \
+	part cargo-test $(AS_ROOT) RUNTIME=$(RUNTIME) CRIU="$$($(SUDO) integration/criu.sh --cached 2>/dev/null)" cargo test --release --locked; \
 	part bundles $(SUDO) bundles/check.sh $(RUNTIME); \
 	part containerd $(SUDO) integration/ctr.sh $(RUNTIME); \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; \
@@ -122,6 +122,10 @@ deps-test:
 	$(call packages,busybox:busybox-static strace:strace ip:iproute2 nsenter:util-linux script:bsdutils \
 	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux \
 	    /usr/include/seccomp.h:libseccomp-dev newuidmap:uidmap)
+
+# CRIU, with which the tests of checkpoint and restore don't skip.
+deps-criu:
+	@$(SUDO) integration/criu.sh
 
 deps-vm:
 	$(call packages,mmdebstrap:mmdebstrap mmdebstrap:debian-archive-keyring depmod:kmod mkfs.ext4:e2fsprogs \

@@ -27,6 +27,7 @@ mod annotations;
 mod bus;
 mod cgroup_mounts;
 mod cgroups;
+mod checkpoint;
 mod configs;
 mod devices;
 mod engines;
@@ -78,6 +79,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("cgroup_mounts", cgroup_mounts::cases()),
         ("bus", bus::cases()),
         ("cgroups", cgroups::cases()),
+        ("checkpoint", checkpoint::cases()),
         ("configs", configs::cases()),
         ("devices", devices::cases()),
         ("engines", engines::cases()),

@@ -28,6 +28,7 @@ pub fn main() -> i32 {
         Some("--exit") => args[1].parse().unwrap_or(1),
         Some("--die") => die(&args[1]),
         Some("--cat") => cat(),
+        Some("--count") => count(args.get(1)),
         Some("--notify") => notify(&args[1..]),
         Some("--answer") => {
             let (verb, what) = args[1].split_once(':').unwrap_or_default();
@@ -120,6 +121,32 @@ fn notify(words: &[String]) -> i32 {
 /// Repeats stdin until its end.
 fn cat() -> i32 {
     i32::from(io::copy(&mut io::stdin(), &mut io::stdout()).is_err())
+}
+
+/// Counts the lines of stdin aloud, with a lock on a file if one is named: it is
+/// seen to go on from where it was. Ends with 7 at the end of stdin.
+fn count(locked: Option<&String>) -> i32 {
+    let lock = locked.map(|path| {
+        let file = fs::OpenOptions::new().create(true).append(true).open(path).expect("open the file");
+        flock(&file).expect("lock the file");
+        file
+    });
+    let mut line = String::new();
+    for number in 1.. {
+        line.clear();
+        match io::stdin().read_line(&mut line) {
+            Ok(0) | Err(_) => break,
+            Ok(_) => say(&number.to_string()),
+        }
+    }
+    drop(lock);
+    7
+}
+
+/// Takes a lock on a file, if nobody has one.
+fn flock(file: &fs::File) -> nix::Result<()> {
+    // SAFETY: numbers only.
+    Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
 }
 
 /// CVE-2019-5736: keeps every foreign binary that shows up in /proc open, and
@@ -406,6 +433,10 @@ fn answer(verb: &str, what: &str) -> Value {
             "personality": unsafe { libc::personality(0xffff_ffff) },
         })),
         "stat" => fs::symlink_metadata(what).map(|meta| stat(&meta)),
+        "lock" => fs::OpenOptions::new().append(true).open(what).map(|file| match flock(&file) {
+            Ok(()) => json!("ok"),
+            Err(_) => json!("held"),
+        }),
         "link" => fs::read_link(what).map(|target| json!(target)),
         "list" => list(what),
         "mknod" => mknod(what),

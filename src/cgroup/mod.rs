@@ -398,6 +398,13 @@ impl Cgroup {
         self.freezer().ok_or_else(no_freezer)?.freeze()
     }
 
+    /// The directory by which another program can freeze it.
+    pub fn freezer_path(&self) -> Option<&std::path::Path> {
+        self.freezer().map(|freezer| match freezer {
+            Freezer::V1(path) | Freezer::V2(path) => path,
+        })
+    }
+
     /// Undoes `freeze`. False: a cgroup above is frozen, and so nothing runs.
     pub fn thaw(&self) -> Result<bool> {
         self.freezer().ok_or_else(no_freezer)?.thaw()

@@ -57,6 +57,7 @@ fn features() -> serde_json::Value {
         },
         "potentiallyUnsafeConfigAnnotations": annotations::KNOWN,
         "annotations": {
+            "org.opencontainers.runc.checkpoint.enabled": "true",
             "org.opencontainers.runc.version": env!("CARGO_PKG_VERSION"),
             "org.opencontainers.runc.commit": env!("CORTEN_COMMIT")
         }

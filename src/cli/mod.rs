@@ -4,6 +4,7 @@
 //! given is built: the whole tree costs four times as much and is only needed
 //! for the overview.
 
+mod checkpoint;
 mod create;
 mod delete;
 mod events;
@@ -15,6 +16,7 @@ mod list;
 mod mounts;
 mod pause;
 mod ps;
+mod restore;
 mod resume;
 mod run;
 mod spec;
@@ -93,23 +95,25 @@ enum Verb {
 
 const VERBS: &str = "\
 Commands:
-  create    Create a container
-  delete    Delete a container
-  events    Show what a container uses, and when it runs out of memory
-  exec      Execute a process in a running container
-  features  Show what is supported
-  kill      Send a signal to a container
-  list      List containers
-  mounts    Add mounts to a running container, or remove them
-  pause     Stop all processes of a container where they are
-  ps        Show the processes of a container
-  resume    Let the processes of a paused container go on
-  run       Create and start a container
-  spec      Write a new config.json
-  start     Start a created container
-  state     Show the state of a container
-  update    Change the resources of a container
-  wait      Block until a container has ended, and print its exit status
+  checkpoint  Write the processes of a container to files
+  create      Create a container
+  delete      Delete a container
+  events      Show what a container uses, and when it runs out of memory
+  exec        Execute a process in a running container
+  features    Show what is supported
+  kill        Send a signal to a container
+  list        List containers
+  mounts      Add mounts to a running container, or remove them
+  pause       Stop all processes of a container where they are
+  ps          Show the processes of a container
+  restore     Make a container out of the files of a checkpoint
+  resume      Let the processes of a paused container go on
+  run         Create and start a container
+  spec        Write a new config.json
+  start       Start a created container
+  state       Show the state of a container
+  update      Change the resources of a container
+  wait        Block until a container has ended, and print its exit status
 
 `corten COMMAND --help` shows the flags of a command.";
 
@@ -168,6 +172,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
 
 fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32> {
     match verb.to_str() {
+        Some("checkpoint") => parsed(args, context, checkpoint::run),
         Some("create") => parsed(args, context, create::run),
         Some("delete") => parsed(args, context, delete::run),
         Some("events") => parsed(args, context, events::run),
@@ -178,6 +183,7 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
         Some("mounts") => parsed(args, context, mounts::run),
         Some("pause") => parsed(args, context, pause::run),
         Some("ps") => parsed(args, context, ps::run),
+        Some("restore") => parsed(args, context, restore::run),
         Some("resume") => parsed(args, context, resume::run),
         Some("run") => parsed(args, context, run::run),
         Some("spec") => parsed(args, context, spec::run),

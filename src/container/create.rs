@@ -202,7 +202,7 @@ pub fn create(options: &Options) -> Result<Made> {
 }
 
 /// Reads and resolves the bundle's configuration.
-fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
+pub(super) fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
     let path = options.config.map_or_else(|| options.bundle.join("config.json"), Path::to_path_buf);
     let text =
@@ -248,16 +248,16 @@ pub fn warn_of_lack(capabilities: u64, log: &Log) {
 }
 
 /// A container in the making. Dropped before it is made, it undoes all.
-struct HalfMade<'a> {
+pub(super) struct HalfMade<'a> {
     options: &'a Options<'a>,
     plan: &'a Plan,
     dir: Option<Dir>,
-    state: State,
+    pub(super) state: State,
     /// The same for its hooks.
     subject: Subject,
     /// Who maps the ids of a new user namespace.
     writers: Option<Writers>,
-    init: Option<(i32, OwnedFd)>,
+    pub(super) init: Option<(i32, OwnedFd)>,
     /// The host's network devices that it has.
     net: Option<net::Taken>,
     /// Hooks have run, so the poststop hooks are owed.
@@ -265,7 +265,12 @@ struct HalfMade<'a> {
 }
 
 impl<'a> HalfMade<'a> {
-    fn claim(options: &'a Options, plan: &'a Plan, state: State, writers: Option<Writers>) -> Result<Self> {
+    pub(super) fn claim(
+        options: &'a Options,
+        plan: &'a Plan,
+        state: State,
+        writers: Option<Writers>,
+    ) -> Result<Self> {
         let subject = state.subject().with_output()?;
         let dir = Some(options.root.claim(options.id)?);
         Ok(HalfMade {
@@ -281,7 +286,7 @@ impl<'a> HalfMade<'a> {
         })
     }
 
-    fn dir(&self) -> Result<&Dir> {
+    pub(super) fn dir(&self) -> Result<&Dir> {
         self.dir.as_ref().ok_or_else(|| Error::msg("the container is already made"))
     }
 
@@ -347,7 +352,7 @@ impl<'a> HalfMade<'a> {
         Ok(())
     }
 
-    fn record(&mut self) -> Result<()> {
+    pub(super) fn record(&mut self) -> Result<()> {
         self.state.init = Some(Identity::of(self.pid())?);
         self.dir()?.save_unpublished(&self.state)
     }
@@ -415,7 +420,7 @@ impl<'a> HalfMade<'a> {
         }
     }
 
-    fn take_net_devices(&mut self) -> Result<()> {
+    pub(super) fn take_net_devices(&mut self) -> Result<()> {
         let ns = net::namespace_of(self.pid())?;
         let taken = self.net.insert(net::Taken::open(ns.as_fd())?);
         taken.take(&self.plan.net_devices, ns.as_fd())
@@ -430,7 +435,7 @@ impl<'a> HalfMade<'a> {
         pid.map(drop)
     }
 
-    fn run_runtime_hooks(&mut self) -> Result<()> {
+    pub(super) fn run_runtime_hooks(&mut self) -> Result<()> {
         self.hooks_began = true;
         let pid = self.pid();
         hooks::run_all(&self.plan.hooks.prestart, &self.subject, Status::Creating, pid)?;
@@ -470,7 +475,7 @@ impl<'a> HalfMade<'a> {
         self.dir = None;
     }
 
-    fn made(mut self) -> Result<(Dir, State, OwnedFd)> {
+    pub(super) fn made(mut self) -> Result<(Dir, State, OwnedFd)> {
         let dir = self.dir.take().ok_or_else(|| Error::msg("the container is already made"))?;
         let (_, init) = self.init.take().ok_or_else(|| Error::msg("there is no init"))?;
         Ok((dir, self.state.clone(), init))

@@ -3,18 +3,21 @@
 //! Read [`create`] from top to bottom for how a container comes to be, then
 //! `init::run` for the other half.
 
+pub mod checkpoint;
 pub mod console;
 pub mod create;
 pub mod delete;
 pub mod events;
 pub mod exec;
 pub mod exit;
+mod external;
 pub mod id;
 pub mod identity;
 pub mod kill;
 pub mod mounts;
 pub mod pause;
 mod pidfd_receiver;
+pub mod restore;
 pub mod run;
 pub mod sd_notify;
 pub mod signals;

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 /// The directory in the container's state, and its mount.
 pub const DIR: &str = "notify";
-const MOUNT: &str = "/run/notify";
+pub const MOUNT: &str = "/run/notify";
 /// The socket in it.
 pub const SOCKET: &str = "notify.sock";
 /// As long as runc does: a manager may not know of barriers.

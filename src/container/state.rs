@@ -35,6 +35,8 @@ pub const GATE: &str = "gate";
 /// The gate of a container that was paused before it was started.
 const GATE_PAUSED: &str = "gate.paused";
 pub const RESULT: &str = "result";
+/// Where CRIU finds the rootfs while it restores.
+pub const CRIU_ROOT: &str = "criu-root";
 const VERSION: u32 = 1;
 
 /// The directory that holds all containers' state.
@@ -382,11 +384,20 @@ impl Dir {
             Err(Errno::ENOTEMPTY) => {
                 self.remove_file(GATE_PAUSED)?;
                 self.remove_notify()?;
+                self.remove_dir(CRIU_ROOT)?;
                 remove()
             }
             other => other,
         }
         .op_on("remove the state directory", &self.id)
+    }
+
+    /// Removes an empty directory, if it is there.
+    pub fn remove_dir(&self, name: &str) -> Result<()> {
+        match unlinkat(&self.dir, name, UnlinkatFlags::RemoveDir) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(errno).op_on("remove", name),
+        }
     }
 
     fn remove_notify(&self) -> Result<()> {

@@ -15,7 +15,7 @@ mod gate;
 mod hooks;
 mod hop;
 mod joining;
-mod keyring;
+pub mod keyring;
 pub mod live;
 mod lsm;
 mod mounts;
@@ -30,7 +30,7 @@ mod sched;
 mod scratch;
 mod seccomp;
 mod sysctl;
-mod target;
+pub mod target;
 pub mod tenant;
 mod terminal;
 

@@ -225,7 +225,7 @@ pub fn file_itself(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
 }
 
 /// Where in the container an open file is: a name to look at, not to follow.
-fn found_at(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
+pub fn found_at(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
     let name = |fd: &OwnedFd| {
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
         readlink(link.as_str()).op_on("readlink", link).map(PathBuf::from)

@@ -15,12 +15,16 @@ pub const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
 /// Unix socket that receives a pidfd of the container's init.
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 
+/// CRIU's settings for this container; no value: not even the host's.
+pub const CRIU_CONFIG: &str = "org.criu.config";
+
 /// Paths on the host.
 const PATHS: [&str; 3] = [HOOKS_STDOUT, HOOKS_STDERR, PIDFD_RECEIVER];
 
 /// Every annotation that is acted upon, for `features`. One that ends in a dot
 /// stands for all that begin so.
-pub const KNOWN: [&str; 8] = [
+pub const KNOWN: [&str; 9] = [
+    CRIU_CONFIG,
     "org.systemd.property.",
     HOOKS_STDERR,
     HOOKS_STDOUT,

@@ -32,6 +32,15 @@ impl<'t> Container<'t> {
         Container::made_by(test, "run", bundle, |call| call.arg("--detach"))
     }
 
+    /// `restore --detach`, likewise.
+    pub fn restored(
+        test: &'t Test,
+        bundle: &Bundle,
+        change: impl FnOnce(Call<'t>) -> Call<'t>,
+    ) -> Container<'t> {
+        Container::made_by(test, "restore", bundle, |call| change(call.arg("--detach")))
+    }
+
     fn made_by(
         test: &'t Test,
         verb: &str,

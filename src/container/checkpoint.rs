@@ -1,0 +1,171 @@
+//! `checkpoint`: a container's processes, as files from which `restore` makes
+//! them again.
+
+use super::state::{Dir, Root, State};
+use super::{delete, external, sd_notify};
+use crate::cgroup::Entrance;
+use crate::criu::flags::{Directories, Flags};
+use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
+use crate::criu::service::{self, Notification};
+use crate::criu::{self, Criu};
+use crate::error::{Context, Error, Result};
+use crate::hooks::Status;
+use crate::log::Log;
+use crate::spec::annotations::CRIU_CONFIG;
+use crate::spec::plan::NsKind;
+use crate::spec::{self, Plan};
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, SFlag, fstatat};
+use nix::unistd::write;
+use std::os::fd::{OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// The names of the first three descriptors of init, in the images.
+pub const DESCRIPTORS: &str = "descriptors.json";
+const LOG: &str = "dump.log";
+
+pub struct Options<'a> {
+    pub root: &'a Root,
+    pub log: &'a Log,
+    pub id: &'a str,
+    pub flags: Flags,
+    /// The images of a pre-dump, relative to these.
+    pub parent: Option<PathBuf>,
+    /// Memory only, and the container goes on.
+    pub pre_dump: bool,
+    pub leave_running: bool,
+    pub tcp_skip_in_flight: bool,
+    pub link_remap: bool,
+    /// Is written to when lazy pages can be fetched.
+    pub status_fd: Option<RawFd>,
+    /// Address and port of what takes the pages in the place of the images.
+    pub page_server: Option<(String, u16)>,
+}
+
+/// Writes the images; the container is gone then, unless it is to stay.
+pub fn checkpoint(options: &Options) -> Result<()> {
+    check_root()?;
+    let dir = options.root.find(options.id)?.locked()?;
+    let state = dir.made_state()?;
+    match dir.status(Some(&state))? {
+        Status::Running | Status::Paused => {}
+        status => {
+            let what = format!("container cannot be checkpointed in {} state", status.name());
+            return Err(Error::msg(what).on(options.id));
+        }
+    }
+    let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
+    let plan = spec::resolve(&config, &state.bundle)?;
+    external::check(&plan)?;
+    let criu = Criu::find(Features {
+        memory_tracking: options.pre_dump || options.parent.is_some(),
+        lazy_pages: options.flags.lazy_pages,
+    })?;
+    let mut status_fd = options.status_fd.map(writable).transpose()?;
+    let directories = options.flags.directories(true, LOG)?;
+    let asked = what_to_do(options, &dir, &plan, &state, &directories)?;
+    let starting = service::start(&criu.program, &Entrance::default(), &[], || Ok(()))?;
+    starting.until_ready()?;
+    let service = starting.go()?;
+    let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
+    let response = service.work(&request(kind, &asked), &mut |told: Notification| {
+        options.log.debug(&format!("criu: {}", told.script));
+        match (told.script.as_str(), status_fd.take()) {
+            ("status-ready", Some(fd)) => write(&fd, &[0]).map(drop).op("write to --status-fd"),
+            (_, fd) => {
+                status_fd = fd;
+                Ok(())
+            }
+        }
+    })?;
+    if !response.success || !response.is(kind) {
+        return Err(criu::failure("checkpoint the container", &response, &directories.log).on(options.id));
+    }
+    // After a pre-dump it waits for the dump in vain.
+    service.end()?;
+    if options.pre_dump || options.leave_running {
+        return Ok(());
+    }
+    delete::destroy(&dir, Some(&state), options.log)
+}
+
+/// CRIU reads and makes what nobody else may.
+pub fn check_root() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::msg("checkpoint and restore need root"))
+}
+
+fn what_to_do(
+    options: &Options,
+    dir: &Dir,
+    plan: &Plan,
+    state: &State,
+    directories: &Directories,
+) -> Result<CriuOptions> {
+    let mut asked =
+        options.flags.options(directories, state.annotations.get(CRIU_CONFIG).map(String::as_str));
+    asked
+        .number(Number::Pid, u64::from(state.pid().unsigned_abs()))
+        .text(Text::Root, plan.rootfs.as_os_str().as_bytes())
+        .truth(Number::LeaveRunning, options.leave_running)
+        .truth(Number::TcpSkipInFlight, options.tcp_skip_in_flight)
+        .truth(Number::LinkRemap, options.link_remap)
+        .number(Number::EmptyNs, NsKind::Network.flag());
+    if let Some(freezer) = state.cgroup.freezer_path() {
+        asked.text(Text::FreezeCgroup, freezer.as_os_str().as_bytes());
+    }
+    if let Some(parent) = &options.parent {
+        check_parent(parent, &directories.images)?;
+        asked.text(Text::ParentImages, parent.as_os_str().as_bytes());
+    }
+    asked.truth(Number::TrackMem, options.pre_dump || options.parent.is_some());
+    if let Some((address, port)) = &options.page_server {
+        asked.page_server(address, *port);
+    }
+    external::name_namespaces(plan, state.pid(), &mut asked)?;
+    if options.pre_dump {
+        return Ok(asked);
+    }
+    let notify = dir.open_dir(sd_notify::DIR)?.map(|_| options.root.0.join(options.id).join(sd_notify::DIR));
+    external::name_mounts(plan, state.pid(), notify.as_deref(), &mut asked)?;
+    let descriptors = external::name_stdio(state.pid(), &mut asked)?;
+    save(&directories.images, &descriptors)?;
+    Ok(asked)
+}
+
+/// Relative to the images, as a link to it is put there.
+fn check_parent(parent: &std::path::Path, images: &OwnedFd) -> Result<()> {
+    let wrong =
+        |what: &str| Err(Error::msg(format!("--parent-path {what}")).on(parent.display().to_string()));
+    if parent.is_absolute() {
+        return wrong("must be relative to --image-path");
+    }
+    match fstatat(images, parent, AtFlags::empty()) {
+        Ok(stat) if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR => {
+            Ok(())
+        }
+        Ok(_) => wrong("is no directory"),
+        Err(_) => wrong("is not there"),
+    }
+}
+
+fn save(images: &OwnedFd, descriptors: &[String]) -> Result<()> {
+    let text = serde_json::to_vec(descriptors).map_err(|e| Error::msg(format!("{DESCRIPTORS}: {e}")))?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
+    let file =
+        openat(images, DESCRIPTORS, flags, Mode::from_bits_truncate(0o600)).op_on("open", DESCRIPTORS)?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), &text).op_on("write", DESCRIPTORS)
+}
+
+fn writable(number: RawFd) -> Result<OwnedFd> {
+    let wrong = |what: &str| Error::msg(format!("--status-fd: descriptor {number} is {what}"));
+    let fd = crate::sys::fd::adopt(number).map_err(|_| wrong("not open"))?;
+    let mode = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFL).op("fcntl F_GETFL")?;
+    match OFlag::from_bits_truncate(mode) & OFlag::O_ACCMODE {
+        OFlag::O_RDONLY => Err(wrong("not writable")),
+        _ => Ok(fd),
+    }
+}

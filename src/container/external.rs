@@ -1,0 +1,448 @@
+//! What a checkpoint leaves out, as it is the host's: the sources of bind
+//! mounts, namespaces that are joined, stdio. CRIU has to be told of each, and
+//! at a restore what is to be in its place.
+//!
+//! The names are those of runc, so that each can restore what the other has
+//! dumped: a mount is called by its path in the container, and a path that is
+//! masked by /dev/null.
+
+use crate::criu::messages::{Options, Text};
+use crate::criu::service;
+use crate::error::{Context, Error, Result};
+use crate::init::cgroup_mount::View;
+use crate::init::target::{self, Kind};
+use crate::launch::joins::Joins;
+use crate::launch::sources;
+use crate::spec::plan::{MountKind, Ns, NsKind, Plan, SourceLink};
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_SLAVE, MountAttr};
+use crate::sys::{openat2, process};
+use nix::fcntl::{OFlag, open, readlink};
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::{Mode, SFlag, fstat, major, stat};
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+const NULL: &[u8] = b"/dev/null";
+
+/// The namespaces that CRIU leaves alone if it is told to, with runc's names.
+const NAMESPACES: [(NsKind, &str, &str); 2] =
+    [(NsKind::Network, "net", "extRootNetNS"), (NsKind::Pid, "pid", "extRootPidNS")];
+
+/// Those that it puts the restored processes into.
+const JOINED: [(NsKind, &str); 3] = [(NsKind::Ipc, "ipc"), (NsKind::Uts, "uts"), (NsKind::Time, "time")];
+
+/// Refuses what would not be there any more after a restore.
+pub fn check(plan: &Plan) -> Result<()> {
+    for kind in [NsKind::Mount, NsKind::Cgroup, NsKind::User] {
+        if let Ns::Join { path, at } = plan.namespaces.get(kind) {
+            let what = format!("criu can't restore into a {} namespace that is joined", kind.name());
+            return Err(Error::config(at.clone(), what).on(path.display().to_string()));
+        }
+    }
+    if let Some(mount) = plan.mounts.iter().find(|mount| mount.idmap.is_some()) {
+        return Err(Error::config(mount.at.clone(), "criu can't restore an idmapped mount")
+            .on(mount.target.display().to_string()));
+    }
+    if plan.seccomp.as_ref().is_some_and(|profile| profile.listener.is_some()) {
+        return Err(Error::config("/linux/seccomp/listenerPath", "criu can't restore a seccomp listener"));
+    }
+    Ok(())
+}
+
+/// A mount, of mountinfo.
+struct Point {
+    id: u64,
+    /// Major and minor number of its filesystem.
+    device: Vec<u8>,
+    /// What of the filesystem is mounted.
+    root: PathBuf,
+    path: PathBuf,
+    fs: Vec<u8>,
+}
+
+/// The mounts of a process; `self` for those of this one.
+fn points(process: &str) -> Result<Vec<Point>> {
+    let file = format!("/proc/{process}/mountinfo");
+    let text = process::read_file(file.as_str()).op_on("read", file)?;
+    Ok(text.split(|byte| *byte == b'\n').filter_map(Point::parse).collect())
+}
+
+impl Point {
+    /// `id parent dev root point options… - type source super`
+    fn parse(line: &[u8]) -> Option<Point> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let (device, root, path) = (fields.nth(1)?, fields.next()?, fields.next()?);
+        let fs = fields.skip_while(|field| *field != b"-").nth(1)?;
+        Some(Point { id, device: device.into(), root: unescaped(root), path: unescaped(path), fs: fs.into() })
+    }
+}
+
+/// A space, a tab, a newline and a backslash are three octal digits behind a
+/// backslash.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((byte, behind)) = rest.split_first() {
+        let octal = behind.get(..3).filter(|_| *byte == b'\\');
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(escaped) => {
+                out.push(escaped);
+                rest = &behind[3..];
+            }
+            None => {
+                out.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    OsString::from_vec(out).into()
+}
+
+/// Where the configuration has a mount, and whose it is.
+enum Origin<'a> {
+    Host {
+        source: &'a Path,
+        recursive: bool,
+    },
+    Cgroup,
+    /// A filesystem of the container's own, which CRIU restores.
+    Own,
+    Mask,
+    Device,
+}
+
+/// Tells CRIU which mounts of the container with this init are the host's.
+pub fn name_mounts(plan: &Plan, init: i32, notify: Option<&Path>, options: &mut Options) -> Result<()> {
+    let (inside, host) = (points(&init.to_string())?, points("self")?);
+    let origins = origins(plan, init, notify, &inside)?;
+    for point in inside.iter().filter(|point| point.path != Path::new("/")) {
+        let above = origins.iter().filter(|(path, _)| point.path.starts_with(path));
+        // Of those that are at the same place the last covers the others.
+        let Some((path, origin)) = above.max_by_key(|(path, _)| path.components().count()) else { continue };
+        let is_there = *path == point.path;
+        let key = point.path.as_os_str().as_bytes();
+        match origin {
+            Origin::Mask if is_there && is_null(point) => {
+                options.external_mount(key, NULL);
+            }
+            Origin::Host { .. } | Origin::Device if is_there => {
+                options.external_mount(key, key);
+            }
+            Origin::Host { source, recursive: true } if came_along(point, path, source, &host) => {
+                options.external_mount(key, key);
+            }
+            Origin::Cgroup if point.fs.starts_with(b"cgroup") => {
+                options.external_mount(key, key);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Is it of the host, too? The payload may have made mounts of its own.
+fn came_along(point: &Point, path: &Path, source: &Path, host: &[Point]) -> bool {
+    let below = point.path.strip_prefix(path).unwrap_or(&point.path);
+    let on_the_host = source.join(below);
+    let is_it =
+        |other: &Point| other.path == on_the_host && other.device == point.device && other.root == point.root;
+    host.iter().any(is_it)
+}
+
+fn is_null(point: &Point) -> bool {
+    point.root.file_name().is_some_and(|name| name == "null")
+}
+
+/// The places where something of the configuration is mounted, by the names that
+/// they have in the container.
+fn origins<'a>(
+    plan: &'a Plan,
+    init: i32,
+    notify: Option<&'a Path>,
+    inside: &[Point],
+) -> Result<Vec<(PathBuf, Origin<'a>)>> {
+    let root = format!("/proc/{init}/root");
+    let root = open(root.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .op_on("open", root)?;
+    let place = |path: &Path, follow: bool| match inside.iter().any(|point| point.path == path) {
+        true => path.to_path_buf(),
+        false => resolved(&root, path, follow).unwrap_or_else(|| path.to_path_buf()),
+    };
+    let rootfs = Origin::Host { source: &plan.rootfs, recursive: true };
+    let mut out = vec![(PathBuf::from("/"), rootfs)];
+    for entry in &plan.mounts {
+        let origin = match &entry.kind {
+            MountKind::Bind { link: SourceLink::Copy, source, .. } if is_link(source) => continue,
+            MountKind::Bind { source, recursive, .. } => Origin::Host { source, recursive: *recursive },
+            MountKind::Cgroup { .. } => Origin::Cgroup,
+            MountKind::Filesystem(_) => Origin::Own,
+            MountKind::Remount { .. } => continue,
+        };
+        out.push((place(&entry.target, !entry.target_nofollow), origin));
+    }
+    if let Some(source) = notify {
+        out.push((
+            place(Path::new(super::sd_notify::MOUNT), true),
+            Origin::Host { source, recursive: false },
+        ));
+    }
+    if plan.namespaces.is_private(NsKind::User) {
+        out.extend(plan.devices.iter().map(|device| (place(&device.path, false), Origin::Device)));
+    }
+    out.extend(plan.masked.iter().map(|path| (place(path, true), Origin::Mask)));
+    Ok(out)
+}
+
+fn is_link(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// Where a path leads in the container, if it leads anywhere.
+fn resolved(root: &OwnedFd, path: &Path, follow: bool) -> Option<PathBuf> {
+    let flags = if follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
+    let file = openat2::in_root(root, &target::c_path(path).ok()?, flags).ok()?;
+    target::found_at(root, &file).ok()
+}
+
+/// Tells CRIU which namespaces are others'.
+pub fn name_namespaces(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
+    for (kind, word, key) in NAMESPACES {
+        if plan.namespaces.is_joined(kind) {
+            let path = format!("/proc/{init}/ns/{}", kind.file());
+            let inode = stat(path.as_str()).op_on("stat", path)?.st_ino;
+            options.text(Text::External, format!("{word}[{inode}]:{key}"));
+        }
+    }
+    Ok(())
+}
+
+/// Tells CRIU which files of init's stdio are the host's, and returns the names
+/// by which a restore puts others in their place (runc's `descriptors.json`).
+pub fn name_stdio(init: i32, options: &mut Options) -> Result<Vec<String>> {
+    let inside = points(&init.to_string())?;
+    (0..=2).map(|number| stdio(init, number, &inside, options)).collect()
+}
+
+fn stdio(init: i32, number: i32, inside: &[Point], options: &mut Options) -> Result<String> {
+    let path = format!("/proc/{init}/fd/{number}");
+    // The payload may have closed it.
+    let Ok(target) = readlink(path.as_str()) else { return Ok(String::new()) };
+    let target = target.to_string_lossy().into_owned();
+    let info = format!("/proc/{init}/fdinfo/{number}");
+    let info = process::read_file(info.as_str()).op_on("read", info)?;
+    let mount = String::from_utf8_lossy(&info)
+        .lines()
+        .find_map(|line| line.strip_prefix("mnt_id:").and_then(|id| id.trim().parse::<u64>().ok()));
+    let Some(mount) = mount.filter(|_| target.starts_with('/')) else { return Ok(target) };
+    let file = stat(path.as_str()).op_on("stat", path)?;
+    if inside.iter().any(|point| point.id == mount) || is_terminal(&file) {
+        return Ok(target);
+    }
+    let name = format!("file[{mount:x}:{:x}]", file.st_ino);
+    options.text(Text::External, &name);
+    Ok(name)
+}
+
+/// A pseudo-terminal or console: CRIU has a way of its own with these
+/// (`--shell-job`).
+fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
+    let kind = SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT;
+    kind == SFlag::S_IFCHR && matches!(major(file.st_rdev), 4 | 5 | 136..=143)
+}
+
+/// Puts files of this process's in the place of what init had as its stdio.
+pub fn give_stdio(descriptors: &[String], stdio: &[OwnedFd], options: &mut Options) {
+    for (file, name) in stdio.iter().zip(descriptors) {
+        if name.starts_with("pipe:[") || name.starts_with("file[") {
+            options.inherit_fd(name, service::number(file));
+        }
+    }
+}
+
+/// Tells CRIU which namespaces the restored processes are to be in. Returns the
+/// descriptors that it needs for that.
+pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options) -> Vec<BorrowedFd<'a>> {
+    for (kind, word) in JOINED {
+        if let Ns::Join { path, .. } = plan.namespaces.get(kind) {
+            options.join_namespace(word, path.as_os_str().as_bytes());
+        }
+    }
+    let mut pass = Vec::new();
+    for (kind, _, key) in NAMESPACES {
+        if let Some(namespace) = joins.get(kind) {
+            options.inherit_fd(key, service::number(namespace));
+            pass.push(namespace.as_fd());
+        }
+    }
+    pass
+}
+
+/// Is there a namespace that only a newer CRIU restores into?
+pub fn joins_more(plan: &Plan) -> bool {
+    JOINED.iter().any(|(kind, _)| plan.namespaces.is_joined(*kind))
+}
+
+/// Gives the caller, which is to become CRIU, mounts of its own: the rootfs at
+/// `at`, with a mount point for each mount that is to come. Returns the sources
+/// of the mounts that are the host's.
+///
+/// CRIU wants a root that is a mount point and not covered. Mount points that
+/// the images don't bring along are made as they were made at `create`; for that
+/// all is mounted once, and taken off again.
+pub fn lay_out(plan: &Plan, view: &View, at: &Path) -> Result<Options> {
+    unshare(CloneFlags::CLONE_NEWNS).op("unshare mount")?;
+    mount::propagate_all(MS_SLAVE).op("cut the mounts off from the host's")?;
+    let host = points("self")?;
+    let mut options = Options::default();
+    give_below(Path::new("/"), &plan.rootfs, &host, &mut options);
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let place = open(at, flags, Mode::empty()).op_on("open", at.display())?;
+    let rootfs = |recursive| {
+        let tree = sources::clone_tree(&plan.rootfs, recursive);
+        tree.map_err(|e| e.at("/root/path").on(plan.rootfs.display().to_string()))
+    };
+    let root = rootfs(true)?;
+    mount::attach(&root, &place).op("move_mount the rootfs")?;
+    for (index, entry) in plan.mounts.iter().enumerate() {
+        give_mount(plan, index, &root, view, &host, &mut options)
+            .map_err(|e| e.at(entry.at.clone()).on(entry.target.display().to_string()))?;
+    }
+    umount2(at, MntFlags::MNT_DETACH).op("umount the rootfs")?;
+    let root = rootfs(false)?;
+    if plan.root_readonly {
+        // CRIU binds it as it is.
+        let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+        mount::set_attr(&root, attr, false)
+            .op("mount_setattr read-only")
+            .map_err(|e| e.at("/root/readonly"))?;
+    }
+    mount::attach(root, &place).op("move_mount the rootfs")?;
+    if !plan.masked.is_empty() {
+        options.external_mount(NULL, NULL);
+    }
+    if plan.namespaces.is_private(NsKind::User) {
+        for device in &plan.devices {
+            let path = device.path.as_os_str().as_bytes();
+            options.external_mount(path, path);
+        }
+    }
+    Ok(options)
+}
+
+fn give_mount(
+    plan: &Plan,
+    index: usize,
+    root: &OwnedFd,
+    view: &View,
+    host: &[Point],
+    options: &mut Options,
+) -> Result<()> {
+    let entry = &plan.mounts[index];
+    match &entry.kind {
+        MountKind::Remount { .. } => Ok(()),
+        MountKind::Bind { link: SourceLink::Copy, source, .. } if is_link(source) => Ok(()),
+        MountKind::Cgroup { .. } => {
+            if is_on_the_rootfs(plan, index) {
+                target::directory(root, &entry.target)?;
+            }
+            give_cgroups(&entry.target, view, options);
+            Ok(())
+        }
+        MountKind::Filesystem(_) if is_on_the_rootfs(plan, index) => {
+            target::directory(root, &entry.target).map(drop)
+        }
+        MountKind::Filesystem(_) => Ok(()),
+        MountKind::Bind { source, recursive, link } => {
+            let nofollow = *link != SourceLink::Follow;
+            let c_source = target::c_path(source)?;
+            let tree = mount::clone_tree(nix::fcntl::AT_FDCWD, &c_source, *recursive, nofollow)
+                .op_on("open_tree", source.display())?;
+            let mut place = entry.target.clone();
+            if is_on_the_rootfs(plan, index) {
+                let is_directory = target::is_directory(&fstat(&tree).op("fstat the source")?);
+                let kind = match (entry.target_nofollow, is_directory) {
+                    (true, _) => Kind::Link,
+                    (false, true) => Kind::Directory,
+                    (false, false) => Kind::File,
+                };
+                let point = target::mount_point(root, &entry.target, kind, |_| Ok(()))?;
+                place = target::found_at(root, &point.at)?;
+                mount::attach(&tree, &point.at).op("move_mount the source")?;
+            }
+            options.external_mount(place.as_os_str().as_bytes(), source.as_os_str().as_bytes());
+            if *recursive {
+                give_below(&place, source, host, options);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// The mounts below the source of a recursive bind, each by itself.
+fn give_below(place: &Path, source: &Path, host: &[Point], options: &mut Options) {
+    for point in host.iter().filter(|point| point.path != source) {
+        if let Ok(below) = point.path.strip_prefix(source) {
+            let key = place.join(below);
+            options.external_mount(key.as_os_str().as_bytes(), point.path.as_os_str().as_bytes());
+        }
+    }
+}
+
+/// The container's cgroups, as `init/cgroup_mount.rs` shows them.
+fn give_cgroups(place: &Path, view: &View, options: &mut Options) {
+    let mut give = |key: &Path, source: &Path| {
+        options.external_mount(key.as_os_str().as_bytes(), source.as_os_str().as_bytes());
+    };
+    match view {
+        View::None => {}
+        View::V2 { mount, own, namespaced } => give(place, if *namespaced { own } else { mount }),
+        View::V1 { hierarchies, .. } => hierarchies.iter().for_each(|h| give(&place.join(&h.name), &h.path)),
+    }
+}
+
+/// Is a mount's place in the rootfs or in something of the host, so that it may
+/// have to be made? A tmpfs has its own in the images.
+fn is_on_the_rootfs(plan: &Plan, index: usize) -> bool {
+    let (before, entry) = (&plan.mounts[..index], &plan.mounts[index]);
+    let below = |path: &Path| entry.target != path && entry.target.starts_with(path);
+    let nearest =
+        before.iter().filter(|other| below(&other.target)).max_by_key(|o| o.target.components().count());
+    nearest.is_none_or(|other| matches!(other.kind, MountKind::Bind { .. } | MountKind::Remount { .. }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::makedev;
+
+    #[test]
+    fn a_line_of_mountinfo_is_read() {
+        let line = br"83 66 0:6 /null /proc/a\040b\134 rw,relatime master:1 - devtmpfs devtmpfs rw";
+        let point = Point::parse(line).expect("a mount");
+        assert_eq!((point.id, point.device.as_slice()), (83, &b"0:6"[..]));
+        assert_eq!(point.path, Path::new("/proc/a b\\"));
+        assert_eq!((point.fs.as_slice(), is_null(&point)), (&b"devtmpfs"[..], true));
+        assert!(Point::parse(b"").is_none());
+    }
+
+    #[test]
+    fn a_terminal_is_not_a_file() {
+        let device = |kind: SFlag, major, minor| {
+            // A stat of a file that is there, with another kind and number.
+            let mut file = stat("/dev/null").expect("stat");
+            file.st_mode = kind.bits();
+            file.st_rdev = makedev(major, minor);
+            file
+        };
+        for (major, minor) in [(136, 3), (5, 1), (4, 64)] {
+            assert!(is_terminal(&device(SFlag::S_IFCHR, major, minor)), "{major}:{minor}");
+        }
+        assert!(!is_terminal(&device(SFlag::S_IFCHR, 1, 3)));
+        assert!(!is_terminal(&device(SFlag::S_IFBLK, 136, 3)));
+    }
+}

@@ -1,0 +1,325 @@
+//! `restore`: a container out of the images of a checkpoint.
+//!
+//! All but its processes is made as `create` makes it; CRIU, which is started in
+//! the container's cgroup, makes the processes. The first of them becomes a child
+//! of this process (a sibling of CRIU), and so of our caller once we are gone.
+
+use super::checkpoint::{DESCRIPTORS, check_root};
+use super::console::{self, Console};
+use super::create::{self, HalfMade, Mode, keyring_name, load};
+use super::identity::Identity;
+use super::signals::Signals;
+use super::state::{CRIU_ROOT, State, write_pid_file};
+use super::{delete, external, stdio};
+use crate::cgroup::{Cgroup, Entrance, Host, Starting};
+use crate::criu::flags::{Directories, Flags};
+use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
+use crate::criu::service::{self, Notification};
+use crate::criu::{self, CgroupsMode, Criu};
+use crate::error::{Context, Error, Result};
+use crate::init::keyring;
+use crate::launch::joins::Joins;
+use crate::net;
+use crate::rdt::Group;
+use crate::spec::Plan;
+use crate::spec::annotations::CRIU_CONFIG;
+use crate::spec::plan::NsKind;
+use crate::sys::{pidfd, process, scm};
+use nix::fcntl::{OFlag, open, openat};
+use nix::sched::{CloneFlags, setns};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::stat::{Mode as FileMode, stat};
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+const LOG: &str = "restore.log";
+
+pub struct Options<'a> {
+    /// What the command line says of the container itself.
+    pub making: create::Options<'a>,
+    pub flags: Flags,
+    /// `TYPE:NAME`, in the place of what the images have.
+    pub lsm_profile: Option<&'a str>,
+    pub lsm_mount_context: Option<&'a str>,
+}
+
+/// Restores the container; returns the exit status of a foreground payload, 0
+/// for a detached one.
+pub fn restore(options: &Options) -> Result<i32> {
+    check_root()?;
+    let making = &options.making;
+    // Before the payload goes on: what ends at once must still be noticed.
+    let signals = match making.mode {
+        Mode::RunForeground => Some(Signals::hold()?),
+        Mode::Create | Mode::RunDetached => None,
+    };
+    let (text, mut plan) = load(making)?;
+    external::check(&plan)?;
+    let Console { theirs, ours } = console::prepare(&plan.process, making.console_socket, making.mode)?;
+    let joins = Joins::open(&mut plan)?;
+    let mut directories = options.flags.directories(false, LOG)?;
+    let descriptors = descriptors(&directories.images)?;
+    let program = find_criu(options, &plan)?;
+    // From here on a failure is undone.
+    let (mut half, mut place) = Place::claim(options, &plan, &text)?;
+    let stdio = stdio_copies()?;
+    let mut asked = what_to_do(options, &plan, &directories);
+    external::give_stdio(&descriptors, &stdio, &mut asked);
+    let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
+    pass.extend(stdio.iter().map(OwnedFd::as_fd));
+    let starting = place.start_criu(&mut half, &program, &pass, &mut asked)?;
+    // In the mount namespace of CRIU, which mounts things there.
+    directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
+    let service = starting.go()?;
+    let mut restoring = Restoring { options, plan: &plan, place: &place, console: theirs };
+    let response = service.work(&request(Kind::Restore, &asked), &mut |told| {
+        making.log.debug(&format!("criu: {}", told.script));
+        restoring.note(told, &mut half)
+    })?;
+    if !response.success || !response.is(Kind::Restore) {
+        let error = criu::failure("restore the container", &response, &directories.log);
+        return Err(error.on(making.id));
+    }
+    service.end()?;
+    // What is not sent by now will not come.
+    drop(restoring);
+    let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
+    half.dir()?.remove_dir(CRIU_ROOT)?;
+    if let Some(path) = making.pid_file {
+        write_pid_file(path, half.state.pid())?;
+    }
+    let (dir, state, init) = half.made()?;
+    plan.warnings.iter().for_each(|warning| making.log.warn(warning.clone()));
+    making.log.finish();
+    let Some(signals) = signals else { return Ok(0) };
+    let exit = stdio::attend(&init, &signals, terminal, None);
+    let removed = delete::tear_down(&dir, Some(&state), &plan.hooks.poststop, making.log);
+    let exit = exit?;
+    removed?;
+    Ok(exit.status())
+}
+
+/// What init had as its stdio.
+fn descriptors(images: &OwnedFd) -> Result<Vec<String>> {
+    let file = openat(images, DESCRIPTORS, OFlag::O_RDONLY | OFlag::O_CLOEXEC, FileMode::empty());
+    let file = file.op_on("open", DESCRIPTORS).map_err(|e| e.hint("--image-path: is there a checkpoint?"))?;
+    let mut text = Vec::new();
+    File::from(file).read_to_end(&mut text).op_on("read", DESCRIPTORS)?;
+    serde_json::from_slice(&text).map_err(|e| Error::msg(format!("can't be understood: {e}")).on(DESCRIPTORS))
+}
+
+fn find_criu(options: &Options, plan: &Plan) -> Result<CString> {
+    let criu = Criu::find(Features { lazy_pages: options.flags.lazy_pages, ..Features::default() })?;
+    let newer = [
+        ("--lsm-profile", options.lsm_profile.is_some()),
+        ("--lsm-mount-context", options.lsm_mount_context.is_some()),
+        ("a namespace that is joined", external::joins_more(plan)),
+    ];
+    newer.iter().filter(|(_, wanted)| *wanted).try_for_each(|(what, _)| criu.require(criu::NEWER, what))?;
+    Ok(criu.program)
+}
+
+/// CRIU's own output goes elsewhere.
+fn stdio_copies() -> Result<[OwnedFd; 3]> {
+    let copy = |fd: BorrowedFd| fd.try_clone_to_owned().op("dup stdio");
+    Ok([copy(std::io::stdin().as_fd())?, copy(std::io::stdout().as_fd())?, copy(std::io::stderr().as_fd())?])
+}
+
+/// The options, but for those that depend on what is still to be made.
+fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> CriuOptions {
+    let mut asked = options.flags.options(directories, plan.annotations.get(CRIU_CONFIG).map(String::as_str));
+    asked
+        .truth(Number::RestoreSibling, true)
+        .truth(Number::EvasiveDevices, true)
+        .number(Number::EmptyNs, NsKind::Network.flag());
+    if let Some(profile) = options.lsm_profile {
+        asked.text(Text::LsmProfile, profile);
+    }
+    if let Some(context) = options.lsm_mount_context {
+        asked.text(Text::LsmMountContext, context);
+    }
+    asked
+}
+
+/// Where the processes are to be.
+struct Place<'a> {
+    options: &'a Options<'a>,
+    plan: &'a Plan,
+    host: Host,
+    cgroup: Cgroup,
+    entrance: Entrance,
+    unit: Option<Starting>,
+}
+
+impl<'a> Place<'a> {
+    /// Claims the id, and makes what `create` makes before it forks.
+    fn claim(options: &'a Options, plan: &'a Plan, text: &[u8]) -> Result<(HalfMade<'a>, Place<'a>)> {
+        let making = &options.making;
+        let host = Host::detect(making.driver, plan.cgroups_path.as_deref())?;
+        let mut cgroup = Cgroup::locate(plan, making.id, &host, making.driver)?;
+        cgroup.check(plan)?;
+        if let Err(error) = cgroup.check_unused(plan.cgroups_path.as_deref()) {
+            return Err(making.root.refuse_existing(making.id).err().unwrap_or(error));
+        }
+        let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, making.id)).transpose()?;
+        let mut state = State::new(making.id, plan, cgroup.intent(), true);
+        state.rdt = rdt;
+        let mut half = HalfMade::claim(making, plan, state, None)?;
+        half.dir()?.save_config(text)?;
+        half.dir()?.save(&half.state)?;
+        let strict = options.flags.cgroups == CgroupsMode::Strict;
+        if strict && matches!(cgroup, Cgroup::Systemd { .. }) {
+            return Err(Error::msg(
+                "--manage-cgroups-mode strict: the cgroup is made by systemd, not by criu",
+            ));
+        }
+        let entrance =
+            if strict { Entrance::default() } else { cgroup.make(plan, making.rootless, making.log)? };
+        let unit = cgroup.prepare_unit(plan, making.id)?;
+        half.state.cgroup = cgroup.intent();
+        if let (Some(group), Some(rdt)) = (&mut half.state.rdt, &plan.rdt) {
+            group.make(rdt)?;
+        }
+        Ok((half, Place { options, plan, host, cgroup, entrance, unit }))
+    }
+
+    /// Starts CRIU in the cgroup of the container, in a mount namespace of its
+    /// own, and adds to the options what is known then.
+    fn start_criu(
+        &mut self,
+        half: &mut HalfMade,
+        program: &CString,
+        pass: &[BorrowedFd<'_>],
+        asked: &mut CriuOptions,
+    ) -> Result<service::Starting> {
+        let making = &self.options.making;
+        half.dir()?.make_dir(CRIU_ROOT)?;
+        let root = making.root.0.join(making.id).join(CRIU_ROOT);
+        let root = root.canonicalize().op_on("find", root.display())?;
+        asked.text(Text::Root, root.as_os_str().as_bytes());
+        let view = self.cgroup.view(self.plan, &self.host);
+        let mut sources = File::from(memfd_create(c"sources", MFdFlags::MFD_CLOEXEC).op("memfd_create")?);
+        let prepare = || {
+            let user_namespace = self.plan.namespaces.is_private(NsKind::User);
+            keyring::join(Some(&keyring_name(making.id)), user_namespace)?;
+            let found = external::lay_out(self.plan, &view, &root)?;
+            (&sources).write_all(found.encoded()).op("write the sources of mounts")
+        };
+        let starting = service::start(program, &self.entrance, pass, prepare)?;
+        self.entrance = Entrance::default();
+        starting.until_ready()?;
+        let pid = starting.service.pid;
+        self.arrive(half, pid)?;
+        let mut found = Vec::new();
+        sources.rewind().and_then(|()| sources.read_to_end(&mut found)).op("read the sources of mounts")?;
+        asked.append(&found);
+        self.cgroup_roots(pid, asked)?;
+        if self.options.flags.cgroups == CgroupsMode::Full {
+            self.limit()?;
+        }
+        Ok(starting)
+    }
+
+    /// The process that is to become CRIU comes to where the container is to be.
+    fn arrive(&mut self, half: &mut HalfMade, pid: i32) -> Result<()> {
+        if let Some(mut unit) = self.unit.take() {
+            unit.start(pid)?;
+            unit.finish()?;
+            // Only now is it known that the unit is this container's.
+            half.state.cgroup = self.cgroup.clone();
+            self.cgroup.joined(pid, self.plan)?;
+            half.state.cgroup = self.cgroup.clone();
+        }
+        half.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
+    }
+
+    /// The cgroups of this container, in the place of those in the images.
+    fn cgroup_roots(&self, pid: i32, asked: &mut CriuOptions) -> Result<()> {
+        let path = format!("/proc/{pid}/cgroup");
+        let text = process::read_file(path.as_str()).op_on("read", path)?;
+        for line in String::from_utf8_lossy(&text).lines() {
+            let mut fields = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            controllers.split(',').for_each(|controller| {
+                asked.cgroup_root(controller, path);
+            });
+        }
+        Ok(())
+    }
+
+    fn limit(&self) -> Result<()> {
+        let dir = self.cgroup.entrance()?.clone;
+        self.cgroup.limit(self.plan, dir.as_ref())
+    }
+}
+
+/// What is to be done while CRIU is at work.
+struct Restoring<'a> {
+    options: &'a Options<'a>,
+    plan: &'a Plan,
+    place: &'a Place<'a>,
+    /// Where the master of the terminal goes.
+    console: Option<OwnedFd>,
+}
+
+impl Restoring<'_> {
+    fn note(&mut self, told: Notification, half: &mut HalfMade) -> Result<()> {
+        match told.script.as_str() {
+            "setup-namespaces" => {
+                half.init = Some((told.pid, pidfd::open(told.pid).op("pidfd_open")?));
+                self.set_up_network(half)?;
+                half.run_runtime_hooks()
+            }
+            "orphan-pts-master" => {
+                let (Some(console), Some(master)) = (&self.console, &told.fd) else { return Ok(()) };
+                scm::send_fd(console, b"/dev/ptmx", master.as_fd()).op("send the terminal")
+            }
+            // All is there, and nothing runs yet.
+            "post-restore" => self.record(told.pid, half),
+            _ => Ok(()),
+        }
+    }
+
+    /// CRIU leaves a network namespace as it is made. Its configuration is that
+    /// of hooks and engines, but for what `create` does.
+    fn set_up_network(&self, half: &mut HalfMade) -> Result<()> {
+        if !self.plan.net_devices.is_empty() {
+            half.take_net_devices()?;
+        }
+        if !self.plan.namespaces.is_new(NsKind::Network) {
+            return Ok(());
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let home = open("/proc/self/ns/net", flags, FileMode::empty()).op("open /proc/self/ns/net")?;
+        let (pid, _) = half.init.as_ref().ok_or_else(|| Error::msg("there is no init"))?;
+        setns(net::namespace_of(*pid)?, CloneFlags::CLONE_NEWNET).op("setns network")?;
+        let up = crate::sys::net::loopback_up().op("set the loopback device up");
+        setns(home, CloneFlags::CLONE_NEWNET).op("setns network")?;
+        up.map_err(|e| e.at("/linux/namespaces"))
+    }
+
+    /// The same record as that of `create`.
+    fn record(&self, pid: i32, half: &mut HalfMade) -> Result<()> {
+        match self.options.flags.cgroups {
+            CgroupsMode::Full => {}
+            CgroupsMode::Soft | CgroupsMode::Ignore => self.place.limit()?,
+            // CRIU has made it, and doesn't know of device rules.
+            CgroupsMode::Strict => {
+                self.place.cgroup.clone().make(self.plan, None, self.options.making.log).map(drop)?
+            }
+        }
+        if half.init.as_ref().is_none_or(|(known, _)| *known != pid) {
+            half.init = Some((pid, pidfd::open(pid).op("pidfd_open")?));
+        }
+        half.state.init = Some(Identity::of(pid)?);
+        // CRIU makes a time namespace, so that clocks go on from where they were.
+        let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
+        if time(&pid.to_string()) != time("self") {
+            half.state.namespaces |= NsKind::Time.flag();
+        }
+        half.dir()?.save(&half.state)
+    }
+}

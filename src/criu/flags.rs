@@ -1,0 +1,113 @@
+//! What the flags that `checkpoint` and `restore` have in common ask of CRIU.
+
+use super::messages::{Number, Options, Text};
+use super::{CgroupsMode, NetworkLock, service};
+use crate::error::{Context, Result};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// How much CRIU writes into its log: what it does, without details of memory.
+const LOG_LEVEL: u64 = 4;
+
+/// Paths are absolute.
+#[derive(Debug, Clone)]
+pub struct Flags {
+    /// The directory with the images.
+    pub images: PathBuf,
+    /// Where the log goes, and sockets are; `None`: to the images.
+    pub work: Option<PathBuf>,
+    pub tcp_established: bool,
+    pub tcp_close: bool,
+    pub ext_unix_sk: bool,
+    pub shell_job: bool,
+    pub file_locks: bool,
+    pub auto_dedup: bool,
+    pub lazy_pages: bool,
+    pub cgroups: CgroupsMode,
+    pub network_lock: Option<NetworkLock>,
+}
+
+/// The directories, which CRIU finds by number as long as they are open.
+pub struct Directories {
+    pub images: OwnedFd,
+    pub work: Option<OwnedFd>,
+    /// CRIU's log.
+    pub log: PathBuf,
+}
+
+impl Flags {
+    /// Opens the directories. That of the images is made if `make` says so.
+    pub fn directories(&self, make: bool, log: &str) -> Result<Directories> {
+        if make {
+            make_all(&self.images)?;
+        }
+        if let Some(work) = &self.work {
+            make_all(work)?;
+        }
+        Ok(Directories {
+            images: open_directory(&self.images)?,
+            work: self.work.as_deref().map(open_directory).transpose()?,
+            log: self.work.as_ref().unwrap_or(&self.images).join(log),
+        })
+    }
+
+    /// The same directories as this process sees them, in a mount namespace of its
+    /// own: CRIU can mount nothing in those of another.
+    pub fn directories_of(&self, pid: i32, here: Directories, options: &mut Options) -> Result<Directories> {
+        let open = |path: &Path| {
+            let inside = Path::new("/proc").join(pid.to_string()).join("root");
+            open_directory(&inside.join(path.strip_prefix("/").unwrap_or(path)))
+        };
+        let images = open(&self.images)?;
+        let work = self.work.as_deref().map(open).transpose()?;
+        options.number(Number::ImagesDirFd, service::number(&images));
+        if let Some(work) = &work {
+            options.number(Number::WorkDirFd, service::number(work));
+        }
+        Ok(Directories { images, work, log: here.log })
+    }
+
+    /// The options that follow from these flags. `annotation` is that of CRIU's
+    /// settings.
+    pub fn options(&self, directories: &Directories, annotation: Option<&str>) -> Options {
+        let mut options = Options::default();
+        options
+            .number(Number::ImagesDirFd, service::number(&directories.images))
+            .number(Number::LogLevel, LOG_LEVEL)
+            .text(Text::LogFile, directories.log.file_name().unwrap_or_default().as_bytes())
+            .truth(Number::NotifyScripts, true)
+            .truth(Number::OrphanPtsMaster, true)
+            .truth(Number::TcpEstablished, self.tcp_established)
+            .truth(Number::TcpClose, self.tcp_close)
+            .truth(Number::ExtUnixSk, self.ext_unix_sk)
+            .truth(Number::ShellJob, self.shell_job)
+            .truth(Number::FileLocks, self.file_locks)
+            .truth(Number::AutoDedup, self.auto_dedup)
+            .truth(Number::LazyPages, self.lazy_pages)
+            .number(Number::ManageCgroupsMode, self.cgroups as u64);
+        if let Some(work) = &directories.work {
+            options.number(Number::WorkDirFd, service::number(work));
+        }
+        if let Some(lock) = self.network_lock {
+            options.number(Number::NetworkLock, lock as u64);
+        }
+        if let Some(settings) = super::settings(annotation) {
+            options.text(Text::ConfigFile, settings.as_os_str().as_bytes());
+        }
+        options
+    }
+}
+
+fn make_all(path: &Path) -> Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.op_on("make the directory", path.display())
+}
+
+fn open_directory(path: &Path) -> Result<OwnedFd> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).op_on("open the directory", path.display())
+}

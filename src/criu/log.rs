@@ -1,0 +1,46 @@
+//! What CRIU's own log says of a failure.
+
+use std::path::Path;
+
+/// How many lines of it are quoted.
+const LINES: usize = 3;
+
+/// The last lines that tell of an error, but for the one that only says that it
+/// failed; nothing if there is no log.
+pub fn errors(log: &Path) -> String {
+    std::fs::read(log).map(|text| errors_in(&String::from_utf8_lossy(&text))).unwrap_or_default()
+}
+
+fn errors_in(log: &str) -> String {
+    let told: Vec<&str> = log.lines().filter_map(told).collect();
+    let last = &told[told.len().saturating_sub(LINES)..];
+    // Engines take these words for a payload that is missing (`error.rs`).
+    last.join("; ").replace("No such file or directory", "not found")
+}
+
+/// `(00.012345) [pid: ]Error (criu/file.c:12): ` and what is behind that.
+fn told(line: &str) -> Option<&str> {
+    let (head, tail) = line.split_once("Error (")?;
+    let (_, text) = tail.split_once("): ")?;
+    let is_a_line_of_its_own = head.starts_with('(');
+    (is_a_line_of_its_own && !text.ends_with("FAILED.")).then(|| text.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_errors_are_quoted() {
+        let log = "\
+            (00.000001) Version: 4.1.1\n\
+            (00.010000) Error (criu/util.c:1533): rlimit: no\n\
+            (00.020000) Warn  (criu/x.c:1): careful\n\
+            (00.030000)      7: Error (criu/files-reg.c:1790): Can't lookup path=/x: No such file or directory\n\
+            (00.040000) Error (criu/cr-dump.c:2111): Dumping FAILED.\n";
+        assert_eq!(errors_in(log), "rlimit: no; Can't lookup path=/x: not found");
+        assert_eq!(errors_in("(00.1) all is well\n"), "");
+        let many: String = (0..9).map(|i| format!("(00.{i}) Error (f.c:{i}): {i}\n")).collect();
+        assert_eq!(errors_in(&many), "6; 7; 8");
+    }
+}

@@ -1,0 +1,151 @@
+//! CRIU, which does the work of `checkpoint` and `restore`, by its RPC.
+//!
+//! `criu swrk FD` reads requests from a SEQPACKET socket: Protocol Buffers, of
+//! which [`wire`] has the few lines that are needed. The crates for it
+//! (rust-criu, and protobuf or prost below that) bring half a megabyte of
+//! generated code for a hundred messages, and lack options that runc has.
+
+pub mod flags;
+mod log;
+pub mod messages;
+pub mod service;
+mod wire;
+
+use crate::cgroup::Entrance;
+use crate::error::{Error, Result};
+use messages::{Features, Version, feature_question, version_question};
+use nix::unistd::{AccessFlags, access};
+use service::Service;
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Where programs are looked for if the caller has no PATH.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// With it CRIU freezes cgroups of version 2, takes pid namespaces that are
+/// joined, and tells when lazy pages can be fetched.
+const NEEDED: Version = (3, 15);
+
+/// For a namespace that is joined, and for LSMs.
+pub const NEWER: Version = (3, 16);
+
+/// How a cgroup of the images is restored (`criu_cg_mode`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CgroupsMode {
+    /// Its settings, where CRIU makes the cgroup.
+    #[default]
+    Soft = 3,
+    /// Its settings, in any case.
+    Full = 4,
+    /// Its settings, and it must not be there yet.
+    Strict = 5,
+    /// Nothing: all processes are in the container's own.
+    Ignore = 0,
+}
+
+/// How connections are kept still (`criu_network_lock_method`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkLock {
+    Iptables = 1,
+    Nftables = 2,
+    Skip = 3,
+}
+
+/// A CRIU that is new enough.
+pub struct Criu {
+    pub program: CString,
+    version: Version,
+}
+
+impl Criu {
+    /// Finds it in PATH, asks it for its version, and whether this kernel has
+    /// what is `wanted`.
+    pub fn find(wanted: Features) -> Result<Criu> {
+        let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
+        let program = look_up(&path).ok_or_else(|| {
+            Error::msg("criu is not installed").hint(format!(
+                "checkpoint and restore need CRIU {}.{} or newer (Debian's package criu), in PATH",
+                NEEDED.0, NEEDED.1
+            ))
+        })?;
+        let starting = service::start(&program, &Entrance::default(), &[], || Ok(()))?;
+        starting.until_ready()?;
+        let service = starting.go()?;
+        let more = wanted != Features::default();
+        let answer = service.ask(&version_question(more));
+        let version = answer.ok().filter(|answer| answer.success).and_then(|answer| answer.version);
+        let version = version.ok_or_else(|| {
+            Error::msg("criu does not tell its version").on(program.to_string_lossy()).hint(format!(
+                "is it CRIU {}.{} or newer? `criu check` shows whether it works here",
+                NEEDED.0, NEEDED.1
+            ))
+        })?;
+        let criu = Criu { program, version };
+        criu.require(NEEDED, "checkpoint and restore")?;
+        if more {
+            require_features(&service, wanted)?;
+        }
+        service.end()?;
+        Ok(criu)
+    }
+
+    /// Refuses what an older one can't do.
+    pub fn require(&self, needed: Version, what: &str) -> Result<()> {
+        if self.version >= needed {
+            return Ok(());
+        }
+        let [(major, minor), (is_major, is_minor)] = [needed, self.version];
+        Err(Error::msg(format!("{what} needs CRIU {major}.{minor} or newer"))
+            .on(self.program.to_string_lossy())
+            .hint(format!("this is version {is_major}.{is_minor}")))
+    }
+}
+
+/// Refuses what this kernel can't do.
+fn require_features(service: &Service, wanted: Features) -> Result<()> {
+    let answer = service.ask(&feature_question(wanted))?;
+    let lacks = |what| Err(Error::msg(format!("criu finds no {what} on this machine")));
+    match answer.features {
+        _ if !answer.success => Err(Error::msg("criu can't tell what this kernel has")),
+        has if wanted.memory_tracking && !has.memory_tracking => {
+            lacks("memory tracking, which --pre-dump and --parent-path need (CONFIG_MEM_SOFT_DIRTY)")
+        }
+        has if wanted.lazy_pages && !has.lazy_pages => {
+            lacks("userfaultfd, which --lazy-pages needs (CONFIG_USERFAULTFD)")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn look_up(path: &OsStr) -> Option<CString> {
+    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("criu")).find_map(|file| {
+        let is_program = file.is_file() && access(&file, AccessFlags::X_OK).is_ok();
+        CString::new(file.as_os_str().as_bytes()).ok().filter(|_| is_program)
+    })
+}
+
+/// What came of a request that failed.
+pub fn failure(what: &str, response: &messages::Response, log: &Path) -> Error {
+    let told = [log::errors(log), response.message.clone()].into_iter().find(|text| !text.is_empty());
+    let mut error = Error::msg(match told {
+        None => format!("criu could not {what}"),
+        Some(told) => format!("criu could not {what}: {told}"),
+    });
+    error.errno = (response.errno > 0).then_some(response.errno);
+    error.hint(format!("its log is {}", log.display()))
+}
+
+/// CRIU's own settings, which go before the options of a request: those that
+/// the annotation `org.criu.config` names, or the host's for this runtime, or for
+/// runc. An annotation without a value is for none at all.
+pub fn settings(annotation: Option<&str>) -> Option<PathBuf> {
+    match annotation {
+        Some("") => None,
+        Some(path) => Some(path.into()),
+        None => ["/etc/criu/corten.conf", "/etc/criu/runc.conf"]
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|p| p.exists()),
+    }
+}
