@@ -45,13 +45,13 @@ fn own(link: &str) -> Value {
 }
 
 /// A process in namespaces of its own that no runtime made.
-struct Holder<'t> {
+pub struct Holder<'t> {
     process: Running<'t>,
     _hold: std::os::fd::OwnedFd,
 }
 
 impl<'t> Holder<'t> {
-    fn new(t: &'t Test, unshare: &[&str], prepare: &str) -> Holder<'t> {
+    pub fn new(t: &'t Test, unshare: &[&str], prepare: &str) -> Holder<'t> {
         let ((reader, writer), (stdin, hold)) = (pipe(), pipe());
         let script = format!("{prepare}\necho ready; exec cat");
         let call = t.call("/usr/bin/unshare").args(unshare).args(["sh", "-e", "-c", &script]);
@@ -60,11 +60,11 @@ impl<'t> Holder<'t> {
         Holder { process, _hold: hold }
     }
 
-    fn path(&self, link: &str) -> String {
+    pub fn path(&self, link: &str) -> String {
         format!("/proc/{}/ns/{link}", self.process.pid())
     }
 
-    fn end(self) {
+    pub fn end(self) {
         drop(self._hold);
         self.process.out();
     }

@@ -28,6 +28,7 @@ mod bus;
 mod cgroup_mounts;
 mod cgroups;
 mod checkpoint;
+mod checkpoint_flags;
 mod configs;
 mod devices;
 mod engines;
@@ -80,6 +81,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("bus", bus::cases()),
         ("cgroups", cgroups::cases()),
         ("checkpoint", checkpoint::cases()),
+        ("checkpoint_flags", checkpoint_flags::cases()),
         ("configs", configs::cases()),
         ("devices", devices::cases()),
         ("engines", engines::cases()),

@@ -31,20 +31,20 @@ cases![
 ];
 
 /// The end of a console socket that an engine holds.
-struct Console {
-    path: PathBuf,
+pub struct Console {
+    pub path: PathBuf,
     listener: UnixListener,
 }
 
 impl Console {
-    fn new(t: &Test) -> Console {
+    pub fn new(t: &Test) -> Console {
         let path = t.path("console");
         let listener = UnixListener::bind(&path).expect("a console socket");
         Console { path, listener }
     }
 
     /// What has come: the fds of the one message, and nothing after it.
-    fn receive(&self) -> File {
+    pub fn receive(&self) -> File {
         let (stream, _) = self.listener.accept().expect("a connection");
         let mut name = [0; 4096];
         let mut space = nix::cmsg_space!([i32; 8]);
@@ -69,7 +69,7 @@ impl Console {
     }
 }
 
-fn on_a_terminal(bundle: Bundle) -> Bundle {
+pub fn on_a_terminal(bundle: Bundle) -> Bundle {
     bundle.set("/process/terminal", json!(true))
 }
 
@@ -184,7 +184,7 @@ fn winsize(rows: u16, columns: u16) -> nix::pty::Winsize {
 }
 
 /// A terminal as a shell has one: our end, and the end to run something on.
-fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
+pub fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
     let size = winsize(rows, columns);
     let pty = nix::pty::openpty(Some(&size), None).expect("a terminal");
     for end in [&pty.master, &pty.slave] {
@@ -195,7 +195,7 @@ fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
 }
 
 /// `call` in the foreground of a terminal: its controlling one and its stdio.
-fn in_foreground<'t>(call: crate::harness::Call<'t>, slave: &OwnedFd) -> crate::harness::Running<'t> {
+pub fn in_foreground<'t>(call: crate::harness::Call<'t>, slave: &OwnedFd) -> crate::harness::Running<'t> {
     use std::os::unix::process::CommandExt;
     let copy = || slave.try_clone().expect("dup");
     let mut call = call.stdin(copy()).stdout(copy());
@@ -212,7 +212,7 @@ fn in_foreground<'t>(call: crate::harness::Call<'t>, slave: &OwnedFd) -> crate::
 }
 
 /// Lines from a terminal up to the one that satisfies `wanted`.
-fn line_with(terminal: &File, wanted: &str) -> String {
+pub fn line_with(terminal: &File, wanted: &str) -> String {
     loop {
         let line = read_line(terminal);
         if line.contains(wanted) {

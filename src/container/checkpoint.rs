@@ -2,7 +2,7 @@
 //! them again.
 
 use super::state::{Dir, Root, State};
-use super::{delete, external, sd_notify};
+use super::{delete, external, inherited, sd_notify};
 use crate::cgroup::Entrance;
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
@@ -23,6 +23,8 @@ use std::path::PathBuf;
 
 /// The names of the first three descriptors of init, in the images.
 pub const DESCRIPTORS: &str = "descriptors.json";
+/// Is there if the container has a socket for its service manager.
+pub const NOTIFIES: &str = "notify.json";
 const LOG: &str = "dump.log";
 
 pub struct Options<'a> {
@@ -63,7 +65,9 @@ pub fn checkpoint(options: &Options) -> Result<()> {
         lazy_pages: options.flags.lazy_pages,
     })?;
     let mut status_fd = options.status_fd.map(writable).transpose()?;
-    let directories = options.flags.directories(true, LOG)?;
+    // The root of a user namespace looks for images, too, when it is restored.
+    let mode = if plan.namespaces.is_private(NsKind::User) { 0o711 } else { 0o700 };
+    let directories = options.flags.directories(Some(mode), LOG)?;
     let asked = what_to_do(options, &dir, &plan, &state, &directories)?;
     let starting = service::start(&criu.program, &Entrance::default(), &[], || Ok(()))?;
     starting.until_ready()?;
@@ -129,10 +133,14 @@ fn what_to_do(
     if options.pre_dump {
         return Ok(asked);
     }
-    let notify = dir.open_dir(sd_notify::DIR)?.map(|_| options.root.0.join(options.id).join(sd_notify::DIR));
-    external::name_mounts(plan, state.pid(), notify.as_deref(), &mut asked)?;
-    let descriptors = external::name_stdio(state.pid(), &mut asked)?;
-    save(&directories.images, &descriptors)?;
+    let notifies = dir.open_dir(sd_notify::DIR)?.is_some();
+    let plan = if notifies { &with_notify(dir, state)? } else { plan };
+    external::name_mounts(plan, state.pid(), &mut asked)?;
+    let descriptors = inherited::name_stdio(state, &mut asked)?;
+    save(&directories.images, DESCRIPTORS, &descriptors)?;
+    if notifies {
+        save(&directories.images, NOTIFIES, &true)?;
+    }
     Ok(asked)
 }
 
@@ -152,12 +160,18 @@ fn check_parent(parent: &std::path::Path, images: &OwnedFd) -> Result<()> {
     }
 }
 
-fn save(images: &OwnedFd, descriptors: &[String]) -> Result<()> {
-    let text = serde_json::to_vec(descriptors).map_err(|e| Error::msg(format!("{DESCRIPTORS}: {e}")))?;
+/// The plan as it was made, with the mount of the payload's notify socket.
+fn with_notify(dir: &Dir, state: &State) -> Result<Plan> {
+    let mut config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
+    sd_notify::configure(&mut config, std::path::Path::new("/"));
+    spec::resolve(&config, &state.bundle)
+}
+
+fn save(images: &OwnedFd, name: &str, value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_vec(value).map_err(|e| Error::msg(format!("{name}: {e}")))?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
-    let file =
-        openat(images, DESCRIPTORS, flags, Mode::from_bits_truncate(0o600)).op_on("open", DESCRIPTORS)?;
-    std::io::Write::write_all(&mut std::fs::File::from(file), &text).op_on("write", DESCRIPTORS)
+    let file = openat(images, name, flags, Mode::from_bits_truncate(0o600)).op_on("open", name)?;
+    std::io::Write::write_all(&mut std::fs::File::from(file), &text).op_on("write", name)
 }
 
 fn writable(number: RawFd) -> Result<OwnedFd> {

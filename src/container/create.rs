@@ -80,7 +80,7 @@ pub struct Made {
 
 /// Makes the container up to the gate, or to the payload's execve.
 pub fn create(options: &Options) -> Result<Made> {
-    let (text, mut plan) = load(options)?;
+    let (text, mut plan) = load(options, options.notify)?;
     init::check_labels(&plan.process)?;
     let Console { theirs, ours } = console::prepare(&plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&mut plan)?;
@@ -201,8 +201,9 @@ pub fn create(options: &Options) -> Result<Made> {
     Ok(Made { plan, dir, state, init, sync: host_end, terminal, relay })
 }
 
-/// Reads and resolves the bundle's configuration.
-pub(super) fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
+/// Reads and resolves the bundle's configuration. `notify`: there is a socket for
+/// the payload's readiness.
+pub(super) fn load(options: &Options, notify: bool) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
     let path = options.config.map_or_else(|| options.bundle.join("config.json"), Path::to_path_buf);
     let text =
@@ -212,7 +213,7 @@ pub(super) fn load(options: &Options) -> Result<(Vec<u8>, Plan)> {
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
     let mut unknown = Vec::new();
     let mut config = spec::parse_config(&text, &mut unknown).map_err(named)?;
-    if options.notify {
+    if notify {
         sd_notify::configure(&mut config, &options.root.0.join(options.id));
     }
     let mut plan = spec::resolve(&config, options.bundle)?;

@@ -16,10 +16,10 @@ use crate::launch::sources;
 use crate::spec::plan::{MountKind, Ns, NsKind, Plan, SourceLink};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_SLAVE, MountAttr};
 use crate::sys::{openat2, process};
-use nix::fcntl::{OFlag, open, readlink};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{Mode, SFlag, fstat, major, stat};
+use nix::sys::stat::{Mode, fstat, stat};
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -53,8 +53,8 @@ pub fn check(plan: &Plan) -> Result<()> {
 }
 
 /// A mount, of mountinfo.
-struct Point {
-    id: u64,
+pub struct Point {
+    pub id: u64,
     /// Major and minor number of its filesystem.
     device: Vec<u8>,
     /// What of the filesystem is mounted.
@@ -64,7 +64,7 @@ struct Point {
 }
 
 /// The mounts of a process; `self` for those of this one.
-fn points(process: &str) -> Result<Vec<Point>> {
+pub fn points(process: &str) -> Result<Vec<Point>> {
     let file = format!("/proc/{process}/mountinfo");
     let text = process::read_file(file.as_str()).op_on("read", file)?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(Point::parse).collect())
@@ -117,9 +117,9 @@ enum Origin<'a> {
 }
 
 /// Tells CRIU which mounts of the container with this init are the host's.
-pub fn name_mounts(plan: &Plan, init: i32, notify: Option<&Path>, options: &mut Options) -> Result<()> {
+pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
     let (inside, host) = (points(&init.to_string())?, points("self")?);
-    let origins = origins(plan, init, notify, &inside)?;
+    let origins = origins(plan, init, &inside)?;
     for point in inside.iter().filter(|point| point.path != Path::new("/")) {
         let above = origins.iter().filter(|(path, _)| point.path.starts_with(path));
         // Of those that are at the same place the last covers the others.
@@ -160,12 +160,7 @@ fn is_null(point: &Point) -> bool {
 
 /// The places where something of the configuration is mounted, by the names that
 /// they have in the container.
-fn origins<'a>(
-    plan: &'a Plan,
-    init: i32,
-    notify: Option<&'a Path>,
-    inside: &[Point],
-) -> Result<Vec<(PathBuf, Origin<'a>)>> {
+fn origins<'a>(plan: &'a Plan, init: i32, inside: &[Point]) -> Result<Vec<(PathBuf, Origin<'a>)>> {
     let root = format!("/proc/{init}/root");
     let root = open(root.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", root)?;
@@ -184,12 +179,6 @@ fn origins<'a>(
             MountKind::Remount { .. } => continue,
         };
         out.push((place(&entry.target, !entry.target_nofollow), origin));
-    }
-    if let Some(source) = notify {
-        out.push((
-            place(Path::new(super::sd_notify::MOUNT), true),
-            Origin::Host { source, recursive: false },
-        ));
     }
     if plan.namespaces.is_private(NsKind::User) {
         out.extend(plan.devices.iter().map(|device| (place(&device.path, false), Origin::Device)));
@@ -219,49 +208,6 @@ pub fn name_namespaces(plan: &Plan, init: i32, options: &mut Options) -> Result<
         }
     }
     Ok(())
-}
-
-/// Tells CRIU which files of init's stdio are the host's, and returns the names
-/// by which a restore puts others in their place (runc's `descriptors.json`).
-pub fn name_stdio(init: i32, options: &mut Options) -> Result<Vec<String>> {
-    let inside = points(&init.to_string())?;
-    (0..=2).map(|number| stdio(init, number, &inside, options)).collect()
-}
-
-fn stdio(init: i32, number: i32, inside: &[Point], options: &mut Options) -> Result<String> {
-    let path = format!("/proc/{init}/fd/{number}");
-    // The payload may have closed it.
-    let Ok(target) = readlink(path.as_str()) else { return Ok(String::new()) };
-    let target = target.to_string_lossy().into_owned();
-    let info = format!("/proc/{init}/fdinfo/{number}");
-    let info = process::read_file(info.as_str()).op_on("read", info)?;
-    let mount = String::from_utf8_lossy(&info)
-        .lines()
-        .find_map(|line| line.strip_prefix("mnt_id:").and_then(|id| id.trim().parse::<u64>().ok()));
-    let Some(mount) = mount.filter(|_| target.starts_with('/')) else { return Ok(target) };
-    let file = stat(path.as_str()).op_on("stat", path)?;
-    if inside.iter().any(|point| point.id == mount) || is_terminal(&file) {
-        return Ok(target);
-    }
-    let name = format!("file[{mount:x}:{:x}]", file.st_ino);
-    options.text(Text::External, &name);
-    Ok(name)
-}
-
-/// A pseudo-terminal or console: CRIU has a way of its own with these
-/// (`--shell-job`).
-fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
-    let kind = SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT;
-    kind == SFlag::S_IFCHR && matches!(major(file.st_rdev), 4 | 5 | 136..=143)
-}
-
-/// Puts files of this process's in the place of what init had as its stdio.
-pub fn give_stdio(descriptors: &[String], stdio: &[OwnedFd], options: &mut Options) {
-    for (file, name) in stdio.iter().zip(descriptors) {
-        if name.starts_with("pipe:[") || name.starts_with("file[") {
-            options.inherit_fd(name, service::number(file));
-        }
-    }
 }
 
 /// Tells CRIU which namespaces the restored processes are to be in. Returns the
@@ -418,7 +364,6 @@ fn is_on_the_rootfs(plan: &Plan, index: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::stat::makedev;
 
     #[test]
     fn a_line_of_mountinfo_is_read() {
@@ -428,21 +373,5 @@ mod tests {
         assert_eq!(point.path, Path::new("/proc/a b\\"));
         assert_eq!((point.fs.as_slice(), is_null(&point)), (&b"devtmpfs"[..], true));
         assert!(Point::parse(b"").is_none());
-    }
-
-    #[test]
-    fn a_terminal_is_not_a_file() {
-        let device = |kind: SFlag, major, minor| {
-            // A stat of a file that is there, with another kind and number.
-            let mut file = stat("/dev/null").expect("stat");
-            file.st_mode = kind.bits();
-            file.st_rdev = makedev(major, minor);
-            file
-        };
-        for (major, minor) in [(136, 3), (5, 1), (4, 64)] {
-            assert!(is_terminal(&device(SFlag::S_IFCHR, major, minor)), "{major}:{minor}");
-        }
-        assert!(!is_terminal(&device(SFlag::S_IFCHR, 1, 3)));
-        assert!(!is_terminal(&device(SFlag::S_IFBLK, 136, 3)));
     }
 }

@@ -13,6 +13,7 @@ pub mod exit;
 mod external;
 pub mod id;
 pub mod identity;
+mod inherited;
 pub mod kill;
 pub mod mounts;
 pub mod pause;

@@ -4,31 +4,33 @@
 //! the container's cgroup, makes the processes. The first of them becomes a child
 //! of this process (a sibling of CRIU), and so of our caller once we are gone.
 
-use super::checkpoint::{DESCRIPTORS, check_root};
+use super::checkpoint::{DESCRIPTORS, NOTIFIES, check_root};
 use super::console::{self, Console};
 use super::create::{self, HalfMade, Mode, keyring_name, load};
 use super::identity::Identity;
 use super::signals::Signals;
 use super::state::{CRIU_ROOT, State, write_pid_file};
-use super::{delete, external, stdio};
+use super::{delete, external, inherited, sd_notify, stdio};
 use crate::cgroup::{Cgroup, Entrance, Host, Starting};
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
 use crate::criu::service::{self, Notification};
 use crate::criu::{self, CgroupsMode, Criu};
 use crate::error::{Context, Error, Result};
-use crate::init::keyring;
+use crate::init::proc::Proc;
+use crate::init::{keyring, sysctl};
 use crate::launch::joins::Joins;
 use crate::net;
 use crate::rdt::Group;
 use crate::spec::Plan;
 use crate::spec::annotations::CRIU_CONFIG;
-use crate::spec::plan::NsKind;
+use crate::spec::plan::{NsKind, Sysctl};
 use crate::sys::{pidfd, process, scm};
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::{Mode as FileMode, stat};
+use nix::unistd::{AccessFlags, faccessat};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -56,18 +58,19 @@ pub fn restore(options: &Options) -> Result<i32> {
         Mode::RunForeground => Some(Signals::hold()?),
         Mode::Create | Mode::RunDetached => None,
     };
-    let (text, mut plan) = load(making)?;
+    let mut directories = options.flags.directories(None, LOG)?;
+    let notify = faccessat(&directories.images, NOTIFIES, AccessFlags::F_OK, AtFlags::empty()).is_ok();
+    let (text, mut plan) = load(making, notify)?;
     external::check(&plan)?;
     let Console { theirs, ours } = console::prepare(&plan.process, making.console_socket, making.mode)?;
     let joins = Joins::open(&mut plan)?;
-    let mut directories = options.flags.directories(false, LOG)?;
     let descriptors = descriptors(&directories.images)?;
     let program = find_criu(options, &plan)?;
     // From here on a failure is undone.
-    let (mut half, mut place) = Place::claim(options, &plan, &text)?;
+    let (mut half, mut place) = Place::claim(options, &plan, &text, notify)?;
     let stdio = stdio_copies()?;
     let mut asked = what_to_do(options, &plan, &directories);
-    external::give_stdio(&descriptors, &stdio, &mut asked);
+    inherited::give_stdio(&descriptors, &stdio, &mut asked);
     let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
     pass.extend(stdio.iter().map(OwnedFd::as_fd));
     let starting = place.start_criu(&mut half, &program, &pass, &mut asked)?;
@@ -156,7 +159,12 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     /// Claims the id, and makes what `create` makes before it forks.
-    fn claim(options: &'a Options, plan: &'a Plan, text: &[u8]) -> Result<(HalfMade<'a>, Place<'a>)> {
+    fn claim(
+        options: &'a Options,
+        plan: &'a Plan,
+        text: &[u8],
+        notify: bool,
+    ) -> Result<(HalfMade<'a>, Place<'a>)> {
         let making = &options.making;
         let host = Host::detect(making.driver, plan.cgroups_path.as_deref())?;
         let mut cgroup = Cgroup::locate(plan, making.id, &host, making.driver)?;
@@ -170,6 +178,9 @@ impl<'a> Place<'a> {
         let mut half = HalfMade::claim(making, plan, state, None)?;
         half.dir()?.save_config(text)?;
         half.dir()?.save(&half.state)?;
+        if notify {
+            half.dir()?.make_dir(sd_notify::DIR)?;
+        }
         let strict = options.flags.cgroups == CgroupsMode::Strict;
         if strict && matches!(cgroup, Cgroup::Systemd { .. }) {
             return Err(Error::msg(
@@ -296,9 +307,20 @@ impl Restoring<'_> {
         let home = open("/proc/self/ns/net", flags, FileMode::empty()).op("open /proc/self/ns/net")?;
         let (pid, _) = half.init.as_ref().ok_or_else(|| Error::msg("there is no init"))?;
         setns(net::namespace_of(*pid)?, CloneFlags::CLONE_NEWNET).op("setns network")?;
-        let up = crate::sys::net::loopback_up().op("set the loopback device up");
+        let done = self.configure_network();
         setns(home, CloneFlags::CLONE_NEWNET).op("setns network")?;
-        up.map_err(|e| e.at("/linux/namespaces"))
+        done
+    }
+
+    /// In the network namespace.
+    fn configure_network(&self) -> Result<()> {
+        crate::sys::net::loopback_up()
+            .op("set the loopback device up")
+            .map_err(|e| e.at("/linux/namespaces"))?;
+        let is_its = |sysctl: &&Sysctl| sysctl.kind == NsKind::Network;
+        let values: Vec<Sysctl> = self.plan.sysctl.iter().filter(is_its).cloned().collect();
+        let proc = (!values.is_empty()).then(Proc::open).transpose()?;
+        sysctl::write_all(&values, proc.as_ref())
     }
 
     /// The same record as that of `create`.

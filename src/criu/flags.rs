@@ -40,13 +40,13 @@ pub struct Directories {
 }
 
 impl Flags {
-    /// Opens the directories. That of the images is made if `make` says so.
-    pub fn directories(&self, make: bool, log: &str) -> Result<Directories> {
-        if make {
-            make_all(&self.images)?;
+    /// Opens the directories. That of the images is made if there is a mode for it.
+    pub fn directories(&self, mode: Option<u32>, log: &str) -> Result<Directories> {
+        if let Some(mode) = mode {
+            make_all(&self.images, mode)?;
         }
         if let Some(work) = &self.work {
-            make_all(work)?;
+            make_all(work, 0o700)?;
         }
         Ok(Directories {
             images: open_directory(&self.images)?,
@@ -102,8 +102,8 @@ impl Flags {
     }
 }
 
-fn make_all(path: &Path) -> Result<()> {
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+fn make_all(path: &Path, mode: u32) -> Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     made.op_on("make the directory", path.display())
 }
 

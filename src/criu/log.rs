@@ -18,12 +18,16 @@ fn errors_in(log: &str) -> String {
     last.join("; ").replace("No such file or directory", "not found")
 }
 
+/// What CRIU tries, and does without where it may not.
+const HARMLESS: [&str; 2] = ["rlimit: Can't setup RLIMIT_NOFILE", "tun: Unable to create tun"];
+
 /// `(00.012345) [pid: ]Error (criu/file.c:12): ` and what is behind that.
 fn told(line: &str) -> Option<&str> {
     let (head, tail) = line.split_once("Error (")?;
     let (_, text) = tail.split_once("): ")?;
     let is_a_line_of_its_own = head.starts_with('(');
-    (is_a_line_of_its_own && !text.ends_with("FAILED.")).then(|| text.trim())
+    let is_harmless = || HARMLESS.iter().any(|harmless| text.starts_with(harmless));
+    (is_a_line_of_its_own && !text.ends_with("FAILED.") && !is_harmless()).then(|| text.trim())
 }
 
 #[cfg(test)]
@@ -34,11 +38,12 @@ mod tests {
     fn the_last_errors_are_quoted() {
         let log = "\
             (00.000001) Version: 4.1.1\n\
-            (00.010000) Error (criu/util.c:1533): rlimit: no\n\
+            (00.005000) Error (criu/util.c:1533): rlimit: Can't setup RLIMIT_NOFILE for self: no\n\
+            (00.010000) Error (criu/util.c:1): sorry\n\
             (00.020000) Warn  (criu/x.c:1): careful\n\
             (00.030000)      7: Error (criu/files-reg.c:1790): Can't lookup path=/x: No such file or directory\n\
             (00.040000) Error (criu/cr-dump.c:2111): Dumping FAILED.\n";
-        assert_eq!(errors_in(log), "rlimit: no; Can't lookup path=/x: not found");
+        assert_eq!(errors_in(log), "sorry; Can't lookup path=/x: not found");
         assert_eq!(errors_in("(00.1) all is well\n"), "");
         let many: String = (0..9).map(|i| format!("(00.{i}) Error (f.c:{i}): {i}\n")).collect();
         assert_eq!(errors_in(&many), "6; 7; 8");

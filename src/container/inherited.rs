@@ -1,0 +1,199 @@
+//! The files that a container's processes have from outside: its stdio.
+//!
+//! CRIU has to be told of a file that is not of the container's own mounts, and a
+//! restore puts another in the place of each that was stdin, stdout or stderr.
+//! What that was is not recorded when a container is made: at a checkpoint it is
+//! found among the descriptors of all its processes. A shell may have init's
+//! stdio under another number for as long as a command runs with a redirection.
+
+use super::external::{Point, points};
+use super::state::State;
+use crate::criu::messages::{Options, Text};
+use crate::criu::service;
+use crate::error::{Context, Result};
+use crate::sys::process;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, readlink};
+use nix::sys::stat::{SFlag, major, stat};
+use std::os::fd::OwnedFd;
+
+/// An open file of a process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Open {
+    number: i32,
+    /// What CRIU calls it.
+    name: String,
+    reads: bool,
+    writes: bool,
+    /// A file of a mount that is not the container's.
+    foreign: bool,
+}
+
+impl Open {
+    fn is_pipe(&self) -> bool {
+        self.name.starts_with("pipe:[")
+    }
+}
+
+/// Tells CRIU which files are the host's, and returns the names of stdin, stdout
+/// and stderr (runc's `descriptors.json`).
+pub fn name_stdio(state: &State, options: &mut Options) -> Result<Vec<String>> {
+    let inside = points(&state.pid().to_string())?;
+    let mut pids = state.cgroup.pids()?;
+    pids.sort_unstable_by_key(|pid| (*pid != state.pid(), *pid));
+    if pids.first() != Some(&state.pid()) {
+        pids.insert(0, state.pid());
+    }
+    let mut all = Vec::new();
+    for pid in pids {
+        all.push(open_files(pid, &inside)?);
+    }
+    let mut foreign: Vec<&str> =
+        all.iter().flatten().filter(|open| open.foreign).map(|open| &*open.name).collect();
+    foreign.sort_unstable();
+    foreign.dedup();
+    foreign.iter().for_each(|name| {
+        options.text(Text::External, name);
+    });
+    Ok(stdio(&all))
+}
+
+/// The names of 0, 1 and 2, as init has or had them. `all`: the files of each
+/// process, init's first.
+fn stdio(all: &[Vec<Open>]) -> Vec<String> {
+    let outside: Vec<&Open> = all.iter().flatten().filter(|open| is_outside(open, all)).collect();
+    let mut names: Vec<Option<&str>> = vec![None; 3];
+    // As it is, in init or in any other that still has what it was born with.
+    for (number, name) in (0..).zip(&mut names) {
+        *name = outside.iter().find(|open| open.number == number).map(|open| &*open.name);
+    }
+    // What lies under a number of a shell's own.
+    for open in outside.iter().filter(|open| open.number > 2) {
+        if names.contains(&Some(&open.name)) {
+            continue;
+        }
+        let mut places = (0..)
+            .zip(&mut names)
+            .filter(|(number, name)| name.is_none() && if *number == 0 { open.reads } else { open.writes });
+        if let Some((_, place)) = places.next() {
+            *place = Some(&open.name);
+        }
+    }
+    let init = all.first().map_or(&[][..], Vec::as_slice);
+    let as_it_is = |number| init.iter().find(|open| open.number == number).map(|open| &*open.name);
+    (0..).zip(names).map(|(number, name)| name.or(as_it_is(number)).unwrap_or_default().into()).collect()
+}
+
+/// Is it open on the host, too? Of a pipe the other end is there.
+fn is_outside(open: &Open, all: &[Vec<Open>]) -> bool {
+    let same = || all.iter().flatten().filter(|other| other.name == open.name);
+    open.foreign || (open.is_pipe() && !(same().any(|o| o.reads) && same().any(|o| o.writes)))
+}
+
+fn open_files(pid: i32, inside: &[Point]) -> Result<Vec<Open>> {
+    let dir = format!("/proc/{pid}/fd");
+    let entries = match std::fs::read_dir(&dir) {
+        // It has just ended.
+        Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(Vec::new()),
+        other => other.op_on("read", dir)?,
+    };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut out: Vec<Open> = numbers.filter_map(|number| open_file(pid, number, inside)).collect();
+    out.sort_unstable_by_key(|open| open.number);
+    Ok(out)
+}
+
+/// `None`: it has just been closed.
+fn open_file(pid: i32, number: i32, inside: &[Point]) -> Option<Open> {
+    let path = format!("/proc/{pid}/fd/{number}");
+    let target = readlink(path.as_str()).ok()?.to_string_lossy().into_owned();
+    let info = process::read_file(format!("/proc/{pid}/fdinfo/{number}").as_str()).ok()?;
+    let info = String::from_utf8_lossy(&info);
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let flags = OFlag::from_bits_truncate(i32::from_str_radix(field("flags:")?, 8).ok()?);
+    let mount: u64 = field("mnt_id:")?.parse().ok()?;
+    let mode = flags & OFlag::O_ACCMODE;
+    let file = stat(path.as_str()).ok()?;
+    let is_path = target.starts_with('/') && !flags.contains(OFlag::O_PATH);
+    let foreign = is_path && !is_terminal(&file) && inside.iter().all(|point| point.id != mount);
+    Some(Open {
+        number,
+        name: if foreign { format!("file[{mount:x}:{:x}]", file.st_ino) } else { target },
+        reads: mode != OFlag::O_WRONLY,
+        writes: mode != OFlag::O_RDONLY,
+        foreign,
+    })
+}
+
+/// A pseudo-terminal or console: CRIU has a way of its own with these
+/// (`--shell-job`).
+fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
+    let kind = SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT;
+    kind == SFlag::S_IFCHR && matches!(major(file.st_rdev), 4 | 5 | 136..=143)
+}
+
+/// Puts files of this process's in the place of what init had as its stdio.
+pub fn give_stdio(descriptors: &[String], stdio: &[OwnedFd], options: &mut Options) {
+    for (file, name) in stdio.iter().zip(descriptors) {
+        if name.starts_with("pipe:[") || name.starts_with("file[") {
+            options.inherit_fd(name, service::number(file));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::makedev;
+
+    fn open(number: i32, name: &str, mode: &str) -> Open {
+        Open {
+            number,
+            name: name.into(),
+            reads: mode.contains('r'),
+            writes: mode.contains('w'),
+            foreign: name.starts_with("file["),
+        }
+    }
+
+    #[test]
+    fn stdio_is_what_init_has() {
+        let init = vec![open(0, "pipe:[1]", "r"), open(1, "pipe:[2]", "w"), open(2, "/dev/null", "rw")];
+        assert_eq!(stdio(&[init]), ["pipe:[1]", "pipe:[2]", "/dev/null"]);
+        assert_eq!(stdio(&[Vec::new()]), ["", "", ""]);
+    }
+
+    #[test]
+    fn stdio_is_found_where_a_shell_keeps_it() {
+        // `a 2>/dev/null`, while a runs.
+        let init = vec![open(0, "file[1:1]", "r"), open(2, "/dev/null", "w"), open(10, "pipe:[3]", "w")];
+        assert_eq!(stdio(&[init.clone()]), ["file[1:1]", "pipe:[3]", "/dev/null"]);
+        // Another process tells better which it is.
+        let other = vec![open(2, "pipe:[3]", "w"), open(1, "pipe:[2]", "w")];
+        assert_eq!(stdio(&[init, other]), ["file[1:1]", "pipe:[2]", "pipe:[3]"]);
+    }
+
+    #[test]
+    fn a_pipe_within_the_container_is_its_own() {
+        let left = vec![open(0, "pipe:[1]", "r"), open(1, "pipe:[9]", "w")];
+        let right = vec![open(0, "pipe:[9]", "r"), open(1, "pipe:[2]", "w")];
+        let shell = vec![open(0, "pipe:[1]", "r"), open(1, "pipe:[2]", "w"), open(2, "pipe:[2]", "w")];
+        assert_eq!(stdio(&[shell, left, right]), ["pipe:[1]", "pipe:[2]", "pipe:[2]"]);
+    }
+
+    #[test]
+    fn a_terminal_is_not_a_file() {
+        let device = |kind: SFlag, major, minor| {
+            // A stat of a file that is there, with another kind and number.
+            let mut file = stat("/dev/null").expect("stat");
+            file.st_mode = kind.bits();
+            file.st_rdev = makedev(major, minor);
+            file
+        };
+        for (major, minor) in [(136, 3), (5, 1), (4, 64)] {
+            assert!(is_terminal(&device(SFlag::S_IFCHR, major, minor)), "{major}:{minor}");
+        }
+        assert!(!is_terminal(&device(SFlag::S_IFCHR, 1, 3)));
+        assert!(!is_terminal(&device(SFlag::S_IFBLK, 136, 3)));
+    }
+}
