@@ -167,7 +167,7 @@ mod tests {
     fn stdio_is_found_where_a_shell_keeps_it() {
         // `a 2>/dev/null`, while a runs.
         let init = vec![open(0, "file[1:1]", "r"), open(2, "/dev/null", "w"), open(10, "pipe:[3]", "w")];
-        assert_eq!(stdio(&[init.clone()]), ["file[1:1]", "pipe:[3]", "/dev/null"]);
+        assert_eq!(stdio(std::slice::from_ref(&init)), ["file[1:1]", "pipe:[3]", "/dev/null"]);
         // Another process tells better which it is.
         let other = vec![open(2, "pipe:[3]", "w"), open(1, "pipe:[2]", "w")];
         assert_eq!(stdio(&[init, other]), ["file[1:1]", "pipe:[2]", "pipe:[3]"]);
