@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -60,8 +61,12 @@ impl Asked {
 pub struct Bus {
     socket: PathBuf,
     systemd: Arc<Systemd>,
-    thread: Option<JoinHandle<()>>,
+    /// Ends with the connections that there were.
+    thread: Option<JoinHandle<Vec<Served>>>,
 }
+
+/// A connection, and who serves it.
+type Served = (UnixStream, JoinHandle<()>);
 
 struct Systemd {
     faults: Mutex<Vec<Fault>>,
@@ -85,14 +90,16 @@ impl Bus {
         });
         let shared = systemd.clone();
         let thread = std::thread::spawn(move || {
+            let mut served = Vec::new();
             for stream in listener.incoming().flatten() {
                 if shared.over.load(Ordering::SeqCst) {
-                    return;
+                    break;
                 }
-                let shared = shared.clone();
-                // Its thread ends with the connection.
-                std::thread::spawn(move || Connection::new(stream, &shared).serve());
+                let (shared, copy) = (shared.clone(), stream.try_clone().expect("dup"));
+                let serve = move || Connection::new(stream, &shared).serve();
+                served.push((copy, std::thread::spawn(serve)));
             }
+            served
         });
         Bus { socket, systemd, thread: Some(thread) }
     }
@@ -137,7 +144,12 @@ impl Drop for Bus {
     fn drop(&mut self) {
         self.systemd.over.store(true, Ordering::SeqCst);
         let _ = UnixStream::connect(&self.socket);
-        let _ = self.thread.take().map(JoinHandle::join);
+        let served = self.thread.take().and_then(|thread| thread.join().ok());
+        // A client may be gone while its unit is still being made.
+        for (stream, thread) in served.unwrap_or_default() {
+            let _ = stream.shutdown(Shutdown::Both);
+            let _ = thread.join();
+        }
         for dir in self.systemd.dirs.lock().expect("a lock").drain(..) {
             let _ = fs::remove_dir(dir);
         }
@@ -161,6 +173,7 @@ impl Connection<'_> {
 
     fn serve(mut self) {
         let _ = self.talk();
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn talk(&mut self) -> Result<(), Over> {
