@@ -204,15 +204,15 @@ fn a_device_that_the_host_lacks_is_refused(t: &Test) {
 }
 
 fn another_file_in_the_devices_place_is_refused(t: &Test) {
+    if Path::new("/dev/char/1:5").exists() {
+        t.skip("the device is found by its number");
+    }
     let own = |path: &Path| device(path.to_str().unwrap(), "c", 1, 5);
     let file = t.make_file("file", "");
     let link = t.path("link");
     std::os::unix::fs::symlink("/dev/null", &link).unwrap();
     for path in [Path::new("/dev/null"), &file, &link, &t.make_dir("dir")] {
         let bundle = t.bundle().user_namespace().set("/linux/devices", json!([own(path)]));
-        if Path::new("/dev/char/1:5").exists() {
-            continue;
-        }
         t.refused(&bundle).one_clear_line(&["/linux/devices/0", path.to_str().unwrap()]);
     }
 }
