@@ -45,23 +45,43 @@ seed() {
     esac
 }
 
-# As many at a time as there are cores.
-failed=
+# run TARGET: its exit status goes to a file, which who is killed doesn't write
 run() {
+    local status=0
     "$out/$host/release/$1" "$out/corpus/$1" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
-        -artifact_prefix="$out/findings/$1-" -print_final_stats=1 >"$out/$1.log" 2>&1
+        -artifact_prefix="$out/findings/$1-" -print_final_stats=1 >"$out/$1.log" 2>&1 || status=$?
+    echo "$status" >"$out/$1.status"
 }
+
+# report TARGET: what it did, by its own account; false if it did not go on to the end
+report() {
+    local status done ran cov
+    status=$(cat "$out/$1.status" 2>/dev/null) || status=none
+    done=$(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second(s)$/\1 runs in \2 s/p' "$out/$1.log")
+    ran=$(sed -n 's/.* runs in \([0-9]*\) s$/\1/p' <<<"$done")
+    cov=$(grep -o 'cov: [0-9]*' "$out/$1.log" | tail -n 1)
+    if [ "$status" != 0 ]; then
+        echo "$1: FAILED with status $status${done:+ after $done}"
+        return 1
+    elif [ "${ran:--1}" -lt "$seconds" ]; then
+        echo "$1: FAILED, as it ended before its time: ${done:-no account}, of $seconds s"
+        return 1
+    fi
+    echo "$1: $done, ${cov:-no coverage}"
+}
+
+# As many at a time as there are cores.
 for target; do
     seed "$target"
-    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do wait -n || failed=1; done
+    rm -f -- "$out/$target.status" "$out/$target.log"
+    while [ "$(jobs -rp | wc -l)" -ge "${JOBS:-$(nproc)}" ]; do wait -n || :; done
     run "$target" &
 done
-while [ -n "$(jobs -p)" ]; do wait -n || failed=1; done 2>/dev/null
+wait
 
+failed=
 for target; do
-    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$out/$target.log")
-    cov=$(grep -o 'cov: [0-9]*' "$out/$target.log" | tail -n 1)
-    echo "$target: ${seconds} s, ${runs:-?} runs, ${cov:-?}"
+    report "$target" || failed=1
 done
 if ls "$out"/findings/* >/dev/null 2>&1; then
     echo "found:"; ls "$out"/findings
