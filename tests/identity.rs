@@ -1,8 +1,8 @@
 //! A pid that is used again: whoever has it now is not the container.
 
-use crate::harness::Test;
+use crate::harness::{Test, cgroup_v2};
 
-cases![a_stranger_with_the_pid_of_init_is_left_alone];
+cases![a_stranger_with_the_pid_of_init_is_left_alone, a_stranger_that_started_in_the_same_tick_is_left_alone,];
 
 /// In a pid namespace of the test's own, the next pid can be chosen.
 fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
@@ -14,8 +14,6 @@ fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
         mount -t proc proc /proc
         runtime run --detach --pid-file pid "$ID" > /dev/null
         pid=$(cat pid)
-        # Start times are counted in ticks of 10 ms: the stranger comes in a later one.
-        while [ "$(cut -d " " -f 22 /proc/self/stat)" = "$(cut -d " " -f 22 /proc/$pid/stat)" ]; do :; done
         runtime kill "$ID" KILL
         # The shell is the first process here, and reaps while it waits.
         while [ -e /proc/$pid ]; do /bin/true; done
@@ -47,4 +45,46 @@ fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
         assert!(lines.contains(&line), "{line}: {out:?}");
     }
     out.says(&["container not running"]);
+}
+
+/// Start times are counted in ticks of 10 ms: by pid and start time alone this
+/// stranger is the container. The payload tells its own, and ends at once.
+fn a_stranger_that_started_in_the_same_tick_is_left_alone(t: &Test) {
+    t.cgroupfs_only();
+    let bundle = t.bundle().shell("read -r stat < /proc/self/stat; echo \"$stat\"");
+    // To be moved into a cgroup of version 1 takes longer than a tick.
+    let mount = if cgroup_v2() { "" } else { "mount -t cgroup2 none /sys/fs/cgroup" };
+    let script = r#"
+        mount -t proc proc /proc
+        started() { set -- ${1##*) }; shift 19; start=$1; }
+        for try in $(seq 200); do
+            runtime run --detach --pid-file pid "$ID" > out
+            read -r pid < pid || :
+            while [ -e /proc/$pid ]; do /bin/true; done
+            echo $((pid - 1)) > /proc/sys/kernel/ns_last_pid
+            sleep 1000 > /dev/null 2>&1 &
+            stranger=$!
+            read -r stat < /proc/$stranger/stat
+            started "$stat"; theirs=$start
+            read -r stat < out
+            started "$stat"
+            [ $stranger = $pid ] && [ $theirs = $start ] && break
+            kill -9 $stranger
+            runtime delete "$ID"
+            pid=
+        done
+        [ -n "$pid" ] || { echo not reused; exit; }
+        runtime state "$ID" | grep status
+        runtime kill "$ID" KILL || echo kill $?
+        runtime exec "$ID" true || echo exec $?
+        runtime delete --force "$ID" && echo deleted
+        kill -0 $pid && echo lives
+        kill -9 $pid
+    "#;
+    let out = t.in_private_pids(&bundle, &format!("{mount}\n{script}")).ok();
+    if out.stdout.contains("not reused") {
+        t.skip("no pid was used again within the tick");
+    }
+    let lines: Vec<_> = out.stdout.lines().map(str::trim).collect();
+    assert_eq!(lines, ["\"status\": \"stopped\",", "kill 1", "exec 255", "deleted", "lives"], "{out:?}");
 }

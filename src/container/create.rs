@@ -354,8 +354,15 @@ impl<'a> HalfMade<'a> {
     }
 
     pub(super) fn record(&mut self) -> Result<()> {
-        self.state.init = Some(Identity::of(self.pid())?);
+        self.identify()?;
         self.dir()?.save_unpublished(&self.state)
+    }
+
+    /// Puts into the state which process init is.
+    pub(super) fn identify(&mut self) -> Result<()> {
+        let (pid, pidfd) = self.init.as_ref().ok_or_else(|| Error::msg("there is no init"))?;
+        self.state.init = Some(Identity::of(*pid, pidfd)?);
+        Ok(())
     }
 
     /// The same, while systemd makes a unit of init.

@@ -1,11 +1,13 @@
-//! Which process is meant: a pid may be used again, a pid with its start time
-//! is not.
+//! Which process is meant: a pid may be used again, a pid with the inode of its
+//! pidfd is not. Where the kernel gives all pidfds one inode (before Linux 6.9)
+//! the start time has to do, which counts in ticks of 10 ms.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 /// A process, for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -13,6 +15,9 @@ pub struct Identity {
     pub pid: i32,
     /// Field 22 of /proc/PID/stat, in clock ticks since boot.
     pub start_time: u64,
+    /// Of its pidfd; `None` in the state of an older corten.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inode: Option<u64>,
 }
 
 /// What /proc/PID/stat tells of a process.
@@ -23,25 +28,31 @@ struct Stat {
     exit_code: i32,
 }
 
+impl Stat {
+    /// A zombie is not alive: its payload is over.
+    fn is_alive(&self) -> bool {
+        !matches!(self.state, b'Z' | b'X')
+    }
+}
+
 impl Identity {
-    /// Of a process that is known to live.
-    pub fn of(pid: i32) -> Result<Identity> {
+    /// Of a process that is known to live, by its handle.
+    pub fn of(pid: i32, handle: impl AsFd) -> Result<Identity> {
         let stat = stat(pid)?.ok_or_else(|| Error::msg("the process ended").on(pid.to_string()))?;
-        Ok(Identity { pid, start_time: stat.start_time })
+        Ok(Identity { pid, start_time: stat.start_time, inode: Some(inode(handle)?) })
     }
 
-    /// Is it alive? A zombie is not: its payload is over.
+    /// Is it alive?
     pub fn is_alive(&self) -> Result<bool> {
-        Ok(stat(self.pid)?
-            .is_some_and(|s| s.start_time == self.start_time && !matches!(s.state, b'Z' | b'X')))
+        Ok(self.open()?.is_some())
     }
 
     /// How it ended, while it is a zombie that its parent hasn't reaped.
     pub fn exit(&self) -> Result<Option<Exit>> {
-        let stat = stat(self.pid)?.filter(|s| s.start_time == self.start_time && s.state == b'Z');
-        Ok(stat
-            .filter(|s| s.exit_code != 0 || self.may_be_traced())
-            .map(|s| pidfd::exit_of_status(s.exit_code)))
+        let zombie = self.find()?.filter(|(_, stat)| stat.state == b'Z');
+        Ok(zombie
+            .filter(|(_, stat)| stat.exit_code != 0 || self.may_be_traced())
+            .map(|(_, stat)| pidfd::exit_of_status(stat.exit_code)))
     }
 
     /// Who may not trace a process reads zeros in its stat. Of a zombie's
@@ -50,26 +61,36 @@ impl Identity {
         nix::fcntl::readlink(format!("/proc/{}/exe", self.pid).as_str()) != Err(Errno::EACCES)
     }
 
-    /// A handle on this very process, or `None` if it is gone. The check comes
-    /// after the open: once the handle is there the pid can't change hands.
+    /// A handle on this very process, or `None` if it is gone.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
-        let Some(handle) = self.open_pid()? else { return Ok(None) };
-        Ok(self.is_alive()?.then_some(handle))
+        Ok(self.find()?.filter(|(_, stat)| stat.is_alive()).map(|(handle, _)| handle))
     }
 
     /// The same for a process that may be a zombie.
     pub fn open_dead_or_alive(&self) -> Result<Option<OwnedFd>> {
-        let Some(handle) = self.open_pid()? else { return Ok(None) };
-        Ok(stat(self.pid)?.is_some_and(|s| s.start_time == self.start_time).then_some(handle))
+        Ok(self.find()?.map(|(handle, _)| handle))
     }
 
-    fn open_pid(&self) -> Result<Option<OwnedFd>> {
-        match pidfd::open(self.pid) {
+    /// The checks come after the open: whoever has the pid later, the handle is
+    /// on the process that was checked.
+    fn find(&self) -> Result<Option<(OwnedFd, Stat)>> {
+        let handle = match pidfd::open(self.pid) {
             // EINVAL: now a thread of another process.
-            Err(Errno::ESRCH | Errno::EINVAL) => Ok(None),
-            other => other.op_on("pidfd_open", self.pid).map(Some),
+            Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
+            other => other.op_on("pidfd_open", self.pid)?,
+        };
+        if let Some(known) = self.inode
+            && inode(&handle)? != known
+        {
+            return Ok(None);
         }
+        Ok(stat(self.pid)?.filter(|stat| stat.start_time == self.start_time).map(|stat| (handle, stat)))
     }
+}
+
+/// Since Linux 6.9 no two processes have the same, until the next boot.
+fn inode(pidfd: impl AsFd) -> Result<u64> {
+    Ok(fstat(pidfd).op("fstat a pidfd")?.st_ino)
 }
 
 fn stat(pid: i32) -> Result<Option<Stat>> {

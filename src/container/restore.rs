@@ -7,7 +7,6 @@
 use super::checkpoint::{DESCRIPTORS, NOTIFIES, check_root};
 use super::console::{self, Console};
 use super::create::{self, HalfMade, Mode, keyring_name, load};
-use super::identity::Identity;
 use super::signals::Signals;
 use super::state::{CRIU_ROOT, State, write_pid_file};
 use super::{delete, external, inherited, sd_notify, stdio};
@@ -336,7 +335,7 @@ impl Restoring<'_> {
         if half.init.as_ref().is_none_or(|(known, _)| *known != pid) {
             half.init = Some((pid, pidfd::open(pid).op("pidfd_open")?));
         }
-        half.state.init = Some(Identity::of(pid)?);
+        half.identify()?;
         // CRIU makes a time namespace, so that clocks go on from where they were.
         let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
         if time(&pid.to_string()) != time("self") {
