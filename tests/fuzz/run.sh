@@ -55,19 +55,19 @@ run() {
 
 # report TARGET: what it did, by its own account; false if it did not go on to the end
 report() {
-    local status done ran cov
+    local status account ran cov
     status=$(cat "$out/$1.status" 2>/dev/null) || status=none
-    done=$(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second(s)$/\1 runs in \2 s/p' "$out/$1.log")
-    ran=$(sed -n 's/.* runs in \([0-9]*\) s$/\1/p' <<<"$done")
+    account=$(sed -n 's/^Done \([0-9]*\) runs in \([0-9]*\) second(s)$/\1 runs in \2 s/p' "$out/$1.log")
+    ran=$(sed -n 's/.* runs in \([0-9]*\) s$/\1/p' <<<"$account")
     cov=$(grep -o 'cov: [0-9]*' "$out/$1.log" | tail -n 1)
     if [ "$status" != 0 ]; then
-        echo "$1: FAILED with status $status${done:+ after $done}"
+        echo "$1: FAILED with status $status${account:+ after $account}"
         return 1
     elif [ "${ran:--1}" -lt "$seconds" ]; then
-        echo "$1: FAILED, as it ended before its time: ${done:-no account}, of $seconds s"
+        echo "$1: FAILED, as it ended before its time: ${account:-no account}, of $seconds s"
         return 1
     fi
-    echo "$1: $done, ${cov:-no coverage}"
+    echo "$1: $account, ${cov:-no coverage}"
 }
 
 # As many at a time as there are cores.
