@@ -12,6 +12,7 @@ TARGET     ?= $(if $(wildcard $(shell rustc --print target-libdir --target $(MUS
 CORTEN     := $(TARGET_DIR)/$(TARGET)/release/corten
 RUNTIME    ?= $(CORTEN)
 PREFIX     ?= /usr/local
+DOCS       := $(TARGET_DIR)/docs
 ARGS       ?=
 
 SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -19,19 +20,20 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: fuzz help build check test integration vm bench demo install deps deps-build deps-test deps-vm deps-criu
+.PHONY: fuzz help docs build check test integration vm bench demo install deps deps-build deps-test deps-vm deps-criu
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      build corten and run a container from bundles/'
-	@echo 'make test      every test: cargo test, the sample bundles, containerd'
+	@echo 'make test      every test: cargo test, the sample bundles, containerd, flags, installation'
 	@echo 'make integration  every container engine that is installed'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, licences and duplicate crates'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
-	@echo 'make install   into $$DESTDIR$$PREFIX/sbin ($(DESTDIR)$(PREFIX)/sbin)'
+	@echo 'make docs      completions and manual pages: $(DOCS)'
+	@echo 'make install   into $$DESTDIR$$PREFIX/sbin and share ($(DESTDIR)$(PREFIX))'
 	@echo 'make deps      the Debian packages that the above need'
 
 build: deps-build
@@ -47,6 +49,8 @@ test: build deps-test
 	part cargo-test $(AS_ROOT) RUNTIME=$(RUNTIME) CRIU="$$($(SUDO) integration/criu.sh --cached 2>/dev/null)" cargo test --release --locked; \
 	part bundles $(SUDO) bundles/check.sh $(RUNTIME); \
 	part containerd $(SUDO) integration/ctr.sh $(RUNTIME); \
+	part flags integration/help.sh $(RUNTIME); \
+	part install install/check.sh $(RUNTIME); \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; \
 	echo "make test: all passed"
 
@@ -69,7 +73,7 @@ check: deps-build
 	fi
 	@if command -v shellcheck >/dev/null; then \
 	    echo 'shellcheck'; \
-	    grep -rlE '^#!/bin/(ba)?sh' --exclude-dir=.work .ci bundles integration | xargs shellcheck -x -P .; \
+	    grep -rlE '^#!/bin/(ba)?sh' --exclude-dir=.work .ci bundles install integration | xargs shellcheck -x -P .; \
 	else \
 	    echo 'skipped: shellcheck (apt-get install shellcheck)'; \
 	fi
@@ -83,9 +87,21 @@ fuzz: deps-build
 	$(call packages,c++:g++)
 	tests/fuzz/run.sh $(SECONDS)
 
-install:
+# Completions and manual pages, by a program that is no part of the binary.
+docs: $(DOCS)/corten.8
+$(DOCS)/corten.8: install/docs.rs Cargo.lock $(wildcard src/cli/*.rs)
+	@$(MAKE) --no-print-directory deps-build
+	cargo run --quiet --locked --example docs -- $(DOCS)
+
+SHARE = $(DESTDIR)$(PREFIX)/share
+install: $(DOCS)/corten.8
 	@test -x $(CORTEN) || { echo 'make build first' >&2; exit 1; }
 	install -D -m 755 $(CORTEN) $(DESTDIR)$(PREFIX)/sbin/corten
+	install -d $(SHARE)/man/man8
+	install -m 644 $(DOCS)/*.8 $(SHARE)/man/man8
+	install -D -m 644 $(DOCS)/corten.bash $(SHARE)/bash-completion/completions/corten
+	install -D -m 644 $(DOCS)/_corten $(SHARE)/zsh/site-functions/_corten
+	install -D -m 644 $(DOCS)/corten.fish $(SHARE)/fish/vendor_completions.d/corten.fish
 
 # Only what is missing is installed, and never at the price of removing a package
 # (Docker's own containerd.io would make room for Debian's containerd).
@@ -121,7 +137,7 @@ deps-build:
 deps-test:
 	$(call packages,busybox:busybox-static strace:strace ip:iproute2 nsenter:util-linux script:bsdutils \
 	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux \
-	    /usr/include/seccomp.h:libseccomp-dev newuidmap:uidmap)
+	    /usr/include/seccomp.h:libseccomp-dev newuidmap:uidmap man:man-db groff:groff-base mandoc:mandoc zsh:zsh fish:fish)
 
 # CRIU, with which the tests of checkpoint and restore don't skip.
 deps-criu:

@@ -13,6 +13,7 @@ cases![
     spec_rootless_has_a_user_namespace,
     spec_output_runs,
     features_are_complete,
+    help_of_a_verb,
     features_of_the_host,
     features_of_the_host_for_a_user,
     a_life_by_hand,
@@ -512,6 +513,16 @@ fn systemd_cgroups_are_refused_clearly(t: &Test) {
     let bundle = t.bundle();
     let call = t.runtime().arg("--systemd-cgroup").args(["run", "--bundle"]);
     call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["systemd"]);
+}
+
+fn help_of_a_verb(t: &Test) {
+    let help = t.verb(["help", "delete"]).ok().stdout;
+    assert_eq!(help, t.verb(["delete", "--help"]).ok().stdout);
+    assert!(help.contains("--force"), "{help}");
+    let all = t.verb(["help"]).ok().stdout;
+    assert_eq!(all, t.verb(["-h"]).ok().stdout);
+    assert!(all.contains("delete"), "{all}");
+    t.verb(["help", "nothing"]).out().one_clear_line(&["nothing", "no such command"]);
 }
 
 /// What this machine allows, which is found here by other ways.

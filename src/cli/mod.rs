@@ -30,7 +30,7 @@ use crate::container::Root;
 use crate::error::{Context as _, Error, Result};
 use crate::launch::seal;
 use crate::log::{Format, Level, Log};
-use clap::{CommandFactory, FromArgMatches, Parser};
+use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
 use std::io::{Read as _, Write};
@@ -101,6 +101,7 @@ Commands:
   events      Show what a container uses, and when it runs out of memory
   exec        Execute a process in a running container
   features    Show what is supported
+  help        Show the commands, or the flags of one
   kill        Send a signal to a container
   list        List containers
   mounts      Add mounts to a running container, or remove them
@@ -116,6 +117,38 @@ Commands:
   wait        Block until a container has ended, and print its exit status
 
 `corten COMMAND --help` shows the flags of a command.";
+
+/// The whole command line, for what is written from it: completions and manual
+/// pages. The runtime itself never builds it.
+pub fn command() -> Command {
+    let whole = Globals::command().allow_external_subcommands(false).after_help(None::<&str>);
+    let verbs = [
+        ("checkpoint", checkpoint::Args::command()),
+        ("create", create::Args::command()),
+        ("delete", delete::Args::command()),
+        ("events", events::Args::command()),
+        ("exec", exec::Args::command()),
+        ("features", features::Args::command()),
+        ("kill", kill::Args::command()),
+        ("list", list::Args::command()),
+        ("mounts", mounts::Args::command()),
+        ("pause", pause::Args::command()),
+        ("ps", ps::Args::command()),
+        ("restore", restore::Args::command()),
+        ("resume", resume::Args::command()),
+        ("run", run::Args::command()),
+        ("spec", spec::Args::command()),
+        ("start", start::Args::command()),
+        ("state", state::Args::command()),
+        ("update", update::Args::command()),
+        ("wait", wait::Args::command()),
+    ];
+    let names = verbs.each_ref().map(|(name, _)| *name);
+    let whole = whole.subcommands(verbs.map(|(name, verb)| verb.name(name)));
+    let one = clap::Arg::new("COMMAND").help("The command").value_parser(names);
+    let help = Command::new("help").about("Show the commands, or the flags of one").arg(one);
+    whole.disable_help_subcommand(true).subcommand(help)
+}
 
 /// Runs the command; returns the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
@@ -191,7 +224,10 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
         Some("state") => parsed(args, context, state::run),
         Some("update") => parsed(args, context, update::run),
         Some("wait") => parsed(args, context, wait::run),
-        Some("help") => Ok(overview()),
+        Some("help") => match args.get(1).filter(|other| *other != "help") {
+            None => Ok(overview()),
+            Some(other) => dispatch(other, &[other.clone(), "--help".into()], context),
+        },
         _ => Err(Error::msg("no such command").on(verb.to_string_lossy()).hint("see corten --help")),
     }
 }
