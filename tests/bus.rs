@@ -24,6 +24,7 @@ cases![
     update_that_systemd_refuses_changes_nothing,
     delete_works_without_a_bus,
     inits_own_error_wins,
+    an_init_that_is_not_moved_costs_nobody_else,
     a_killed_create_leaves_no_init,
     wrong_names_are_refused_before_anything_is_made,
 ];
@@ -255,6 +256,31 @@ fn inits_own_error_wins(t: &Test) {
     let (bundle, _bus) = on(t, &[Fault::Late(Duration::from_millis(100)), refusal]);
     let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
     t.refused(&bundle).one_clear_line(&["cheesefs", "/mounts/"]);
+}
+
+/// An init that has ended stays in the caller's cgroup, whatever the bus says.
+fn an_init_that_is_not_moved_costs_nobody_else(t: &Test) {
+    if !cgroup_v2() {
+        t.skip("on cgroup v1 init does nothing that could fail before it has been moved");
+    }
+    let (bundle, _bus) = on(t, &[Fault::TooLate]);
+    let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
+    let script = format!(
+        r#"
+        callers=/sys/fs/cgroup/{}-callers
+        mkdir $callers
+        sleep 1000 > /dev/null 2>&1 &
+        echo $! > $callers/cgroup.procs
+        sh -c 'echo $$ > $0/cgroup.procs; exec "$RUNTIME" --root "$STATE" $FLAGS create "$1"' $callers "$ID" || echo $?
+        kill -0 $! && echo lives
+        kill -9 $!
+        wait $! || rmdir $callers
+    "#,
+        t.token
+    );
+    let out = t.in_private_mounts(&bundle, &t.make_dir("volume"), &script).ok();
+    assert_eq!(out.stdout, "1\nlives\n", "{out:?}");
+    out.says(&["cheesefs", "/mounts/"]);
 }
 
 fn a_killed_create_leaves_no_init(t: &Test) {

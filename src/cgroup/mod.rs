@@ -249,16 +249,19 @@ impl Cgroup {
         Starting::prepare(unit, plan, id, place.version()).map(Some)
     }
 
-    /// systemd has moved init: where to, the kernel knows best.
+    /// systemd has moved init: where to, the kernel knows best. An init that has
+    /// ended is not moved: it is still where the caller is, and all that runs
+    /// there would be killed for it.
     pub fn joined(&mut self, init: i32, plan: &Plan) -> Result<()> {
-        let Cgroup::Systemd { place, .. } = self else { return Ok(()) };
+        let Cgroup::Systemd { unit, place } = self else { return Ok(()) };
         match &mut **place {
-            Cgroup::V2 { path } => {
-                if let Some(found) = v2::of_process(init) {
+            Cgroup::V2 { path } => match v2::of_process(init) {
+                Some(found) if found.file_name() == Some(unit.name.as_ref()) => {
                     *path = found;
+                    Ok(())
                 }
-                Ok(())
-            }
+                _ => Err(Error::msg("systemd has not moved init into the unit").on(unit.name.clone())),
+            },
             Cgroup::V1 { hierarchies, .. } => v1::join_beside_systemd(hierarchies, init, &plan.device_rules),
             Cgroup::None | Cgroup::Systemd { .. } => Ok(()),
         }
@@ -444,6 +447,13 @@ impl Cgroup {
             Err(e) if e.is(nix::errno::Errno::ENOENT) => Ok(None),
             other => other.map(Some),
         }
+    }
+
+    /// The same for whoever looks once the container has ended: systemd removes
+    /// a cgroup with its last process. `None` where it stays.
+    pub fn watch_oom_until_the_end(&self) -> Option<OomWatch> {
+        let Cgroup::Systemd { .. } = self else { return None };
+        self.watch_oom().ok().flatten()
     }
 
     /// How many of its processes were killed for want of memory; `None` where

@@ -172,7 +172,9 @@ pub fn create(options: &Options) -> Result<Made> {
     }
     if !limits_first {
         // Beside init, which has its namespaces and mounts to make.
-        cgroup.limit(&plan, clone.as_ref())?;
+        let limited = cgroup.limit(&plan, clone.as_ref());
+        // A unit's cgroup goes with init.
+        limited.map_err(|error| half.what_init_says(&host_end).unwrap_or(error))?;
     }
     half.until_ready(&host_end, agent)?;
     sched::set(limits::Of::Process(half.pid()), &plan.process)?;
@@ -391,15 +393,17 @@ impl<'a> HalfMade<'a> {
         // Only now is it known that the unit is this container's. Until here
         // there is nothing to be undone: a unit ends with its last process.
         self.state.cgroup = cgroup.clone();
-        cgroup.joined(self.pid(), self.plan)?;
+        let mut joined = cgroup.joined(self.pid(), self.plan);
         self.state.cgroup = cgroup.clone();
         if limits_first {
-            cgroup.limit(self.plan, None)?;
+            joined = joined.and_then(|()| cgroup.limit(self.plan, None));
         }
+        joined.map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
         if !early {
             self.let_go(sync)?;
         }
-        sync.send(ToInit::Joined)?;
+        // As with Go.
+        let _ = sync.send(ToInit::Joined);
         self.record()
     }
 

@@ -42,6 +42,8 @@ pub enum Fault {
     Result(&'static str),
     /// Everything takes its time.
     Late(Duration),
+    /// A process is moved when it has ended, that is to say not at all.
+    TooLate,
 }
 
 /// A method call that came in.
@@ -216,6 +218,9 @@ impl Connection<'_> {
             "Hello" => self.reply(serial, "s", &[b"\x04\0\0\0:1.7\0"]),
             "StartTransientUnit" => {
                 let pid = call.property("PIDs").and_then(|pids| pids[0].as_u64()).expect("a pid");
+                if self.systemd.faults.lock().expect("a lock").iter().any(|f| matches!(f, Fault::TooLate)) {
+                    PidFd::open(pid as i32).ended();
+                }
                 self.enter(&call.args[0], pid);
                 self.job(serial, &call.args[0])
             }
