@@ -156,7 +156,7 @@ fn v2_shows_its_own_in_a_namespace(t: &Test) {
 }
 
 fn v2_shows_all_without_a_namespace(t: &Test) {
-    let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("/{}c", t.token)));
+    let bundle = t.bundle().set("/linux/cgroupsPath", json!(t.cgroup_of_name(&format!("{}c", t.token))));
     let seen = look_on_v2(t, bundle, &["list:/sys/fs/cgroup", "mkdir:/sys/fs/cgroup/x"]);
     assert_eq!(at(&seen, CGROUP)["type"], "cgroup2");
     has(at(&seen, CGROUP), &["ro", "nosuid", "nodev", "noexec"]);

@@ -103,7 +103,7 @@ fn adapted<'t>(t: &'t Test, name: &str) -> (Bundle, Option<Container<'t>>) {
         }
     }
     if !config["linux"]["cgroupsPath"].is_null() {
-        config["linux"]["cgroupsPath"] = json!(format!("/{}c", t.token));
+        config["linux"]["cgroupsPath"] = json!(t.cgroup_of_name(&format!("{}c", t.token)));
     }
     // What may not be raised here is left out.
     if let Some(limits) = config["process"]["rlimits"].as_array_mut() {

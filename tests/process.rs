@@ -575,7 +575,7 @@ fn sysctl_that_the_namespace_lacks_is_refused(t: &Test) {
 
 fn a_long_id_names_the_keyring(t: &Test) {
     let id = format!("{}{}", t.token, "x".repeat(250 - t.token.len()));
-    let bundle = t.bundle().args(["/probe"]);
+    let bundle = t.bundle().args(["/probe"]).set("/linux/cgroupsPath", json!(t.cgroup_of_name(&t.token)));
     let out = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).out();
     // The probe itself has a short buffer for the description.
     assert!(out.report()["status"].is_object());

@@ -16,10 +16,29 @@ pub enum Watch {
         control: OwnedFd,
     },
     V2 {
-        events: OwnedFd,
-        /// How many were killed when it was last looked.
-        killed: u64,
+        own: Count,
+        /// Of the cgroup above, which counts what happens below. systemd removes
+        /// the container's as soon as that is empty, perhaps before it is read.
+        above: Option<Count>,
     },
+}
+
+/// A memory.events, and how many were killed when it was last looked.
+pub struct Count {
+    events: OwnedFd,
+    killed: u64,
+}
+
+impl Count {
+    fn of(path: &Path) -> Result<Count> {
+        let events = tree::open_file(tree::open(path)?, "memory.events", libc::O_RDONLY)?;
+        let killed = killed(&events)?;
+        Ok(Count { events, killed })
+    }
+
+    fn poll_fd(&self) -> PollFd<'_> {
+        PollFd::new(self.events.as_fd(), PollFlags::POLLPRI)
+    }
 }
 
 impl Watch {
@@ -35,16 +54,18 @@ impl Watch {
     }
 
     pub fn v2(path: &Path) -> Result<Watch> {
-        let events = tree::open_file(tree::open(path)?, "memory.events", libc::O_RDONLY)?;
-        let killed = killed(&events)?;
-        Ok(Watch::V2 { events, killed })
+        // This one first: what comes between the two is counted here, too.
+        let above = path.parent().and_then(|parent| Count::of(parent).ok());
+        Ok(Watch::V2 { own: Count::of(path)?, above })
     }
 
     /// What to poll for.
-    pub fn poll_fd(&self) -> PollFd<'_> {
+    pub fn poll_fds(&self) -> Vec<PollFd<'_>> {
         match self {
-            Watch::V1 { event, .. } => PollFd::new(event.as_fd(), PollFlags::POLLIN),
-            Watch::V2 { events, .. } => PollFd::new(events.as_fd(), PollFlags::POLLPRI),
+            Watch::V1 { event, .. } => vec![PollFd::new(event.as_fd(), PollFlags::POLLIN)],
+            Watch::V2 { own, above } => {
+                [Some(own), above.as_ref()].into_iter().flatten().map(Count::poll_fd).collect()
+            }
         }
     }
 
@@ -57,15 +78,24 @@ impl Watch {
                 Err(Errno::EAGAIN) => Ok(false),
                 Err(errno) => Err(errno).op("read the eventfd"),
             },
-            Watch::V2 { events, killed: before } => {
-                let now = match killed(events) {
-                    Err(e) if e.is(Errno::ENODEV) => return Ok(false),
-                    other => other?,
-                };
-                Ok(now > std::mem::replace(before, now))
-            }
+            Watch::V2 { own, above } => heard(own, above.as_mut()),
         }
     }
+}
+
+/// Has the first count grown, or, where that is gone, the one above it?
+fn heard(own: &mut Count, above: Option<&mut Count>) -> Result<bool> {
+    let total = above.as_ref().and_then(|above| killed(&above.events).ok());
+    let (new, is_gone) = match killed(&own.events) {
+        Ok(now) => (now.saturating_sub(std::mem::replace(&mut own.killed, now)), false),
+        Err(e) if e.is(Errno::ENODEV) => (0, true),
+        Err(e) => return Err(e),
+    };
+    let (Some(above), Some(total)) = (above, total) else { return Ok(new > 0) };
+    let has_grown = total > above.killed;
+    // What is new may have come after the total was read.
+    above.killed = total.max(above.killed + new);
+    Ok(new > 0 || is_gone && has_grown)
 }
 
 /// How many processes were killed for want of memory, since the cgroup was made.

@@ -5,6 +5,7 @@ use crate::cgroup::{OomWatch, Stats};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::log::Log;
+use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,7 +57,12 @@ pub fn watch(
         }
         if Instant::now() >= next {
             next += interval;
-            tell(Event::Stats(Box::new(used(&state)?)))?;
+            match used(&state) {
+                Ok(stats) => tell(Event::Stats(Box::new(stats)))?,
+                // Its cgroup goes with it, and the next wait tells.
+                Err(error) if !pidfd::has_ended(&init).unwrap_or(true) => return Err(error),
+                Err(_) => {}
+            }
         }
     }
 }
@@ -67,7 +73,7 @@ fn wait(init: &OwnedFd, oom: Option<&OomWatch>, until: Instant) -> Result<bool> 
     let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
     let mut fds = vec![PollFd::new(init.as_fd(), PollFlags::POLLIN)];
-    fds.extend(oom.map(OomWatch::poll_fd));
+    fds.extend(oom.map(OomWatch::poll_fds).into_iter().flatten());
     match poll(&mut fds, timeout) {
         Ok(_) | Err(Errno::EINTR) => Ok(fds[0].any() == Some(true)),
         Err(errno) => Err(errno).op("poll the container"),

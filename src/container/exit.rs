@@ -2,6 +2,7 @@
 
 use super::identity::Identity;
 use super::state::{Dir, State};
+use crate::cgroup::OomWatch;
 use crate::error::{Error, Result};
 use crate::sys::pidfd::{self, Exit};
 use serde::{Deserialize, Serialize};
@@ -27,18 +28,22 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Must be called while the cgroup is still there.
-    pub fn new(state: &State, exit: Exit) -> Ending {
+    /// Must be called while the cgroup is still there, or with what has watched
+    /// it from before the end.
+    pub fn new(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
         let signal = match exit {
             Exit::Signal(signal) => Some(signal),
             Exit::Code(_) => None,
         };
         // A count that can't be read says nothing, which is what `false` says.
-        let kills = || state.cgroup.oom_kills().ok().flatten().unwrap_or(0);
+        let was_oom = || match state.cgroup.oom_kills() {
+            Ok(Some(kills)) => kills > 0,
+            _ => oom.is_some_and(|mut oom| oom.heard().unwrap_or(false)),
+        };
         Ending {
             status: exit.status(),
             signal,
-            oom_killed: signal == Some(libc::SIGKILL) && kills() > 0,
+            oom_killed: signal == Some(libc::SIGKILL) && was_oom(),
             error: None,
             at: crate::log::now(),
         }

@@ -21,6 +21,7 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     let mut made = create(options)?;
     let terminal = made.terminal.take();
     let relay = made.relay.take();
+    let oom = if keep { made.state.cgroup.watch_oom_until_the_end() } else { None };
     if let Err(error) = started(&made, options) {
         remove(&made, options.log);
         return Err(error);
@@ -44,7 +45,7 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     let exit = stdio::attend(&made.init, &signals, terminal, relay);
     if keep {
         let exit = exit?;
-        exit::record(&made.dir, &Ending::new(&made.state, exit))?;
+        exit::record(&made.dir, &Ending::new(&made.state, exit, oom))?;
         return Ok(exit.status());
     }
     let removed = delete::tear_down(&made.dir, Some(&made.state), &made.plan.hooks.poststop, options.log);

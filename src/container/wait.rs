@@ -21,18 +21,19 @@ pub fn wait(root: &Root, id: &str) -> Result<Ending> {
             .hint("its parent reaped it before corten looked: call wait before it ends")
     };
     let init = state.init.ok_or_else(unknown)?;
+    let oom = state.cgroup.watch_oom_until_the_end();
     let exit = match init.open_dead_or_alive()? {
         Some(handle) => exit::await_end(&init, &handle)?,
         None => None,
     };
     // A payload that couldn't be executed: `start` has heard why, and said so.
     let Ok(dir) = root.find(id).and_then(Dir::locked) else {
-        return exit.map(|exit| Ending::new(&state, exit)).ok_or_else(unknown);
+        return exit.map(|exit| Ending::new(&state, exit, oom)).ok_or_else(unknown);
     };
     if let Some(ending) = dir.state()?.and_then(|state| state.ending) {
         return Ok(ending);
     }
-    let ending = Ending::new(&state, exit.ok_or_else(unknown)?);
+    let ending = Ending::new(&state, exit.ok_or_else(unknown)?, oom);
     exit::record(&dir, &ending)?;
     Ok(ending)
 }

@@ -73,6 +73,12 @@ impl Test {
         Path::new("/").join(place).join(name).to_str().expect("UTF-8").to_owned()
     }
 
+    /// A `cgroupsPath` at the root for a cgroup that has this name in its own, as
+    /// the driver wants it.
+    pub fn cgroup_of_name(&self, name: &str) -> String {
+        if self.by_systemd() { format!("-.slice:t:{name}") } else { format!("/{name}") }
+    }
+
     /// Does systemd make the cgroups of this test's containers?
     pub fn by_systemd(&self) -> bool {
         self.globals.borrow().iter().any(|flag| flag == "--systemd-cgroup")
