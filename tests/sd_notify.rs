@@ -1,9 +1,7 @@
 //! A container whose service manager waits for it to be ready (sd_notify(3)).
 
 use crate::harness::{Container, PidFd, Running, Test, pipe, read_line};
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
-use nix::unistd::Pid;
 use serde_json::json;
 use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -100,7 +98,6 @@ fn run_in_the_foreground_tells_it_of_itself(t: &Test) {
 /// The payload has the one CPU to itself as soon as it is woken: it speaks
 /// before the runtime gets to do anything else.
 fn run_listens_before_the_payload_runs(t: &Test) {
-    use std::os::unix::process::CommandExt;
     let path = t.path("manager");
     let manager = patient(UnixDatagram::bind(&path).unwrap());
     let (said, writer) = pipe();
@@ -108,21 +105,7 @@ fn run_listens_before_the_payload_runs(t: &Test) {
     let id = t.id();
     t.will_delete(&id);
     let call = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).stdout(writer);
-    let mut call = call.env("NOTIFY_SOCKET", &path);
-    let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
-    let cpu = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap();
-    let give_way = move || {
-        let mut one = CpuSet::new();
-        one.set(cpu)?;
-        sched_setaffinity(Pid::from_raw(0), &one)?;
-        let none = libc::sched_param { sched_priority: 0 };
-        // SAFETY: the kernel reads one sched_param, and that is what it gets.
-        let rc = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const none) };
-        if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-    };
-    // SAFETY: the closure only makes system calls.
-    unsafe { call.command.pre_exec(give_way) };
-    let run = call.spawn();
+    let run = call.env("NOTIFY_SOCKET", &path).giving_way().spawn();
     assert_eq!(read_line(&said), "told", "the socket was not there yet");
     assert_eq!(message(&manager, "ready").0, "READY=1\n");
     drop(manager);

@@ -232,12 +232,13 @@ fn foreground_relays_both_ways(t: &Test) {
     assert_eq!(running.out().code, 0);
 }
 
+/// From the payload's first moment on.
 fn foreground_takes_the_callers_size(t: &Test) {
-    let (mut ours, slave) = terminal(33, 77);
-    let bundle = on_a_terminal(t.bundle()).shell("echo size $(stty size); read x");
-    let running = in_foreground(t.run_call(&bundle), &slave);
-    assert_eq!(line_with(&ours, "size "), "size 33 77");
-    ours.write_all(b"bye\n").expect("type");
+    let (ours, slave) = terminal(33, 77);
+    let bundle = on_a_terminal(t.bundle()).args(["/probe"]);
+    let bundle = bundle.set("/process/scheduler", json!({ "policy": "SCHED_OTHER" }));
+    let running = in_foreground(t.run_call(&bundle).giving_way(), &slave);
+    assert_eq!(report_from(&ours)["tty"]["size"], json!([33, 77]));
     assert_eq!(running.out().code, 0);
 }
 
@@ -258,18 +259,20 @@ fn foreground_loses_no_output(t: &Test) {
 }
 
 fn foreground_forwards_a_new_size(t: &Test) {
-    let (mut ours, slave) = terminal(33, 77);
-    let script = "trap 'echo now $(stty size)' WINCH; echo ready; while ! read x; do :; done";
-    let running = in_foreground(t.run_call(&on_a_terminal(t.bundle()).shell(script)), &slave);
+    let (ours, slave) = terminal(33, 77);
+    // In the shell's `read` a signal can get lost until there is something to read.
+    let script = "trap 'echo now $(stty size)' WINCH; echo ready; while :; do sleep 1000 & wait; done";
+    let (bundle, id) = (on_a_terminal(t.bundle()).shell(script), t.id());
+    let call = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id);
+    let running = in_foreground(call, &slave);
     line_with(&ours, "ready");
     let size = winsize(44, 99);
     // SAFETY: TIOCSWINSZ reads one winsize, and that is what it gets.
     let rc = unsafe { libc::ioctl(ours.as_raw_fd(), libc::TIOCSWINSZ, &raw const size) };
     assert_eq!(rc, 0);
-    // The size from the start may be announced before it.
-    line_with(&ours, "now 44 99");
-    ours.write_all(b"bye\n").expect("type");
-    assert_eq!(running.out().code, 0);
+    assert_eq!(line_with(&ours, "now"), "now 44 99");
+    t.verb(["kill", &id, "KILL"]).ok();
+    assert_eq!(running.out().code, 137);
 }
 
 fn foreground_restores_the_callers_terminal(t: &Test) {
@@ -293,7 +296,7 @@ fn foreground_exec_relays(t: &Test) {
     let (mut ours, slave) = terminal(25, 81);
     let script = "stty -echo; echo size $(stty size); read x; exit $x";
     let running = in_foreground(container.exec(["--tty"], ["sh", "-c", script]), &slave);
-    assert_eq!(line_with(&ours, "size "), "size 25 81");
+    assert_eq!(line_with(&ours, "size"), "size 25 81");
     ours.write_all(b"23\n").expect("type");
     assert_eq!(running.out().code, 23);
 }

@@ -96,7 +96,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
     exec::exec(
         &state,
-        &process,
+        &mut process,
         profile.as_ref(),
         &exec::Options {
             log: &context.log,

@@ -4,6 +4,7 @@
 use super::create::Mode;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
+use crate::sys::pty::{self, Size};
 use crate::sys::scm;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use std::os::fd::OwnedFd;
@@ -17,8 +18,9 @@ pub struct Console {
 }
 
 /// Connects, or makes a pair. The combinations that make no sense are refused
-/// in runc's words, which engines know.
-pub fn prepare(process: &Process, socket: Option<&Path>, mode: Mode) -> Result<Console> {
+/// in runc's words, which engines know. In the foreground the process's
+/// terminal is as large as ours from its first moment on.
+pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Result<Console> {
     let detached = mode != Mode::RunForeground;
     match (process.terminal, socket) {
         (false, None) => Ok(Console { theirs: None, ours: None }),
@@ -38,6 +40,8 @@ pub fn prepare(process: &Process, socket: Option<&Path>, mode: Mode) -> Result<C
             let (ours, theirs) =
                 socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                     .op("socketpair")?;
+            let known = |size: &Size| *size != Size::default();
+            process.console_size = pty::size(std::io::stdin()).ok().filter(known).or(process.console_size);
             Ok(Console { theirs: Some(theirs), ours: Some(ours) })
         }
         (true, Some(path)) => {

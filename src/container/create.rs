@@ -82,7 +82,7 @@ pub struct Made {
 pub fn create(options: &Options) -> Result<Made> {
     let (text, mut plan) = load(options, options.notify)?;
     init::check_labels(&plan.process)?;
-    let Console { theirs, ours } = console::prepare(&plan.process, options.console_socket, options.mode)?;
+    let Console { theirs, ours } = console::prepare(&mut plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&mut plan)?;
     let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;

@@ -52,7 +52,12 @@ pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir
 
 /// Executes `process` under the container's `profile`; returns its exit
 /// status, or 0 if detached.
-pub fn exec(state: &State, process: &Process, profile: Option<&Profile>, options: &Options) -> Result<i32> {
+pub fn exec(
+    state: &State,
+    process: &mut Process,
+    profile: Option<&Profile>,
+    options: &Options,
+) -> Result<i32> {
     crate::init::check_labels(process)?;
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;

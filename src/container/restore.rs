@@ -61,7 +61,7 @@ pub fn restore(options: &Options) -> Result<i32> {
     let notify = faccessat(&directories.images, NOTIFIES, AccessFlags::F_OK, AtFlags::empty()).is_ok();
     let (text, mut plan) = load(making, notify)?;
     external::check(&plan)?;
-    let Console { theirs, ours } = console::prepare(&plan.process, making.console_socket, making.mode)?;
+    let Console { theirs, ours } = console::prepare(&mut plan.process, making.console_socket, making.mode)?;
     let joins = Joins::open(&mut plan)?;
     let descriptors = descriptors(&directories.images)?;
     let program = find_criu(options, &plan)?;
