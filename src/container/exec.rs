@@ -1,7 +1,8 @@
 //! `exec`: another process in a running container.
 
 use super::console::{self, Console};
-use super::create::{Mode, keyring_name};
+use super::create::Mode;
+use super::id::keyring_name;
 use super::pidfd_receiver::{self, Receiver};
 use super::signals::Signals;
 use super::state::{Root, State, write_pid_file};

@@ -1,6 +1,7 @@
-//! Container ids.
+//! Container ids, and what is named after them.
 
 use crate::error::{Error, Result};
+use std::ffi::CString;
 
 /// runc's rule: letters, digits and `_+-.`, and not a directory's own names.
 /// An id is a file name in the state directory and in the cgroup tree.
@@ -15,6 +16,12 @@ pub fn check(id: &str) -> Result<()> {
         return Err(Error::msg("the container id is longer than 1024 characters"));
     }
     Ok(())
+}
+
+/// The session keyring of a container, which its execs join by this name.
+pub fn keyring_name(id: &str) -> CString {
+    // An id has no NUL.
+    CString::new(format!("_ses.{id}")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Read [`create`] from top to bottom for how a container comes to be, then
 //! `init::run` for the other half.
 
+mod beside_init;
+mod bundle;
 pub mod checkpoint;
 pub mod console;
 pub mod create;
@@ -11,6 +13,7 @@ pub mod events;
 pub mod exec;
 pub mod exit;
 mod external;
+mod half_made;
 pub mod id;
 pub mod identity;
 mod inherited;

@@ -4,12 +4,15 @@
 //! the container's cgroup, makes the processes. The first of them becomes a child
 //! of this process (a sibling of CRIU), and so of our caller once we are gone.
 
+use super::bundle;
 use super::checkpoint::{DESCRIPTORS, NOTIFIES, check_root};
 use super::console::{self, Console};
-use super::create::{self, HalfMade, Mode, keyring_name, load};
+use super::create::{self, Mode, locate_cgroup};
+use super::half_made::HalfMade;
+use super::id::keyring_name;
 use super::signals::Signals;
 use super::state::{CRIU_ROOT, State, write_pid_file};
-use super::{delete, external, inherited, sd_notify, stdio};
+use super::{delete, external, inherited, stdio};
 use crate::cgroup::{Cgroup, Entrance, Host, Starting};
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
@@ -59,7 +62,7 @@ pub fn restore(options: &Options) -> Result<i32> {
     };
     let mut directories = options.flags.directories(None, LOG)?;
     let notify = faccessat(&directories.images, NOTIFIES, AccessFlags::F_OK, AtFlags::empty()).is_ok();
-    let (text, mut plan) = load(making, notify)?;
+    let (text, mut plan) = bundle::load(making, notify)?;
     external::check(&plan)?;
     let Console { theirs, ours } = console::prepare(&mut plan.process, making.console_socket, making.mode)?;
     let joins = Joins::open(&mut plan)?;
@@ -165,21 +168,12 @@ impl<'a> Place<'a> {
         notify: bool,
     ) -> Result<(HalfMade<'a>, Place<'a>)> {
         let making = &options.making;
-        let host = Host::detect(making.driver, plan.cgroups_path.as_deref())?;
-        let mut cgroup = Cgroup::locate(plan, making.id, &host, making.driver)?;
-        cgroup.check(plan)?;
-        if let Err(error) = cgroup.check_unused(plan.cgroups_path.as_deref()) {
-            return Err(making.root.refuse_existing(making.id).err().unwrap_or(error));
-        }
+        let (host, mut cgroup) = locate_cgroup(making, plan)?;
         let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, making.id)).transpose()?;
         let mut state = State::new(making.id, plan, cgroup.intent(), true);
         state.rdt = rdt;
         let mut half = HalfMade::claim(making, plan, state, None)?;
-        half.dir()?.save_config(text)?;
-        half.dir()?.save(&half.state)?;
-        if notify {
-            half.dir()?.make_dir(sd_notify::DIR)?;
-        }
+        half.write_down(text, notify)?;
         let strict = options.flags.cgroups == CgroupsMode::Strict;
         if strict && matches!(cgroup, Cgroup::Systemd { .. }) {
             return Err(Error::msg(
@@ -190,9 +184,7 @@ impl<'a> Place<'a> {
             if strict { Entrance::default() } else { cgroup.make(plan, making.rootless, making.log)? };
         let unit = cgroup.prepare_unit(plan, making.id)?;
         half.state.cgroup = cgroup.intent();
-        if let (Some(group), Some(rdt)) = (&mut half.state.rdt, &plan.rdt) {
-            group.make(rdt)?;
-        }
+        half.make_rdt()?;
         Ok((half, Place { options, plan, host, cgroup, entrance, unit }))
     }
 

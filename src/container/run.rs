@@ -1,6 +1,7 @@
 //! `run`: create without the gate, start, and in the foreground wait and delete.
 
-use super::create::{Made, Mode, Options, create, warn_of_lack};
+use super::beside_init::warn_of_lack;
+use super::create::{Made, Mode, Options, create};
 use super::exit::{self, Ending};
 use super::sd_notify::Relay;
 use super::signals::Signals;

@@ -1,0 +1,234 @@
+//! What the host side does while init makes the container: it sets init up from
+//! outside, answers what init asks for, and finds out why it ended.
+
+use super::half_made::HalfMade;
+use crate::cgroup::{Cgroup, Starting};
+use crate::error::{Context, Error, Result};
+use crate::hooks::{self, Status};
+use crate::init;
+use crate::launch::idmap;
+use crate::launch::limits;
+use crate::launch::sync::{FromInit, HostEnd, ToInit};
+use crate::log::Log;
+use crate::net;
+use crate::seccomp::notify;
+use crate::spec;
+use crate::sys::pidfd::{self, Exit};
+use nix::errno::Errno;
+use std::os::fd::{AsFd, OwnedFd};
+
+impl HalfMade<'_> {
+    /// Limits, ids and the unit of systemd. `hop`: init is still to clone once
+    /// more, and says when. `dir` is the cgroup that clone3 used.
+    pub(super) fn set_up_and_limit(
+        &mut self,
+        sync: &HostEnd,
+        unit: Option<Starting>,
+        hop: bool,
+        cgroup: &mut Cgroup,
+        dir: Option<&OwnedFd>,
+    ) -> Result<()> {
+        let limits_first = init::needs_limits(self.plan);
+        match unit {
+            Some(unit) => self.set_up_in_unit(sync, unit, hop, cgroup)?,
+            None => {
+                if limits_first {
+                    cgroup.limit(self.plan, dir)?;
+                }
+                if !hop {
+                    self.set_up(sync)?;
+                }
+            }
+        }
+        if limits_first {
+            return Ok(());
+        }
+        // Beside init, which has its namespaces and mounts to make.
+        let limited = cgroup.limit(self.plan, dir);
+        // A unit's cgroup goes with init.
+        limited.map_err(|error| self.what_init_says(sync).unwrap_or(error))
+    }
+
+    /// What has to be done to init from outside, and the record of who it is,
+    /// which is published once init is ready.
+    fn set_up(&mut self, sync: &HostEnd) -> Result<()> {
+        self.let_go(sync)?;
+        self.record()
+    }
+
+    fn let_go(&mut self, sync: &HostEnd) -> Result<()> {
+        let pid = self.pid();
+        if let Some(group) = &self.state.rdt {
+            group.assign(pid)?;
+        }
+        if let (Some(maps), Some(writers)) = (&self.plan.id_maps, &self.writers) {
+            // Before the maps are there: root of a new user namespace could
+            // not raise a limit, nor could we once init has another's ids.
+            limits::set(limits::Of::Process(pid), &self.plan.process)?;
+            writers.write(pid, maps)?;
+        }
+        if init::needs_go(self.plan) {
+            // It may have failed already, and then tells why.
+            let _ = sync.send(ToInit::Go);
+        }
+        Ok(())
+    }
+
+    /// The same, while systemd makes a unit of init.
+    fn set_up_in_unit(
+        &mut self,
+        sync: &HostEnd,
+        mut unit: Starting,
+        hop: bool,
+        cgroup: &mut Cgroup,
+    ) -> Result<()> {
+        if hop {
+            self.until_moved(sync)?;
+        }
+        unit.start(self.pid())?;
+        // A user's systemd may move the user's processes only, and with its
+        // maps init gets other ids.
+        let limits_first = init::needs_limits(self.plan);
+        let early = !unit.is_users() && !limits_first;
+        if early {
+            self.let_go(sync)?;
+        }
+        let missing = unit.finish().map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
+        if !missing.is_empty() {
+            self.options.log.debug(&format!("this systemd has no {}", missing.join(", ")));
+        }
+        // Only now is it known that the unit is this container's. Until here
+        // there is nothing to be undone: a unit ends with its last process.
+        self.state.cgroup = cgroup.clone();
+        let mut joined = cgroup.joined(self.pid(), self.plan);
+        self.state.cgroup = cgroup.clone();
+        if limits_first {
+            joined = joined.and_then(|()| cgroup.limit(self.plan, None));
+        }
+        joined.map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
+        if !early {
+            self.let_go(sync)?;
+        }
+        // As with Go.
+        let _ = sync.send(ToInit::Joined);
+        self.record()
+    }
+
+    /// Waits for the process that is init after a hop.
+    fn until_moved(&mut self, sync: &HostEnd) -> Result<()> {
+        match sync.recv()? {
+            Some((FromInit::Moved, Some(pidfd))) => self.replace_init(pidfd),
+            Some((FromInit::Failed(error), _)) => Err(error),
+            Some(_) => Err(Error::msg("init sent a message out of turn")),
+            None => Err(self.init_died()),
+        }
+    }
+
+    /// After a hop: what was cloned first has done its part.
+    fn replace_init(&mut self, pidfd: OwnedFd) -> Result<()> {
+        let pid = pidfd::pid(&pidfd).op("find init");
+        if let Some((_, old)) = self.init.replace((pid.clone().unwrap_or(0), pidfd)) {
+            pidfd::wait(&old).op("wait for the first clone")?;
+        }
+        pid.map(drop)
+    }
+
+    /// Talks with init until all is set up but the payload.
+    pub(super) fn until_ready(&mut self, sync: &HostEnd, mut agent: Option<notify::Agent>) -> Result<()> {
+        loop {
+            match sync.recv()? {
+                None => return Err(self.init_died()),
+                Some((FromInit::Moved, Some(pidfd))) => {
+                    self.replace_init(pidfd)?;
+                    self.set_up(sync)?;
+                }
+                Some((FromInit::Networked, _)) => {
+                    self.take_net_devices()?;
+                    sync.send(ToInit::NetworkDone)?;
+                }
+                Some((FromInit::Built, _)) => {
+                    self.run_runtime_hooks()?;
+                    // It may have ended meanwhile, and then is heard of next.
+                    let _ = sync.send(ToInit::HooksDone);
+                }
+                Some((FromInit::Listener(number), _)) => {
+                    self.hand_over(agent.take(), number, sync)?;
+                }
+                Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, self.options.log),
+                Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
+                Some((FromInit::Failed(error), _)) => {
+                    // Those that run in there may have.
+                    self.hooks_began |= !self.plan.hooks.create_container.is_empty();
+                    return Err(error);
+                }
+                Some((FromInit::Moved, None)) => return Err(Error::msg("init moved without a handle")),
+            }
+        }
+    }
+
+    pub(super) fn take_net_devices(&mut self) -> Result<()> {
+        let ns = net::namespace_of(self.pid())?;
+        let taken = self.net.insert(net::Taken::open(ns.as_fd())?);
+        taken.take(&self.plan.net_devices, ns.as_fd())
+    }
+
+    pub(super) fn run_runtime_hooks(&mut self) -> Result<()> {
+        self.hooks_began = true;
+        let pid = self.pid();
+        hooks::run_all(&self.plan.hooks.prestart, &self.subject, Status::Creating, pid)?;
+        hooks::run_all(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
+    }
+
+    fn hand_over(&self, agent: Option<notify::Agent>, number: i32, sync: &HostEnd) -> Result<()> {
+        let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
+            return Err(Error::msg("init has a listener, and there is no agent for it"));
+        };
+        let (pid, container) = (*pid, &self.subject);
+        let process = notify::Process { pidfd, pid, container, status: Status::Creating, init: pid };
+        agent.hand_over(&process, number, sync)
+    }
+
+    /// The error of an init that has ended: why its unit could not be started.
+    fn what_init_says(&mut self, sync: &HostEnd) -> Option<Error> {
+        let (_, pidfd) = self.init.as_ref()?;
+        if !pidfd::has_ended(pidfd).unwrap_or(false) {
+            return None;
+        }
+        loop {
+            match sync.recv() {
+                Ok(Some((FromInit::Failed(error), _))) => return Some(error),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return Some(self.init_died()),
+            }
+        }
+    }
+
+    /// Init ended without a word: killed, most likely for want of memory.
+    fn init_died(&mut self) -> Error {
+        let how = self.init.take().and_then(|(_, pidfd)| pidfd::wait(&pidfd).ok());
+        match how {
+            Some(Exit::Signal(libc::SIGKILL)) => Error::msg("init was killed while it made the container")
+                .hint("is /linux/resources/memory/limit large enough to start in?"),
+            Some(Exit::Signal(libc::SIGSYS)) => Error::msg("the seccomp profile killed init")
+                .at("/linux/seccomp")
+                .hint("it must allow capset, write, read, rt_sigprocmask and execve"),
+            Some(exit) => Error::msg(format!("init ended while it made the container ({exit:?})")),
+            None => Error::msg("init ended while it made the container"),
+        }
+    }
+
+    /// Why a message found nobody to read it.
+    pub(super) fn or_died(&mut self, error: Error) -> Error {
+        if error.is(Errno::EPIPE) { self.init_died() } else { error }
+    }
+}
+
+/// config.md "Linux Process": capabilities that can't be granted are a warning.
+pub fn warn_of_lack(capabilities: u64, log: &Log) {
+    let names = (0..u64::BITS).filter(|number| capabilities >> number & 1 == 1);
+    let names: Vec<_> = names.map(spec::capability_name).collect();
+    log.warn(format!(
+        "/process/capabilities: not granted, as the runtime itself lacks them: {}",
+        names.join(", ")
+    ));
+}

@@ -1,0 +1,41 @@
+//! A bundle's configuration: read, resolved, and completed by what the command
+//! line says.
+
+use super::create::Options;
+use super::sd_notify;
+use crate::error::{Context, Error, Result};
+use crate::init;
+use crate::spec::{self, Plan};
+use std::ffi::CString;
+use std::path::Path;
+
+/// Reads and resolves the bundle's configuration. `notify`: there is a socket for
+/// the payload's readiness.
+pub(super) fn load(options: &Options, notify: bool) -> Result<(Vec<u8>, Plan)> {
+    super::id::check(options.id)?;
+    let path = options.config.map_or_else(|| options.bundle.join("config.json"), Path::to_path_buf);
+    let text =
+        crate::sys::process::read_file(&path).op_on("read the configuration", path.display()).map_err(
+            |e| e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one"),
+        )?;
+    let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
+    let mut unknown = Vec::new();
+    let mut config = spec::parse_config(&text, &mut unknown).map_err(named)?;
+    if notify {
+        sd_notify::configure(&mut config, &options.root.0.join(options.id));
+    }
+    let mut plan = spec::resolve(&config, options.bundle)?;
+    plan.warnings.extend(unknown);
+    // As in runc: without SELinux on the host there are no labels.
+    plan.mount_label = plan.mount_label.filter(|_| init::selinux_is_enabled());
+    if options.listen_fds > 0 {
+        // The payload is process 1 of its own pid namespace, as in runc.
+        plan.process.env.push(c_env("LISTEN_FDS", options.listen_fds)?);
+        plan.process.env.push(c_env("LISTEN_PID", 1)?);
+    }
+    Ok((text, plan))
+}
+
+fn c_env(name: &str, value: u32) -> Result<CString> {
+    CString::new(format!("{name}={value}")).map_err(|_| Error::msg("NUL in the environment"))
+}

@@ -1,0 +1,144 @@
+//! A container in the making: what there is of it already, and how that is
+//! undone.
+
+use super::create::Options;
+use super::identity::Identity;
+use super::pidfd_receiver::Receiver;
+use super::sd_notify;
+use super::state::{Dir, State, write_pid_file};
+use crate::error::{Error, Result};
+use crate::hooks::{self, Status, Subject};
+use crate::launch::idmap::Writers;
+use crate::launch::sources;
+use crate::net;
+use crate::spec::Plan;
+use crate::sys::pidfd;
+use std::os::fd::OwnedFd;
+
+/// A container in the making. Dropped before it is made, it undoes all.
+pub(super) struct HalfMade<'a> {
+    pub(super) options: &'a Options<'a>,
+    pub(super) plan: &'a Plan,
+    pub(super) dir: Option<Dir>,
+    pub(super) state: State,
+    /// The same for its hooks.
+    pub(super) subject: Subject,
+    /// Who maps the ids of a new user namespace.
+    pub(super) writers: Option<Writers>,
+    pub(super) init: Option<(i32, OwnedFd)>,
+    /// The host's network devices that it has.
+    pub(super) net: Option<net::Taken>,
+    /// Hooks have run, so the poststop hooks are owed.
+    pub(super) hooks_began: bool,
+}
+
+impl<'a> HalfMade<'a> {
+    pub(super) fn claim(
+        options: &'a Options,
+        plan: &'a Plan,
+        state: State,
+        writers: Option<Writers>,
+    ) -> Result<Self> {
+        let subject = state.subject().with_output()?;
+        let dir = Some(options.root.claim(options.id)?);
+        Ok(HalfMade {
+            options,
+            plan,
+            dir,
+            state,
+            subject,
+            writers,
+            init: None,
+            net: None,
+            hooks_began: false,
+        })
+    }
+
+    pub(super) fn dir(&self) -> Result<&Dir> {
+        self.dir.as_ref().ok_or_else(|| Error::msg("the container is already made"))
+    }
+
+    /// The record of what is going to be made, so that it can be found and undone.
+    pub(super) fn write_down(&self, text: &[u8], notify: bool) -> Result<()> {
+        let dir = self.dir()?;
+        dir.save_config(text)?;
+        dir.save(&self.state)?;
+        if notify { dir.make_dir(sd_notify::DIR) } else { Ok(()) }
+    }
+
+    pub(super) fn make_rdt(&mut self) -> Result<()> {
+        match (&mut self.state.rdt, &self.plan.rdt) {
+            (Some(group), Some(rdt)) => group.make(rdt),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn pid(&self) -> i32 {
+        self.init.as_ref().map_or(0, |(pid, _)| *pid)
+    }
+
+    pub(super) fn record(&mut self) -> Result<()> {
+        self.identify()?;
+        self.dir()?.save_unpublished(&self.state)
+    }
+
+    /// Puts into the state which process init is.
+    pub(super) fn identify(&mut self) -> Result<()> {
+        let (pid, pidfd) = self.init.as_ref().ok_or_else(|| Error::msg("there is no init"))?;
+        self.state.init = Some(Identity::of(*pid, pidfd)?);
+        Ok(())
+    }
+
+    /// From here on it is to be seen by others: in the state, in the pid file, by
+    /// its handle.
+    pub(super) fn publish(&self, receivers: Vec<Receiver>) -> Result<()> {
+        self.dir()?.publish()?;
+        if let Some(path) = self.options.pid_file {
+            write_pid_file(path, self.pid())?;
+        }
+        match &self.init {
+            Some((_, pidfd)) => receivers.into_iter().try_for_each(|receiver| receiver.send(pidfd)),
+            None => Ok(()),
+        }
+    }
+
+    /// What isn't as it was asked for, and yet no error.
+    pub(super) fn warn(&self) {
+        let of_cgroup = self.state.cgroup.warnings(&self.plan.resources);
+        let of_dev = sources::missing_devices(self.plan);
+        let warnings = self.plan.warnings.iter().cloned().chain(of_cgroup).chain(of_dev);
+        warnings.for_each(|warning| self.options.log.warn(warning));
+    }
+
+    /// The child closes what is the host side's, and undoes nothing.
+    pub(super) fn belongs_to_parent(&mut self) {
+        self.dir = None;
+    }
+
+    pub(super) fn made(mut self) -> Result<(Dir, State, OwnedFd)> {
+        let dir = self.dir.take().ok_or_else(|| Error::msg("the container is already made"))?;
+        let (_, init) = self.init.take().ok_or_else(|| Error::msg("there is no init"))?;
+        Ok((dir, self.state.clone(), init))
+    }
+}
+
+impl Drop for HalfMade<'_> {
+    fn drop(&mut self) {
+        let Some(dir) = self.dir.take() else { return };
+        if let Some((_, pidfd)) = self.init.take() {
+            let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
+            let _ = pidfd::wait(&pidfd);
+        }
+        let mut failed = Vec::new();
+        failed.extend(self.net.take().map(net::Taken::give_back).unwrap_or_default());
+        failed.extend(self.state.cgroup.kill_all().err());
+        failed.extend(self.state.unmount_joined().err());
+        failed.extend(self.state.cgroup.remove().err());
+        failed.extend(self.state.rdt.as_ref().and_then(|group| group.remove().err()));
+        if self.hooks_began {
+            failed.extend(hooks::run_each(&self.plan.hooks.poststop, &self.subject, Status::Stopped, 0));
+        }
+        failed.extend(dir.remove().err());
+        failed.iter().for_each(|error| self.options.log.warn(error.to_string()));
+    }
+}
