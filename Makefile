@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: fuzz help docs build check test integration vm bench demo install deps deps-build deps-test deps-vm deps-criu
+.PHONY: fuzz help docs build check test integration vm vm-test bench demo install deps deps-build deps-test deps-vm deps-criu
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make test      every test: cargo test, the sample bundles, containerd, flags, installation'
 	@echo 'make integration  every container engine that is installed'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
+	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, licences and duplicate crates'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
@@ -124,8 +125,15 @@ define packages
 endef
 
 # Builds the image of the virtual machine (integration/vm), unless it is there.
+VM_CACHE ?= $(HOME)/.cache/corten-vm
 vm: deps-vm
-	$(SUDO) integration/vm/build
+	$(SUDO) env VM_CACHE='$(VM_CACHE)' integration/vm/build
+
+# cargo names the test binary to its runner, which takes it into the machine.
+vm-test: build deps-vm
+	$(if $(filter tcg,$(VM_ENGINE)),$(call packages,qemu-system-x86_64:qemu-system-x86))
+	env $(RUNNER)='$(if $(SUDO),sudo -E )env VM_CACHE=$(VM_CACHE) $(CURDIR)/integration/vm/test $(RUNTIME)' \
+	    cargo test --release --locked --quiet --test suite -- $(ARGS)
 
 deps: deps-build deps-test
 
