@@ -24,10 +24,11 @@ cases![
     memory_limit_ends_a_greedy_payload,
     cpu_shares_quota_period,
     cpu_quota_throttles,
+    cpu_quota_is_held_within_a_tenth,
     cpu_idle,
     cpuset,
     pids_limit,
-    pids_limit_holds,
+    the_eighteenth_process_is_refused,
     zero_is_a_limit_of_pids,
     zero_is_not_set,
     kernel_memory_is_a_warning,
@@ -286,6 +287,34 @@ fn cpu_quota_throttles(t: &Test) {
     assert_eq!(out.stdout, "held\n", "{out:?}");
 }
 
+/// What it has used after thirty periods, against what they had to give. It is
+/// counted in the kernel's periods, not by a clock: load doesn't matter.
+fn cpu_quota_is_held_within_a_tenth(t: &Test) {
+    needs(t, "cpu");
+    let quota = 10_000;
+    let resources = json!({ "cpu": { "quota": quota, "period": 50_000 } });
+    let bundle = pausing(t, resources).namespace("cgroup");
+    // v1 counts nanoseconds, in a hierarchy of its own.
+    let (stat, used, unit) = match cgroup_v2() {
+        true => ("/sys/fs/cgroup/cpu.stat", "sed -n 's/^usage_usec /used /p' /sys/fs/cgroup/cpu.stat", 1),
+        false => {
+            ("/sys/fs/cgroup/cpu/cpu.stat", "echo used $(cat /sys/fs/cgroup/cpuacct/cpuacct.usage)", 1000)
+        }
+    };
+    let script =
+        format!("until [ $(sed -n 's/^nr_periods //p' {stat}) -ge 30 ]; do :; done; cat {stat}; {used}");
+    let out = t.run(&bundle.shell(&script));
+    let number = |name: &str| -> u64 {
+        let line = out.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("{name}: {out:?}")).parse().unwrap()
+    };
+    let (periods, throttled, used) = (number("nr_periods"), number("nr_throttled"), number("used") / unit);
+    // One more has begun.
+    assert!(used <= (periods + 1) * quota * 11 / 10, "{used} of {periods} periods: {out:?}");
+    // Whoever is held back has had his share.
+    assert!(throttled > 0 && used >= throttled * quota * 9 / 10, "{used} of {throttled} periods: {out:?}");
+}
+
 fn cpu_idle(t: &Test) {
     needs(t, "cpu");
     let container = t.start(&pausing(t, json!({ "cpu": { "idle": 1 } })));
@@ -308,12 +337,14 @@ fn pids_limit(t: &Test) {
     }
 }
 
-fn pids_limit_holds(t: &Test) {
+fn the_eighteenth_process_is_refused(t: &Test) {
     needs(t, "pids");
-    let script = "for n in 1 2 3 4 5 6 7 8; do sleep 1000 & done; echo all";
-    let limited = t.bundle().set("/linux/resources/pids", json!({ "limit": 5 }));
+    // The shell is the first, and ends when it can't fork.
+    let script = "n=1; while [ $n -lt 30 ]; do sleep 1000 & n=$((n + 1)); echo $n; done";
+    let limited = t.bundle().set("/linux/resources/pids", json!({ "limit": 17 }));
     let out = t.run(&limited.shell(script));
-    assert!(out.stderr.contains("fork") && !out.stdout.contains("all"), "{out:?}");
+    assert_eq!(out.stdout.lines().last(), Some("17"), "{out:?}");
+    assert!(out.code != 0 && out.stderr.contains("fork"), "{out:?}");
 }
 
 fn zero_is_a_limit_of_pids(t: &Test) {

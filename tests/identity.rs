@@ -4,11 +4,16 @@ use crate::harness::{Test, cgroup_v2};
 
 cases![a_stranger_with_the_pid_of_init_is_left_alone, a_stranger_that_started_in_the_same_tick_is_left_alone,];
 
-/// In a pid namespace of the test's own, the next pid can be chosen.
-fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
+/// Ends a test on a kernel without that.
+fn chooses_pids(t: &Test) {
     if !std::path::Path::new("/proc/sys/kernel/ns_last_pid").exists() {
         t.skip("this kernel lets nobody choose a pid");
     }
+}
+
+/// In a pid namespace of the test's own, the next pid can be chosen.
+fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
+    chooses_pids(t);
     let bundle = t.bundle().args(["/probe", "--pause"]);
     let script = r#"
         mount -t proc proc /proc
@@ -50,6 +55,7 @@ fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
 /// Start times are counted in ticks of 10 ms: by pid and start time alone this
 /// stranger is the container. The payload tells its own, and ends at once.
 fn a_stranger_that_started_in_the_same_tick_is_left_alone(t: &Test) {
+    chooses_pids(t);
     t.cgroupfs_only();
     let bundle = t.bundle().shell("read -r stat < /proc/self/stat; echo \"$stat\"");
     // To be moved into a cgroup of version 1 takes longer than a tick.

@@ -11,6 +11,7 @@ cases![
     without_a_cgroup_and_without_limits_nothing_is_said,
     without_a_cgroup_it_has_a_whole_life,
     a_path_of_somebody_elses_is_none,
+    no_device_can_be_made,
 ];
 
 fn limited(t: &Test, limits: Value) -> Bundle {
@@ -101,4 +102,15 @@ fn a_path_of_somebody_elses_is_none(t: &Test) {
     let container = t.start(&bundle.set("/linux/cgroupsPath", json!(format!("/{}", t.token))));
     let own = cgroup_dir(std::process::id() as i32, "");
     assert_eq!(cgroup_dir(container.init.pid, ""), own);
+}
+
+/// A user's container has no device program: what it is kept from, it is kept
+/// from by its user namespace.
+fn no_device_can_be_made(t: &Test) {
+    if is_root() {
+        t.skip("root's container has rules for devices");
+    }
+    let script = "mknod /tmp/null c 1 3 || echo none is made; echo x > /dev/null && echo null";
+    let out = t.run(&t.bundle().capabilities(&["CAP_MKNOD"]).shell(script));
+    assert_eq!(out.stdout, "none is made\nnull\n", "{out:?}");
 }

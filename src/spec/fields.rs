@@ -1,4 +1,5 @@
-//! `tests/FIELDS.md` says which test shows which field: held against the code.
+//! `tests/FIELDS.md` says which test shows which field, `tests/RESOURCES.md` where
+//! a limit is looked for: both are held against the code.
 
 use super::config::{Config, Shape};
 use super::known_options;
@@ -10,7 +11,11 @@ fn tests() -> &'static Path {
 }
 
 fn page() -> String {
-    std::fs::read_to_string(tests().join("FIELDS.md")).expect("tests/FIELDS.md")
+    read("FIELDS.md")
+}
+
+fn read(name: &str) -> String {
+    std::fs::read_to_string(tests().join(name)).unwrap_or_else(|e| panic!("tests/{name}: {e}"))
 }
 
 /// What stands between backticks.
@@ -52,9 +57,26 @@ fn matches(pattern: &str, field: &str) -> bool {
 
 #[test]
 fn every_field_has_a_row_and_every_row_its_field() {
-    let (page, fields) = (page(), fields());
+    let fields = fields();
     assert!(fields.len() > 150, "{} fields were found", fields.len());
-    let rows = rows(&page, "Fields");
+    hold_against_each_other(&rows(&page(), "Fields"), &fields);
+}
+
+#[test]
+fn every_resource_has_a_row_and_a_test_on_every_layout() {
+    let page = read("RESOURCES.md");
+    let mut fields = fields();
+    fields.retain(|field| field.starts_with("/linux/resources/"));
+    assert!(fields.len() > 40, "{} resources were found", fields.len());
+    hold_against_each_other(&rows(&page, "Resources"), &fields);
+    for line in page.lines().filter(|line| line.starts_with("| ") && line.contains("::")) {
+        let cells: Vec<_> = line.trim_matches('|').split('|').skip(1).collect();
+        assert_eq!(cells.len(), 4, "layouts in {line}");
+        assert!(cells.iter().all(|cell| cell.contains("::")), "a cell without a test in {line}");
+    }
+}
+
+fn hold_against_each_other(rows: &[(Vec<&str>, &str)], fields: &BTreeSet<String>) {
     let patterns: Vec<&str> = rows.iter().flat_map(|(about, _)| about).copied().collect();
     let without_row = fields.iter().filter(|field| !patterns.iter().any(|pattern| matches(pattern, field)));
     assert_eq!(without_row.collect::<Vec<_>>(), [""; 0], "have no row");
@@ -83,8 +105,8 @@ fn every_row_names_a_test() {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let page = page();
-    let named: BTreeSet<_> = quoted(&page).filter_map(|word| word.split_once("::")).collect();
+    let pages = page() + &read("RESOURCES.md");
+    let named: BTreeSet<_> = quoted(&pages).filter_map(|word| word.split_once("::")).collect();
     assert!(named.len() > 150, "{} tests are named", named.len());
     for (module, name) in named {
         let file = tests().join(format!("{module}.rs"));
