@@ -7,7 +7,7 @@
 //! settle. There is an end to both: a process that hangs in the kernel doesn't
 //! freeze.
 
-use super::tree;
+use super::{Cgroup, tree};
 use crate::error::{Error, Result};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -23,6 +23,56 @@ const ROUNDS: u32 = 64;
 pub enum Freezer<'a> {
     V1(&'a Path),
     V2(&'a Path),
+}
+
+impl Cgroup {
+    /// Has it been frozen? That a cgroup above is frozen doesn't count.
+    pub fn is_frozen(&self) -> bool {
+        self.freezer().is_some_and(|freezer| freezer.is_frozen())
+    }
+
+    /// Stops everything in it, and returns when all have stopped.
+    pub fn freeze(&self) -> Result<()> {
+        self.freezer().ok_or_else(no_freezer)?.freeze()
+    }
+
+    /// The directory by which another program can freeze it.
+    pub fn freezer_path(&self) -> Option<&Path> {
+        self.freezer().map(|freezer| match freezer {
+            Freezer::V1(path) | Freezer::V2(path) => path,
+        })
+    }
+
+    /// Undoes `freeze`. False: a cgroup above is frozen, and so nothing runs.
+    pub fn thaw(&self) -> Result<bool> {
+        self.freezer().ok_or_else(no_freezer)?.thaw()
+    }
+
+    /// Lets what has been killed die, which on version 1 it doesn't while it
+    /// is frozen.
+    pub fn let_die(&self) -> Result<()> {
+        match self.freezer() {
+            Some(Freezer::V1(path)) => thaw_all(path),
+            Some(Freezer::V2(_)) | None => Ok(()),
+        }
+    }
+
+    fn freezer(&self) -> Option<Freezer<'_>> {
+        match self {
+            Cgroup::None => None,
+            Cgroup::V2 { path } => Some(Freezer::V2(path)),
+            Cgroup::V1 { hierarchies, unified } => match hierarchies.iter().find(|h| h.has("freezer")) {
+                Some(hierarchy) => Some(Freezer::V1(&hierarchy.path)),
+                None => unified.as_deref().map(Freezer::V2),
+            },
+            Cgroup::Systemd { place, .. } => place.freezer(),
+        }
+    }
+}
+
+fn no_freezer() -> Error {
+    Error::msg("there is no cgroup that could be frozen")
+        .hint("the container was made without cgroups, or the host has no freezer")
 }
 
 impl Freezer<'_> {

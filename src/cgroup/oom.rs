@@ -1,7 +1,7 @@
 //! Hearing of a container that ran out of memory: on version 1 by an eventfd
 //! at memory.oom_control, on version 2 by changes of memory.events.
 
-use super::tree;
+use super::{Cgroup, tree};
 use crate::error::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags};
@@ -21,6 +21,50 @@ pub enum Watch {
         /// the container's as soon as that is empty, perhaps before it is read.
         above: Option<Count>,
     },
+}
+
+impl Cgroup {
+    /// Hears of a lack of memory, where there is a memory controller.
+    pub fn watch_oom(&self) -> Result<Option<Watch>> {
+        let watch = match self {
+            Cgroup::None => return Ok(None),
+            Cgroup::V2 { path } => Watch::v2(path),
+            Cgroup::V1 { hierarchies, .. } => match hierarchies.iter().find(|h| h.has("memory")) {
+                Some(hierarchy) => Watch::v1(&hierarchy.path),
+                None => return Ok(None),
+            },
+            Cgroup::Systemd { place, .. } => return place.watch_oom(),
+        };
+        match watch {
+            Err(e) if e.is(Errno::ENOENT) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// The same for whoever looks once the container has ended: systemd removes
+    /// a cgroup with its last process. `None` where it stays.
+    pub fn watch_oom_until_the_end(&self) -> Option<Watch> {
+        let Cgroup::Systemd { .. } = self else { return None };
+        self.watch_oom().ok().flatten()
+    }
+
+    /// How many of its processes were killed for want of memory; `None` where
+    /// nobody counts.
+    pub fn oom_kills(&self) -> Result<Option<u64>> {
+        let killed = match self {
+            Cgroup::None => return Ok(None),
+            Cgroup::V2 { path } => kills(path, "memory.events"),
+            Cgroup::V1 { hierarchies, .. } => match hierarchies.iter().find(|h| h.has("memory")) {
+                Some(hierarchy) => kills(&hierarchy.path, "memory.oom_control"),
+                None => return Ok(None),
+            },
+            Cgroup::Systemd { place, .. } => return place.oom_kills(),
+        };
+        match killed {
+            Err(e) if e.is(Errno::ENOENT) => Ok(None),
+            other => other.map(Some),
+        }
+    }
 }
 
 /// A memory.events, and how many were killed when it was last looked.

@@ -4,6 +4,7 @@
 //!
 //! Files are read in `v1_stats` and `v2_stats`; what is alike is here.
 
+use super::{Cgroup, v1_stats, v2_stats};
 use crate::error::{Context, Error, Result};
 use crate::sys::process::read_file;
 use nix::errno::Errno;
@@ -24,6 +25,18 @@ pub struct Stats {
     pub intel_rdt: crate::rdt::Stats,
     /// Always null: the interfaces of a network namespace aren't the runtime's.
     pub network_interfaces: (),
+}
+
+impl Cgroup {
+    /// What is used of everything that is counted.
+    pub fn stats(&self) -> Result<Stats> {
+        match self {
+            Cgroup::None => Err(Error::msg("there is no cgroup that counts what the container uses")),
+            Cgroup::V2 { path } => v2_stats::read(path),
+            Cgroup::V1 { hierarchies, .. } => v1_stats::read(hierarchies),
+            Cgroup::Systemd { place, .. } => place.stats(),
+        }
+    }
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]

@@ -2,7 +2,8 @@
 
 use super::host::V1Mount;
 use super::setting::{self, Setting, Target};
-use super::{Entrance, Hierarchy, Rules, SubCgroups, below, tree, v1_table};
+use super::sub::below;
+use super::{Entrance, Hierarchy, Rules, SubCgroups, tree, v1_table};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::config::Resources;

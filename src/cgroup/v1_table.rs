@@ -1,7 +1,8 @@
 //! `linux.resources` as writes to the files of version 1: pure, in the order
 //! in which the kernel takes them.
 
-use super::{refused, setting::Setting};
+use super::common_table::{self, refused};
+use super::setting::Setting;
 use crate::error::Result;
 use crate::spec::config::{BlockIo, Cpu, Memory, Network, Resources, ThrottleDevice};
 
@@ -24,7 +25,7 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
         let reserved = format!("hugetlb.{size}.rsvd.limit_in_bytes");
         out.push(Setting::new("hugetlb", reserved, limit.limit, at).if_there());
     }
-    super::rdma(&resources.rdma, &mut out)?;
+    common_table::rdma(&resources.rdma, &mut out)?;
     network(&resources.network, &mut out);
     Ok(out)
 }
@@ -36,14 +37,14 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     let mut set = |file: &str, value: Option<i64>, at: &str| {
         out.extend(value.map(|value| Setting::new("memory", file, value, format!("memory/{at}"))));
     };
-    let [limit, swap, reservation] = super::memory_limits(memory);
+    let [limit, swap, reservation] = common_table::memory_limits(memory);
     // The limit with swap may never be below the one without. A limit below
     // the usage (`checkBeforeUpdate`) is the kernel's to refuse here.
     set("memory.limit_in_bytes", limit, "limit");
     set("memory.memsw.limit_in_bytes", swap, "swap");
     set("memory.soft_limit_in_bytes", reservation, "reservation");
     set("memory.kmem.tcp.limit_in_bytes", memory.kernel_tcp, "kernelTCP");
-    out.extend(super::unlimited_swap(memory, "memory.memsw.limit_in_bytes", "-1"));
+    out.extend(common_table::unlimited_swap(memory, "memory.memsw.limit_in_bytes", "-1"));
     if let Some(swappiness) = memory.swappiness {
         out.push(Setting::new("memory", "memory.swappiness", swappiness, "memory/swappiness"));
     }

@@ -1,7 +1,8 @@
 //! `linux.resources` as writes to the files of version 2: pure, with the
 //! conversions that runc and crun use for fields made for version 1.
 
-use super::{refused, setting::Setting};
+use super::common_table::{self, refused};
+use super::setting::Setting;
 use crate::error::Result;
 use crate::spec::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 
@@ -24,7 +25,7 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
         let reserved = format!("hugetlb.{size}.rsvd.max");
         out.push(Setting::new("hugetlb", reserved, limit.limit, at).if_there());
     }
-    super::rdma(&resources.rdma, &mut out)?;
+    common_table::rdma(&resources.rdma, &mut out)?;
     for (file, value) in &resources.unified {
         if file.contains('/') {
             return Err(refused(
@@ -57,7 +58,7 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
             return Err(refused(&format!("memory/{field}"), "cgroup v2 has no such setting"));
         }
     }
-    let [limit, swap, reservation] = super::memory_limits(memory);
+    let [limit, swap, reservation] = common_table::memory_limits(memory);
     if let Some(swap) = swap {
         let value = swap_alone(swap, limit)?;
         // Without swap there is none to limit.
@@ -66,7 +67,7 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
             Setting::new("memory", "memory.swap.max", value, "memory/swap").follows(&["memory/limit"]);
         out.push(if needless { setting.if_there() } else { setting });
     }
-    out.extend(super::unlimited_swap(memory, "memory.swap.max", "max"));
+    out.extend(common_table::unlimited_swap(memory, "memory.swap.max", "max"));
     if let Some(limit) = limit {
         out.push(Setting::new("memory", "memory.max", max_or(limit), "memory/limit"));
     }

@@ -6,7 +6,7 @@
 //! values again whenever it sees fit, at a daemon-reload for one.
 
 use super::wire::Value;
-use crate::cgroup::refused;
+use crate::cgroup::common_table::refused;
 use crate::cgroup::v2_table::{max_or_number, swap_alone, weight_of_shares};
 use crate::error::{Error, Result};
 use crate::spec::config::{BlockIo, Cpu, Memory, Resources};

@@ -1,0 +1,161 @@
+//! A container's limits, whatever the version: checked, set, and set anew.
+
+use super::setting::Setting;
+use super::{Cgroup, is_root, systemd, tree, v1, v1_table, v2, v2_table};
+use crate::error::{Error, Result};
+use crate::spec::Plan;
+use crate::spec::config::{Memory, Resources};
+use serde_json::Value;
+use std::os::fd::OwnedFd;
+
+impl Cgroup {
+    /// Finds what can't be set here, before anything is made.
+    pub fn check(&self, plan: &Plan) -> Result<()> {
+        let resources = &plan.resources;
+        match self {
+            Cgroup::None => none_asked(resources),
+            Cgroup::V2 { path } => {
+                v2_table::settings(resources)?;
+                v2::check_memory(path, &resources.memory)
+            }
+            Cgroup::V1 { hierarchies, .. } => v1::check(hierarchies, resources, &plan.device_rules),
+            Cgroup::Systemd { place, .. } => {
+                systemd::check(resources, place.version())?;
+                place.check(plan)
+            }
+        }
+    }
+
+    /// Is memory asked for that is used already? Only where the container's
+    /// resources want that looked at, and on version 2, whose kernel doesn't.
+    pub fn check_memory(&self, memory: &Memory) -> Result<()> {
+        match self {
+            Cgroup::V2 { path } => v2::check_memory(path, memory),
+            Cgroup::Systemd { place, .. } => place.check_memory(memory),
+            Cgroup::None | Cgroup::V1 { .. } => Ok(()),
+        }
+    }
+
+    /// What is ignored here, and told: limits that Linux itself has given up.
+    pub fn warnings(&self, resources: &Resources) -> Vec<String> {
+        let (kernel, tcp) = (resources.memory.kernel, resources.memory.kernel_tcp);
+        let place = if let Cgroup::Systemd { place, .. } = self { place } else { self };
+        let tcp = tcp.filter(|_| !matches!(place, Cgroup::V1 { .. }));
+        [("kernel", kernel), ("kernelTCP", tcp)]
+            .iter()
+            .filter(|(_, limit)| limit.is_some())
+            .map(|(field, _)| format!("/linux/resources/memory/{field}: is deprecated, and ignored"))
+            .collect()
+    }
+
+    /// Pointers to the limits that are asked for, device rules aside.
+    pub(super) fn limits(&self, resources: &Resources) -> Result<Vec<String>> {
+        let settings = match self {
+            Cgroup::None => Vec::new(),
+            Cgroup::V2 { .. } => v2_table::settings(resources)?,
+            Cgroup::V1 { .. } => v1_table::settings(resources)?,
+            Cgroup::Systemd { place, .. } => return place.limits(resources),
+        };
+        let mut pointers: Vec<_> = settings.iter().map(|s| format!("/linux/resources/{}", s.at)).collect();
+        // Two files may take one field.
+        pointers.dedup();
+        Ok(pointers)
+    }
+
+    /// Sets the limits, the device rules among them. Init is there already and
+    /// works on its mounts: the two go on side by side, and init waits for its
+    /// `Commit` before it lets the payload in. `dir` is the cgroup that clone3 used.
+    pub fn limit(&self, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
+        match self {
+            Cgroup::None => Ok(()),
+            Cgroup::V2 { path } => {
+                let dir = dir.ok_or_else(|| Error::msg("the cgroup is not open"))?;
+                let limited = v2::limit(path, dir, &plan.resources, &plan.device_rules);
+                limited.map_err(|e| if is_root() { e } else { not_delegated(e) })
+            }
+            Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources),
+            Cgroup::Systemd { unit, place } => {
+                let dir = match &**place {
+                    Cgroup::V2 { path } => Some(tree::open(path)?),
+                    _ => None,
+                };
+                let limited = place.limit(plan, dir.as_ref());
+                limited.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
+            }
+        }
+    }
+
+    /// Sets of `resources` what `asked` names and what follows from it, then
+    /// does `commit`. If that fails, or it, all is as before. The device rules
+    /// stay as they are: others add to them.
+    pub fn update(
+        &self,
+        resources: &Resources,
+        asked: &Value,
+        commit: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let chosen = |settings: Vec<Setting>| -> Vec<Setting> {
+            settings.into_iter().filter(|setting| setting.is_asked(asked)).collect()
+        };
+        match self {
+            Cgroup::None if is_empty(asked) => commit(),
+            Cgroup::None => Err(no_cgroup()),
+            Cgroup::V2 { path } => {
+                let settings = chosen(v2_table::settings(resources)?);
+                v2::update(path, &settings, commit)
+            }
+            Cgroup::V1 { hierarchies, .. } => {
+                v1::update(hierarchies, &chosen(v1_table::settings(resources)?), commit)
+            }
+            // To `commit` belongs that systemd is told, which then writes what it
+            // made of the values: they are written once more.
+            Cgroup::Systemd { unit, place } => {
+                let mut again = || {
+                    commit()?;
+                    place.update(resources, asked, &mut || Ok(()))
+                };
+                let updated = place.update(resources, asked, &mut again);
+                updated.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
+            }
+        }
+    }
+
+    /// Tells systemd of these limits, where the cgroup is one of its: it would
+    /// set the old ones again. Returns the names of what it has no property for.
+    pub fn tell_systemd(&self, resources: &Resources) -> Result<Vec<String>> {
+        match self {
+            Cgroup::Systemd { unit, place } => systemd::update(unit, resources, place.version()),
+            Cgroup::None | Cgroup::V1 { .. } | Cgroup::V2 { .. } => Ok(Vec::new()),
+        }
+    }
+}
+
+/// A user's limits are for the controllers that the user was given.
+fn not_delegated(error: Error) -> Error {
+    match error.errno {
+        None => error.hint("the controller is not delegated to the user: see Delegate= of user@.service"),
+        Some(_) => error,
+    }
+}
+
+/// Refuses limits that would be dropped in silence.
+fn none_asked(resources: &Resources) -> Result<()> {
+    if *resources == Resources::default() {
+        return Ok(());
+    }
+    Err(no_cgroup())
+}
+
+fn no_cgroup() -> Error {
+    Error::config("/linux/resources", "there is no cgroup in which the limits could be set")
+        .hint("the caller may not make cgroups; remove the limits, or run with a delegated cgroup")
+}
+
+/// Does nothing in there have a value?
+fn is_empty(asked: &Value) -> bool {
+    match asked {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(is_empty),
+        _ => false,
+    }
+}

@@ -1,0 +1,103 @@
+//! Where a container's cgroups belong. Nothing is made here.
+
+use super::{Cgroup, Driver, Hierarchy, Host, systemd, v1, v2};
+use crate::error::{Error, Result};
+use crate::init::cgroup_mount::View;
+use crate::spec::plan::{Ns, NsKind, Plan};
+
+impl Cgroup {
+    /// Where the container `id` belongs. Nothing is made yet.
+    pub fn locate(plan: &Plan, id: &str, host: &Host, driver: Driver) -> Result<Cgroup> {
+        match driver {
+            Driver::Cgroupfs => {}
+            Driver::Systemd => return locate_unit(plan, id, host),
+            Driver::Disabled => return Ok(Cgroup::None),
+        }
+        let path = plan.cgroups_path.as_deref().unwrap_or(id);
+        if path.matches(':').count() == 2 && !path.contains('/') {
+            return Err(Error::config(
+                "/linux/cgroupsPath",
+                "slice:prefix:name is the systemd driver's form",
+            )
+            .on(path)
+            .hint("without --systemd-cgroup the path is that of a directory"));
+        }
+        match host {
+            Host::None => Ok(Cgroup::None),
+            Host::V2 { mount, own } => Ok(Cgroup::V2 { path: v2::place(mount, own, path) }),
+            Host::V1 { mounts, unified } => Ok(Cgroup::V1 {
+                hierarchies: mounts
+                    .iter()
+                    .map(|m| Hierarchy { controllers: m.controllers.clone(), path: m.place.of(path) })
+                    .collect(),
+                unified: unified.as_ref().map(|place| place.of(path)),
+            }),
+        }
+    }
+
+    /// Refuses a cgroup with processes in it, as runc does: they would come under
+    /// these limits, and be killed when the container is. systemd refuses a
+    /// unit that is there by itself.
+    pub fn check_unused(&self, asked: Option<&str>) -> Result<()> {
+        let used = match self {
+            Cgroup::None | Cgroup::Systemd { .. } => 0,
+            Cgroup::V1 { .. } | Cgroup::V2 { .. } => self.pids()?.len(),
+        };
+        if used == 0 {
+            return Ok(());
+        }
+        Err(Error::config(
+            "/linux/cgroupsPath",
+            format!("container's cgroup is not empty: {used} process(es) found"),
+        )
+        .on(asked.unwrap_or_default())
+        .hint("give each container a cgroup of its own"))
+    }
+
+    /// What a mount of type `cgroup` shows.
+    pub fn view(&self, plan: &Plan, host: &Host) -> View {
+        let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
+        match (self, host) {
+            (Cgroup::Systemd { place, .. }, _) => place.view(plan, host),
+            (_, Host::None) => View::None,
+            (Cgroup::V2 { path }, Host::V2 { mount, .. }) => {
+                View::V2 { mount: mount.clone(), own: path.clone(), namespaced }
+            }
+            // Without cgroups of its own it is in the caller's.
+            (_, Host::V2 { mount, own }) => {
+                let own = mount.join(own.strip_prefix("/").unwrap_or(own));
+                View::V2 { mount: mount.clone(), own, namespaced }
+            }
+            (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => View::V1 {
+                namespaced,
+                hierarchies: mounts.iter().zip(hierarchies).map(|(m, h)| v1::shown(m, &h.path)).collect(),
+            },
+            (_, Host::V1 { mounts, .. }) => View::V1 {
+                namespaced,
+                hierarchies: mounts.iter().map(|m| v1::shown(m, &m.place.own)).collect(),
+            },
+        }
+    }
+}
+
+/// The cgroup of a unit, in whatever hierarchies the host has.
+fn locate_unit(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
+    let located = systemd::locate(plan, id)?;
+    let below = located.cgroup.trim_start_matches('/');
+    let place = match host {
+        Host::None => return Err(Error::msg("--systemd-cgroup: the host has no cgroup mounts")),
+        Host::V2 { mount, .. } => Cgroup::V2 { path: mount.join(below) },
+        Host::V1 { .. } if located.unit.is_users() => {
+            return Err(Error::msg("cannot use rootless systemd cgroups manager on cgroup v1")
+                .hint("version 1 can't be delegated to a user"));
+        }
+        Host::V1 { mounts, unified } => Cgroup::V1 {
+            hierarchies: mounts
+                .iter()
+                .map(|m| Hierarchy { controllers: m.controllers.clone(), path: m.place.mount.join(below) })
+                .collect(),
+            unified: unified.as_ref().map(|place| place.mount.join(below)),
+        },
+    };
+    Ok(Cgroup::Systemd { unit: located.unit, place: Box::new(place) })
+}

@@ -1,0 +1,84 @@
+//! Cgroups below a container's, for `exec --cgroup`.
+
+use super::{Cgroup, v1};
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+
+/// Existing cgroups below a container's, as `exec --cgroup` names them.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SubCgroups {
+    /// In the trees of all controllers.
+    Everywhere(String),
+    /// Controller and path.
+    By(Vec<(String, String)>),
+}
+
+impl SubCgroups {
+    /// `PATH` alone, or any number of `CONTROLLER[,CONTROLLER]:PATH`.
+    pub fn parse(flags: &[String]) -> Result<SubCgroups> {
+        let mut list: Vec<(String, String)> = Vec::new();
+        for flag in flags {
+            let wrong =
+                |why: String| Error::msg(format!("invalid --cgroup argument: {why}")).on(flag.clone());
+            let Some((controllers, path)) = flag.split_once(':') else {
+                if flags.len() > 1 {
+                    return Err(wrong("missing <controller>: prefix".into()));
+                }
+                return Ok(SubCgroups::Everywhere(flag.clone()));
+            };
+            for controller in controllers.split(',') {
+                if controller.is_empty() {
+                    return Err(wrong("empty <controller> prefix".into()));
+                }
+                if list.iter().any(|(other, _)| other == controller) {
+                    return Err(wrong(format!("controller {controller} specified multiple times")));
+                }
+                list.push((controller.into(), path.into()));
+            }
+        }
+        Ok(SubCgroups::By(list))
+    }
+}
+
+impl Cgroup {
+    /// The same cgroups, with the sub-cgroups of `exec --cgroup` in the place of
+    /// those that they name.
+    pub fn sub(&self, wanted: &SubCgroups) -> Result<Cgroup> {
+        match (self, wanted) {
+            (Cgroup::None, _) => Err(Error::msg("--cgroup: the container has no cgroup of its own")),
+            (Cgroup::Systemd { unit, place }, _) => {
+                Ok(Cgroup::Systemd { unit: unit.clone(), place: Box::new(place.sub(wanted)?) })
+            }
+            (Cgroup::V2 { path }, SubCgroups::Everywhere(sub)) => Ok(Cgroup::V2 { path: below(path, sub)? }),
+            (Cgroup::V2 { .. }, SubCgroups::By(list)) => {
+                let controller = list.first().map_or("", |(controller, _)| controller);
+                Err(Error::msg(format!("--cgroup: unknown controller {controller}"))
+                    .hint("on cgroup v2 there is one tree: give a path alone"))
+            }
+            (Cgroup::V1 { hierarchies, unified }, wanted) => {
+                let hierarchies = v1::sub(hierarchies, wanted)?;
+                let unified = match (unified, wanted) {
+                    // It is beside the tree of every controller, and need not have the same children.
+                    (Some(path), SubCgroups::Everywhere(sub)) => {
+                        Some(below(path, sub).ok().filter(|sub| sub.exists()).unwrap_or_else(|| path.clone()))
+                    }
+                    (unified, _) => unified.clone(),
+                };
+                Ok(Cgroup::V1 { hierarchies, unified })
+            }
+        }
+    }
+}
+
+/// The path `sub` counts from `path`, and must not lead out of it.
+pub(super) fn below(path: &std::path::Path, sub: &str) -> Result<PathBuf> {
+    use std::path::Component;
+    let sub = std::path::Path::new(sub);
+    if sub.components().any(|part| part == Component::ParentDir) {
+        return Err(Error::msg("--cgroup: is not a sub cgroup path").on(sub.display().to_string()));
+    }
+    Ok(sub
+        .components()
+        .filter(|part| matches!(part, Component::Normal(_)))
+        .fold(path.into(), |path: PathBuf, part| path.join(part)))
+}
