@@ -123,8 +123,7 @@ pub fn exec(
     let terminal = match outcome {
         Ok(terminal) => terminal,
         Err(error) => {
-            let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
-            let _ = pidfd::wait(&pidfd);
+            pidfd::kill_and_reap(&pidfd);
             return Err(error);
         }
     };

@@ -126,8 +126,7 @@ impl Drop for HalfMade<'_> {
     fn drop(&mut self) {
         let Some(dir) = self.dir.take() else { return };
         if let Some((_, pidfd)) = self.init.take() {
-            let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
-            let _ = pidfd::wait(&pidfd);
+            pidfd::kill_and_reap(pidfd);
         }
         let mut failed = Vec::new();
         failed.extend(self.net.take().map(net::Taken::give_back).unwrap_or_default());

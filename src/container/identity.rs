@@ -4,6 +4,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
+use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
@@ -95,18 +96,15 @@ fn inode(pidfd: impl AsFd) -> Result<u64> {
 
 fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = format!("/proc/{pid}/stat");
-    match crate::sys::process::read_file(path.as_str()) {
+    match read_file(path.as_str()) {
         Ok(bytes) => parse(&bytes).map(Some).ok_or_else(|| Error::msg("can't be understood").on(path)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         other => other.map(|_| None).op_on("read", path),
     }
 }
 
-/// The command name is in brackets, and may contain anything, brackets too.
 fn parse(bytes: &[u8]) -> Option<Stat> {
-    let end = bytes.iter().rposition(|byte| *byte == b')')?;
-    let rest = std::str::from_utf8(bytes.get(end + 2..)?).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
+    let mut fields = stat_fields(bytes)?;
     let state = *fields.next()?.as_bytes().first()?;
     // The state is field 3, the start time field 22 and the exit code field 52.
     let start_time = fields.nth(22 - 3 - 1)?.parse().ok()?;

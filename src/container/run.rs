@@ -81,8 +81,7 @@ pub fn next(sync: &HostEnd, log: &Log) -> Result<Option<FromInit>> {
 }
 
 fn remove(made: &Made, log: &Log) {
-    let _ = pidfd::send_signal(&made.init, libc::SIGKILL);
-    let _ = pidfd::wait(&made.init);
+    pidfd::kill_and_reap(&made.init);
     if let Err(error) = delete::tear_down(&made.dir, Some(&made.state), &made.plan.hooks.poststop, log) {
         log.warn(error.to_string());
     }

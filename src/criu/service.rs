@@ -202,8 +202,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         if !self.ended {
-            let _ = pidfd::send_signal(&self.process, libc::SIGKILL);
-            let _ = pidfd::wait(&self.process);
+            pidfd::kill_and_reap(&self.process);
         }
     }
 }

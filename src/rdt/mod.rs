@@ -11,7 +11,7 @@ pub use stats::Stats;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
-use crate::sys::process::read_file;
+use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -215,8 +215,8 @@ impl Group {
         let tasks = String::from_utf8_lossy(&tasks).into_owned();
         tasks.lines().any(|pid| {
             let stat = read_file(format!("/proc/{pid}/stat").as_str()).unwrap_or_default();
-            let state = stat.iter().rposition(|byte| *byte == b')').and_then(|end| stat.get(end + 2));
-            state.is_some_and(|state| !matches!(state, b'Z' | b'X'))
+            let state = stat_fields(&stat).and_then(|mut fields| fields.next());
+            state.is_some_and(|state| !matches!(state, "Z" | "X"))
         })
     }
 }

@@ -97,6 +97,12 @@ pub fn wait(pidfd: impl AsFd) -> Result<Exit> {
     }
 }
 
+/// Kills a child and reaps it; what has ended already is only reaped.
+pub fn kill_and_reap(pidfd: impl AsFd) {
+    let _ = send_signal(&pidfd, libc::SIGKILL);
+    let _ = wait(&pidfd);
+}
+
 fn wait_raw(pidfd: impl AsFd) -> Result<Exit> {
     // SAFETY: an all-zero siginfo_t is a valid value of this plain C struct.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };

@@ -81,10 +81,14 @@ pub fn default_signals() {
 /// A bit per signal, from 1 on: field 33 of /proc/self/stat. One file to read
 /// instead of 29 calls to make.
 fn ignored_signals() -> Option<u32> {
-    let stat = read_file("/proc/self/stat").ok()?;
-    let after_name = stat.iter().rposition(|byte| *byte == b')')?;
-    let fields = std::str::from_utf8(stat.get(after_name + 2..)?).ok()?;
-    fields.split_ascii_whitespace().nth(33 - 3)?.parse().ok()
+    stat_fields(&read_file("/proc/self/stat").ok()?)?.nth(33 - 3)?.parse().ok()
+}
+
+/// The fields of a /proc/PID/stat from the third on, which is the state. Before
+/// it stands the command's name in brackets, which may contain anything, brackets too.
+pub fn stat_fields(stat: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    Some(std::str::from_utf8(stat.get(name_end + 2..)?).ok()?.split_ascii_whitespace())
 }
 
 /// prlimit(2) on another process: the new soft and hard limit.
