@@ -51,7 +51,7 @@ test: build deps-test
 	part bundles $(SUDO) bundles/check.sh $(RUNTIME); \
 	part containerd $(SUDO) integration/ctr.sh $(RUNTIME); \
 	part flags integration/help.sh $(RUNTIME); \
-	part install install/check.sh $(RUNTIME); \
+	part install integration/install/check.sh $(RUNTIME); \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; \
 	echo "make test: all passed"
 
@@ -74,7 +74,7 @@ check: deps-build
 	fi
 	@if command -v shellcheck >/dev/null; then \
 	    echo 'shellcheck'; \
-	    grep -rlE '^#!/bin/(ba)?sh' --exclude-dir=.work .ci bundles install integration | xargs shellcheck -x -P .; \
+	    grep -rlE '^#!/bin/(ba)?sh' --exclude-dir=.work .ci bundles integration | xargs shellcheck -x -P .; \
 	else \
 	    echo 'skipped: shellcheck (apt-get install shellcheck)'; \
 	fi
@@ -90,7 +90,7 @@ fuzz: deps-build
 
 # Completions and manual pages, by a program that is no part of the binary.
 docs: $(DOCS)/corten.8
-$(DOCS)/corten.8: install/docs.rs Cargo.lock $(wildcard src/cli/*.rs)
+$(DOCS)/corten.8: integration/install/docs.rs Cargo.lock $(wildcard src/cli/*.rs)
 	@$(MAKE) --no-print-directory deps-build
 	cargo run --quiet --locked --example docs -- $(DOCS)
 

@@ -1,12 +1,12 @@
 #!/bin/bash
 # `make install` into an empty directory: is all there, do the shells complete, are the manual pages sound?
-# Usage: install/check.sh [RUNTIME]
+# Usage: integration/install/check.sh [RUNTIME]
 set -euo pipefail
 here=$(dirname -- "$(realpath -- "$0")")
 # shellcheck source=bundles/lib.sh
-. "$here/../bundles/lib.sh"
+. "$here/../../bundles/lib.sh"
 # shellcheck source=integration/lib.sh
-. "$here/../integration/lib.sh"
+. "$here/../lib.sh"
 
 RUNTIME=$(resolve_runtime "${1:-}")
 require install make bash
@@ -15,7 +15,7 @@ trap 'rm -rf -- "$work"' EXIT
 
 # Whatever make this runs below, it is another installation.
 expect 'make install' 0 '' env -u MAKEFLAGS -u MAKELEVEL \
-    make --no-print-directory -C "$here/.." install CORTEN="$RUNTIME" DESTDIR="$work/dest" PREFIX=/usr
+    make --no-print-directory -C "$here/../.." install CORTEN="$RUNTIME" DESTDIR="$work/dest" PREFIX=/usr
 share=$work/dest/usr/share
 expect 'the binary' 0 'corten version' "$work/dest/usr/sbin/corten" --version
 mapfile -t verbs < <("$RUNTIME" --help | sed -n 's/^  \([a-z]\+\) .*/\1/p' | grep -v '^help$')
