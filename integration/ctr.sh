@@ -3,17 +3,9 @@
 # Usage: integration/ctr.sh [RUNTIME]
 # shellcheck disable=SC2016  # what is single-quoted is for a shell in a container
 set -euo pipefail
-self=$(realpath -- "$0")
-here=$(dirname -- "$self")
-BUNDLES=$(dirname -- "$here")/bundles
-# shellcheck source=bundles/lib.sh
-. "$BUNDLES/lib.sh"
 # shellcheck source=integration/lib.sh
-. "$here/lib.sh"
-
-RUNTIME=$(resolve_runtime "${1:-}")
-require containerd containerd containerd-shim-runc-v2 ctr umoci skopeo script
-enter_private "$self" "$RUNTIME"
+. "$(dirname -- "$(realpath -- "$0")")/lib.sh"
+begin containerd "${1:-}" containerd containerd-shim-runc-v2 ctr
 # The containerd namespace is also the parent of the containers' cgroups.
 namespace=$cgroup_parent
 
@@ -45,15 +37,13 @@ c=$work/ctr
 # Nothing of a container may be left once it is deleted: state, cgroup, mount, process.
 # Usage: gone NAME
 gone() {
-    local left
-    left=$(
+    nothing_is_left "$1" "$(
         find "$work/runc" -mindepth 2 -maxdepth 2 -printf 'state: %p\n' 2>/dev/null
         cgroups_left
-        awk -v dir="$work/state/io.containerd.runtime" 'index($5, dir) == 1 { print "mount: " $5 }' /proc/self/mountinfo
+        mounts_below "$work/state/io.containerd.runtime"
         "$c" task ls --quiet
         "$c" container ls --quiet
-    )
-    if [ -z "$left" ]; then ok "$1"; else fail "$1" "$left"; fi
+    )"
 }
 
 # --- the tests --------------------------------------------------------------------------

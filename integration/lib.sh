@@ -1,5 +1,11 @@
-# Shared by the engines' tests: sourced after bundles/lib.sh, never run.
+# Shared by the engines' tests: sourced, never run.
 # shellcheck shell=bash disable=SC2016
+
+self=$(realpath -- "$0")
+here=$(dirname -- "$self")
+BUNDLES=$(dirname -- "$here")/bundles
+# shellcheck source=bundles/lib.sh
+. "$BUNDLES/lib.sh"
 
 passed=0 failed=0 skipped=0
 
@@ -88,6 +94,31 @@ enter_private() {
     tty=$work/tty
     printf '#!/bin/bash\nexec script -qefc "${*@Q}" /dev/null 0<>%q\n' "$work/keyboard" >"$tty"
     chmod +x "$tty"
+}
+
+# begin ENGINE RUNTIME COMMAND...: what each of these scripts begins with. RUNTIME may
+# be empty. Sets $RUNTIME, and what enter_private does.
+begin() {
+    local engine=$1
+    RUNTIME=$(resolve_runtime "$2")
+    shift 2
+    require "$engine" "$@" umoci skopeo script
+    enter_private "$self" "$RUNTIME"
+}
+
+# Does the runtime say that it knows seccomp? Engines ask it so, too.
+names_seccomp() {
+    "$RUNTIME" features 2>/dev/null | tr -d ' \n' | grep -q '"seccomp":{[^}]*"enabled":true'
+}
+
+# nothing_is_left NAME WHAT: of a container that is deleted, as WHAT would tell.
+nothing_is_left() {
+    if [ -z "$2" ]; then ok "$1"; else fail "$1" "$2"; fi
+}
+
+# mounts_below DIR: mounts of this namespace, to be told by nothing_is_left.
+mounts_below() {
+    awk -v dir="$1" 'index($5, dir) == 1 { print "mount: " $5 }' /proc/self/mountinfo
 }
 
 # Cgroups at or below a container's: $cgroup_parent itself may stay.
