@@ -4,7 +4,7 @@ mod agent;
 
 use crate::harness::{Bundle, Test, cap_mask};
 use crate::profiles;
-use agent::Agent;
+use agent::{Agent, Silent};
 use serde_json::{Value, json};
 
 cases![
@@ -37,6 +37,7 @@ cases![
     agent_answers_an_ordinary_user,
     agent_that_is_not_there_is_an_error,
     agent_by_annotation,
+    agent_that_keeps_silent_holds_nobody_for_ever,
     unknown_names_are_skipped,
     unknown_names_are_refused_by_annotation,
     bad_profiles_are_refused,
@@ -539,6 +540,22 @@ fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
     let bundle = with(t, asking(&agent, json!(["times", "write"])));
     t.refused(&bundle).one_clear_line(&["/linux/seccomp/syscalls/0/names/1", "write"]);
     assert!(agent.is_idle());
+}
+
+/// Init waits for the agent when its runtime is killed, and can't hear of it.
+fn agent_that_keeps_silent_holds_nobody_for_ever(t: &Test) {
+    let agent = Silent::listen(t);
+    let mut profile = but(json!([{ "names": ["read", "recvmsg", "recvfrom"], "action": "SCMP_ACT_NOTIFY" }]));
+    profile["listenerPath"] = json!(agent.path);
+    let (bundle, id) = (with(t, profile), t.id());
+    t.will_delete(&id);
+    let create = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
+    let (init, _listener) = agent.asked();
+    create.kill();
+    assert_eq!(create.out().code, 137);
+    assert!(init.is_alive(), "it waits");
+    t.verb(["delete", "--force", &id]).ok();
+    assert!(init.ended());
 }
 
 /// Who may not look into the process of the container.

@@ -1,12 +1,12 @@
 //! A seccomp agent: listens on a socket, takes one listener per connection, and
 //! answers for the calls until nobody is left who could make one.
 
-use crate::harness::Test;
+use crate::harness::{PidFd, Test};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::Value;
 use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -78,6 +78,29 @@ impl Agent {
     }
 }
 
+/// An agent that takes a listener and never answers.
+pub struct Silent {
+    pub path: PathBuf,
+    socket: UnixListener,
+}
+
+impl Silent {
+    pub fn listen(t: &Test) -> Silent {
+        let path = t.path("agent");
+        let socket = UnixListener::bind(&path).expect("bind the agent's socket");
+        Silent { path, socket }
+    }
+
+    /// Waits until a process waits for its answer; that process, and the listener.
+    pub fn asked(&self) -> (PidFd, OwnedFd) {
+        let (state, listener) = take(&self.socket.accept().expect("a connection").0);
+        let timeout = nix::poll::PollTimeout::try_from(PATIENCE).expect("a timeout");
+        let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut fds, timeout), Ok(1), "nobody asks");
+        (PidFd::open(state["pid"].as_i64().expect("a pid") as i32), listener)
+    }
+}
+
 /// Reads to the end of the connection: the runtime must close it.
 fn take(stream: &UnixStream) -> (Value, OwnedFd) {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
@@ -107,7 +130,6 @@ fn take(stream: &UnixStream) -> (Value, OwnedFd) {
 }
 
 fn serve(listener: &OwnedFd, number: libc::c_long, value: i64) {
-    use std::os::fd::AsFd;
     loop {
         let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, nix::poll::PollTimeout::NONE).expect("poll");
