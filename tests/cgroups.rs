@@ -49,6 +49,7 @@ cases![
     priorities_of_interfaces,
     network_priorities,
     hugetlb_limit,
+    controllers_that_only_unified_has,
     unified_files,
     unified_files_of_the_kernel_only,
     limits_are_written_before_the_payload_runs,
@@ -645,6 +646,33 @@ fn hugetlb_limit(t: &Test) {
             v2: &[("hugetlb.2MB.max", "4194304")],
         },
     );
+}
+
+/// A hybrid host, where a controller can be in either.
+fn controllers_that_only_unified_has(t: &Test) {
+    let unified = Path::new("/sys/fs/cgroup/unified");
+    let offered = fs::read_to_string(unified.join("cgroup.controllers")).unwrap_or_default();
+    if !offered.split_whitespace().any(|name| name == "hugetlb") {
+        t.skip("no hugetlb in /sys/fs/cgroup/unified");
+    }
+    let limits = |limit: i64| json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": limit }] });
+    let mut resources = limits(4 << 20);
+    resources["pids"] = json!({ "limit": 33 });
+    let container = t.start(&pausing(t, resources));
+    let place = fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
+    let place = place.lines().find_map(|line| line.strip_prefix("0::/")).unwrap().to_owned();
+    let held = || fs::read_to_string(unified.join(&place).join("hugetlb.2MB.max")).unwrap();
+    assert_eq!(held(), "4194304\n");
+    assert_eq!(cgroup_file(container.init.pid, "pids", "pids.max").as_deref(), Some("33"));
+    let stats: Value =
+        serde_json::from_str(&t.verb(["events", "--stats", &container.id]).ok().stdout).unwrap();
+    assert!(stats["data"]["hugetlb"]["2MB"].is_object(), "{stats}");
+    assert_eq!(stats["data"]["pids"]["limit"], 33, "{stats}");
+
+    let file = t.make_file("resources", &limits(6 << 20).to_string());
+    container.update(["--resources", file.to_str().unwrap()]).ok();
+    assert_eq!(held(), "6291456\n");
+    assert_eq!(cgroup_file(container.init.pid, "pids", "pids.max").as_deref(), Some("33"));
 }
 
 fn unified_files(t: &Test) {

@@ -1,7 +1,6 @@
 //! A container's limits, whatever the version: checked, set, and set anew.
 
-use super::setting::Setting;
-use super::{Cgroup, is_root, systemd, tree, v1, v1_table, v2, v2_table};
+use super::{Cgroup, hybrid, is_root, systemd, tree, v1, v1_table, v2, v2_table};
 use crate::error::{Error, Result};
 use crate::spec::Plan;
 use crate::spec::config::{Memory, Resources};
@@ -18,7 +17,9 @@ impl Cgroup {
                 v2_table::settings(resources)?;
                 v2::check_memory(path, &resources.memory)
             }
-            Cgroup::V1 { hierarchies, .. } => v1::check(hierarchies, resources, &plan.device_rules),
+            Cgroup::V1 { hierarchies, unified } => {
+                v1::check(hierarchies, unified.as_deref(), resources, &plan.device_rules)
+            }
             Cgroup::Systemd { place, .. } => {
                 systemd::check(resources, place.version())?;
                 place.check(plan)
@@ -73,7 +74,9 @@ impl Cgroup {
                 let limited = v2::limit(path, dir, &plan.resources, &plan.device_rules);
                 limited.map_err(|e| if is_root() { e } else { not_delegated(e) })
             }
-            Cgroup::V1 { hierarchies, .. } => v1::limit(hierarchies, &plan.resources),
+            Cgroup::V1 { hierarchies, unified } => {
+                v1::limit(hierarchies, unified.as_deref(), &plan.resources)
+            }
             Cgroup::Systemd { unit, place } => {
                 let dir = match &**place {
                     Cgroup::V2 { path } => Some(tree::open(path)?),
@@ -94,18 +97,18 @@ impl Cgroup {
         asked: &Value,
         commit: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
-        let chosen = |settings: Vec<Setting>| -> Vec<Setting> {
-            settings.into_iter().filter(|setting| setting.is_asked(asked)).collect()
-        };
         match self {
             Cgroup::None if is_empty(asked) => commit(),
             Cgroup::None => Err(no_cgroup()),
             Cgroup::V2 { path } => {
-                let settings = chosen(v2_table::settings(resources)?);
+                let mut settings = v2_table::settings(resources)?;
+                settings.retain(|setting| setting.is_asked(asked));
                 v2::update(path, &settings, commit)
             }
-            Cgroup::V1 { hierarchies, .. } => {
-                v1::update(hierarchies, &chosen(v1_table::settings(resources)?), commit)
+            Cgroup::V1 { hierarchies, unified } => {
+                let mut limits = hybrid::settings(hierarchies, unified.as_deref(), resources)?;
+                limits.retain(|(_, setting)| setting.is_asked(asked));
+                v1::update(&limits, commit)
             }
             // To `commit` belongs that systemd is told, which then writes what it
             // made of the values: they are written once more.

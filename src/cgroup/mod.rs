@@ -10,6 +10,7 @@ mod device_program;
 mod entry;
 mod freezer;
 mod host;
+mod hybrid;
 mod limits;
 mod locate;
 mod members;

@@ -4,7 +4,7 @@
 //!
 //! Files are read in `v1_stats` and `v2_stats`; what is alike is here.
 
-use super::{Cgroup, v1_stats, v2_stats};
+use super::{Cgroup, hybrid, v2_stats};
 use crate::error::{Context, Error, Result};
 use crate::sys::process::read_file;
 use nix::errno::Errno;
@@ -33,7 +33,7 @@ impl Cgroup {
         match self {
             Cgroup::None => Err(Error::msg("there is no cgroup that counts what the container uses")),
             Cgroup::V2 { path } => v2_stats::read(path),
-            Cgroup::V1 { hierarchies, .. } => v1_stats::read(hierarchies),
+            Cgroup::V1 { hierarchies, unified } => hybrid::stats(hierarchies, unified.as_deref()),
             Cgroup::Systemd { place, .. } => place.stats(),
         }
     }

@@ -1,9 +1,10 @@
 //! Version 1: one tree per controller, or per co-mounted set of them.
 
 use super::host::V1Mount;
-use super::setting::{self, Setting, Target};
+use super::hybrid::{self, Placed};
+use super::setting::{self, Target};
 use super::sub::below;
-use super::{Entrance, Hierarchy, Rules, SubCgroups, tree, v1_table};
+use super::{Entrance, Hierarchy, Rules, SubCgroups, tree};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::config::Resources;
@@ -93,53 +94,43 @@ fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
 
 /// Finds limits of controllers that the host doesn't have, and device rules
 /// that its controller can't have.
-pub fn check(hierarchies: &[Hierarchy], resources: &Resources, rules: Rules) -> Result<()> {
+pub fn check(
+    hierarchies: &[Hierarchy],
+    unified: Option<&Path>,
+    resources: &Resources,
+    rules: Rules,
+) -> Result<()> {
     check_devices(rules)?;
-    v1_table::settings(resources)?.iter().try_for_each(|setting| of(hierarchies, setting).map(drop))
+    hybrid::settings(hierarchies, unified, resources).map(drop)
 }
 
 /// Sets the limits.
-pub fn limit(hierarchies: &[Hierarchy], resources: &Resources) -> Result<()> {
-    with_dirs(hierarchies, &v1_table::settings(resources)?, setting::apply)
+pub fn limit(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: &Resources) -> Result<()> {
+    let limits = hybrid::settings(hierarchies, unified, resources)?;
+    if let Some(unified) = unified.filter(|unified| limits.iter().any(|(path, _)| path == unified)) {
+        hybrid::enable(unified)?;
+    }
+    with_dirs(&limits, setting::apply)
 }
 
 /// Sets these, and then does `commit`, or undoes it all.
-pub fn update(
-    hierarchies: &[Hierarchy],
-    settings: &[Setting],
-    commit: &mut dyn FnMut() -> Result<()>,
-) -> Result<()> {
-    with_dirs(hierarchies, settings, |targets| setting::update(targets, commit))
+pub fn update(limits: &[Placed], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    with_dirs(limits, |targets| setting::update(targets, commit))
 }
 
-/// Opens the directories that the settings are for, each once.
-fn with_dirs(
-    hierarchies: &[Hierarchy],
-    settings: &[Setting],
-    act: impl FnOnce(&[Target]) -> Result<()>,
-) -> Result<()> {
+/// Opens the directories that the limits are for, each once.
+fn with_dirs(limits: &[Placed], act: impl FnOnce(&[Target]) -> Result<()>) -> Result<()> {
     let mut dirs: Vec<(&Path, OwnedFd)> = Vec::new();
-    for setting in settings {
-        let path = of(hierarchies, setting)?.path.as_path();
-        if dirs.iter().all(|(open, _)| *open != path) {
+    for (path, _) in limits {
+        if dirs.iter().all(|(open, _)| open != path) {
             dirs.push((path, tree::open(path)?));
         }
     }
-    let target = |setting| {
-        let path = of(hierarchies, setting)?.path.as_path();
-        let dir = dirs.iter().find(|(open, _)| *open == path);
+    let target = |(path, setting)| {
+        let dir = dirs.iter().find(|(open, _)| open == path);
         dir.map(|(_, dir)| (dir.as_fd(), setting)).ok_or_else(|| Error::msg("the cgroup is not open"))
     };
-    act(&settings.iter().map(target).collect::<Result<Vec<_>>>()?)
-}
-
-fn of<'a>(hierarchies: &'a [Hierarchy], setting: &Setting) -> Result<&'a Hierarchy> {
-    hierarchies.iter().find(|h| h.has(setting.controller)).ok_or_else(|| {
-        Error::config(
-            format!("/linux/resources/{}", setting.at),
-            format!("the host has no {} controller", setting.controller),
-        )
-    })
+    act(&limits.iter().map(|(path, setting)| target((path, setting))).collect::<Result<Vec<_>>>()?)
 }
 
 fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {

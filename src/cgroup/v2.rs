@@ -1,5 +1,6 @@
 //! Version 2: one tree for all controllers.
 
+use super::host::ROOT;
 use super::setting::{self, Setting, Target};
 use super::{Rules, device_program, tree, v2_table};
 use crate::error::{Context, Error, Result};
@@ -58,7 +59,7 @@ pub fn make(path: &Path) -> Result<OwnedFd> {
 /// Sets the limits.
 pub fn limit(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) -> Result<()> {
     let settings = v2_table::settings(resources)?;
-    enable_controllers(path)?;
+    enable_controllers(Path::new(ROOT), path)?;
     let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
     setting::apply(&targets)?;
     limit_devices(dir, rules)
@@ -73,11 +74,12 @@ pub fn update(path: &Path, settings: &[Setting], commit: &mut dyn FnMut() -> Res
 
 /// Enables every controller that the root offers all the way down to `path`,
 /// so that limits can be set and usage be read.
-fn enable_controllers(path: &Path) -> Result<()> {
-    let mut above: Vec<&Path> =
-        path.ancestors().skip(1).take_while(|dir| *dir != Path::new("/sys/fs")).collect();
+pub fn enable_controllers(root: &Path, path: &Path) -> Result<()> {
+    let mut above: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| dir.starts_with(root)).collect();
     above.reverse();
-    let Some(root) = above.first() else { return Ok(()) };
+    if above.is_empty() {
+        return Ok(());
+    }
     let offered = tree::read(&root.join("cgroup.controllers"))?;
     for dir in above {
         let enabled = tree::read(&dir.join("cgroup.subtree_control"))?;

@@ -1,0 +1,138 @@
+//! Version 1 with a `unified` hierarchy beside it. A controller is in one of the
+//! two: what version 1 hasn't is limited and counted where version 2 has it, in
+//! the words of version 2.
+
+use super::setting::Setting;
+use super::{Hierarchy, Stats, tree, v1_stats, v1_table, v2, v2_stats, v2_table};
+use crate::error::{Error, Result};
+use crate::spec::config::{Cpu, Resources};
+use std::path::Path;
+
+/// A limit, and the cgroup that it is for.
+pub type Placed<'a> = (&'a Path, Setting);
+
+/// The limits as writes. Without a controller in either they can't be set.
+pub fn settings<'a>(
+    hierarchies: &'a [Hierarchy],
+    unified: Option<&'a Path>,
+    resources: &Resources,
+) -> Result<Vec<Placed<'a>>> {
+    let of_v1 = v1_table::settings(resources)?;
+    let mut beside: Vec<&str> =
+        of_v1.iter().map(|s| s.controller).filter(|c| lacks(hierarchies, c)).collect();
+    if let (Some(unified), false) = (unified, beside.is_empty()) {
+        let offered = offered(unified);
+        beside.retain(|controller| offered.split(' ').any(|name| name == name_in_v2(controller)));
+        let of_v2 = v2_table::settings(&only(resources, &beside))?;
+        let of_v1 = of_v1.into_iter().filter(|setting| !beside.contains(&setting.controller));
+        let placed = of_v1.map(|setting| in_v1(hierarchies, setting));
+        return placed.chain(of_v2.into_iter().map(|setting| Ok((unified, setting)))).collect();
+    }
+    of_v1.into_iter().map(|setting| in_v1(hierarchies, setting)).collect()
+}
+
+fn in_v1(hierarchies: &[Hierarchy], setting: Setting) -> Result<Placed<'_>> {
+    match hierarchies.iter().find(|h| h.has(setting.controller)) {
+        Some(hierarchy) => Ok((&hierarchy.path, setting)),
+        None => Err(Error::config(
+            format!("/linux/resources/{}", setting.at),
+            format!("the host has no {} controller", setting.controller),
+        )),
+    }
+}
+
+fn lacks(hierarchies: &[Hierarchy], controller: &str) -> bool {
+    hierarchies.iter().all(|hierarchy| !hierarchy.has(controller))
+}
+
+/// Block devices are the one controller that has got another name.
+fn name_in_v2(controller: &str) -> &str {
+    if controller == "blkio" { "io" } else { controller }
+}
+
+/// What the root of the unified hierarchy has. The cgroup need not be there yet.
+fn offered(unified: &Path) -> String {
+    root(unified).and_then(|root| tree::read(&root.join("cgroup.controllers")).ok()).unwrap_or_default()
+}
+
+fn root(unified: &Path) -> Option<&Path> {
+    unified.ancestors().filter(|dir| dir.join("cgroup.controllers").exists()).last()
+}
+
+/// Lets these be set in the unified hierarchy.
+pub fn enable(unified: &Path) -> Result<()> {
+    root(unified).map_or(Ok(()), |root| v2::enable_controllers(root, unified))
+}
+
+/// The part of the resources that is these controllers'.
+fn only(resources: &Resources, controllers: &[&str]) -> Resources {
+    let has = |controller: &str| controllers.contains(&controller);
+    let all = resources.clone();
+    let mut out = Resources::default();
+    if has("memory") {
+        out.memory = all.memory;
+    }
+    if has("cpu") {
+        out.cpu = Cpu { cpus: String::new(), mems: String::new(), ..all.cpu };
+    }
+    if has("cpuset") {
+        (out.cpu.cpus, out.cpu.mems) = (resources.cpu.cpus.clone(), resources.cpu.mems.clone());
+    }
+    if has("pids") {
+        out.pids = all.pids;
+    }
+    if has("blkio") {
+        out.block_io = all.block_io;
+    }
+    if has("hugetlb") {
+        out.hugepage_limits = all.hugepage_limits;
+    }
+    if has("rdma") {
+        out.rdma = all.rdma;
+    }
+    out
+}
+
+/// What is used, by the controllers of both.
+pub fn stats(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Stats> {
+    let mut stats = v1_stats::read(hierarchies)?;
+    let lacks = |controller| lacks(hierarchies, controller);
+    let counted = ["memory", "cpuacct", "cpu", "pids", "blkio", "hugetlb"];
+    let Some(unified) = unified.filter(|_| counted.into_iter().any(lacks)) else { return Ok(stats) };
+    let beside = v2_stats::read(unified)?;
+    if lacks("memory") {
+        stats.memory = beside.memory;
+    }
+    if lacks("cpuacct") {
+        stats.cpu.usage = beside.cpu.usage;
+    }
+    if lacks("cpu") {
+        stats.cpu.throttling = beside.cpu.throttling;
+    }
+    if lacks("pids") {
+        stats.pids = beside.pids;
+    }
+    if lacks("blkio") {
+        stats.blkio = beside.blkio;
+    }
+    if lacks("hugetlb") {
+        stats.hugetlb = beside.hugetlb;
+    }
+    Ok(stats)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_resources_is_that_of_its_controllers() {
+        let text = r#"{"cpu": {"shares": 5, "cpus": "0"}, "pids": {"limit": 7}, "memory": {"limit": 9}}"#;
+        let all: Resources = serde_json::from_str(text).expect("resources");
+        let cpuset = only(&all, &["cpuset"]);
+        assert_eq!((cpuset.cpu.cpus.as_str(), cpuset.cpu.shares), ("0", None));
+        let cpu = only(&all, &["cpu", "pids"]);
+        assert_eq!((cpu.cpu.cpus.as_str(), cpu.cpu.shares, cpu.pids.limit), ("", Some(5), Some(7)));
+        assert_eq!(cpu.memory.limit, None);
+    }
+}
