@@ -288,32 +288,41 @@ fn cpu_quota_throttles(t: &Test) {
     assert_eq!(out.stdout, "held\n", "{out:?}");
 }
 
-/// What it has used after thirty periods, against what they had to give. It is
-/// counted in the kernel's periods, not by a clock: load doesn't matter.
+/// What it uses in thirty periods, against what they have to give. It is counted
+/// in the kernel's periods, not by a clock: load doesn't matter.
 fn cpu_quota_is_held_within_a_tenth(t: &Test) {
     needs(t, "cpu");
     let quota = 10_000;
     let resources = json!({ "cpu": { "quota": quota, "period": 50_000 } });
     let bundle = pausing(t, resources).namespace("cgroup");
-    // v1 counts nanoseconds, in a hierarchy of its own.
-    let (stat, used, unit) = match cgroup_v2() {
-        true => ("/sys/fs/cgroup/cpu.stat", "sed -n 's/^usage_usec /used /p' /sys/fs/cgroup/cpu.stat", 1),
-        false => {
-            ("/sys/fs/cgroup/cpu/cpu.stat", "echo used $(cat /sys/fs/cgroup/cpuacct/cpuacct.usage)", 1000)
-        }
+    // v1 counts nanoseconds, in a hierarchy of its own: looked at first, as periods
+    // go on.
+    let (look, unit) = match cgroup_v2() {
+        true => ("cat /sys/fs/cgroup/cpu.stat", 1),
+        false => (
+            "echo usage_usec $(cat /sys/fs/cgroup/cpuacct/cpuacct.usage); cat /sys/fs/cgroup/cpu/cpu.stat",
+            1000,
+        ),
     };
-    let script =
-        format!("until [ $(sed -n 's/^nr_periods //p' {stat}) -ge 30 ]; do :; done; cat {stat}; {used}");
+    let script = format!(
+        "look() {{ {look}; }}; periods() {{ look | sed -n 's/^nr_periods //p'; }}; \
+         end=$(($(periods) + 30)); look; until [ $(periods) -ge $end ]; do :; done; look"
+    );
     let out = t.run(&bundle.shell(&script));
-    let number = |name: &str| -> u64 {
-        let line = out.stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("{name}: {out:?}")).parse().unwrap()
+    // What was there when it began counts for nothing.
+    let grown = |name: &str| -> u64 {
+        let lines = out.stdout.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let values: Vec<u64> = lines.map(|value| value.parse().unwrap()).collect();
+        assert_eq!(values.len(), 2, "{name}: {out:?}");
+        values[1] - values[0]
     };
-    let (periods, throttled, used) = (number("nr_periods"), number("nr_throttled"), number("used") / unit);
+    let used = grown("usage_usec") / unit;
+    let (periods, throttled) = (grown("nr_periods"), grown("nr_throttled"));
     // One more has begun.
     assert!(used <= (periods + 1) * quota * 11 / 10, "{used} of {periods} periods: {out:?}");
     // Whoever is held back has had his share.
-    assert!(throttled > 0 && used >= throttled * quota * 9 / 10, "{used} of {throttled} periods: {out:?}");
+    assert!(throttled > 1, "{out:?}");
+    assert!(used >= (throttled - 1) * quota * 9 / 10, "{used} of {throttled} periods: {out:?}");
 }
 
 fn cpu_idle(t: &Test) {
