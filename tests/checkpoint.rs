@@ -39,7 +39,7 @@ cases![
 ];
 
 /// A CRIU that can do its work here, or why there is none.
-fn works() -> &'static Result<PathBuf, String> {
+pub fn works() -> &'static Result<PathBuf, String> {
     static CRIU: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     CRIU.get_or_init(|| {
         let named = std::env::var_os("CRIU").filter(|path| !path.is_empty()).map(PathBuf::from);

@@ -28,7 +28,7 @@ pub fn main() -> i32 {
         Some("--exit") => args[1].parse().unwrap_or(1),
         Some("--die") => die(&args[1]),
         Some("--cat") => cat(),
-        Some("--count") => count(args.get(1)),
+        Some("--count") => count(&args[1..]),
         Some("--notify") => notify(&args[1..]),
         Some("--answer") => {
             let (verb, what) = args[1].split_once(':').unwrap_or_default();
@@ -123,14 +123,33 @@ fn cat() -> i32 {
     i32::from(io::copy(&mut io::stdin(), &mut io::stdout()).is_err())
 }
 
-/// Counts the lines of stdin aloud, with a lock on a file if one is named: it is
-/// seen to go on from where it was. Ends with 7 at the end of stdin.
-fn count(locked: Option<&String>) -> i32 {
-    let lock = locked.map(|path| {
-        let file = fs::OpenOptions::new().create(true).append(true).open(path).expect("open the file");
-        flock(&file).expect("lock the file");
-        file
-    });
+/// Counts the lines of stdin aloud: it is seen to go on from where it was. Ends
+/// with 7 at the end of stdin. `held` is what it holds open meanwhile:
+/// `lock:FILE`, `socket:PATH` of a datagram socket to which it counts, too,
+/// `in-flight:PORT`, a connection to itself that it never accepts.
+fn count(held: &[String]) -> i32 {
+    let mut kept: Vec<std::os::fd::OwnedFd> = Vec::new();
+    let mut socket = None;
+    for what in held {
+        let (kind, at) = what.split_once(':').unwrap_or_default();
+        match kind {
+            "lock" => {
+                let file = fs::OpenOptions::new().create(true).append(true).open(at).expect("open the file");
+                flock(&file).expect("lock the file");
+                kept.push(file.into());
+            }
+            "socket" => {
+                let end = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+                end.connect(at).expect("connect");
+                socket = Some(end);
+            }
+            _ => {
+                let listener = std::net::TcpListener::bind(format!("127.0.0.1:{at}")).expect("listen");
+                let stream = std::net::TcpStream::connect(listener.local_addr().expect("address"));
+                kept.extend([listener.into(), stream.expect("connect").into()]);
+            }
+        }
+    }
     let mut line = String::new();
     for number in 1.. {
         line.clear();
@@ -138,8 +157,11 @@ fn count(locked: Option<&String>) -> i32 {
             Ok(0) | Err(_) => break,
             Ok(_) => say(&number.to_string()),
         }
+        if let Some(socket) = &socket {
+            let _ = socket.send(number.to_string().as_bytes());
+        }
     }
-    drop(lock);
+    drop(kept);
     7
 }
 

@@ -4,6 +4,7 @@ use super::{Cgroup, Driver, Hierarchy, Host, systemd, v1, v2};
 use crate::error::{Error, Result};
 use crate::init::cgroup_mount::View;
 use crate::spec::plan::{Ns, NsKind, Plan};
+use std::path::{Path, PathBuf};
 
 impl Cgroup {
     /// Where the container `id` belongs. Nothing is made yet.
@@ -52,6 +53,24 @@ impl Cgroup {
         )
         .on(asked.unwrap_or_default())
         .hint("give each container a cgroup of its own"))
+    }
+
+    /// Where it is in each hierarchy, by the names that /proc/PID/cgroup has for
+    /// them; `host` is that by which it was located.
+    pub fn in_hierarchies(&self, host: &Host) -> Vec<(String, PathBuf)> {
+        let below = |path: &Path, mount: &Path| Path::new("/").join(path.strip_prefix(mount).unwrap_or(path));
+        match (self, host) {
+            (Cgroup::V2 { path }, Host::V2 { mount, .. }) => vec![(String::new(), below(path, mount))],
+            (Cgroup::V1 { hierarchies, unified }, Host::V1 { mounts, unified: beside }) => {
+                let v1 = mounts.iter().zip(hierarchies).flat_map(|(m, h)| {
+                    let name = |name: &String| if m.named { format!("name={name}") } else { name.clone() };
+                    m.controllers.iter().map(move |c| (name(c), below(&h.path, &m.place.mount)))
+                });
+                let v2 = unified.iter().zip(beside).map(|(path, p)| (String::new(), below(path, &p.mount)));
+                v1.chain(v2).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// What a mount of type `cgroup` shows.

@@ -110,7 +110,7 @@ fn what_to_do(
     directories: &Directories,
 ) -> Result<CriuOptions> {
     let mut asked =
-        options.flags.options(directories, state.annotations.get(CRIU_CONFIG).map(String::as_str));
+        options.flags.options(directories, state.annotations.get(CRIU_CONFIG).map(String::as_str))?;
     asked
         .number(Number::Pid, u64::from(state.pid().unsigned_abs()))
         .text(Text::Root, plan.rootfs.as_os_str().as_bytes())
@@ -136,7 +136,7 @@ fn what_to_do(
     let notifies = dir.open_dir(sd_notify::DIR)?.is_some();
     let plan = if notifies { &with_notify(dir, state)? } else { plan };
     external::name_mounts(plan, state.pid(), &mut asked)?;
-    let descriptors = inherited::name_stdio(state, &mut asked)?;
+    let descriptors = inherited::name_stdio(state, options.flags.shell_job, &mut asked)?;
     save(&directories.images, DESCRIPTORS, &descriptors)?;
     if notifies {
         save(&directories.images, NOTIFIES, &true)?;

@@ -120,6 +120,7 @@ enum Origin<'a> {
 pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
     let (inside, host) = (points(&init.to_string())?, points("self")?);
     let origins = origins(plan, init, &inside)?;
+    let namespaced = plan.namespaces.is_private(NsKind::Cgroup);
     for point in inside.iter().filter(|point| point.path != Path::new("/")) {
         let above = origins.iter().filter(|(path, _)| point.path.starts_with(path));
         // Of those that are at the same place the last covers the others.
@@ -136,7 +137,7 @@ pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> 
             Origin::Host { source, recursive: true } if came_along(point, path, source, &host) => {
                 options.external_mount(key, key);
             }
-            Origin::Cgroup if point.fs.starts_with(b"cgroup") => {
+            Origin::Cgroup if point.fs == b"cgroup" && !namespaced => {
                 options.external_mount(key, key);
             }
             _ => {}

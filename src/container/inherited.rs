@@ -17,6 +17,11 @@ use nix::fcntl::{OFlag, readlink};
 use nix::sys::stat::{SFlag, major, stat};
 use std::os::fd::OwnedFd;
 
+/// What CRIU calls a pipe, a file and a terminal: these, and numbers.
+const PIPE: &str = "pipe:[";
+const FILE: &str = "file[";
+const TTY: &str = "tty[";
+
 /// An open file of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Open {
@@ -31,13 +36,14 @@ struct Open {
 
 impl Open {
     fn is_pipe(&self) -> bool {
-        self.name.starts_with("pipe:[")
+        self.name.starts_with(PIPE)
     }
 }
 
 /// Tells CRIU which files are the host's, and returns the names of stdin, stdout
-/// and stderr (runc's `descriptors.json`).
-pub fn name_stdio(state: &State, options: &mut Options) -> Result<Vec<String>> {
+/// and stderr (runc's `descriptors.json`). A terminal of the host's must be wanted
+/// (`shell_job`).
+pub fn name_stdio(state: &State, shell_job: bool, options: &mut Options) -> Result<Vec<String>> {
     let inside = points(&state.pid().to_string())?;
     let mut pids = state.cgroup.pids()?;
     pids.sort_unstable_by_key(|pid| (*pid != state.pid(), *pid));
@@ -52,7 +58,7 @@ pub fn name_stdio(state: &State, options: &mut Options) -> Result<Vec<String>> {
         all.iter().flatten().filter(|open| open.foreign).map(|open| &*open.name).collect();
     foreign.sort_unstable();
     foreign.dedup();
-    foreign.iter().for_each(|name| {
+    foreign.iter().filter(|name| shell_job || !name.starts_with(TTY)).for_each(|name| {
         options.text(Text::External, name);
     });
     Ok(stdio(&all))
@@ -115,18 +121,16 @@ fn open_file(pid: i32, number: i32, inside: &[Point]) -> Option<Open> {
     let mode = flags & OFlag::O_ACCMODE;
     let file = stat(path.as_str()).ok()?;
     let is_path = target.starts_with('/') && !flags.contains(OFlag::O_PATH);
-    let foreign = is_path && !is_terminal(&file) && inside.iter().all(|point| point.id != mount);
-    Some(Open {
-        number,
-        name: if foreign { format!("file[{mount:x}:{:x}]", file.st_ino) } else { target },
-        reads: mode != OFlag::O_WRONLY,
-        writes: mode != OFlag::O_RDONLY,
-        foreign,
-    })
+    let foreign = is_path && inside.iter().all(|point| point.id != mount);
+    let name = match foreign {
+        true if is_terminal(&file) => format!("{TTY}{:x}:{:x}]", file.st_rdev, file.st_dev),
+        true => format!("{FILE}{mount:x}:{:x}]", file.st_ino),
+        false => target,
+    };
+    Some(Open { number, name, reads: mode != OFlag::O_WRONLY, writes: mode != OFlag::O_RDONLY, foreign })
 }
 
-/// A pseudo-terminal or console: CRIU has a way of its own with these
-/// (`--shell-job`).
+/// A pseudo-terminal or console.
 fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
     let kind = SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT;
     kind == SFlag::S_IFCHR && matches!(major(file.st_rdev), 4 | 5 | 136..=143)
@@ -135,7 +139,7 @@ fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
 /// Puts files of this process's in the place of what init had as its stdio.
 pub fn give_stdio(descriptors: &[String], stdio: &[OwnedFd], options: &mut Options) {
     for (file, name) in stdio.iter().zip(descriptors) {
-        if name.starts_with("pipe:[") || name.starts_with("file[") {
+        if [PIPE, FILE, TTY].iter().any(|kind| name.starts_with(kind)) {
             options.inherit_fd(name, service::number(file));
         }
     }

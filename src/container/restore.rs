@@ -71,7 +71,7 @@ pub fn restore(options: &Options) -> Result<i32> {
     // From here on a failure is undone.
     let (mut half, mut place) = Place::claim(options, &plan, &text, notify)?;
     let stdio = stdio_copies()?;
-    let mut asked = what_to_do(options, &plan, &directories);
+    let mut asked = what_to_do(options, &plan, &directories)?;
     inherited::give_stdio(&descriptors, &stdio, &mut asked);
     let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
     pass.extend(stdio.iter().map(OwnedFd::as_fd));
@@ -100,7 +100,11 @@ pub fn restore(options: &Options) -> Result<i32> {
     plan.warnings.iter().for_each(|warning| making.log.warn(warning.clone()));
     making.log.finish();
     let Some(signals) = signals else { return Ok(0) };
+    dir.unlock()?;
     let exit = stdio::attend(&init, &signals, terminal, None);
+    if !dir.lock()? {
+        return exit.map(|exit| exit.status());
+    }
     let removed = delete::tear_down(&dir, Some(&state), &plan.hooks.poststop, making.log);
     let exit = exit?;
     removed?;
@@ -134,8 +138,9 @@ fn stdio_copies() -> Result<[OwnedFd; 3]> {
 }
 
 /// The options, but for those that depend on what is still to be made.
-fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> CriuOptions {
-    let mut asked = options.flags.options(directories, plan.annotations.get(CRIU_CONFIG).map(String::as_str));
+fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> Result<CriuOptions> {
+    let mut asked =
+        options.flags.options(directories, plan.annotations.get(CRIU_CONFIG).map(String::as_str))?;
     asked
         .truth(Number::RestoreSibling, true)
         .truth(Number::EvasiveDevices, true)
@@ -146,7 +151,7 @@ fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> Criu
     if let Some(context) = options.lsm_mount_context {
         asked.text(Text::LsmMountContext, context);
     }
-    asked
+    Ok(asked)
 }
 
 /// Where the processes are to be.
@@ -240,6 +245,12 @@ impl<'a> Place<'a> {
 
     /// The cgroups of this container, in the place of those in the images.
     fn cgroup_roots(&self, pid: i32, asked: &mut CriuOptions) -> Result<()> {
+        if self.options.flags.cgroups == CgroupsMode::Strict {
+            for (controller, path) in self.cgroup.in_hierarchies(&self.host) {
+                asked.cgroup_root(&controller, &path.to_string_lossy());
+            }
+            return Ok(());
+        }
         let path = format!("/proc/{pid}/cgroup");
         let text = process::read_file(path.as_str()).op_on("read", path)?;
         for line in String::from_utf8_lossy(&text).lines() {

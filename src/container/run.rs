@@ -43,7 +43,12 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
         })
     };
     let relay = relay.as_ref().map(|relay| stdio::Also { relay, heard: &mut heard });
+    // As long as the payload runs others may pause, update or delete it.
+    made.dir.unlock()?;
     let exit = stdio::attend(&made.init, &signals, terminal, relay);
+    if !made.dir.lock()? {
+        return exit.map(|exit| exit.status());
+    }
     if keep {
         let exit = exit?;
         exit::record(&made.dir, &Ending::new(&made.state, exit, oom))?;

@@ -237,12 +237,21 @@ impl Dir {
     /// Takes the writers' lock, which lasts as long as the descriptor. Whoever
     /// held it may have deleted the container.
     pub fn locked(self) -> Result<Dir> {
+        if self.lock()? { Ok(self) } else { Err(does_not_exist(&self.id)) }
+    }
+
+    /// The same for one that was [unlocked](Dir::unlock). False: the container has
+    /// been deleted meanwhile.
+    pub fn lock(&self) -> Result<bool> {
         crate::sys::fd::lock(&self.dir).op_on("flock the state directory", &self.id)?;
         let ours = fstat(&self.dir).op("fstat the state directory")?;
-        match fstatat(&self.root, self.id.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW) {
-            Ok(there) if there.st_ino == ours.st_ino => Ok(self),
-            _ => Err(does_not_exist(&self.id)),
-        }
+        let there = fstatat(&self.root, self.id.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW);
+        Ok(there.is_ok_and(|there| there.st_ino == ours.st_ino))
+    }
+
+    /// Lets other writers in, while this process only waits.
+    pub fn unlock(&self) -> Result<()> {
+        crate::sys::fd::unlock(&self.dir).op_on("unlock the state directory", &self.id)
     }
 
     pub fn id(&self) -> &str {

@@ -73,7 +73,7 @@ impl Flags {
 
     /// The options that follow from these flags. `annotation` is that of CRIU's
     /// settings.
-    pub fn options(&self, directories: &Directories, annotation: Option<&str>) -> Options {
+    pub fn options(&self, directories: &Directories, annotation: Option<&str>) -> Result<Options> {
         let mut options = Options::default();
         options
             .number(Number::ImagesDirFd, service::number(&directories.images))
@@ -95,10 +95,10 @@ impl Flags {
         if let Some(lock) = self.network_lock {
             options.number(Number::NetworkLock, lock as u64);
         }
-        if let Some(settings) = super::settings(annotation) {
+        if let Some(settings) = super::settings(annotation)? {
             options.text(Text::ConfigFile, settings.as_os_str().as_bytes());
         }
-        options
+        Ok(options)
     }
 }
 

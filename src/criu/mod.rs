@@ -13,6 +13,7 @@ mod wire;
 
 use crate::cgroup::Entrance;
 use crate::error::{Error, Result};
+use crate::spec::annotations::{self, CRIU_CONFIG};
 use messages::{Features, Version, feature_question, version_question};
 use nix::unistd::{AccessFlags, access};
 use service::Service;
@@ -139,13 +140,16 @@ pub fn failure(what: &str, response: &messages::Response, log: &Path) -> Error {
 /// CRIU's own settings, which go before the options of a request: those that
 /// the annotation `org.criu.config` names, or the host's for this runtime, or for
 /// runc. An annotation without a value is for none at all.
-pub fn settings(annotation: Option<&str>) -> Option<PathBuf> {
-    match annotation {
+pub fn settings(annotation: Option<&str>) -> Result<Option<PathBuf>> {
+    Ok(match annotation {
         Some("") => None,
+        Some(path) if !Path::new(path).exists() => {
+            return Err(Error::config(annotations::at(CRIU_CONFIG), "is not there").on(path));
+        }
         Some(path) => Some(path.into()),
         None => ["/etc/criu/corten.conf", "/etc/criu/runc.conf"]
             .map(PathBuf::from)
             .into_iter()
             .find(|p| p.exists()),
-    }
+    })
 }

@@ -69,6 +69,12 @@ pub fn lock(fd: impl AsFd) -> Result<()> {
     }
 }
 
+/// Gives the lock up before that.
+pub fn unlock(fd: impl AsFd) -> Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_UN) }.into()).map(drop)
+}
+
 /// Does somebody else hold the lock?
 pub fn is_locked(fd: impl AsFd) -> Result<bool> {
     let fd = fd.as_fd().as_raw_fd();
