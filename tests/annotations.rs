@@ -1,11 +1,8 @@
 //! Annotations: carried along, and those that ask for something.
 
-use crate::harness::{Bundle, PidFd, Test};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use crate::harness::{Bundle, PidFd, Test, receive_pidfd};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -87,35 +84,12 @@ fn output_file_that_is_lost_does_not_keep_the_container(t: &Test) {
     assert_ne!(container.verb("state").out().code, 0);
 }
 
-/// One message, and the process that its descriptor stands for.
-fn received(listener: &UnixListener) -> (Vec<u8>, i32) {
-    // What was sent is there by now, or never.
-    listener.set_nonblocking(true).unwrap();
-    let (stream, _) = listener.accept().expect("a connection");
-    let mut buf = [0; 64];
-    let mut space = nix::cmsg_space!([i32; 4]);
-    let mut iov = [IoSliceMut::new(&mut buf)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), flags).expect("a message");
-    let fds: Vec<i32> = match message.cmsgs().expect("control messages").next() {
-        Some(ControlMessageOwned::ScmRights(fds)) => fds,
-        other => panic!("no descriptors in {other:?}"),
-    };
-    let len = message.bytes;
-    assert_eq!(fds.len(), 1);
-    // SAFETY: the message made this descriptor for us.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(fds[0]) };
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd");
-    (buf[..len].to_vec(), pid.trim().parse().unwrap())
-}
-
 fn pidfd_is_sent_to_its_receiver(t: &Test) {
     let path = t.path("receiver");
     let listener = UnixListener::bind(&path).unwrap();
     let bundle = annotated(t.bundle().args(["/probe", "--pause"]), &[("run.oci.pidfd_receiver", &path)]);
     let container = t.create(&bundle);
-    let (message, pid) = received(&listener);
+    let (message, pid) = receive_pidfd(&listener);
     assert_eq!((message.len(), pid), (1, container.init.pid));
     // A pidfd is what `run` sends, too.
     let id = t.id();
@@ -123,7 +97,7 @@ fn pidfd_is_sent_to_its_receiver(t: &Test) {
     let pid_file = t.path("pid");
     let call = t.verb(["run", "--detach", "--bundle"]).arg(bundle.lay());
     call.arg("--pid-file").arg(&pid_file).arg(&id).ok();
-    assert_eq!(received(&listener).1, PidFd::from_file(&pid_file).pid);
+    assert_eq!(receive_pidfd(&listener).1, PidFd::from_file(&pid_file).pid);
 }
 
 fn receiver_that_is_not_there_is_refused(t: &Test) {

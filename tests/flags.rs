@@ -1,12 +1,9 @@
 //! How flags are written, and the flags of runc and crun that change where a
 //! verb gets its input from or sends its output to.
 
-use crate::harness::{Container, Out, PidFd, Test, cgroup_v2, pipe, read_line};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use crate::harness::{Container, Out, PidFd, Test, cgroup_v2, pipe, read_line, receive_pidfd};
 use serde_json::{Value, json};
 use std::fs;
-use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
@@ -182,40 +179,17 @@ fn log_that_is_not_there_is_refused(t: &Test) {
     t.in_private_mounts(&bundle, &volume, script).out().one_clear_line(&["/run/systemd/journal/socket"]);
 }
 
-/// One message, and the process that its descriptor stands for.
-fn received(listener: &UnixListener) -> (String, i32) {
-    // What was sent is there by now, or never.
-    listener.set_nonblocking(true).unwrap();
-    let (stream, _) = listener.accept().expect("a connection");
-    let mut buf = [0; 64];
-    let mut space = nix::cmsg_space!([i32; 4]);
-    let mut iov = [IoSliceMut::new(&mut buf)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut iov, Some(&mut space), flags).expect("a message");
-    let fds: Vec<i32> = match message.cmsgs().expect("control messages").next() {
-        Some(ControlMessageOwned::ScmRights(fds)) => fds,
-        other => panic!("no descriptors in {other:?}"),
-    };
-    assert_eq!(fds.len(), 1);
-    let len = message.bytes;
-    // SAFETY: the message made this descriptor for us.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(fds[0]) };
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).unwrap();
-    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd");
-    (String::from_utf8_lossy(&buf[..len]).into_owned(), pid.trim().parse().unwrap())
-}
-
 fn pidfd_socket_gets_init(t: &Test) {
     let path = t.path("receiver");
     let listener = UnixListener::bind(&path).unwrap();
     let bundle = t.bundle().args(["/probe", "--pause"]);
     let container = Container::create(t, &bundle, |call| call.arg("--pidfd-socket").arg(&path));
-    assert_eq!(received(&listener), ("standard".into(), container.init.pid));
+    assert_eq!(receive_pidfd(&listener), ("standard".into(), container.init.pid));
     let (id, pid_file) = (t.id(), t.path("pid"));
     t.will_delete(&id);
     let call = t.verb(["run", "--detach", "--pidfd-socket"]).arg(&path).arg("--bundle").arg(bundle.lay());
     call.arg("--pid-file").arg(&pid_file).arg(&id).ok();
-    assert_eq!(received(&listener).1, PidFd::from_file(&pid_file).pid);
+    assert_eq!(receive_pidfd(&listener).1, PidFd::from_file(&pid_file).pid);
 }
 
 fn pidfd_socket_gets_the_process_of_exec(t: &Test) {
@@ -226,7 +200,7 @@ fn pidfd_socket_gets_the_process_of_exec(t: &Test) {
         ["--detach", "--pidfd-socket", path.to_str().unwrap(), "--pid-file", pid_file.to_str().unwrap()];
     container.exec(flags, ["/probe", "--pause"]).ok();
     let process = PidFd::from_file(&pid_file);
-    assert_eq!(received(&listener), ("setns".into(), process.pid));
+    assert_eq!(receive_pidfd(&listener), ("setns".into(), process.pid));
     // It is our child, and the container waits until it is reaped.
     process.kill();
     process.reap();

@@ -1,10 +1,8 @@
 //! A container whose service manager waits for it to be ready (sd_notify(3)).
 
-use crate::harness::{Container, PidFd, Running, Test, pipe, read_line};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use crate::harness::{Container, PidFd, Running, Test, pipe, read_line, receive};
 use serde_json::json;
-use std::io::IoSliceMut;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
@@ -40,19 +38,8 @@ fn hears(manager: &UnixDatagram, call: &Running, main_pid: i32) {
 }
 
 fn message(manager: &UnixDatagram, what: &str) -> (String, Option<OwnedFd>) {
-    let mut buf = [0; 256];
-    let mut space = nix::cmsg_space!([i32; 2]);
-    let mut iov = [IoSliceMut::new(&mut buf)];
-    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(manager.as_raw_fd(), &mut iov, Some(&mut space), flags)
-        .unwrap_or_else(|error| panic!("{what}: {error}"));
-    let len = message.bytes;
-    let pipe = message.cmsgs().expect("control messages").find_map(|cmsg| match cmsg {
-        // SAFETY: the message made this descriptor for us.
-        ControlMessageOwned::ScmRights(fds) => Some(unsafe { OwnedFd::from_raw_fd(fds[0]) }),
-        _ => None,
-    });
-    (String::from_utf8_lossy(&buf[..len]).into_owned(), pipe)
+    let (text, mut fds) = receive(manager).unwrap_or_else(|error| panic!("{what}: {error}"));
+    (String::from_utf8_lossy(&text).into_owned(), fds.pop())
 }
 
 fn start_tells_that_the_payload_is_ready(t: &Test) {

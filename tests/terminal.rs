@@ -1,12 +1,11 @@
 //! Terminals: one handed over a socket, one in the foreground.
 
-use crate::harness::{Bundle, Container, PidFd, Test, read_line};
+use crate::harness::{Bundle, Container, PidFd, Test, read_line, receive};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{IoSliceMut, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
@@ -46,24 +45,10 @@ impl Console {
     /// What has come: the fds of the one message, and nothing after it.
     pub fn receive(&self) -> File {
         let (stream, _) = self.listener.accept().expect("a connection");
-        let mut name = [0; 4096];
-        let mut space = nix::cmsg_space!([i32; 8]);
-        let mut parts = [IoSliceMut::new(&mut name)];
-        let message =
-            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC);
-        let message = message.expect("a message");
-        let fds: Vec<i32> = message
-            .cmsgs()
-            .expect("control data")
-            .flat_map(|part| match part {
-                ControlMessageOwned::ScmRights(fds) => fds,
-                other => panic!("unexpected {other:?}"),
-            })
-            .collect();
+        let (name, mut fds) = receive(&stream).expect("a message");
         assert_eq!(fds.len(), 1, "exactly one fd");
-        assert!((1..4096).contains(&message.bytes), "{} bytes of name", message.bytes);
-        // SAFETY: the kernel has just put this descriptor into our table.
-        let pty = unsafe { OwnedFd::from_raw_fd(fds[0]) };
+        assert!((1..4096).contains(&name.len()), "{} bytes of name", name.len());
+        let pty = fds.remove(0);
         assert!(nix::unistd::isatty(&pty).expect("isatty"));
         File::from(pty)
     }

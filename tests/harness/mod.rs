@@ -21,7 +21,7 @@ pub use host::{
     cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, delegated, has_controller, mountinfo, remove_tree,
 };
 pub use runner::{Case, run};
-pub use sys::{PidFd, pipe, read_line, read_signal};
+pub use sys::{PidFd, pipe, read_line, read_signal, receive, receive_pidfd};
 pub use test::Test;
 
 /// Lists the tests of a module. A function that is not listed is dead code, and

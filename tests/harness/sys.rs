@@ -1,10 +1,12 @@
 //! The few system calls that neither std nor nix wrap.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use std::fs::File;
-use std::io::Read;
+use std::io::{IoSliceMut, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it a hang.
@@ -75,6 +77,35 @@ fn readable(fd: BorrowedFd) -> bool {
             Err(error) => panic!("poll: {error}"),
         }
     }
+}
+
+/// One message from a socket, and the descriptors that came with it.
+pub fn receive(socket: impl AsFd) -> std::io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut buf = [0; 4096];
+    let mut space = nix::cmsg_space!([i32; 8]);
+    let mut parts = [IoSliceMut::new(&mut buf)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    let numbers = message.cmsgs()?.flat_map(|part| match part {
+        ControlMessageOwned::ScmRights(fds) => fds,
+        other => panic!("unexpected {other:?}"),
+    });
+    // SAFETY: the kernel has just put these descriptors into our table.
+    let fds = numbers.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
+    let len = message.bytes;
+    Ok((buf[..len].to_vec(), fds))
+}
+
+/// What a runtime has sent to a socket of ours, and the process whose pidfd came along.
+pub fn receive_pidfd(listener: &UnixListener) -> (String, i32) {
+    // What was sent is there by now, or never.
+    listener.set_nonblocking(true).expect("non-blocking");
+    let (stream, _) = listener.accept().expect("a connection");
+    let (text, fds) = receive(&stream).expect("a message");
+    assert_eq!(fds.len(), 1, "exactly one descriptor");
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", fds[0].as_raw_fd())).expect("fdinfo");
+    let pid = info.lines().find_map(|line| line.strip_prefix("Pid:")).expect("a pidfd");
+    (String::from_utf8(text).expect("UTF-8"), pid.trim().parse().expect("a pid"))
 }
 
 pub fn pipe() -> (File, OwnedFd) {

@@ -1,12 +1,10 @@
 //! A seccomp agent: listens on a socket, takes one listener per connection, and
 //! answers for the calls until nobody is left who could make one.
 
-use crate::harness::{PidFd, Test};
+use crate::harness::{PidFd, Test, receive};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use serde_json::Value;
-use std::io::IoSliceMut;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -39,7 +37,7 @@ struct Answer {
 
 const CONTINUE: u32 = 1;
 
-nix::ioctl_readwrite!(receive, b'!', 0, Notification);
+nix::ioctl_readwrite!(next_call, b'!', 0, Notification);
 nix::ioctl_readwrite!(answer, b'!', 1, Answer);
 
 pub struct Agent {
@@ -104,29 +102,18 @@ impl Silent {
 /// Reads to the end of the connection: the runtime must close it.
 fn take(stream: &UnixStream) -> (Value, OwnedFd) {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-    let (mut text, mut listener) = (Vec::new(), None);
+    let (mut text, mut listeners) = (Vec::new(), Vec::new());
     loop {
-        let mut buffer = [0; 4096];
-        let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
-        let mut parts = [IoSliceMut::new(&mut buffer)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message =
-            recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), flags).expect("recvmsg");
-        for part in message.cmsgs().expect("control messages") {
-            if let ControlMessageOwned::ScmRights(fds) = part {
-                assert!(fds.len() == 1 && listener.is_none(), "exactly one descriptor");
-                // SAFETY: the kernel has just made this descriptor for us.
-                listener = Some(unsafe { OwnedFd::from_raw_fd(fds[0]) });
-            }
-        }
-        let read = message.bytes;
-        if read == 0 {
+        let (part, fds) = receive(stream).expect("recvmsg");
+        listeners.extend(fds);
+        assert!(listeners.len() <= 1, "exactly one descriptor");
+        if part.is_empty() {
             break;
         }
-        text.extend_from_slice(&buffer[..read]);
+        text.extend(part);
     }
     let state = serde_json::from_slice(&text).expect("the state is JSON");
-    (state, listener.expect("a listener came along"))
+    (state, listeners.pop().expect("a listener came along"))
 }
 
 fn serve(listener: &OwnedFd, number: libc::c_long, value: i64) {
@@ -139,7 +126,7 @@ fn serve(listener: &OwnedFd, number: libc::c_long, value: i64) {
         }
         let mut call = Notification::default();
         // SAFETY: the kernel fills in one notification, and that is what it gets.
-        if unsafe { receive(listener.as_raw_fd(), &raw mut call) }.is_err() {
+        if unsafe { next_call(listener.as_raw_fd(), &raw mut call) }.is_err() {
             continue;
         }
         let ours = libc::c_long::from(call.number) == number;
