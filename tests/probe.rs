@@ -126,10 +126,12 @@ fn cat() -> i32 {
 /// Counts the lines of stdin aloud: it is seen to go on from where it was. Ends
 /// with 7 at the end of stdin. `held` is what it holds open meanwhile:
 /// `lock:FILE`, `socket:PATH` of a datagram socket to which it counts, too,
-/// `in-flight:PORT`, a connection to itself that it never accepts.
+/// `in-flight:PORT`, a connection to itself that it never accepts, `connected:PORT`,
+/// one that it does; it tells when that is closed.
 fn count(held: &[String]) -> i32 {
     let mut kept: Vec<std::os::fd::OwnedFd> = Vec::new();
     let mut socket = None;
+    let mut connection = None;
     for what in held {
         let (kind, at) = what.split_once(':').unwrap_or_default();
         match kind {
@@ -146,7 +148,12 @@ fn count(held: &[String]) -> i32 {
             _ => {
                 let listener = std::net::TcpListener::bind(format!("127.0.0.1:{at}")).expect("listen");
                 let stream = std::net::TcpStream::connect(listener.local_addr().expect("address"));
-                kept.extend([listener.into(), stream.expect("connect").into()]);
+                if kind == "connected" {
+                    kept.push(listener.accept().expect("accept").0.into());
+                    connection = stream.ok();
+                } else {
+                    kept.extend([listener.into(), stream.expect("connect").into()]);
+                }
             }
         }
     }
@@ -156,6 +163,9 @@ fn count(held: &[String]) -> i32 {
         match io::stdin().read_line(&mut line) {
             Ok(0) | Err(_) => break,
             Ok(_) => say(&number.to_string()),
+        }
+        if let Some(connection) = &mut connection {
+            say(if connection.write_all(b"x").is_ok() { "open" } else { "closed" });
         }
         if let Some(socket) = &socket {
             let _ = socket.send(number.to_string().as_bytes());
