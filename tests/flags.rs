@@ -15,6 +15,8 @@ cases![
     a_commands_own_single_dashes_are_its_own,
     help_of_a_verb_that_does_not_exist_fails,
     rootless_is_true_false_or_auto,
+    rootless_does_without_cgroups,
+    rootless_can_be_denied,
     config_may_be_another_file,
     spec_may_be_written_to_another_file,
     log_goes_to_a_file_with_a_prefix,
@@ -90,6 +92,31 @@ fn a_commands_own_single_dashes_are_its_own(t: &Test) {
 fn help_of_a_verb_that_does_not_exist_fails(t: &Test) {
     assert_ne!(t.verb(["frobnicate", "--help"]).out().code, 0);
     assert_eq!(t.verb(["resume", "--help"]).out().code, 0);
+}
+
+/// Root may make cgroups, unless they are read-only; then it must be told to do
+/// without them, and stays where it is.
+fn rootless_does_without_cgroups(t: &Test) {
+    t.cgroupfs_only();
+    let bundle = t.bundle().drop("/linux/resources").args(["/probe"]);
+    let script = "
+        for dir in $(awk '$3 ~ /^cgroup/ { print $2 }' /proc/self/mounts); do mount -o remount,bind,ro $dir; done
+        for flag in auto false; do
+            if runtime --rootless $flag run \"$ID\" 2>refused; then exit 7; fi
+            grep -qi 'cgroup.*read-only' refused || exit 8
+        done
+        cat /proc/self/cgroup >&2
+        runtime --rootless=true run \"$ID\"";
+    let out = t.in_private_mounts(&bundle, &t.make_dir("volume"), script).ok();
+    assert_eq!(out.report()["cgroup"], out.stderr);
+}
+
+/// A user does without by himself, unless that is forbidden.
+fn rootless_can_be_denied(t: &Test) {
+    t.cgroupfs_only();
+    t.as_user(&t.bundle(), []).report();
+    t.global("--rootless=false");
+    t.as_user(&t.bundle(), []).one_clear_line(&["cgroup", "EACCES"]);
 }
 
 fn rootless_is_true_false_or_auto(t: &Test) {

@@ -236,7 +236,12 @@ impl Test {
         let user = Test::USER.to_string();
         let call = self.call("/usr/bin/setpriv").args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
         let call = call.arg(&*self.runtime.borrow()).arg("--root").arg(root.join("state"));
-        call.args(["run", "--bundle"]).arg(bundle.lay()).arg(self.id()).cwd("/").out()
+        call.args(&*self.globals.borrow())
+            .args(["run", "--bundle"])
+            .arg(bundle.lay())
+            .arg(self.id())
+            .cwd("/")
+            .out()
     }
 
     /// A script with a version 2 of cgroups alone, with what controllers this
