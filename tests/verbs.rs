@@ -1,6 +1,6 @@
 //! Every verb but `exec`, with its flags and its refusals.
 
-use crate::harness::{Bundle, Container, Test, is_root};
+use crate::harness::{Bundle, Container, Test, is_root, pipe, read_line};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -14,6 +14,7 @@ cases![
     spec_output_runs,
     features_are_complete,
     help_of_a_verb,
+    a_foreground_container_is_everybodys,
     features_of_the_host,
     features_of_the_host_for_a_user,
     a_life_by_hand,
@@ -513,6 +514,23 @@ fn systemd_cgroups_are_refused_clearly(t: &Test) {
     let bundle = t.bundle();
     let call = t.runtime().arg("--systemd-cgroup").args(["run", "--bundle"]);
     call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["systemd"]);
+}
+
+/// While `run` waits for it, other verbs change it, and delete it.
+fn a_foreground_container_is_everybodys(t: &Test) {
+    let bundle = t.bundle().shell("echo on; while :; do sleep 1000 & wait; done");
+    let (reader, writer) = pipe();
+    let id = t.id();
+    t.will_delete(&id);
+    let run = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).stdout(writer).spawn();
+    assert_eq!(read_line(&reader), "on");
+    t.verb(["pause", &id]).ok();
+    t.verb(["resume", &id]).ok();
+    t.verb(["update", "--pids-limit", "77", &id]).ok();
+    t.verb(["delete", "--force", &id]).ok();
+    let out = run.out();
+    assert_eq!(out.code, 128 + libc::SIGKILL, "{out:?}");
+    assert_eq!(t.verb(["list", "--quiet"]).ok().stdout, "");
 }
 
 fn help_of_a_verb(t: &Test) {
