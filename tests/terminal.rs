@@ -4,7 +4,7 @@ use crate::harness::{Bundle, Container, PidFd, Test, read_line, receive};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
@@ -24,6 +24,7 @@ cases![
     foreground_takes_the_callers_size,
     foreground_forwards_a_new_size,
     foreground_loses_no_output,
+    foreground_passes_a_long_paste_on,
     foreground_restores_the_callers_terminal,
     foreground_exec_relays,
     foreground_returns_the_exit_code,
@@ -241,6 +242,30 @@ fn foreground_loses_no_output(t: &Test) {
         assert_eq!(read_line(&ours), "last");
         assert_eq!(running.out().code, 0);
     }
+}
+
+/// A payload that has much to say before it reads on, while more is typed than all
+/// buffers hold: who waits until it reads must not keep it from writing.
+fn foreground_passes_a_long_paste_on(t: &Test) {
+    let (mut ours, slave) = terminal(24, 80);
+    let script = "stty raw -echo; echo ready; dd bs=1 count=1 of=/dev/null 2>/dev/null
+        dd if=/dev/zero bs=1000 count=1000 2>/dev/null | tr '\\0' x; head -c 99999 | wc -c; echo finished";
+    let running = in_foreground(t.run_call(&on_a_terminal(t.bundle()).shell(script)), &slave);
+    drop(slave);
+    line_with(&ours, "ready");
+    let typist = ours.try_clone().expect("dup");
+    let paste = "yes | head -c 100000";
+    let mut typist = std::process::Command::new("sh").args(["-c", paste]).stdout(typist).spawn().expect("sh");
+    let (mut seen, mut buf) = (Vec::new(), [0; 65536]);
+    while !seen.ends_with(b"finished\n") {
+        let len = ours.read(&mut buf).expect("read");
+        seen.extend_from_slice(&buf[..len]);
+    }
+    typist.wait().expect("wait");
+    assert_eq!(running.out().code, 0);
+    let (said, rest) = seen.split_at(1_000_000);
+    assert!(said.iter().all(|byte| *byte == b'x'), "something was lost");
+    assert_eq!(String::from_utf8_lossy(rest).trim_start(), "99999\nfinished\n");
 }
 
 fn foreground_forwards_a_new_size(t: &Test) {

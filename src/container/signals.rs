@@ -40,13 +40,11 @@ impl Signals {
         self.0.as_fd()
     }
 
-    /// Passes on what has come in; a change of window size is the terminal's.
-    pub fn forward(&self, payload: impl AsFd, resize: impl Fn()) -> Result<()> {
+    /// Passes on what has come in, and tells `heard` of each signal.
+    pub fn forward(&self, payload: impl AsFd, heard: impl Fn(i32)) -> Result<()> {
         while let Some(info) = self.0.read_signal().op("read signals")? {
             let signal = info.ssi_signo.cast_signed();
-            if signal == libc::SIGWINCH {
-                resize();
-            }
+            heard(signal);
             match pidfd::send_signal(payload.as_fd(), signal) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(errno) => return Err(errno).op("forward a signal"),

@@ -8,7 +8,7 @@ use crate::sys::pty;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{FlowArg, SetArg, Termios, cfmakeraw, tcflow, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -47,7 +47,7 @@ fn attend_plain(payload: &OwnedFd, signals: &Signals, mut also: Option<Also>) ->
             return pidfd::wait(payload).op("wait for the payload");
         }
         if ready[1] {
-            signals.forward(payload, || {})?;
+            signals.forward(payload, |_| {})?;
         }
     }
 }
@@ -78,16 +78,35 @@ struct Session {
 impl Session {
     fn begin(master: OwnedFd) -> Result<Session> {
         let stdin = std::io::stdin();
+        // In the background this stops us until the terminal is ours. Until then
+        // it is as a shell has it that reads a line.
+        let _ = tcflow(&stdin, FlowArg::TCOON);
         let before = tcgetattr(&stdin).ok();
         let session = Session { master, before, stdin_open: true };
-        if let Some(before) = &session.before {
-            let mut raw = before.clone();
-            cfmakeraw(&mut raw);
-            tcsetattr(&stdin, SetArg::TCSANOW, &raw).op("set the terminal to raw mode")?;
+        session.make_raw().op("set the terminal to raw mode")?;
+        if let Some(before) = session.before.clone() {
+            restore_at_panic(before);
         }
         fcntl(&session.master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).op("fcntl O_NONBLOCK")?;
         session.resize();
         Ok(session)
+    }
+
+    fn make_raw(&self) -> nix::Result<()> {
+        let Some(before) = &self.before else { return Ok(()) };
+        let mut raw = before.clone();
+        cfmakeraw(&mut raw);
+        tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)
+    }
+
+    /// Whoever was stopped and goes on finds the terminal as the shell wants it.
+    fn heard(&self, signal: i32) {
+        if signal == libc::SIGCONT {
+            let _ = self.make_raw();
+        }
+        if matches!(signal, libc::SIGCONT | libc::SIGWINCH) {
+            self.resize();
+        }
     }
 
     /// The payload's window is as large as ours.
@@ -127,7 +146,7 @@ impl Session {
                 return pidfd::wait(payload).op("wait for the payload");
             }
             if ready[1] {
-                signals.forward(payload, || self.resize())?;
+                signals.forward(payload, |signal| self.heard(signal))?;
             }
             if is_ready(typing) {
                 self.type_in();
@@ -149,11 +168,36 @@ impl Session {
         let mut buf = [0u8; 4096];
         match read(std::io::stdin(), &mut buf) {
             Ok(len @ 1..) => {
-                let _ = write_all(self.master.as_fd(), &buf[..len]);
+                let _ = self.pass_on(&buf[..len]);
             }
             Err(Errno::EINTR | Errno::EAGAIN) => {}
             Ok(_) | Err(_) => self.stdin_open = false,
         }
+    }
+}
+
+impl Session {
+    /// A payload that can't be written to may wait until what it wrote is read.
+    fn pass_on(&self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match write(&self.master, bytes) {
+                Ok(len) => bytes = &bytes[len..],
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
+                    let both = PollFlags::POLLIN | PollFlags::POLLOUT;
+                    let mut fds = [PollFd::new(self.master.as_fd(), both)];
+                    wait(&mut fds)?;
+                    let ready = fds[0].revents().unwrap_or(PollFlags::empty());
+                    if ready.contains(PollFlags::POLLIN) {
+                        self.show();
+                    } else if ready.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+                        return Ok(());
+                    }
+                }
+                Err(errno) => return Err(errno).op("write to the payload's terminal"),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -163,6 +207,16 @@ impl Drop for Session {
             let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
         }
     }
+}
+
+/// A panic ends the process without a destructor.
+fn restore_at_panic(before: Termios) {
+    let before = libc::termios::from(before);
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &before.into());
+        report(panic);
+    }));
 }
 
 fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
