@@ -25,7 +25,7 @@ AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
 help:
 	@echo 'make demo      build corten and run a container from bundles/'
-	@echo 'make test      every test: cargo test, the sample bundles, containerd, flags, installation'
+	@echo 'make test      every test: cargo test, the sample bundles, containerd, a terminal, flags, installation'
 	@echo 'make integration  every container engine that is installed'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
@@ -50,6 +50,7 @@ test: build deps-test
 	part cargo-test $(AS_ROOT) RUNTIME=$(RUNTIME) CRIU="$$($(SUDO) integration/criu.sh --cached 2>/dev/null)" cargo test --release --locked; \
 	part bundles $(SUDO) bundles/check.sh $(RUNTIME); \
 	part containerd $(SUDO) integration/ctr.sh $(RUNTIME); \
+	part terminal $(SUDO) integration/tmux.sh $(RUNTIME); \
 	part flags integration/help.sh $(RUNTIME); \
 	part install integration/install/check.sh $(RUNTIME); \
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; \
@@ -145,7 +146,7 @@ deps-build:
 deps-test:
 	$(call packages,busybox:busybox-static strace:strace ip:iproute2 nsenter:util-linux script:bsdutils \
 	    runc:runc crun:crun containerd:containerd umoci:umoci skopeo:skopeo musl-gcc:musl-tools setpriv:util-linux \
-	    /usr/include/seccomp.h:libseccomp-dev newuidmap:uidmap man:man-db groff:groff-base mandoc:mandoc zsh:zsh fish:fish)
+	    /usr/include/seccomp.h:libseccomp-dev newuidmap:uidmap tmux:tmux man:man-db groff:groff-base mandoc:mandoc zsh:zsh fish:fish)
 
 # CRIU, with which the tests of checkpoint and restore don't skip.
 deps-criu:
