@@ -20,9 +20,12 @@ netns = "none"
 [engine]
 runtime_supports_json = ["${RUNTIME##*/}"]
 EOF
+# CRIU tries a connection to itself.
+ip link set lo up
+criu=$("$here/criu.sh" --cached 2>/dev/null || true)
 cat >"$work/podman" <<EOF
 #!/bin/bash
-export CONTAINERS_CONF=$work/containers.conf
+export CONTAINERS_CONF=$work/containers.conf PATH=${criu:+${criu%/*}:}\$PATH
 exec podman --root $work/root --runroot $work/runroot --tmpdir $work/tmp --storage-driver overlay \\
     --runtime $RUNTIME --cgroup-manager cgroupfs --events-backend file "\$@"
 EOF
@@ -58,6 +61,27 @@ expect 'run: an idmapped volume' 0 '^0$' "$engine" "${run[@]}" --rm --uidmap 0:1
     --volume "$work/volume:/volume:idmap" "$image" stat -c %u /volume/file
 expect 'run: an init of podman'\''s' 0 'catatonit|podman-init' "$engine" "${run[@]}" --rm --init "$image" ps
 gone 'nothing is left of these'
+
+# The container counts into a file; the number that it begins with shows whether it went on.
+test_checkpoint() {
+    local before after
+    if [ -z "$criu" ]; then
+        skipped 'checkpoint' 'no criu that works (integration/criu.sh)'
+        return
+    fi
+    expect 'checkpoint: run' 0 . "$engine" "${run[@]}" --detach --name t-saved "$image" \
+        sh -c 'n=1000; while :; do n=$((n+1)); echo $n >/count; sleep 0.1; done'
+    before=$("$engine" exec t-saved cat /count)
+    expect 'checkpoint: the container ends' 0 . "$engine" container checkpoint "$@" t-saved
+    expect 'checkpoint: its state' 0 '^exited$' "$engine" inspect --format '{{.State.Status}}' t-saved
+    expect 'restore: the container goes on' 0 . "$engine" container restore "$@" t-saved
+    expect 'restore: its state' 0 '^running$' "$engine" inspect --format '{{.State.Status}}' t-saved
+    after=$("$engine" exec t-saved cat /count)
+    expect "restore: from $before to $after" 0 "^\$" test "$after" -ge "$before"
+    expect 'restore: checkpoint, and leave it running' 0 . "$engine" container checkpoint --leave-running t-saved
+    expect 'restore: removed' 0 . "$engine" rm --force --time 0 t-saved
+}
+test_checkpoint --keep --tcp-established --file-locks
 
 test_life 127 t-long
 test_ends --time 0
