@@ -11,6 +11,7 @@ cases![
     run_tells_that_the_payload_is_ready,
     run_in_the_foreground_tells_it_of_itself,
     run_listens_before_the_payload_runs,
+    nobody_else_waits_for_it,
     manager_may_have_an_abstract_name,
     payload_that_ends_is_not_waited_for,
     without_a_manager_there_is_no_socket,
@@ -98,6 +99,22 @@ fn run_listens_before_the_payload_runs(t: &Test) {
     drop(manager);
     t.verb(["kill", &id, "KILL"]).ok();
     assert_eq!(run.out().code, 137);
+}
+
+/// One that never says that it is ready can be paused, and deleted.
+fn nobody_else_waits_for_it(t: &Test) {
+    let (path, id) = (t.path("manager"), t.id());
+    let _manager = patient(UnixDatagram::bind(&path).unwrap());
+    let (reader, writer) = pipe();
+    t.will_delete(&id);
+    let bundle = t.bundle().shell("echo on; sleep 1000");
+    let call = t.verb(["run", "--detach", "--bundle"]).arg(bundle.lay()).arg(&id).stdout(writer);
+    let run = call.env("NOTIFY_SOCKET", &path).spawn();
+    assert_eq!(read_line(&reader), "on");
+    t.verb(["pause", &id]).ok();
+    t.verb(["delete", "--force", &id]).ok();
+    run.out();
+    assert_eq!(t.verb(["list", "--quiet"]).ok().stdout, "");
 }
 
 fn manager_may_have_an_abstract_name(t: &Test) {

@@ -30,8 +30,10 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     // Not only when the payload has ended.
     options.log.finish();
     let Some(signals) = signals else {
-        let ready = relay.map(|relay| relay.until_ready(&made.init, made.state.pid(), options.log));
-        return ready.transpose().map(|_| 0);
+        let Some(relay) = relay else { return Ok(0) };
+        // Nobody else has to wait until it is.
+        made.dir.unlock()?;
+        return relay.until_ready(&made.init, made.state.pid(), options.log).map(|_| 0);
     };
     // In the foreground it is this process that the service manager watches.
     let main = std::process::id().cast_signed();
