@@ -2,7 +2,7 @@
 
 mod agent;
 
-use crate::harness::{Bundle, Test, cap_mask};
+use crate::harness::{Bundle, Test, cap_mask, is_corten};
 use crate::profiles;
 use agent::{Agent, Silent};
 use serde_json::{Value, json};
@@ -544,18 +544,24 @@ fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
 
 /// Init waits for the agent when its runtime is killed, and can't hear of it.
 fn agent_that_keeps_silent_holds_nobody_for_ever(t: &Test) {
-    let agent = Silent::listen(t);
-    let mut profile = but(json!([{ "names": ["read", "recvmsg", "recvfrom"], "action": "SCMP_ACT_NOTIFY" }]));
-    profile["listenerPath"] = json!(agent.path);
-    let (bundle, id) = (with(t, profile), t.id());
-    t.will_delete(&id);
-    let create = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
-    let (init, _listener) = agent.asked();
-    create.kill();
-    assert_eq!(create.out().code, 137);
-    assert!(init.is_alive(), "it waits");
-    t.verb(["delete", "--force", &id]).ok();
-    assert!(init.ended());
+    for flag in [None, Some("--cgroup-manager=disabled")] {
+        if let Some(flag) = flag.filter(|_| is_corten()) {
+            t.global(flag);
+        }
+        let agent = Silent::listen(t);
+        let mut profile =
+            but(json!([{ "names": ["read", "recvmsg", "recvfrom"], "action": "SCMP_ACT_NOTIFY" }]));
+        profile["listenerPath"] = json!(agent.path);
+        let (bundle, id) = (with(t, profile).drop("/linux/resources"), t.id());
+        t.will_delete(&id);
+        let create = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
+        let (init, _listener) = agent.asked();
+        create.kill();
+        assert_eq!(create.out().code, 137);
+        assert!(init.is_alive(), "it waits");
+        t.verb(["delete", "--force", &id]).ok();
+        assert!(init.ended(), "{flag:?}");
+    }
 }
 
 /// Who may not look into the process of the container.

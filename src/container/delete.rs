@@ -29,7 +29,10 @@ pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
             .hint("kill it first, or use --force"));
         }
     }
-    destroy(&dir, state.as_ref(), log)
+    // Init ends with its maker, but not while it waits for a seccomp agent.
+    let is_half = state.as_ref().is_some_and(|state| state.init.is_none());
+    let known = if is_half { dir.unpublished_state() } else { None };
+    destroy(&dir, known.or(state).as_ref(), log)
 }
 
 /// Ends a container, whatever it does, and leaves nothing of it.

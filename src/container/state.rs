@@ -260,7 +260,17 @@ impl Dir {
 
     /// The state, or `None` while (or after) its maker didn't get that far.
     pub fn state(&self) -> Result<Option<State>> {
-        let Some(text) = self.read(STATE)? else { return Ok(None) };
+        self.state_in(STATE)
+    }
+
+    /// What a maker that was killed knew of init, and didn't get to publish.
+    pub fn unpublished_state(&self) -> Option<State> {
+        // It may have been killed while it wrote.
+        self.state_in(STATE_NEW).unwrap_or_default().filter(|state| state.init.is_some())
+    }
+
+    fn state_in(&self, name: &str) -> Result<Option<State>> {
+        let Some(text) = self.read(name)? else { return Ok(None) };
         let state: State = serde_json::from_slice(&text)
             .map_err(|e| Error::msg(format!("state.json can't be read: {e}")).on(self.id.clone()))?;
         if state.version != VERSION {
