@@ -13,6 +13,7 @@ cases![
     pre_dumps_are_a_parent,
     file_locks_are_kept,
     tcp_connections_are_kept,
+    the_network_is_locked_as_asked,
     tcp_connections_are_closed,
     connections_in_flight_are_left_out,
     unix_sockets_may_end_outside,
@@ -83,6 +84,30 @@ fn tcp_connections_are_kept(t: &Test) {
     assert_eq!(counter.container.wait(), 137);
     let mut again = Counter::restore(t, &bundle, &images, &["--tcp-established"]);
     assert_eq!(again.next(), "x");
+}
+
+/// CRIU does it by iptables-restore, or by itself, or not at all.
+fn the_network_is_locked_as_asked(t: &Test) {
+    needs_criu(t);
+    let (bundle, mut images) = (t.bundle().shell(CONNECTED), t.path("images"));
+    let mut counter = Counter::start(t, &bundle);
+    assert_eq!(counter.next(), "x");
+    // There is no iptables in here.
+    let path = format!("{}:/usr/bin:/bin", works().as_ref().expect("a criu").display());
+    let flags = ["--tcp-established", "--network-lock", "iptables"];
+    let out = counter.checkpoint(t, &images, &flags).env("PATH", &path).out();
+    knows_tcp(t, &out.stderr);
+    out.one_clear_line(&["dump.log"]);
+    assert_eq!(counter.next(), "x");
+    for lock in ["nftables", "skip"] {
+        let flags = ["--tcp-established", "--network-lock", lock];
+        let out = counter.checkpoint(t, &images, &flags).env("PATH", &path).out();
+        assert_eq!(out.code, 0, "{lock}: {out:?}");
+        assert_eq!(counter.container.wait(), 137);
+        counter = Counter::restore(t, &bundle, &images, &flags);
+        assert_eq!(counter.next(), "x");
+        images = t.path("images");
+    }
 }
 
 fn tcp_connections_are_closed(t: &Test) {
