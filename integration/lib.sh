@@ -3,7 +3,7 @@
 
 self=$(realpath -- "$0")
 here=$(dirname -- "$self")
-BUNDLES=$(dirname -- "$here")/bundles
+BUNDLES=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")/../bundles")
 # shellcheck source=bundles/lib.sh
 . "$BUNDLES/lib.sh"
 

@@ -3,12 +3,8 @@
 # Usage: integration/tmux.sh [RUNTIME]
 # shellcheck disable=SC2016  # what is single-quoted is typed
 set -euo pipefail
-here=$(dirname -- "$(realpath -- "$0")")
-BUNDLES=$(dirname -- "$here")/bundles
-# shellcheck source=bundles/lib.sh
-. "$BUNDLES/lib.sh"
 # shellcheck source=integration/lib.sh
-. "$here/lib.sh"
+. "$(dirname -- "$(realpath -- "$0")")/lib.sh"
 
 RUNTIME=$(resolve_runtime "${1:-}")
 require tmux tmux timeout dd stty

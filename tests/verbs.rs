@@ -567,6 +567,13 @@ fn features_of_the_host(t: &Test) {
         let there = std::path::Path::new(&format!("/proc/self/ns/{name}")).exists();
         assert_eq!(host["namespaces"][kind]["enabled"], there, "{kind}");
     }
+    let checkpoint = &host["checkpoint"];
+    let mut path = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
+    path.retain(|dir| dir.join("criu").exists());
+    if path.is_empty() {
+        assert_eq!(checkpoint["enabled"], false);
+        assert!(checkpoint["why"].as_str().unwrap().contains("criu is not installed"), "{checkpoint}");
+    }
     // No kernel can map the ids of these, and it is told why.
     for fs in ["proc", "sysfs"] {
         assert_eq!(host["idmap"][fs]["enabled"], false, "{fs}");

@@ -2,11 +2,8 @@
 # `make install` into an empty directory: is all there, do the shells complete, are the manual pages sound?
 # Usage: integration/install/check.sh [RUNTIME]
 set -euo pipefail
-here=$(dirname -- "$(realpath -- "$0")")
-# shellcheck source=bundles/lib.sh
-. "$here/../../bundles/lib.sh"
 # shellcheck source=integration/lib.sh
-. "$here/../lib.sh"
+. "$(dirname -- "$(realpath -- "$0")")/../lib.sh"
 
 RUNTIME=$(resolve_runtime "${1:-}")
 require install make bash

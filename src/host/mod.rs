@@ -4,6 +4,7 @@ mod cgroups;
 mod mounts;
 mod namespaces;
 
+use crate::criu::{Criu, messages::Features};
 use crate::error::{Context, Error, Result};
 use crate::spec::memory_policy;
 use crate::sys::clone::{self, Forked};
@@ -29,6 +30,7 @@ pub fn report() -> Value {
         "landlock": landlock(),
         "pidfdExitStatus": verdict(exit_status()),
         "memoryPolicy": memory_policy(),
+        "checkpoint": verdict(Criu::find(Features::default()).map(drop)),
         "apparmor": enabled_if(crate::init::apparmor_is_enabled(), "it is off, or securityfs is not mounted"),
         "selinux": enabled_if(crate::init::selinux_is_enabled(), "no policy: /sys/fs/selinux is not mounted"),
         "intelRdt": verdict(crate::rdt::find().map(drop)),
