@@ -3,6 +3,7 @@
 //! real one.
 
 use crate::harness::{Bundle, Bus, Fault, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, is_corten};
+use crate::seccomp::agent::Silent;
 use serde_json::json;
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ cases![
     inits_own_error_wins,
     an_init_that_is_not_moved_costs_nobody_else,
     a_killed_create_leaves_no_init,
+    nor_does_one_whose_init_waits_for_an_agent,
     wrong_names_are_refused_before_anything_is_made,
 ];
 
@@ -297,6 +299,13 @@ fn a_killed_create_leaves_no_init(t: &Test) {
         t.verb(["delete", "--force", &id]).ok();
         assert_ne!(t.verb(["state", &id]).out().code, 0);
     }
+}
+
+/// The unit is named in what the create that was killed didn't get to publish.
+fn nor_does_one_whose_init_waits_for_an_agent(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    Silent::listen(t).holds_nobody_for_ever(t, bundle);
+    assert_eq!(bus.members().last().map(String::as_str), Some("StopUnit"));
 }
 
 fn wrong_names_are_refused_before_anything_is_made(t: &Test) {

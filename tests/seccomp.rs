@@ -1,6 +1,6 @@
 //! `linux.seccomp`: which system calls the payload may make.
 
-mod agent;
+pub mod agent;
 
 use crate::harness::{Bundle, Test, cap_mask, is_corten};
 use crate::profiles;
@@ -549,18 +549,7 @@ fn agent_that_keeps_silent_holds_nobody_for_ever(t: &Test) {
             t.global(flag);
         }
         let agent = Silent::listen(t);
-        let mut profile =
-            but(json!([{ "names": ["read", "recvmsg", "recvfrom"], "action": "SCMP_ACT_NOTIFY" }]));
-        profile["listenerPath"] = json!(agent.path);
-        let (bundle, id) = (with(t, profile).drop("/linux/resources"), t.id());
-        t.will_delete(&id);
-        let create = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
-        let (init, _listener) = agent.asked();
-        create.kill();
-        assert_eq!(create.out().code, 137);
-        assert!(init.is_alive(), "it waits");
-        t.verb(["delete", "--force", &id]).ok();
-        assert!(init.ended(), "{flag:?}");
+        agent.holds_nobody_for_ever(t, t.bundle().drop("/linux/resources"));
     }
 }
 

@@ -1,9 +1,9 @@
 //! A seccomp agent: listens on a socket, takes one listener per connection, and
 //! answers for the calls until nobody is left who could make one.
 
-use crate::harness::{PidFd, Test, receive};
+use crate::harness::{Bundle, PidFd, Test, receive};
 use nix::poll::{PollFd, PollFlags, poll};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -78,7 +78,7 @@ impl Agent {
 
 /// An agent that takes a listener and never answers.
 pub struct Silent {
-    pub path: PathBuf,
+    path: PathBuf,
     socket: UnixListener,
 }
 
@@ -89,8 +89,24 @@ impl Silent {
         Silent { path, socket }
     }
 
+    /// Kills `create` while init waits for the answer, and deletes the container.
+    pub fn holds_nobody_for_ever(&self, t: &Test, bundle: Bundle) {
+        let calls = json!([{ "names": ["read", "recvmsg", "recvfrom"], "action": "SCMP_ACT_NOTIFY" }]);
+        let bundle = bundle.set("/linux/seccomp/defaultAction", json!("SCMP_ACT_ALLOW"));
+        let bundle = bundle.set("/linux/seccomp/syscalls", calls);
+        let (bundle, id) = (bundle.set("/linux/seccomp/listenerPath", json!(self.path)), t.id());
+        t.will_delete(&id);
+        let create = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
+        let (init, _listener) = self.asked();
+        create.kill();
+        assert_eq!(create.out().code, 137);
+        assert!(init.is_alive(), "it waits");
+        t.verb(["delete", "--force", &id]).ok();
+        assert!(init.ended(), "init outlives its container");
+    }
+
     /// Waits until a process waits for its answer; that process, and the listener.
-    pub fn asked(&self) -> (PidFd, OwnedFd) {
+    fn asked(&self) -> (PidFd, OwnedFd) {
         let (state, listener) = take(&self.socket.accept().expect("a connection").0);
         let timeout = nix::poll::PollTimeout::try_from(PATIENCE).expect("a timeout");
         let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
