@@ -20,6 +20,10 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.internal.v1.opt"
   address = "$work/sock"
 EOF
 
+# CRIU tries a connection to itself; the shim looks for it in PATH.
+ip link set lo up
+criu=$("$here/criu.sh" --cached 2>/dev/null || true)
+PATH=${criu:+${criu%/*}:}$PATH
 start_daemon 'successfully booted' containerd --config "$work/config.toml"
 busybox_image
 image=localhost/busybox:by-hand
@@ -48,6 +52,26 @@ gone() {
 
 # --- the tests --------------------------------------------------------------------------
 
+# The container counts into a file; the number that it begins with shows whether it went on.
+test_checkpoint() {
+    local before after
+    if [ -z "$criu" ]; then
+        skipped 'checkpoint' 'no criu that works (integration/criu.sh)'
+        return
+    fi
+    expect 'checkpoint: run' 0 '^$' "$c" run --detach "${runs[@]}" "$image" t-saved \
+        sh -c 'n=1000; while :; do n=$((n+1)); echo $n >/count; sleep 0.1; done'
+    before=$("$c" task exec --exec-id before t-saved cat /count)
+    expect 'checkpoint: into an image of containerd' 0 '' "$c" container checkpoint --rw --image --task t-saved checkpoint/saved
+    expect 'checkpoint: task delete' 0 '' "$c" task delete --force t-saved
+    expect 'checkpoint: delete' 0 '' "$c" container delete t-saved
+    expect 'restore' 0 '' "$c" container restore --rw --live t-saved checkpoint/saved
+    after=$("$c" task exec --exec-id after t-saved cat /count)
+    expect "restore: from $before to $after" 0 '^$' test "$after" -ge "$before"
+    expect 'restore: task delete' 0 '' "$c" task delete --force t-saved
+    expect 'restore: delete' 0 '' "$c" container delete t-saved
+}
+
 # The events are subscribed to long before the first that is waited for.
 mkfifo "$work/events.fifo"
 "$c" events >"$work/events.fifo" 2>&1 &
@@ -63,6 +87,7 @@ expect 'run: exit status' 7 '^$' "$c" run --rm "${runs[@]}" "$image" t-status sh
 expect 'run: working directory, read-only root' 0 '^/tmp no$' \
     "$c" run --rm "${runs[@]}" --cwd /tmp --read-only "$image" t-ro \
     sh -c 'echo $(pwd) $(touch /tmp/x 2>/dev/null && echo yes || echo no)'
+test_checkpoint
 mkdir "$work/volume"
 expect 'run: a bind mount' 0 '^$' \
     "$c" run --rm "${runs[@]}" --mount "type=bind,src=$work/volume,dst=/volume,options=rbind:rw" "$image" t-bind \

@@ -211,7 +211,11 @@ fn the_log_is_in_the_work_path(t: &Test) {
     needs_criu(t);
     let (bundle, images, work) = (counting(t), t.path("images"), t.path("work"));
     let counter = Counter::start(t, &bundle);
-    let work = work.to_str().expect("UTF-8");
+    // containerd's is a link.
+    let link = t.path("link");
+    std::os::unix::fs::symlink(&work, &link).expect("symlink");
+    std::fs::create_dir(&work).expect("mkdir");
+    let work = link.to_str().expect("UTF-8");
     counter.checkpoint(t, &images, &["--work-path", work]).ok();
     assert_eq!(counter.container.wait(), 137);
     let mut again = Counter::restore(t, &bundle, &images, &["--work-path", work]);

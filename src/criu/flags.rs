@@ -59,8 +59,10 @@ impl Flags {
     /// own: CRIU can mount nothing in those of another.
     pub fn directories_of(&self, pid: i32, here: Directories, options: &mut Options) -> Result<Directories> {
         let open = |path: &Path| {
+            // A link on the way would lead back into this process's.
+            let path = path.canonicalize().op_on("find", path.display())?;
             let inside = Path::new("/proc").join(pid.to_string()).join("root");
-            open_directory(&inside.join(path.strip_prefix("/").unwrap_or(path)))
+            open_directory(&inside.join(path.strip_prefix("/").unwrap_or(&path)))
         };
         let images = open(&self.images)?;
         let work = self.work.as_deref().map(open).transpose()?;
