@@ -236,7 +236,8 @@ impl Test {
         let user = Test::USER.to_string();
         let call = self.call("/usr/bin/setpriv").args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
         let call = call.arg(&*self.runtime.borrow()).arg("--root").arg(root.join("state"));
-        call.args(&*self.globals.borrow())
+        // This user has no systemd.
+        call.args(self.globals.borrow().iter().filter(|flag| *flag != "--systemd-cgroup"))
             .args(["run", "--bundle"])
             .arg(bundle.lay())
             .arg(self.id())
