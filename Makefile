@@ -35,6 +35,7 @@ help:
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make docs      completions and manual pages: $(DOCS)'
 	@echo 'make install   into $$DESTDIR$$PREFIX/sbin and share ($(DESTDIR)$(PREFIX))'
+	@echo 'make deps-criu  a CRIU for the tests of checkpoint and restore'
 	@echo 'make deps      the Debian packages that the above need'
 
 build: deps-build

@@ -1,9 +1,10 @@
 //! Where a container's cgroups belong. Nothing is made here.
 
 use super::{Cgroup, Driver, Hierarchy, Host, systemd, v1, v2};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount::View;
 use crate::spec::plan::{Ns, NsKind, Plan};
+use crate::sys::process::read_file;
 use std::path::{Path, PathBuf};
 
 impl Cgroup {
@@ -53,6 +54,21 @@ impl Cgroup {
         )
         .on(asked.unwrap_or_default())
         .hint("give each container a cgroup of its own"))
+    }
+
+    /// Is this process in a cgroup of the container's own in every hierarchy?
+    pub fn holds_all_of(&self, pid: i32) -> Result<bool> {
+        let own: Vec<&Path> = match self {
+            Cgroup::None => return Ok(false),
+            Cgroup::V2 { path } => vec![path],
+            Cgroup::V1 { hierarchies, unified } => {
+                hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref()).collect()
+            }
+            Cgroup::Systemd { place, .. } => return place.holds_all_of(pid),
+        };
+        let file = format!("/proc/{pid}/cgroup");
+        let text = read_file(file.as_str()).op_on("read", file)?;
+        Ok(is_below(&String::from_utf8_lossy(&text), &own))
     }
 
     /// Where it is in each hierarchy, by the names that /proc/PID/cgroup has for
@@ -119,4 +135,29 @@ fn locate_unit(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
         },
     };
     Ok(Cgroup::Systemd { unit: located.unit, place: Box::new(place) })
+}
+
+/// Does every line of /proc/PID/cgroup name one of these directories, or one below it?
+fn is_below(lines: &str, own: &[&Path]) -> bool {
+    let is_own = |path: &Path| {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        !below.as_os_str().is_empty() && own.iter().any(|dir| dir.ends_with(below))
+    };
+    let mut paths = lines.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.all(|path| Path::new(path).ancestors().any(is_own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cgroup_of_others_is_seen() {
+        let own = [Path::new("/sys/fs/cgroup/pids/a/x"), Path::new("/sys/fs/cgroup/unified/a/x")];
+        assert!(is_below("2:pids:/a/x\n0::/a/x\n", &own));
+        assert!(is_below("2:pids:/a/x/below\n0::/a/x\n", &own));
+        assert!(!is_below("2:pids:/\n0::/a/x\n", &own));
+        assert!(!is_below("2:pids:/b\n0::/a/x\n", &own));
+        assert!(!is_below("2:pids:/a\n0::/a/x\n", &own));
+    }
 }

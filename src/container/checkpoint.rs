@@ -7,7 +7,7 @@ use crate::cgroup::Entrance;
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
 use crate::criu::service::{self, Notification};
-use crate::criu::{self, Criu};
+use crate::criu::{self, CgroupsMode, Criu};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::log::Log;
@@ -118,6 +118,11 @@ fn what_to_do(
         .truth(Number::TcpSkipInFlight, options.tcp_skip_in_flight)
         .truth(Number::LinkRemap, options.link_remap)
         .number(Number::EmptyNs, NsKind::Network.flag());
+    if options.flags.cgroups == CgroupsMode::Soft && !state.cgroup.holds_all_of(state.pid())? {
+        // CRIU would take a cgroup that is others', too, for the container's, and
+        // would make all that is below it again.
+        asked.number(Number::ManageCgroupsMode, CgroupsMode::Ignore as u64);
+    }
     if let Some(freezer) = state.cgroup.freezer_path() {
         asked.text(Text::FreezeCgroup, freezer.as_os_str().as_bytes());
     }
