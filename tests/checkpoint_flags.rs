@@ -1,7 +1,7 @@
 //! The flags of `checkpoint` and `restore`.
 
 use crate::checkpoint::{Counter, counting, needs_criu, works};
-use crate::harness::{Call, Running, Test, cgroup_file, has_controller, pipe, read_line};
+use crate::harness::{Call, Running, Test, cgroup_dir, cgroup_file, has_controller, pipe, read_line};
 use serde_json::json;
 use std::io::Read;
 use std::net::TcpListener;
@@ -24,6 +24,7 @@ cases![
     lazy_pages_come_when_they_are_needed,
     images_are_freed_when_they_are_restored,
     cgroups_are_restored_as_asked,
+    cgroups_of_others_are_left_alone,
     crius_own_settings_are_heeded,
     flags_that_make_no_sense_are_refused,
 ];
@@ -341,6 +342,33 @@ fn cgroups_are_restored_as_asked(t: &Test) {
         again.container.stop();
         again.container.verb("delete").ok();
     }
+}
+
+/// A container without a cgroup of its own is in ours.
+fn cgroups_of_others_are_left_alone(t: &Test) {
+    needs_criu(t);
+    t.cgroupfs_only();
+    t.global("--cgroup-manager=disabled");
+    let ours = cgroup_dir(std::process::id() as i32, "pids");
+    let Some(ours) = ours.filter(|dir| dir.exists()) else { t.skip("no pids controller") };
+    let other = ours.join(t.id());
+    let (bundle, images) = (counting(t).drop("/linux/resources"), t.path("images"));
+    let mut counter = Counter::start(t, &bundle);
+    assert_eq!(counter.next(), "1");
+    std::fs::create_dir(&other).expect("mkdir");
+    // CRIU looks at cgroups that are not its own: so it has one, for that time.
+    let path = format!("{}:/usr/sbin:/usr/bin:/bin", works().as_ref().expect("a criu").display());
+    let call = t.call("/bin/sh").args(["-c", "echo $$ >$OTHER/cgroup.procs; exec \"$@\"", "sh"]);
+    let call =
+        call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(["checkpoint", "--image-path"]);
+    let call = call.arg(&images).arg(&counter.container.id).env("OTHER", &other).env("PATH", path);
+    let out = call.out();
+    std::fs::remove_dir(&other).expect("rmdir");
+    assert_eq!(out.code, 0, "{out:?}");
+    assert_eq!(counter.container.wait(), 137);
+    let mut again = Counter::restore(t, &bundle, &images, &[]);
+    assert_eq!(again.next(), "2");
+    assert!(!other.exists());
 }
 
 fn crius_own_settings_are_heeded(t: &Test) {
