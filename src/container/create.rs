@@ -72,6 +72,8 @@ pub struct Made {
     pub terminal: Option<OwnedFd>,
     /// Where `run`'s payload says that it is ready.
     pub relay: Option<Relay>,
+    /// Of a payload in the foreground, where its cgroup goes with it.
+    pub oom: Option<crate::cgroup::OomWatch>,
 }
 
 /// Makes the container up to the gate, or to the payload's execve.
@@ -149,10 +151,15 @@ pub fn create(options: &Options) -> Result<Made> {
     let listens = options.notify && options.mode != Mode::Create;
     let relay = if listens { Relay::listen(half.dir()?)? } else { None };
     half.publish(receivers)?;
+    // Before the payload can run out of memory, if it is to be told of later.
+    let oom = match options.mode {
+        Mode::RunForeground => half.state.cgroup.watch_oom_until_the_end(),
+        Mode::Create | Mode::RunDetached => None,
+    };
     host_end.send(ToInit::Commit).map_err(|error| half.or_died(error))?;
     half.warn();
     let (dir, state, init) = half.made()?;
-    Ok(Made { plan, dir, state, init, sync: host_end, terminal, relay })
+    Ok(Made { plan, dir, state, init, sync: host_end, terminal, relay, oom })
 }
 
 /// Where the container's cgroups are going to be, and that they are free.

@@ -22,7 +22,7 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     let mut made = create(options)?;
     let terminal = made.terminal.take();
     let relay = made.relay.take();
-    let oom = if keep { made.state.cgroup.watch_oom_until_the_end() } else { None };
+    let oom = made.oom.take();
     if let Err(error) = started(&made, options) {
         remove(&made, options.log);
         return Err(error);
