@@ -5,8 +5,8 @@
 
 HOST       := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
-# musl starts in a third of the time that glibc takes, so its target is used where
-# rustup has installed it. The tests are always built for the host.
+# With musl the binary is a third smaller, so its target is used where rustup has
+# installed it. The tests are always built for the host.
 MUSL       := $(shell uname -m)-unknown-linux-musl
 TARGET     ?= $(if $(wildcard $(shell rustc --print target-libdir --target $(MUSL) 2>/dev/null)/libstd-*),$(MUSL),$(HOST))
 CORTEN     := $(TARGET_DIR)/$(TARGET)/release/corten
