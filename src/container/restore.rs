@@ -12,7 +12,7 @@ use super::half_made::HalfMade;
 use super::id::keyring_name;
 use super::signals::Signals;
 use super::state::{CRIU_ROOT, State, write_pid_file};
-use super::{delete, external, inherited, stdio};
+use super::{external, inherited, run, stdio};
 use crate::cgroup::{Cgroup, Entrance, Host, Starting};
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
@@ -100,15 +100,11 @@ pub fn restore(options: &Options) -> Result<i32> {
     plan.warnings.iter().for_each(|warning| making.log.warn(warning.clone()));
     making.log.finish();
     let Some(signals) = signals else { return Ok(0) };
-    dir.unlock()?;
-    let exit = stdio::attend(&init, &signals, terminal, None);
-    if !dir.lock()? {
-        return exit.map(|exit| exit.status());
-    }
-    let removed = delete::tear_down(&dir, Some(&state), &plan.hooks.poststop, making.log);
-    let exit = exit?;
-    removed?;
-    Ok(exit.status())
+    run::attend(
+        &dir,
+        || stdio::attend(&init, &signals, terminal, None),
+        |exit| run::removed(&dir, &state, &plan.hooks.poststop, making.log, exit),
+    )
 }
 
 /// What init had as its stdio.

@@ -5,11 +5,13 @@ use super::create::{Made, Mode, Options, create};
 use super::exit::{self, Ending};
 use super::sd_notify::Relay;
 use super::signals::Signals;
+use super::state::{Dir, State};
 use super::{delete, start, stdio};
 use crate::error::{Error, Result};
 use crate::launch::sync::{FromInit, HostEnd};
 use crate::log::Log;
-use crate::sys::pidfd;
+use crate::spec::plan::Hook;
+use crate::sys::pidfd::{self, Exit};
 
 /// Runs the container; returns the exit status of a foreground payload, 0 for
 /// a detached one. `keep` leaves the stopped container for `delete`.
@@ -45,18 +47,35 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
         })
     };
     let relay = relay.as_ref().map(|relay| stdio::Also { relay, heard: &mut heard });
-    // As long as the payload runs others may pause, update or delete it.
-    made.dir.unlock()?;
-    let exit = stdio::attend(&made.init, &signals, terminal, relay);
-    if !made.dir.lock()? {
-        return exit.map(|exit| exit.status());
-    }
-    if keep {
-        let exit = exit?;
-        exit::record(&made.dir, &Ending::new(&made.state, exit, oom))?;
-        return Ok(exit.status());
-    }
-    let removed = delete::tear_down(&made.dir, Some(&made.state), &made.plan.hooks.poststop, options.log);
+    attend(
+        &made.dir,
+        || stdio::attend(&made.init, &signals, terminal, relay),
+        |exit| {
+            if !keep {
+                return removed(&made.dir, &made.state, &made.plan.hooks.poststop, options.log, exit);
+            }
+            let exit = exit?;
+            exit::record(&made.dir, &Ending::new(&made.state, exit, oom))?;
+            Ok(exit.status())
+        },
+    )
+}
+
+/// The foreground of a container: `payload` waits for its end, `ended` has the
+/// lock again. As long as the payload runs others may pause, update or delete it.
+pub fn attend(
+    dir: &Dir,
+    payload: impl FnOnce() -> Result<Exit>,
+    ended: impl FnOnce(Result<Exit>) -> Result<i32>,
+) -> Result<i32> {
+    dir.unlock()?;
+    let exit = payload();
+    if dir.lock()? { ended(exit) } else { exit.map(|exit| exit.status()) }
+}
+
+/// Deletes a container whose payload has ended, and returns its exit status.
+pub fn removed(dir: &Dir, state: &State, poststop: &[Hook], log: &Log, exit: Result<Exit>) -> Result<i32> {
+    let removed = delete::tear_down(dir, Some(state), poststop, log);
     let exit = exit?;
     removed?;
     Ok(exit.status())
