@@ -30,7 +30,7 @@ cases![
     user_and_groups_are_set,
     no_additional_groups_by_default,
     umask_is_set,
-    the_callers_umask_is_kept,
+    the_callers_umask_is_not_the_payloads,
     rlimits_are_set,
     rlimit_without_a_limit,
     username_is_a_warning,
@@ -522,17 +522,56 @@ fn parent_death_signal_is_clear(t: &Test) {
     assert_eq!(seen["pdeathsig"], Value::Null);
 }
 
-/// The umask of the payload, and of a createContainer hook, under a caller's 027.
-fn the_callers_umask_is_kept(t: &Test) {
-    let note = t.path("umask");
-    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "umask > $0", note] }]);
-    let bundle = t.bundle().set("/hooks", json!({ "createContainer": hook })).args(["/probe"]);
-    let id = t.id();
-    let script = "umask 027; exec \"$0\" \"$@\"";
-    let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow());
-    let call = call.arg("--root").arg(t.root()).args(["run", "--bundle"]).arg(bundle.lay()).arg(id);
-    assert_eq!(call.out().report()["status"]["Umask"], "0027");
-    assert_eq!(std::fs::read_to_string(note).unwrap(), "0027\n");
+/// A call of the runtime by somebody whose umask is `mask`.
+fn with_umask<'t>(t: &'t Test, mask: &str) -> crate::harness::Call<'t> {
+    let call = t.call("/bin/sh").args(["-c", &format!("umask {mask}; exec \"$0\" \"$@\"")]);
+    call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(&t.globals())
+}
+
+/// The umask in hooks and in the payload, by `run`, `create` and `exec`.
+fn the_callers_umask_is_not_the_payloads(t: &Test) {
+    for (callers, configured, expected) in
+        [("0", None, "0022"), ("0077", None, "0022"), ("0", Some(0o027), "0027"), ("0077", Some(0), "0000")]
+    {
+        let notes = t.make_dir("notes");
+        let hook = |kind: &str, dir: &str| {
+            json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("umask > {dir}/{kind}")] }])
+        };
+        let dir = notes.to_str().unwrap();
+        let mut bundle = t.bundle().bind(&notes, "/notes", &[]).set("/process/user/umask", json!(configured));
+        for kind in ["createRuntime", "createContainer", "poststart"] {
+            bundle = bundle.set(&format!("/hooks/{kind}"), hook(kind, dir));
+        }
+        bundle = bundle.set("/hooks/startContainer", hook("startContainer", "/notes"));
+        if configured.is_none() {
+            bundle = bundle.drop("/process/user/umask");
+        }
+        let bundle = bundle.args(["/probe", "--report-pause"]);
+        let by_run = with_umask(t, callers).args(["run", "--bundle"]);
+        let probe = bundle.clone().args(["/probe"]);
+        assert_eq!(by_run.arg(probe.lay()).arg(t.id()).out().report()["status"]["Umask"], expected, "run");
+
+        let (id, (reader, writer)) = (t.id(), pipe());
+        t.will_delete(&id);
+        let create = with_umask(t, callers).args(["create", "--bundle"]).arg(bundle.lay()).arg(&id);
+        create.stdout(writer).ok();
+        with_umask(t, callers).args(["start", &id]).ok();
+        let seen: Value = serde_json::from_str(&crate::harness::read_line(&reader)).unwrap();
+        assert_eq!(seen["status"]["Umask"], expected, "create");
+        let by_exec = with_umask(t, callers).args(["exec", &id, "/probe"]).out();
+        assert_eq!(by_exec.report()["status"]["Umask"], expected, "exec");
+        let file = t.make_file("process.json", r#"{ "args": ["/probe"], "cwd": "/" }"#);
+        let by_file = with_umask(t, callers).args(["exec", "--process"]).arg(&file).arg(&id).out();
+        assert_eq!(by_file.report()["status"]["Umask"], expected, "exec --process");
+
+        // Programs of the host keep the runtime's; one of the image has the payload's.
+        let noted = |kind: &str| std::fs::read_to_string(notes.join(kind)).unwrap().trim().to_owned();
+        let callers = format!("{callers:0>4}");
+        for kind in ["createRuntime", "createContainer", "poststart"] {
+            assert_eq!(noted(kind), callers, "{kind}");
+        }
+        assert_eq!(noted("startContainer"), expected, "startContainer");
+    }
 }
 
 fn sysctl_in_either_spelling(t: &Test) {

@@ -41,9 +41,7 @@ fn cwd_error(errno: Errno, cwd: &CStr) -> Error {
 
 /// Ids and groups. Capabilities are kept over the change, for [`limit`] to cut.
 pub fn become_user(process: &Process) -> Result<()> {
-    if let Some(mask) = process.umask {
-        umask(Mode::from_bits_truncate(mask));
-    }
+    umask(Mode::from_bits_truncate(process.umask));
     drop_bounding(process.capabilities.bounding)?;
     sys::prctl(libc::PR_SET_KEEPCAPS, 1).op("prctl PR_SET_KEEPCAPS")?;
     set_groups(process)?;

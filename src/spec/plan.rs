@@ -384,8 +384,8 @@ pub struct Process {
     pub additional_gids: Vec<u32>,
     /// Keep the caller's groups instead (crun's `run.oci.keep_original_groups`).
     pub keep_groups: bool,
-    /// `None` leaves the caller's.
-    pub umask: Option<u32>,
+    /// From 0 to 0777; 0022 if the config has none.
+    pub umask: u32,
     pub args: Vec<CString>,
     pub env: Vec<CString>,
     pub cwd: CString,

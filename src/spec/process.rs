@@ -111,13 +111,16 @@ pub fn keeps_groups(annotations: &BTreeMap<String, String>) -> bool {
     annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1")
 }
 
-fn umask(umask: Option<u32>, at: &str) -> Result<Option<u32>> {
-    match umask {
-        Some(bits) if bits > 0o777 => Err(Error::config(
+/// The umask of the payload. If the config has none, it is 0022, as in runc and
+/// crun, whatever the caller's is: daemons run with 0, and would build images
+/// whose files the world may write.
+fn umask(umask: Option<u32>, at: &str) -> Result<u32> {
+    match umask.unwrap_or(0o022) {
+        bits if bits > 0o777 => Err(Error::config(
             format!("{at}/user/umask"),
             format!("{bits} is not a umask; the largest is 511 (octal 777)"),
         )),
-        other => Ok(other),
+        bits => Ok(bits),
     }
 }
 

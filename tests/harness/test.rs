@@ -144,6 +144,11 @@ impl Test {
         }
     }
 
+    /// The global flags that every call of the runtime has beside `--root`.
+    pub fn globals(&self) -> Vec<String> {
+        self.globals.borrow().clone()
+    }
+
     /// The same for a variable of the environment.
     pub fn var(&self, name: &str, value: &str) {
         self.vars.borrow_mut().push((name.to_owned(), value.to_owned()));
