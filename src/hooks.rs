@@ -23,6 +23,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, pipe2, read, setpgid, write};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -105,7 +106,19 @@ pub fn run_all(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> R
         return Ok(());
     }
     let state = subject.state(status, pid).to_string();
-    hooks.iter().try_for_each(|hook| run(hook, &state, subject))
+    hooks.iter().try_for_each(|hook| run(hook, &state, subject, &|| Ok(())))
+}
+
+/// Runs hooks that are programs of the container's image. `confine` is called in
+/// the process of each hook, right before its execve.
+pub fn run_in_container(
+    hooks: &[Hook],
+    subject: &Subject,
+    pid: i32,
+    confine: &dyn Fn() -> Result<()>,
+) -> Result<()> {
+    let state = subject.state(Status::Created, pid).to_string();
+    hooks.iter().try_for_each(|hook| run(hook, &state, subject, confine))
 }
 
 /// Runs all hooks whatever becomes of them and returns what failed: what
@@ -115,16 +128,16 @@ pub fn run_each(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> 
         return Vec::new();
     }
     let state = subject.state(status, pid).to_string();
-    hooks.iter().filter_map(|hook| run(hook, &state, subject).err()).collect()
+    hooks.iter().filter_map(|hook| run(hook, &state, subject, &|| Ok(())).err()).collect()
 }
 
-fn run(hook: &Hook, state: &str, subject: &Subject) -> Result<()> {
+fn run(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result<()>) -> Result<()> {
     let name = |e: Error| e.at(hook.at.clone()).on(hook.path.to_string_lossy());
     let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s.unsigned_abs())));
     let (stdin_theirs, stdin) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
     let (output, output_theirs) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
-    let (pid, pidfd) = match clone::fork(0, None).op("clone3 for the hook").map_err(name)? {
-        Forked::Child => become_hook(hook, &stdin_theirs, &output_theirs, subject),
+    let (pid, pidfd) = match clone::fork_under_filter().op("clone for the hook").map_err(name)? {
+        Forked::Child => become_hook(hook, &stdin_theirs, &output_theirs, subject, confine),
         Forked::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop((stdin_theirs, output_theirs));
@@ -145,8 +158,14 @@ fn run(hook: &Hook, state: &str, subject: &Subject) -> Result<()> {
     }
 }
 
-/// The child: stdio, signals, execve.
-fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject) -> ! {
+/// The child: stdio, signals, what confines it, execve.
+fn become_hook(
+    hook: &Hook,
+    stdin: &OwnedFd,
+    output: &OwnedFd,
+    subject: &Subject,
+    confine: &dyn Fn() -> Result<()>,
+) -> ! {
     let prepare = || -> nix::Result<()> {
         let Output { stdout, stderr } = &subject.output;
         fd::dup_onto(stdin, 0)?;
@@ -163,16 +182,20 @@ fn become_hook(hook: &Hook, stdin: &OwnedFd, output: &OwnedFd, subject: &Subject
         let none = nix::sys::signal::SigSet::empty();
         none.thread_set_mask()
     };
-    let error = match prepare() {
-        Ok(()) => {
-            // Where the bundle is in sight it is the working directory, as in runc.
-            let _ = nix::unistd::chdir(&subject.bundle);
-            let env = hook.env.clone().unwrap_or_else(sys::environment);
-            sys::Execve::new(&hook.path, &hook.args, &env).call()
-        }
-        Err(errno) => errno,
+    let execute = || -> Result<Infallible> {
+        prepare().op("prepare the hook")?;
+        // Where the bundle is in sight it is the working directory, as in runc.
+        let _ = nix::unistd::chdir(&subject.bundle);
+        let env = hook.env.clone().unwrap_or_else(sys::environment);
+        let execve = sys::Execve::new(&hook.path, &hook.args, &env);
+        confine()?;
+        Err(Error::os("execve", execve.call()))
     };
-    let _ = write(std::io::stderr(), Error::os("execve", error).to_string().as_bytes());
+    let error = match execute() {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    let _ = write(std::io::stderr(), error.to_string().as_bytes());
     clone::exit(127)
 }
 

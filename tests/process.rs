@@ -525,7 +525,7 @@ fn parent_death_signal_is_clear(t: &Test) {
 /// A call of the runtime by somebody whose umask is `mask`.
 fn with_umask<'t>(t: &'t Test, mask: &str) -> crate::harness::Call<'t> {
     let call = t.call("/bin/sh").args(["-c", &format!("umask {mask}; exec \"$0\" \"$@\"")]);
-    call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(&t.globals())
+    call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(t.globals())
 }
 
 /// The umask in hooks and in the payload, by `run`, `create` and `exec`.
@@ -534,9 +534,7 @@ fn the_callers_umask_is_not_the_payloads(t: &Test) {
         [("0", None, "0022"), ("0077", None, "0022"), ("0", Some(0o027), "0027"), ("0077", Some(0), "0000")]
     {
         let notes = t.make_dir("notes");
-        let hook = |kind: &str, dir: &str| {
-            json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("umask > {dir}/{kind}")] }])
-        };
+        let hook = |kind: &str, dir: &str| json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("umask > {dir}/{kind}")] }]);
         let dir = notes.to_str().unwrap();
         let mut bundle = t.bundle().bind(&notes, "/notes", &[]).set("/process/user/umask", json!(configured));
         for kind in ["createRuntime", "createContainer", "poststart"] {

@@ -29,7 +29,8 @@ cases![
     capabilities_are_the_payloads_own,
     user_namespaces_have_filters_too,
     runtime_needs_little_of_its_own_profile,
-    hooks_run_before_the_filter,
+    start_container_hooks_are_filtered,
+    start_container_hooks_run_under_engines_profiles,
     agent_answers_for_init,
     agent_answers_for_exec,
     agent_goes_with_all_flags,
@@ -454,13 +455,37 @@ fn runtime_needs_little_of_its_own_profile(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/linux/seccomp", "capset"]);
 }
 
-fn hooks_run_before_the_filter(t: &Test) {
-    let entry = json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO" }]);
-    let hook = json!([{ "path": "/bin/mkdir", "args": ["mkdir", "/made"] }]);
-    let bundle = with(t, but(entry)).set("/hooks", json!({ "startContainer": hook }));
-    let seen = ask(t, &bundle, &["mkdir:/other".into(), "stat:/made".into()]);
-    assert_eq!(seen[0], "EPERM");
-    assert_eq!(seen[1]["type"], "d", "the hook could");
+/// They are programs of the image, whatever the moment when init is filtered.
+fn start_container_hooks_are_filtered(t: &Test) {
+    let refused = [
+        json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71 }]),
+        json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_KILL_PROCESS" }]),
+    ];
+    for (nnp, calls) in
+        [true, false].into_iter().flat_map(|nnp| refused.iter().map(move |calls| (nnp, calls)))
+    {
+        let script = "mkdir /made; echo $? > /status; grep Seccomp /proc/self/status > /mode";
+        let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+        let bundle = with(t, but(calls.clone())).set("/hooks", json!({ "startContainer": hook }));
+        let bundle = bundle.set("/process/noNewPrivileges", json!(nnp));
+        let seen = ask(t, &bundle, &["stat:/made".into(), "text:/mode".into(), "text:/status".into()]);
+        assert_eq!(seen[0], "ENOENT", "no_new_privs {nnp}: the hook could: {seen:?}");
+        assert!(seen[1].as_str().unwrap().contains("Seccomp:\t2"), "the hook ran: {seen:?}");
+        let status = if calls[0]["action"] == "SCMP_ACT_KILL_PROCESS" { "159" } else { "1" };
+        assert_eq!(seen[2].as_str().unwrap().trim(), status, "the hook tried: {seen:?}");
+    }
+}
+
+/// Where init is filtered before it runs them, too: these profiles refuse clone3.
+fn start_container_hooks_run_under_engines_profiles(t: &Test) {
+    for profile in [profiles::docker(), profiles::podman()] {
+        for nnp in [true, false] {
+            let hook = json!([{ "path": "/bin/touch", "args": ["touch", "/made"], "timeout": 30 }]);
+            let bundle = with(t, profile.clone()).set("/hooks", json!({ "startContainer": hook }));
+            let bundle = bundle.set("/process/noNewPrivileges", json!(nnp));
+            assert_eq!(ask(t, &bundle, &["stat:/made".into()])[0]["type"], "f", "no_new_privs {nnp}");
+        }
+    }
 }
 
 /// A profile that asks `agent` about these calls.

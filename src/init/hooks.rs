@@ -25,15 +25,22 @@ pub fn create_container(plan: &Plan, subject: &Subject) -> Result<()> {
 }
 
 /// startContainer: in the container, right before the payload, and unless told
-/// otherwise with its environment. Without any no call is made, which a
-/// seccomp filter that is already there might forbid.
-pub fn start_container(plan: &Plan, subject: &Subject, env: &[CString]) -> Result<()> {
+/// otherwise with its environment. These are programs of the image, so they are
+/// held to what the payload is held to; `confine` is the rest of that which init
+/// itself is not under yet. Without any hook no call is made, which a seccomp
+/// filter that is already there might forbid.
+pub fn start_container(
+    plan: &Plan,
+    subject: &Subject,
+    env: &[CString],
+    confine: &dyn Fn() -> Result<()>,
+) -> Result<()> {
     if plan.hooks.start_container.is_empty() {
         return Ok(());
     }
     let mut hooks = plan.hooks.start_container.clone();
     hooks.iter_mut().for_each(|hook| hook.env = hook.env.take().or_else(|| Some(env.to_vec())));
-    hooks::run_all(&hooks, subject, Status::Created, pid())
+    hooks::run_in_container(&hooks, subject, pid(), confine)
 }
 
 /// Init's own, as the container sees it (runtime.md "State").

@@ -166,6 +166,7 @@ fn finish(plan: &Plan, host: &Inherited, payload: Payload) -> Result<Infallible>
     if let Some(gate) = &host.gate {
         gate.wait()?;
     }
-    hooks::start_container(plan, &host.subject, payload.env())?;
-    payload.execute(|| seccomp::install_late(host.filter.as_ref(), &plan.process, &host.sync))
+    let confine = || seccomp::install_late(host.filter.as_ref(), &plan.process, &host.sync);
+    hooks::start_container(plan, &host.subject, payload.env(), &confine)?;
+    payload.execute(confine)
 }

@@ -1,11 +1,13 @@
 //! Installing the seccomp filter.
 //!
 //! A filter is in the way of everything that comes after it, so it comes last.
-//! With no_new_privs that is right before execve, after the startContainer
-//! hooks. Without, the kernel wants CAP_SYS_ADMIN for it, which init must not
-//! keep while it waits at the gate: then it is the last thing before the gate,
-//! with the drop of that capability. So is a filter with a listener, which the
-//! `create` that is still there hands over.
+//! With no_new_privs that is right before execve. The startContainer hooks are
+//! programs of the image: the process of each installs the filter for itself,
+//! right before its own execve. Without no_new_privs, the kernel wants
+//! CAP_SYS_ADMIN for it, which init must not keep while it waits at the gate:
+//! then it is the last thing before the gate, with the drop of that capability.
+//! So is a filter with a listener, which the `create` that is still there hands
+//! over. Hooks inherit such a filter.
 //!
 //! What init does after that are capset, write, read, rt_sigprocmask and
 //! execve, which a profile must allow.
@@ -51,7 +53,8 @@ pub fn install_early(
     extra.give_up()
 }
 
-/// Right before execve: the filter, if it isn't there yet.
+/// Right before the execve of the payload or of a startContainer hook: the
+/// filter, if it isn't there yet.
 pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) -> Result<()> {
     match filter.filter(|filter| !is_early(filter, process)) {
         Some(filter) => install(filter, sync),

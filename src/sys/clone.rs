@@ -49,6 +49,25 @@ pub fn fork_sibling(namespaces: u64) -> Result<Forked> {
     clone3(namespaces | CLONE_PARENT, None, 0)
 }
 
+/// Forks by clone(2), which a seccomp filter allows more often than clone3(2):
+/// Docker's and Podman's profiles answer ENOSYS to clone3, because they can't
+/// look at its flags.
+///
+/// The child is as that of [`fork`], but keeps the caller's signal handlers and
+/// ignored signals. It is meant to execve; the same holds for its thread id.
+pub fn fork_under_filter() -> Result<Forked> {
+    let mut pidfd: libc::c_int = -1;
+    let flags = CLONE_PIDFD | libc::SIGCHLD as u64;
+    let none = std::ptr::null_mut::<u8>();
+    // SAFETY: no CLONE_VM, so the child gets a copy of this address space and
+    // goes on with this stack, as with fork(2); `pidfd` outlives the call. It is
+    // the third argument on every architecture that corten is built for. The
+    // process has one thread, so no lock can be held by a thread that the child
+    // lacks.
+    let ret = check(unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) })?;
+    forked(ret, pidfd)
+}
+
 fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: u64) -> Result<Forked> {
     let mut pidfd: libc::c_int = -1;
     let mut args = CloneArgs {
@@ -65,6 +84,11 @@ fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: u64) -> Resul
     // stack, as with fork(2); `args` and `pidfd` outlive the call. The process
     // has one thread, so no lock can be held by a thread that the child lacks.
     let ret = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
+    forked(ret, pidfd)
+}
+
+/// What the return value `ret` of a clone with CLONE_PIDFD means.
+fn forked(ret: libc::c_long, pidfd: libc::c_int) -> Result<Forked> {
     match i32::try_from(ret).map_err(|_| Errno::EOVERFLOW)? {
         0 => Ok(Forked::Child),
         // SAFETY: the kernel stored a new descriptor in `pidfd` before it returned.
