@@ -1,9 +1,11 @@
 //! What is told to whom: runc's log file and stderr.
 //!
 //! Engines read the file: containerd's shim takes the last line of level
-//! `error`, Podman the whole file as one JSON object. So a JSON log gets
+//! `error`, Podman the whole file as one JSON object. So a JSON file gets
 //! exactly one line for a failure, and warnings only from what succeeded.
-//! Engines also match what is on stderr, so an error is always there too.
+//! Engines also match what is on stderr, so an error is always there too, after
+//! the warnings that came before it. There a line begins `corten: error: ` or
+//! `corten: warning: `.
 
 use crate::error::{Context, Error, Result};
 use serde_json::json;
@@ -105,6 +107,15 @@ impl Log {
         self.warnings.borrow_mut().push(text.into());
     }
 
+    /// Runs `work`, which collects warnings, and keeps them if it fails, too: what
+    /// was ignored is often why.
+    pub fn warnings_of<T>(&self, work: impl FnOnce(&mut Vec<String>) -> T) -> T {
+        let mut warnings = Vec::new();
+        let result = work(&mut warnings);
+        self.warnings.borrow_mut().append(&mut warnings);
+        result
+    }
+
     pub fn debug(&self, text: &str) {
         self.write(Level::Debug, text);
     }
@@ -116,19 +127,23 @@ impl Log {
         }
     }
 
-    /// Writes the error of a verb that failed, in the file and on stderr.
+    /// Writes the warnings and the error of a verb that failed to the log and to
+    /// stderr. Only a JSON file gets the error alone.
     pub fn fail(&self, error: &Error) {
-        if self.format == Format::Text {
-            self.finish();
+        let is_stderr = matches!(self.to, To::Stderr);
+        let is_json_file = matches!(self.to, To::File(_)) && self.format == Format::Json;
+        for warning in self.warnings.take() {
+            if !is_json_file {
+                self.write(Level::Warning, &warning);
+            }
+            if !is_stderr && Level::Warning <= self.level {
+                print(Level::Warning, &warning);
+            }
         }
-        let text = error.to_string();
-        if !matches!(self.to, To::Stderr) {
-            self.write(Level::Error, &text);
-            let _ = writeln!(std::io::stderr(), "{text}");
-        } else if self.format == Format::Json {
-            self.write(Level::Error, &text);
-        } else {
-            let _ = writeln!(std::io::stderr(), "corten: {text}");
+        let error = error.to_string();
+        self.write(Level::Error, &error);
+        if !is_stderr {
+            print(Level::Error, &error);
         }
     }
 
@@ -155,9 +170,18 @@ impl Log {
                 send(SYSLOG, &format!("<{}>{id}[{}]: {text}", USER | level.priority(), std::process::id()))
             }
             To::Stderr if self.format == Format::Json => Ok(writeln!(std::io::stderr(), "{line}")),
-            To::Stderr => Ok(writeln!(std::io::stderr(), "corten: {name}: {text}")),
+            To::Stderr => {
+                print(level, text);
+                Ok(Ok(()))
+            }
         };
     }
+}
+
+/// Prints a message on stderr: `corten: error: text`. A line that can't be
+/// written has no other place to go.
+pub fn print(level: Level, text: &str) {
+    let _ = writeln!(std::io::stderr(), "corten: {}: {}", level.name(), text.replace('\n', " "));
 }
 
 /// LOG_USER of syslog(3).

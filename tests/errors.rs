@@ -40,7 +40,9 @@ cases![
     unknown_key_is_ignored,
     unknown_key_is_a_warning,
     unknown_key_of_a_process_file_is_a_warning,
-    a_json_log_of_a_failure_has_no_warnings,
+    a_json_log_of_a_failure_has_the_error_alone,
+    a_warning_is_not_lost_in_a_failure,
+    every_error_begins_with_our_name,
     list_in_the_place_of_an_object,
     env_without_an_equals_sign,
     env_without_a_name,
@@ -342,7 +344,7 @@ fn unknown_key_of_a_process_file_is_a_warning(t: &Test) {
 }
 
 /// Podman reads the whole file as one object.
-fn a_json_log_of_a_failure_has_no_warnings(t: &Test) {
+fn a_json_log_of_a_failure_has_the_error_alone(t: &Test) {
     let bundle = t.bundle().set("/linux/maskedPath", json!([])).set("/root/path", json!("nowhere"));
     let log = t.path("log");
     let call = t.runtime().arg("--log").arg(&log).args(["--log-format", "json", "create", "--bundle"]);
@@ -351,6 +353,44 @@ fn a_json_log_of_a_failure_has_no_warnings(t: &Test) {
     let text = std::fs::read_to_string(&log).expect("a log");
     let said: Value = serde_json::from_str(&text).expect("one JSON object");
     assert_eq!(said["level"], "error");
+    out.says(&["corten: warning: /linux/maskedPath: unknown key", "\ncorten: error: "]);
+}
+
+/// What is said of a container that can't be made, with these global flags.
+fn said_of_a_failure(t: &Test, flags: &[&str]) -> Vec<String> {
+    let bundle = t.bundle().set("/linux/maskedPath", json!([])).set("/root/path", json!("nowhere"));
+    let call = t.runtime().args(flags).args(["create", "--bundle"]).arg(bundle.lay()).arg(t.id());
+    let out = call.out();
+    assert_ne!(out.code, 0, "accepted: {out:?}");
+    out.stderr.lines().map(str::to_owned).collect()
+}
+
+/// The warning often says why.
+fn a_warning_is_not_lost_in_a_failure(t: &Test) {
+    let log = t.path("log");
+    let to_log = ["--log", log.to_str().unwrap()];
+    for flags in [&[][..], &to_log, &[&to_log[..], &["--log-format", "json"]].concat()] {
+        let said = said_of_a_failure(t, flags);
+        assert_eq!(said.len(), 2, "{flags:?}: {said:?}");
+        assert!(said[0].starts_with("corten: warning: /linux/maskedPath: "), "{flags:?}: {said:?}");
+        assert!(said[1].starts_with("corten: error: ") && said[1].contains("nowhere"), "{flags:?}: {said:?}");
+    }
+    let text = std::fs::read_to_string(&log).expect("a log");
+    assert_eq!(text.matches("level=warning").count(), 1, "only the text has warnings: {text}");
+    let said = said_of_a_failure(t, &["--log-format", "json"]);
+    let levels = said.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["level"].clone());
+    assert_eq!(levels.collect::<Vec<_>>(), ["warning", "error"]);
+    assert_eq!(said_of_a_failure(t, &["--log-level", "error"]).len(), 1);
+}
+
+/// Also what is wrong before there is a verb, or a configuration that can be resolved.
+fn every_error_begins_with_our_name(t: &Test) {
+    t.runtime().args(["--rootless", "perhaps", "list"]).out().one_clear_line(&[]);
+    t.runtime().args(["--log", "/nonexistent/log", "list"]).out().one_clear_line(&["/nonexistent/log"]);
+    t.runtime().args(["frobnicate"]).out().one_clear_line(&["frobnicate"]);
+    t.verb(["state", "nobody"]).out().one_clear_line(&["does not exist"]);
+    let log = t.path("log");
+    t.runtime().arg("--log").arg(&log).args(["kill", "nobody"]).out().one_clear_line(&["does not exist"]);
 }
 
 fn list_in_the_place_of_an_object(t: &Test) {

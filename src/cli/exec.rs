@@ -113,9 +113,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
 /// The file of `--process`.
 fn read(path: &Path, context: &Context) -> Result<ConfigProcess> {
     let text = std::fs::read(path).op_on("read the process", path.display())?;
-    let mut unknown = Vec::new();
-    let process = spec::parse_process(&text, &mut unknown);
-    unknown.into_iter().for_each(|warning| context.log.warn(warning));
+    let process = context.log.warnings_of(|warnings| spec::parse_process(&text, warnings));
     process.map_err(|e| e.on(path.display().to_string()))
 }
 
@@ -182,10 +180,7 @@ fn add_capabilities(sets: &mut Capabilities, names: &[String]) -> Result<()> {
 }
 
 fn resolve(process: &spec::config::Process, at: &str, context: &Context) -> Result<Process> {
-    let mut warnings = Vec::new();
-    let process = spec::resolve_process(process, at, &mut warnings)?;
-    warnings.into_iter().for_each(|warning| context.log.warn(warning));
-    Ok(process)
+    context.log.warnings_of(|warnings| spec::resolve_process(process, at, warnings))
 }
 
 fn c_string(bytes: &[u8]) -> Result<CString> {

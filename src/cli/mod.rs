@@ -29,7 +29,7 @@ use crate::cgroup::{self, Driver};
 use crate::container::Root;
 use crate::error::{Context as _, Error, Result};
 use crate::launch::seal;
-use crate::log::{Format, Level, Log};
+use crate::log::{self, Format, Level, Log};
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
@@ -153,7 +153,7 @@ pub fn command() -> Command {
 /// Runs the command; returns the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
     if let Err(error) = crate::sys::process::ready() {
-        let _ = writeln!(std::io::stderr(), "corten: {}", Error::os("prepare the process", error));
+        log::print(Level::Error, &Error::os("prepare the process", error).to_string());
         return 1;
     }
     let command = Globals::command();
@@ -173,7 +173,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
     let log = match Log::new(globals.log.as_deref(), globals.log_format, level) {
         Ok(log) => log,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "corten: {error}");
+            log::print(Level::Error, &error.to_string());
             return 1;
         }
     };
@@ -263,7 +263,7 @@ fn bad_usage(error: &clap::Error) -> Error {
 /// Prints help, or what is wrong with the global flags.
 fn usage(error: &clap::Error) -> i32 {
     if error.use_stderr() {
-        let _ = writeln!(std::io::stderr(), "corten: {}", bad_usage(error));
+        log::print(Level::Error, &bad_usage(error).to_string());
         return 1;
     }
     let _ = write!(std::io::stdout(), "{error}");

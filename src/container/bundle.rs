@@ -19,13 +19,13 @@ pub(super) fn load(options: &Options, notify: bool) -> Result<(Vec<u8>, Plan)> {
             |e| e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one"),
         )?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
-    let mut unknown = Vec::new();
-    let mut config = spec::parse_config(&text, &mut unknown).map_err(named)?;
-    if notify {
-        sd_notify::configure(&mut config, &options.root.0.join(options.id));
-    }
-    let mut plan = spec::resolve(&config, options.bundle)?;
-    plan.warnings.extend(unknown);
+    let mut plan = options.log.warnings_of(|warnings| {
+        let mut config = spec::parse_config(&text, warnings).map_err(named)?;
+        if notify {
+            sd_notify::configure(&mut config, &options.root.0.join(options.id));
+        }
+        spec::resolve(&config, options.bundle, warnings)
+    })?;
     // As in runc: without SELinux on the host there are no labels.
     plan.mount_label = plan.mount_label.filter(|_| init::selinux_is_enabled());
     if options.listen_fds > 0 {

@@ -58,7 +58,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
         }
     }
     let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
-    let plan = spec::resolve(&config, &state.bundle)?;
+    let plan = spec::resolve(&config, &state.bundle, &mut Vec::new())?;
     external::check(&plan)?;
     let criu = Criu::find(Features {
         memory_tracking: options.pre_dump || options.parent.is_some(),
@@ -169,7 +169,7 @@ fn check_parent(parent: &std::path::Path, images: &OwnedFd) -> Result<()> {
 fn with_notify(dir: &Dir, state: &State) -> Result<Plan> {
     let mut config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     sd_notify::configure(&mut config, std::path::Path::new("/"));
-    spec::resolve(&config, &state.bundle)
+    spec::resolve(&config, &state.bundle, &mut Vec::new())
 }
 
 fn save(images: &OwnedFd, name: &str, value: &impl serde::Serialize) -> Result<()> {

@@ -106,8 +106,7 @@ impl<'a> HalfMade<'a> {
     pub(super) fn warn(&self) {
         let of_cgroup = self.state.cgroup.warnings(&self.plan.resources);
         let of_dev = sources::missing_devices(self.plan);
-        let warnings = self.plan.warnings.iter().cloned().chain(of_cgroup).chain(of_dev);
-        warnings.for_each(|warning| self.options.log.warn(warning));
+        of_cgroup.into_iter().chain(of_dev).for_each(|warning| self.options.log.warn(warning));
     }
 
     /// The child closes what is the host side's, and undoes nothing.

@@ -21,11 +21,11 @@ use crate::sys::pidfd;
 /// Adds every mount of the JSON list `text`, or none of them.
 pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     let (dir, state) = present(root, id)?;
-    let mut warnings = Vec::new();
     let mut plan = plan(&dir, &state)?;
-    plan.mounts = spec::parse_mounts(text, &mut warnings)
-        .and_then(|entries| spec::resolve_mounts(&entries, &plan, &mut warnings))?;
-    warnings.into_iter().for_each(|warning| log.warn(warning));
+    plan.mounts = log.warnings_of(|warnings| {
+        let entries = spec::parse_mounts(text, warnings)?;
+        spec::resolve_mounts(&entries, &plan, warnings)
+    })?;
     let joins = match plan.namespaces.is_joined(NsKind::User) {
         true => Joins::user_of(state.pid())?,
         false => Joins::default(),
@@ -37,10 +37,10 @@ pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
 /// Removes what is mounted at the destinations of the list, or nothing.
 pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     let (_dir, state) = present(root, id)?;
-    let mut warnings = Vec::new();
-    let mounted = spec::parse_mounts(text, &mut warnings)
-        .and_then(|entries| spec::resolve_mounted(&entries, &mut warnings))?;
-    warnings.into_iter().for_each(|warning| log.warn(warning));
+    let mounted = log.warnings_of(|warnings| {
+        let entries = spec::parse_mounts(text, warnings)?;
+        spec::resolve_mounted(&entries, warnings)
+    })?;
     change(&state, Change::Remove(mounted), Joins::default(), None)
 }
 
@@ -59,7 +59,7 @@ fn present(root: &Root, id: &str) -> Result<(Dir, State)> {
 /// have been the runtime's own.
 fn plan(dir: &Dir, state: &State) -> Result<Plan> {
     let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
-    let mut plan = spec::resolve(&config, &state.bundle)?;
+    let mut plan = spec::resolve(&config, &state.bundle, &mut Vec::new())?;
     if state.namespaces & NsKind::User.flag() == 0 {
         plan.namespaces.set(NsKind::User, Ns::Inherit);
     }

@@ -97,7 +97,6 @@ pub fn restore(options: &Options) -> Result<i32> {
         write_pid_file(path, half.state.pid())?;
     }
     let (dir, state, init) = half.made()?;
-    plan.warnings.iter().for_each(|warning| making.log.warn(warning.clone()));
     making.log.finish();
     let Some(signals) = signals else { return Ok(0) };
     run::attend(

@@ -122,7 +122,7 @@ impl State {
             return Ok(Default::default());
         }
         let config = crate::spec::parse_config(&text, &mut Vec::new())?;
-        Ok(crate::spec::resolve(&config, &self.bundle)?.hooks)
+        Ok(crate::spec::resolve(&config, &self.bundle, &mut Vec::new())?.hooks)
     }
 
     /// Takes the root out of a mount namespace that was joined, once nothing runs in it.

@@ -51,8 +51,6 @@ pub struct Plan {
     pub rdt: Option<Rdt>,
     pub seccomp: Option<Profile>,
     pub annotations: BTreeMap<String, String>,
-    /// What was accepted with a remark, for the log.
-    pub warnings: Vec<String>,
 }
 
 impl Plan {

@@ -7,11 +7,11 @@ use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Resolves `config`, found in the absolute directory `bundle`.
-pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
+/// Resolves `config`, found in the absolute directory `bundle`. What was accepted
+/// with a remark is added to `warnings`, also if something else is refused then.
+pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Result<Plan> {
     check_version(&config.oci_version)?;
     unsupported::refuse(config)?;
-    let mut warnings = Vec::new();
     let none = Linux::default();
     let linux = config.linux.as_ref().unwrap_or(&none);
     let namespaces = namespaces::namespaces(linux)?;
@@ -21,10 +21,10 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         return Err(Error::config("/root/path", "must not be empty"));
     }
     super::c_string(&root.path.to_string_lossy(), "/root/path")?;
-    annotations::check(&config.annotations, &mut warnings)?;
+    annotations::check(&config.annotations, warnings)?;
     resources::check(&linux.resources, "/linux/resources")?;
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
-    let mut process = process::resolve(process, "/process", &mut warnings)?;
+    let mut process = process::resolve(process, "/process", warnings)?;
     inherit::of_linux(config, &mut process)?;
     process.keep_groups = process::keeps_groups(&config.annotations);
     if let Some(maps) = &maps {
@@ -44,7 +44,7 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         hostname: uts_name(&config.hostname, "/hostname", &namespaces)?,
         domainname: uts_name(&config.domainname, "/domainname", &namespaces)?,
         sysctl: sysctl::sysctl(&linux.sysctl, &namespaces)?,
-        mounts: mounts::mounts(&config.mounts, bundle, &users, &mut warnings)?,
+        mounts: mounts::mounts(&config.mounts, bundle, &users, warnings)?,
         mount_label: mounts::label(&linux.mount_label, &config.annotations)?,
         devices: devices::devices(&linux.devices)?,
         net_devices: net_devices::net_devices(&linux.net_devices, &namespaces)?,
@@ -62,7 +62,6 @@ pub fn resolve(config: &Config, bundle: &Path) -> Result<Plan> {
         namespaces,
         id_maps,
         joined_maps,
-        warnings,
     })
 }
 

@@ -208,13 +208,14 @@ impl Out {
     }
 
     /// The call failed, and (where it is corten's) said why in one line that
-    /// holds every one of `needles`.
+    /// begins `corten: error: ` and holds every one of `needles`.
     pub fn one_clear_line(&self, needles: &[&str]) {
         assert_ne!(self.code, 0, "accepted: {self:?}");
         if !super::runtime::Runtime::get().is_corten() {
             return;
         }
         assert_eq!(self.stderr.trim_end().lines().count(), 1, "one line: {self:?}");
+        assert!(self.stderr.starts_with("corten: error: "), "{self:?}");
         self.says(needles);
     }
 

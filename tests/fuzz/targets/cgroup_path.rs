@@ -15,7 +15,7 @@ fuzz_target!(|path: &str| {
     });
     let config = corten::spec::parse_config(config.to_string().as_bytes(), &mut Vec::new());
     let config = config.unwrap_or_else(|e| panic!("a string is a string: {e}"));
-    let Ok(plan) = corten::spec::resolve(&config, Path::new("/bundle")) else { return };
+    let Ok(plan) = corten::spec::resolve(&config, Path::new("/bundle"), &mut Vec::new()) else { return };
     let Some(path) = &plan.cgroups_path else { return };
     let mount = Path::new("/sys/fs/cgroup");
     for own in ["/", "/user.slice/session.scope"] {

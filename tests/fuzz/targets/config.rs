@@ -7,7 +7,7 @@ use std::path::Path;
 fuzz_target!(|text: &[u8]| {
     let mut warnings = Vec::new();
     let Ok(config) = corten::spec::parse_config(text, &mut warnings) else { return };
-    if let Ok(plan) = corten::spec::resolve(&config, Path::new("/bundle")) {
+    if let Ok(plan) = corten::spec::resolve(&config, Path::new("/bundle"), &mut Vec::new()) {
         assert!(plan.rootfs.is_absolute());
         assert!(plan.masked.iter().chain(&plan.readonly).all(|path| path.is_absolute()));
         assert!(plan.mounts.iter().all(|mount| mount.target.is_absolute()));

@@ -19,7 +19,7 @@ fuzz_target!(|text: &str| {
     let config = config.to_string();
     let parsed = corten::spec::parse_config(config.as_bytes(), &mut Vec::new());
     let parsed = parsed.unwrap_or_else(|e| panic!("strings are strings: {e}"));
-    match corten::spec::resolve(&parsed, Path::new("/bundle")) {
+    match corten::spec::resolve(&parsed, Path::new("/bundle"), &mut Vec::new()) {
         Ok(plan) => assert!(plan.mounts[0].target.is_absolute()),
         Err(error) => assert!(error.at.starts_with("/mounts/0"), "{error}"),
     }
