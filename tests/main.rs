@@ -52,6 +52,7 @@ mod profiles;
 mod propagation;
 mod ps;
 mod rdt;
+mod readonly_mounts;
 mod rootfs;
 mod rootless;
 mod scheduling;
@@ -103,6 +104,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("process", process::cases()),
         ("propagation", propagation::cases()),
         ("ps", ps::cases()),
+        ("readonly_mounts", readonly_mounts::cases()),
         ("rootfs", rootfs::cases()),
         ("rootless", rootless::cases()),
         ("sd_notify", sd_notify::cases()),

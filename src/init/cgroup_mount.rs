@@ -76,7 +76,7 @@ pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
 fn v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
     match filesystem::fresh(c"cgroup2", c"cgroup", options, entry.attr.set) {
         Ok(tree) => {
-            mounts::finish(entry, &tree, MountAttr::default())?;
+            mounts::finish(entry, &tree, MountAttr::default(), entry.recursive_attr)?;
             Ok(tree)
         }
         Err(e) if e.is(Errno::EPERM) || e.is(Errno::EBUSY) => bound(entry, own, options),
@@ -93,7 +93,7 @@ fn bound(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
         no_options(options, &of_the_host()?)?;
     }
     let tree = clone(path)?;
-    mounts::finish(entry, &tree, entry.attr)?;
+    mounts::finish(entry, &tree, entry.attr, entry.recursive_attr)?;
     Ok(tree)
 }
 
@@ -131,7 +131,7 @@ fn v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -
     // Writable until its directories are made.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
     let tmpfs = filesystem::fresh(c"tmpfs", c"tmpfs", &options, attrs)?;
-    mounts::finish(entry, &tmpfs, MountAttr::default())?;
+    mounts::finish(entry, &tmpfs, MountAttr::default(), entry.recursive_attr)?;
     mount::attach(&tmpfs, target).op("move_mount tmpfs")?;
     fchdir(&tmpfs).op("fchdir")?;
     for hierarchy in hierarchies {
@@ -155,7 +155,7 @@ fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> R
             .op("mount cgroup")?;
     } else {
         let tree = clone(&hierarchy.path)?;
-        mounts::finish(entry, &tree, entry.attr)?;
+        mounts::finish(entry, &tree, entry.attr, entry.recursive_attr)?;
         let name = target::c_path(Path::new(&hierarchy.name))?;
         mount::attach_at(&tree, tmpfs, &name).op("move_mount cgroup")?;
     }

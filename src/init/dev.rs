@@ -1,6 +1,7 @@
 //! Device nodes and the links of /dev (config-linux.md "Default Devices" and
 //! runtime-linux.md "Dev symbolic links").
 
+use super::readonly::Readonly;
 use super::target;
 use crate::error::{Context, Error, Result};
 use crate::launch::sources;
@@ -26,7 +27,12 @@ const LINKS: [(&CStr, &CStr); 5] = [
 /// Makes the nodes and links. A /dev of the host, which is bound, stays as it
 /// is. `nodes` are the host's by the index of the device, where these are to be
 /// bound.
-pub fn populate(plan: &Plan, root: &OwnedFd, mut nodes: Vec<Option<OwnedFd>>) -> Result<()> {
+pub fn populate(
+    plan: &Plan,
+    root: &OwnedFd,
+    mut nodes: Vec<Option<OwnedFd>>,
+    readonly: &mut Readonly,
+) -> Result<()> {
     let hosts_dev = plan.bound_dev().is_some();
     if hosts_dev && plan.devices.iter().all(|device| device.path.starts_with("/dev")) {
         return Ok(());
@@ -41,7 +47,8 @@ pub fn populate(plan: &Plan, root: &OwnedFd, mut nodes: Vec<Option<OwnedFd>>) ->
         }
         let in_dev = device.path.parent() == Some(Path::new("/dev"));
         let place = Place { root, dir: in_dev.then_some(&dev), device };
-        let made = if bind { place.bind(node) } else { place.make() };
+        let make = || if bind { place.bind(node.as_ref()) } else { place.make() };
+        let made = readonly.create(root, &device.path, make);
         made.map_err(|e| e.at(device.at.clone()).on(device.path.display().to_string()))?;
     }
     if hosts_dev { Ok(()) } else { links(&dev) }
@@ -94,13 +101,14 @@ impl Place<'_> {
     }
 
     /// `node` is the host's, if the host side could open it.
-    fn bind(&self, node: Option<OwnedFd>) -> Result<()> {
+    fn bind(&self, node: Option<&OwnedFd>) -> Result<()> {
         if self.device.kind == DeviceKind::Fifo {
             return self.make();
         }
-        let node = node.map_or_else(|| sources::node(self.device), Ok)?;
+        let opened = if node.is_none() { Some(sources::node(self.device)?) } else { None };
+        let Some(node) = node.or(opened.as_ref()) else { return Err(Error::msg("no node")) };
         let target = target::file_itself(self.root, &self.device.path)?;
-        mount::attach(&node, &target).op("move_mount the device")
+        mount::attach(node, &target).op("move_mount the device")
     }
 }
 

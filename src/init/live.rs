@@ -8,7 +8,7 @@
 //! the container is a descriptor, and everything is found from there.
 
 use super::target::{self, Made};
-use super::{mounts, rootfs::Root};
+use super::{mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::joins::Joins;
 use crate::launch::sources::{self, LOOP, Source};
@@ -181,7 +181,7 @@ impl Work<'_> {
                 let check = |place| mounts::check_bind(entry, tree, place);
                 let kind = mounts::kind_for(entry, tree)?;
                 let point = target::mount_point_noting(root, path, kind, check, made)?;
-                mounts::set_attributes(entry, tree, entry.attr)?;
+                mounts::set_attributes(tree, entry.attr, entry.recursive_attr)?;
                 Ok((tree.try_clone().op("dup")?, point.at))
             }
             (MountKind::Filesystem(new), source) => {
@@ -189,6 +189,9 @@ impl Work<'_> {
                 let kind = mounts::kind_for_new(new);
                 let point = target::mount_point_noting(root, path, kind, check, made)?;
                 let tree = mounts::filesystem_for(plan, entry, new, &point, &self.root.host, source)?;
+                if readonly::is_wanted(entry) {
+                    mounts::make_readonly(&tree)?;
+                }
                 Ok((tree, point.at))
             }
             _ => Err(Error::msg("can't be mounted in a running container")),

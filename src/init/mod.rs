@@ -25,6 +25,7 @@ mod paths;
 mod payload;
 mod pivot;
 pub mod proc;
+mod readonly;
 mod rootfs;
 mod sched;
 mod scratch;
@@ -124,8 +125,8 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     // What is made has the mode that is given, whatever the caller's umask.
     let callers_umask = umask(Mode::empty());
     let joined = || host.joining.complete(&host.sync);
-    mounts::attach_all(plan, &root, sources.mounts, &host.cgroup_view, &joined)?;
-    dev::populate(plan, &root.tree, sources.devices)?;
+    let mut readonly = mounts::attach_all(plan, &root, sources.mounts, &host.cgroup_view, &joined)?;
+    dev::populate(plan, &root.tree, sources.devices, &mut readonly)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
     umask(callers_umask);
     joined()?;
@@ -134,6 +135,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     let terminal = terminal::open(plan, &root.tree, host.console.take())?;
     paths::mask(&plan.masked, plan.mount_label.as_ref(), &root.tree)?;
     paths::make_readonly(&plan.readonly, &root.tree)?;
+    readonly.finish()?;
     rootfs::make_readonly(plan, &root)?;
     labels.on_exec(&plan.process)?;
     pivot::enter(&root, pivot::Way::of(plan, host.no_pivot))?;

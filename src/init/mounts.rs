@@ -5,6 +5,7 @@
 //! opened inside the rootfs.
 
 use super::cgroup_mount::{self, View, Wanted};
+use super::readonly::{self, Readonly};
 use super::rootfs::Root;
 use super::target::{self, Kind, MountPoint};
 use super::{copy_up, filesystem};
@@ -25,50 +26,117 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Attaches every mount of the plan; `sources` holds what the host opened, and
-/// `joined` waits until init is in its cgroup.
+/// `joined` waits until init is in its cgroup. Returns which mounts are to become
+/// read-only at the end.
 pub fn attach_all(
     plan: &Plan,
     root: &Root,
     sources: Vec<Source>,
     view: &View,
     joined: &dyn Fn() -> Result<()>,
-) -> Result<()> {
+) -> Result<Readonly> {
+    let mut attaching = Attaching { plan, root, view, readonly: Readonly::default() };
     plan.mounts.iter().zip(sources).try_for_each(|(mount, source)| {
         if let MountKind::Cgroup { .. } = mount.kind {
             joined()?;
         }
-        one(plan, mount, root, source, view)
+        attaching
+            .attach(mount, source)
             .map_err(|e| explain(e, mount).at(mount.at.clone()).on(mount.target.display().to_string()))
-    })
+    })?;
+    Ok(attaching.readonly)
 }
 
-fn one(plan: &Plan, entry: &Mount, root: &Root, source: Source, view: &View) -> Result<()> {
-    match (&entry.kind, source) {
-        (MountKind::Bind { source, .. }, Source::Tree(tree)) => bind(plan, entry, root, source, tree),
-        (_, Source::Link(to)) => link(entry, root, &to),
-        (MountKind::Bind { .. }, _) => Err(Error::msg("the source was not opened")),
-        (MountKind::Cgroup { readonly, options }, _) => {
-            let point = mount_point(entry, root, Kind::Directory)?;
-            let wanted = Wanted { entry, readonly: *readonly, options, label: plan.mount_label.as_ref() };
-            cgroup_mount::attach(&wanted, &point.at, view)
+/// Where the mounts of a plan are attached.
+struct Attaching<'a> {
+    plan: &'a Plan,
+    root: &'a Root,
+    view: &'a View,
+    readonly: Readonly,
+}
+
+impl Attaching<'_> {
+    fn attach(&mut self, entry: &Mount, source: Source) -> Result<()> {
+        match (&entry.kind, source) {
+            (MountKind::Bind { source, .. }, Source::Tree(tree)) => self.bind(entry, source, tree),
+            (_, Source::Link(to)) => self.link(entry, &to),
+            (MountKind::Bind { .. }, _) => Err(Error::msg("the source was not opened")),
+            (MountKind::Cgroup { readonly, options }, _) => {
+                let point = self.mount_point(entry, Kind::Directory)?;
+                let label = self.plan.mount_label.as_ref();
+                let wanted = Wanted { entry, readonly: *readonly, options, label };
+                cgroup_mount::attach(&wanted, &point.at, self.view)
+            }
+            (MountKind::Filesystem(new), source) => self.new_filesystem(entry, new, &source),
+            (MountKind::Remount { options }, _) => self.remount(entry, options),
         }
-        (MountKind::Filesystem(new), source) => new_filesystem(plan, entry, new, root, &source),
-        (MountKind::Remount { options }, _) => remount(entry, options, root),
+    }
+
+    fn mount_point(&mut self, entry: &Mount, kind: Kind) -> Result<MountPoint> {
+        let tree = &self.root.tree;
+        let check = |place| refuse_place(place, &entry.kind);
+        self.readonly.create(tree, &entry.target, || target::mount_point(tree, &entry.target, kind, check))
+    }
+
+    fn bind(&mut self, entry: &Mount, source: &Path, tree: OwnedFd) -> Result<()> {
+        let kind = kind_for(entry, &tree)?;
+        if proc_paths::place(&entry.target) == Place::Proc {
+            only_procfs(&tree)?;
+        }
+        let root = &self.root.tree;
+        let check = |place| check_bind(entry, &tree, place);
+        let target = self
+            .readonly
+            .create(root, &entry.target, || target::mount_point(root, &entry.target, kind, check))?;
+        let changes = readonly::changes(entry, &tree)?;
+        let tree = attach_bind(self.plan, entry, source, tree, &target)?;
+        if changes { self.readonly.is_done(entry, &tree) } else { Ok(()) }
+    }
+
+    /// crun's copy-symlink: in the place of a mount, a link like the source. One
+    /// that says the same may be there already.
+    fn link(&mut self, entry: &Mount, to: &OsStr) -> Result<()> {
+        let tree = &self.root.tree;
+        self.readonly.create(tree, &entry.target, || link(entry, tree, to))
+    }
+
+    fn new_filesystem(&mut self, entry: &Mount, new: &Filesystem, source: &Source) -> Result<()> {
+        let point = self.mount_point(entry, kind_for_new(new))?;
+        let tree = filesystem_for(self.plan, entry, new, &point, &self.root.host, source)?;
+        let late = readonly::is_wanted(entry);
+        if late && !can_create(new) {
+            make_readonly(&tree)?;
+        }
+        mount::attach(&tree, &point.at).op("move_mount")?;
+        if late && can_create(new) {
+            self.readonly.later(entry, tree);
+        }
+        Ok(())
+    }
+
+    /// Changes the mount that is at the target: its own attributes, and the options
+    /// of its filesystem, which all mounts of it share.
+    fn remount(&mut self, entry: &Mount, options: &[FsOption]) -> Result<()> {
+        let path = target::c_path(&entry.target)?;
+        let there = openat2::in_root(&self.root.tree, &path, libc::O_PATH).op("open the mount")?;
+        let changes = readonly::changes(entry, &there)?;
+        if !options.is_empty() {
+            filesystem::reconfigure(&there, options).map_err(nothing_there)?;
+        }
+        finish(entry, &there, entry.attr, entry.recursive_attr).map_err(nothing_there)?;
+        if changes { self.readonly.is_done(entry, &there) } else { Ok(()) }
     }
 }
 
-fn mount_point(entry: &Mount, root: &Root, kind: Kind) -> Result<MountPoint> {
-    target::mount_point(&root.tree, &entry.target, kind, |place| refuse_place(place, &entry.kind))
-}
-
-fn bind(plan: &Plan, entry: &Mount, root: &Root, source: &Path, tree: OwnedFd) -> Result<()> {
-    let kind = kind_for(entry, &tree)?;
-    if proc_paths::place(&entry.target) == Place::Proc {
-        only_procfs(&tree)?;
-    }
-    let check = |place| check_bind(entry, &tree, place);
-    let target = target::mount_point(&root.tree, &entry.target, kind, check)?;
-    set_attributes(entry, &tree, entry.attr)?;
+/// Attaches the tree of a bind mount and returns what was attached.
+fn attach_bind(
+    plan: &Plan,
+    entry: &Mount,
+    source: &Path,
+    tree: OwnedFd,
+    target: &MountPoint,
+) -> Result<OwnedFd> {
+    set_attributes(&tree, entry.attr, entry.recursive_attr)?;
     let again = |tree: &OwnedFd| {
         if entry.idmap.is_some() || matches!(plan.root_propagation, Some((Propagation::Shared, _))) {
             return Err(
@@ -76,9 +144,9 @@ fn bind(plan: &Plan, entry: &Mount, root: &Root, source: &Path, tree: OwnedFd) -
             );
         }
         sources::relate(plan, entry, tree)?;
-        set_attributes(entry, tree, entry.attr)
+        set_attributes(tree, entry.attr, entry.recursive_attr)
     };
-    sources::attach(tree, &target.at, source, again).map(drop)
+    sources::attach(tree, &target.at, source, again)
 }
 
 /// What a bind mount can cover.
@@ -105,10 +173,8 @@ fn only_procfs(tree: &OwnedFd) -> Result<()> {
     Err(Error::msg("cannot be mounted because it is not of type proc"))
 }
 
-/// crun's copy-symlink: in the place of a mount, a link like the source. One
-/// that says the same may be there already.
-fn link(entry: &Mount, root: &Root, to: &OsStr) -> Result<()> {
-    let (parent, name) = target::parent_of(&root.tree, &entry.target)?;
+fn link(entry: &Mount, root: &OwnedFd, to: &OsStr) -> Result<()> {
+    let (parent, name) = target::parent_of(root, &entry.target)?;
     match symlinkat(to, &parent, name.as_c_str()) {
         Err(Errno::EEXIST) => {
             let there = nix::fcntl::readlinkat(&parent, name.as_c_str());
@@ -121,10 +187,9 @@ fn link(entry: &Mount, root: &Root, to: &OsStr) -> Result<()> {
     }
 }
 
-fn new_filesystem(plan: &Plan, entry: &Mount, new: &Filesystem, root: &Root, source: &Source) -> Result<()> {
-    let point = mount_point(entry, root, kind_for_new(new))?;
-    let tree = filesystem_for(plan, entry, new, &point, &root.host, source)?;
-    mount::attach(&tree, &point.at).op("move_mount")
+/// Whether anything can be created in a filesystem of this type.
+fn can_create(new: &Filesystem) -> bool {
+    !matches!(new.fs.to_bytes(), b"proc" | b"sysfs" | b"devpts" | b"mqueue")
 }
 
 /// What a new filesystem can cover.
@@ -135,8 +200,8 @@ pub fn kind_for_new(new: &Filesystem) -> Kind {
     }
 }
 
-/// A new filesystem as it is going to be attached at `point`. `host` is the
-/// root of the host's tree in this mount namespace.
+/// A new filesystem as it is going to be attached at `point`, but writable (see
+/// [`make_readonly`]). `host` is the root of the host's tree in this mount namespace.
 pub fn filesystem_for(
     plan: &Plan,
     entry: &Mount,
@@ -150,10 +215,8 @@ pub fn filesystem_for(
     if let Some(label) = label.filter(|_| takes_label(new)) {
         options.get_or_insert_with(|| new.options.clone()).push(label.clone());
     }
-    // What it covers can be copied only into what is not yet read-only.
-    let late = if new.copy_up { entry.attr.set & MOUNT_ATTR_RDONLY } else { 0 };
     let options = options.as_deref().unwrap_or(&new.options);
-    let tree = filesystem::detached(new, options, entry.attr.set & !late, host)?;
+    let tree = filesystem::detached(new, options, entry.attr.set & !MOUNT_ATTR_RDONLY, host)?;
     if let Some((_, Some(label))) = label.filter(|_| new.fs.as_c_str() == c"mqueue") {
         set_label(&tree, label)?;
     }
@@ -163,8 +226,16 @@ pub fn filesystem_for(
     if let (Source::Users(users), Some(idmap)) = (source, &entry.idmap) {
         sources::map_ids(&tree, users.as_fd(), idmap.recursive)?;
     }
-    finish(entry, &tree, MountAttr { set: late, ..MountAttr::default() })?;
+    let below = entry.recursive_attr;
+    let below = MountAttr { set: below.set & !MOUNT_ATTR_RDONLY, ..below };
+    finish(entry, &tree, MountAttr::default(), below)?;
     Ok(tree)
+}
+
+/// Makes a mount read-only, and not those below it.
+pub fn make_readonly(tree: &OwnedFd) -> Result<()> {
+    let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    mount::set_attr(tree, attr, false).op("mount_setattr read-only")
 }
 
 /// procfs and sysfs are labelled by the policy, mqueue by an attribute. And
@@ -191,36 +262,26 @@ fn with_mode(new: &Filesystem, point: &MountPoint) -> Result<Option<Vec<FsOption
     Ok(Some([&[(c"mode".into(), Some(mode))], new.options.as_slice()].concat()))
 }
 
-/// Changes the mount that is at the target: its own attributes, and the options
-/// of its filesystem, which all mounts of it share.
-fn remount(entry: &Mount, options: &[FsOption], root: &Root) -> Result<()> {
-    let path = target::c_path(&entry.target)?;
-    let there = openat2::in_root(&root.tree, &path, libc::O_PATH).op("open the mount")?;
-    if !options.is_empty() {
-        filesystem::reconfigure(&there, options).map_err(nothing_there)?;
-    }
-    finish(entry, &there, entry.attr).map_err(nothing_there)
-}
-
 fn nothing_there(error: Error) -> Error {
     if error.is(Errno::EINVAL) { error.hint("is anything mounted there?") } else { error }
 }
 
-/// Attributes, then propagation.
-pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
-    set_attributes(entry, tree, attr)?;
+/// Sets attributes, of the mount itself and of it and all below, then the propagation.
+pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr, recursive: MountAttr) -> Result<()> {
+    set_attributes(tree, attr, recursive)?;
     match entry.propagation {
         Some((propagation, recursive)) => sources::set_propagation(tree, propagation, recursive),
         None => Ok(()),
     }
 }
 
-pub fn set_attributes(entry: &Mount, tree: &OwnedFd, attr: MountAttr) -> Result<()> {
+/// Sets attributes of a mount itself, then of it and all mounts below.
+pub fn set_attributes(tree: &OwnedFd, attr: MountAttr, recursive: MountAttr) -> Result<()> {
     if attr != MountAttr::default() {
         mount::set_attr(tree, attr, false).op("mount_setattr").map_err(locked)?;
     }
-    if entry.recursive_attr != MountAttr::default() {
-        mount::set_attr(tree, entry.recursive_attr, true).op("mount_setattr (recursive)").map_err(locked)?;
+    if recursive != MountAttr::default() {
+        mount::set_attr(tree, recursive, true).op("mount_setattr (recursive)").map_err(locked)?;
     }
     Ok(())
 }

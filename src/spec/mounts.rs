@@ -209,9 +209,11 @@ impl Entry<'_> {
 
     /// A device is told that it is not to be written to. For everything else a
     /// read-only mount is enough, and a superblock may be shared with the host.
+    /// The source of a tmpfs is nothing but a name.
     fn with_access(&self, options: &Options) -> Result<Vec<FsOption>> {
         let mut out = Vec::new();
-        if self.entry.source.as_ref().is_some_and(|source| source.is_absolute()) {
+        let named = self.entry.source.as_ref().is_some_and(|source| source.is_absolute());
+        if named && self.entry.kind != "tmpfs" {
             let (set, clear) = (options.attr.set, options.attr.clear);
             out.extend((set & MOUNT_ATTR_RDONLY != 0).then(|| (c"ro".into(), None)));
             out.extend((options.remount && clear & MOUNT_ATTR_RDONLY != 0).then(|| (c"rw".into(), None)));

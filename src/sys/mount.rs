@@ -131,6 +131,28 @@ pub fn set_attr(tree: impl AsFd, attr: MountAttr, recursive: bool) -> Result<()>
     check(ret).map(drop)
 }
 
+/// The size of the kernel's `struct statx`, and where in it the mount's id is.
+const STATX_SIZE: usize = 256;
+const STATX_AT_MOUNT_ID: usize = 0x90;
+const STATX_MNT_ID: u32 = 0x1000;
+
+/// statx(2): the id of the mount in which `file` is, as mountinfo has it.
+pub fn id(file: impl AsFd) -> Result<u64> {
+    let mut out = [0u64; STATX_SIZE / 8];
+    // SAFETY: the path is a valid C string, and `out` has room for all that the kernel writes.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_statx,
+            file.as_fd().as_raw_fd(),
+            c"".as_ptr(),
+            AT_EMPTY_PATH,
+            STATX_MNT_ID,
+            out.as_mut_ptr(),
+        )
+    })?;
+    Ok(out[STATX_AT_MOUNT_ID / 8])
+}
+
 /// Gives every mount of this namespace a propagation (an MS_… bit).
 pub fn propagate_all(propagation: u64) -> Result<()> {
     let flags = nix::mount::MsFlags::from_bits_retain(propagation) | nix::mount::MsFlags::MS_REC;

@@ -40,6 +40,11 @@ pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Owne
     open(dir, path, flags, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH)
 }
 
+/// Opens the parent of the directory `dir`. EXDEV: `dir` is the root of its mount.
+pub fn parent_in_mount(dir: impl AsFd) -> Result<OwnedFd> {
+    open(dir, c"..", libc::O_PATH | libc::O_DIRECTORY, RESOLVE_NO_XDEV)
+}
+
 /// Opens the entry `name` of the directory `dir`, be it a link or a mount point.
 pub fn entry(dir: impl AsFd, name: &CStr, flags: i32) -> Result<OwnedFd> {
     open(dir, name, flags | libc::O_NOFOLLOW, RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH)
