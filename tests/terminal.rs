@@ -1,6 +1,6 @@
 //! Terminals: one handed over a socket, one in the foreground.
 
-use crate::harness::{Bundle, Container, PidFd, Test, read_line, receive};
+use crate::harness::{Bundle, Call, Container, PidFd, Running, Test, is_corten, read_line, receive};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use serde_json::{Value, json};
 use std::fs::File;
@@ -27,6 +27,10 @@ cases![
     foreground_passes_a_long_paste_on,
     foreground_restores_the_callers_terminal,
     foreground_exec_relays,
+    foreground_output_in_a_pipe_ends_lines_as_written,
+    foreground_output_on_a_terminal_starts_lines_at_the_left,
+    foreground_leaves_the_output_of_others_alone,
+    console_ends_lines_as_terminals_do,
     foreground_returns_the_exit_code,
 ];
 
@@ -181,11 +185,17 @@ pub fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
 }
 
 /// `call` in the foreground of a terminal: its controlling one and its stdio.
-pub fn in_foreground<'t>(call: crate::harness::Call<'t>, slave: &OwnedFd) -> crate::harness::Running<'t> {
-    use std::os::unix::process::CommandExt;
+pub fn in_foreground<'t>(call: Call<'t>, slave: &OwnedFd) -> Running<'t> {
     let copy = || slave.try_clone().expect("dup");
-    let mut call = call.stdin(copy()).stdout(copy());
+    let mut call = call.stdout(copy());
     call.command.stderr(copy());
+    typing_at(call, slave)
+}
+
+/// The same, but what it writes goes elsewhere, as from `runc run ID | tee`.
+fn typing_at<'t>(call: Call<'t>, slave: &OwnedFd) -> Running<'t> {
+    use std::os::unix::process::CommandExt;
+    let mut call = call.stdin(slave.try_clone().expect("dup"));
     let take = || {
         nix::unistd::setsid()?;
         // SAFETY: TIOCSCTTY takes an integer; stdin is the terminal by now.
@@ -309,6 +319,63 @@ fn foreground_exec_relays(t: &Test) {
     assert_eq!(line_with(&ours, "size"), "size 25 81");
     ours.write_all(b"23\n").expect("type");
     assert_eq!(running.out().code, 23);
+}
+
+/// Scripts compare what `$(runc exec -t ID COMMAND)` gives.
+fn foreground_output_in_a_pipe_ends_lines_as_written(t: &Test) {
+    let script = "echo one; printf 'two\\n'; tty -s && echo tty";
+    let wanted = "one\ntwo\ntty\n";
+    let (_ours, slave) = terminal(24, 80);
+    let bundle = on_a_terminal(t.bundle()).shell(script);
+    assert_eq!(typing_at(t.run_call(&bundle), &slave).out().stdout, wanted);
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let exec = || container.exec(["--tty"], ["sh", "-c", script]);
+    assert_eq!(typing_at(exec(), &slave).out().stdout, wanted);
+    // runc can't do without a terminal of its own.
+    if is_corten() {
+        assert_eq!(t.run(&bundle).stdout, wanted);
+        assert_eq!(exec().out().stdout, wanted);
+    }
+}
+
+/// A terminal in raw mode goes to the left only if it is told to.
+fn foreground_output_on_a_terminal_starts_lines_at_the_left(t: &Test) {
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let bundle = on_a_terminal(t.bundle()).shell("echo one; echo two");
+    for call in [t.run_call(&bundle), container.exec(["--tty"], ["sh", "-c", "echo one; echo two"])] {
+        let (mut ours, slave) = terminal(24, 80);
+        let running = in_foreground(call, &slave);
+        drop(slave);
+        let mut seen = Vec::new();
+        // EIO when all is read and the other end is gone.
+        let _ = ours.read_to_end(&mut seen);
+        assert_eq!(String::from_utf8_lossy(&seen), "one\r\ntwo\r\n");
+        assert_eq!(running.out().code, 0);
+    }
+}
+
+/// Of what our output goes through, for instance.
+fn foreground_leaves_the_output_of_others_alone(t: &Test) {
+    let (mut ours, slave) = terminal(24, 80);
+    let flags = || nix::sys::termios::tcgetattr(&slave).expect("tcgetattr");
+    let before = flags();
+    let (reader, writer) = crate::harness::pipe();
+    let bundle = on_a_terminal(t.bundle()).shell("echo ready; read x");
+    let running = typing_at(t.run_call(&bundle).stdout(writer), &slave);
+    assert_eq!(read_line(&reader), "ready");
+    assert_ne!(flags().local_flags, before.local_flags, "raw while the payload runs");
+    assert_eq!(flags().output_flags, before.output_flags);
+    ours.write_all(b"bye\n").expect("type");
+    assert_eq!(running.out().code, 0);
+}
+
+/// What an engine's clients expect.
+fn console_ends_lines_as_terminals_do(t: &Test) {
+    let (container, mut terminal) = with_console(t, &t.bundle().shell("echo hello"));
+    container.start();
+    let mut seen = [0; 7];
+    terminal.read_exact(&mut seen).expect("read");
+    assert_eq!(&seen, b"hello\r\n");
 }
 
 fn foreground_returns_the_exit_code(t: &Test) {

@@ -7,6 +7,8 @@ use crate::spec::plan::Process;
 use crate::sys::pty::{self, Size};
 use crate::sys::scm;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::termios::{OutputFlags, tcgetattr};
+use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -42,6 +44,7 @@ pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Resu
                     .op("socketpair")?;
             let known = |size: &Size| *size != Size::default();
             process.console_size = pty::size(std::io::stdin()).ok().filter(known).or(process.console_size);
+            process.bare_newlines = !shows_on_a_terminal();
             Ok(Console { theirs: Some(theirs), ours: Some(ours) })
         }
         (true, Some(path)) => {
@@ -49,6 +52,15 @@ pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Resu
             Ok(Console { theirs: Some(fd), ours: None })
         }
     }
+}
+
+/// Whether the payload's output is shown on a terminal of the caller's, which is
+/// in raw mode meanwhile and needs \r\n. A pipe or a file gets lines as programs
+/// write them, as from runc, which clears ONLCR in the foreground.
+fn shows_on_a_terminal() -> bool {
+    let both = OutputFlags::OPOST | OutputFlags::ONLCR;
+    std::io::stdout().is_terminal()
+        && tcgetattr(std::io::stdin()).is_ok_and(|flags| flags.output_flags.contains(both))
 }
 
 /// The master, once init has sent it.

@@ -27,7 +27,7 @@ use crate::rdt::Group;
 use crate::spec::Plan;
 use crate::spec::annotations::CRIU_CONFIG;
 use crate::spec::plan::{NsKind, Sysctl};
-use crate::sys::{pidfd, process, scm};
+use crate::sys::{pidfd, process, pty, scm};
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -283,6 +283,9 @@ impl Restoring<'_> {
             }
             "orphan-pts-master" => {
                 let (Some(console), Some(master)) = (&self.console, &told.fd) else { return Ok(()) };
+                if self.plan.process.bare_newlines {
+                    pty::clear_onlcr(master).op("tcsetattr")?;
+                }
                 scm::send_fd(console, b"/dev/ptmx", master.as_fd()).op("send the terminal")
             }
             // All is there, and nothing runs yet.

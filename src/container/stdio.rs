@@ -10,6 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{FlowArg, SetArg, Termios, cfmakeraw, tcflow, tcgetattr, tcsetattr};
 use nix::unistd::{read, write};
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A payload that may say that it is ready.
@@ -96,6 +97,10 @@ impl Session {
         let Some(before) = &self.before else { return Ok(()) };
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
+        if !std::io::stdout().is_terminal() {
+            // It shows what others write, those behind our pipe for instance.
+            raw.output_flags = before.output_flags;
+        }
         tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)
     }
 

@@ -54,6 +54,9 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
     if let Some(size) = process.console_size {
         pty::set_size(&master, size).op("ioctl TIOCSWINSZ")?;
     }
+    if process.bare_newlines {
+        pty::clear_onlcr(&slave).op("tcsetattr")?;
+    }
     let name = format!("/dev/pts/{}", pty::number(&master).op("ioctl TIOCGPTN")?);
     scm::send_fd(console, name.as_bytes(), master.as_fd()).op("send the terminal to the console socket")?;
     Ok(slave)

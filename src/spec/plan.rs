@@ -377,6 +377,9 @@ pub struct DeviceRule {
 pub struct Process {
     pub terminal: bool,
     pub console_size: Option<Size>,
+    /// Whether the terminal ends lines of output with \n, not \r\n. The command
+    /// line decides it, not the config.
+    pub bare_newlines: bool,
     pub uid: u32,
     pub gid: u32,
     pub additional_gids: Vec<u32>,

@@ -23,6 +23,7 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
     Ok(Process {
         terminal: process.terminal,
         console_size: console_size(process, at)?,
+        bare_newlines: false,
         uid: id(process.user.uid, &format!("{at}/user/uid"))?,
         gid: id(process.user.gid, &format!("{at}/user/gid"))?,
         additional_gids: groups(process, at)?,

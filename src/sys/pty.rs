@@ -1,6 +1,7 @@
 //! Pseudo-terminals.
 
 use super::{Result, check, owned};
+use nix::sys::termios::{OutputFlags, SetArg, tcgetattr, tcsetattr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 /// Rows and columns.
@@ -47,6 +48,13 @@ pub fn set_size(tty: impl AsFd, size: Size) -> Result<()> {
     let size = libc::winsize { ws_row: size.rows, ws_col: size.columns, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: the ioctl reads one winsize.
     check(unsafe { libc::ioctl(tty.as_fd().as_raw_fd(), libc::TIOCSWINSZ, &raw const size) }.into()).map(drop)
+}
+
+/// Has lines of output end as they are written, with \n.
+pub fn clear_onlcr(tty: impl AsFd) -> Result<()> {
+    let mut flags = tcgetattr(&tty)?;
+    flags.output_flags.remove(OutputFlags::ONLCR);
+    tcsetattr(&tty, SetArg::TCSANOW, &flags)
 }
 
 /// TIOCSCTTY: makes `tty` the controlling terminal of this session.
