@@ -3,8 +3,8 @@
 //! layout that the machine has, v1 (alone or hybrid) or v2.
 
 use crate::harness::{
-    Bundle, Container, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller, pipe,
-    read_line, remove_tree,
+    Bundle, Container, PidFd, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller,
+    is_corten, pipe, read_line, remove_tree,
 };
 use serde_json::{Value, json};
 use std::fs;
@@ -14,6 +14,8 @@ cases![
     every_controller_is_joined,
     absolute_path_starts_at_the_mount,
     relative_path_starts_near_the_callers,
+    the_systemd_drivers_form_is_a_directory,
+    a_warning_of_the_form_is_no_second_object,
     two_containers_in_one_parent,
     one_cgroup_is_not_for_two_containers,
     memory_limit,
@@ -159,6 +161,61 @@ fn relative_path_starts_near_the_callers(t: &Test) {
         let start =
             if cgroup_v2() && own != Path::new("/sys/fs/cgroup") { own.parent().unwrap() } else { &own };
         assert_eq!(cgroup_dir(container.init.pid, controller).unwrap(), start.join(&name));
+    }
+}
+
+/// A kubelet that says systemd and a containerd that says cgroupfs send such a path
+/// without `--systemd-cgroup`: runc and crun start the pod.
+fn the_systemd_drivers_form_is_a_directory(t: &Test) {
+    t.cgroupfs_only();
+    let name = format!("a-b.slice:cri-containerd:{}", t.token);
+    let bundle = pausing(t, json!({ "pids": { "limit": 77 } })).set("/linux/cgroupsPath", json!(name));
+    let id = t.id();
+    t.will_delete(&id);
+    let pid_file = t.path("pid");
+    let call = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg("--pid-file").arg(&pid_file).arg(&id);
+    let out = call.ok();
+    if is_corten() {
+        out.says(&["/linux/cgroupsPath", &name, "warning", "slice:prefix:name", "--systemd-cgroup"]);
+    }
+    let init = PidFd::from_file(&pid_file);
+    let dir = cgroup_dir(init.pid, "pids").expect("a cgroup");
+    assert_eq!(dir.file_name(), Some(name.as_ref()), "{}", dir.display());
+    if has_controller("pids") {
+        assert_eq!(cgroup_file(init.pid, "pids", "pids.max").as_deref(), Some("77"));
+    }
+    t.verb(["start", &id]).ok();
+    t.verb(["exec", &id, "true"]).ok();
+    t.verb(["delete", "--force", &id]).ok();
+    assert_eq!(cgroups_named(&t.token), Vec::<PathBuf>::new());
+    // Any other path is taken without a word.
+    let other = bundle.args(["true"]).set("/linux/cgroupsPath", json!(format!("b:{}", t.token)));
+    let out = t.run(&other);
+    assert_eq!(out.code, 0, "{out:?}");
+    assert!(!out.stderr.contains("cgroupsPath"), "{out:?}");
+}
+
+/// Podman reads the log of a verb that failed as one JSON object, so the warning may
+/// not stand before the error. Of a verb that succeeded it is in the log.
+fn a_warning_of_the_form_is_no_second_object(t: &Test) {
+    t.cgroupfs_only();
+    let name = json!(format!("a.slice:libpod:{}", t.token));
+    let bundle = t.bundle().set("/linux/cgroupsPath", name).args(["true"]);
+    let objects = |bundle: &Bundle| -> Vec<Value> {
+        let log = t.path("log.json");
+        let call = t.runtime().arg("--log").arg(&log).args(["--log-format", "json", "run", "--bundle"]);
+        call.arg(bundle.lay()).arg(t.id()).out();
+        let text = fs::read_to_string(&log).expect("the log");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let bad = objects(&bundle.clone().args(["/nowhere"]));
+    assert_eq!(bad.len(), 1, "{bad:?}");
+    assert_eq!(bad[0]["level"], "error");
+    let good = objects(&bundle);
+    if is_corten() {
+        assert_eq!(good.len(), 1, "{good:?}");
+        assert_eq!(good[0]["level"], "warning");
+        assert!(good[0]["msg"].as_str().unwrap().contains("slice:prefix:name"), "{good:?}");
     }
 }
 

@@ -16,14 +16,6 @@ impl Cgroup {
             Driver::Disabled => return Ok(Cgroup::None),
         }
         let path = plan.cgroups_path.as_deref().unwrap_or(id);
-        if path.matches(':').count() == 2 && !path.contains('/') {
-            return Err(Error::config(
-                "/linux/cgroupsPath",
-                "slice:prefix:name is the systemd driver's form",
-            )
-            .on(path)
-            .hint("without --systemd-cgroup the path is that of a directory"));
-        }
         match host {
             Host::None => Ok(Cgroup::None),
             Host::V2 { mount, own } => Ok(Cgroup::V2 { path: v2::place(mount, own, path) }),
@@ -35,6 +27,21 @@ impl Cgroup {
                 unified: unified.as_ref().map(|place| place.of(path)),
             }),
         }
+    }
+
+    /// Returns the warning for a `cgroupsPath` in the systemd driver's form,
+    /// `slice:prefix:name`, if the cgroupfs driver is to take it. runc and crun take
+    /// it for the name of a directory. A node whose kubelet says systemd and whose
+    /// containerd says cgroupfs sends such paths, and its pods must start.
+    pub fn warn_of_form(cgroups_path: Option<&str>, driver: Driver) -> Option<String> {
+        let path = cgroups_path.filter(|path| path.matches(':').count() == 2 && !path.contains('/'))?;
+        (driver == Driver::Cgroupfs).then(|| {
+            format!(
+                "/linux/cgroupsPath ({path}): slice:prefix:name is the systemd driver's form, and without \
+                 --systemd-cgroup it names a directory; hint: give the engine and the runtime the same driver \
+                 (containerd: SystemdCgroup = true)"
+            )
+        })
     }
 
     /// Refuses a cgroup with processes in it, as runc does: they would come under

@@ -167,6 +167,9 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
     let cgroup = Cgroup::locate(plan, options.id, &host, options.driver)?;
     cgroup.check(plan)?;
+    if let Some(warning) = Cgroup::warn_of_form(plan.cgroups_path.as_deref(), options.driver) {
+        options.log.warn(warning);
+    }
     match cgroup.check_unused(plan.cgroups_path.as_deref()) {
         Ok(()) => Ok((host, cgroup)),
         // Most likely by the container that has this very id.
