@@ -19,6 +19,9 @@ cases![
     v2_is_writable_unless_readonly,
     v2_in_a_user_namespace,
     v2_in_a_user_namespace_with_a_cgroup_namespace,
+    v2_belongs_to_a_payload_that_may_write_to_it,
+    v2_stays_the_hosts_otherwise,
+    v2_is_managed_by_its_payload,
     v2_takes_options_in_a_namespace,
     v2_without_a_namespace_takes_the_hosts_options,
     v2_where_no_new_mount_is_allowed,
@@ -187,6 +190,69 @@ fn v2_in_a_user_namespace_with_a_cgroup_namespace(t: &Test) {
     let seen = look_on_v2(t, bundle, &["list:/sys/fs/cgroup", "mkdir:/sys/fs/cgroup/x"]);
     assert!(list(&seen, CGROUP).contains(&"cgroup.events"));
     assert_eq!(seen["asked"]["mkdir:/sys/fs/cgroup/x"], "EROFS");
+}
+
+/// The owners of a created container's cgroup, on the host: of the directory, under the
+/// name `.`, and of all files in it.
+fn owners(t: &Test, bundle: Bundle) -> Vec<(String, u32)> {
+    let script = format!(
+        "{V2}; runtime create --pid-file pid \"$ID\" > /dev/null; \
+         cd /sys/fs/cgroup$(sed -n s/^0:://p /proc/$(cat pid)/cgroup); stat -c '%n %u' . *; \
+         runtime delete --force \"$ID\""
+    );
+    let out = t.in_private_mounts(&bundle.args(["/probe", "--pause"]), &t.make_dir("none"), &script).ok();
+    let line = |line: &str| {
+        let (name, uid) = line.split_once(' ').expect("name and owner");
+        (name.to_owned(), uid.parse().expect("a uid"))
+    };
+    out.stdout.lines().map(line).collect()
+}
+
+/// "Cgroup ownership" of the specification: the host's id of `process.user.uid`, and of
+/// the files those alone that the kernel lists.
+fn v2_belongs_to_a_payload_that_may_write_to_it(t: &Test) {
+    t.needs_root("to give a cgroup to another");
+    let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate").expect("the kernel's list");
+    let bundle = || writable(t.bundle().namespace("cgroup"));
+    for (bundle, owner) in [
+        (bundle().user_namespace(), 100_000),
+        (bundle().user_namespace().set("/process/user", json!({ "uid": 7, "gid": 7 })), 100_007),
+        (bundle().set("/process/user", json!({ "uid": 1000, "gid": 1000 })), 1000),
+    ] {
+        let owners = owners(t, bundle);
+        assert!(owners.len() > 10, "{owners:?}");
+        for (name, uid) in &owners {
+            let is_given = name == "." || listed.lines().any(|file| file == name);
+            assert_eq!(*uid, if is_given { owner } else { 0 }, "{name}: {owners:?}");
+        }
+    }
+}
+
+fn v2_stays_the_hosts_otherwise(t: &Test) {
+    t.needs_root("to give a cgroup to another");
+    let bundle = || t.bundle().user_namespace().namespace("cgroup");
+    for bundle in [
+        bundle(),
+        writable(bundle().without_namespace("cgroup")),
+        bundle().without_mount(CGROUP),
+        writable(t.bundle().namespace("cgroup")),
+    ] {
+        let owners = owners(t, bundle);
+        assert!(owners.len() > 10 && owners.iter().all(|(_, uid)| *uid == 0), "{owners:?}");
+    }
+}
+
+/// It makes cgroups below its own and moves there, and can't raise its limits.
+fn v2_is_managed_by_its_payload(t: &Test) {
+    let script = "cd /sys/fs/cgroup && mkdir below && echo 1 > below/cgroup.procs && cat /proc/1/cgroup; \
+                  for file in cgroup.max.depth cgroup.freeze; do (echo 1 > $file) 2>&1 | \
+                  grep -c 'ermission denied'; done";
+    let bundle = writable(t.bundle().user_namespace().namespace("cgroup")).drop("/linux/readonlyPaths");
+    let prepare = format!("{V2}; runtime run \"$ID\"");
+    let out = t.in_private_mounts(&bundle.shell(script), &t.make_dir("none"), &prepare).ok();
+    let lines: Vec<_> =
+        out.stdout.lines().filter(|line| !line.contains(":/") || line.starts_with("0:")).collect();
+    assert_eq!(lines, ["0::/below", "1", "1"], "{out:?}");
 }
 
 fn run_on_v2(t: &Test, option: &str, namespaced: bool) -> Out {

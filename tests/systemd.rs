@@ -8,7 +8,7 @@ use crate::harness::{
 };
 use serde_json::json;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 cases![
@@ -24,6 +24,8 @@ cases![
     the_cgroup_is_the_namespaces_root,
     exec_joins_the_unit,
     exec_joins_init_where_its_cgroup_is_a_parent,
+    systemd_is_pid_1_of_a_container,
+    systemd_is_pid_1_with_the_other_driver,
     device_rules_outlive_a_reload,
     limits_outlive_a_reload,
     updates_are_systemds_and_the_kernels,
@@ -268,6 +270,72 @@ fn exec_joins_init_where_its_cgroup_is_a_parent(t: &Test) {
     assert_eq!(dir(&container), unit.join("init"));
     assert_eq!(container.look([])["cgroup"], "0::/init\n");
 }
+
+/// The host's systemd as the payload, in a user namespace: it makes cgroups below the
+/// container's own, which has to belong to it.
+fn systemd_is_pid_1_of_a_container(t: &Test) {
+    boots(t, named(t));
+}
+
+fn systemd_is_pid_1_with_the_other_driver(t: &Test) {
+    driver(t);
+    let bundle = t.bundle().namespace("cgroup").set("/linux/cgroupsPath", json!(format!("/{}", t.token)));
+    t.no_global("--systemd-cgroup");
+    boots(t, bundle);
+}
+
+fn boots(t: &Test, bundle: Bundle) {
+    let root = t.make_dir("root");
+    for dir in ["usr", "proc", "sys", "dev", "run", "tmp", "var", "seen", "etc/systemd/system"] {
+        fs::create_dir_all(root.join(dir)).unwrap();
+    }
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        symlink(format!("usr/{name}"), root.join(name)).unwrap();
+    }
+    let units = root.join("etc/systemd/system");
+    let target = "[Unit]\nDefaultDependencies=no\nRequires=seen.service\n";
+    let service = "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\n\
+                   ExecStart=/bin/sh -c 'cat /proc/self/cgroup > /seen/cgroup; systemctl --no-block exit 7'\n";
+    fs::write(units.join("default.target"), target).unwrap();
+    fs::write(units.join("seen.service"), service).unwrap();
+    fs::write(root.join("etc/machine-id"), "0123456789abcdef0123456789abcdef\n").unwrap();
+    fs::write(root.join("etc/os-release"), "ID=test\n").unwrap();
+    let seen = t.make_dir("seen");
+    chown(&seen, Some(100_000), Some(100_000)).unwrap();
+    let mut bundle = bundle
+        .user_namespace()
+        .set("/root", json!({ "path": root, "readonly": false }))
+        .remount("/sys/fs/cgroup", &["rw"])
+        .drop("/linux/readonlyPaths")
+        .bind(Path::new("/usr"), "/usr", &["ro"])
+        .bind(&seen, "/seen", &[])
+        .args(["/usr/lib/systemd/systemd"])
+        .capabilities(&SYSTEMDS_CAPABILITIES)
+        .set("/process/noNewPrivileges", json!(false))
+        .push("/process/env", json!("container=oci"));
+    for dir in ["/run", "/tmp", "/var"] {
+        bundle = bundle.without_mount(dir).mount(dir, "tmpfs", "tmpfs", &["mode=755"]);
+    }
+    let out = t.run(&bundle);
+    assert_eq!(out.code, 7, "{out:?}");
+    assert_eq!(fs::read_to_string(seen.join("cgroup")).unwrap(), "0::/system.slice/seen.service\n");
+}
+
+/// What a container's own systemd needs.
+const SYSTEMDS_CAPABILITIES: [&str; 12] = [
+    "CAP_SYS_ADMIN",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_ADMIN",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETPCAP",
+    "CAP_SYS_CHROOT",
+];
 
 /// A payload that opens its devices all the time meets no refusal while systemd
 /// reads its configuration anew, and what is denied stays so.

@@ -15,6 +15,7 @@ mod limits;
 mod locate;
 mod members;
 mod oom;
+mod owner;
 mod setting;
 mod stats;
 mod sub;

@@ -144,6 +144,7 @@ pub fn create(options: &Options) -> Result<Made> {
     half.set_up_and_limit(&host_end, unit, split.hop.is_some(), &mut cgroup, clone.as_ref())?;
     half.until_ready(&host_end, agent)?;
     sched::set(limits::Of::Process(half.pid()), &plan.process)?;
+    cgroup.give_to_payload(&plan, half.pid())?;
 
     // Made: others get to know of it.
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;

@@ -337,6 +337,7 @@ impl Restoring<'_> {
             half.init = Some((pid, pidfd::open(pid).op("pidfd_open")?));
         }
         half.identify()?;
+        self.place.cgroup.give_to_payload(self.plan, pid)?;
         // CRIU makes a time namespace, so that clocks go on from where they were.
         let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
         if time(&pid.to_string()) != time("self") {

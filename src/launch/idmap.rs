@@ -197,6 +197,23 @@ pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
+/// The payload's uid as the runtime's user namespace has it; `None` if the container's
+/// has no such id. `init` is in its user namespace. The kernel translates: what it
+/// writes into the map are ids of whoever reads it.
+pub fn host_uid(init: i32, plan: &Plan) -> Result<Option<u32>> {
+    let uid = plan.process.uid;
+    if !plan.namespaces.is_private(NsKind::User) {
+        return Ok(Some(uid));
+    }
+    let path = format!("/proc/{init}/uid_map");
+    let text = read_file(path.as_str()).op_on("read", &path)?;
+    let maps = parse(&String::from_utf8_lossy(&text));
+    Ok(maps.iter().find_map(|map| {
+        let offset = uid.checked_sub(map.container).filter(|offset| *offset < map.size)?;
+        map.host.checked_add(offset)
+    }))
+}
+
 fn parse(text: &str) -> Vec<IdMap> {
     let line = |line: &str| {
         let mut numbers = line.split_ascii_whitespace().map(|n| n.parse().ok());

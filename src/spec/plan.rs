@@ -54,6 +54,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether the payload can write to its own cgroup: in a cgroup namespace of its
+    /// own, with a writable mount of type `cgroup` at /sys/fs/cgroup.
+    pub fn manages_cgroups(&self) -> bool {
+        let is_writable = |mount: &Mount| {
+            mount.target == Path::new("/sys/fs/cgroup")
+                && matches!(mount.kind, MountKind::Cgroup { readonly: false, .. })
+        };
+        self.namespaces.is_new(NsKind::Cgroup) && self.mounts.iter().any(is_writable)
+    }
+
     /// The directory of the host that is the container's /dev, if it has no /dev
     /// of its own.
     pub fn bound_dev(&self) -> Option<&Path> {

@@ -149,6 +149,11 @@ impl Test {
         self.globals.borrow().clone()
     }
 
+    /// Takes such a flag back.
+    pub fn no_global(&self, flag: &str) {
+        self.globals.borrow_mut().retain(|other| other != flag);
+    }
+
     /// The same for a variable of the environment.
     pub fn var(&self, name: &str, value: &str) {
         self.vars.borrow_mut().push((name.to_owned(), value.to_owned()));
