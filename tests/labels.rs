@@ -7,6 +7,8 @@ use std::path::Path;
 
 cases![
     apparmor_is_refused_where_it_is_off,
+    unconfined_is_no_error_where_apparmor_is_off,
+    apparmor_is_on_where_securityfs_is_hidden,
     selinux_is_refused_where_it_is_off,
     labels_of_an_exec_are_refused_where_they_are_off,
     labels_are_one_line,
@@ -39,6 +41,44 @@ fn apparmor_is_refused_where_it_is_off(t: &Test) {
     let out = t.refused(&confined(t.bundle(), "any-profile"));
     out.one_clear_line(&["/process/apparmorProfile", "any-profile"]);
     out.says(&["apparmor"]);
+}
+
+/// What every process is there.
+fn unconfined_is_no_error_where_apparmor_is_off(t: &Test) {
+    if apparmor_is_on() {
+        t.skip("AppArmor is on");
+    }
+    let bundle = confined(t.bundle(), "unconfined");
+    let out = t.run(&bundle.clone().args(["true"]));
+    assert_eq!((out.code, out.stderr.as_str()), (0, ""), "{out:?}");
+    let container = paused(t, &bundle);
+    assert_eq!(container.exec(["--apparmor", "unconfined"], ["true"]).out().code, 0);
+    let file = t.make_file("process.json", r#"{ "args": ["true"], "cwd": "/" }"#);
+    let out = t.verb(["exec", "--process", file.to_str().unwrap(), &container.id]).out();
+    assert_eq!(out.code, 0, "taken over from the container: {out:?}");
+}
+
+/// As Podman hides it for a container with its own user namespace.
+fn apparmor_is_on_where_securityfs_is_hidden(t: &Test) {
+    if !apparmor_is_on() {
+        t.skip("AppArmor is off");
+    }
+    let profile = Profile::without_passwd(t, "hidden");
+    let hidden = "mount -t tmpfs none /sys/kernel; test ! -e /sys/kernel/security;";
+    for (name, label) in [(profile.name.as_str(), profile.enforced()), ("unconfined", json!("unconfined"))] {
+        // With something on the host's sysfs, a new user namespace can't have its own.
+        let without_sys = t.bundle().without_mount("/sys/fs/cgroup").without_mount("/sys");
+        for bundle in [t.bundle(), without_sys.user_namespace()] {
+            let bundle = confined(bundle, name).args(["/probe"]);
+            let script = format!("{hidden} runtime run --bundle \"$BUNDLE\" \"$ID\"");
+            let seen = t.in_private_mounts(&bundle, &t.dir, &script).out().report();
+            assert_eq!(seen["label"], label, "{name}");
+        }
+    }
+    let container = paused(t, &t.bundle());
+    let script = format!("{hidden} runtime exec --apparmor {} {} /probe", profile.name, container.id);
+    let seen = t.in_private_mounts(&t.bundle(), &t.dir, &script).out().report();
+    assert_eq!(seen["label"], profile.enforced(), "exec");
 }
 
 fn selinux_is_refused_where_it_is_off(t: &Test) {

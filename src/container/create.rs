@@ -80,7 +80,7 @@ pub struct Made {
 pub fn create(options: &Options) -> Result<Made> {
     // What can be known to be wrong.
     let (text, mut plan) = bundle::load(options, options.notify)?;
-    init::check_labels(&plan.process)?;
+    init::check_labels(&mut plan.process)?;
     let Console { theirs, ours } = console::prepare(&mut plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&mut plan)?;
     let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;

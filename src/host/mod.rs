@@ -31,7 +31,7 @@ pub fn report() -> Value {
         "pidfdExitStatus": verdict(exit_status()),
         "memoryPolicy": memory_policy(),
         "checkpoint": verdict(Criu::find(Features::default()).map(drop)),
-        "apparmor": enabled_if(crate::init::apparmor_is_enabled(), "it is off, or securityfs is not mounted"),
+        "apparmor": enabled_if(crate::init::apparmor_is_enabled(), "it is off, or /sys is not mounted"),
         "selinux": enabled_if(crate::init::selinux_is_enabled(), "no policy: /sys/fs/selinux is not mounted"),
         "intelRdt": verdict(crate::rdt::find().map(drop)),
     })

@@ -9,8 +9,8 @@ use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
 use crate::sys::openat2;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
-use nix::sys::stat::{Mode, fstatat};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SELINUX_MAGIC, fstatfs, statfs};
 use nix::unistd::{read, write};
 use std::ffi::{CStr, CString};
@@ -19,15 +19,22 @@ use std::os::fd::OwnedFd;
 const APPARMOR: &str = "/process/apparmorProfile";
 const SELINUX: &str = "/process/selinuxLabel";
 
+/// The profile of AppArmor that allows everything.
+const UNCONFINED: &str = "unconfined";
+
 /// Refuses a label that this host can't apply, before anything is made. The
-/// words are runc's.
-pub fn check(process: &Process) -> Result<()> {
+/// words are runc's. Without AppArmor every process is unconfined already, so a
+/// request for that is dropped.
+pub fn check(process: &mut Process) -> Result<()> {
     if let Some(profile) = &process.apparmor
         && !apparmor_is_enabled()
     {
-        return Err(Error::config(APPARMOR, "apparmor: config provided but apparmor not supported")
-            .on(profile.clone())
-            .hint("AppArmor is off on this host, or /sys/kernel/security is not mounted"));
+        if profile != UNCONFINED {
+            return Err(Error::config(APPARMOR, "apparmor: config provided but apparmor not supported")
+                .on(profile.clone())
+                .hint("AppArmor is off on this host, or /sys is not mounted"));
+        }
+        process.apparmor = None;
     }
     if let Some(label) = &process.selinux
         && !selinux_is_enabled()
@@ -38,11 +45,12 @@ pub fn check(process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Is it on, and can it be spoken to?
+/// Whether the kernel has AppArmor switched on. securityfs is not asked: nothing
+/// here needs it, and Podman hides it from the runtime of a container with its
+/// own user namespace.
 pub fn apparmor_is_enabled() -> bool {
     let parameter = crate::sys::process::read_file("/sys/module/apparmor/parameters/enabled");
     parameter.is_ok_and(|text| text.starts_with(b"Y"))
-        && fstatat(AT_FDCWD, "/sys/kernel/security/apparmor", AtFlags::empty()).is_ok()
 }
 
 /// Has the host a policy? Found out as libselinux and runc do.
@@ -122,7 +130,7 @@ fn is_confined(proc: &OwnedFd) -> Result<bool> {
 /// `unconfined`, or `NAME (MODE)`.
 fn confines(label: &str) -> bool {
     let label = label.trim_end_matches(['\n', '\0']);
-    label != "unconfined" && !label.ends_with("(unconfined)")
+    label != UNCONFINED && !label.ends_with("(unconfined)")
 }
 
 fn attribute(proc: &OwnedFd, path: &CStr, at: &str) -> Result<OwnedFd> {
