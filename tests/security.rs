@@ -1,6 +1,6 @@
 //! Attacks that worked on some runtime once, each named after its CVE.
 
-use crate::harness::{Bundle, Test, cap_mask, is_corten, pipe, read_line};
+use crate::harness::{Bundle, Container, Test, cap_mask, is_corten, is_root, pipe, read_line};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -15,6 +15,10 @@ cases![
     cve_2019_5736_by_an_interpreter,
     cve_2019_5736_by_a_watcher_during_exec,
     cve_2019_5736_by_a_watcher_during_run,
+    cve_2019_5736_by_a_watcher_during_create,
+    cve_2019_5736_by_a_watcher_during_mounts,
+    cve_2019_5736_by_a_hook,
+    the_seal_comes_before_libc,
     cve_2019_16884_volume_on_proc,
     cve_2019_18837_mountpoints_through_symlinks,
     cve_2019_19921_proc_and_sys_must_be_directories,
@@ -81,12 +85,12 @@ fn describe(path: &Path) -> String {
     format!("{} {inode} {mode:o} {owner:?} {} {content}", path.display(), meta.mtime_nsec())
 }
 
-fn exec_as(container: &crate::harness::Container, user: &str) -> Option<u64> {
+fn exec_as(container: &Container, user: &str) -> Option<u64> {
     let out = container.exec(["--user", user], ["/probe"]).out();
     (out.code == 0).then(|| out.report()["ids"]["uid"][1].as_u64().expect("a uid"))
 }
 
-fn as_alice(t: &Test) -> crate::harness::Container<'_> {
+fn as_alice(t: &Test) -> Container<'_> {
     let bundle = t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
     let passwd = "root:x:0:0::/:\n1000:x:0:0::/:\n7:x:0:0::/:\n";
     fs::remove_file(bundle.inside("/etc/passwd")).expect("unlink");
@@ -162,10 +166,10 @@ fn powerful(t: &Test) -> Bundle {
 
 /// A container that watches for the runtime in its pid namespace while `work`
 /// is done; what it saw.
-fn watched(t: &Test, bundle: Bundle, work: impl FnOnce(&crate::harness::Container)) -> String {
+fn watched(t: &Test, bundle: Bundle, work: impl FnOnce(&Container)) -> String {
     let bundle = bundle.args(["/probe", "--attack-exe", "/tmp/until"]);
     let (reader, writer) = pipe();
-    let container = crate::harness::Container::create(t, &bundle, |call| call.stdout(writer));
+    let container = Container::create(t, &bundle, |call| call.stdout(writer));
     container.start();
     assert_eq!(read_line(&reader), "ready");
     work(&container);
@@ -175,28 +179,108 @@ fn watched(t: &Test, bundle: Bundle, work: impl FnOnce(&crate::harness::Containe
     seen
 }
 
-fn cve_2019_5736_by_a_watcher_during_exec(t: &Test) {
+/// Does `work`, which runs a verb that enters the container, while the container
+/// watches, and insists that the runtime was seen and not overwritten.
+fn attacked(t: &Test, work: impl Fn(&Container)) {
     let victim = victim(t);
-    let seen = watched(t, powerful(t), |container| {
-        for _ in 0..20 {
-            container.exec([], ["true"]).out();
-            container.exec([], ["/proc/self/exe", "--version"]).out();
-        }
-    });
-    assert!(seen.starts_with("seen"), "{seen}");
+    let seen = watched(t, powerful(t), |container| (0..20).for_each(|_| work(container)));
+    assert!(seen.starts_with("seen") && seen != "seen 0", "the attack took place: {seen}");
     unchanged(&victim);
 }
 
-fn cve_2019_5736_by_a_watcher_during_run(t: &Test) {
-    let victim = victim(t);
-    let seen = watched(t, powerful(t), |container| {
-        let path = format!("/proc/{}/ns/pid", container.init.pid);
-        for _ in 0..20 {
-            t.run(&t.bundle().join("pid", &path).args(["true"]));
-        }
+fn cve_2019_5736_by_a_watcher_during_exec(t: &Test) {
+    attacked(t, |container| {
+        container.exec([], ["true"]).out();
+        container.exec([], ["/proc/self/exe", "--version"]).out();
     });
-    assert!(seen.starts_with("seen"), "{seen}");
-    unchanged(&victim);
+}
+
+/// A bundle whose container joins the pid namespace of this one.
+fn beside(t: &Test, container: &Container) -> Bundle {
+    t.bundle().join("pid", &format!("/proc/{}/ns/pid", container.init.pid)).args(["true"])
+}
+
+fn cve_2019_5736_by_a_watcher_during_run(t: &Test) {
+    attacked(t, |container| drop(t.run(&beside(t, container))));
+}
+
+fn cve_2019_5736_by_a_watcher_during_create(t: &Test) {
+    // What isn't reaped would keep the watcher's pid namespace from ending.
+    attacked(t, |container| t.create(&beside(t, container)).stop());
+}
+
+fn cve_2019_5736_by_a_watcher_during_mounts(t: &Test) {
+    let volume = t.make_dir("volume");
+    let list = json!([{ "destination": "/var", "type": "bind", "source": volume, "options": ["bind"] }]);
+    let list = t.make_file("mounts.json", &list.to_string());
+    attacked(t, |container| {
+        t.verb(["mounts", "add", &container.id]).arg(&list).out();
+        t.verb(["mounts", "remove", &container.id]).arg(&list).out();
+    });
+}
+
+/// The process that makes a container, attacked by a program of the host: CRIU
+/// leaves the container no moment to see the runtime in `restore`. The file is
+/// busy as long as it runs, so a daemon keeps it open until nothing does.
+fn cve_2019_5736_by_a_hook(t: &Test) {
+    let victim = victim(t);
+    let [go, done, said] = ["go", "done", "said"].map(|name| t.path(name));
+    for fifo in [&go, &done] {
+        nix::unistd::mkfifo(fifo, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+    }
+    let script = format!(
+        "exec 3< /proc/$PPID/exe; (read x < {}; (printf overwritten >> /proc/self/fd/3) 2> {}; echo tried > {}) &",
+        go.display(),
+        said.display(),
+        done.display()
+    );
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    let bundle = crate::checkpoint::counting(t).set("/hooks", json!({ "createRuntime": hook }));
+    let attack = |verb: &str| {
+        fs::write(&go, "go\n").expect("write to the daemon");
+        assert_eq!(fs::read_to_string(&done).expect("read from the daemon"), "tried\n", "{verb}");
+        let text = fs::read_to_string(&said).expect("what the daemon said");
+        assert!(is_root() == text.contains("Read-only file system"), "{verb}: {text:?}");
+        unchanged(&victim);
+    };
+    t.run(&bundle);
+    attack("run");
+    t.create(&bundle).stop();
+    attack("create");
+    if crate::checkpoint::works().is_err() {
+        return;
+    }
+    crate::checkpoint::needs_criu(t);
+    let images = t.path("images");
+    let counter = crate::checkpoint::Counter::start(t, &bundle);
+    counter.checkpoint(t, &images, &[]).ok();
+    counter.container.wait();
+    attack("create");
+    let again = crate::checkpoint::Counter::restore(t, &bundle, &images, &[]);
+    again.container.stop();
+    drop(again);
+    attack("restore");
+}
+
+/// libc's start-up costs more than all the rest, and the sealed image has to do
+/// it again: no verb that is sealed may do it before that.
+fn the_seal_comes_before_libc(t: &Test) {
+    t.needs_root("a read-only bind of the binary");
+    let before = |verb: &str| -> Vec<String> {
+        let log = t.path("calls");
+        let call = t.call("/usr/bin/strace").args(["-o"]).arg(&log).arg(&*t.runtime.borrow());
+        call.arg("--root").arg(t.root()).args([verb, "--help"]).ok();
+        let text = fs::read_to_string(&log).expect("the log of strace");
+        let before = text.lines().skip(1).take_while(|line| !line.starts_with("execveat("));
+        before.filter_map(|line| line.split_once('(')).map(|(call, _)| call.to_owned()).collect()
+    };
+    let early = ["statfs", "open_tree", "mount_setattr"];
+    if before("run") != early {
+        t.skip("the entry point is an optimised build's, for x86_64");
+    }
+    for verb in ["create", "exec", "restore", "mounts"] {
+        assert_eq!(before(verb), early, "{verb}");
+    }
 }
 
 fn cve_2016_9962_a_newcomer_cannot_be_reached(t: &Test) {

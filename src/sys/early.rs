@@ -12,14 +12,32 @@
 //! image isn't relocated yet. Whatever fails falls through to `_start`, and
 //! `launch::seal` then decides with a full runtime under its feet.
 
-/// The verbs that put a process into a container. A stray match (an id named
-/// `run`) only costs time; a verb can't be missed, as it must stand in argv.
-const SEALED_VERBS: [&[u8]; 5] = [b"create", b"run", b"exec", b"restore", b"mounts"];
+/// Defines, from one list of verbs, both questions that are asked about it: by
+/// `launch::seal` with the verb that was parsed, and before libc with each
+/// argument. A stray match of the latter (an id named `run`) only costs time; a
+/// verb can't be missed, as it must stand in argv.
+macro_rules! sealed_verbs {
+    ($($verb:literal),+) => {
+        /// Whether this verb runs from the sealed image.
+        pub fn is_sealed_verb(verb: &[u8]) -> bool {
+            [$($verb.as_slice()),+].contains(&verb)
+        }
 
-/// Does this verb run from the sealed image?
-pub fn is_sealed_verb(verb: &[u8]) -> bool {
-    SEALED_VERBS.contains(&verb)
+        /// The same for an argument, without a table, which would need relocations.
+        ///
+        /// # Safety
+        /// `arg` must point to a C string.
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        unsafe fn names_sealed_verb(arg: *const u8) -> bool {
+            // SAFETY: as the caller promises.
+            unsafe { $(x86_64::is(arg, const { x86_64::word($verb) }, const { $verb.len() }))|+ }
+        }
+    };
 }
+
+// The verbs that put a process into a container, each at most eight letters long.
+sealed_verbs!(b"create", b"run", b"exec", b"restore", b"mounts");
 
 /// The arguments that the C `main` was given.
 ///
@@ -83,8 +101,11 @@ mod x86_64 {
 
     /// Is the C string at `arg` equal to the letters given? Spelt out as code,
     /// because a table of strings would need relocations.
+    ///
+    /// # Safety
+    /// `arg` must point to a C string.
     #[inline(always)]
-    unsafe fn is(arg: *const u8, word: u64, len: usize) -> bool {
+    pub unsafe fn is(arg: *const u8, word: u64, len: usize) -> bool {
         let mut i = 0;
         while i < len {
             // SAFETY: no byte past the terminator is read: a shorter string
@@ -98,7 +119,9 @@ mod x86_64 {
         (unsafe { arg.add(len).read() }) == 0
     }
 
-    const fn word(text: &[u8]) -> u64 {
+    /// The letters of `text` as [`is`] takes them.
+    pub const fn word(text: &[u8]) -> u64 {
+        assert!(text.len() <= 8, "a verb of more than eight letters");
         let mut word = 0;
         let mut i = 0;
         while i < text.len() {
@@ -111,10 +134,6 @@ mod x86_64 {
     /// # Safety
     /// `stack` must be the stack pointer at the process's entry.
     unsafe extern "C" fn seal(stack: *const usize) {
-        const CREATE: u64 = word(b"create");
-        const RUN: u64 = word(b"run");
-        const EXEC: u64 = word(b"exec");
-        const RESTORE: u64 = word(b"restore");
         // SAFETY: the ABI puts argc at the stack pointer, then argv and envp,
         // each ended by a null.
         unsafe {
@@ -125,7 +144,7 @@ mod x86_64 {
             let mut i = 1;
             while i < argc {
                 let arg = core::ptr::with_exposed_provenance::<u8>(argv.add(i).read());
-                wanted |= is(arg, CREATE, 6) | is(arg, RUN, 3) | is(arg, EXEC, 4) | is(arg, RESTORE, 7);
+                wanted |= super::names_sealed_verb(arg);
                 i += 1;
             }
             if wanted {
