@@ -47,6 +47,7 @@ mod mounts;
 mod namespaces;
 mod net_devices;
 mod pause;
+mod peer_groups;
 mod process;
 mod profiles;
 mod propagation;
@@ -101,6 +102,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("namespaces", namespaces::cases()),
         ("net_devices", net_devices::cases()),
         ("pause", pause::cases()),
+        ("peer_groups", peer_groups::cases()),
         ("process", process::cases()),
         ("propagation", propagation::cases()),
         ("ps", ps::cases()),

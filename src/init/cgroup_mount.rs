@@ -2,8 +2,8 @@
 
 use super::{filesystem, mounts, target};
 use crate::error::{Context, Error, Result};
-use crate::spec::plan::{FsOption, Mount};
-use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::spec::plan::{FsOption, Mount, Propagation};
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SLAVE, MountAttr};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::MsFlags;
@@ -93,8 +93,19 @@ fn bound(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
         no_options(options, &of_the_host()?)?;
     }
     let tree = clone(path)?;
-    mounts::finish(entry, &tree, entry.attr, entry.recursive_attr)?;
+    mounts::finish(entry, &tree, apart(entry), entry.recursive_attr)?;
     Ok(tree)
+}
+
+/// The attributes of a clone of the host's hierarchy, which is a peer or a slave
+/// of the host's mount: it becomes private, or a slave if the mount is to have a
+/// propagation that receives from the host.
+fn apart(entry: &Mount) -> MountAttr {
+    let propagation = match entry.propagation {
+        Some((Propagation::Slave | Propagation::Shared, _)) => MS_SLAVE,
+        _ => MS_PRIVATE,
+    };
+    MountAttr { propagation, ..entry.attr }
 }
 
 /// Options of the superblock of version 2.
@@ -155,7 +166,7 @@ fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> R
             .op("mount cgroup")?;
     } else {
         let tree = clone(&hierarchy.path)?;
-        mounts::finish(entry, &tree, entry.attr, entry.recursive_attr)?;
+        mounts::finish(entry, &tree, apart(entry), entry.recursive_attr)?;
         let name = target::c_path(Path::new(&hierarchy.name))?;
         mount::attach_at(&tree, tmpfs, &name).op("move_mount cgroup")?;
     }

@@ -199,8 +199,13 @@ impl Work<'_> {
     }
 
     fn attach(&self, tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
-        self.in_container(|| mount::attach(tree, point).op("move_mount"))
-            .map_err(|e| if e.is(Errno::ELOOP) { e.hint(LOOP) } else { e })
+        self.in_container(|| mount::attach(tree, point).op("move_mount")).map_err(|e| {
+            match e.errno.map(Errno::from_raw) {
+                Some(Errno::ELOOP) => e.hint(LOOP),
+                Some(Errno::EINVAL) => e.hint("an unbindable mount can't be attached below a shared one"),
+                _ => e,
+            }
+        })
     }
 
     fn find(&self, mounted: &Mounted) -> Result<OwnedFd> {

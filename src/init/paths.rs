@@ -2,7 +2,8 @@
 
 use super::{filesystem, target};
 use crate::error::{Context, Error, Result};
-use crate::spec::plan::FsOption;
+use crate::launch::sources;
+use crate::spec::plan::{FsOption, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::openat2;
 use nix::errno::Errno;
@@ -30,8 +31,8 @@ struct Covers<'a> {
     /// One superblock serves all directories: at density, a tmpfs per masked
     /// directory and container is what shrinkers and umount suffer from.
     empty: Option<OwnedFd>,
-    /// The host's /dev/null is what it should be.
-    checked: bool,
+    /// A mount of the host's /dev/null, in no peer group.
+    null: Option<OwnedFd>,
 }
 
 /// A tree that is cloned is attached: to drop a detached one costs a grace
@@ -41,7 +42,18 @@ fn one(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
     if target::is_directory(&fstat(&target).op("fstat")?) {
         return cover_directory(&target, covers);
     }
-    mount::attach(covers.null()?, &target).op("move_mount /dev/null")
+    cover_file(&target, covers)
+}
+
+fn cover_file(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
+    if let Some(null) = &covers.null {
+        let tree = mount::clone_tree(null, c"", false, false).op("open_tree /dev/null")?;
+        return mount::attach(tree, target).op("move_mount /dev/null");
+    }
+    let tree = hosts_null()?;
+    mount::attach(&tree, target).op("move_mount /dev/null")?;
+    covers.null = Some(tree);
+    Ok(())
 }
 
 fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
@@ -55,19 +67,16 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
     Ok(())
 }
 
-impl Covers<'_> {
-    /// The host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
-    fn null(&mut self) -> Result<OwnedFd> {
-        let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
-        if !self.checked {
-            let stat = fstat(&tree).op("fstat")?;
-            if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFCHR.bits() || stat.st_rdev != makedev(1, 3) {
-                return Err(Error::msg("the host's /dev/null is not the null device"));
-            }
-            self.checked = true;
-        }
-        Ok(tree)
+/// Clones the host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
+/// The clone leaves the peer group of the host's /dev.
+fn hosts_null() -> Result<OwnedFd> {
+    let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
+    let stat = fstat(&tree).op("fstat")?;
+    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFCHR.bits() || stat.st_rdev != makedev(1, 3) {
+        return Err(Error::msg("the host's /dev/null is not the null device"));
     }
+    sources::set_propagation(&tree, Propagation::Private, false)?;
+    Ok(tree)
 }
 
 /// Binds each path on itself, read-only; the mounts below it come along.

@@ -2,8 +2,9 @@
 
 use super::target;
 use crate::error::{Context, Error, Result};
+use crate::launch::sources;
 use crate::spec::Plan;
-use crate::spec::plan::Process;
+use crate::spec::plan::{Process, Propagation};
 use crate::sys::{fd, mount, openat2, pty, scm};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -66,6 +67,8 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
 fn show_at_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
     let target = target::file_itself(root, Path::new("/dev/console"))?;
     let tree = mount::clone_tree(slave, c"", false, false).op("open_tree the terminal")?;
+    // /dev/pts may be the host's, bound.
+    sources::set_propagation(&tree, Propagation::Private, false)?;
     mount::attach(&tree, &target).op("move_mount the terminal")
 }
 

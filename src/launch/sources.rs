@@ -11,7 +11,9 @@ use crate::error::{Context, Error, Result};
 use crate::spec::plan::{
     Device, DeviceKind, Idmap, IdmapUsers, Mount, MountKind, NsKind, Plan, Propagation, SourceLink,
 };
-use crate::sys::mount::{self, MOUNT_ATTR_IDMAP, MountAttr};
+use crate::sys::mount::{
+    self, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MS_PRIVATE, MountAttr,
+};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, readlinkat};
 use nix::sys::stat::{fstat, makedev, stat};
@@ -282,11 +284,17 @@ pub fn missing_devices(plan: &Plan) -> Vec<String> {
 fn node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
     let tree = clone_tree(path, false).map_err(|e| e.hint("the host's device is bound, and it has none"))?;
     let stat = fstat(&tree).op("fstat")?;
-    if device.is(&stat) {
-        return Ok(tree);
+    if !device.is(&stat) {
+        return Err(Error::msg("the host has another file there")
+            .hint("in a user namespace devices are bind-mounted from the host's path of the same name"));
     }
-    Err(Error::msg("the host has another file there")
-        .hint("in a user namespace devices are bind-mounted from the host's path of the same name"))
+    // The clone is a peer of the host's /dev: what the container mounts on it
+    // would cover the host's node, too. Like crun, allow no set-id bits and no
+    // mapping of executable pages.
+    let set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
+    let attr = MountAttr { set, propagation: MS_PRIVATE, ..MountAttr::default() };
+    mount::set_attr(&tree, attr, false).op("mount_setattr the device")?;
+    Ok(tree)
 }
 
 /// Clones `path`, with all that is mounted below it if `recursive`.
