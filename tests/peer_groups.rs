@@ -393,7 +393,18 @@ const ADD: &str = "
 
 fn added(t: &Test, name: &str, user_namespace: bool) {
     let (bundle, volume) = (base(t, user_namespace), t.make_dir("volume"));
-    let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
+    const ALL: [&str; 4] = ["", "rprivate", "rslave", "rshared"];
+    // CRIU clones each mount by itself, and what lies below a mount of the host is locked
+    // in a user namespace.
+    let alone = volume.join("deep");
+    let make = |own: &[&str]| {
+        let bundle = volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
+        if user_namespace {
+            bundle.source("/root/tree", &alone).source("/root/alone", &alone)
+        } else {
+            bundle
+        }
+    };
     let shape = Shape {
         bundle: &make,
         volume: &volume,
@@ -427,12 +438,24 @@ fn restored(t: &Test, name: &str, user_namespace: bool) {
         Ok(directory) => directory.display(),
     };
     let (bundle, volume) = (base(t, user_namespace), t.make_dir("volume"));
-    let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
+    const ALL: [&str; 4] = ["", "rprivate", "rslave", "rshared"];
+    // CRIU clones each mount by itself, and what lies below a mount of the host is locked
+    // in a user namespace.
+    let alone = volume.join("deep");
+    let make = |own: &[&str]| {
+        let bundle = volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
+        if user_namespace {
+            bundle.source("/root/tree", &alone).source("/root/alone", &alone)
+        } else {
+            bundle
+        }
+    };
     let shape = Shape {
         bundle: &make,
         volume: &volume,
         volumes: &VOLUMES,
-        propagations: &["", "rprivate", "rslave", "rshared"],
+        // In a user namespace CRIU can't restore a group with mounts of different roots.
+        propagations: if user_namespace { &ALL[..3] } else { &ALL },
         added: false,
         run: &format!("PATH={criu}:$PATH; {RESTORE}"),
     };

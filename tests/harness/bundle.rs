@@ -116,10 +116,20 @@ impl Bundle {
 
     /// Replaces the options of the mount at `destination`.
     pub fn remount(mut self, destination: &str, options: &[&str]) -> Self {
+        self.mount_at(destination)["options"] = json!(options);
+        self
+    }
+
+    /// Replaces the source of the mount at `destination`.
+    pub fn source(mut self, destination: &str, source: &Path) -> Self {
+        self.mount_at(destination)["source"] = json!(source);
+        self
+    }
+
+    fn mount_at(&mut self, destination: &str) -> &mut Value {
         let mounts = self.config["mounts"].as_array_mut().expect("mounts");
         let mount = mounts.iter_mut().find(|m| m["destination"] == destination);
-        mount.expect("a mount with this destination")["options"] = json!(options);
-        self
+        mount.expect("a mount with this destination")
     }
 
     pub fn without_mount(mut self, destination: &str) -> Self {
