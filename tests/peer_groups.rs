@@ -393,18 +393,7 @@ const ADD: &str = "
 
 fn added(t: &Test, name: &str, user_namespace: bool) {
     let (bundle, volume) = (base(t, user_namespace), t.make_dir("volume"));
-    const ALL: [&str; 4] = ["", "rprivate", "rslave", "rshared"];
-    // CRIU clones each mount by itself, and what lies below a mount of the host is locked
-    // in a user namespace.
-    let alone = volume.join("deep");
-    let make = |own: &[&str]| {
-        let bundle = volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
-        if user_namespace {
-            bundle.source("/root/tree", &alone).source("/root/alone", &alone)
-        } else {
-            bundle
-        }
-    };
+    let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
     let shape = Shape {
         bundle: &make,
         volume: &volume,
