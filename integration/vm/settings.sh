@@ -17,7 +17,7 @@ PACKAGES=(
     # a system with a user's session
     systemd systemd-sysv libpam-systemd dbus dbus-user-session udev kmod apparmor uidmap
     # the peers, and an engine that works without privilege
-    runc crun podman conmon passt fuse-overlayfs
+    runc crun podman conmon passt fuse-overlayfs catatonit
     # what the tests call
     busybox-static strace iproute2 procps psmisc e2fsprogs util-linux bsdutils libcap2-bin jq
     # more, for a visit (VM_PACKAGES="bpftool criu" integration/vm/run ...)
