@@ -33,6 +33,7 @@ cases![
     what_is_no_new_mount_is_refused,
     what_hides_proc_stays,
     what_is_not_mounted_cannot_be_removed,
+    a_file_does_not_cover_a_directory,
     bad_lists_are_refused,
     ended_containers_get_no_mounts,
 ];
@@ -272,13 +273,13 @@ fn of_a_failed_list_nothing_is_added(t: &Test) {
         (mount("/b", "nosuchfs", "x", &[]), ["/1", "nosuchfs"]),
         (mount("/b", "tmpfs", "x", &["nosuchoption"]), ["/1", "nosuchoption"]),
         (mount("/probe", "tmpfs", "x", &[]), ["/1", "/probe"]),
-        (bind(&file, "/tmp", &[]), ["/1", "move_mount"]),
-        (mount("/x/../y", "tmpfs", "x", &[]), ["/1", "/x"]),
+        (bind(&file, "/tmp", &[]), ["/1", "not a directory"]),
+        (mount("/probe/../y", "tmpfs", "x", &[]), ["/1", "ENOTDIR"]),
     ] {
         let out = change(t, "add", &container, &json!([first, second]));
         out.one_clear_line(&words);
         assert_eq!(places(&container.look([])), places(&before), "{second}");
-        for gone in ["/new", "/b", "/x", "/y"] {
+        for gone in ["/new", "/b", "/y"] {
             assert_eq!(answer(&container, &format!("stat:{gone}")), "ENOENT", "{second}");
         }
     }
@@ -449,6 +450,17 @@ fn what_is_not_mounted_cannot_be_removed(t: &Test) {
     }
     let dir = t.make_dir("volume");
     assert_eq!(fs::metadata(dir).unwrap().uid(), nix::unistd::geteuid().as_raw());
+}
+
+fn a_file_does_not_cover_a_directory(t: &Test) {
+    let container = pausing(t);
+    let file = t.make_file("file", "bound");
+    let name = file.display().to_string();
+    let out = change(t, "add", &container, &json!([bind(&file, "/etc", &[])]));
+    out.one_clear_line(&["/0", "/etc", &name, "not a directory"]);
+    let directory = file.parent().unwrap();
+    let out = change(t, "add", &container, &json!([bind(directory, "/etc/passwd", &[])]));
+    out.one_clear_line(&["/0", "/etc/passwd", directory.to_str().unwrap(), "not a directory"]);
 }
 
 fn bad_lists_are_refused(t: &Test) {

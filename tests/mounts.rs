@@ -46,6 +46,7 @@ cases![
     overlay_in_a_user_namespace,
     relative_destination_starts_at_the_root,
     destination_that_goes_up_stays_inside,
+    destination_that_goes_up_from_a_missing_name,
     mountpoint_through_a_dangling_symlink_is_made,
     the_root_cannot_be_mounted_over,
     proc_takes_procfs_alone,
@@ -338,10 +339,17 @@ fn mountpoint_through_a_symlink_stays_inside(t: &Test) {
 }
 
 fn mountpoint_that_is_a_file_for_a_directory_is_refused(t: &Test) {
-    let bundle = t.bundle().bind(&volume(t), "/etc/passwd", &[]);
-    t.refused(&bundle).one_clear_line(&["/mounts/7"]);
-    let bundle = t.bundle().bind(&volume(t).join("file"), "/etc", &[]);
-    t.refused(&bundle).one_clear_line(&["/mounts/7"]);
+    let volume = volume(t);
+    let source = volume.display().to_string();
+    let bundle = t.bundle().bind(&volume, "/etc/passwd", &[]);
+    // Docker tells its users what "not a directory" means.
+    t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc/passwd", &source, "not a directory"]);
+    let bundle = t.bundle().bind(&volume.join("file"), "/etc", &[]);
+    t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc", &format!("{source}/file"), "not a directory"]);
+    let bundle = t.bundle().mount("/etc/passwd", "tmpfs", "t", &[]);
+    t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc/passwd", "tmpfs", "not a directory"]);
+    let bundle = t.bundle().bind(&volume, "/etc/passwd/below", &[]);
+    t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc/passwd/below", "not a directory"]);
 }
 
 fn unknown_type_is_refused(t: &Test) {
@@ -537,6 +545,30 @@ fn relative_destination_starts_at_the_root(t: &Test) {
 fn destination_that_goes_up_stays_inside(t: &Test) {
     let bundle = t.bundle().mount("/tmp/../../../../etc/x", "tmpfs", "t", &[]);
     assert_eq!(at(&t.look(&bundle, []), "/etc/x")["type"], "tmpfs");
+}
+
+/// As in runc, the missing name is not created.
+fn destination_that_goes_up_from_a_missing_name(t: &Test) {
+    let file = t.make_file("file", "bound");
+    for (place, target) in [
+        ("/missing/../a", "/a"),
+        ("/missing/er/../../a", "/a"),
+        ("/tmp/missing/../a", "/tmp/a"),
+        ("/l/no/../a", "/etc/a"),
+    ] {
+        let bundle = t.bundle();
+        std::os::unix::fs::symlink("/etc", bundle.inside("/l")).unwrap();
+        let bundle = bundle.mount(place, "tmpfs", "t", &[]).bind(&file, &format!("{place}.file"), &[]);
+        let seen = t.look(
+            &bundle,
+            ["stat:/missing", "stat:/tmp/missing", "stat:/etc/no", &format!("text:{target}.file")],
+        );
+        assert_eq!(at(&seen, target)["type"], "tmpfs", "{place}");
+        assert_eq!(seen["asked"][format!("text:{target}.file")], "bound", "{place}");
+        for missing in ["/missing", "/tmp/missing", "/etc/no"] {
+            assert_eq!(seen["asked"][format!("stat:{missing}")], "ENOENT", "{place}");
+        }
+    }
 }
 
 /// What such a link leads to is made in the image, wherever it would be outside.

@@ -7,8 +7,8 @@
 //! namespace for the calls alone that attach a tree or detach one. The root of
 //! the container is a descriptor, and everything is found from there.
 
-use super::target::{self, Made};
-use super::{mounts, readonly, rootfs::Root};
+use super::target::{self, Kind, Made};
+use super::{mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::joins::Joins;
 use crate::launch::sources::{self, LOOP, Source};
@@ -158,11 +158,17 @@ impl Work<'_> {
     }
 
     fn add(&mut self, plan: &Plan, entry: &Mount, source: &Source) -> Result<()> {
+        let kind = match (&entry.kind, source) {
+            (MountKind::Bind { .. }, Source::Tree(tree)) => mounts::kind_for(entry, tree)?,
+            (MountKind::Filesystem(new), _) => mounts::kind_for_new(new),
+            _ => return Err(Error::msg("can't be mounted in a running container")),
+        };
         let mut made = Vec::new();
-        let prepared = self.prepare(plan, entry, source, &mut made);
+        let prepared = self.prepare(plan, entry, source, kind, &mut made);
         self.steps.extend(made.into_iter().map(Step::Made));
-        let (tree, point) = prepared?;
-        self.attach(&tree, &point)?;
+        let explain = |error| mismatch::explain(error, &self.root.tree, entry, kind);
+        let (tree, point) = prepared.map_err(explain)?;
+        self.attach(&tree, &point).map_err(explain)?;
         self.steps.push(Step::Attached(tree));
         Ok(())
     }
@@ -173,20 +179,19 @@ impl Work<'_> {
         plan: &Plan,
         entry: &Mount,
         source: &Source,
+        kind: Kind,
         made: &mut Vec<Made>,
     ) -> Result<(OwnedFd, OwnedFd)> {
         let (root, path) = (&self.root.tree, &entry.target);
         match (&entry.kind, source) {
             (MountKind::Bind { .. }, Source::Tree(tree)) => {
                 let check = |place| mounts::check_bind(entry, tree, place);
-                let kind = mounts::kind_for(entry, tree)?;
                 let point = target::mount_point_noting(root, path, kind, check, made)?;
                 mounts::set_attributes(tree, entry.attr, entry.recursive_attr)?;
                 Ok((tree.try_clone().op("dup")?, point.at))
             }
             (MountKind::Filesystem(new), source) => {
                 let check = |place| refuse_place(place, &entry.kind);
-                let kind = mounts::kind_for_new(new);
                 let point = target::mount_point_noting(root, path, kind, check, made)?;
                 let tree = mounts::filesystem_for(plan, entry, new, &point, &self.root.host, source)?;
                 if readonly::is_wanted(entry) {

@@ -18,6 +18,7 @@ mod joining;
 pub mod keyring;
 pub mod live;
 mod lsm;
+mod mismatch;
 mod mounts;
 mod namespaces;
 mod overlay;

@@ -5,6 +5,7 @@
 //! opened inside the rootfs.
 
 use super::cgroup_mount::{self, View, Wanted};
+use super::mismatch;
 use super::readonly::{self, Readonly};
 use super::rootfs::Root;
 use super::target::{self, Kind, MountPoint};
@@ -75,7 +76,9 @@ impl Attaching<'_> {
     fn mount_point(&mut self, entry: &Mount, kind: Kind) -> Result<MountPoint> {
         let tree = &self.root.tree;
         let check = |place| refuse_place(place, &entry.kind);
-        self.readonly.create(tree, &entry.target, || target::mount_point(tree, &entry.target, kind, check))
+        self.readonly
+            .create(tree, &entry.target, || target::mount_point(tree, &entry.target, kind, check))
+            .map_err(|error| mismatch::explain(error, tree, entry, kind))
     }
 
     fn bind(&mut self, entry: &Mount, source: &Path, tree: OwnedFd) -> Result<()> {
@@ -87,9 +90,11 @@ impl Attaching<'_> {
         let check = |place| check_bind(entry, &tree, place);
         let target = self
             .readonly
-            .create(root, &entry.target, || target::mount_point(root, &entry.target, kind, check))?;
+            .create(root, &entry.target, || target::mount_point(root, &entry.target, kind, check))
+            .map_err(|error| mismatch::explain(error, root, entry, kind))?;
         let changes = readonly::changes(entry, &tree)?;
-        let tree = attach_bind(self.plan, entry, source, tree, &target)?;
+        let tree = attach_bind(self.plan, entry, source, tree, &target)
+            .map_err(|error| mismatch::explain(error, root, entry, kind))?;
         if changes { self.readonly.is_done(entry, &tree) } else { Ok(()) }
     }
 

@@ -9,15 +9,17 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlink, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, mkdirat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
+use std::borrow::Cow;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 const DIR_MODE: u32 = 0o755;
 
 /// The directory `path`, made with its parents where it is missing.
 pub fn directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+    let path = &*without_missing(root, path)?;
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     match openat2::in_root(root, &c_path(path)?, flags) {
         Err(Errno::ENOENT) => make(root, path, Kind::Directory, LINKS),
@@ -64,6 +66,7 @@ pub fn mount_point(
     kind: Kind,
     check: impl Fn(Place) -> Result<()>,
 ) -> Result<MountPoint> {
+    let path = &*without_missing(root, path)?;
     let c_path = c_path(path)?;
     let plain = if proc_paths::is_plain(path) {
         openat2::in_root_plain(root, &c_path, kind.flags())
@@ -157,6 +160,7 @@ pub fn mount_point_noting(
     check: impl Fn(Place) -> Result<()>,
     made: &mut Vec<Made>,
 ) -> Result<MountPoint> {
+    let path = &*without_missing(root, path)?;
     let c_path = c_path(path)?;
     let there = match kind {
         Kind::PlainDirectory => openat2::in_root_plain(root, &c_path, kind.flags()),
@@ -207,6 +211,36 @@ pub fn place_of(root: &OwnedFd, file: &OwnedFd) -> Result<Place> {
 
 /// As many as the kernel follows.
 const LINKS: u32 = 40;
+
+/// Returns `path` without each `..` that follows a name that doesn't exist, and
+/// without that name. The kernel can't look such a path up, and the name is not
+/// to be created. runc leaves both out, too.
+fn without_missing<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Path>> {
+    if proc_paths::is_plain(path) {
+        return Ok(Cow::Borrowed(path));
+    }
+    let mut kept = PathBuf::new();
+    for part in path.components() {
+        let is_missing = |kept: &Path| -> Result<bool> {
+            // A link that leads nowhere exists, too.
+            let found = openat2::in_root(root, &c_path(kept)?, libc::O_PATH | libc::O_NOFOLLOW);
+            Ok(matches!(found, Err(Errno::ENOENT)))
+        };
+        if part == Component::ParentDir && is_missing(&kept)? {
+            kept.pop();
+        } else {
+            kept.push(part);
+        }
+    }
+    Ok(Cow::Owned(kept))
+}
+
+/// Returns whether `path` leads to a directory; `None` if it leads nowhere.
+pub fn leads_to_directory(root: &OwnedFd, path: &Path) -> Option<bool> {
+    let path = without_missing(root, path).ok()?;
+    let found = openat2::in_root(root, &c_path(&path).ok()?, libc::O_PATH).ok()?;
+    fstat(&found).ok().map(|stat| is_directory(&stat))
+}
 
 /// The file `path` itself, never what a link in its place leads to; made empty
 /// where it is missing.

@@ -1,0 +1,32 @@
+//! The error of a directory that is mounted on a file, or of a file on a directory.
+
+use super::target::{self, Kind};
+use crate::error::Error;
+use crate::spec::plan::{Mount, MountKind};
+use nix::errno::Errno;
+use std::os::fd::OwnedFd;
+
+/// Names both sides if `error` comes from a mount point that the mount `entry`
+/// can't cover, because one is a directory and the other is not. `kind` is what
+/// the mount can cover. Returns every other error as it is.
+///
+/// The kernel says ENOTDIR or EINVAL. Docker explains the text "not a directory"
+/// to its users, so it is in the error in both cases.
+pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: Kind) -> Error {
+    if !error.is(Errno::ENOTDIR) && !error.is(Errno::EINVAL) {
+        return error;
+    }
+    let Some(on_directory) = target::leads_to_directory(root, &entry.target) else { return error };
+    let (ours, theirs) = match (kind, on_directory) {
+        (Kind::Directory | Kind::PlainDirectory, false) => ("directory", "file"),
+        (Kind::File, true) => ("file", "directory"),
+        _ => return error,
+    };
+    let operation = match &entry.kind {
+        MountKind::Bind { source, .. } => format!("bind the {ours} {} on a {theirs}", source.display()),
+        MountKind::Filesystem(new) => format!("mount {} on a {theirs}", new.fs.to_string_lossy()),
+        MountKind::Cgroup { .. } => format!("mount cgroup on a {theirs}"),
+        MountKind::Remount { .. } => return error,
+    };
+    Error::os(&operation, Errno::ENOTDIR).hint("a directory covers a directory only, and a file a file")
+}
