@@ -126,15 +126,40 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Engines match the text of an error to choose an exit code: Podman and Docker
-/// take any "no such file or directory" for a missing executable (exit 127). So
-/// ENOENT is spelt out only where it is the payload that is missing
-/// (`init/payload.rs` writes those words itself).
+/// Words by which engines choose an exit code, and what is written instead.
+///
+/// Podman takes "permission denied" and "operation not permitted" for a payload
+/// that may not be executed (126), and "not found", "no such file" and "open
+/// executable" for one that is missing (127); Docker does nearly the same. That
+/// must not happen because of a missing bus or a cgroup that is read-only. Only
+/// what is really said of the payload has these words (`init/payload.rs`,
+/// `init/creds.rs`, `spec/process.rs`).
+const ENGINES_WORDS: [(&str, &str); 5] = [
+    ("no such file", "missing file"),
+    ("not found", "missing"),
+    ("open executable", "open the executable"),
+    ("permission denied", "access denied"),
+    ("operation not permitted", "not allowed"),
+];
+
 fn errno_text(errno: Errno) -> String {
-    match errno {
-        Errno::ENOENT => "ENOENT (not found)".into(),
-        _ => format!("{errno:?} ({})", errno.desc().to_lowercase()),
+    let text = match errno {
+        Errno::ENOENT => "missing".into(),
+        _ => without_engines_words(&errno.desc().to_lowercase()),
+    };
+    format!("{errno:?} ({text})")
+}
+
+/// A text of another program (systemd, CRIU, newuidmap), without the words by
+/// which engines would take it for one about the payload.
+pub fn without_engines_words(text: &str) -> String {
+    let mut out = text.to_owned();
+    for (word, instead) in ENGINES_WORDS {
+        while let Some(at) = out.to_ascii_lowercase().find(word) {
+            out.replace_range(at..at + word.len(), instead);
+        }
     }
+    out
 }
 
 /// One error is one line, whatever a configuration puts into a name.
@@ -169,7 +194,7 @@ impl<T> Context<T> for std::io::Result<T> {
 fn from_io(op: &str, error: &std::io::Error) -> Error {
     match error.raw_os_error() {
         Some(errno) => Error::os(op, Errno::from_raw(errno)),
-        None => Error::msg(format!("{op}: {error}")),
+        None => Error::msg(format!("{op}: {}", without_engines_words(&error.to_string()))),
     }
 }
 
@@ -191,6 +216,65 @@ mod tests {
         assert_eq!(Error::decode(&bytes), Some(sample()));
     }
 
+    /// Podman's patterns (`libpod/oci_util.go`, `libpod/define/exec_codes.go`).
+    const PODMANS: [&str; 6] = [
+        "permission denied",
+        "operation not permitted",
+        "executable file not found in",
+        "no such file",
+        "open executable",
+        "not found",
+    ];
+
+    fn says_it_is_the_payload(text: &str) -> bool {
+        PODMANS.iter().any(|pattern| text.to_lowercase().contains(pattern))
+    }
+
+    #[test]
+    fn no_errno_is_taken_for_a_fault_of_the_payload() {
+        for number in 1..=133 {
+            let text = Error::os("connect to the bus", Errno::from_raw(number)).to_string();
+            assert!(!says_it_is_the_payload(&text), "{text}");
+        }
+        let foreign =
+            "Unit x Not Found: No such file or directory, Permission denied, Operation not permitted";
+        assert!(
+            !says_it_is_the_payload(&without_engines_words(foreign)),
+            "{}",
+            without_engines_words(foreign)
+        );
+        let error = std::io::Error::other("file not found");
+        assert!(!says_it_is_the_payload(&from_io("read", &error).to_string()));
+    }
+
+    /// All texts in the source that do have the words.
+    #[test]
+    fn engines_words_are_said_of_the_payload_alone() {
+        let mut said = std::collections::BTreeSet::new();
+        let source = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut dirs = vec![source.clone()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).expect("a directory").map(|entry| entry.expect("an entry")) {
+                let path = entry.path();
+                if path.is_dir() {
+                    dirs.push(path);
+                    continue;
+                }
+                if path.extension().is_none_or(|extension| extension != "rs") {
+                    continue;
+                }
+                let text = std::fs::read_to_string(&path).expect("UTF-8");
+                let code = text.split("#[cfg(test)]").next().unwrap_or_default().lines();
+                let code: Vec<&str> = code.filter(|line| !line.trim_start().starts_with("//")).collect();
+                if says_it_is_the_payload(&code.join("\n")) {
+                    said.insert(path.strip_prefix(&source).expect("below").display().to_string());
+                }
+            }
+        }
+        let expected = ["error.rs", "init/creds.rs", "init/payload.rs", "spec/process.rs"];
+        assert_eq!(said.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+    }
+
     #[test]
     fn refuses_torn_bytes() {
         let mut bytes = Vec::new();
@@ -204,7 +288,7 @@ mod tests {
     fn says_where_what_and_why_in_one_line() {
         assert_eq!(
             sample().to_string(),
-            "/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (operation not permitted); hint: needs an ipc namespace"
+            "/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (not allowed); hint: needs an ipc namespace"
         );
         let lines = Error::config("/a\n", "b\nc").on("d\ne");
         assert!(!lines.to_string().contains('\n'));

@@ -10,6 +10,8 @@ cases![
     json_log_has_level_msg_time,
     json_log_of_an_error_is_one_object,
     json_log_goes_with_stderr,
+    errors_of_the_environment_choose_no_exit_code,
+    errors_of_the_payload_choose_the_exit_code,
     nothing_is_logged_when_all_is_well,
     state_has_every_key,
     state_speaks_on_stdout_only,
@@ -82,6 +84,110 @@ fn json_log_of_an_error_is_one_object(t: &Test) {
 fn json_log_goes_with_stderr(t: &Test) {
     let (_, stderr) = logged(t, &["kill", "nobody", "9"]);
     assert!(stderr.contains("does not exist"), "{stderr:?}");
+}
+
+/// The exit code that Podman chooses by the text of an error: its patterns, in
+/// their order (`libpod/oci_util.go`, then `libpod/define/exec_codes.go`).
+fn podmans_exit_code(text: &str) -> i32 {
+    let says = |words: &[&str]| words.iter().any(|word| text.to_lowercase().contains(word));
+    match () {
+        () if says(&["permission denied", "operation not permitted"]) => 126,
+        () if says(&["executable file not found in", "no such file or directory", "open executable"]) => 127,
+        () if says(&["not found", "no such file"]) => 127,
+        () => 125,
+    }
+}
+
+/// 125: the runtime failed, whatever the kernel says of what it needed.
+fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
+    let missing = t.path("missing");
+    let name = missing.to_str().unwrap();
+    let hook = |path: &str| json!([{ "path": path }]);
+    let closed = t.make_file("closed", "");
+    let seccomp = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": name,
+        "syscalls": [{ "names": ["times"], "action": "SCMP_ACT_NOTIFY" }],
+    });
+    let payload = t.bundle().args(["true"]);
+    let bundles = [
+        payload.clone().set("/root/path", json!(name)),
+        payload.clone().bind(&missing, "/tmp", &[]),
+        payload.clone().set("/hooks", json!({ "prestart": hook(name) })),
+        payload.clone().set("/hooks", json!({ "createRuntime": hook(closed.to_str().unwrap()) })),
+        payload.clone().set("/hooks", json!({ "createContainer": hook(name) })),
+        payload.clone().set("/hooks", json!({ "startContainer": hook("/missing") })),
+        payload.clone().set("/linux/seccomp", seccomp),
+        payload.clone().join("network", name),
+        payload.clone().mount("/tmp", "no-such-filesystem", "none", &[]),
+        payload.clone().mount("/proc/nothing", "tmpfs", "none", &[]),
+        payload
+            .clone()
+            .set("/process/user", json!({ "uid": 0, "gid": 0, "additionalGids": [4_000_000_000_u32] })),
+    ];
+    let judge = |out: &crate::harness::Out| {
+        assert_eq!(podmans_exit_code(&out.stderr), 125, "{out:?}");
+        assert_eq!(podmans_exit_code(&out.stdout), 125, "{out:?}");
+    };
+    let mut failed = 0;
+    for bundle in &bundles {
+        let out = t.run(bundle);
+        failed += i32::from(out.code != 0);
+        judge(&out);
+    }
+    // Root may have groups of any number.
+    assert!(failed >= 10, "{failed} of {} failed", bundles.len());
+    let bundle = payload.lay();
+    let terminal = payload.clone().set("/process/terminal", json!(true));
+    let calls = [
+        t.verb(["create", "--bundle", name]).arg(t.id()),
+        t.verb(["create", "--pid-file", &format!("{name}/pid"), "--bundle"]).arg(bundle).arg(t.id()),
+        t.call(&*t.runtime.borrow())
+            .arg("--root")
+            .arg(closed.join("x"))
+            .args(["create", "--bundle"])
+            .arg(bundle)
+            .arg(t.id()),
+        t.verb(["run", "--config", name, "--bundle"]).arg(bundle).arg(t.id()),
+        t.verb(["update", "--resources", name, "nobody"]),
+        t.verb(["restore", "--image-path", name, "--bundle"]).arg(bundle).arg(t.id()),
+        t.runtime().arg("--log").arg(format!("{name}/log")).args(["state", "nobody"]),
+    ];
+    for call in calls {
+        let out = call.out();
+        assert_ne!(out.code, 0, "{out:?}");
+        judge(&out);
+    }
+    let terminal_call =
+        t.verb(["create", "--console-socket", name, "--bundle"]).arg(terminal.lay()).arg(t.id());
+    let out = terminal_call.out();
+    assert_ne!(out.code, 0, "{out:?}");
+    judge(&out);
+    if crate::harness::is_root() {
+        let bus = t.runtime().args(["--systemd-cgroup", "create", "--bundle"]).arg(payload.lay());
+        let bus = bus.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={name}")).arg(t.id()).out();
+        assert_ne!(bus.code, 0, "{bus:?}");
+        judge(&bus);
+    }
+}
+
+fn errors_of_the_payload_choose_the_exit_code(t: &Test) {
+    let bundle = t.bundle();
+    bundle.script("/orphan", "#!/nope\n");
+    for (args, code) in [(["/nope"], 127), (["nope"], 127), ([""], 127), (["/etc/passwd"], 126)] {
+        let out = t.run(&bundle.clone().args(args));
+        assert_eq!(podmans_exit_code(&out.stderr), code, "{args:?}: {out:?}");
+    }
+    let out = t.run(&bundle.clone().args(["/orphan"]));
+    assert_eq!(podmans_exit_code(&out.stderr), 127, "{out:?}");
+    let closed = bundle.inside("/closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    if crate::harness::is_root() {
+        // The host's root owns it, and its root has no rights there.
+        let bundle = bundle.user_namespace().set("/process/cwd", json!("/closed")).args(["true"]);
+        let out = t.run(&bundle);
+        assert_eq!(podmans_exit_code(&out.stderr), 126, "{out:?}");
+    }
 }
 
 fn nothing_is_logged_when_all_is_well(t: &Test) {

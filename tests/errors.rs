@@ -176,7 +176,13 @@ fn empty_args(t: &Test) {
 }
 
 fn empty_executable(t: &Test) {
-    refuse(t, "/process/args", json!([""]), &["/process/args/0"]);
+    let words = ["/process/args/0", "executable file not found in $PATH"];
+    refuse(t, "/process/args", json!([""]), &words);
+    refuse(t, "/process/args", json!(["", "argument"]), &words);
+    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let out = container.exec([], [""]).out();
+    out.says(&["executable file not found in $PATH"]);
+    assert_eq!(out.code, 255);
 }
 
 fn missing_cwd(t: &Test) {

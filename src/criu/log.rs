@@ -1,5 +1,6 @@
 //! What CRIU's own log says of a failure.
 
+use crate::error::without_engines_words;
 use std::path::Path;
 
 /// How many lines of it are quoted.
@@ -14,8 +15,7 @@ pub fn errors(log: &Path) -> String {
 fn errors_in(log: &str) -> String {
     let told: Vec<&str> = log.lines().filter_map(told).collect();
     let last = &told[told.len().saturating_sub(LINES)..];
-    // Engines take these words for a payload that is missing (`error.rs`).
-    last.join("; ").replace("No such file or directory", "not found")
+    without_engines_words(&last.join("; "))
 }
 
 /// What CRIU tries, and does without where it may not.
@@ -43,7 +43,7 @@ mod tests {
             (00.020000) Warn  (criu/x.c:1): careful\n\
             (00.030000)      7: Error (criu/files-reg.c:1790): Can't lookup path=/x: No such file or directory\n\
             (00.040000) Error (criu/cr-dump.c:2111): Dumping FAILED.\n";
-        assert_eq!(errors_in(log), "sorry; Can't lookup path=/x: not found");
+        assert_eq!(errors_in(log), "sorry; Can't lookup path=/x: missing file or directory");
         assert_eq!(errors_in("(00.1) all is well\n"), "");
         let many: String = (0..9).map(|i| format!("(00.{i}) Error (f.c:{i}): {i}\n")).collect();
         assert_eq!(errors_in(&many), "6; 7; 8");

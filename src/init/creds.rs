@@ -35,8 +35,14 @@ pub fn enter_cwd(process: &Process, entered: bool) -> Result<()> {
     }
 }
 
+/// The directory is the payload's own affair: engines match runc's words.
 fn cwd_error(errno: Errno, cwd: &CStr) -> Error {
-    Error::os("chdir", errno).at("/process/cwd").on(cwd.to_string_lossy())
+    let error = match errno {
+        Errno::EACCES => Error::msg("chdir: permission denied"),
+        Errno::ENOENT => Error::msg("chdir: no such file or directory"),
+        other => Error::os("chdir", other),
+    };
+    error.at("/process/cwd").on(cwd.to_string_lossy())
 }
 
 /// Ids and groups. Capabilities are kept over the change, for [`limit`] to cut.

@@ -6,7 +6,7 @@
 //! newuidmap(1) and newgidmap(1), which are set-user-ID and look into
 //! /etc/subuid and /etc/subgid.
 
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, without_engines_words};
 use crate::spec::plan::{IdMap, IdMaps, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
 use crate::sys::{caps, pidfd, process::read_file};
@@ -172,7 +172,7 @@ fn run(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
         return Ok(());
     }
     let said = String::from_utf8_lossy(&out.stderr);
-    Err(Error::msg(format!("{}: {}", out.status, said.trim()))
+    Err(Error::msg(format!("{}: {}", out.status, without_engines_words(said.trim())))
         .on(program.display().to_string())
         .hint("the ranges must be the caller's in /etc/subuid and /etc/subgid"))
 }

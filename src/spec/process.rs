@@ -130,7 +130,12 @@ fn args(process: &Config, at: &str) -> Result<Vec<CString>> {
     let args = c_strings(&process.args, &at)?;
     match args.first() {
         None => Err(Error::config(at, "process args must not be empty")),
-        Some(name) if name.is_empty() => Err(Error::config(format!("{at}/0"), "must name an executable")),
+        Some(name) if name.is_empty() => {
+            // runc's words, by which Podman and Docker choose the exit code 127.
+            // Engines give a container without a command such a list.
+            let text = "exec: \"\": executable file not found in $PATH";
+            Err(Error::config(format!("{at}/0"), text).hint("the image or the caller must name a command"))
+        }
         Some(_) => Ok(args),
     }
 }

@@ -6,7 +6,7 @@
 //! says for what was waited and how long.
 
 use super::wire::{self, Call, Message, Value};
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Result, without_engines_words};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
@@ -183,9 +183,11 @@ impl Bus {
                 Message::Error { to, name, text } if to == serial => return Ok(Err(Refusal { name, text })),
                 // Not ours to go on without: the greeting, or the match rule.
                 Message::Error { name, text, .. } => {
-                    return Err(
-                        Error::msg(format!("the bus refused: {name}: {text}")).on(self.address.clone())
-                    );
+                    return Err(Error::msg(format!(
+                        "the bus refused: {name}: {}",
+                        without_engines_words(&text)
+                    ))
+                    .on(self.address.clone()));
                 }
                 other => self.keep(other),
             }
@@ -201,9 +203,11 @@ impl Bus {
             }
             match self.next(&what)? {
                 Message::Error { name, text, .. } => {
-                    return Err(
-                        Error::msg(format!("the bus refused: {name}: {text}")).on(self.address.clone())
-                    );
+                    return Err(Error::msg(format!(
+                        "the bus refused: {name}: {}",
+                        without_engines_words(&text)
+                    ))
+                    .on(self.address.clone()));
                 }
                 other => self.keep(other),
             }
@@ -258,7 +262,8 @@ impl Bus {
             return Ok(true);
         }
         let said = String::from_utf8_lossy(&line).trim_end().to_owned();
-        Err(Error::msg(format!("the bus refused the authentication: {said}")).on(self.address.clone()))
+        Err(Error::msg(format!("the bus refused the authentication: {}", without_engines_words(&said)))
+            .on(self.address.clone()))
     }
 
     fn fill(&mut self, what: &str) -> Result<()> {

@@ -17,7 +17,7 @@ mod wire;
 pub use bus::traffic;
 pub use names::Name;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, without_engines_words};
 use crate::launch::Arrival;
 use crate::spec::Plan;
 use crate::spec::config::Resources;
@@ -176,8 +176,11 @@ impl Starting {
     }
 
     fn explain(&self, refusal: &Refusal) -> Error {
-        let error =
-            Error::msg(format!("systemd refused to start the unit: {}", refusal.text)).on(self.name.clone());
+        let error = Error::msg(format!(
+            "systemd refused to start the unit: {}",
+            without_engines_words(&refusal.text)
+        ))
+        .on(self.name.clone());
         match refusal.name.as_str() {
             name if name.ends_with(".UnitExists") => {
                 error.hint("another container has this unit: see its cgroupsPath, and systemctl status")
