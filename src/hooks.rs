@@ -11,6 +11,7 @@
 //! tells what to load (CVE-2025-23266).
 
 use crate::error::{Context, Error, Result};
+use crate::signals::Signals;
 use crate::spec::annotations::{self, HOOKS_STDERR, HOOKS_STDOUT};
 use crate::spec::plan::Hook;
 use crate::sys::clone::{self, Forked};
@@ -39,6 +40,8 @@ pub struct Subject {
     pub bundle: PathBuf,
     pub annotations: BTreeMap<String, String>,
     pub output: Output,
+    /// Of a verb in the foreground: they end the hook, and the wait for it.
+    pub signals: Option<Rc<Signals>>,
 }
 
 /// Files that take what hooks print; without them it is kept for an error.
@@ -141,15 +144,23 @@ fn run(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result
         Forked::Parent { pid, pidfd } => (pid, pidfd),
     };
     drop((stdin_theirs, output_theirs));
-    let mut talk =
-        Talk { stdin: Some(stdin), state: state.as_bytes(), output: Some(output), said: Vec::new() };
-    if !talk.until_exit(&pidfd, deadline).map_err(name)? {
-        let _ = pidfd::send_signal(&pidfd, libc::SIGKILL);
-        // Not waited for yet, so the number is still its own.
-        let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
-        let _ = pidfd::wait(&pidfd);
-        let limit = hook.timeout.unwrap_or_default();
-        return Err(name(talk.failure(&format!("it did not end within its timeout of {limit} s"))));
+    let mut talk = Talk {
+        stdin: Some(stdin),
+        state: state.as_bytes(),
+        output: Some(output),
+        said: Vec::new(),
+        signals: subject.signals.as_deref(),
+    };
+    match talk.until_exit(&pidfd, deadline).map_err(name) {
+        Ok(true) => {}
+        stopped => {
+            // Not waited for yet, so the number is still its own.
+            let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+            pidfd::kill_and_reap(&pidfd);
+            stopped?;
+            let limit = hook.timeout.unwrap_or_default();
+            return Err(name(talk.failure(&format!("it did not end within its timeout of {limit} s"))));
+        }
     }
     match pidfd::wait(&pidfd).op("wait for the hook").map_err(name)? {
         Exit::Code(0) => Ok(()),
@@ -174,8 +185,8 @@ fn become_hook(
         // Descriptors that are passed on to the payload are not the hook's.
         fd::cloexec_from(3)?;
         // A group of its own, to be killed as one. Without a timeout it stays
-        // within reach of the terminal's interrupt key.
-        if hook.timeout.is_some() {
+        // within reach of the terminal's interrupt key, unless we hear of that.
+        if hook.timeout.is_some() || subject.signals.is_some() {
             setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         }
         sys::default_signals();
@@ -206,24 +217,25 @@ struct Talk<'a> {
     /// `None` once all its writers are gone.
     output: Option<OwnedFd>,
     said: Vec<u8>,
+    signals: Option<&'a Signals>,
 }
 
 impl Talk<'_> {
     /// Feeds and listens until the hook ends (true) or its time is up (false).
+    ///
+    /// # Errors
+    /// A signal came that stops the verb.
     fn until_exit(&mut self, pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
         for end in [&self.stdin, &self.output].into_iter().flatten() {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).op("fcntl O_NONBLOCK")?;
         }
         loop {
             self.feed();
-            let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
-                // Rounded up, so that the last wake-up is not too early.
-                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
-                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
-            });
+            let timeout = deadline.map_or(PollTimeout::NONE, crate::sys::timeout_until);
             let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
             fds.extend(self.output.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
             fds.extend(self.stdin.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLOUT)));
+            fds.extend(self.signals.map(|signals| PollFd::new(signals.as_fd(), PollFlags::POLLIN)));
             match poll(&mut fds, timeout) {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).op("poll the hook"),
@@ -233,6 +245,7 @@ impl Talk<'_> {
             if ended {
                 return Ok(true);
             }
+            self.signals.map_or(Ok(()), Signals::check)?;
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }

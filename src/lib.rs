@@ -59,6 +59,7 @@ pub mod log;
 pub mod net;
 pub mod rdt;
 pub mod seccomp;
+pub mod signals;
 pub mod spec;
 pub mod sys;
 

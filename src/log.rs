@@ -203,5 +203,10 @@ fn append(path: &Path) -> Result<File> {
 
 /// The time in RFC 3339, in UTC.
 pub fn now() -> String {
-    humantime::format_rfc3339_nanos(SystemTime::now()).to_string()
+    rfc3339(SystemTime::now())
+}
+
+/// Another time, likewise.
+pub fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_nanos(time).to_string()
 }

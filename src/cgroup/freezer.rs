@@ -7,6 +7,7 @@
 //! settle. There is an end to both: a process that hangs in the kernel doesn't
 //! freeze.
 
+use super::host::ROOT;
 use super::{Cgroup, tree};
 use crate::error::{Error, Result};
 use std::os::fd::OwnedFd;
@@ -29,6 +30,17 @@ impl Cgroup {
     /// Has it been frozen? That a cgroup above is frozen doesn't count.
     pub fn is_frozen(&self) -> bool {
         self.freezer().is_some_and(|freezer| freezer.is_frozen())
+    }
+
+    /// Refuses a cgroup in which a new process would stop at once and never report:
+    /// it is frozen, or one above is. It need not be there yet.
+    pub fn check_not_frozen(&self) -> Result<()> {
+        match self.freezer().and_then(|freezer| freezer.stopped_by()) {
+            None => Ok(()),
+            Some(path) => Err(Error::config("/linux/cgroupsPath", "container's cgroup unexpectedly frozen")
+                .on(path.display().to_string())
+                .hint("a process would stop in there before it does anything: thaw that cgroup first")),
+        }
     }
 
     /// Stops everything in it, and returns when all have stopped.
@@ -75,7 +87,7 @@ fn no_freezer() -> Error {
         .hint("the container was made without cgroups, or the host has no freezer")
 }
 
-impl Freezer<'_> {
+impl<'a> Freezer<'a> {
     /// Has it been asked to freeze, whatever is above?
     pub fn is_frozen(&self) -> bool {
         let file = match self {
@@ -83,6 +95,19 @@ impl Freezer<'_> {
             Freezer::V2(path) => path.join("cgroup.freeze"),
         };
         tree::read(&file).is_ok_and(|state| state == "1")
+    }
+
+    /// The cgroup that stops what comes into this one. On version 1 a cgroup tells
+    /// of those above, too, and one that is still to be made will be as its parent.
+    fn stopped_by(&self) -> Option<&'a Path> {
+        match self {
+            Freezer::V1(path) => {
+                let state = |dir: &Path| tree::read(&dir.join("freezer.state")).ok();
+                let there = from_here_up(path).find_map(|dir| Some((dir, state(dir)?)));
+                there.filter(|(_, state)| state != "THAWED").map(|(dir, _)| dir)
+            }
+            Freezer::V2(path) => from_here_up(path).find(|dir| Freezer::V2(dir).is_frozen()),
+        }
     }
 
     /// Freezes; what can't be frozen is thawed again.
@@ -118,6 +143,10 @@ impl Freezer<'_> {
     }
 }
 
+fn from_here_up(path: &Path) -> impl Iterator<Item = &Path> {
+    path.ancestors().take_while(|dir| dir.starts_with(ROOT))
+}
+
 fn freeze_v1(dir: &OwnedFd, path: &Path, deadline: Instant) -> Result<bool> {
     let state = path.join("freezer.state");
     for round in 1.. {
@@ -139,7 +168,7 @@ fn freeze_v1(dir: &OwnedFd, path: &Path, deadline: Instant) -> Result<bool> {
 
 fn freeze_v2(dir: &OwnedFd, deadline: Instant) -> Result<bool> {
     tree::write(dir, "cgroup.freeze", "1")?;
-    tree::wait_for_event(dir, "frozen 1", Some(deadline))
+    tree::wait_for_event(dir, "frozen 1", deadline)
 }
 
 fn not_frozen(path: &Path) -> Error {

@@ -20,7 +20,16 @@ impl Cgroup {
         self.process_dir().map_or(Ok(Vec::new()), |path| tree::handles(&path))
     }
 
+    /// Whether this process is in it: then it is not one container's own.
+    pub fn holds_caller(&self) -> bool {
+        self.pids().is_ok_and(|pids| pids.contains(&std::process::id().cast_signed()))
+    }
+
     /// Sends SIGKILL to everything in it and waits until it is empty.
+    ///
+    /// # Errors
+    /// Something is still there after [`PATIENCE`](crate::sys::pidfd::PATIENCE): the
+    /// error names it.
     pub fn kill_all(&self) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
@@ -62,7 +71,7 @@ impl Cgroup {
     }
 
     /// Is any of its directories there?
-    fn exists(&self) -> bool {
+    pub fn exists(&self) -> bool {
         match self {
             Cgroup::None => false,
             Cgroup::V2 { path } => path.exists(),

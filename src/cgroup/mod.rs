@@ -18,6 +18,7 @@ mod oom;
 mod owner;
 mod setting;
 mod stats;
+pub mod stuck;
 mod sub;
 mod systemd;
 mod tree;

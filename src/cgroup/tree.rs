@@ -1,16 +1,18 @@
 //! Directories of a cgroup filesystem, whatever its version.
 
+use super::stuck;
 use crate::error::{Context, Error, Result};
-use crate::sys::{openat2, pidfd};
+use crate::sys::openat2;
+use crate::sys::pidfd::{self, PATIENCE};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_path};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub fn open(path: &Path) -> Result<OwnedFd> {
     open_path(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
@@ -108,7 +110,7 @@ pub fn with_children(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Waits until cgroup.events has this line. False: the deadline came first.
-pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Option<Instant>) -> Result<bool> {
+pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Instant) -> Result<bool> {
     let events = open_file(dir, "cgroup.events", libc::O_RDONLY)?;
     loop {
         let mut buf = [0u8; 256];
@@ -116,14 +118,10 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Option<Instant>) -> R
         if String::from_utf8_lossy(&buf[..len]).lines().any(|have| have == line) {
             return Ok(true);
         }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) {
+        if Instant::now() >= deadline {
             return Ok(false);
         }
-        let timeout = left.map_or(PollTimeout::NONE, |left| {
-            // Rounded up, so that the last wake-up is not too early.
-            PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
-        });
+        let timeout = crate::sys::timeout_until(deadline);
         let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
@@ -135,7 +133,11 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Option<Instant>) -> R
 /// Kills every process, by pidfd, until none is left. A process that forks
 /// meanwhile is found by the next look. `killed` is called after each round,
 /// before its end is waited for.
+///
+/// # Errors
+/// A process is still there after [`PATIENCE`].
 pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let targets = handles(path)?;
         // Whoever ended in between was no reason to go on; an empty list is the end.
@@ -150,7 +152,10 @@ pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
         }
         killed()?;
         for target in &targets {
-            pidfd::wait_for_end(target).op("poll a pidfd")?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !pidfd::ends_within(target, left).op("poll a pidfd")? {
+                return Err(stuck::in_cgroup(path));
+            }
         }
     }
 }

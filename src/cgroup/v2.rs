@@ -2,13 +2,15 @@
 
 use super::host::ROOT;
 use super::setting::{self, Setting, Target};
-use super::{Rules, device_program, tree, v2_table};
+use super::{Rules, device_program, stuck, tree, v2_table};
 use crate::error::{Context, Error, Result};
 use crate::spec::config::{Memory, Resources};
 use crate::sys::bpf;
+use crate::sys::pidfd::PATIENCE;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// An absolute path counts from the mount, any other from beside the cgroup of
 /// the runtime itself: that one holds processes, so no controller can be
@@ -127,7 +129,10 @@ fn kill_and_wait(path: &Path, killed: impl FnOnce() -> Result<()>) -> Result<()>
     let dir = tree::open(path)?;
     tree::write(&dir, "cgroup.kill", "1").map_err(|e| e.on(path.display().to_string()))?;
     killed()?;
-    tree::wait_for_event(&dir, "populated 0", None).map(drop)
+    if tree::wait_for_event(&dir, "populated 0", Instant::now() + PATIENCE)? {
+        return Ok(());
+    }
+    Err(stuck::in_cgroup(path))
 }
 
 #[cfg(test)]

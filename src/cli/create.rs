@@ -4,8 +4,10 @@ use super::{Context, bundle, preserve_fds};
 use crate::container::create::{self, Mode};
 use crate::container::sd_notify;
 use crate::error::{Context as _, Result};
+use crate::signals::Signals;
 use clap::Parser;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 /// Create a container: all but its payload is set up, and `start` starts that
 #[derive(Parser)]
@@ -81,8 +83,15 @@ impl Making {
             rootless: context.rootless,
             notify: sd_notify::of_manager().is_some(),
             mode,
+            signals: held(mode)?,
         })
     }
+}
+
+/// The signals of a verb that stays in the foreground.
+pub fn held(mode: Mode) -> Result<Option<Rc<Signals>>> {
+    let is_foreground = mode == Mode::RunForeground;
+    is_foreground.then(|| Signals::hold().map(Rc::new)).transpose()
 }
 
 /// sd_listen_fds(3): sockets that a service manager opened for this process,

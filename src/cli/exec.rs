@@ -1,7 +1,9 @@
 //! `corten exec`.
 
+use super::create::held;
 use super::{Context, preserve_fds};
 use crate::cgroup::SubCgroups;
+use crate::container::create::Mode;
 use crate::container::exec;
 use crate::error::{Context as _, Error, Result};
 use crate::spec::config::{Config, Process as ConfigProcess};
@@ -94,6 +96,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let cgroups: Vec<String> = args.cgroup.iter().filter(|path| !path.is_empty()).cloned().collect();
     let cgroup = (!cgroups.is_empty()).then(|| SubCgroups::parse(&cgroups)).transpose()?;
     let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+    let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
     exec::exec(
         &state,
         &mut process,
@@ -106,6 +109,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
             cgroup: cgroup.as_ref(),
             detach: args.detach,
             preserve_fds,
+            signals: held(mode)?,
         },
     )
 }

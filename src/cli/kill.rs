@@ -18,7 +18,7 @@ pub struct Args {
     regex: bool,
     /// Name of the container
     id: String,
-    /// Name or number of the signal
+    /// Name or number of the signal; 0 only tells whether the container runs
     #[arg(default_value = "SIGTERM")]
     signal: String,
 }
@@ -39,10 +39,10 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     Ok(0)
 }
 
-/// `9`, `KILL`, `sigkill`, `RTMIN+3`, `SIGRTMAX-1`.
+/// `9`, `KILL`, `sigkill`, `RTMIN+3`, `SIGRTMAX-1`; and 0, which is none.
 fn number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
-        return (1..=libc::SIGRTMAX()).contains(&number).then_some(number);
+        return (0..=libc::SIGRTMAX()).contains(&number).then_some(number);
     }
     let name = text.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
@@ -73,9 +73,10 @@ mod tests {
         for (text, signal) in [("9", 9), ("KILL", 9), ("sigkill", 9), ("SIGTERM", 15), ("CLD", 17)] {
             assert_eq!(number(text), Some(signal), "{text}");
         }
+        assert_eq!(number("0"), Some(0));
         assert_eq!(number("RTMIN+3"), Some(libc::SIGRTMIN() + 3));
         assert_eq!(number("SIGRTMAX"), Some(libc::SIGRTMAX()));
-        for bad in ["", "0", "-1", "65", "NOPE", "RTMIN-1", "RTMAX+1", "9x"] {
+        for bad in ["", "-1", "65", "NOPE", "RTMIN-1", "RTMAX+1", "9x"] {
             assert_eq!(number(bad), None, "{bad}");
         }
     }

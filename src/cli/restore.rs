@@ -1,6 +1,7 @@
 //! `corten restore`.
 
 use super::checkpoint::{Common, given};
+use super::create::held;
 use super::{Context, bundle};
 use crate::container::create::{self, Mode};
 use crate::container::restore;
@@ -45,6 +46,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     if args.no_pivot {
         return Err(Error::msg("restore can't do with --no-pivot: criu enters the root by pivot_root"));
     }
+    let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
     let named = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
     restore::restore(&restore::Options {
         making: create::Options {
@@ -63,7 +65,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
             driver: context.driver,
             rootless: context.rootless,
             notify: false,
-            mode: if args.detach { Mode::RunDetached } else { Mode::RunForeground },
+            mode,
+            signals: held(mode)?,
         },
         flags: args.common.flags()?,
         lsm_profile: named(&args.lsm_profile).as_deref(),

@@ -39,7 +39,7 @@ pub struct Shown {
 
 impl Shown {
     pub fn of(dir: &Dir) -> Result<Shown> {
-        let state = dir.state()?;
+        let state = dir.known()?;
         let status = dir.status(state.as_ref())?;
         let pid = match status {
             Status::Stopped | Status::Creating => 0,
@@ -54,7 +54,7 @@ impl Shown {
                 status,
                 bundle: PathBuf::new(),
                 rootfs: PathBuf::new(),
-                created: String::new(),
+                created: crate::log::rfc3339(dir.time()),
                 annotations: BTreeMap::new(),
                 owner: String::new(),
                 ending: None,

@@ -128,7 +128,7 @@ impl HalfMade<'_> {
     fn replace_init(&mut self, pidfd: OwnedFd) -> Result<()> {
         let pid = pidfd::pid(&pidfd).op("find init");
         if let Some((_, old)) = self.init.replace((pid.clone().unwrap_or(0), pidfd)) {
-            pidfd::wait(&old).op("wait for the first clone")?;
+            pidfd::reap(&old).op("wait for the first clone")?;
         }
         pid.map(drop)
     }
@@ -205,7 +205,10 @@ impl HalfMade<'_> {
 
     /// Init ended without a word: killed, most likely for want of memory.
     fn init_died(&mut self) -> Error {
-        let how = self.init.take().and_then(|(_, pidfd)| pidfd::wait(&pidfd).ok());
+        let how = self.init.as_ref().and_then(|(_, pidfd)| pidfd::reap(pidfd).ok().flatten());
+        if how.is_some() {
+            self.init = None;
+        }
         match how {
             Some(Exit::Signal(libc::SIGKILL)) => Error::msg("init was killed while it made the container")
                 .hint("is /linux/resources/memory/limit large enough to start in?"),

@@ -1,7 +1,8 @@
 //! `checkpoint`: a container's processes, as files from which `restore` makes
 //! them again.
 
-use super::state::{Dir, Root, State};
+use super::dir::{Dir, Root};
+use super::state::State;
 use super::{delete, external, inherited, sd_notify};
 use crate::cgroup::Entrance;
 use crate::criu::flags::{Directories, Flags};
@@ -69,7 +70,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     let mode = if plan.namespaces.is_private(NsKind::User) { 0o711 } else { 0o700 };
     let directories = options.flags.directories(Some(mode), LOG)?;
     let asked = what_to_do(options, &dir, &plan, &state, &directories)?;
-    let starting = service::start(&criu.program, &Entrance::default(), &[], || Ok(()))?;
+    let starting = service::start(&criu.program, &Entrance::default(), &[], None, || Ok(()))?;
     starting.until_ready()?;
     let service = starting.go()?;
     let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
@@ -91,7 +92,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     if options.pre_dump || options.leave_running {
         return Ok(());
     }
-    delete::destroy(&dir, Some(&state), options.log)
+    delete::destroy(dir, state, options.log)
 }
 
 /// CRIU reads and makes what nobody else may.

@@ -5,13 +5,15 @@
 //! is made, and what is made is recorded before it is made.
 
 use super::console::{self, Console};
+use super::dir::{Dir, Root};
 use super::half_made::HalfMade;
 use super::pidfd_receiver::Receiver;
 use super::sd_notify::Relay;
-use super::state::{Dir, Root, State};
+use super::state::State;
 use super::{bundle, id};
 use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
 use crate::error::{Error, Result};
+use crate::hooks::Subject;
 use crate::init;
 use crate::launch::idmap::Writers;
 use crate::launch::joins::Joins;
@@ -21,11 +23,13 @@ use crate::launch::{self, Arrival, Split, limits, sched};
 use crate::log::Log;
 use crate::rdt::Group;
 use crate::seccomp;
+use crate::signals::Signals;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::sys::clone::Forked;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 /// What the command line says.
 pub struct Options<'a> {
@@ -50,6 +54,9 @@ pub struct Options<'a> {
     /// This process's service manager waits for the payload to be ready.
     pub notify: bool,
     pub mode: Mode,
+    /// Of [`Mode::RunForeground`]: held before the fork, as what ends at once must
+    /// still be noticed.
+    pub signals: Option<Rc<Signals>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +111,7 @@ pub fn create(options: &Options) -> Result<Made> {
 
     // The fork: on its child's side the story goes on in `init`.
     let (host_end, init_end) = sync::pair()?;
+    let host_end = host_end.stopped_by(options.signals.as_ref());
     let by_clone = if tasks.is_empty() { Arrival::WithClone } else { Arrival::ByItself };
     let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
     let mut split = Split::of(&plan.namespaces, arrival);
@@ -127,7 +135,7 @@ pub fn create(options: &Options) -> Result<Made> {
                 filter,
                 no_pivot: options.no_pivot,
                 preserve_fds: options.preserve_fds,
-                subject: half.subject.clone(),
+                subject: Subject { signals: None, ..half.subject.clone() },
             };
             half.belongs_to_parent();
             drop((host_end, clone, ours, agent, unit, receivers));
@@ -150,7 +158,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
     // Before the payload can speak; `start` listens for itself.
     let listens = options.notify && options.mode != Mode::Create;
-    let relay = if listens { Relay::listen(half.dir()?)? } else { None };
+    let relay = if listens { Relay::listen(half.dir()?, options.log)? } else { None };
     half.publish(receivers)?;
     // Before the payload can run out of memory, if it is to be told of later.
     let oom = match options.mode {
@@ -172,7 +180,7 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
         options.log.warn(warning);
     }
     match cgroup.check_unused(plan.cgroups_path.as_deref()) {
-        Ok(()) => Ok((host, cgroup)),
+        Ok(()) => cgroup.check_not_frozen().map(|()| (host, cgroup)),
         // Most likely by the container that has this very id.
         Err(error) => Err(options.root.refuse_existing(options.id).err().unwrap_or(error)),
     }

@@ -1,29 +1,56 @@
 //! `delete`: undo what create did.
+//!
+//! The lock is not held while what was killed ends: that may take as long as it
+//! likes in the kernel, and the other verbs are to go on.
 
-use super::state::{Dir, Root, State};
+use super::dir::{Dir, Root};
+use super::state::State;
+use crate::cgroup::stuck;
 use crate::error::{Context, Error, Result};
-use crate::hooks::{self, Status};
+use crate::hooks::{self, Status, Subject};
 use crate::log::Log;
+use crate::signals::Signals;
 use crate::spec::plan::{Hook, NsKind};
 use crate::sys::pidfd;
+use nix::errno::Errno;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 /// Deletes a stopped container, or with `force` any. As in runc, a container
 /// that was created and not started is killed: there is no payload to lose,
 /// and containerd deletes it so.
+///
+/// # Errors
+/// It runs, and there is no `force`. Its init, or another of its processes, doesn't
+/// end within [`PATIENCE`](pidfd::PATIENCE): the error names it, and the container
+/// stays, to be deleted later. Its record can't be read, and there is no `force`.
 pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
-    let dir = match root.find(id).and_then(Dir::locked) {
-        Err(error) if force && error.op == "container does not exist" => return Ok(()),
+    match root.find(id).and_then(|dir| delete_from(dir, force, log)) {
+        Err(error) if force && error.op == "container does not exist" => Ok(()),
+        other => other,
+    }
+}
+
+fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
+    if force && let Ok(Some(state)) = dir.known() {
+        // Whoever holds the lock may wait for this very process.
+        end(&state)?;
+    }
+    let dir = dir.locked()?;
+    let state = match dir.known() {
+        Err(error) if force => Some(remains(&dir, error, log)?),
         other => other?,
     };
-    let state = dir.state()?;
+    if state.as_ref().is_none_or(|state| state.init.is_none()) && dir.is_being_made_by_an_older_one()? {
+        return Err(Error::msg("the container is being created by an older corten").on(dir.id()));
+    }
     match dir.status(state.as_ref())? {
-        Status::Stopped | Status::Created => {}
-        // The lock is ours: whoever was creating it is gone.
-        Status::Creating => {}
+        Status::Stopped | Status::Created | Status::Creating => {}
         _ if force => {}
         status => {
             return Err(Error::msg(format!(
-                "cannot delete container {id} that is not stopped: {}",
+                "cannot delete container {} that is not stopped: {}",
+                dir.id(),
                 status.name()
             ))
             .hint("kill it first, or use --force"));
@@ -32,55 +59,94 @@ pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
     // Init ends with its maker, but not while it waits for a seccomp agent.
     let is_half = state.as_ref().is_some_and(|state| state.init.is_none());
     let known = if is_half { dir.unpublished_state() } else { None };
-    destroy(&dir, known.or(state).as_ref(), log)
+    match known.or(state) {
+        Some(state) => destroy(dir, state, log),
+        None => dir.remove(),
+    }
+}
+
+/// What there is of a container whose record can't be read.
+fn remains(dir: &Dir, error: Error, log: &Log) -> Result<State> {
+    let Some(remains) = dir.remains() else { return Err(error) };
+    log.warn(Error { hint: String::new(), ..error }.to_string());
+    for unknown in remains.unknown {
+        log.warn(Error::msg(unknown).on(dir.id()).to_string());
+    }
+    Ok(remains.state)
 }
 
 /// Ends a container, whatever it does, and leaves nothing of it.
-pub fn destroy(dir: &Dir, state: Option<&State>, log: &Log) -> Result<()> {
-    if let Some(state) = state {
-        end(state)?;
+pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
+    if let Some(init) = kill(&state)? {
+        dir.unlock()?;
+        stuck::until_killed(&init, state.pid(), &state.id)?;
+        if !dir.lock()? {
+            // Somebody else was faster.
+            return Ok(());
+        }
     }
-    let poststop = poststop_hooks(dir, state, log);
-    tear_down(dir, state, &poststop, log)
+    let poststop = poststop_hooks(&dir, &state, log);
+    tear_down(&dir, &state, &poststop, None, log)
 }
 
 /// Kills init and returns when it has ended; with a pid namespace of its own
 /// everything in there has ended before it.
 fn end(state: &State) -> Result<()> {
-    let Some(init) = state.init.map(|init| init.open()).transpose()?.flatten() else { return Ok(()) };
+    kill(state)?.map_or(Ok(()), |init| stuck::until_killed(&init, state.pid(), &state.id))
+}
+
+/// Sends SIGKILL to init, and returns its handle. `None`: it has ended.
+fn kill(state: &State) -> Result<Option<OwnedFd>> {
+    let Some(init) = state.init.map(|init| init.open()).transpose()?.flatten() else { return Ok(None) };
     match pidfd::send_signal(&init, libc::SIGKILL) {
-        Ok(()) | Err(nix::errno::Errno::ESRCH) => {}
+        Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno).op("kill init"),
     }
     state.cgroup.let_die()?;
-    pidfd::wait_for_end(&init).op("wait for init")
+    Ok(Some(init))
 }
 
 /// What is left after init's end: other processes, cgroups, hooks, state.
-pub fn tear_down(dir: &Dir, state: Option<&State>, poststop: &[Hook], log: &Log) -> Result<()> {
-    if let Some(state) = state {
-        // Without a pid namespace of its own its processes outlive init; and
-        // an exec's can be on its way into a pid namespace that just ended.
-        if state.namespaces & NsKind::Pid.flag() == 0 || state.init.is_none() {
-            state.cgroup.kill_all()?;
-        }
-        if state.cgroup.remove().is_err() {
-            state.cgroup.kill_all()?;
-            state.cgroup.remove()?;
-        }
-        if let Some(group) = &state.rdt {
-            group.remove()?;
-        }
-        if let Err(error) = state.unmount_joined() {
-            log.warn(error.to_string());
-        }
-        run_poststop(state, poststop, log);
+pub fn tear_down(
+    dir: &Dir,
+    state: &State,
+    poststop: &[Hook],
+    signals: Option<&Rc<Signals>>,
+    log: &Log,
+) -> Result<()> {
+    if !remove_cgroup(dir, state)? {
+        return Ok(());
     }
+    if let Some(group) = &state.rdt {
+        group.remove()?;
+    }
+    if let Err(error) = state.unmount_joined() {
+        log.warn(error.to_string());
+    }
+    run_poststop(state, poststop, signals, log);
     dir.remove()
 }
 
+/// Removes the cgroup with what is still in it. False: the container has been
+/// deleted meanwhile.
+fn remove_cgroup(dir: &Dir, state: &State) -> Result<bool> {
+    // Without a pid namespace of its own its processes outlive init; and an exec's
+    // can be on its way into a pid namespace that just ended.
+    let may_be_used = state.namespaces & NsKind::Pid.flag() == 0 || state.init.is_none();
+    if !may_be_used && state.cgroup.remove().is_ok() {
+        return Ok(true);
+    }
+    dir.unlock()?;
+    let killed = state.cgroup.kill_all();
+    if !dir.lock()? {
+        return Ok(false);
+    }
+    killed?;
+    state.cgroup.remove().map(|()| true)
+}
+
 /// runtime.md step 13: a failing poststop hook is warned about.
-fn run_poststop(state: &State, hooks: &[Hook], log: &Log) {
+fn run_poststop(state: &State, hooks: &[Hook], signals: Option<&Rc<Signals>>, log: &Log) {
     if hooks.is_empty() {
         return;
     }
@@ -88,6 +154,7 @@ fn run_poststop(state: &State, hooks: &[Hook], log: &Log) {
         log.warn(error.to_string());
         state.subject()
     });
+    let subject = Subject { signals: signals.cloned(), ..subject };
     for error in hooks::run_each(hooks, &subject, Status::Stopped, 0) {
         log.warn(error.to_string());
     }
@@ -95,8 +162,7 @@ fn run_poststop(state: &State, hooks: &[Hook], log: &Log) {
 
 /// The hooks of the configuration as it was; if it can't be read any more,
 /// that is no reason to keep the container.
-fn poststop_hooks(dir: &Dir, state: Option<&State>, log: &Log) -> Vec<Hook> {
-    let Some(state) = state else { return Vec::new() };
+fn poststop_hooks(dir: &Dir, state: &State, log: &Log) -> Vec<Hook> {
     let hooks = state.hooks(dir, "poststop").map(|hooks| hooks.poststop);
     hooks.unwrap_or_else(|error| {
         log.warn(format!("the poststop hooks are not run: {error}"));

@@ -2,10 +2,10 @@
 
 use super::console::{self, Console};
 use super::create::Mode;
+use super::dir::{Root, write_pid_file};
 use super::id::keyring_name;
 use super::pidfd_receiver::{self, Receiver};
-use super::signals::Signals;
-use super::state::{Root, State, write_pid_file};
+use super::state::State;
 use super::{run, stdio};
 use crate::cgroup::{self, Cgroup, SubCgroups};
 use crate::error::{Context, Error, Result};
@@ -15,12 +15,14 @@ use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::launch::{joins, sources};
 use crate::log::Log;
 use crate::seccomp::{self, notify, profile::Profile};
+use crate::signals::Signals;
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 pub struct Options<'a> {
     pub log: &'a Log,
@@ -32,6 +34,8 @@ pub struct Options<'a> {
     pub cgroup: Option<&'a SubCgroups>,
     pub detach: bool,
     pub preserve_fds: i32,
+    /// Of an exec in the foreground: held before the fork.
+    pub signals: Option<Rc<Signals>>,
 }
 
 /// The state of a container that can be entered. What enters a paused one is
@@ -40,7 +44,8 @@ pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir
     let dir = root.find(id)?;
     let state = dir.made_state()?;
     match dir.status(Some(&state))? {
-        Status::Running | Status::Created => Ok((dir, state)),
+        Status::Running | Status::Created if ignore_paused => Ok((dir, state)),
+        Status::Running | Status::Created => state.cgroup.check_not_frozen().map(|()| (dir, state)),
         Status::Paused if ignore_paused => Ok((dir, state)),
         Status::Paused => {
             Err(Error::msg("cannot exec in a paused container (use --ignore-paused to override)").on(id))
@@ -59,11 +64,20 @@ pub fn exec(
     profile: Option<&Profile>,
     options: &Options,
 ) -> Result<i32> {
+    let outcome = attended(state, process, profile, options);
+    run::stopped_or(options.signals.as_ref(), options.log, outcome)
+}
+
+fn attended(
+    state: &State,
+    process: &mut Process,
+    profile: Option<&Profile>,
+    options: &Options,
+) -> Result<i32> {
     crate::init::check_labels(process)?;
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
     let (filter, agent) = seccomp::prepare(profile, options.log)?;
-    let signals = if options.detach { None } else { Some(Signals::hold()?) };
     let hop = !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
     if !hop {
         tenant::hide()?;
@@ -79,6 +93,7 @@ pub fn exec(
     let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
 
     let (host_end, init_end) = sync::pair()?;
+    let host_end = host_end.stopped_by(options.signals.as_ref());
     let pid_namespace = (!hop && state.namespaces & NsKind::Pid.flag() != 0).then_some(&init);
     let home = pid_namespace.map(joins::enter_pid).transpose()?;
     let mut stray = false;
@@ -127,9 +142,9 @@ pub fn exec(
             return Err(error);
         }
     };
-    match signals {
+    match &options.signals {
         None => Ok(0),
-        Some(signals) => stdio::attend(&pidfd, &signals, terminal, None).map(|exit| exit.status()),
+        Some(signals) => stdio::attend(&pidfd, signals, terminal, None).map(|exit| exit.status()),
     }
 }
 
@@ -165,7 +180,7 @@ fn clone_into(state: &State, place: &Cgroup, cgroup: Option<&OwnedFd>, stray: &m
 
 fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
     let answer = sync.recv()?;
-    pidfd::wait(first).op("wait for the first clone")?;
+    pidfd::reap(first).op("wait for the first clone")?;
     match answer {
         Some((FromInit::Moved, Some(pidfd))) => Ok((pidfd::pid(&pidfd).op("find the process")?, pidfd)),
         Some((FromInit::Failed(error), _)) => Err(error),

@@ -1,7 +1,8 @@
 //! How a container ended: the record that stays in its state until `delete`.
 
+use super::dir::Dir;
 use super::identity::Identity;
-use super::state::{Dir, State};
+use super::state::State;
 use crate::cgroup::OomWatch;
 use crate::error::{Error, Result};
 use crate::sys::pidfd::{self, Exit};

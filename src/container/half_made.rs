@@ -2,10 +2,12 @@
 //! undone.
 
 use super::create::Options;
+use super::dir::{Dir, write_pid_file};
 use super::identity::Identity;
 use super::pidfd_receiver::Receiver;
 use super::sd_notify;
-use super::state::{Dir, State, write_pid_file};
+use super::state::State;
+use crate::cgroup::stuck;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Status, Subject};
 use crate::launch::idmap::Writers;
@@ -39,7 +41,7 @@ impl<'a> HalfMade<'a> {
         state: State,
         writers: Option<Writers>,
     ) -> Result<Self> {
-        let subject = state.subject().with_output()?;
+        let subject = Subject { signals: options.signals.clone(), ..state.subject().with_output()? };
         let dir = Some(options.root.claim(options.id)?);
         Ok(HalfMade {
             options,
@@ -121,15 +123,53 @@ impl<'a> HalfMade<'a> {
     }
 }
 
+impl HalfMade<'_> {
+    /// Ends init and reaps it. If that takes too long, the record says which
+    /// process it is.
+    fn kill(&mut self, dir: &Dir, pid: i32, pidfd: &OwnedFd) -> Result<()> {
+        let identity = Identity::of(pid, pidfd);
+        let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
+        // What keeps it from that is told below, if it doesn't end.
+        let _ = self.state.cgroup.let_die();
+        if pidfd::kill_and_reap(pidfd) {
+            return Ok(());
+        }
+        self.state.init = identity.ok();
+        dir.save(&self.state)?;
+        dir.remove_gate();
+        Err(stuck::still_running(pid, dir.id()))
+    }
+}
+
 impl Drop for HalfMade<'_> {
     fn drop(&mut self) {
         let Some(dir) = self.dir.take() else { return };
-        if let Some((_, pidfd)) = self.init.take() {
-            pidfd::kill_and_reap(pidfd);
-        }
-        let mut failed = Vec::new();
+        // What doesn't end must not keep others from the container.
+        let mut failed: Vec<_> = dir.unlock().err().into_iter().collect();
+        let ended = self.end_processes(&dir);
         failed.extend(self.net.take().map(net::Taken::give_back).unwrap_or_default());
-        failed.extend(self.state.cgroup.kill_all().err());
+        let is_ours = dir.lock();
+        if let (Ok(()), Ok(true)) = (&ended, &is_ours) {
+            failed.extend(self.remove(&dir));
+        }
+        // What doesn't end stays in the record, for `delete --force`.
+        failed.extend(ended.err());
+        failed.extend(is_ours.err());
+        failed.iter().for_each(|error| self.options.log.warn(error.to_string()));
+    }
+}
+
+impl HalfMade<'_> {
+    fn end_processes(&mut self, dir: &Dir) -> Result<()> {
+        if let Some((pid, pidfd)) = self.init.take() {
+            self.kill(dir, pid, &pidfd)?;
+        }
+        self.state.cgroup.kill_all()
+    }
+
+    /// Removes all that is not a process. Returns what fails.
+    fn remove(&mut self, dir: &Dir) -> Vec<Error> {
+        let mut failed = Vec::new();
         failed.extend(self.state.unmount_joined().err());
         failed.extend(self.state.cgroup.remove().err());
         failed.extend(self.state.rdt.as_ref().and_then(|group| group.remove().err()));
@@ -137,6 +177,6 @@ impl Drop for HalfMade<'_> {
             failed.extend(hooks::run_each(&self.plan.hooks.poststop, &self.subject, Status::Stopped, 0));
         }
         failed.extend(dir.remove().err());
-        failed.iter().for_each(|error| self.options.log.warn(error.to_string()));
+        failed
     }
 }

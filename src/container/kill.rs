@@ -1,6 +1,7 @@
 //! `kill`: a signal to init, or to every process of the container.
 
-use super::state::Root;
+use super::dir::Root;
+use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::spec::plan::NsKind;
@@ -11,8 +12,8 @@ use nix::errno::Errno;
 /// container has no pid namespace of its own, whose init takes all with it.
 pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     let dir = root.find(id)?;
-    let state = dir.made_state()?;
-    if all {
+    let state = dir.known_made_state()?;
+    if all || ends_all(&state, signal) {
         return kill_all(&state, signal);
     }
     let handle = state.init.map(|init| init.open()).transpose()?.flatten();
@@ -23,6 +24,14 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     }
     let_die(&state, signal);
     Ok(())
+}
+
+/// Whether this ends every process: SIGKILL to the init of a pid namespace does so by
+/// itself. Where there is none, it is what is wanted all the same (as in runc since
+/// 1.2): the others would go on, with nobody to look after them, when init has gone.
+fn ends_all(state: &super::State, signal: i32) -> bool {
+    let has_own_pids = state.namespaces & NsKind::Pid.flag() != 0;
+    signal == libc::SIGKILL && !has_own_pids && state.cgroup != Cgroup::None
 }
 
 /// A paused container is resumed in order to die. The signal has been sent,
@@ -49,6 +58,10 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
         return Ok(());
     }
     if signal == libc::SIGKILL {
+        // It may have left the cgroup.
+        if let Some(init) = handle {
+            pidfd::send_signal(&init, signal).op("pidfd_send_signal")?;
+        }
         return state.cgroup.kill_all();
     }
     for target in state.cgroup.handles()? {

@@ -4,7 +4,8 @@
 //! The list has the form of the configuration's `mounts`, and goes through the
 //! same checks. The state keeps nothing of it: what is mounted, the kernel knows.
 
-use super::state::{Dir, Root, State};
+use super::dir::{Dir, Root};
+use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::live::{self, Change, Inherited};
@@ -83,7 +84,7 @@ fn change(state: &State, change: Change, joins: Joins, sources: Option<Vec<sourc
         Forked::Parent { pidfd, .. } => {
             drop(init_end);
             let done = outcome(&host_end);
-            pidfd::wait(&pidfd).op("wait for the process that changes the mounts")?;
+            pidfd::reap(&pidfd).op("wait for the process that changes the mounts")?;
             done
         }
     }

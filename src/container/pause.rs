@@ -1,7 +1,7 @@
 //! `pause` and `resume`: every process of a container stops where it is, and
 //! goes on.
 
-use super::state::Root;
+use super::dir::Root;
 use crate::error::{Error, Result};
 use crate::hooks::Status;
 use crate::log::Log;

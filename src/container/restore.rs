@@ -7,11 +7,11 @@
 use super::bundle;
 use super::checkpoint::{DESCRIPTORS, NOTIFIES, check_root};
 use super::console::{self, Console};
-use super::create::{self, Mode, locate_cgroup};
+use super::create::{self, locate_cgroup};
+use super::dir::{CRIU_ROOT, write_pid_file};
 use super::half_made::HalfMade;
 use super::id::keyring_name;
-use super::signals::Signals;
-use super::state::{CRIU_ROOT, State, write_pid_file};
+use super::state::State;
 use super::{external, inherited, run, stdio};
 use crate::cgroup::{Cgroup, Entrance, Host, Starting};
 use crate::criu::flags::{Directories, Flags};
@@ -55,11 +55,11 @@ pub struct Options<'a> {
 pub fn restore(options: &Options) -> Result<i32> {
     check_root()?;
     let making = &options.making;
-    // Before the payload goes on: what ends at once must still be noticed.
-    let signals = match making.mode {
-        Mode::RunForeground => Some(Signals::hold()?),
-        Mode::Create | Mode::RunDetached => None,
-    };
+    run::stopped_or(making.signals.as_ref(), making.log, attended(options))
+}
+
+fn attended(options: &Options) -> Result<i32> {
+    let making = &options.making;
     let mut directories = options.flags.directories(None, LOG)?;
     let notify = faccessat(&directories.images, NOTIFIES, AccessFlags::F_OK, AtFlags::empty()).is_ok();
     let (text, mut plan) = bundle::load(making, notify)?;
@@ -98,11 +98,11 @@ pub fn restore(options: &Options) -> Result<i32> {
     }
     let (dir, state, init) = half.made()?;
     making.log.finish();
-    let Some(signals) = signals else { return Ok(0) };
+    let Some(signals) = &making.signals else { return Ok(0) };
     run::attend(
         &dir,
-        || stdio::attend(&init, &signals, terminal, None),
-        |exit| run::removed(&dir, &state, &plan.hooks.poststop, making.log, exit),
+        || stdio::attend(&init, signals, terminal, None),
+        |exit| run::removed(&dir, &state, &plan.hooks.poststop, making, exit),
     )
 }
 
@@ -210,7 +210,7 @@ impl<'a> Place<'a> {
             let found = external::lay_out(self.plan, &view, &root)?;
             (&sources).write_all(found.encoded()).op("write the sources of mounts")
         };
-        let starting = service::start(program, &self.entrance, pass, prepare)?;
+        let starting = service::start(program, &self.entrance, pass, making.signals.as_ref(), prepare)?;
         self.entrance = Entrance::default();
         starting.until_ready()?;
         let pid = starting.service.pid;

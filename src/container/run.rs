@@ -1,37 +1,51 @@
 //! `run`: create without the gate, start, and in the foreground wait and delete.
 
 use super::beside_init::warn_of_lack;
-use super::create::{Made, Mode, Options, create};
+use super::create::{Made, Options, create};
+use super::dir::Dir;
 use super::exit::{self, Ending};
 use super::sd_notify::Relay;
-use super::signals::Signals;
-use super::state::{Dir, State};
+use super::state::State;
 use super::{delete, start, stdio};
+use crate::cgroup::stuck;
 use crate::error::{Error, Result};
 use crate::launch::sync::{FromInit, HostEnd};
 use crate::log::Log;
+use crate::signals::Signals;
 use crate::spec::plan::Hook;
 use crate::sys::pidfd::{self, Exit};
+use std::rc::Rc;
 
 /// Runs the container; returns the exit status of a foreground payload, 0 for
 /// a detached one. `keep` leaves the stopped container for `delete`.
 pub fn run(options: &Options, keep: bool) -> Result<i32> {
-    // Before the fork: what ends at once must still be noticed.
-    let signals = match options.mode {
-        Mode::RunForeground => Some(Signals::hold()?),
-        Mode::Create | Mode::RunDetached => None,
-    };
+    stopped_or(options.signals.as_ref(), options.log, attended(options, keep))
+}
+
+/// The exit status of a verb that a signal stopped before the payload ran is that
+/// signal's; `outcome` is that of the verb.
+pub fn stopped_or(signals: Option<&Rc<Signals>>, log: &Log, outcome: Result<i32>) -> Result<i32> {
+    match (outcome, signals.and_then(|signals| signals.status())) {
+        (Err(error), Some(status)) => {
+            log.fail(&error);
+            Ok(status)
+        }
+        (outcome, _) => outcome,
+    }
+}
+
+fn attended(options: &Options, keep: bool) -> Result<i32> {
     let mut made = create(options)?;
     let terminal = made.terminal.take();
     let relay = made.relay.take();
     let oom = made.oom.take();
     if let Err(error) = started(&made, options) {
-        remove(&made, options.log);
+        remove(&made, options);
         return Err(error);
     }
     // Not only when the payload has ended.
     options.log.finish();
-    let Some(signals) = signals else {
+    let Some(signals) = &options.signals else {
         let Some(relay) = relay else { return Ok(0) };
         // Nobody else has to wait until it is.
         made.dir.unlock()?;
@@ -49,10 +63,10 @@ pub fn run(options: &Options, keep: bool) -> Result<i32> {
     let relay = relay.as_ref().map(|relay| stdio::Also { relay, heard: &mut heard });
     attend(
         &made.dir,
-        || stdio::attend(&made.init, &signals, terminal, relay),
+        || stdio::attend(&made.init, signals, terminal, relay),
         |exit| {
             if !keep {
-                return removed(&made.dir, &made.state, &made.plan.hooks.poststop, options.log, exit);
+                return removed(&made.dir, &made.state, &made.plan.hooks.poststop, options, exit);
             }
             let exit = exit?;
             exit::record(&made.dir, &Ending::new(&made.state, exit, oom))?;
@@ -74,8 +88,14 @@ pub fn attend(
 }
 
 /// Deletes a container whose payload has ended, and returns its exit status.
-pub fn removed(dir: &Dir, state: &State, poststop: &[Hook], log: &Log, exit: Result<Exit>) -> Result<i32> {
-    let removed = delete::tear_down(dir, Some(state), poststop, log);
+pub fn removed(
+    dir: &Dir,
+    state: &State,
+    poststop: &[Hook],
+    options: &Options,
+    exit: Result<Exit>,
+) -> Result<i32> {
+    let removed = delete::tear_down(dir, state, poststop, options.signals.as_ref(), options.log);
     let exit = exit?;
     removed?;
     Ok(exit.status())
@@ -84,7 +104,7 @@ pub fn removed(dir: &Dir, state: &State, poststop: &[Hook], log: &Log, exit: Res
 /// Waits for the payload's execve, then runs the poststart hooks.
 fn started(made: &Made, options: &Options) -> Result<()> {
     until_executed(&made.sync, options.log)?;
-    start::run_poststart(&made.plan.hooks.poststart, &made.state)
+    start::run_poststart(&made.plan.hooks.poststart, &made.state, options.signals.as_ref())
 }
 
 /// The end of the stream is execve's: both ends are closed by it.
@@ -106,9 +126,14 @@ pub fn next(sync: &HostEnd, log: &Log) -> Result<Option<FromInit>> {
     }
 }
 
-fn remove(made: &Made, log: &Log) {
-    pidfd::kill_and_reap(&made.init);
-    if let Err(error) = delete::tear_down(&made.dir, Some(&made.state), &made.plan.hooks.poststop, log) {
-        log.warn(error.to_string());
+fn remove(made: &Made, options: &Options) {
+    if !pidfd::kill_and_reap(&made.init) {
+        // What is there stays in the record, for `delete --force`.
+        options.log.warn(stuck::still_running(made.state.pid(), &made.state.id).to_string());
+        return;
+    }
+    let removed = removed(&made.dir, &made.state, &made.plan.hooks.poststop, options, Ok(Exit::Code(0)));
+    if let Err(error) = removed {
+        options.log.warn(error.to_string());
     }
 }

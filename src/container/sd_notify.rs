@@ -6,7 +6,7 @@
 //! listens there until it is ready, tells the service manager that and which
 //! process is the main one, and waits until the manager has taken it in.
 
-use super::state::Dir;
+use super::dir::Dir;
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::spec::config::{Config, Mount};
@@ -15,8 +15,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, recv, send, socket,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, recv, send, setsockopt, socket,
+    sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::pipe2;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -29,6 +31,8 @@ pub const MOUNT: &str = "/run/notify";
 pub const SOCKET: &str = "notify.sock";
 /// As long as runc does: a manager may not know of barriers.
 const BARRIER: u16 = 30_000;
+/// How long a message may wait for room in the manager's queue, in seconds.
+const SEND: i64 = 10;
 
 /// Where this process's own service manager listens.
 pub fn of_manager() -> Option<PathBuf> {
@@ -57,12 +61,17 @@ pub struct Relay {
 
 impl Relay {
     /// Listens, if there is a service manager and the container was made for one.
-    pub fn listen(dir: &Dir) -> Result<Option<Relay>> {
+    /// One that can't be reached keeps no container from running: that is a warning.
+    pub fn listen(dir: &Dir, log: &Log) -> Result<Option<Relay>> {
         let Some(manager) = of_manager() else { return Ok(None) };
         let Some(at) = dir.open_dir(DIR)? else { return Ok(None) };
-        let to = datagram()?;
-        let address = address(&manager).op_on("NOTIFY_SOCKET", manager.display())?;
-        connect(to.as_raw_fd(), &address).op_on("connect to NOTIFY_SOCKET", manager.display())?;
+        let to = match connected(&manager) {
+            Ok(to) => to,
+            Err(error) => {
+                log.warn(error.hint("nobody is told when the payload is ready").to_string());
+                return Ok(None);
+            }
+        };
         let socket = datagram()?;
         // Reached by a descriptor, as a path may be longer than an address.
         let path = format!("/proc/self/fd/{}/{SOCKET}", at.as_raw_fd());
@@ -138,6 +147,16 @@ impl Relay {
 
 fn datagram() -> Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).op("socket")
+}
+
+/// A socket to the service manager. It may not read what is sent: that, too, has
+/// an end.
+fn connected(manager: &Path) -> Result<OwnedFd> {
+    let to = datagram()?;
+    setsockopt(&to, sockopt::SendTimeout, &TimeVal::seconds(SEND)).op("setsockopt SO_SNDTIMEO")?;
+    let address = address(manager).op_on("NOTIFY_SOCKET", manager.display())?;
+    connect(to.as_raw_fd(), &address).op_on("connect to NOTIFY_SOCKET", manager.display())?;
+    Ok(to)
 }
 
 /// A path, or with `@` an abstract name.

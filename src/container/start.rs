@@ -1,18 +1,21 @@
 //! `start`: open the gate and hear whether the payload could be executed.
 
 use super::delete;
+use super::dir::{Dir, GATE, RESULT, Root};
 use super::exit::{self, Ending};
 use super::sd_notify::Relay;
-use super::state::{Dir, GATE, RESULT, Root, State};
+use super::state::State;
 use crate::error::{Context, Error, Result};
-use crate::hooks::{self, Status};
+use crate::hooks::{self, Status, Subject};
 use crate::log::Log;
+use crate::signals::Signals;
 use crate::spec::plan::Hook;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
 /// Where the errors of these hooks point.
 const START_CONTAINER: &str = "/hooks/startContainer/";
@@ -26,33 +29,41 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
         (Ok(gate), Ok(result)) => (gate, result),
         _ => return Err(refusal(&dir, &state)?),
     };
-    let relay = Relay::listen(&dir)?;
+    state.cgroup.check_not_frozen()?;
+    let relay = Relay::listen(&dir, log)?;
+    let poststart = state.hooks(&dir, "poststart")?.poststart;
+    dir.starts()?;
     write(&gate, b"!").op("open the gate")?;
-    let failed = read_result(&result)?;
     dir.remove_gate();
+    // A hook in the container may take its time, and so may the payload until it
+    // is ready. Others can pause, update and delete the container meanwhile.
+    dir.unlock()?;
+    let failed = read_result(&result)?;
     let error = match failed {
-        // The other failures leave a stopped container, as in runc.
         Some(error) if !error.at.starts_with(START_CONTAINER) => {
-            exit::record(&dir, &Ending::of_failure(&error))?;
+            // The other failures leave a stopped container, as in runc.
+            if dir.lock()? {
+                exit::record(&dir, &Ending::of_failure(&error))?;
+            }
             return Err(error);
         }
         Some(error) => error,
-        None => match run_poststart(&state.hooks(&dir, "poststart")?.poststart, &state) {
-            Ok(()) => return relay.map_or(Ok(()), |relay| until_ready(relay, dir, &state, log)),
+        None if dir.started().is_err() => Error::msg("the lock can't be given up").on(id),
+        None => match run_poststart(&poststart, &state, None) {
+            Ok(()) => return relay.map_or(Ok(()), |relay| until_ready(relay, &state, log)),
             Err(error) => error,
         },
     };
-    if let Err(other) = delete::destroy(&dir, Some(&state), log) {
-        log.warn(other.to_string());
+    match dir.lock().and_then(|is_there| if is_there { delete::destroy(dir, state, log) } else { Ok(()) }) {
+        Ok(()) => {}
+        Err(other) => log.warn(other.to_string()),
     }
     Err(error)
 }
 
 /// The service manager is told when the payload is ready, as long as that takes.
-/// Nobody else has to wait for the lock until then.
-fn until_ready(relay: Relay, dir: Dir, state: &State, log: &Log) -> Result<()> {
+fn until_ready(relay: Relay, state: &State, log: &Log) -> Result<()> {
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
-    drop(dir);
     init.map_or(Ok(()), |init| relay.until_ready(&init, state.pid(), log))
 }
 
@@ -96,9 +107,10 @@ fn read_result(result: &OwnedFd) -> Result<Option<Error>> {
 }
 
 /// The first that fails ends it: its caller then ends the container.
-pub fn run_poststart(hooks: &[Hook], state: &State) -> Result<()> {
+pub fn run_poststart(hooks: &[Hook], state: &State, signals: Option<&Rc<Signals>>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
-    hooks::run_all(hooks, &state.subject().with_output()?, Status::Running, state.pid())
+    let subject = Subject { signals: signals.cloned(), ..state.subject().with_output()? };
+    hooks::run_all(hooks, &subject, Status::Running, state.pid())
 }

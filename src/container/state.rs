@@ -1,46 +1,26 @@
-//! The state directory: `ROOT/<id>/{state.json, config.json, gate, result}`.
+//! What is known of a container: the record in its state.json.
 //!
-//! Writers hold a lock on the directory and check that it is still there;
-//! readers never lock, as files are replaced by rename. The status is derived
-//! from what lives, never stored. The first state.json is the record of the
-//! intent, written before the first side effect: it names the cgroups, so that
-//! `delete --force` can clear up after a runtime that was killed.
+//! Its format is a promise to the versions before and after this one: see
+//! "The format of state.json" in README.md. In short: a field may be added with a
+//! default; whatever would make an older version do something wrong raises
+//! [`VERSION`], and every version that was ever released is read.
 
+use super::dir::Dir;
 use super::exit::Ending;
 use super::identity::Identity;
-use super::sd_notify;
-use crate::cgroup::Cgroup;
-use crate::error::{Context, Error, Result};
-use crate::hooks::{Status, Subject};
+use crate::cgroup::{Cgroup, Driver, Host};
+use crate::error::{Error, Result};
+use crate::hooks::Subject;
 use crate::rdt::Group;
 use crate::spec::inherit::Fields;
-use crate::spec::plan::{Ns, NsKind};
-use crate::sys::regex::Regex;
-use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag, open, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat, write};
-use serde::{Deserialize, Serialize};
+use crate::spec::plan::{Ns, NsKind, Plan};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use std::collections::BTreeMap;
-use std::ffi::CString;
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-const STATE: &str = "state.json";
-const STATE_NEW: &str = "state.json.new";
-const CONFIG: &str = "config.json";
-pub const GATE: &str = "gate";
-/// The gate of a container that was paused before it was started.
-const GATE_PAUSED: &str = "gate.paused";
-pub const RESULT: &str = "result";
-/// Where CRIU finds the rootfs while it restores.
-pub const CRIU_ROOT: &str = "criu-root";
+/// The version of the format that is written.
 const VERSION: u32 = 1;
-
-/// The directory that holds all containers' state.
-pub struct Root(pub PathBuf);
 
 /// What is known of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,7 +60,7 @@ pub struct State {
 
 impl State {
     /// A container of which nothing exists yet.
-    pub fn new(id: &str, plan: &crate::spec::Plan, cgroup: Cgroup, keyring: bool) -> State {
+    pub fn new(id: &str, plan: &Plan, cgroup: Cgroup, keyring: bool) -> State {
         State {
             version: VERSION,
             id: id.into(),
@@ -105,12 +85,37 @@ impl State {
         }
     }
 
+    /// A container of which nothing is known but its name.
+    fn nameless(id: &str) -> State {
+        State {
+            version: VERSION,
+            id: id.into(),
+            bundle: PathBuf::new(),
+            rootfs: PathBuf::new(),
+            created: String::new(),
+            owner: nix::unistd::geteuid().as_raw(),
+            annotations: BTreeMap::new(),
+            cgroup: Cgroup::None,
+            rdt: None,
+            // A pid namespace of its own would end with init: don't rely on it.
+            namespaces: 0,
+            keyring: false,
+            seccomp: true,
+            resources: None,
+            inheritable: Fields::default(),
+            mount_namespace: None,
+            init: None,
+            ending: None,
+        }
+    }
+
     pub fn subject(&self) -> Subject {
         Subject {
             id: self.id.clone(),
             bundle: self.bundle.clone(),
             annotations: self.annotations.clone(),
             output: Default::default(),
+            signals: None,
         }
     }
 
@@ -139,326 +144,126 @@ impl State {
     }
 }
 
-impl Root {
-    fn open(&self) -> Result<Option<OwnedFd>> {
-        match open(&self.0, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => other.op_on("open the state directory", self.0.display()).map(Some),
-        }
+/// Reads a record.
+///
+/// # Errors
+/// It is torn, or not a record at all; or a newer version wrote it.
+pub fn parse(text: &[u8], id: &str) -> Result<State> {
+    // What is newer may have other fields, so its number is looked at first if
+    // the whole is not understood.
+    match serde_json::from_slice::<State>(text) {
+        Ok(state) if (1..=VERSION).contains(&state.version) => Ok(state),
+        Ok(state) => Err(unknown_version(state.version.into(), id)),
+        Err(error) => Err(match number(text) {
+            Some(version) if version > u64::from(VERSION) => unknown_version(version, id),
+            _ if text.is_empty() => unreadable("it is empty", id),
+            _ => unreadable(&error.to_string(), id),
+        }),
     }
+}
 
-    /// Claims an id. The directory is the claim: making it is the check.
-    pub fn claim(&self, id: &str) -> Result<Dir> {
-        super::id::check(id)?;
-        let root = match self.open()? {
-            Some(root) => root,
-            None => {
-                make_all(&self.0)?;
-                self.open()?.ok_or_else(|| Error::msg("vanished").on(self.0.display().to_string()))?
+fn number(text: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Value>(text).ok()?.get("version")?.as_u64()
+}
+
+fn unreadable(why: &str, id: &str) -> Error {
+    Error::msg(format!("state.json can't be read: {why}"))
+        .on(id)
+        .hint("delete --force ends what is left of the container and frees its id")
+}
+
+fn unknown_version(version: u64, id: &str) -> Error {
+    let text = format!("state.json is of version {version}, and this corten knows versions up to {VERSION}");
+    Error::msg(text).on(id).hint(
+        "a newer corten made the container: use that one; this one can show, signal and delete it at most",
+    )
+}
+
+/// The container of a newer version, if this one understands which process is its
+/// init and which cgroups it has. Everything else is taken over if it can be.
+pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
+    let value: Value = serde_json::from_slice(text).ok()?;
+    let version = value.get("version")?.as_u64()?;
+    if version <= u64::from(VERSION) {
+        return None;
+    }
+    Some(State {
+        version: u32::try_from(version).ok()?,
+        id: id.into(),
+        bundle: field(&value, "bundle").unwrap_or_default(),
+        rootfs: field(&value, "rootfs").unwrap_or_default(),
+        created: field(&value, "created")?,
+        owner: field(&value, "owner").unwrap_or_default(),
+        annotations: field(&value, "annotations").unwrap_or_default(),
+        cgroup: field(&value, "cgroup")?,
+        rdt: field(&value, "rdt").unwrap_or_default(),
+        namespaces: field(&value, "namespaces")?,
+        keyring: false,
+        seccomp: true,
+        resources: None,
+        inheritable: Fields::default(),
+        mount_namespace: field(&value, "mount_namespace").unwrap_or_default(),
+        init: field(&value, "init")?,
+        ending: field(&value, "ending").unwrap_or_default(),
+    })
+}
+
+fn field<T: DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
+    T::deserialize(value.get(name)?).ok()
+}
+
+/// What is left of a container whose record can't be read, for `delete --force`:
+/// what of the record is still understood, and beyond that what its saved
+/// configuration says of where it is.
+pub struct Remains {
+    pub state: State,
+    /// What may be left behind, for a warning.
+    pub unknown: Vec<String>,
+}
+
+impl Remains {
+    pub fn of(text: &[u8], config: &[u8], id: &str) -> Remains {
+        let record: Value = serde_json::from_slice(text).unwrap_or_default();
+        let mut unknown = Vec::new();
+        let bundle: PathBuf = field(&record, "bundle").unwrap_or_default();
+        let plan = crate::spec::parse_config(config, &mut Vec::new())
+            .and_then(|config| crate::spec::resolve(&config, &bundle));
+        let mut state = match &plan {
+            Ok(plan) => State::new(id, plan, Cgroup::None, false),
+            Err(error) => {
+                unknown.push(format!("its configuration can't be read either ({error})"));
+                State::nameless(id)
             }
         };
-        match mkdirat(&root, id, Mode::from_bits_truncate(0o700)) {
-            Err(Errno::EEXIST) => return Err(exists(id)),
-            other => other.op_on("make the container's state directory", id)?,
-        }
-        Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))?.locked()
-    }
-
-    /// An early look; only the claim is certain.
-    pub fn refuse_existing(&self, id: &str) -> Result<()> {
-        if self.find(id).is_ok() { Err(exists(id)) } else { Ok(()) }
-    }
-
-    /// The directory of an existing container, for reading.
-    pub fn find(&self, id: &str) -> Result<Dir> {
-        super::id::check(id)?;
-        let Some(root) = self.open()? else { return Err(does_not_exist(id)) };
-        Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))
-    }
-
-    /// The ids in which the POSIX extended regular expression `pattern` matches.
-    pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
-        let wrong = |why: String| Error::msg(format!("is no regular expression: {why}")).on(pattern);
-        let text = CString::new(pattern).map_err(|_| wrong("it has a NUL".into()))?;
-        let regex = Regex::new(&text).map_err(wrong)?;
-        Ok(self.ids()?.into_iter().filter(|id| regex.is_match(id)).collect())
-    }
-
-    /// All ids, sorted.
-    pub fn ids(&self) -> Result<Vec<String>> {
-        let entries = match std::fs::read_dir(&self.0) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.op_on("read the state directory", self.0.display())?,
+        state.created = field(&record, "created").unwrap_or_default();
+        state.init = field(&record, "init").unwrap_or_default();
+        state.cgroup = match (field(&record, "cgroup"), &plan) {
+            (Some(cgroup), _) => cgroup,
+            (None, Ok(plan)) => located(plan, id, &mut unknown),
+            (None, Err(_)) => Cgroup::None,
         };
-        let mut ids: Vec<String> = entries
-            .filter_map(|entry| entry.ok())
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|id| super::id::check(id).is_ok())
-            .collect();
-        ids.sort();
-        Ok(ids)
+        let rdt = plan.ok().and_then(|plan| plan.rdt);
+        state.rdt = field(&record, "rdt").unwrap_or_else(|| rdt.and_then(|rdt| Group::locate(&rdt, id).ok()));
+        if state.init.is_none() && state.cgroup == Cgroup::None {
+            unknown.push("neither its init nor its cgroup is known: what runs of it goes on".into());
+        }
+        Remains { state, unknown }
     }
 }
 
-fn make_all(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
-    made.op_on("make the state directory", path.display())
-}
-
-fn exists(id: &str) -> Error {
-    Error::msg("container with given ID already exists").on(id)
-}
-
-fn does_not_exist(id: &str) -> Error {
-    Error::msg("container does not exist").on(id)
-}
-
-/// One container's directory.
-pub struct Dir {
-    root: OwnedFd,
-    id: String,
-    dir: OwnedFd,
-}
-
-impl Dir {
-    fn at(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(&root, id, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => {
-                let dir = other.op_on("open the container's state directory", id)?;
-                Ok(Some(Dir { root, id: id.into(), dir }))
-            }
+/// Where the configuration puts the cgroup, whichever driver made it.
+fn located(plan: &Plan, id: &str, unknown: &mut Vec<String>) -> Cgroup {
+    let found = [Driver::Systemd, Driver::Cgroupfs].into_iter().find_map(|driver| {
+        let host = Host::detect(driver, plan.cgroups_path.as_deref()).ok()?;
+        Cgroup::locate(plan, id, &host, driver).ok().filter(Cgroup::exists)
+    });
+    match found {
+        // Whoever is in there: not only this container.
+        Some(cgroup) if cgroup.holds_caller() => {
+            unknown.push("the cgroup that its configuration names is not its own".into());
+            Cgroup::None
         }
+        Some(cgroup) => cgroup,
+        None => Cgroup::None,
     }
-
-    /// Takes the writers' lock, which lasts as long as the descriptor. Whoever
-    /// held it may have deleted the container.
-    pub fn locked(self) -> Result<Dir> {
-        if self.lock()? { Ok(self) } else { Err(does_not_exist(&self.id)) }
-    }
-
-    /// The same for one that was [unlocked](Dir::unlock). False: the container has
-    /// been deleted meanwhile.
-    pub fn lock(&self) -> Result<bool> {
-        crate::sys::fd::lock(&self.dir).op_on("flock the state directory", &self.id)?;
-        let ours = fstat(&self.dir).op("fstat the state directory")?;
-        let there = fstatat(&self.root, self.id.as_str(), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW);
-        Ok(there.is_ok_and(|there| there.st_ino == ours.st_ino))
-    }
-
-    /// Lets other writers in, while this process only waits.
-    pub fn unlock(&self) -> Result<()> {
-        crate::sys::fd::unlock(&self.dir).op_on("unlock the state directory", &self.id)
-    }
-
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The state, or `None` while (or after) its maker didn't get that far.
-    pub fn state(&self) -> Result<Option<State>> {
-        self.state_in(STATE)
-    }
-
-    /// What a maker that was killed knew of init, and didn't get to publish.
-    pub fn unpublished_state(&self) -> Option<State> {
-        // It may have been killed while it wrote.
-        self.state_in(STATE_NEW).unwrap_or_default().filter(|state| state.init.is_some())
-    }
-
-    fn state_in(&self, name: &str) -> Result<Option<State>> {
-        let Some(text) = self.read(name)? else { return Ok(None) };
-        let state: State = serde_json::from_slice(&text)
-            .map_err(|e| Error::msg(format!("state.json can't be read: {e}")).on(self.id.clone()))?;
-        if state.version != VERSION {
-            return Err(Error::msg(format!("state.json is of version {}", state.version)).on(self.id.clone()));
-        }
-        Ok(Some(state))
-    }
-
-    /// The state of a container whose making got as far as init.
-    pub fn made_state(&self) -> Result<State> {
-        self.state()?.filter(|state| state.init.is_some()).ok_or_else(|| {
-            Error::msg("the container is still being created")
-                .on(self.id.clone())
-                .hint("if its runtime was killed, delete --force clears up")
-        })
-    }
-
-    pub fn save(&self, state: &State) -> Result<()> {
-        self.save_unpublished(state)?;
-        self.publish()
-    }
-
-    /// Writes a state that readers don't see before [`Dir::publish`].
-    pub fn save_unpublished(&self, state: &State) -> Result<()> {
-        let text = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state.json: {e}")))?;
-        self.write(STATE_NEW, &text)
-    }
-
-    pub fn publish(&self) -> Result<()> {
-        renameat(&self.dir, STATE_NEW, &self.dir, STATE).op_on("rename the state", &self.id)
-    }
-
-    /// The configuration as it was at create.
-    pub fn config(&self) -> Result<Vec<u8>> {
-        self.read(CONFIG)?.ok_or_else(|| Error::msg("its config.json is missing").on(self.id.clone()))
-    }
-
-    pub fn save_config(&self, text: &[u8]) -> Result<()> {
-        self.write(CONFIG, text)
-    }
-
-    fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let file = match openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) {
-            Err(Errno::ENOENT) => return Ok(None),
-            other => other.op_on("open", name)?,
-        };
-        let mut text = Vec::new();
-        File::from(file).read_to_end(&mut text).op_on("read", name)?;
-        Ok(Some(text))
-    }
-
-    fn write(&self, name: &str, text: &[u8]) -> Result<()> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
-        let file = openat(&self.dir, name, flags, Mode::from_bits_truncate(0o600)).op_on("open", name)?;
-        let mut rest = text;
-        while !rest.is_empty() {
-            let len = write(&file, rest).op_on("write", name)?;
-            rest = &rest[len..];
-        }
-        Ok(())
-    }
-
-    /// Makes a directory that others may enter, were they let in here.
-    pub fn make_dir(&self, name: &str) -> Result<()> {
-        mkdirat(&self.dir, name, Mode::from_bits_truncate(0o755)).op_on("make the directory", name)?;
-        // Whatever the caller's umask is.
-        let mode = Mode::from_bits_truncate(0o755);
-        nix::sys::stat::fchmodat(&self.dir, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
-            .op_on("chmod", name)
-    }
-
-    /// Opens it, if it is there.
-    pub fn open_dir(&self, name: &str) -> Result<Option<OwnedFd>> {
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(&self.dir, name, flags, Mode::empty()) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => other.op_on("open", name).map(Some),
-        }
-    }
-
-    /// Makes the two FIFOs and opens init's ends.
-    pub fn make_gate(&self) -> Result<crate::init::GateEnds> {
-        Ok(crate::init::GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)? })
-    }
-
-    fn make_fifo(&self, name: &str) -> Result<OwnedFd> {
-        mkfifoat(&self.dir, name, Mode::from_bits_truncate(0o600)).op_on("mkfifo", name)?;
-        openat(&self.dir, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", name)
-    }
-
-    /// Opens one end of a FIFO without waiting for the other.
-    pub fn open_fifo(&self, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
-        openat(&self.dir, name, flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
-    }
-
-    pub fn has_gate(&self) -> bool {
-        fstatat(&self.dir, GATE, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).is_ok()
-    }
-
-    pub fn remove_gate(&self) {
-        for name in [GATE, RESULT] {
-            let _ = unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir);
-        }
-    }
-
-    /// Takes the gate away while its init is frozen: `start` would wait for an
-    /// answer as long as that. It need not look whether the container is paused.
-    pub fn lock_gate(&self) -> Result<()> {
-        self.rename_gate(GATE, GATE_PAUSED)
-    }
-
-    /// Puts it back.
-    pub fn unlock_gate(&self) -> Result<()> {
-        self.rename_gate(GATE_PAUSED, GATE)
-    }
-
-    /// A container that has been started has none.
-    fn rename_gate(&self, from: &str, to: &str) -> Result<()> {
-        match renameat(&self.dir, from, &self.dir, to) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno).op_on("rename the gate", &self.id),
-        }
-    }
-
-    /// Removes the directory: the container is no more.
-    pub fn remove(&self) -> Result<()> {
-        [GATE, RESULT, CONFIG, STATE_NEW, STATE].iter().try_for_each(|name| self.remove_file(name))?;
-        let remove = || unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);
-        match remove() {
-            Err(Errno::ENOTEMPTY) => {
-                self.remove_file(GATE_PAUSED)?;
-                self.remove_notify()?;
-                self.remove_dir(CRIU_ROOT)?;
-                remove()
-            }
-            other => other,
-        }
-        .op_on("remove the state directory", &self.id)
-    }
-
-    /// Removes an empty directory, if it is there.
-    pub fn remove_dir(&self, name: &str) -> Result<()> {
-        match unlinkat(&self.dir, name, UnlinkatFlags::RemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno).op_on("remove", name),
-        }
-    }
-
-    fn remove_notify(&self) -> Result<()> {
-        let Some(dir) = self.open_dir(sd_notify::DIR)? else { return Ok(()) };
-        match unlinkat(&dir, sd_notify::SOCKET, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).op_on("remove", sd_notify::SOCKET),
-        }
-        unlinkat(&self.dir, sd_notify::DIR, UnlinkatFlags::RemoveDir).op_on("remove", sd_notify::DIR)
-    }
-
-    fn remove_file(&self, name: &str) -> Result<()> {
-        match unlinkat(&self.dir, name, UnlinkatFlags::NoRemoveDir) {
-            Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno).op_on("remove", name),
-        }
-    }
-
-    /// What the container is doing now.
-    pub fn status(&self, state: Option<&State>) -> Result<Status> {
-        let Some(state) = state else { return Ok(Status::Creating) };
-        match state.init {
-            // Its maker holds the lock; if nobody does, it died over it.
-            None if crate::sys::fd::is_locked(&self.dir).op("flock the state directory")? => {
-                Ok(Status::Creating)
-            }
-            None => Ok(Status::Stopped),
-            Some(init) if !init.is_alive()? => Ok(Status::Stopped),
-            Some(_) if self.has_gate() => Ok(Status::Created),
-            Some(_) if state.cgroup.is_frozen() => Ok(Status::Paused),
-            Some(_) => Ok(Status::Running),
-        }
-    }
-}
-
-/// A pid file: digits and nothing else, complete from the moment it exists.
-pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.new"));
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
-    let file = openat(AT_FDCWD, &new, flags, Mode::from_bits_truncate(0o666))
-        .op_on("open the pid file", path.display())?;
-    write(file.as_fd(), pid.to_string().as_bytes()).op_on("write the pid file", path.display())?;
-    renameat(AT_FDCWD, &new, AT_FDCWD, path).op_on("rename the pid file", path.display())
 }

@@ -1,8 +1,8 @@
 //! A foreground payload: its terminal, its signals, its end.
 
 use super::sd_notify::Relay;
-use super::signals::Signals;
 use crate::error::{Context, Result};
+use crate::signals::Signals;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::pty;
 use nix::errno::Errno;
@@ -28,6 +28,7 @@ pub fn attend(
     terminal: Option<OwnedFd>,
     also: Option<Also>,
 ) -> Result<Exit> {
+    signals.forward_kept(payload)?;
     match terminal {
         None => attend_plain(payload, signals, also),
         Some(master) => Session::begin(master)?.attend(payload, signals, also),

@@ -1,7 +1,7 @@
 //! `wait`: block until a container has ended.
 
+use super::dir::{Dir, Root};
 use super::exit::{self, Ending};
-use super::state::{Dir, Root};
 use crate::error::{Error, Result};
 
 /// Waits for the end of a container's init and records it in the state.
@@ -27,7 +27,7 @@ pub fn wait(root: &Root, id: &str) -> Result<Ending> {
         None => None,
     };
     // A payload that couldn't be executed: `start` has heard why, and said so.
-    let Ok(dir) = root.find(id).and_then(Dir::locked) else {
+    let Ok(dir) = root.find(id).and_then(Dir::locked_after_start) else {
         return exit.map(|exit| Ending::new(&state, exit, oom)).ok_or_else(unknown);
     };
     if let Some(ending) = dir.state()?.and_then(|state| state.ending) {

@@ -70,7 +70,7 @@ impl Criu {
                 NEEDED.0, NEEDED.1
             ))
         })?;
-        let starting = service::start(&program, &Entrance::default(), &[], || Ok(()))?;
+        let starting = service::start(&program, &Entrance::default(), &[], None, || Ok(()))?;
         starting.until_ready()?;
         let service = starting.go()?;
         let more = wanted != Features::default();

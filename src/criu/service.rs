@@ -5,6 +5,7 @@ use super::wire::Message;
 use crate::cgroup::Entrance;
 use crate::error::{Context, Error, Result};
 use crate::launch::sync::{self, FromInit, HostEnd, InitEnd, ToInit};
+use crate::signals::Signals;
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fd, process as sys, scm};
@@ -15,6 +16,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::write;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 /// The longest message of CRIU; all that it sends are short.
 const MAX: usize = 40960;
@@ -27,6 +29,8 @@ pub struct Service {
     socket: OwnedFd,
     /// It was waited for.
     ended: bool,
+    /// Of a verb in the foreground: they end every wait for it.
+    signals: Option<Rc<Signals>>,
 }
 
 /// Before its execve.
@@ -41,6 +45,7 @@ pub fn start(
     program: &CStr,
     entrance: &Entrance,
     pass: &[BorrowedFd<'_>],
+    signals: Option<&Rc<Signals>>,
     prepare: impl FnOnce() -> Result<()>,
 ) -> Result<Starting> {
     let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
@@ -48,7 +53,9 @@ pub fn start(
     let (sync, child_sync) = sync::pair()?;
     match clone::fork(0, entrance.clone.as_ref().map(OwnedFd::as_fd)).op("clone3 for criu")? {
         Forked::Parent { pid, pidfd } => {
-            Ok(Starting { service: Service { pid, process: pidfd, socket, ended: false }, sync })
+            let signals = signals.cloned();
+            let sync = sync.stopped_by(signals.as_ref());
+            Ok(Starting { service: Service { pid, process: pidfd, socket, ended: false, signals }, sync })
         }
         Forked::Child => {
             drop((sync, socket));
@@ -182,6 +189,7 @@ impl Service {
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
+        self.until(&self.socket)?;
         let mut buf = vec![0; MAX];
         match scm::recv_fd(&self.socket, &mut buf) {
             Ok((0, _)) | Err(Errno::ECONNRESET) => Err(Error::msg("criu ended without a word")),
@@ -190,10 +198,15 @@ impl Service {
         }
     }
 
+    fn until(&self, readable: impl AsFd) -> Result<()> {
+        self.signals.as_ref().map_or(Ok(()), |signals| signals.until_readable(readable.as_fd()))
+    }
+
     /// No more requests: waits until it has ended.
     pub fn end(mut self) -> Result<Exit> {
         nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)
             .op("shutdown")?;
+        self.until(&self.process)?;
         self.ended = true;
         pidfd::wait(&self.process).op("wait for criu")
     }

@@ -174,14 +174,20 @@ pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
             clone::exit(done.map_or_else(|errno| errno as i32, |()| 0))
         }
     };
-    match pidfd::wait(&pidfd).op("wait for the unmount")? {
+    match pidfd::reap(&pidfd).op("wait for the unmount")? {
+        None => Err(name(Error::msg("the unmount in the mount namespace that was joined does not end"))),
+        Some(exit) => unmounted(exit).map_err(name),
+    }
+}
+
+fn unmounted(exit: Exit) -> Result<()> {
+    match exit {
         // Not a mount point, or not even a path: it is not there any more.
         Exit::Code(0 | libc::EINVAL | libc::ENOENT) => Ok(()),
-        Exit::Code(errno) => Err(name(Error::os(
-            "umount the rootfs in the mount namespace that was joined",
-            Errno::from_raw(errno),
-        ))),
-        Exit::Signal(_) => Err(name(Error::msg("the unmount was killed"))),
+        Exit::Code(errno) => {
+            Err(Error::os("umount the rootfs in the mount namespace that was joined", Errno::from_raw(errno)))
+        }
+        Exit::Signal(_) => Err(Error::msg("the unmount was killed")),
     }
 }
 

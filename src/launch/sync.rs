@@ -29,11 +29,13 @@
 //! in place of a message means that the other side died; init then exits, so a killed runtime leaves no half-made container.
 
 use crate::error::{Context, Error, Result};
+use crate::signals::Signals;
 use crate::sys::scm;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::unistd::{read, write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 /// The longest message; a longer error is cut by its sender.
 const MAX: usize = 8192;
@@ -151,7 +153,11 @@ impl ToInit {
 }
 
 /// The host's end.
-pub struct HostEnd(OwnedFd);
+pub struct HostEnd {
+    socket: OwnedFd,
+    /// Of a verb in the foreground.
+    signals: Option<Rc<Signals>>,
+}
 
 /// Init's end.
 pub struct InitEnd(OwnedFd);
@@ -160,23 +166,35 @@ pub struct InitEnd(OwnedFd);
 pub fn pair() -> Result<(HostEnd, InitEnd)> {
     let (host, init) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .op("socketpair")?;
-    Ok((HostEnd(host), InitEnd(init)))
+    Ok((HostEnd { socket: host, signals: None }, InitEnd(init)))
 }
 
 impl HostEnd {
+    /// Lets signals end every wait for init: it may never have run its first
+    /// instruction. Without this they end the process.
+    pub fn stopped_by(self, signals: Option<&Rc<Signals>>) -> HostEnd {
+        HostEnd { signals: signals.cloned(), ..self }
+    }
+
     pub fn send(&self, message: ToInit) -> Result<()> {
         let bytes = message.encode();
-        send(self.0.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop).op("send to init")
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop).op("send to init")
     }
 
     /// The next message and the descriptor that came with it; `None` at the
     /// end of the stream.
+    ///
+    /// # Errors
+    /// A signal came that stops the verb; or what came is no message.
     pub fn recv(&self) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
+        if let Some(signals) = &self.signals {
+            signals.until_readable(self.socket.as_fd())?;
+        }
         let mut buf = [0u8; MAX];
-        let received = match scm::recv_fd(&self.0, &mut buf) {
+        let received = match scm::recv_fd(&self.socket, &mut buf) {
             // Init ended with a message of ours unread. That is told first, and
             // once; what init itself had to say is still there.
-            Err(Errno::ECONNRESET) => scm::recv_fd(&self.0, &mut buf),
+            Err(Errno::ECONNRESET) => scm::recv_fd(&self.socket, &mut buf),
             other => other,
         };
         match received.op("receive from init")? {

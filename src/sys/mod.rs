@@ -12,6 +12,7 @@ pub mod early;
 pub mod fd;
 pub mod keyctl;
 pub mod landlock;
+pub mod lock;
 pub mod mount;
 pub mod net;
 pub mod openat2;
@@ -27,6 +28,17 @@ pub mod xattr;
 use nix::errno::Errno;
 
 pub type Result<T> = std::result::Result<T, Errno>;
+
+/// The timeout of a poll(2) that is to end at `end`, rounded up to the next
+/// millisecond: the last wake-up is not too early.
+pub fn timeout_until(end: std::time::Instant) -> nix::poll::PollTimeout {
+    let left = end.saturating_duration_since(std::time::Instant::now());
+    if left.is_zero() {
+        return nix::poll::PollTimeout::ZERO;
+    }
+    let left = left + std::time::Duration::from_millis(1);
+    nix::poll::PollTimeout::try_from(left).unwrap_or(nix::poll::PollTimeout::MAX)
+}
 
 /// Turns the return value of `libc::syscall` into a result.
 fn check(ret: libc::c_long) -> Result<libc::c_long> {

@@ -2,6 +2,7 @@
 
 use super::{Result, check, owned};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// pidfd_open(2) on a thread-group leader.
 pub fn open(pid: i32) -> Result<OwnedFd> {
@@ -97,10 +98,21 @@ pub fn wait(pidfd: impl AsFd) -> Result<Exit> {
     }
 }
 
-/// Kills a child and reaps it; what has ended already is only reaped.
-pub fn kill_and_reap(pidfd: impl AsFd) {
+/// How long what was sent SIGKILL, or closed its last descriptor, may take to end.
+/// runc waits as long for an init.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits for the end of a child and reaps it. Returns `None` if it has not ended
+/// within [`PATIENCE`]: it hangs in the kernel, or its cgroup is frozen.
+pub fn reap(pidfd: impl AsFd) -> Result<Option<Exit>> {
+    if ends_within(&pidfd, PATIENCE)? { wait(pidfd).map(Some) } else { Ok(None) }
+}
+
+/// Kills a child and reaps it; what has ended already is only reaped. Returns
+/// `false` if it does not end within [`PATIENCE`].
+pub fn kill_and_reap(pidfd: impl AsFd) -> bool {
     let _ = send_signal(&pidfd, libc::SIGKILL);
-    let _ = wait(&pidfd);
+    !matches!(reap(pidfd), Ok(None))
 }
 
 fn wait_raw(pidfd: impl AsFd) -> Result<Exit> {
@@ -116,9 +128,22 @@ fn wait_raw(pidfd: impl AsFd) -> Result<Exit> {
 
 /// Has the process ended? Doesn't wait, and reaps nothing.
 pub fn has_ended(pidfd: impl AsFd) -> Result<bool> {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    ends_within(pidfd, Duration::ZERO)
+}
+
+/// Waits at most `limit` for the end of the process, whoever's child it is, and
+/// reaps nothing. Returns whether it has ended.
+pub fn ends_within(pidfd: impl AsFd, limit: Duration) -> Result<bool> {
+    use nix::poll::{PollFd, PollFlags, poll};
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO).map(|ready| ready > 0)
+    let end = Instant::now() + limit;
+    loop {
+        match poll(&mut fds, super::timeout_until(end)) {
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(0) if Instant::now() < end => {}
+            other => return other.map(|ready| ready > 0),
+        }
+    }
 }
 
 /// Blocks until the process ends, whoever's child it is, and reaps nothing.

@@ -4,14 +4,23 @@ use super::Result;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
-    connect as link, recvmsg, sendmsg, socket,
+    connect as link, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
+use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// How long a peer may leave us waiting to be accepted, or with a full buffer, in
+/// seconds.
+const PATIENCE: i64 = 10;
+
 /// A stream to the unix socket at `path`.
+///
+/// # Errors
+/// EAGAIN if as many wait there as its backlog takes, for ten seconds.
 pub fn connect(path: &std::path::Path) -> Result<OwnedFd> {
     let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&fd, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
     link(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(fd)
 }

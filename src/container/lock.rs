@@ -1,0 +1,96 @@
+//! The lock of those who change a container.
+//!
+//! It is a record lock on the container's config.json, a file that is there from
+//! the claim to the end and never replaced. So the lock belongs to one process
+//! alone: it ends with it, whatever children it leaves ([`crate::sys::lock`]).
+//! The same process must not open and close the file in another way meanwhile,
+//! or it loses the lock: it reads the configuration through this descriptor.
+//!
+//! Nobody waits for it without an end, and nobody holds it while it waits for a
+//! process that was killed (`delete.rs`).
+
+use super::dir::write_all;
+use crate::cgroup::stuck;
+use crate::error::{Context, Error, Result};
+use crate::sys::lock;
+use crate::sys::pidfd::PATIENCE;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+use nix::sys::uio::pread;
+use std::os::fd::OwnedFd;
+
+pub struct Lock(OwnedFd);
+
+/// The byte that is locked.
+#[derive(Debug, Clone, Copy)]
+pub enum Of {
+    /// Whoever changes what there is of a container.
+    Writer = 0,
+    /// A `start` that waits for the payload's execve. It lets writers do their work.
+    Start = 1,
+}
+
+impl Lock {
+    /// Opens the file that the lock is on. `None`: it isn't there, and `flags` don't
+    /// ask for it to be made; or the directory is gone.
+    pub fn open(dir: &OwnedFd, name: &str, flags: OFlag) -> Result<Option<Lock>> {
+        Lock::open_as(dir, name, flags | OFlag::O_RDWR)
+    }
+
+    /// Opens it only to ask who holds the lock.
+    pub fn look_at(dir: &OwnedFd, name: &str) -> Result<Option<Lock>> {
+        Lock::open_as(dir, name, OFlag::O_RDONLY)
+    }
+
+    fn open_as(dir: &OwnedFd, name: &str, flags: OFlag) -> Result<Option<Lock>> {
+        let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        match openat(dir, name, flags, Mode::from_bits_truncate(0o600)) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => other.op_on("open", name).map(|file| Some(Lock(file))),
+        }
+    }
+
+    /// Takes it. `id` is the container's, for the error.
+    pub fn take(&self, of: Of, id: &str) -> Result<()> {
+        if lock::lock(&self.0, of as i64, PATIENCE).op_on("lock the container", id)? {
+            return Ok(());
+        }
+        let who = self.holder(of, id)?.map_or_else(|| "another command".to_owned(), stuck::name);
+        Err(Error::msg(format!("the container is busy: {who} has held its lock for {PATIENCE:?}"))
+            .on(id)
+            .hint("wait for that command, or end it"))
+    }
+
+    pub fn give_up(&self, of: Of, id: &str) -> Result<()> {
+        lock::unlock(&self.0, of as i64).op_on("unlock the container", id)
+    }
+
+    /// The pid of another process that holds it.
+    pub fn holder(&self, of: Of, id: &str) -> Result<Option<i32>> {
+        lock::holder(&self.0, of as i64).op_on("look at the lock", id)
+    }
+
+    /// The content of the file.
+    pub fn read(&self, id: &str) -> Result<Vec<u8>> {
+        let mut text = vec![0; 16384];
+        let mut len = 0;
+        loop {
+            let at = i64::try_from(len).map_err(|_| Error::msg("its config.json is too large").on(id))?;
+            match pread(&self.0, &mut text[len..], at).op_on("read config.json", id)? {
+                0 => break,
+                more => len += more,
+            }
+            if len == text.len() {
+                text.resize(2 * len, 0);
+            }
+        }
+        text.truncate(len);
+        Ok(text)
+    }
+
+    /// Writes the content of a new file.
+    pub fn write(&self, text: &[u8]) -> Result<()> {
+        write_all(&self.0, text).op("write config.json")
+    }
+}
