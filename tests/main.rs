@@ -36,6 +36,7 @@ mod errors;
 mod events;
 mod exec;
 mod flags;
+mod hangs;
 mod hooks;
 mod identity;
 mod idmap;
@@ -61,6 +62,7 @@ mod schema;
 mod sd_notify;
 mod seccomp;
 mod security;
+mod state;
 mod stress;
 mod systemd;
 mod terminal;
@@ -91,6 +93,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("events", events::cases()),
         ("exec", exec::cases()),
         ("flags", flags::cases()),
+        ("hangs", hangs::cases()),
         ("hooks", hooks::cases()),
         ("identity", identity::cases()),
         ("idmap", idmap::cases()),
@@ -115,6 +118,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("rdt", rdt::cases()),
         ("scheduling", scheduling::cases()),
         ("security", security::cases()),
+        ("state", state::cases()),
         ("stress", stress::cases()),
         ("systemd", systemd::cases()),
         ("terminal", terminal::cases()),

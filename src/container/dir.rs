@@ -203,21 +203,12 @@ impl Dir {
     /// Opens the lock's file.
     fn with_lock(mut self) -> Result<Dir> {
         let lock = match Lock::open(&self.dir, CONFIG, OFlag::empty())? {
-            None if self.has(STATE) => Lock::open(&self.dir, CONFIG, OFlag::O_CREAT)?,
+            None if self.has(STATE) || self.is_claimed() => Lock::open(&self.dir, CONFIG, OFlag::O_CREAT)?,
             other => other,
         };
-        let Some(lock) = lock else { return Err(self.without_a_record()) };
+        let Some(lock) = lock else { return Err(does_not_exist(&self.id)) };
         self.lock = Some(lock);
         Ok(self)
-    }
-
-    /// The claim of a `create` that was killed at once, or one that goes on: then it
-    /// claims again. Another's directory stays as it is.
-    fn without_a_record(&self) -> Error {
-        if fstat(&self.dir).is_ok_and(|stat| is_claimed(&stat)) {
-            let _ = unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);
-        }
-        does_not_exist(&self.id)
     }
 
     /// The same for one that was [unlocked](Dir::unlock). False: the container has
@@ -264,7 +255,7 @@ impl Dir {
         Ok(holder.is_some() || self.is_being_made_by_an_older_one()?)
     }
 
-    /// Versions before 0.2 lock the directory itself.
+    /// Until November 2026 the lock was that of the directory itself.
     pub fn is_being_made_by_an_older_one(&self) -> Result<bool> {
         crate::sys::fd::is_locked(&self.dir).op_on("flock the state directory", &self.id)
     }
@@ -281,7 +272,7 @@ impl Dir {
     pub fn state(&self) -> Result<Option<State>> {
         match self.read(STATE)? {
             Some(text) => state::parse(&text, &self.id).map(Some),
-            None if fstat(&self.dir).is_ok_and(|stat| is_claimed(&stat)) => Ok(None),
+            None if self.is_claimed() => Ok(None),
             None => Err(does_not_exist(&self.id)),
         }
     }
@@ -362,6 +353,10 @@ impl Dir {
     pub fn save_config(&self, text: &[u8]) -> Result<()> {
         let Some(lock) = &self.lock else { return Err(Error::msg("the lock was never taken").on(&self.id)) };
         lock.write(text)
+    }
+
+    fn is_claimed(&self) -> bool {
+        fstat(&self.dir).is_ok_and(|stat| is_claimed(&stat))
     }
 
     fn has(&self, name: &str) -> bool {
@@ -455,6 +450,8 @@ impl Dir {
         };
         match remove() {
             Err(Errno::ENOTEMPTY) => {
+                // The lock's file may be another's, who was too late.
+                self.remove_file(CONFIG)?;
                 self.remove_file(GATE_PAUSED)?;
                 self.remove_notify()?;
                 self.remove_dir(CRIU_ROOT)?;

@@ -7,7 +7,7 @@ use super::id::keyring_name;
 use super::pidfd_receiver::{self, Receiver};
 use super::state::State;
 use super::{run, stdio};
-use crate::cgroup::{self, Cgroup, SubCgroups};
+use crate::cgroup::{self, Cgroup, SubCgroups, stuck};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::tenant;
@@ -138,7 +138,9 @@ fn attended(
     let terminal = match outcome {
         Ok(terminal) => terminal,
         Err(error) => {
-            pidfd::kill_and_reap(&pidfd);
+            if !pidfd::kill_and_reap(&pidfd) {
+                options.log.warn(format!("still running after SIGKILL: {}", stuck::name(pid)));
+            }
             return Err(error);
         }
     };

@@ -227,7 +227,7 @@ impl Remains {
         let mut unknown = Vec::new();
         let bundle: PathBuf = field(&record, "bundle").unwrap_or_default();
         let plan = crate::spec::parse_config(config, &mut Vec::new())
-            .and_then(|config| crate::spec::resolve(&config, &bundle));
+            .and_then(|config| crate::spec::resolve(&config, &bundle, &mut Vec::new()));
         let mut state = match &plan {
             Ok(plan) => State::new(id, plan, Cgroup::None, false),
             Err(error) => {
@@ -265,5 +265,55 @@ fn located(plan: &Plan, id: &str, unknown: &mut Vec<String>) -> Cgroup {
         }
         Some(cgroup) => cgroup,
         None => Cgroup::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEPT: [&str; 6] = [
+        include_str!("../../tests/data/state/1-first.json"),
+        include_str!("../../tests/data/state/1-cgroup-v1.json"),
+        include_str!("../../tests/data/state/1-cgroup-v2.json"),
+        include_str!("../../tests/data/state/1-systemd.json"),
+        include_str!("../../tests/data/state/1-all-fields.json"),
+        include_str!("../../tests/data/state/1-ended.json"),
+    ];
+
+    /// Every field, as it was written: what is read and written again is the same.
+    #[test]
+    fn kept_records_are_read_in_whole() {
+        for text in KEPT {
+            let state = parse(text.as_bytes(), "box").expect("readable");
+            let mut kept: Value = serde_json::from_str(text).expect("JSON");
+            let fields = kept.as_object_mut().expect("an object");
+            // What may be absent is not written if there is none.
+            fields.retain(|name, value| name == "rdt" || !value.is_null());
+            assert_eq!(serde_json::to_value(&state).expect("JSON"), kept);
+        }
+    }
+
+    #[test]
+    fn of_a_newer_one_only_what_ends_it_is_needed() {
+        let newer = include_str!("../../tests/data/state/newer.json").as_bytes();
+        let error = parse(newer, "box").expect_err("newer");
+        assert!(error.op.contains("version 2"), "{error}");
+        let state = of_newer(newer, "box").expect("understood");
+        assert_eq!(state.pid(), parse(KEPT[2].as_bytes(), "box").expect("readable").pid());
+        for text in [&b""[..], b"{", b"{}", b"[]", br#"{"version": 2}"#, KEPT[0].as_bytes()] {
+            assert!(of_newer(text, "box").is_none());
+        }
+    }
+
+    #[test]
+    fn no_text_is_too_odd_to_be_deleted() {
+        for text in [&b""[..], b"{", b"[1]", b"\xff", br#"{"version": "x", "init": 7, "cgroup": []}"#] {
+            for config in [&b""[..], b"{", b"{}"] {
+                let remains = Remains::of(text, config, "box");
+                assert_eq!((remains.state.init, remains.state.cgroup), (None, Cgroup::None));
+                assert!(!remains.unknown.is_empty());
+            }
+        }
     }
 }

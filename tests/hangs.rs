@@ -1,0 +1,365 @@
+//! Nothing hangs: what doesn't end is named, what doesn't answer is left, and nobody
+//! waits for a lock without an end.
+
+use crate::harness::{
+    Bundle, Container, PidFd, Test, cgroup_dir, cgroup_v2, cgroups_named, is_corten, is_root, read_line,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::Pid;
+use serde_json::json;
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+cases![
+    delete_names_an_init_that_does_not_die,
+    delete_of_a_created_container_names_it_too,
+    a_busy_container_names_who_is_at_work,
+    a_hook_in_the_container_keeps_nobody_waiting,
+    a_frozen_cgroup_is_refused,
+    below_a_frozen_cgroup_nothing_begins,
+    a_frozen_cgroup_is_refused_on_v2,
+    a_signal_ends_run_while_a_hook_hangs,
+    a_signal_ends_an_exec_that_makes_no_progress,
+    a_killed_verb_leaves_no_lock,
+    a_receiver_that_accepts_nobody_is_an_error,
+];
+
+fn pausing(t: &Test) -> Bundle {
+    t.bundle().args(["/probe", "--pause"])
+}
+
+/// A process in the container that is our child, as its `exec` is gone: when it has
+/// ended it stays a zombie until it is reaped here, and so does its pid namespace.
+fn unreaped(t: &Test, container: &Container) -> PidFd {
+    let pid_file = t.path("exec.pid");
+    let flags = ["exec", "--detach", "--pid-file"];
+    t.verb(flags).arg(&pid_file).args([&container.id, "/probe", "--pause"]).ok();
+    PidFd::from_file(&pid_file)
+}
+
+fn delete_names_an_init_that_does_not_die(t: &Test) {
+    let container = t.start(&pausing(t));
+    let zombie = unreaped(t, &container);
+    let delete = t.verb(["delete", "--force", &container.id]).spawn();
+    assert!(zombie.ended());
+    // Whoever needs the lock gets it meanwhile, and an answer.
+    container.verb("resume").out().one_clear_line(&["container not paused"]);
+    assert!(delete.is_alive(), "it didn't wait");
+    names(&delete.out(), &container, &zombie);
+    // The container stays, and is deleted once it can be.
+    container.verb("state").ok();
+    zombie.reap();
+    t.verb(["delete", "--force", &container.id]).ok();
+    container.verb("state").out().says(&["does not exist"]);
+}
+
+fn names(out: &crate::harness::Out, container: &Container, zombie: &PidFd) {
+    // The words are runc's.
+    out.says(&["container init still running"]);
+    if is_root() {
+        let (init, zombie) =
+            (format!("process {} (", container.init.pid), format!("{}, child of", zombie.pid));
+        let parent = format!("process {} (", std::process::id());
+        out.one_clear_line(&[&init, "state S", "wchan zap_pid_ns_processes", &zombie, &parent]);
+    }
+}
+
+fn delete_of_a_created_container_names_it_too(t: &Test) {
+    let container = t.create(&pausing(t));
+    let zombie = unreaped(t, &container);
+    let delete = container.verb("delete").spawn();
+    assert!(zombie.ended());
+    container.verb("resume").out().one_clear_line(&["container not paused"]);
+    names(&delete.out(), &container, &zombie);
+    zombie.reap();
+    container.verb("delete").ok();
+}
+
+/// A FIFO into which a hook says `on`; it is held open by all that the hook has started.
+struct Hook {
+    fifo: PathBuf,
+    reader: File,
+}
+
+impl Hook {
+    fn new(dir: &Path) -> Hook {
+        let fifo = dir.join("fifo");
+        nix::unistd::mkfifo(&fifo, Mode::S_IRWXU).expect("mkfifo");
+        let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+        let reader = File::options().read(true).custom_flags(flags).open(&fifo).expect("a FIFO");
+        Hook { fifo, reader }
+    }
+
+    /// A hook that never ends by itself.
+    fn hanging(&self) -> serde_json::Value {
+        let script = "exec > $0; echo on; sleep 1000 & wait";
+        json!({ "path": "/bin/sh", "args": ["sh", "-c", script, self.fifo],
+            "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] })
+    }
+
+    fn is_on(&self) {
+        assert_eq!(read_line(&self.reader), "on");
+    }
+
+    /// The end of the stream: none of its processes is left.
+    fn is_gone(&self) {
+        assert_eq!(read_line(&self.reader), "");
+    }
+}
+
+fn a_busy_container_names_who_is_at_work(t: &Test) {
+    let (dir, id) = (t.make_dir("hook"), t.id());
+    let hook = Hook::new(&dir);
+    let bundle = pausing(t).push("/hooks/createRuntime", hook.hanging());
+    t.will_delete(&id);
+    let create = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
+    hook.is_on();
+    let out = t.verb(["delete", "--force", &id]).out();
+    out.one_clear_line(&["the container is busy", &format!("process {} (", create.pid())]);
+    // What holds the lock is found by anybody, and once it has gone there is none.
+    let children =
+        fs::read_to_string(format!("/proc/{0}/task/{0}/children", create.pid())).expect("children");
+    let children: Vec<PidFd> =
+        children.split_whitespace().map(|pid| PidFd::open(pid.parse().expect("a pid"))).collect();
+    create.kill();
+    create.out();
+    t.verb(["delete", "--force", &id]).ok();
+    children.iter().for_each(PidFd::kill);
+}
+
+/// `start` returns when the payload runs, and until then a hook may take its time.
+fn a_hook_in_the_container_keeps_nobody_waiting(t: &Test) {
+    let dir = t.make_dir("hook");
+    let hook = Hook::new(&dir);
+    let bundle = pausing(t).bind(&dir, dir.to_str().unwrap(), &[]);
+    let container = t.create(&bundle.push("/hooks/startContainer", hook.hanging()));
+    let start = container.verb("start").spawn();
+    hook.is_on();
+    container.verb("pause").ok();
+    container.verb("resume").ok();
+    container.update(["--cpu-share", "100"]).ok();
+    assert!(start.is_alive());
+    t.verb(["delete", "--force", &container.id]).ok();
+    start.out();
+    container.verb("state").out().says(&["does not exist"]);
+    hook.is_gone();
+}
+
+/// Makes cgroups of a container's freezer, and takes them away.
+struct Frozen<'t> {
+    t: &'t Test,
+    /// Of the container, as the configuration names it.
+    path: String,
+    dir: PathBuf,
+}
+
+impl<'t> Frozen<'t> {
+    fn new(t: &'t Test, dir: &str) -> Frozen<'t> {
+        let path = t.cgroups_path(dir);
+        let mount = if cgroup_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/freezer" };
+        let dir = Path::new(mount).join(path.trim_start_matches('/'));
+        fs::create_dir_all(&dir).expect("a cgroup");
+        set_frozen(&dir, true);
+        Frozen { t, path, dir }
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        set_frozen(&self.dir, false);
+        for dir in cgroups_named(&self.t.token) {
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+fn set_frozen(cgroup: &Path, on: bool) {
+    let (file, value) = match (cgroup_v2(), on) {
+        (true, true) => ("cgroup.freeze", "1"),
+        (true, false) => ("cgroup.freeze", "0"),
+        (false, true) => ("freezer.state", "FROZEN"),
+        (false, false) => ("freezer.state", "THAWED"),
+    };
+    fs::write(cgroup.join(file), value).expect("freeze");
+}
+
+/// runc's words, which it has from 1.1 on.
+const FROZEN: &str = "container's cgroup unexpectedly frozen";
+
+fn a_frozen_cgroup_is_refused(t: &Test) {
+    let frozen = Frozen::new(t, &format!("{0}/{0}", t.token));
+    // Itself, and the one above.
+    for path in [frozen.path.clone(), format!("{}/{}", frozen.path, t.token)] {
+        let bundle = pausing(t).set("/linux/cgroupsPath", json!(path));
+        t.refused(&bundle).one_clear_line(&[FROZEN, "/linux/cgroupsPath"]);
+        t.run(&bundle).one_clear_line(&[FROZEN]);
+    }
+}
+
+fn below_a_frozen_cgroup_nothing_begins(t: &Test) {
+    let path = t.cgroups_path(&format!("{}/c", t.token));
+    let bundle = pausing(t).set("/linux/cgroupsPath", json!(path));
+    let container = t.create(&bundle);
+    let parent = cgroup_dir(container.init.pid, "freezer").unwrap().parent().unwrap().to_path_buf();
+    set_frozen(&parent, true);
+    container.verb("start").out().one_clear_line(&[FROZEN]);
+    set_frozen(&parent, false);
+    container.start();
+    set_frozen(&parent, true);
+    let refused = [container.exec([], ["true"]).out(), container.exec(["--detach"], ["true"]).out()];
+    set_frozen(&parent, false);
+    for out in refused {
+        out.one_clear_line(&[FROZEN]);
+        assert_eq!(out.code, 255);
+    }
+    assert_eq!(container.exec([], ["echo", "again"]).ok().stdout, "again\n");
+    container.stop();
+    container.verb("delete").ok();
+    drop(container);
+    for parent in cgroups_named(&t.token) {
+        let _ = fs::remove_dir(parent);
+    }
+}
+
+fn a_frozen_cgroup_is_refused_on_v2(t: &Test) {
+    let script = "
+        mkdir $GROUP $GROUP/c
+        echo 1 > $GROUP/cgroup.freeze
+        runtime create \"$ID\" || echo refused below
+        rmdir $GROUP/c
+        runtime create \"$ID\" || echo refused itself
+        echo 0 > $GROUP/cgroup.freeze
+        runtime create \"$ID\" > /dev/null
+        echo 1 > $GROUP/cgroup.freeze
+        runtime start \"$ID\" || echo not started
+        runtime exec \"$ID\" true || echo not entered
+        echo 0 > $GROUP/cgroup.freeze
+        runtime start \"$ID\"
+        runtime exec \"$ID\" echo again
+        runtime delete --force \"$ID\"";
+    let bundle = pausing(t);
+    // Below, by another name; itself, by the name that `on_v2` gives.
+    let script = script.replacen(
+        "runtime create \"$ID\" || echo refused below",
+        "sed 's|\\(\"cgroupsPath\": \".*\\)\"|\\1/c\"|' config.json > below.json
+        runtime create --config below.json \"$ID\" || echo refused below",
+        1,
+    );
+    let out = t.on_v2(&bundle, &script).ok();
+    let said: Vec<&str> = out.stdout.lines().collect();
+    assert_eq!(said, ["refused below", "refused itself", "not started", "not entered", "again"], "{out:?}");
+    if is_corten() {
+        assert_eq!(out.stderr.matches(FROZEN).count(), 4, "{out:?}");
+    }
+}
+
+/// Whoever runs `run` can stop it at any time, and nothing is left.
+fn a_signal_ends_run_while_a_hook_hangs(t: &Test) {
+    let kinds = [
+        ("prestart", Signal::SIGTERM),
+        ("createRuntime", Signal::SIGINT),
+        ("createContainer", Signal::SIGTERM),
+        ("startContainer", Signal::SIGHUP),
+        ("poststart", Signal::SIGTERM),
+        ("poststop", Signal::SIGTERM),
+    ];
+    for (kind, signal) in kinds {
+        let dir = t.make_dir("hook");
+        let hook = Hook::new(&dir);
+        let exits = ["/probe", "--exit", "7"];
+        let bundle = if kind == "poststop" { t.bundle().args(exits) } else { pausing(t) };
+        let bundle = bundle.bind(&dir, dir.to_str().unwrap(), &[]);
+        let bundle = bundle.push(&format!("/hooks/{kind}"), hook.hanging());
+        let run = t.run_call(&bundle).spawn();
+        hook.is_on();
+        kill(Pid::from_raw(run.pid()), signal).expect("kill");
+        let out = run.out();
+        // What comes after the payload's end doesn't change its status.
+        let status = if kind == "poststop" { 7 } else { 128 + signal as i32 };
+        assert_eq!(out.code, status, "{kind}: {out:?}");
+        out.says(&[signal.as_str()]);
+        hook.is_gone();
+        assert_eq!(t.verb(["list", "--quiet"]).ok().stdout, "", "{kind}");
+    }
+}
+
+/// Its child has stopped before its first instruction, or at the first after it came
+/// into the cgroup.
+fn a_signal_ends_an_exec_that_makes_no_progress(t: &Test) {
+    let container = t.start(&pausing(t));
+    container.verb("pause").ok();
+    let procs = cgroup_dir(container.init.pid, "freezer").unwrap().join("cgroup.procs");
+    let exec = container.exec(["--ignore-paused"], ["true"]).spawn();
+    while fs::read_to_string(&procs).unwrap().lines().count() < 2 && exec.is_alive() {
+        std::thread::yield_now();
+    }
+    let procs = fs::read_to_string(&procs).unwrap();
+    let child = procs.lines().map(|pid| pid.parse().expect("a pid")).find(|pid| *pid != container.init.pid);
+    let child = PidFd::open(child.expect("what is to be executed"));
+    kill(Pid::from_raw(exec.pid()), Signal::SIGTERM).expect("kill");
+    let out = exec.out();
+    assert_eq!(out.code, 128 + libc::SIGTERM, "{out:?}");
+    out.says(&["SIGTERM"]);
+    container.verb("resume").ok();
+    // On version 1 it couldn't die before, and is ours now.
+    if !cgroup_v2() {
+        child.reap();
+    }
+}
+
+/// Whatever children it leaves, its lock is gone with it. strace holds up the one that is
+/// to change the mounts.
+fn a_killed_verb_leaves_no_lock(t: &Test) {
+    t.needs_root("to trace the runtime");
+    let container = t.start(&pausing(t));
+    let mounts = json!([{ "destination": "/tmp", "type": "tmpfs", "source": "t" }]);
+    let list = t.make_file("list", &mounts.to_string());
+    let hold_up = ["-f", "-o", "/dev/null", "-e", "trace=setns", "-e", "inject=setns:delay_enter=100000000"];
+    let call = t.call("/usr/bin/strace").args(hold_up).arg(&*t.runtime.borrow()).arg("--root").arg(t.root());
+    let add = call.args(["mounts", "add", &container.id]).arg(&list).spawn();
+    let (runtime, child) = grandchild(add.pid());
+    runtime.kill();
+    assert!(runtime.ended());
+    // It takes the lock.
+    container.verb("resume").out().one_clear_line(&["container not paused"]);
+    assert!(child.is_alive(), "nobody was left that could have had the lock");
+    child.kill();
+    add.kill();
+    add.out();
+    assert!(child.ended());
+}
+
+/// The child of the runtime that strace has started.
+fn grandchild(strace: i32) -> (PidFd, PidFd) {
+    let first = |pid: i32| {
+        let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        list.split_whitespace().next().map(|pid| pid.parse::<i32>().expect("a pid"))
+    };
+    loop {
+        if let Some(runtime) = first(strace)
+            && let Some(child) = first(runtime)
+        {
+            return (PidFd::open(runtime), PidFd::open(child));
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn a_receiver_that_accepts_nobody_is_an_error(t: &Test) {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
+    };
+    use std::os::fd::AsRawFd;
+    let path = t.path("receiver");
+    let new = || socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).expect("socket");
+    let (receiver, first) = (new(), new());
+    let address = UnixAddr::new(&path).expect("an address");
+    bind(receiver.as_raw_fd(), &address).expect("bind");
+    listen(&receiver, Backlog::new(0).expect("a backlog")).expect("listen");
+    connect(first.as_raw_fd(), &address).expect("the one that is let in line");
+    let call = t.verb(["run", "--pidfd-socket"]).arg(&path).arg("--bundle").arg(pausing(t).lay()).arg(t.id());
+    let out = call.out();
+    out.one_clear_line(&["connect to the receiver of the pidfd", path.to_str().unwrap()]);
+}
