@@ -67,11 +67,13 @@ impl Signals {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).op("poll"),
             }
-            if fds[1].any() == Some(true) {
-                self.check()?;
-            }
+            // Whatever is there comes first: it may be that the payload runs, and then
+            // the signal is for the payload.
             if fds[0].any() == Some(true) {
                 return Ok(());
+            }
+            if fds[1].any() == Some(true) {
+                self.check()?;
             }
         }
     }
