@@ -20,6 +20,12 @@ cases![
     masked_file_reads_as_empty,
     masked_directory_is_empty,
     masked_path_that_is_missing_is_skipped,
+    the_root_is_not_masked,
+    masked_and_readonly_paths_hold_through_links,
+    masked_paths_lie_on_every_mount,
+    a_path_that_is_masked_twice_has_one_mask,
+    readonly_root_by_its_path,
+    no_pivot_leaves_no_procfs_of_the_host,
     readonly_path_is_readonly,
     readonly_path_keeps_its_restrictions,
     readonly_path_that_is_missing_is_skipped,
@@ -192,6 +198,93 @@ fn masked_directory_is_empty(t: &Test) {
 fn masked_path_that_is_missing_is_skipped(t: &Test) {
     let bundle = t.bundle().set("/linux/maskedPaths", json!(["/no/such/path", "/nor/this"]));
     assert_eq!(t.look(&bundle, ["stat:/no"])["asked"]["stat:/no"], "ENOENT");
+}
+
+/// The same by a link of the image's.
+fn the_root_is_not_masked(t: &Test) {
+    let bundle = with_secrets(t);
+    std::os::unix::fs::symlink("/", bundle.inside("/link")).unwrap();
+    for path in ["/", "//.", "/link", "/etc/..", "/link/link"] {
+        let bundle = bundle.clone().set("/linux/maskedPaths", json!(["/var", path]));
+        t.refused(&bundle).one_clear_line(&["/linux/maskedPaths/1", "root"]);
+    }
+}
+
+fn masked_and_readonly_paths_hold_through_links(t: &Test) {
+    let bundle = with_secrets(t);
+    for (to, name) in [("/secrets/key", "/key"), ("etc/../secrets", "/way"), ("../../etc", "/var/out")] {
+        std::os::unix::fs::symlink(to, bundle.inside(name)).unwrap();
+    }
+    let bundle = bundle
+        .set("/linux/maskedPaths", json!(["/key"]))
+        .set("/linux/readonlyPaths", json!(["/way", "/var/out/passwd", "/etc/../var/"]));
+    let questions =
+        ["text:/secrets/key", "create:/secrets/x", "write:/etc/passwd", "create:/var/x", "create:/etc/x"];
+    let asked = &t.look(&bundle, questions)["asked"];
+    assert_eq!(asked["text:/secrets/key"], "");
+    for question in ["create:/secrets/x", "write:/etc/passwd", "create:/var/x"] {
+        assert_eq!(asked[question], "EROFS", "{question}");
+    }
+    assert_eq!(asked["create:/etc/x"], "ok");
+}
+
+fn masked_paths_lie_on_every_mount(t: &Test) {
+    let (outer, inner) = (t.make_dir("outer"), t.make_dir("inner"));
+    std::fs::create_dir(outer.join("inner")).unwrap();
+    std::fs::write(inner.join("key"), "secret").unwrap();
+    std::fs::write(inner.join("other"), "text").unwrap();
+    let bundle = t
+        .bundle()
+        .bind(&outer, "/tmp", &[])
+        .bind(&inner, "/tmp/inner", &[])
+        .set("/linux/maskedPaths", json!(["/tmp/inner/key"]))
+        .set("/linux/readonlyPaths", json!(["/tmp"]));
+    let asked = &t.look(&bundle, ["text:/tmp/inner/key", "write:/tmp/inner/other", "create:/tmp/x"])["asked"];
+    assert_eq!(asked["text:/tmp/inner/key"], "");
+    assert_eq!(asked["write:/tmp/inner/other"], "EROFS");
+    assert_eq!(asked["create:/tmp/x"], "EROFS");
+}
+
+fn a_path_that_is_masked_twice_has_one_mask(t: &Test) {
+    let bundle = with_secrets(t);
+    std::os::unix::fs::symlink("/secrets", bundle.inside("/link")).unwrap();
+    let bundle = bundle
+        .set("/linux/maskedPaths", json!(["/etc/passwd", "/secrets", "/etc/passwd", "/secrets/", "/link"]))
+        .set("/linux/readonlyPaths", json!(["/bin", "/bin"]));
+    let seen = t.look(&bundle, []);
+    for place in ["/etc/passwd", "/secrets", "/bin"] {
+        let count = mount_points(&seen).iter().filter(|point| **point == place).count();
+        assert_eq!(count, 1, "{place}: {:?}", mount_points(&seen));
+    }
+}
+
+fn readonly_root_by_its_path(t: &Test) {
+    let bundle = with_secrets(t);
+    std::os::unix::fs::symlink("/", bundle.inside("/link")).unwrap();
+    for path in ["/", "/link", "/etc/.."] {
+        let bundle = bundle.clone().set("/linux/readonlyPaths", json!([path]));
+        let asked = &t.look(&bundle, ["create:/x", "write:/secrets/key", "create:/dev/shm/x"])["asked"];
+        assert_eq!(asked["create:/x"], "EROFS", "{path}");
+        assert_eq!(asked["write:/secrets/key"], "EROFS", "{path}");
+        assert_eq!(asked["create:/dev/shm/x"], "ok", "{path}: as with root.readonly");
+    }
+}
+
+/// The kernel lets a nested user namespace mount a procfs if one is visible that
+/// nothing covers. The container's has masks; the host's, beneath its root, has none.
+fn no_pivot_leaves_no_procfs_of_the_host(t: &Test) {
+    let script = "busybox unshare -mrpf sh -c 'echo nested; mount -t proc p /tmp && cat /tmp/keys'";
+    for users in [false, true] {
+        let bundle = t.bundle();
+        let bundle = if users { bundle.user_namespace() } else { bundle };
+        let bundle = bundle.set("/linux/maskedPaths", json!(["/proc/keys"])).shell(script);
+        // To map root, root would need CAP_SETFCAP.
+        let bundle = bundle.set("/process/user", json!({ "uid": 1000, "gid": 1000 }));
+        let call = t.verb(["run", "--no-pivot", "--bundle"]).arg(bundle.lay());
+        let out = call.arg(t.id()).out();
+        assert_eq!(out.stdout, "nested\n", "{out:?}");
+        assert_ne!(out.code, 0, "{out:?}");
+    }
 }
 
 fn readonly_path_is_readonly(t: &Test) {

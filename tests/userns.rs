@@ -1,6 +1,6 @@
 //! User namespaces: the mappings, what belongs to whom, and callers without privilege.
 
-use crate::harness::{Bundle, Call, Out, Test};
+use crate::harness::{Bundle, Call, Out, Test, cgroup_v2};
 use nix::unistd::{Gid, Uid, chown};
 use serde_json::{Value, json};
 use std::fs;
@@ -30,7 +30,10 @@ cases![
     inside_another_user_namespace_devices_are_bound,
     inside_another_user_namespace_exec_works,
     keyring_can_be_searched_by_its_user,
+    ptmx_among_the_devices_is_the_containers,
     rootless_runs_as_a_plain_user,
+    rootless_template_keeps_the_hosts_cgroups_readonly,
+    a_readonly_sys_with_writable_cgroups_is_warned_of,
     rootless_has_a_whole_life,
     rootless_without_a_user_namespace_is_refused,
     rootless_groups_are_refused,
@@ -408,6 +411,62 @@ impl<'t> Plain<'t> {
 
 fn own(path: &Path) {
     chown(path, Some(Uid::from_raw(PLAIN)), Some(Gid::from_raw(PLAIN))).expect("chown");
+}
+
+/// `podman run --device /dev/ptmx`: the host's would make terminals of the host's devpts.
+fn ptmx_among_the_devices_is_the_containers(t: &Test) {
+    let ptmx = json!({ "path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666 });
+    let bundle = t.bundle().user_namespace().push("/linux/devices", ptmx);
+    let asked = &t.look(&bundle, ["link:/dev/ptmx", "read:/dev/ptmx"])["asked"];
+    assert_eq!(asked["link:/dev/ptmx"], "pts/ptmx");
+    assert_eq!(asked["read:/dev/ptmx"], "EAGAIN", "a terminal of the container's own");
+}
+
+/// CVE-2023-25809, by the template that `spec --rootless` writes: a cgroup that the
+/// user may write to on the host.
+fn rootless_template_keeps_the_hosts_cgroups_readonly(t: &Test) {
+    let plain = Plain::new(t);
+    let group = match cgroup_v2() {
+        true => format!("/sys/fs/cgroup/{}", t.token),
+        false => format!("/sys/fs/cgroup/pids/{}", t.token),
+    };
+    let question = format!("mkdir:{group}/x");
+    let script = format!(
+        "mkdir {group}; chown {PLAIN}:{PLAIN} {group}
+         setpriv --reuid {PLAIN} --regid {PLAIN} --clear-groups --inh-caps -all \\
+             \"$RUNTIME\" --root {} run --bundle $BUNDLE $ID || echo failed >&2
+         ! test -e {group}/x || echo reached the host >&2
+         rmdir {group}/x || :; rmdir {group}",
+        plain.root.display()
+    );
+    let run = |bundle: Bundle| {
+        let bundle = bundle.args(["/probe", &question]);
+        let out = t.in_private_mounts(&bundle, &bundle.dir, &script).ok();
+        let reached = out.stderr.contains("reached the host");
+        (out.report()["asked"][&question].clone(), reached)
+    };
+    // Without the mount of type cgroup the payload does reach it.
+    let open = plain.bundle().without_mount("/sys/fs/cgroup");
+    assert_eq!(run(open), (json!("ok"), true));
+    let (answer, reached) = run(plain.bundle());
+    assert!(!reached && (answer == "EROFS" || answer == "ENOENT"), "{answer}");
+}
+
+fn a_readonly_sys_with_writable_cgroups_is_warned_of(t: &Test) {
+    let bundle = t.bundle().without_mount("/sys/fs/cgroup").without_mount("/sys").args(["true"]);
+    let said = |bundle: Bundle| {
+        let out = t.run(&bundle);
+        assert_eq!(out.code, 0, "{out:?}");
+        out.stderr.contains("/sys/fs/cgroup stay writable")
+    };
+    let sys = Path::new("/sys");
+    let open = bundle.clone().bind(sys, "/sys", &["ro"]);
+    assert!(said(open.clone()));
+    assert!(!said(bundle.clone().bind(sys, "/sys", &["rro"])));
+    // What is asked to be writable surprises nobody.
+    assert!(!said(bundle.bind(sys, "/sys", &[])));
+    assert!(!said(open.clone().mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"])));
+    assert!(!said(open.set("/linux/maskedPaths", json!(["/sys/fs"]))));
 }
 
 fn rootless_runs_as_a_plain_user(t: &Test) {

@@ -1,6 +1,6 @@
 //! Every verb but `exec`, with its flags and its refusals.
 
-use crate::harness::{Bundle, Container, Test, is_root, pipe, read_line};
+use crate::harness::{Bundle, Container, Test, cgroup_v2, is_root, pipe, read_line};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -11,6 +11,7 @@ cases![
     spec_writes_a_config_once,
     spec_writes_into_the_current_directory,
     spec_rootless_has_a_user_namespace,
+    spec_has_a_cgroup_namespace_on_version_2_alone,
     spec_output_runs,
     features_are_complete,
     help_of_a_verb,
@@ -116,6 +117,14 @@ fn spec_rootless_has_a_user_namespace(t: &Test) {
     assert!(kinds.contains(&"user") && !kinds.contains(&"network"), "{kinds:?}");
     assert_eq!(config["linux"]["uidMappings"][0]["containerID"], 0);
     assert_eq!(config["linux"]["gidMappings"][0]["size"], 1);
+}
+
+fn spec_has_a_cgroup_namespace_on_version_2_alone(t: &Test) {
+    for flags in [&[][..], &["--rootless"]] {
+        let config = spec_in(t, flags);
+        let namespaces = config["linux"]["namespaces"].as_array().expect("namespaces");
+        assert_eq!(namespaces.contains(&json!({ "type": "cgroup" })), cgroup_v2(), "{namespaces:?}");
+    }
 }
 
 fn spec_output_runs(t: &Test) {

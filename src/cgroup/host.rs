@@ -53,6 +53,11 @@ pub struct V1Mount {
 }
 
 impl Host {
+    /// Whether version 2 alone is mounted, at /sys/fs/cgroup.
+    pub fn is_v2() -> bool {
+        statfs(ROOT).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
+    }
+
     /// Looks at the mounts, and at this process's own place in them if the
     /// container's is relative to it.
     pub fn detect(driver: Driver, cgroups_path: Option<&str>) -> Result<Host> {

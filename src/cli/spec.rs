@@ -1,6 +1,7 @@
 //! `corten spec`.
 
 use super::{Context, bundle};
+use crate::cgroup::Host;
 use crate::error::{Context as _, Error, Result};
 use crate::spec::default;
 use clap::Parser;
@@ -25,8 +26,8 @@ pub struct Args {
 
 pub fn run(args: Args, _: &Context) -> Result<i32> {
     let ids = args.rootless.then(|| (geteuid().as_raw(), getegid().as_raw()));
-    let text =
-        serde_json::to_string_pretty(&default::config(ids)).map_err(|e| Error::msg(format!("JSON: {e}")))?;
+    let text = serde_json::to_string_pretty(&default::config(ids, Host::is_v2()))
+        .map_err(|e| Error::msg(format!("JSON: {e}")))?;
     let path = bundle(args.bundle.as_deref())?.join(args.file.as_deref().unwrap_or(Path::new("config.json")));
     let mut file = match OpenOptions::new().write(true).create_new(true).open(&path) {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {

@@ -15,14 +15,14 @@ use crate::launch::joins::Joins;
 use crate::launch::sources;
 use crate::spec::plan::{MountKind, Ns, NsKind, Plan, SourceLink};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_SLAVE, MountAttr};
-use crate::sys::{openat2, process};
+use crate::sys::mountinfo::{self, Point};
+use crate::sys::openat2;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{Mode, fstat, stat};
-use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const NULL: &[u8] = b"/dev/null";
@@ -52,55 +52,9 @@ pub fn check(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// A mount, of mountinfo.
-pub struct Point {
-    pub id: u64,
-    /// Major and minor number of its filesystem.
-    device: Vec<u8>,
-    /// What of the filesystem is mounted.
-    root: PathBuf,
-    path: PathBuf,
-    fs: Vec<u8>,
-}
-
 /// The mounts of a process; `self` for those of this one.
 pub fn points(process: &str) -> Result<Vec<Point>> {
-    let file = format!("/proc/{process}/mountinfo");
-    let text = process::read_file(file.as_str()).op_on("read", file)?;
-    Ok(text.split(|byte| *byte == b'\n').filter_map(Point::parse).collect())
-}
-
-impl Point {
-    /// `id parent dev root point options… - type source super`
-    fn parse(line: &[u8]) -> Option<Point> {
-        let mut fields = line.split(|byte| *byte == b' ');
-        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let (device, root, path) = (fields.nth(1)?, fields.next()?, fields.next()?);
-        let fs = fields.skip_while(|field| *field != b"-").nth(1)?;
-        Some(Point { id, device: device.into(), root: unescaped(root), path: unescaped(path), fs: fs.into() })
-    }
-}
-
-/// A space, a tab, a newline and a backslash are three octal digits behind a
-/// backslash.
-fn unescaped(field: &[u8]) -> PathBuf {
-    let mut out = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((byte, behind)) = rest.split_first() {
-        let octal = behind.get(..3).filter(|_| *byte == b'\\');
-        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
-        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(escaped) => {
-                out.push(escaped);
-                rest = &behind[3..];
-            }
-            None => {
-                out.push(*byte);
-                rest = behind;
-            }
-        }
-    }
-    OsString::from_vec(out).into()
+    mountinfo::of(process).op_on("read", format!("/proc/{process}/mountinfo"))
 }
 
 /// Where the configuration has a mount, and whose it is.
@@ -360,19 +314,4 @@ fn is_on_the_rootfs(plan: &Plan, index: usize) -> bool {
     let nearest =
         before.iter().filter(|other| below(&other.target)).max_by_key(|o| o.target.components().count());
     nearest.is_none_or(|other| matches!(other.kind, MountKind::Bind { .. } | MountKind::Remount { .. }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_of_mountinfo_is_read() {
-        let line = br"83 66 0:6 /null /proc/a\040b\134 rw,relatime master:1 - devtmpfs devtmpfs rw";
-        let point = Point::parse(line).expect("a mount");
-        assert_eq!((point.id, point.device.as_slice()), (83, &b"0:6"[..]));
-        assert_eq!(point.path, Path::new("/proc/a b\\"));
-        assert_eq!((point.fs.as_slice(), is_null(&point)), (&b"devtmpfs"[..], true));
-        assert!(Point::parse(b"").is_none());
-    }
 }

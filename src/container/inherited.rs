@@ -6,11 +6,12 @@
 //! found among the descriptors of all its processes. A shell may have init's
 //! stdio under another number for as long as a command runs with a redirection.
 
-use super::external::{Point, points};
+use super::external::points;
 use super::state::State;
 use crate::criu::messages::{Options, Text};
 use crate::criu::service;
 use crate::error::{Context, Result};
+use crate::sys::mountinfo::Point;
 use crate::sys::process;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlink};

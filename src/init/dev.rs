@@ -10,7 +10,7 @@ use crate::spec::plan::{Device, DeviceKind, NsKind};
 use crate::sys::mount;
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, mknodat};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, fstatat, makedev, mknodat};
 use nix::unistd::{Gid, Uid, fchownat, symlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
@@ -45,6 +45,9 @@ pub fn populate(
         if hosts_dev && device.path.starts_with("/dev") {
             continue;
         }
+        if bind && is_ptmx(device) {
+            continue;
+        }
         let in_dev = device.path.parent() == Some(Path::new("/dev"));
         let place = Place { root, dir: in_dev.then_some(&dev), device };
         let make = || if bind { place.bind(node.as_ref()) } else { place.make() };
@@ -52,6 +55,12 @@ pub fn populate(
         made.map_err(|e| e.at(device.at.clone()).on(device.path.display().to_string()))?;
     }
     if hosts_dev { Ok(()) } else { links(&dev) }
+}
+
+/// The host's /dev/ptmx makes terminals of the host's devpts. The link to pts/ptmx
+/// is the container's.
+fn is_ptmx(device: &Device) -> bool {
+    device.path == Path::new("/dev/ptmx") && device.number() == makedev(5, 2)
 }
 
 /// Where a device is to be.

@@ -8,7 +8,7 @@ use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{SFlag, fstat, makedev};
+use nix::sys::stat::{FileStat, SFlag, fstat, makedev};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
@@ -39,10 +39,34 @@ struct Covers<'a> {
 /// period of RCU, which is a millisecond or more on an idle machine.
 fn one(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
     let Some(target) = existing(root, path)? else { return Ok(()) };
-    if target::is_directory(&fstat(&target).op("fstat")?) {
-        return cover_directory(&target, covers);
+    let stat = fstat(&target).op("fstat")?;
+    if !target::is_directory(&stat) {
+        // Another path of the list may have led here.
+        return if is_null(&stat) { Ok(()) } else { cover_file(&target, covers) };
     }
-    cover_file(&target, covers)
+    if is_root(root, &target, &stat)? {
+        return Err(Error::msg("is the container's root, which can't be masked"));
+    }
+    match &covers.empty {
+        Some(empty) if fstat(empty).op("fstat")?.st_dev == stat.st_dev => Ok(()),
+        _ => cover_directory(&target, covers),
+    }
+}
+
+fn is_null(stat: &FileStat) -> bool {
+    stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits() && stat.st_rdev == makedev(1, 3)
+}
+
+/// Whether `target` is the root itself, whatever path led to it. What is mounted
+/// on the root would not be seen: the payload's root is below it.
+fn is_root(root: &OwnedFd, target: &OwnedFd, stat: &FileStat) -> Result<bool> {
+    let own = fstat(root).op("fstat the rootfs")?;
+    if (own.st_dev, own.st_ino) != (stat.st_dev, stat.st_ino) {
+        return Ok(false);
+    }
+    // The same directory may be bound elsewhere, too.
+    let id = |file: &OwnedFd| mount::id(file).op("statx");
+    Ok(id(root)? == id(target)?)
 }
 
 fn cover_file(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
@@ -72,16 +96,19 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
 fn hosts_null() -> Result<OwnedFd> {
     let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
     let stat = fstat(&tree).op("fstat")?;
-    if stat.st_mode & SFlag::S_IFMT.bits() != SFlag::S_IFCHR.bits() || stat.st_rdev != makedev(1, 3) {
+    if !is_null(&stat) {
         return Err(Error::msg("the host's /dev/null is not the null device"));
     }
     sources::set_propagation(&tree, Propagation::Private, false)?;
     Ok(tree)
 }
 
-/// Binds each path on itself, read-only; the mounts below it come along.
+/// Binds each path on itself, read-only; the mounts below it come along. The root
+/// becomes read-only by itself, as with `root.readonly`.
 pub fn make_readonly(paths: &[PathBuf], root: &OwnedFd) -> Result<()> {
-    paths.iter().enumerate().try_for_each(|(i, path)| {
+    // A path that is listed twice is bound once.
+    let first = |(i, path): &(usize, &PathBuf)| !paths[..*i].contains(path);
+    paths.iter().enumerate().filter(first).try_for_each(|(i, path)| {
         readonly(path, root)
             .map_err(|e| e.at(format!("/linux/readonlyPaths/{i}")).on(path.display().to_string()))
     })
@@ -89,8 +116,11 @@ pub fn make_readonly(paths: &[PathBuf], root: &OwnedFd) -> Result<()> {
 
 fn readonly(path: &Path, root: &OwnedFd) -> Result<()> {
     let Some(target) = existing(root, path)? else { return Ok(()) };
-    let tree = mount::clone_tree(&target, c"", true, false).op("open_tree")?;
     let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
+    if is_root(root, &target, &fstat(&target).op("fstat")?)? {
+        return mount::set_attr(root, attr, false).op("mount_setattr read-only");
+    }
+    let tree = mount::clone_tree(&target, c"", true, false).op("open_tree")?;
     mount::set_attr(&tree, attr, true).op("mount_setattr read-only")?;
     mount::attach(&tree, &target).op("move_mount")
 }

@@ -1,11 +1,22 @@
 //! Leaving the host's tree behind.
 
 use super::rootfs::Root;
-use crate::error::{Context, Result};
+use super::{filesystem, target};
+use crate::error::{Context, Error, Result};
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY};
+use crate::sys::mountinfo::{self, Point};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chroot, fchdir, pivot_root};
+use std::path::Path;
+
+/// The type of a magic number depends on the C library.
+const SYSFS_MAGIC: FsType = FsType(0x6265_6572);
 
 /// How the container's root becomes the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +45,7 @@ pub fn enter(root: &Root, way: Way) -> Result<()> {
     match way {
         Way::Pivot => pivot(root),
         Way::Cover => {
+            hide_host(root)?;
             // What lies over `/` is what a namespace's newcomers get as their
             // root; this process, which is inside already, has to follow.
             let (from, to) = (c".", c"/");
@@ -43,6 +55,65 @@ pub fn enter(root: &Root, way: Way) -> Result<()> {
         }
         Way::Chroot => chroot(c".").op("chroot"),
     }
+}
+
+/// Takes the host's procfs and sysfs away from beneath the container's root. The
+/// kernel lets a nested user namespace mount a new procfs if its mount namespace
+/// has one that nothing covers, and the host's has none of the container's masks.
+///
+/// What can't be unmounted, because a more privileged mount namespace has mounted
+/// it, is covered with an empty directory.
+fn hide_host(root: &Root) -> Result<()> {
+    let all = mountinfo::of("self").op_on("read", "/proc/self/mountinfo")?;
+    let own = mount::id(&root.tree).op("statx the rootfs")?;
+    let host = |point: &&Point| is_kernels(&point.fs) && !is_below(&all, point, own);
+    // What is mounted below another mount comes after it.
+    for point in all.iter().rev().filter(host) {
+        match umount2(&point.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(Errno::EINVAL | Errno::EPERM) => cover(&point.path),
+            Err(errno) => Err(Error::os("umount", errno)),
+        }
+        .map_err(|e| e.on(point.path.display().to_string()))?;
+    }
+    Ok(())
+}
+
+fn is_kernels(fs: &[u8]) -> bool {
+    matches!(fs, b"proc" | b"sysfs")
+}
+
+/// Whether `point` is attached below the mount `above`, or to one that is.
+fn is_below(all: &[Point], point: &Point, above: u64) -> bool {
+    let mut parent = point.parent;
+    for _ in 0..all.len() {
+        if parent == above {
+            return true;
+        }
+        match all.iter().find(|other| other.id == parent) {
+            Some(next) => parent = next.parent,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// Mounts an empty tmpfs on `path`, if a procfs or sysfs is there still.
+fn cover(path: &Path) -> Result<()> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let there = match open(path, flags, Mode::empty()) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
+        other => other.op("open")?,
+    };
+    if !matches!(fstatfs(&there).op("fstatfs")?.filesystem_type(), PROC_SUPER_MAGIC | SYSFS_MAGIC) {
+        return Ok(());
+    }
+    if !target::is_directory(&fstat(&there).op("fstat")?) {
+        // A file alone gives nobody the right to a new procfs.
+        return Ok(());
+    }
+    let empty = filesystem::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
+    mount::attach(&empty, &there).op("move_mount an empty directory")
 }
 
 /// pivot_root(".", ".") stacks the old root on the new one, so that no

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-/// The whole `config.json`, rootless or not.
-pub fn config(rootless: Option<(u32, u32)>) -> Value {
+/// The whole `config.json`. `rootless` is the caller's uid and gid, if it is for a
+/// user without privilege. `v2` says whether the host has cgroups of version 2
+/// alone; like runc, only those get a cgroup namespace.
+pub fn config(rootless: Option<(u32, u32)>, v2: bool) -> Value {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let mut config = json!({
         "ociVersion": crate::OCI_VERSION,
@@ -22,7 +24,7 @@ pub fn config(rootless: Option<(u32, u32)>) -> Value {
         "mounts": mounts(rootless.is_some()),
         "linux": {
             "resources": { "devices": [{ "allow": false, "access": "rwm" }] },
-            "namespaces": namespaces(rootless.is_some()),
+            "namespaces": namespaces(rootless.is_some(), v2),
             "maskedPaths": [
                 "/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
                 "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware", "/proc/scsi"
@@ -57,7 +59,9 @@ fn mounts(rootless: bool) -> Value {
         json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs",
             "options": ["nosuid", "noexec", "nodev", "ro"] })
     };
-    let mut mounts = json!([
+    // The last one covers the host's cgroup hierarchy, which a bind of /sys brings
+    // along writable (CVE-2023-25809).
+    json!([
         { "destination": "/proc", "type": "proc", "source": "proc" },
         { "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
           "options": ["nosuid", "strictatime", "mode=755", "size=65536k"] },
@@ -66,20 +70,17 @@ fn mounts(rootless: bool) -> Value {
           "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"] },
         { "destination": "/dev/mqueue", "type": "mqueue", "source": "mqueue",
           "options": ["nosuid", "noexec", "nodev"] },
-        sysfs
-    ]);
-    if let (false, Value::Array(list)) = (rootless, &mut mounts) {
-        list.push(json!({ "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
-            "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] }));
-    }
-    mounts
+        sysfs,
+        { "destination": "/sys/fs/cgroup", "type": "cgroup", "source": "cgroup",
+          "options": ["nosuid", "noexec", "nodev", "relatime", "ro"] }
+    ])
 }
 
-fn namespaces(rootless: bool) -> Value {
-    let kinds: &[&str] = if rootless {
-        &["pid", "ipc", "uts", "cgroup", "mount", "user"]
-    } else {
-        &["pid", "network", "ipc", "uts", "cgroup", "mount"]
-    };
+fn namespaces(rootless: bool, v2: bool) -> Value {
+    let mut kinds = vec!["pid", "ipc", "uts", "mount"];
+    kinds.push(if rootless { "user" } else { "network" });
+    if v2 {
+        kinds.push("cgroup");
+    }
     kinds.iter().map(|kind| json!({ "type": kind })).collect()
 }

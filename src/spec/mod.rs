@@ -8,6 +8,7 @@ pub mod annotations;
 pub mod config;
 pub mod default;
 mod devices;
+mod exposed;
 #[cfg(test)]
 mod fields;
 mod hooks;

@@ -2,10 +2,12 @@
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
-use super::{annotations, devices, hooks, inherit, mount_idmap, mounts, namespaces, net_devices, process};
+use super::{
+    annotations, devices, exposed, hooks, inherit, mount_idmap, mounts, namespaces, net_devices, process,
+};
 use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// Resolves `config`, found in the absolute directory `bundle`. What was accepted
 /// with a remark is added to `warnings`, also if something else is refused then.
@@ -44,11 +46,15 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
         hostname: uts_name(&config.hostname, "/hostname", &namespaces)?,
         domainname: uts_name(&config.domainname, "/domainname", &namespaces)?,
         sysctl: sysctl::sysctl(&linux.sysctl, &namespaces)?,
-        mounts: mounts::mounts(&config.mounts, bundle, &users, warnings)?,
+        mounts: {
+            let mounts = mounts::mounts(&config.mounts, bundle, &users, warnings)?;
+            exposed::warn(&mounts, linux, warnings);
+            mounts
+        },
         mount_label: mounts::label(&linux.mount_label, &config.annotations)?,
         devices: devices::devices(&linux.devices)?,
         net_devices: net_devices::net_devices(&linux.net_devices, &namespaces)?,
-        masked: absolute(&linux.masked_paths, "/linux/maskedPaths")?,
+        masked: masked(&linux.masked_paths)?,
         readonly: absolute(&linux.readonly_paths, "/linux/readonlyPaths")?,
         process,
         inheritable: inherit::of_container(config),
@@ -63,6 +69,19 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
         id_maps,
         joined_maps,
     })
+}
+
+/// `linux.maskedPaths`. The root can't be masked; init refuses a link that leads to it.
+fn masked(paths: &[String]) -> Result<Vec<PathBuf>> {
+    let paths = absolute(paths, "/linux/maskedPaths")?;
+    let is_root = |path: &PathBuf| path.components().all(|part| part == Component::RootDir);
+    match paths.iter().position(is_root) {
+        Some(i) => {
+            Err(Error::config(format!("/linux/maskedPaths/{i}"), "the container's root can't be masked")
+                .on(paths[i].display().to_string()))
+        }
+        None => Ok(paths),
+    }
 }
 
 /// Any 1.x, with whatever suffix: `1.0.2-dev` is what engines send.

@@ -14,6 +14,7 @@ pub mod keyctl;
 pub mod landlock;
 pub mod lock;
 pub mod mount;
+pub mod mountinfo;
 pub mod net;
 pub mod openat2;
 pub mod pidfd;

@@ -1,0 +1,81 @@
+//! The mounts of a process, from /proc/PID/mountinfo (proc(5)).
+
+use super::{Result, process};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// A mount.
+pub struct Point {
+    pub id: u64,
+    /// The id of the mount that it is attached to.
+    pub parent: u64,
+    /// Major and minor number of its filesystem.
+    pub device: Vec<u8>,
+    /// The directory of the filesystem that is mounted.
+    pub root: PathBuf,
+    /// Where it is mounted, from the root of the process.
+    pub path: PathBuf,
+    /// The type of its filesystem.
+    pub fs: Vec<u8>,
+}
+
+/// Reads the mounts of a process, by its pid or `self`.
+pub fn of(process: &str) -> Result<Vec<Point>> {
+    let text = process::read_file(format!("/proc/{process}/mountinfo").as_str())?;
+    Ok(text.split(|byte| *byte == b'\n').filter_map(Point::parse).collect())
+}
+
+impl Point {
+    /// `id parent dev root point options… - type source super`
+    fn parse(line: &[u8]) -> Option<Point> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
+        let (id, parent) = (number()?, number()?);
+        let (device, root, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let fs = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let (root, path) = (unescaped(root), unescaped(path));
+        Some(Point { id, parent, device: device.into(), root, path, fs: fs.into() })
+    }
+}
+
+/// A space, a tab, a newline and a backslash are three octal digits behind a
+/// backslash.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((byte, behind)) = rest.split_first() {
+        let octal = behind.get(..3).filter(|_| *byte == b'\\');
+        let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
+        match octal.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(escaped) => {
+                out.push(escaped);
+                rest = &behind[3..];
+            }
+            None => {
+                out.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    OsString::from_vec(out).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn a_line_of_mountinfo_is_read() {
+        let line = br"83 66 0:6 /null /proc/a\040b\134 rw,relatime master:1 - devtmpfs devtmpfs rw";
+        let point = Point::parse(line).expect("a mount");
+        assert_eq!((point.id, point.parent, point.device.as_slice()), (83, 66, &b"0:6"[..]));
+        assert_eq!(
+            (point.root.as_path(), point.path.as_path()),
+            (Path::new("/null"), Path::new("/proc/a b\\"))
+        );
+        assert_eq!(point.fs.as_slice(), &b"devtmpfs"[..]);
+        assert!(Point::parse(b"").is_none());
+    }
+}
