@@ -11,6 +11,7 @@ use std::path::PathBuf;
 
 cases![
     console_socket_gets_exactly_one_fd,
+    console_socket_may_have_a_long_path,
     console_is_the_payloads_terminal,
     console_has_the_configured_size,
     console_size_beyond_any_terminal_is_refused,
@@ -47,6 +48,16 @@ impl Console {
         Console { path, listener }
     }
 
+    /// One whose path is longer than the 107 bytes of an address.
+    fn with_long_path(t: &Test) -> Console {
+        let deep = t.path("deep").join("x".repeat(100)).join("y".repeat(100));
+        std::fs::create_dir_all(&deep).expect("directories");
+        let dir = File::open(&deep).expect("a directory");
+        let name = format!("/proc/self/fd/{}/console", dir.as_raw_fd());
+        let listener = UnixListener::bind(name).expect("a console socket");
+        Console { path: deep.join("console"), listener }
+    }
+
     /// What has come: the fds of the one message, and nothing after it.
     pub fn receive(&self) -> File {
         let (stream, _) = self.listener.accept().expect("a connection");
@@ -65,7 +76,10 @@ pub fn on_a_terminal(bundle: Bundle) -> Bundle {
 
 /// A container with a terminal, and the engine's end of it.
 pub fn with_console<'t>(t: &'t Test, bundle: &Bundle) -> (Container<'t>, File) {
-    let console = Console::new(t);
+    with_this_console(t, bundle, Console::new(t))
+}
+
+fn with_this_console<'t>(t: &'t Test, bundle: &Bundle, console: Console) -> (Container<'t>, File) {
     let bundle = on_a_terminal(bundle.clone());
     let container = Container::create(t, &bundle, |call| call.arg("--console-socket").arg(&console.path));
     // It must have come before `create` returned.
@@ -81,6 +95,14 @@ fn report_from(mut terminal: &File) -> Value {
 
 fn console_socket_gets_exactly_one_fd(t: &Test) {
     let (container, terminal) = with_console(t, &t.bundle().shell("echo hello"));
+    container.start();
+    assert_eq!(read_line(&terminal), "hello");
+    assert_eq!(container.wait(), 0);
+}
+
+fn console_socket_may_have_a_long_path(t: &Test) {
+    let console = Console::with_long_path(t);
+    let (container, terminal) = with_this_console(t, &t.bundle().shell("echo hello"), console);
     container.start();
     assert_eq!(read_line(&terminal), "hello");
     assert_eq!(container.wait(), 0);

@@ -2,13 +2,16 @@
 
 use super::Result;
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     connect as link, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
+use nix::sys::stat::Mode;
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
 
 /// How long a peer may leave us waiting to be accepted, or with a full buffer, in
 /// seconds.
@@ -18,10 +21,19 @@ const PATIENCE: i64 = 10;
 ///
 /// # Errors
 /// EAGAIN if as many wait there as its backlog takes, for ten seconds.
-pub fn connect(path: &std::path::Path) -> Result<OwnedFd> {
+pub fn connect(path: &Path) -> Result<OwnedFd> {
     let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
-    link(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    match UnixAddr::new(path) {
+        Ok(address) => link(fd.as_raw_fd(), &address)?,
+        // An address holds 107 bytes: the socket is named by a descriptor instead.
+        Err(Errno::ENAMETOOLONG) => {
+            let there = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+            let name = format!("/proc/self/fd/{}", there.as_raw_fd());
+            link(fd.as_raw_fd(), &UnixAddr::new(name.as_str())?)?;
+        }
+        Err(errno) => return Err(errno),
+    }
     Ok(fd)
 }
 
