@@ -42,6 +42,7 @@ mod identity;
 mod idmap;
 mod joins;
 mod labels;
+mod late_sources;
 mod live_mounts;
 mod mount_options;
 mod mounts;
@@ -99,6 +100,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("idmap", idmap::cases()),
         ("joins", joins::cases()),
         ("labels", labels::cases()),
+        ("late_sources", late_sources::cases()),
         ("live_mounts", live_mounts::cases()),
         ("mount_options", mount_options::cases()),
         ("mounts", mounts::cases()),

@@ -7,7 +7,10 @@ use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Status};
 use crate::init;
 use crate::launch::idmap;
+use crate::launch::joins::Joins;
+use crate::launch::late::Late;
 use crate::launch::limits;
+use crate::launch::sources::Opener;
 use crate::launch::sync::{FromInit, HostEnd, ToInit};
 use crate::log::Log;
 use crate::net;
@@ -134,7 +137,13 @@ impl HalfMade<'_> {
     }
 
     /// Talks with init until all is set up but the payload.
-    pub(super) fn until_ready(&mut self, sync: &HostEnd, mut agent: Option<notify::Agent>) -> Result<()> {
+    pub(super) fn until_ready(
+        &mut self,
+        sync: &HostEnd,
+        mut agent: Option<notify::Agent>,
+        joins: &Joins,
+    ) -> Result<()> {
+        let mut late = Late::new(self.plan, Opener::new(self.plan, joins));
         loop {
             match sync.recv()? {
                 None => return Err(self.init_died()),
@@ -145,6 +154,14 @@ impl HalfMade<'_> {
                 Some((FromInit::Networked, _)) => {
                     self.take_net_devices()?;
                     sync.send(ToInit::NetworkDone)?;
+                }
+                Some((FromInit::Source(mount), root)) => {
+                    let source = late.open(mount, root.as_ref())?;
+                    sync.send_with(ToInit::Source, source.as_fd())?;
+                }
+                Some((FromInit::MapIds(mount), Some(tree))) => {
+                    late.map_ids(mount, &tree)?;
+                    sync.send(ToInit::Mapped)?;
                 }
                 Some((FromInit::Built, _)) => {
                     self.run_runtime_hooks()?;
@@ -160,6 +177,9 @@ impl HalfMade<'_> {
                     // Those that run in there may have.
                     self.hooks_began |= !self.plan.hooks.create_container.is_empty();
                     return Err(error);
+                }
+                Some((FromInit::MapIds(_), None)) => {
+                    return Err(Error::msg("init sent no mount to map"));
                 }
                 Some((FromInit::Moved, None)) => return Err(Error::msg("init moved without a handle")),
             }

@@ -150,7 +150,7 @@ pub fn create(options: &Options) -> Result<Made> {
     // Beside init, and in answer to it.
     options.log.debug(&format!("init is {}; cgroups: {cgroup:?}", half.pid()));
     half.set_up_and_limit(&host_end, unit, split.hop.is_some(), &mut cgroup, clone.as_ref())?;
-    half.until_ready(&host_end, agent)?;
+    half.until_ready(&host_end, agent, &joins)?;
     sched::set(limits::Of::Process(half.pid()), &plan.process)?;
     cgroup.give_to_payload(&plan, half.pid())?;
 

@@ -16,6 +16,7 @@ mod hooks;
 mod hop;
 mod joining;
 pub mod keyring;
+mod late;
 pub mod live;
 mod lsm;
 mod mismatch;
@@ -51,6 +52,7 @@ use crate::seccomp::Filter;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::sys::clone::exit;
+use late::Late;
 use nix::sys::stat::{Mode, umask};
 use payload::Payload;
 use std::convert::Infallible;
@@ -118,6 +120,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     namespaces::wait_for_devices(plan, host)?;
     sysctl::write_all(&plan.sysctl, host.proc.as_ref())?;
 
+    let by_runtime = host.sources.is_some();
     let sources = match host.sources.take() {
         Some(sources) => sources,
         None => Sources::open(plan, &host.joins)?,
@@ -126,7 +129,8 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     // What is made has the mode that is given, whatever the caller's umask.
     let callers_umask = umask(Mode::empty());
     let joined = || host.joining.complete(&host.sync);
-    let mut readonly = mounts::attach_all(plan, &root, sources.mounts, &host.cgroup_view, &joined)?;
+    let late = Late { plan, joins: &host.joins, sync: &host.sync, by_runtime, joined: &joined };
+    let mut readonly = mounts::attach_all(&late, &root, sources.mounts, &host.cgroup_view)?;
     dev::populate(plan, &root.tree, sources.devices, &mut readonly)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
     umask(callers_umask);

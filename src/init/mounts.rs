@@ -5,12 +5,14 @@
 //! opened inside the rootfs.
 
 use super::cgroup_mount::{self, View, Wanted};
+use super::late::Late;
 use super::mismatch;
 use super::readonly::{self, Readonly};
 use super::rootfs::Root;
 use super::target::{self, Kind, MountPoint};
 use super::{copy_up, filesystem};
 use crate::error::{Context, Error, Result};
+use crate::launch::late;
 use crate::launch::sources::{self, Source};
 use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
 use crate::spec::proc_paths::{self, Place};
@@ -26,23 +28,18 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Attaches every mount of the plan; `sources` holds what the host opened, and
-/// `joined` waits until init is in its cgroup. Returns which mounts are to become
-/// read-only at the end.
-pub fn attach_all(
-    plan: &Plan,
-    root: &Root,
-    sources: Vec<Source>,
-    view: &View,
-    joined: &dyn Fn() -> Result<()>,
-) -> Result<Readonly> {
+/// Attaches every mount of the plan; `sources` holds what was opened before the
+/// fork, and `late` opens the rest. Returns which mounts are to become read-only at
+/// the end.
+pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -> Result<Readonly> {
+    let plan = late.plan;
     let mut attaching = Attaching { plan, root, view, readonly: Readonly::default() };
-    plan.mounts.iter().zip(sources).try_for_each(|(mount, source)| {
+    plan.mounts.iter().zip(sources).enumerate().try_for_each(|(index, (mount, source))| {
         if let MountKind::Cgroup { .. } = mount.kind {
-            joined()?;
+            (late.joined)()?;
         }
-        attaching
-            .attach(mount, source)
+        late.open(index, root, source)
+            .and_then(|source| attaching.attach(mount, source))
             .map_err(|e| explain(e, mount).at(mount.at.clone()).on(mount.target.display().to_string()))
     })?;
     Ok(attaching.readonly)
@@ -151,7 +148,8 @@ fn attach_bind(
         sources::relate(plan, entry, tree)?;
         set_attributes(tree, entry.attr, entry.recursive_attr)
     };
-    sources::attach(tree, &target.at, source, again)
+    let path = late::inside(plan, source).is_none().then_some(source);
+    sources::attach(tree, &target.at, path, again)
 }
 
 /// What a bind mount can cover.

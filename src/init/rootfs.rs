@@ -38,7 +38,7 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     }
     let target = own.as_ref().unwrap_or(&host);
     let again = |tree: &OwnedFd| sources::set_propagation(tree, sources::root_base(plan), true);
-    let tree = sources::attach(tree, target, &plan.rootfs, again).map_err(|e| {
+    let tree = sources::attach(tree, target, Some(&plan.rootfs), again).map_err(|e| {
         e.at("/root/path").on(plan.rootfs.display().to_string()).hint("the rootfs must be a directory")
     })?;
     let root = Root { tree, host };

@@ -2,6 +2,7 @@
 
 pub mod idmap;
 pub mod joins;
+pub mod late;
 pub mod limits;
 pub mod sched;
 pub mod seal;

@@ -7,6 +7,7 @@
 
 use super::idmap::Mappings;
 use super::joins::Joins;
+use super::late;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{
     Device, DeviceKind, Idmap, IdmapUsers, Mount, MountKind, NsKind, Plan, Propagation, SourceLink,
@@ -14,13 +15,14 @@ use crate::spec::plan::{
 use crate::sys::mount::{
     self, MOUNT_ATTR_IDMAP, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MS_PRIVATE, MountAttr,
 };
+use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, readlinkat};
 use nix::sys::stat::{fstat, makedev, stat};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The detached trees of a plan.
 pub struct Sources {
@@ -41,6 +43,10 @@ pub enum Source {
     Link(OsString),
     /// The user namespace through which a new filesystem is shown.
     Users(OwnedFd),
+    /// What is at this path below the container's root when the mount's turn comes.
+    Inside(PathBuf),
+    /// The tree of a bind mount that is opened when the mount's turn comes.
+    Later,
 }
 
 impl Sources {
@@ -50,24 +56,31 @@ impl Sources {
     }
 
     /// Clones the rootfs and every bind source.
+    ///
+    /// Where the limit of open files is low, only some are opened, see [`late`].
     pub fn open(plan: &Plan, joins: &Joins) -> Result<Sources> {
         let rootfs = clone_tree(&plan.rootfs, true).map_err(|e| rootfs_error(e, &plan.rootfs))?;
         // Mounts that the host makes below the rootfs come in, unless it is
         // private; none go out.
         set_propagation(&rootfs, root_base(plan), true)?;
-        let mounts = open_mounts(plan, joins)?;
-        let devices = match plan.namespaces.is_private(NsKind::User) {
-            true => plan.devices.iter().map(|device| node(device).ok()).collect(),
-            false => Vec::new(),
-        };
-        Ok(Sources { rootfs, mounts, devices })
+        let mut budget = late::budget(&rootfs);
+        let mut devices = Vec::new();
+        // Init opens for itself what is not opened here.
+        if plan.namespaces.is_private(NsKind::User) && plan.devices.len() <= budget {
+            devices = plan.devices.iter().map(|device| node(device).ok()).collect();
+            budget -= devices.len();
+        }
+        let mut opener = Opener::new(plan, joins);
+        let mounts = plan.mounts.iter().map(|mount| opener.early(mount, &mut budget));
+        Ok(Sources { rootfs, mounts: mounts.collect::<Result<_>>()?, devices })
     }
 }
 
-/// What the mounts of a plan take from the host, by their index.
+/// What the mounts of a plan take from the host, by their index, for a container
+/// that runs. Nothing is opened later.
 pub fn open_mounts(plan: &Plan, joins: &Joins) -> Result<Vec<Source>> {
-    let mut opener = Opener { plan, joins, mappings: Mappings::default() };
-    plan.mounts.iter().map(|mount| opener.source(mount)).collect()
+    let mut opener = Opener::new(plan, joins);
+    plan.mounts.iter().map(|mount| opener.at_once(mount)).collect()
 }
 
 /// Opens if this process may; otherwise one with a mount namespace of its own
@@ -108,18 +121,56 @@ pub fn namespace_base(plan: &Plan) -> Propagation {
     if plan.mounts.iter().any(listens) { Propagation::Slave } else { Propagation::Private }
 }
 
-struct Opener<'a> {
+/// Opens the sources of a plan's mounts.
+pub struct Opener<'a> {
     plan: &'a Plan,
     joins: &'a Joins,
     mappings: Mappings,
 }
 
-impl Opener<'_> {
-    fn source(&mut self, entry: &Mount) -> Result<Source> {
+impl<'a> Opener<'a> {
+    pub fn new(plan: &'a Plan, joins: &'a Joins) -> Opener<'a> {
+        Opener { plan, joins, mappings: Mappings::default() }
+    }
+
+    /// What a mount needs before the fork; `budget` is how many descriptors may
+    /// stay open for that.
+    fn early(&mut self, entry: &Mount, budget: &mut usize) -> Result<Source> {
+        if let MountKind::Bind { source, .. } = &entry.kind
+            && let Some(path) = late::inside(self.plan, source)
+        {
+            return Ok(Source::Inside(path));
+        }
+        let opened = match self.source(entry, *budget == 0) {
+            Err(error) if error.is(Errno::ENOENT) || error.is(Errno::ENOTDIR) => match &entry.kind {
+                MountKind::Bind { source, .. } => {
+                    late::inside_by_another_name(self.plan, source).map(Source::Inside).ok_or(error)
+                }
+                _ => Err(error),
+            },
+            other => other,
+        }?;
+        *budget = budget.saturating_sub(usize::from(matches!(opened, Source::Tree(_) | Source::Users(_))));
+        Ok(opened)
+    }
+
+    fn at_once(&mut self, entry: &Mount) -> Result<Source> {
+        self.source(entry, false)
+    }
+
+    fn source(&mut self, entry: &Mount, later: bool) -> Result<Source> {
         match &entry.kind {
-            MountKind::Bind { source, recursive, link } => self
-                .bind(entry, source, *recursive, *link)
-                .map_err(|e| e.at(format!("{}/source", entry.at)).on(source.display().to_string())),
+            MountKind::Bind { source, link, .. } => {
+                if *link == SourceLink::Copy
+                    && let Some(target) = link_at(source).map_err(|e| late::of_source(e, entry))?
+                {
+                    return Ok(Source::Link(target));
+                }
+                if later {
+                    return Ok(Source::Later);
+                }
+                self.tree(entry).map(Source::Tree).map_err(|e| late::of_source(e, entry))
+            }
             MountKind::Filesystem(_) => match &entry.idmap {
                 Some(idmap) => {
                     let users = self.users(entry, idmap)?.try_clone_to_owned();
@@ -131,23 +182,35 @@ impl Opener<'_> {
         }
     }
 
-    fn bind(&mut self, entry: &Mount, path: &Path, recursive: bool, link: SourceLink) -> Result<Source> {
-        if link == SourceLink::Copy {
-            match readlinkat(AT_FDCWD, path) {
-                Ok(target) => return Ok(Source::Link(target)),
-                // It is none.
-                Err(Errno::EINVAL) => {}
-                Err(errno) => return Err(Error::os("readlink", errno)),
+    /// The tree of a bind mount, prepared but for its attributes.
+    pub fn tree(&mut self, entry: &Mount) -> Result<OwnedFd> {
+        let MountKind::Bind { source, recursive, link } = &entry.kind else {
+            return Err(Error::msg("is no bind mount"));
+        };
+        let nofollow = *link == SourceLink::Itself;
+        // As it is on the host, and not in the container: a link of the image's
+        // must not lead out of the rootfs.
+        let tree = match late::inside(self.plan, source) {
+            Some(path) => {
+                let flags = libc::O_PATH | libc::O_DIRECTORY;
+                let rootfs = openat2::plainly(&c_path(&self.plan.rootfs)?, flags).op("open the rootfs")?;
+                let file = late::open_inside(&rootfs, &path, *link).op("open the source in the rootfs")?;
+                mount::clone_tree(&file, c"", *recursive, nofollow).op("open_tree")
             }
-        }
-        let nofollow = link == SourceLink::Itself;
-        let tree = mount::clone_tree(AT_FDCWD, &c_path(path)?, recursive, nofollow).op("open_tree");
-        let tree = tree.map_err(|e| clone_hint(e, recursive))?;
-        if let Some(idmap) = &entry.idmap {
-            map_ids(&tree, self.users(entry, idmap)?, idmap.recursive)?;
-        }
+            None => mount::clone_tree(AT_FDCWD, &c_path(source)?, *recursive, nofollow).op("open_tree"),
+        };
+        let tree = tree.map_err(|e| clone_hint(e, *recursive))?;
+        self.map_ids(entry, &tree)?;
         relate(self.plan, entry, &tree)?;
-        Ok(Source::Tree(tree))
+        Ok(tree)
+    }
+
+    /// Maps the ids of a detached tree as `entry` asks for.
+    pub fn map_ids(&mut self, entry: &Mount, tree: &OwnedFd) -> Result<()> {
+        match &entry.idmap {
+            Some(idmap) => map_ids(tree, self.users(entry, idmap)?, idmap.recursive),
+            None => Ok(()),
+        }
     }
 
     /// The user namespace with the mappings of `idmap`.
@@ -159,6 +222,15 @@ impl Opener<'_> {
                 joined.ok_or_else(|| Error::msg("no user namespace is joined"))
             }
         }
+    }
+}
+
+/// Where the link at `path` leads; `None` if it is no link.
+fn link_at(path: &Path) -> Result<Option<OsString>> {
+    match readlinkat(AT_FDCWD, path) {
+        Ok(target) => Ok(Some(target)),
+        Err(Errno::EINVAL) => Ok(None),
+        Err(errno) => Err(Error::os("readlink", errno)),
     }
 }
 
@@ -230,11 +302,12 @@ fn filesystem_of(tree: &OwnedFd) -> Option<String> {
 /// A tree in which the file of a mount namespace is mounted (snapd keeps some
 /// in /run) can't be moved to a newer namespace: ELOOP. In this namespace's
 /// own copy of the host's mounts the kernel has left such files out, so the
-/// tree is cloned once more, here, and prepared `again`.
+/// tree is cloned once more, here, and prepared `again`. Without a `path`, one of
+/// the host's, that is an error.
 pub fn attach(
     tree: OwnedFd,
     target: &OwnedFd,
-    path: &Path,
+    path: Option<&Path>,
     again: impl FnOnce(&OwnedFd) -> Result<()>,
 ) -> Result<OwnedFd> {
     match mount::attach(&tree, target) {
@@ -242,6 +315,7 @@ pub fn attach(
         Err(Errno::ELOOP) => {}
         Err(errno) => return Err(Error::os("move_mount", errno)),
     }
+    let path = path.ok_or_else(|| Error::os("move_mount", Errno::ELOOP).hint(LOOP))?;
     let own = clone_tree(path, true).map_err(|e| e.hint(LOOP))?;
     let (before, now) = (fstat(&tree).op("fstat")?, fstat(&own).op("fstat")?);
     if (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino) {

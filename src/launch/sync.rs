@@ -8,6 +8,10 @@
 //!   Joined ───────────────────────────▶              only where systemd moved init to its cgroup
 //!            ◀───────────────── Networked            only with netDevices: its network
 //!   NetworkDone ──────────────────────▶              namespace is there
+//!            ◀───────── Source {mount} (+ fd)          only for a source that is opened late, see
+//!   Source (+ fd) ────────────────────▶              launch/late.rs
+//!            ◀────────── MapIds {mount} + fd         only for one that is idmapped, too
+//!   Mapped ───────────────────────────▶
 //!            ◀───────────────────── Built            only with prestart/createRuntime hooks
 //!   HooksDone ────────────────────────▶
 //!            ◀────────── Lacks {capabilities}        only where not all that are wanted can be granted
@@ -47,6 +51,11 @@ pub enum FromInit {
     Moved,
     Networked,
     Built,
+    /// The turn of the mount with this index has come: its source is to be opened,
+    /// below the container's root if that comes along.
+    Source(u32),
+    /// The ids of the tree that comes along are to be mapped for this mount.
+    MapIds(u32),
     /// The number of a descriptor of init's: the listener of its filter.
     Listener(i32),
     Ready,
@@ -63,6 +72,9 @@ pub enum ToInit {
     Joined,
     NetworkDone,
     HooksDone,
+    /// The source of a mount comes along.
+    Source,
+    Mapped,
     /// The listener could not be taken out of the process: send it.
     SendListener,
     /// The listener is with its agent.
@@ -81,6 +93,14 @@ impl FromInit {
             FromInit::Listener(number) => {
                 out.push(5);
                 out.extend_from_slice(&number.to_le_bytes());
+            }
+            FromInit::Source(mount) => {
+                out.push(8);
+                out.extend_from_slice(&mount.to_le_bytes());
+            }
+            FromInit::MapIds(mount) => {
+                out.push(9);
+                out.extend_from_slice(&mount.to_le_bytes());
             }
             FromInit::Lacks(capabilities) => {
                 out.push(7);
@@ -106,6 +126,8 @@ impl FromInit {
             (3, []) => Some(FromInit::Ready),
             (4, rest) => Error::decode(rest).map(FromInit::Failed),
             (5, rest) => Some(FromInit::Listener(i32::from_le_bytes(rest.try_into().ok()?))),
+            (8, rest) => Some(FromInit::Source(u32::from_le_bytes(rest.try_into().ok()?))),
+            (9, rest) => Some(FromInit::MapIds(u32::from_le_bytes(rest.try_into().ok()?))),
             (7, rest) => Some(FromInit::Lacks(u64::from_le_bytes(rest.try_into().ok()?))),
             _ => None,
         }
@@ -134,6 +156,8 @@ impl ToInit {
             ToInit::Commit => vec![3],
             ToInit::ListenerTaken => vec![4],
             ToInit::SendListener => vec![7],
+            ToInit::Source => vec![8],
+            ToInit::Mapped => vec![9],
         }
     }
 
@@ -147,6 +171,8 @@ impl ToInit {
             (3, []) => Some(ToInit::Commit),
             (4, []) => Some(ToInit::ListenerTaken),
             (7, []) => Some(ToInit::SendListener),
+            (8, []) => Some(ToInit::Source),
+            (9, []) => Some(ToInit::Mapped),
             _ => None,
         }
     }
@@ -179,6 +205,11 @@ impl HostEnd {
     pub fn send(&self, message: ToInit) -> Result<()> {
         let bytes = message.encode();
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop).op("send to init")
+    }
+
+    /// A message and a descriptor that belongs to it.
+    pub fn send_with(&self, message: ToInit, fd: BorrowedFd<'_>) -> Result<()> {
+        scm::send_fd(&self.socket, &message.encode(), fd).op("send to init")
     }
 
     /// The next message and the descriptor that came with it; `None` at the
@@ -227,8 +258,20 @@ impl InitEnd {
             }
         };
         let message = ToInit::decode(&buf[..len]);
-        message.and_then(pick).ok_or_else(|| Error::msg("the runtime died while it made the container"))
+        message.and_then(pick).ok_or_else(died)
     }
+
+    /// Waits for the one message that may come now, and its descriptor.
+    pub fn expect_with(&self, expected: ToInit) -> Result<OwnedFd> {
+        let mut buf = [0u8; 64];
+        let (len, fd) = scm::recv_fd(&self.0, &mut buf).op("receive from the runtime")?;
+        let message = ToInit::decode(&buf[..len]);
+        fd.filter(|_| message == Some(expected)).ok_or_else(died)
+    }
+}
+
+fn died() -> Error {
+    Error::msg("the runtime died while it made the container")
 }
 
 #[cfg(test)]
@@ -243,6 +286,8 @@ mod tests {
         for message in plain.into_iter().chain([
             FromInit::Listener(8),
             FromInit::Lacks(1 << 40),
+            FromInit::Source(1),
+            FromInit::MapIds(u32::MAX),
             FromInit::Failed(error),
         ]) {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));
@@ -250,7 +295,8 @@ mod tests {
         assert!(FromInit::Failed(long).encode().len() <= MAX);
         let (a, b) = ([ToInit::Go, ToInit::Joined], [ToInit::NetworkDone, ToInit::HooksDone]);
         let c = [ToInit::SendListener, ToInit::ListenerTaken];
-        for message in [a, b, c, [ToInit::Commit; 2]].concat() {
+        let d = [ToInit::Source, ToInit::Mapped];
+        for message in [a, b, c, d, [ToInit::Commit; 2]].concat() {
             assert_eq!(ToInit::decode(&message.encode()), Some(message));
         }
     }

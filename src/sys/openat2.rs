@@ -40,6 +40,11 @@ pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Owne
     open(dir, path, flags, RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_BENEATH)
 }
 
+/// Opens the path `path` of the host as open(2) does.
+pub fn plainly(path: &CStr, flags: i32) -> Result<OwnedFd> {
+    open(nix::fcntl::AT_FDCWD, path, flags, 0)
+}
+
 /// Opens the parent of the directory `dir`. EXDEV: `dir` is the root of its mount.
 pub fn parent_in_mount(dir: impl AsFd) -> Result<OwnedFd> {
     open(dir, c"..", libc::O_PATH | libc::O_DIRECTORY, RESOLVE_NO_XDEV)

@@ -1,0 +1,90 @@
+//! Opening the sources of mounts whose turn has come. The other half, and why
+//! there are any, is `launch/late.rs`.
+
+use super::rootfs::Root;
+use crate::error::{Context, Error, Result};
+use crate::launch::joins::Joins;
+use crate::launch::late;
+use crate::launch::sources::{self, Opener, Source};
+use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::spec::plan::{Mount, MountKind, Plan, SourceLink};
+use crate::sys::mount;
+use nix::errno::Errno;
+use nix::fcntl::readlinkat;
+use nix::sys::stat::{SFlag, fstat};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Who opens the sources that are not open yet.
+pub struct Late<'a> {
+    pub plan: &'a Plan,
+    pub joins: &'a Joins,
+    pub sync: &'a InitEnd,
+    /// Whether the runtime may open sources. If not, init does.
+    pub by_runtime: bool,
+    /// Waits until init is in its cgroup, so that the next message is an answer.
+    pub joined: &'a dyn Fn() -> Result<()>,
+}
+
+impl Late<'_> {
+    /// Opens the source of the mount with this index, if it is not open yet.
+    pub fn open(&self, index: usize, root: &Root, source: Source) -> Result<Source> {
+        let entry = &self.plan.mounts[index];
+        let opened = match source {
+            Source::Inside(path) => self.inside(index, entry, root, &path),
+            Source::Later if self.by_runtime => self.ask(index, None).map(Source::Tree),
+            Source::Later => Opener::new(self.plan, self.joins).tree(entry).map(Source::Tree),
+            open => return Ok(open),
+        };
+        opened.map_err(|e| late::of_source(e, entry))
+    }
+
+    fn inside(&self, index: usize, entry: &Mount, root: &Root, path: &Path) -> Result<Source> {
+        let MountKind::Bind { recursive, link, .. } = entry.kind else {
+            return Err(Error::msg("is no bind mount"));
+        };
+        let file = match late::open_inside(&root.tree, path, link) {
+            // A directory of the host, mounted here, may be closed to the
+            // container's root.
+            Err(Errno::EACCES) if self.by_runtime => self.ask(index, Some(&root.tree))?,
+            other => other.op("open the source in the container's root")?,
+        };
+        if link == SourceLink::Copy && is_link(&file)? {
+            return readlinkat(&file, c"").op("readlink").map(Source::Link);
+        }
+        let tree = mount::clone_tree(&file, c"", recursive, false).op("open_tree")?;
+        if entry.idmap.is_some() {
+            self.map_ids(index, &tree)?;
+        }
+        sources::relate(self.plan, entry, &tree)?;
+        Ok(Source::Tree(tree))
+    }
+
+    fn ask(&self, index: usize, root: Option<&OwnedFd>) -> Result<OwnedFd> {
+        (self.joined)()?;
+        let message = FromInit::Source(number(index)?);
+        match root {
+            Some(root) => self.sync.send_with(&message, root.as_fd()),
+            None => self.sync.send(&message),
+        }?;
+        self.sync.expect_with(ToInit::Source)
+    }
+
+    fn map_ids(&self, index: usize, tree: &OwnedFd) -> Result<()> {
+        if !self.by_runtime {
+            return Err(Error::msg("an idmapped mount needs CAP_SYS_ADMIN on the host"));
+        }
+        (self.joined)()?;
+        self.sync.send_with(&FromInit::MapIds(number(index)?), tree.as_fd())?;
+        self.sync.expect(|m| (m == ToInit::Mapped).then_some(()))
+    }
+}
+
+fn number(index: usize) -> Result<u32> {
+    u32::try_from(index).map_err(|_| Error::msg("too many mounts"))
+}
+
+fn is_link(file: &OwnedFd) -> Result<bool> {
+    let mode = fstat(file).op("fstat the source")?.st_mode;
+    Ok(mode & SFlag::S_IFMT.bits() == SFlag::S_IFLNK.bits())
+}
