@@ -64,6 +64,7 @@ mod sd_notify;
 mod seccomp;
 mod security;
 mod state;
+mod storm;
 mod stress;
 mod systemd;
 mod terminal;
@@ -121,6 +122,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("scheduling", scheduling::cases()),
         ("security", security::cases()),
         ("state", state::cases()),
+        ("storm", storm::cases()),
         ("stress", stress::cases()),
         ("systemd", systemd::cases()),
         ("terminal", terminal::cases()),

@@ -29,6 +29,8 @@ pub fn main() -> i32 {
         Some("--die") => die(&args[1]),
         Some("--cat") => cat(),
         Some("--count") => count(&args[1..]),
+        Some("--storm") => crate::storm::main(&args[1..]),
+        Some("--storm-worker") => crate::storm::worker(&args[1..]),
         Some("--notify") => notify(&args[1..]),
         Some("--answer") => {
             let (verb, what) = args[1].split_once(':').unwrap_or_default();

@@ -179,8 +179,9 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     if let Some(warning) = Cgroup::warn_of_form(plan.cgroups_path.as_deref(), options.driver) {
         options.log.warn(warning);
     }
-    match cgroup.check_unused(plan.cgroups_path.as_deref()) {
-        Ok(()) => cgroup.check_not_frozen().map(|()| (host, cgroup)),
+    let unused = cgroup.check_unused(plan.cgroups_path.as_deref());
+    match unused.and_then(|()| cgroup.check_not_frozen()) {
+        Ok(()) => Ok((host, cgroup)),
         // Most likely by the container that has this very id.
         Err(error) => Err(options.root.refuse_existing(options.id).err().unwrap_or(error)),
     }

@@ -125,10 +125,11 @@ impl Root {
     }
 }
 
-/// Opens what was claimed and takes the lock. `None`: it has been removed.
+/// Opens what was claimed and takes the lock. `None`: it has been removed, and what has
+/// its name now may be another's claim. The lock's file says whose: it is new.
 fn take(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
     let Some(dir) = open_dir(root, id)? else { return Ok(None) };
-    let Some(lock) = Lock::open(&dir, CONFIG, OFlag::O_CREAT)? else { return Ok(None) };
+    let Some(lock) = Lock::create(&dir, CONFIG)? else { return Ok(None) };
     lock.take(Of::Writer, id)?;
     Ok(is_there(root, id, &dir)?.then_some((dir, lock)))
 }
@@ -345,8 +346,11 @@ impl Dir {
             Some(lock) => Some(lock.read(&self.id)?),
             None => self.read(CONFIG)?,
         };
-        text.filter(|text| !text.is_empty())
-            .ok_or_else(|| Error::msg("its config.json is missing").on(self.id.clone()))
+        text.filter(|text| !text.is_empty()).ok_or_else(|| match self.has(STATE) {
+            true => Error::msg("its config.json is missing").on(self.id.clone()),
+            // It has been deleted since its record was read.
+            false => does_not_exist(&self.id),
+        })
     }
 
     /// Writes it, in the directory that this process has claimed.

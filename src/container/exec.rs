@@ -23,6 +23,7 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 pub struct Options<'a> {
     pub log: &'a Log,
@@ -44,16 +45,22 @@ pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir
     let dir = root.find(id)?;
     let state = dir.made_state()?;
     match dir.status(Some(&state))? {
-        Status::Running | Status::Created if ignore_paused => Ok((dir, state)),
-        Status::Running | Status::Created => state.cgroup.check_not_frozen().map(|()| (dir, state)),
-        Status::Paused if ignore_paused => Ok((dir, state)),
-        Status::Paused => {
-            Err(Error::msg("cannot exec in a paused container (use --ignore-paused to override)").on(id))
-        }
+        Status::Running | Status::Created | Status::Paused if ignore_paused => Ok((dir, state)),
+        Status::Running | Status::Created => match state.cgroup.check_not_frozen() {
+            Ok(()) => Ok((dir, state)),
+            // By a `pause` that came in between.
+            Err(_) if state.cgroup.is_frozen() => Err(paused(id)),
+            Err(error) => Err(error),
+        },
+        Status::Paused => Err(paused(id)),
         Status::Stopped | Status::Creating => {
             Err(Error::msg("cannot exec in a stopped container").on(id).hint("container not running"))
         }
     }
+}
+
+fn paused(id: &str) -> Error {
+    Error::msg("cannot exec in a paused container (use --ignore-paused to override)").on(id)
 }
 
 /// Executes `process` under the container's `profile`; returns its exit
@@ -64,8 +71,26 @@ pub fn exec(
     profile: Option<&Profile>,
     options: &Options,
 ) -> Result<i32> {
-    let outcome = attended(state, process, profile, options);
+    let outcome = attended(state, process, profile, options).map_err(|error| explain(error, state));
     run::stopped_or(options.signals.as_ref(), options.log, outcome)
+}
+
+/// How long the container's init may take to end after its namespaces have.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// What went wrong because the container has ended meanwhile: an init that ends has no
+/// namespaces (ESRCH), and nothing can be cloned into its pid namespace (ENOMEM).
+fn explain(error: Error, state: &State) -> Error {
+    let init = || state.init.and_then(|init| init.open().ok().flatten());
+    let is_over = match error.errno.map(Errno::from_raw) {
+        Some(Errno::ESRCH) => true,
+        Some(Errno::ENOMEM) => init().is_none_or(|init| pidfd::ends_within(init, ENDING).unwrap_or(false)),
+        _ => false,
+    };
+    if !is_over {
+        return error;
+    }
+    Error::msg("container not running").on(state.id.clone()).hint(format!("it ended meanwhile: {error}"))
 }
 
 fn attended(

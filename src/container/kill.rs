@@ -7,6 +7,7 @@ use crate::hooks::Status;
 use crate::spec::plan::NsKind;
 use crate::sys::pidfd;
 use nix::errno::Errno;
+use std::os::fd::OwnedFd;
 
 /// Sends `signal`. `all` reaches every process; that is only needed where the
 /// container has no pid namespace of its own, whose init takes all with it.
@@ -53,22 +54,24 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
     let handle = state.init.map(|init| init.open()).transpose()?.flatten();
     // SIGKILL to the init of a pid namespace is SIGKILL to all in it.
     if let (Some(init), libc::SIGKILL, true) = (&handle, signal, own_pids) {
-        pidfd::send_signal(init, signal).op("pidfd_send_signal")?;
+        send(init, signal)?;
         let_die(state, signal);
         return Ok(());
     }
     if signal == libc::SIGKILL {
         // It may have left the cgroup.
         if let Some(init) = handle {
-            pidfd::send_signal(&init, signal).op("pidfd_send_signal")?;
+            send(&init, signal)?;
         }
         return state.cgroup.kill_all();
     }
-    for target in state.cgroup.handles()? {
-        match pidfd::send_signal(&target, signal) {
-            Ok(()) | Err(Errno::ESRCH) => {}
-            Err(errno) => return Err(errno).op("pidfd_send_signal"),
-        }
+    state.cgroup.handles()?.iter().try_for_each(|target| send(target, signal))
+}
+
+/// What ends in between has no need of it any more.
+fn send(target: &OwnedFd, signal: i32) -> Result<()> {
+    match pidfd::send_signal(target, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).op("pidfd_send_signal"),
     }
-    Ok(())
 }

@@ -38,6 +38,14 @@ impl Lock {
         Lock::open_as(dir, name, flags | OFlag::O_RDWR)
     }
 
+    /// Makes the file. `None`: it is there already, or the directory is gone.
+    pub fn create(dir: &OwnedFd, name: &str) -> Result<Option<Lock>> {
+        match Lock::open(dir, name, OFlag::O_CREAT | OFlag::O_EXCL) {
+            Err(error) if error.is(Errno::EEXIST) => Ok(None),
+            other => other,
+        }
+    }
+
     /// Opens it only to ask who holds the lock.
     pub fn look_at(dir: &OwnedFd, name: &str) -> Result<Option<Lock>> {
         Lock::open_as(dir, name, OFlag::O_RDONLY)

@@ -78,7 +78,8 @@ fn refusal(dir: &Dir, state: &State) -> Result<Error> {
         Status::Stopped => "cannot start a container that has stopped",
         Status::Running => "cannot start an already running container",
         Status::Paused => "cannot start a container in the paused state",
-        Status::Created | Status::Creating => "cannot start: the gate can't be opened",
+        // Init has closed its end, and so has begun to end.
+        Status::Created | Status::Creating => "cannot start a container that has stopped",
     };
     Ok(Error::msg(text).on(state.id.clone()))
 }

@@ -44,6 +44,11 @@ impl PidFd {
         readable(self.fd.as_fd())
     }
 
+    /// The same with another patience.
+    pub fn ends_within(&self, patience: Duration) -> bool {
+        readable_within(self.fd.as_fd(), patience)
+    }
+
     /// Has it not ended yet?
     pub fn is_alive(&self) -> bool {
         let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
@@ -67,7 +72,11 @@ impl PidFd {
 
 /// Waits until there is something to read, or the end of it.
 fn readable(fd: BorrowedFd) -> bool {
-    let end = Instant::now() + PATIENCE;
+    readable_within(fd, PATIENCE)
+}
+
+fn readable_within(fd: BorrowedFd, patience: Duration) -> bool {
+    let end = Instant::now() + patience;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
