@@ -135,7 +135,7 @@ pub fn run_each(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> 
 }
 
 fn run(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result<()>) -> Result<()> {
-    let name = |e: Error| e.at(hook.at.clone()).on(hook.path.to_string_lossy());
+    let name = |e: Error| named(e, hook);
     let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s.unsigned_abs())));
     let (stdin_theirs, stdin) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
     let (output, output_theirs) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
@@ -165,8 +165,18 @@ fn run(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result
     match pidfd::wait(&pidfd).op("wait for the hook").map_err(name)? {
         Exit::Code(0) => Ok(()),
         Exit::Code(code) => Err(name(talk.failure(&format!("exit status {code}")))),
-        Exit::Signal(signal) => Err(name(talk.failure(&format!("killed by signal {signal}")))),
+        Exit::Signal(signal) => {
+            Err(name(talk.failure(&format!("killed by signal {signal}: {}", sys::signal_text(signal)))))
+        }
     }
+}
+
+/// Says which hook failed, in the words that runc has for it.
+fn named(error: Error, hook: &Hook) -> Error {
+    let mut place = hook.at.rsplit('/');
+    let (index, kind) = (place.next().unwrap_or_default(), place.next().unwrap_or_default());
+    let op = format!("error running {kind} hook #{index}: {}", error.op);
+    Error { op, ..error }.at(hook.at.clone()).on(hook.path.to_string_lossy())
 }
 
 /// The child: stdio, signals, what confines it, execve.
@@ -283,8 +293,8 @@ impl Talk<'_> {
     fn failure(&self, how: &str) -> Error {
         let said = String::from_utf8_lossy(&self.said);
         match said.trim() {
-            "" => Error::msg(format!("the hook failed: {how}")),
-            said => Error::msg(format!("the hook failed: {how}: {said}")),
+            "" => Error::msg(how),
+            said => Error::msg(format!("{how}: {said}")),
         }
     }
 }

@@ -372,6 +372,6 @@ fn exec_in_a_sub_cgroup_on_v2(t: &Test) {
 
 fn sub_cgroups_that_are_none_are_refused(t: &Test) {
     let container = pausing(t);
-    exec_probe(t, &container, &["--cgroup", "../.."]).one_clear_line(&["is not a sub cgroup path"]);
+    exec_probe(t, &container, &["--cgroup", "../.."]).one_clear_line(&["bad sub cgroup path"]);
     exec_probe(t, &container, &["--cgroup", "missing"]).one_clear_line(&["missing"]);
 }

@@ -50,6 +50,7 @@ mod namespaces;
 mod net_devices;
 mod pause;
 mod peer_groups;
+mod phrases;
 mod process;
 mod profiles;
 mod propagation;
@@ -111,6 +112,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("peer_groups", peer_groups::cases()),
         ("process", process::cases()),
         ("propagation", propagation::cases()),
+        ("phrases", phrases::cases()),
         ("ps", ps::cases()),
         ("readonly_mounts", readonly_mounts::cases()),
         ("rootfs", rootfs::cases()),

@@ -297,7 +297,7 @@ fn invalid_names_are_refused(t: &Test) {
 
 fn without_a_network_namespace_it_is_refused(t: &Test) {
     let bundle = with(t, json!({ "n0": {} })).without_namespace("network");
-    t.refused(&bundle).one_clear_line(&["/linux/netDevices", "network namespace"]);
+    t.refused(&bundle).one_clear_line(&["/linux/netDevices", "NET namespace"]);
 }
 
 fn the_hosts_own_network_is_refused(t: &Test) {

@@ -34,7 +34,7 @@ pub use entry::Entrance;
 pub use host::{Host, V1Mount};
 pub use oom::Watch as OomWatch;
 pub use stats::Stats;
-pub use sub::SubCgroups;
+pub use sub::{SubCgroups, explain_sub};
 pub use systemd::Name as UnitName;
 pub use systemd::{Starting, Unit, attach, traffic as bus_traffic};
 pub use v2::place;

@@ -2,6 +2,7 @@
 
 use super::{Cgroup, v1};
 use crate::error::{Error, Result};
+use nix::errno::Errno;
 use std::path::PathBuf;
 
 /// Existing cgroups below a container's, as `exec --cgroup` names them.
@@ -70,12 +71,23 @@ impl Cgroup {
     }
 }
 
+/// Why the new process can't be in the cgroup of `exec --cgroup`, in runc's words.
+/// No engine gives that flag and takes them for a missing executable.
+pub fn explain_sub(error: Error) -> Error {
+    let op = format!("error adding pid of the new process to cgroups: {}", error.op);
+    match error.is(Errno::ENOENT) {
+        true => Error { op: format!("{op}: no such file or directory"), errno: None, ..error },
+        false => Error { op, ..error },
+    }
+}
+
 /// The path `sub` counts from `path`, and must not lead out of it.
 pub(super) fn below(path: &std::path::Path, sub: &str) -> Result<PathBuf> {
     use std::path::Component;
     let sub = std::path::Path::new(sub);
     if sub.components().any(|part| part == Component::ParentDir) {
-        return Err(Error::msg("--cgroup: is not a sub cgroup path").on(sub.display().to_string()));
+        return Err(Error::msg("--cgroup: bad sub cgroup path: is not a sub cgroup path of the container's")
+            .on(sub.display().to_string()));
     }
     Ok(sub
         .components()

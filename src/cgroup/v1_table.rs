@@ -9,7 +9,10 @@ use crate::spec::config::{BlockIo, Cpu, Memory, Network, Resources, ThrottleDevi
 pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     let mut out = Vec::new();
     if !resources.unified.is_empty() {
-        return Err(refused("unified", "needs cgroup v2, and this host has version 1"));
+        return Err(refused(
+            "unified",
+            "invalid configuration: needs cgroup v2, and this host has version 1",
+        ));
     }
     memory(&resources.memory, &mut out)?;
     cpu(&resources.cpu, &mut out);

@@ -37,7 +37,8 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
     for (field, limit) in [("swap", memory.swap), ("limit", memory.limit)] {
         if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit <= usage) {
             let at = format!("/linux/resources/memory/{field}");
-            return Err(Error::config(at, format!("{limit} is not above the current usage, {usage}"))
+            let kind = if field == "swap" { "memory+swap" } else { "memory" };
+            return Err(Error::config(at, format!("rejecting {kind} limit {limit} <= usage {usage}"))
                 .hint("/linux/resources/memory/checkBeforeUpdate asks for this check"));
         }
     }

@@ -338,7 +338,10 @@ fn bundle(given: Option<&Path>) -> Result<PathBuf> {
 fn preserve_fds(count: u32) -> Result<i32> {
     let count = i32::try_from(count).map_err(|_| Error::msg("--preserve-fds: too many"))?;
     if let Some(missing) = (3..3 + count).find(|fd| !crate::sys::fd::is_open(*fd)) {
-        return Err(Error::msg(format!("--preserve-fds: descriptor {missing} is not open")));
+        let number = missing - 3;
+        return Err(Error::msg(format!(
+            "--preserve-fds: preserved-fd {number} (descriptor {missing}) is not open"
+        )));
     }
     crate::sys::fd::cloexec_from(3 + count).op("close_range")?;
     Ok(count)

@@ -112,7 +112,8 @@ fn attended(
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose()?;
     let place = sub.as_ref().unwrap_or(&state.cgroup);
-    let entrance = place.entrance()?;
+    let explain = |error| if sub.is_some() { cgroup::explain_sub(error) } else { error };
+    let entrance = place.entrance().map_err(explain)?;
     let socket = options.pidfd_socket;
     let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
     let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
@@ -123,25 +124,26 @@ fn attended(
     let home = pid_namespace.map(joins::enter_pid).transpose()?;
     let mut stray = false;
     let cgroup = entrance.clone.as_ref();
-    let (mut pid, mut pidfd) = match joins::fork(home, || clone_into(state, place, cgroup, &mut stray))? {
-        Forked::Parent { pid, pidfd } => (pid, pidfd),
-        Forked::Child => {
-            drop((host_end, ours, agent, receiver));
-            let inherited = tenant::Inherited {
-                sync: init_end,
-                cgroup_tasks: entrance.tasks,
-                init,
-                namespaces: state.namespaces,
-                hop,
-                root,
-                console: theirs,
-                keyring: state.keyring.then(|| keyring_name(&state.id)),
-                filter,
-                preserve_fds: options.preserve_fds,
-            };
-            tenant::run(process, inherited)
-        }
-    };
+    let (mut pid, mut pidfd) =
+        match joins::fork(home, || clone_into(state, place, cgroup, &mut stray)).map_err(explain)? {
+            Forked::Parent { pid, pidfd } => (pid, pidfd),
+            Forked::Child => {
+                drop((host_end, ours, agent, receiver));
+                let inherited = tenant::Inherited {
+                    sync: init_end,
+                    cgroup_tasks: entrance.tasks,
+                    init,
+                    namespaces: state.namespaces,
+                    hop,
+                    root,
+                    console: theirs,
+                    keyring: state.keyring.then(|| keyring_name(&state.id)),
+                    filter,
+                    preserve_fds: options.preserve_fds,
+                };
+                tenant::run(process, inherited)
+            }
+        };
     drop((init_end, theirs, entrance));
     if hop {
         (pid, pidfd) = moved(&host_end, &pidfd)?;

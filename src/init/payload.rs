@@ -145,7 +145,7 @@ fn explain(errno: Errno, path: &CStr) -> Error {
             }
             Some(name) => {
                 return Error::msg(format!(
-                    "exec {shown}: its interpreter {name}: no such file or directory"
+                    "exec {shown}: no such file or directory: its interpreter {name} is missing"
                 ));
             }
             None => String::new(),

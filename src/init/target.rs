@@ -76,7 +76,7 @@ pub fn mount_point(
     let (at, made) = match plain {
         Ok(at) => return Ok(MountPoint { at, made: false }),
         Err(Errno::ELOOP | Errno::ENOTDIR) if kind == Kind::PlainDirectory => {
-            return Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string()));
+            return Err(Error::msg("must be mounted on ordinary directory").on(path.display().to_string()));
         }
         Err(Errno::ELOOP) => match openat2::in_root(root, &c_path, kind.flags()) {
             Err(Errno::ENOENT) => (make(root, path, kind, LINKS)?, true),
@@ -170,7 +170,7 @@ pub fn mount_point_noting(
         Ok(at) => MountPoint { at, made: false },
         Err(Errno::ENOENT) => MountPoint { at: make_noting(root, path, kind, made)?, made: true },
         Err(Errno::ELOOP | Errno::ENOTDIR) if kind == Kind::PlainDirectory => {
-            return Err(Error::msg("must be mounted on an ordinary directory").on(path.display().to_string()));
+            return Err(Error::msg("must be mounted on ordinary directory").on(path.display().to_string()));
         }
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };

@@ -19,7 +19,7 @@ pub fn set(of: Of, process: &Process) -> Result<()> {
         Of::Process(pid) => pid,
     };
     if let Some(attr) = &process.scheduler {
-        sched::set_attr(pid, attr).op("sched_setattr").map_err(|e| explain(e, attr))?;
+        sched::set_attr(pid, attr).op("sched_setattr").map_err(|e| explain(e, attr, pid))?;
     }
     if let Some(priority) = process.io_priority {
         sched::set_io_priority(pid, priority)
@@ -29,16 +29,20 @@ pub fn set(of: Of, process: &Process) -> Result<()> {
     Ok(())
 }
 
-fn explain(error: Error, attr: &sched::Attr) -> Error {
+fn explain(error: Error, attr: &sched::Attr, pid: i32) -> Error {
     const ISO: u32 = 4;
     const DEADLINE: u32 = 6;
+    if error.is(Errno::EPERM) && attr.policy == DEADLINE && lacks_cpus(pid) {
+        let why = "process scheduler can't be used together with AllowedCPUs: sched_setattr";
+        return Error { op: why.into(), ..error }.at("/process/scheduler").hint(
+            "SCHED_DEADLINE needs all CPUs: take cpus off /linux/resources/cpu, and the caller off taskset",
+        );
+    }
     let hint = match error.errno.map(Errno::from_raw) {
         Some(Errno::EINVAL) if attr.policy == ISO => "Linux has no SCHED_ISO",
         Some(Errno::EOPNOTSUPP) => "this kernel is built without utilization clamping",
         Some(Errno::EBUSY) => "there is not enough bandwidth left for the deadline",
-        Some(Errno::EPERM) if attr.policy == DEADLINE => {
-            "SCHED_DEADLINE needs CAP_SYS_NICE, and all CPUs of its root domain"
-        }
+        Some(Errno::EPERM) if attr.policy == DEADLINE => "SCHED_DEADLINE needs CAP_SYS_NICE",
         Some(Errno::EPERM) => {
             "needs CAP_SYS_NICE; and if the kernel has RT_GROUP_SCHED a real-time process needs \
              /linux/resources/cpu/realtimeRuntime, which cgroup v2 doesn't have"
@@ -46,4 +50,15 @@ fn explain(error: Error, attr: &sched::Attr) -> Error {
         _ => "",
     };
     error.at("/process/scheduler").hint(hint)
+}
+
+/// Whether the process may not run on all CPUs that are online: a cpuset or its
+/// affinity keeps it from some.
+fn lacks_cpus(pid: i32) -> bool {
+    let online = crate::sys::process::read_file("/sys/devices/system/cpu/online").unwrap_or_default();
+    let online = crate::spec::list::bits(String::from_utf8_lossy(&online).trim(), "").unwrap_or_default();
+    let Ok(allowed) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(pid)) else { return false };
+    let is_online = |cpu: usize| online.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1);
+    let may_run = |cpu| allowed.is_set(cpu).unwrap_or(false);
+    (0..nix::sched::CpuSet::count()).any(|cpu| is_online(cpu) && !may_run(cpu))
 }

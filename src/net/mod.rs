@@ -59,7 +59,7 @@ impl Taken {
         if is_own(ns)? {
             return Err(Error::config(
                 "/linux/netDevices",
-                "the network namespace that is joined is the host's own",
+                "unable to move network devices without a NET namespace: the one that is joined is the host's own",
             ));
         }
         let found: Vec<_> = devices.iter().map(|device| self.find(device)).collect::<Result<_>>()?;

@@ -41,8 +41,8 @@ pub struct Process<'a> {
 impl Agent {
     /// Connects to the socket at `listenerPath`.
     pub fn connect(listener: &Listener) -> Result<Agent> {
-        let socket =
-            scm::connect(&listener.path).op_on("connect to the seccomp agent", listener.path.display());
+        let socket = scm::connect(&listener.path)
+            .op_on("failed to connect with seccomp agent", listener.path.display());
         Ok(Agent {
             socket: socket.map_err(|e| e.at("/linux/seccomp/listenerPath"))?,
             path: listener.path.clone(),

@@ -35,20 +35,20 @@ const AT: &str = "/linux/memoryPolicy";
 
 /// Refuses what set_mempolicy(2) would answer with no more than EINVAL.
 pub fn memory_policy(given: &config::MemoryPolicy) -> Result<MemoryPolicy> {
-    let mode = number(&MODES, &given.mode, "mode", "a memory policy")?;
+    let mode = number(&MODES, &given.mode, "mode", "mode")?;
     let mut flags = 0;
     for (i, flag) in given.flags.iter().enumerate() {
-        flags |= number(&FLAGS, flag, &format!("flags/{i}"), "a flag of memory policies")?;
+        flags |= number(&FLAGS, flag, &format!("flags/{i}"), "flag")?;
     }
-    let nodes = list::bits(&given.nodes, &format!("{AT}/nodes"))?;
+    let nodes = list::bits(&given.nodes, &format!("{AT}/nodes"))
+        .map_err(|e| Error { op: format!("invalid memory policy nodes: {}", e.op), ..e })?;
     match (mode, nodes.is_empty()) {
         (DEFAULT | LOCAL, false) => {
-            return Err(Error::config(format!("{AT}/nodes"), format!("{} takes no nodes", given.mode))
-                .on(given.nodes.clone()));
+            return Err(invalid("nodes", &format!("{} takes no nodes", given.mode)).on(given.nodes.clone()));
         }
         (DEFAULT | LOCAL | PREFERRED, true) | (_, false) => {}
         (_, true) => {
-            return Err(Error::config(format!("{AT}/nodes"), format!("{} needs nodes", given.mode)));
+            return Err(invalid("nodes", &format!("{} needs nodes", given.mode)));
         }
     }
     check_flags(mode, flags, nodes.is_empty(), &given.mode)?;
@@ -56,7 +56,7 @@ pub fn memory_policy(given: &config::MemoryPolicy) -> Result<MemoryPolicy> {
 }
 
 fn check_flags(mode: i32, flags: i32, no_nodes: bool, name: &str) -> Result<()> {
-    let wrong = |why: String| Err(Error::config(format!("{AT}/flags"), why));
+    let wrong = |why: String| Err(invalid("flags", &why));
     if flags & STATIC_NODES != 0 && flags & RELATIVE_NODES != 0 {
         return wrong("MPOL_F_STATIC_NODES and MPOL_F_RELATIVE_NODES exclude each other".into());
     }
@@ -69,9 +69,17 @@ fn check_flags(mode: i32, flags: i32, no_nodes: bool, name: &str) -> Result<()> 
     Ok(())
 }
 
+/// What the kernel would refuse without a reason.
+fn invalid(field: &str, why: &str) -> Error {
+    let what = "invalid memory policy: for set_mempolicy it is an invalid argument";
+    Error::config(format!("{AT}/{field}"), format!("{what}: {why}"))
+}
+
 fn number(table: &[(&str, i32)], name: &str, field: &str, what: &str) -> Result<i32> {
     let found = table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    found.ok_or_else(|| Error::config(format!("{AT}/{field}"), format!("is not {what}")).on(name))
+    found.ok_or_else(|| {
+        Error::config(format!("{AT}/{field}"), format!("invalid memory policy {what}")).on(name)
+    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ mod exposed;
 mod fields;
 mod hooks;
 pub mod inherit;
-mod list;
+pub mod list;
 pub mod memory_policy;
 mod mount_idmap;
 mod mount_options;

@@ -13,8 +13,11 @@ pub fn net_devices(
     namespaces: &Namespaces,
 ) -> Result<Vec<NetDevice>> {
     if !configured.is_empty() && !namespaces.is_private(NsKind::Network) {
-        return Err(Error::config("/linux/netDevices", "needs a network namespace of the container's own")
-            .hint("add {\"type\": \"network\"} to /linux/namespaces"));
+        return Err(Error::config(
+            "/linux/netDevices",
+            "unable to move network devices without a NET namespace",
+        )
+        .hint("add {\"type\": \"network\"} to /linux/namespaces"));
     }
     let mut out: Vec<NetDevice> = Vec::new();
     for (name, device) in configured {

@@ -177,7 +177,7 @@ fn rule(entry: &SeccompCalls, index: usize, unknown: &mut Vec<(String, String)>)
         match name.as_str() {
             "" => return Err(Error::config(at(), "is not the name of a system call")),
             "write" if action == Action::NOTIFY => {
-                return Err(Error::config(at(), "SCMP_ACT_NOTIFY can't be for write")
+                return Err(Error::config(at(), "SCMP_ACT_NOTIFY cannot be used for the write syscall")
                     .hint("the runtime itself hands over the listener by it"));
             }
             _ => match Call::find(name) {

@@ -49,6 +49,14 @@ impl<'a> Execve<'a> {
     }
 }
 
+/// What a signal means, in strsignal(3)'s words, but in small letters, as Go has
+/// it: "bad system call" for SIGSYS.
+pub fn signal_text(signal: i32) -> String {
+    // SAFETY: the string is static or libc's own, and is copied before another call.
+    let text = unsafe { libc::strsignal(signal).as_ref().map(|text| CStr::from_ptr(text)) };
+    text.map_or_else(|| format!("signal {signal}"), |text| text.to_string_lossy().to_lowercase())
+}
+
 /// setgroups(2), setresgid(2) and setresuid(2) by raw calls: libc's wrappers
 /// would signal other threads, which a freshly cloned process doesn't have.
 pub fn set_ids(uid: u32, gid: u32) -> Result<()> {
