@@ -133,7 +133,8 @@ impl std::error::Error for Error {}
 /// executable" for one that is missing (127); Docker does nearly the same. That
 /// must not happen because of a missing bus or a cgroup that is read-only. Only
 /// what is really said of the payload has these words (`init/payload.rs`,
-/// `init/creds.rs`, `spec/process.rs`).
+/// `init/creds.rs`, `spec/process.rs`), and of `exec --cgroup`, which no engine
+/// gives (`cgroup/sub.rs`).
 const ENGINES_WORDS: [(&str, &str); 5] = [
     ("no such file", "missing file"),
     ("not found", "missing"),
@@ -271,7 +272,7 @@ mod tests {
                 }
             }
         }
-        let expected = ["error.rs", "init/creds.rs", "init/payload.rs", "spec/process.rs"];
+        let expected = ["cgroup/sub.rs", "error.rs", "init/creds.rs", "init/payload.rs", "spec/process.rs"];
         assert_eq!(said.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     }
 
