@@ -34,7 +34,7 @@ cases![
     relative_readonly_path,
     hook_timeout_of_zero,
     mappings_without_a_user_namespace,
-    user_namespace_without_mappings,
+    user_namespace_with_half_its_mappings,
     overlapping_mappings,
     unknown_capability_is_a_warning,
     unknown_key_is_ignored,
@@ -289,8 +289,13 @@ fn mappings_without_a_user_namespace(t: &Test) {
     t.refused(&bundle).one_clear_line(&["uidMappings"]);
 }
 
-fn user_namespace_without_mappings(t: &Test) {
-    t.refused(&t.bundle().namespace("user")).one_clear_line(&["uidMappings"]);
+fn user_namespace_with_half_its_mappings(t: &Test) {
+    let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+    let bundle = || t.bundle().namespace("user").drop("/linux/uidMappings").drop("/linux/gidMappings");
+    let out = t.refused(&bundle().set("/linux/gidMappings", map.clone()));
+    out.one_clear_line(&["/linux/uidMappings", "both"]);
+    let out = t.refused(&bundle().set("/linux/uidMappings", map));
+    out.one_clear_line(&["/linux/gidMappings", "both"]);
 }
 
 fn overlapping_mappings(t: &Test) {

@@ -13,6 +13,7 @@ cases![
     sets_user_and_group,
     adds_groups,
     adds_a_capability,
+    an_added_capability_is_ambient_if_it_is_inheritable,
     sets_no_new_privs,
     process_file_says_it_all,
     process_file_takes_over_what_it_lacks,
@@ -105,6 +106,26 @@ fn adds_a_capability(t: &Test) {
     let mask = cap_mask(&["CAP_KILL", "CAP_MKNOD"]);
     for set in ["CapBnd", "CapEff", "CapPrm"] {
         assert_eq!(seen["status"][set], mask, "{set}");
+    }
+}
+
+/// As in runc; what isn't inheritable doesn't become so (CVE-2022-29162).
+fn an_added_capability_is_ambient_if_it_is_inheritable(t: &Test) {
+    let bundle = t
+        .bundle()
+        .capabilities(&["CAP_KILL", "CAP_CHOWN", "CAP_SYSLOG"])
+        .set("/process/capabilities/inheritable", json!(["CAP_CHOWN", "CAP_SYSLOG"]))
+        .set("/process/capabilities/permitted", json!(["CAP_KILL", "CAP_CHOWN"]))
+        .set("/process/capabilities/effective", json!(["CAP_KILL"]))
+        .set("/process/capabilities/ambient", json!(["CAP_CHOWN"]));
+    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let inheritable = ["CAP_CHOWN", "CAP_SYSLOG"];
+    for (added, ambient) in [("CAP_SYSLOG", &inheritable[..]), ("CAP_MKNOD", &inheritable[..1])] {
+        let seen = container.look(["--user", "1000", "--cap", added]);
+        assert_eq!(seen["status"]["CapAmb"], cap_mask(ambient), "{added}");
+        assert_eq!(seen["status"]["CapInh"], cap_mask(&inheritable), "{added}");
+        // What a user other than root keeps over execve.
+        assert_eq!(seen["status"]["CapEff"], cap_mask(ambient), "{added}");
     }
 }
 

@@ -41,6 +41,7 @@ cases![
     unprivileged_user_loses_capabilities,
     ambient_reaches_an_unprivileged_user,
     capability_that_cannot_be_granted_is_a_warning,
+    what_cannot_be_ambient_is_a_warning,
     no_new_privileges_is_set_or_not,
     oom_score_adj_is_set,
     oom_score_adj_out_of_range_is_refused,
@@ -403,6 +404,15 @@ fn capability_that_cannot_be_granted_is_a_warning(t: &Test) {
     let out = lesser().args(["exec", "--cap", "CAP_NET_RAW", &container.id, "/probe"]).out();
     assert_ne!(out.report()["status"]["CapEff"], cap_mask(&["CAP_NET_RAW"]));
     out.says(&["CAP_NET_RAW"]);
+}
+
+fn what_cannot_be_ambient_is_a_warning(t: &Test) {
+    let bundle = t.bundle().capabilities(&["CAP_KILL", "CAP_CHOWN"]).args(["/probe"]);
+    let bundle = bundle.set("/process/capabilities/ambient", json!(["CAP_KILL", "CAP_CHOWN"]));
+    let out = t.run(&bundle.set("/process/capabilities/inheritable", json!(["CAP_KILL"])));
+    assert_eq!(out.report()["status"]["CapAmb"], cap_mask(&["CAP_KILL"]));
+    out.says(&["can't raise ambient capability CAP_CHOWN"]);
+    assert!(!out.stderr.contains("CAP_KILL"), "{out:?}");
 }
 
 fn no_new_privileges_is_set_or_not(t: &Test) {

@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 cases![
+    without_mappings_the_caller_is_root,
     many_ranges_are_mapped,
     as_many_ranges_as_the_kernel_takes,
     more_than_the_kernel_takes_is_refused,
@@ -59,6 +60,33 @@ fn singles(count: u32, host: u32) -> Value {
 fn lines_of(text: &Value) -> Vec<Vec<u32>> {
     let number = |word: &str| word.parse().expect("a number");
     text.as_str().unwrap().lines().map(|line| line.split_whitespace().map(number).collect()).collect()
+}
+
+/// As in crun: root, or the user who calls.
+fn without_mappings_the_caller_is_root(t: &Test) {
+    let bundle = t.bundle().namespace("user").drop("/linux/uidMappings").drop("/linux/gidMappings");
+    let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+    let bundle = bundle.remount("/dev/pts", &flags).drop("/linux/resources");
+    let questions = ["text:/proc/self/uid_map", "text:/proc/self/gid_map"];
+    let check = |seen: &Value, uid: u32, gid: u32| {
+        assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
+        assert_eq!(lines_of(&seen["asked"][questions[0]]), [[0, uid, 1]]);
+        assert_eq!(lines_of(&seen["asked"][questions[1]]), [[0, gid, 1]]);
+    };
+    let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+    check(&t.look(&bundle, questions), uid, gid);
+    let container = t.start(&bundle.clone().args(["/probe", "--pause"]));
+    assert_eq!(container.look([])["ids"]["uid"], json!([0, 0, 0]), "exec");
+    if !crate::harness::is_root() {
+        return;
+    }
+    let user = Test::USER.to_string();
+    let (root, bundle) = (t.make_dir("user"), bundle.args(["/probe"].into_iter().chain(questions)));
+    std::os::unix::fs::chown(&root, Some(Test::USER), Some(Test::USER)).expect("chown");
+    let call = t.call("/usr/bin/setpriv").args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+    let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(root.join("state"));
+    let seen = call.args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).cwd("/").out().report();
+    check(&seen, Test::USER, Test::USER);
 }
 
 fn many_ranges_are_mapped(t: &Test) {

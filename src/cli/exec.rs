@@ -169,8 +169,10 @@ fn from_flags(args: &Args, config: Option<&Config>, context: &Context) -> Result
     Ok(process)
 }
 
-/// Never into the inheritable set, through which a program with file
-/// capabilities would get them whoever executes it (CVE-2022-29162).
+/// Adds capabilities, but never to the inheritable set, through which a program
+/// with file capabilities would get them whoever executes it (CVE-2022-29162).
+/// One that the container's process has inheritable becomes ambient, as in runc,
+/// so that a user other than root keeps it.
 fn add_capabilities(sets: &mut Capabilities, names: &[String]) -> Result<()> {
     for name in names {
         let cap = caps::Capability::from_str(name)
@@ -179,6 +181,7 @@ fn add_capabilities(sets: &mut Capabilities, names: &[String]) -> Result<()> {
         sets.bounding |= bit;
         sets.permitted |= bit;
         sets.effective |= bit;
+        sets.ambient |= bit & sets.inheritable;
     }
     Ok(())
 }

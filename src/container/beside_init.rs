@@ -11,7 +11,7 @@ use crate::launch::joins::Joins;
 use crate::launch::late::Late;
 use crate::launch::limits;
 use crate::launch::sources::Opener;
-use crate::launch::sync::{FromInit, HostEnd, ToInit};
+use crate::launch::sync::{FromInit, HostEnd, Lacking, ToInit};
 use crate::log::Log;
 use crate::net;
 use crate::seccomp::notify;
@@ -247,11 +247,20 @@ impl HalfMade<'_> {
 }
 
 /// config.md "Linux Process": capabilities that can't be granted are a warning.
-pub fn warn_of_lack(capabilities: u64, log: &Log) {
-    let names = (0..u64::BITS).filter(|number| capabilities >> number & 1 == 1);
-    let names: Vec<_> = names.map(spec::capability_name).collect();
-    log.warn(format!(
-        "/process/capabilities: not granted, as the runtime itself lacks them: {}",
-        names.join(", ")
-    ));
+pub fn warn_of_lack(lacking: Lacking, log: &Log) {
+    let names = |capabilities: u64| {
+        let numbers = (0..u64::BITS).filter(|number| capabilities >> number & 1 == 1);
+        numbers.map(spec::capability_name).collect::<Vec<_>>().join(", ")
+    };
+    if lacking.of_runtime != 0 {
+        let names = names(lacking.of_runtime);
+        log.warn(format!("/process/capabilities: not granted, as the runtime itself lacks them: {names}"));
+    }
+    if lacking.ambient != 0 {
+        let names = names(lacking.ambient);
+        log.warn(format!(
+            "/process/capabilities/ambient: can't raise ambient capability {names}; \
+             hint: it must be permitted and inheritable, too"
+        ));
+    }
 }

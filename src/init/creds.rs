@@ -1,6 +1,7 @@
 //! Who the payload is: ids, capabilities, no_new_privs, working directory.
 
 use crate::error::{Context, Error, Result};
+use crate::launch::sync::Lacking;
 use crate::spec::plan::{Capabilities, Process};
 use crate::sys::{caps, process as sys};
 use nix::errno::Errno;
@@ -92,8 +93,8 @@ fn drop_bounding(keep: u64) -> Result<()> {
 pub struct Extra {
     /// The payload's own, where there are more.
     own: Option<caps::Sets>,
-    /// Those that the payload was to have, and the runtime has not.
-    pub lacking: u64,
+    /// Those that the payload was to have, and has not.
+    pub lacking: Lacking,
 }
 
 impl Extra {
@@ -143,15 +144,28 @@ fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<Extra> {
     .op("capset")
     .map_err(|e| e.at("/process/capabilities"))?;
     caps::ambient_clear().op("prctl PR_CAP_AMBIENT_CLEAR_ALL")?;
-    // Only what is permitted and inheritable can be ambient. Engines ask for
-    // more in every configuration, and no runtime complains.
-    let ambient = wanted.ambient & own.permitted & own.inheritable;
-    for cap in (0..=CAP_LIMIT).filter(|cap| ambient >> cap & 1 == 1) {
-        caps::ambient_raise(cap)
-            .op("prctl PR_CAP_AMBIENT_RAISE")
-            .map_err(|e| e.at("/process/capabilities/ambient"))?;
-    }
+    let ambient = wanted.ambient & known_capabilities(wanted.ambient)?;
+    let raised = raise_ambient(ambient & own.permitted & own.inheritable)?;
+    let lacking = Lacking { of_runtime: lacking, ambient: ambient & !raised & !lacking };
     Ok(Extra { own: (with_extra(own) != own).then_some(own), lacking })
+}
+
+/// Raises these, which are permitted and inheritable; returns those that are
+/// ambient now. The secure bits of the caller may forbid it.
+fn raise_ambient(capabilities: u64) -> Result<u64> {
+    let mut raised = 0;
+    for cap in (0..=CAP_LIMIT).filter(|cap| capabilities >> cap & 1 == 1) {
+        match caps::ambient_raise(cap) {
+            Ok(()) => raised |= 1 << cap,
+            Err(Errno::EPERM) => {}
+            Err(errno) => {
+                return Err(
+                    Error::os("prctl PR_CAP_AMBIENT_RAISE", errno).at("/process/capabilities/ambient")
+                );
+            }
+        }
+    }
+    Ok(raised)
 }
 
 /// What of `wanted` may be set by a process that has `have`.

@@ -46,7 +46,7 @@ use crate::error::{Error, Result};
 use crate::launch::joins::Joins;
 use crate::launch::limits;
 use crate::launch::sources::Sources;
-use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
 use crate::launch::{Arrival, Split};
 use crate::seccomp::Filter;
 use crate::spec::Plan;
@@ -157,7 +157,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     creds::become_user(&plan.process)?;
     let filter = host.filter.as_ref();
     let extra = creds::limit(&plan.process, seccomp::needed(filter, &plan.process))?;
-    if extra.lacking != 0 {
+    if extra.lacking != Lacking::default() {
         host.sync.send(&FromInit::Lacks(extra.lacking))?;
     }
     creds::enter_cwd(&plan.process, entered)?;

@@ -4,7 +4,7 @@ use super::payload::Payload;
 use super::{creds, hop::hop, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
 use crate::launch::limits::{self, Of};
-use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::exit;
@@ -86,7 +86,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     let entered = creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
     let extra = creds::limit(process, seccomp::needed(host.filter.as_ref(), process))?;
-    if extra.lacking != 0 {
+    if extra.lacking != Lacking::default() {
         host.sync.send(&FromInit::Lacks(extra.lacking))?;
     }
     creds::enter_cwd(process, entered)?;

@@ -59,10 +59,17 @@ pub enum FromInit {
     /// The number of a descriptor of init's: the listener of its filter.
     Listener(i32),
     Ready,
-    /// Capabilities, a bit each, that the process was to have, and that the
-    /// runtime itself has not.
-    Lacks(u64),
+    Lacks(Lacking),
     Failed(Error),
+}
+
+/// Capabilities, a bit each, that the process was to have and hasn't.
+#[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
+pub struct Lacking {
+    /// The runtime itself lacks them.
+    pub of_runtime: u64,
+    /// They can't be ambient, for example because they are not inheritable.
+    pub ambient: u64,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -104,7 +111,8 @@ impl FromInit {
             }
             FromInit::Lacks(capabilities) => {
                 out.push(7);
-                out.extend_from_slice(&capabilities.to_le_bytes());
+                out.extend_from_slice(&capabilities.of_runtime.to_le_bytes());
+                out.extend_from_slice(&capabilities.ambient.to_le_bytes());
             }
             FromInit::Failed(error) => {
                 out.push(4);
@@ -128,7 +136,11 @@ impl FromInit {
             (5, rest) => Some(FromInit::Listener(i32::from_le_bytes(rest.try_into().ok()?))),
             (8, rest) => Some(FromInit::Source(u32::from_le_bytes(rest.try_into().ok()?))),
             (9, rest) => Some(FromInit::MapIds(u32::from_le_bytes(rest.try_into().ok()?))),
-            (7, rest) => Some(FromInit::Lacks(u64::from_le_bytes(rest.try_into().ok()?))),
+            (7, rest) => {
+                let (of_runtime, ambient) = rest.split_first_chunk::<8>()?;
+                let ambient = u64::from_le_bytes(ambient.try_into().ok()?);
+                Some(FromInit::Lacks(Lacking { of_runtime: u64::from_le_bytes(*of_runtime), ambient }))
+            }
             _ => None,
         }
     }
@@ -285,9 +297,9 @@ mod tests {
         let plain = [FromInit::Moved, FromInit::Networked, FromInit::Built, FromInit::Ready];
         for message in plain.into_iter().chain([
             FromInit::Listener(8),
-            FromInit::Lacks(1 << 40),
             FromInit::Source(1),
             FromInit::MapIds(u32::MAX),
+            FromInit::Lacks(Lacking { of_runtime: 1 << 40, ambient: 1 }),
             FromInit::Failed(error),
         ]) {
             assert_eq!(FromInit::decode(&message.encode()), Some(message));

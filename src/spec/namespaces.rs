@@ -3,6 +3,7 @@
 use super::config::{IdMapping, Linux};
 use super::plan::{IdMap, IdMaps, Namespaces, Ns, NsKind};
 use crate::error::{Error, Result};
+use nix::unistd::{getegid, geteuid};
 
 pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let mut out = Namespaces::default();
@@ -25,8 +26,10 @@ pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
         out.set(kind, source);
     }
     if !out.is_private(NsKind::Mount) {
-        return Err(Error::config("/linux/namespaces", "a mount namespace is required")
-            .hint("add {\"type\": \"mount\"}: without one the rootfs would replace the host's"));
+        return Err(Error::config("/linux/namespaces", "a mount namespace is required").hint(
+            "add {\"type\": \"mount\"}: in the host's mount namespace the container's /proc, /dev and /sys \
+                 would be mounted over the host's",
+        ));
     }
     Ok(out)
 }
@@ -35,8 +38,9 @@ fn kind(name: &str) -> Option<NsKind> {
     NsKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
-/// The mappings of the user namespace: needed for a new one; one that is joined
-/// has its own, and those given must be the same.
+/// The mappings of the user namespace. A new one without any maps the caller to
+/// its root, as crun does; one that is joined has its own, and those given must
+/// be the same.
 pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
     let uid = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
     let gid = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
@@ -49,14 +53,23 @@ pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>>
         }
         Ns::Join { .. } if uid.is_empty() && gid.is_empty() => Ok(None),
         Ns::Join { .. } => Ok(Some(IdMaps { uid, gid })),
+        Ns::New if uid.is_empty() && gid.is_empty() => Ok(Some(caller_as_root())),
         Ns::New if uid.is_empty() => Err(unmapped("/linux/uidMappings")),
         Ns::New if gid.is_empty() => Err(unmapped("/linux/gidMappings")),
         Ns::New => Ok(Some(IdMaps { uid, gid })),
     }
 }
 
+/// The one mapping that whoever calls may make.
+fn caller_as_root() -> IdMaps {
+    let root = |host: u32| vec![IdMap { container: 0, host, size: 1 }];
+    IdMaps { uid: root(geteuid().as_raw()), gid: root(getegid().as_raw()) }
+}
+
+/// With mappings of the other kind only, somebody forgot these.
 fn unmapped(at: &str) -> Error {
-    Error::config(at, "a new user namespace needs at least one mapping")
+    Error::config(at, "a new user namespace needs mappings of both users and groups")
+        .hint("without any mapping at all the caller becomes the namespace's root")
 }
 
 /// The kernel takes this many lines (`UID_GID_MAP_MAX_EXTENTS`).
