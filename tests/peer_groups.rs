@@ -22,6 +22,8 @@ cases![
     of_a_container_in_a_user_namespace,
     of_bound_dev_and_sys,
     of_bound_dev_and_sys_in_a_user_namespace,
+    with_few_descriptors,
+    with_few_descriptors_in_a_user_namespace,
     without_pivot,
     without_pivot_in_a_user_namespace,
     of_a_joined_user_namespace,
@@ -186,6 +188,8 @@ struct Found {
     /// Configurations in which the payload's mounts came to the host.
     reached: usize,
     wrong: String,
+    /// The first reason of a runtime that refused.
+    refusal: String,
 }
 
 impl Found {
@@ -194,6 +198,9 @@ impl Found {
         let (out, before, after) = (read("out"), read("before"), read("after"));
         let Some((inside, attack)) = out.split_once("then\n") else {
             self.refused += 1;
+            if self.refusal.is_empty() {
+                self.refusal = format!("; refused: {:?}", read("err").lines().next().unwrap_or_default());
+            }
             if is_corten() && !(shape.added && config.is_impossible()) {
                 let said = (read("code"), read("err"));
                 let _ = writeln!(self.wrong, "{}: did not run: {said:?}", config.name());
@@ -235,8 +242,15 @@ impl Found {
     fn figures(&self, name: &str) -> String {
         format!(
             "{name}: {} configurations ({} refused), {} mounts inside, {} mounted over; unasked: {} in a peer group of \
-             the host's, {} that receive from it, {} configurations whose mounts reached the host",
-            self.configs, self.refused, self.mounts, self.attacked, self.peers, self.receivers, self.reached
+             the host's, {} that receive from it, {} configurations whose mounts reached the host{}",
+            self.configs,
+            self.refused,
+            self.mounts,
+            self.attacked,
+            self.peers,
+            self.receivers,
+            self.reached,
+            self.refusal
         )
     }
 }
@@ -334,6 +348,17 @@ fn of_bound_dev_and_sys(t: &Test) {
 
 fn of_bound_dev_and_sys_in_a_user_namespace(t: &Test) {
     hosts_dev(t, "bound /dev and /sys, user namespace", true);
+}
+
+/// What the runtime opens only when the mount's turn comes.
+const FEW: &str = "ulimit -Sn 20; runtime run --bundle \"$DIR\" \"$ID\"";
+
+fn with_few_descriptors(t: &Test) {
+    plain(t, "20 descriptors", false, FEW);
+}
+
+fn with_few_descriptors_in_a_user_namespace(t: &Test) {
+    plain(t, "20 descriptors, user namespace", true, FEW);
 }
 
 const NO_PIVOT: &str = "runtime run --no-pivot --bundle \"$DIR\" \"$ID\"";

@@ -20,6 +20,7 @@ cases![
     the_bundle_may_be_closed_to_its_ids,
     files_belong_to_the_mapped_ids,
     devices_are_the_hosts,
+    a_device_that_the_host_lacks_is_made,
     a_device_that_the_host_lacks_is_refused,
     another_file_in_the_devices_place_is_refused,
     a_fifo_is_made,
@@ -228,10 +229,40 @@ fn devices_are_the_hosts(t: &Test) {
     assert_eq!(owner, &json!(65534), "it is the host's root's");
 }
 
+/// By its path and by its number. The kernel knows no driver of 240:77, which it says
+/// only of a node that may be opened.
+fn a_device_that_the_host_lacks_is_made(t: &Test) {
+    let mut other = device("/dev/sub/other", "c", 240, 77);
+    (other["fileMode"], other["uid"], other["gid"]) = (json!(0o604), json!(7), json!(8));
+    let bundle = t
+        .bundle()
+        .user_namespace()
+        .set("/linux/devices", json!([device("/dev/zero2", "c", 1, 5), other]))
+        .push(
+            "/linux/resources/devices",
+            json!({ "allow": true, "type": "c", "major": 240, "access": "rw" }),
+        );
+    let seen = t.look(&bundle, ["read:/dev/zero2", "read:/dev/sub/other", "stat:/dev/sub/other"]);
+    let asked = &seen["asked"];
+    assert_eq!((&asked["read:/dev/zero2"], &asked["read:/dev/sub/other"]), (&json!("ok"), &json!("ENXIO")));
+    let stat = &asked["stat:/dev/sub/other"];
+    assert_eq!(
+        (&stat["type"], &stat["device"], &stat["mode"]),
+        (&json!("c"), &json!("240:77"), &json!("604"))
+    );
+    assert_eq!((&stat["uid"], &stat["gid"]), (&json!(7), &json!(8)));
+    let mount = crate::mounts::at(&seen, "/dev/sub/other");
+    crate::mounts::has(mount, &["nosuid", "noexec"]);
+    assert_eq!(mount["tags"], json!([]), "in no peer group");
+    let left = seen["mounts"].as_array().unwrap().iter().filter(|mount| mount["at"] == "/").count();
+    assert_eq!(left, 1, "where it was made is gone");
+}
+
+/// Who may make no node on the host gets none.
 fn a_device_that_the_host_lacks_is_refused(t: &Test) {
     let devices = json!([device("/dev/zero2", "c", 240, 77)]);
-    let bundle = t.bundle().user_namespace().set("/linux/devices", devices);
-    t.refused(&bundle).one_clear_line(&["/linux/devices/0", "/dev/zero2"]);
+    let out = t.as_user(&t.bundle().set("/linux/devices", devices), []);
+    out.one_clear_line(&["/linux/devices/0", "/dev/zero2"]);
 }
 
 fn another_file_in_the_devices_place_is_refused(t: &Test) {

@@ -4,7 +4,7 @@
 use super::readonly::Readonly;
 use super::target;
 use crate::error::{Context, Error, Result};
-use crate::launch::sources;
+use crate::launch::{nodes::Nodes, sources};
 use crate::spec::Plan;
 use crate::spec::plan::{Device, DeviceKind, NsKind};
 use crate::sys::mount;
@@ -23,6 +23,22 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"/proc/self/fd/2", c"stderr"),
     (c"pts/ptmx", c"ptmx"),
 ];
+
+/// The nodes that are to be bound, by the index of the device: the host's, and those
+/// that it lacks. `host` is the root of the host's tree.
+pub fn nodes(
+    host: &OwnedFd,
+    mut hosts: Vec<Option<OwnedFd>>,
+    made: Option<Nodes>,
+) -> Result<Vec<Option<OwnedFd>>> {
+    let Some(made) = made else { return Ok(hosts) };
+    for (index, node) in made.clones(host)? {
+        if let Some(place) = hosts.get_mut(index) {
+            *place = Some(node);
+        }
+    }
+    Ok(hosts)
+}
 
 /// Makes the nodes and links. A /dev of the host, which is bound, stays as it
 /// is. `nodes` are the host's by the index of the device, where these are to be

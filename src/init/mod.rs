@@ -131,7 +131,8 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     let joined = || host.joining.complete(&host.sync);
     let late = Late { plan, joins: &host.joins, sync: &host.sync, by_runtime, joined: &joined };
     let mut readonly = mounts::attach_all(&late, &root, sources.mounts, &host.cgroup_view)?;
-    dev::populate(plan, &root.tree, sources.devices, &mut readonly)?;
+    let nodes = dev::nodes(&root.host, sources.devices, sources.made)?;
+    dev::populate(plan, &root.tree, nodes, &mut readonly)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
     umask(callers_umask);
     joined()?;

@@ -4,6 +4,7 @@ pub mod idmap;
 pub mod joins;
 pub mod late;
 pub mod limits;
+pub mod nodes;
 pub mod sched;
 pub mod seal;
 pub mod sources;

@@ -8,6 +8,7 @@
 use super::idmap::Mappings;
 use super::joins::Joins;
 use super::late;
+use super::nodes::Nodes;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{
     Device, DeviceKind, Idmap, IdmapUsers, Mount, MountKind, NsKind, Plan, Propagation, SourceLink,
@@ -32,6 +33,8 @@ pub struct Sources {
     /// The host's device nodes by the index of the device, where the container
     /// can make none of its own.
     pub devices: Vec<Option<OwnedFd>>,
+    /// Those that the host lacks.
+    pub made: Option<Nodes>,
 }
 
 /// What a mount takes from the host.
@@ -64,16 +67,35 @@ impl Sources {
         // private; none go out.
         set_propagation(&rootfs, root_base(plan), true)?;
         let mut budget = late::budget(&rootfs);
-        let mut devices = Vec::new();
+        let (mut devices, mut made) = (Vec::new(), None);
         // Init opens for itself what is not opened here.
-        if plan.namespaces.is_private(NsKind::User) && plan.devices.len() <= budget {
-            devices = plan.devices.iter().map(|device| node(device).ok()).collect();
-            budget -= devices.len();
+        if plan.namespaces.is_private(NsKind::User) && plan.devices.len() < budget {
+            (devices, made) = nodes(plan);
+            budget -= devices.len() + usize::from(made.is_some());
         }
         let mut opener = Opener::new(plan, joins);
         let mounts = plan.mounts.iter().map(|mount| opener.early(mount, &mut budget));
-        Ok(Sources { rootfs, mounts: mounts.collect::<Result<_>>()?, devices })
+        Ok(Sources { rootfs, mounts: mounts.collect::<Result<_>>()?, devices, made })
     }
+}
+
+/// The host's nodes, and those that it lacks if this process may make them. What
+/// is in neither, init reports.
+fn nodes(plan: &Plan) -> (Vec<Option<OwnedFd>>, Option<Nodes>) {
+    let mut made = None;
+    let mut find = |(index, device)| match (node(device), &plan.id_maps) {
+        (Ok(node), _) => Some(node),
+        (Err(error), Some(maps)) if error.is(Errno::ENOENT) => {
+            made = made.take().or_else(|| Nodes::new().ok());
+            if let Some(nodes) = &mut made {
+                let _ = nodes.add(index, device, maps);
+            }
+            None
+        }
+        (Err(_), _) => None,
+    };
+    let devices = plan.devices.iter().enumerate().map(&mut find).collect();
+    (devices, made.filter(|nodes| !nodes.is_empty()))
 }
 
 /// What the mounts of a plan take from the host, by their index, for a container

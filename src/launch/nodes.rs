@@ -1,0 +1,88 @@
+//! Device nodes that the host lacks, for a container with a new user namespace.
+//!
+//! Root of a user namespace may not make a device node, and the kernel opens none
+//! on a filesystem that such a root has mounted. Both hold for neither a node nor a
+//! tmpfs that the host's root makes. So the runtime makes the nodes in a detached
+//! tmpfs, and init binds each of them.
+
+use crate::error::{Context, Error, Result};
+use crate::init::target::c_path;
+use crate::spec::plan::{Device, IdMap, IdMaps};
+use crate::sys::mount::{self, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID};
+use nix::fcntl::AtFlags;
+use nix::mount::{MntFlags, umount2};
+use nix::sys::stat::{FchmodatFlags, Mode, SFlag, fchmodat, mknodat};
+use nix::unistd::{Gid, Uid, fchownat};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
+
+/// A tmpfs with a node for each device that the host lacks, named by its index.
+pub struct Nodes {
+    tmpfs: OwnedFd,
+    indices: Vec<usize>,
+}
+
+impl Nodes {
+    /// A detached tmpfs without nodes. It needs CAP_SYS_ADMIN.
+    pub fn new() -> Result<Nodes> {
+        let context = mount::fsopen(c"tmpfs").op("fsopen tmpfs")?;
+        mount::fsconfig_create(&context).op("fsconfig create tmpfs")?;
+        let tmpfs = mount::fsmount(&context, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC).op("fsmount tmpfs")?;
+        Ok(Nodes { tmpfs, indices: Vec::new() })
+    }
+
+    /// Makes the node of the device with this index. Its owner is the host's id of the
+    /// configuration's. It needs CAP_MKNOD on the host.
+    pub fn add(&mut self, index: usize, device: &Device, maps: &IdMaps) -> Result<()> {
+        let id =
+            |maps: &[IdMap], id| on_the_host(maps, id).ok_or_else(|| Error::msg("its owner is not mapped"));
+        let (uid, gid) = (id(&maps.uid, device.uid)?, id(&maps.gid, device.gid)?);
+        let name = name(index);
+        let (kind, mode) =
+            (SFlag::from_bits_truncate(device.file_type()), Mode::from_bits_truncate(device.mode));
+        mknodat(&self.tmpfs, name.as_str(), kind, mode, device.number()).op("mknod")?;
+        fchownat(
+            &self.tmpfs,
+            name.as_str(),
+            Some(Uid::from_raw(uid)),
+            Some(Gid::from_raw(gid)),
+            AtFlags::AT_SYMLINK_NOFOLLOW,
+        )
+        .op("chown")?;
+        // The caller's umask, and chown, take bits away.
+        fchmodat(&self.tmpfs, name.as_str(), mode, FchmodatFlags::FollowSymlink).op("chmod")?;
+        self.indices.push(index);
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
+    }
+
+    /// Clones the nodes for init, in whose mount namespace `host` is the host's root:
+    /// before Linux 6.15 only what is attached can be cloned. By their index.
+    pub fn clones(self, host: &OwnedFd) -> Result<Vec<(usize, OwnedFd)>> {
+        mount::attach(&self.tmpfs, host).op("move_mount a tmpfs")?;
+        let clone = |index: &usize| {
+            let name = c_path(Path::new(&name(*index)))?;
+            let tree = mount::clone_tree(&self.tmpfs, &name, false, false).op("open_tree the node")?;
+            Ok((*index, tree))
+        };
+        let clones = self.indices.iter().map(clone).collect();
+        let path = format!("/proc/self/fd/{}", self.tmpfs.as_raw_fd());
+        umount2(path.as_str(), MntFlags::MNT_DETACH).op("umount a tmpfs")?;
+        clones
+    }
+}
+
+fn name(index: usize) -> String {
+    index.to_string()
+}
+
+/// The host's id of an id of the container's.
+fn on_the_host(maps: &[IdMap], id: u32) -> Option<u32> {
+    maps.iter().find_map(|map| {
+        let offset = id.checked_sub(map.container).filter(|offset| *offset < map.size)?;
+        map.host.checked_add(offset)
+    })
+}
