@@ -220,7 +220,10 @@ impl Test {
         let script = format!("runtime() {{ \"$RUNTIME\" --root \"$STATE\" $FLAGS \"$@\"; }}; {script}");
         let id = self.id();
         self.will_delete(&id);
-        self.call("/usr/bin/unshare")
+        let call = self.call("/usr/bin/unshare");
+        let vars = self.vars.borrow();
+        vars.iter()
+            .fold(call, |call, (name, value)| call.env(name, value))
             .args(flags)
             .args(["sh", "-e", "-c"])
             .arg(script)
