@@ -17,6 +17,7 @@ cases![
     of_a_stopped_container_are_refused,
     interval_must_be_a_duration,
     stats_on_v2,
+    stats_without_a_cgroup_are_zeros,
 ];
 
 fn stats(t: &Test, container: &Container) -> Value {
@@ -279,4 +280,18 @@ fn stats_on_v2(t: &Test) {
         assert!(data["cpu"]["psi"]["some"]["total"].is_u64(), "{data}");
         assert!(data["memory"]["psi"]["full"]["avg10"].is_number(), "{data}");
     }
+}
+
+/// As runc's: a monitor of a container that has no cgroup gets its line.
+fn stats_without_a_cgroup_are_zeros(t: &Test) {
+    if !crate::harness::is_corten() {
+        t.skip("--cgroup-manager=disabled is crun's and corten's");
+    }
+    t.no_global("--systemd-cgroup");
+    t.global("--cgroup-manager=disabled");
+    let container = t.start(&t.bundle().drop("/linux/resources").args(["/probe", "--pause"]));
+    let data = stats(t, &container);
+    assert_eq!(data["cpu"]["usage"], json!({ "kernel": 0, "user": 0 }), "{data}");
+    assert_eq!(data["pids"], json!({}), "{data}");
+    assert_eq!(data["memory"]["usage"]["limit"], 0, "{data}");
 }

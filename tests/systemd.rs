@@ -15,7 +15,10 @@ cases![
     a_unit_is_named_and_placed,
     a_unit_is_named_after_the_container,
     limits_are_systemds_and_the_kernels,
-    exact_values_are_the_kernels,
+    the_kernel_has_systemds_quota,
+    zero_is_one_of_pids,
+    idle_outlives_a_reload,
+    a_stale_unit_that_failed_is_reset,
     io_weights_are_systemds,
     cpusets_are_systemds,
     unified_keys_are_properties,
@@ -160,14 +163,62 @@ fn limits_are_systemds_and_the_kernels(t: &Test) {
     }
 }
 
-/// What systemd rounds is exact in the kernel, and what it has no property for
-/// is there.
-fn exact_values_are_the_kernels(t: &Test) {
+/// systemd rounds the quota, and writes it when it sees fit: the kernel has that value
+/// from the first. What systemd has no property for is there.
+fn the_kernel_has_systemds_quota(t: &Test) {
     let cpu = json!({ "quota": 25_001, "period": 50_000, "burst": 10_000 });
     let container = t.start(&named(t).set("/linux/resources/cpu", cpu));
     assert_eq!(show(t, &unit(t), "CPUQuotaPerSecUSec"), "510ms");
-    assert_eq!(file(&dir(&container), "cpu.max"), "25001 50000");
+    assert_eq!(file(&dir(&container), "cpu.max"), "25500 50000");
     assert_eq!(file(&dir(&container), "cpu.max.burst"), "10000");
+    t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
+    assert_eq!(file(&dir(&container), "cpu.max"), "25500 50000");
+}
+
+fn zero_is_one_of_pids(t: &Test) {
+    let container = t.start(&named(t).set("/linux/resources/pids", json!({ "limit": 0 })));
+    assert_eq!(show(t, &unit(t), "TasksMax"), "1");
+    assert_eq!(file(&dir(&container), "pids.max"), "1");
+    container.update(["--pids-limit=7"]).ok();
+    container.update(["--pids-limit=0"]).ok();
+    assert_eq!(file(&dir(&container), "pids.max"), "1");
+    t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
+    assert_eq!(file(&dir(&container), "pids.max"), "1");
+}
+
+/// systemd has to know when a container is no longer idle, or makes it so again.
+fn idle_outlives_a_reload(t: &Test) {
+    let cpu = json!({ "shares": 512, "idle": 1 });
+    let container = t.start(&named(t).set("/linux/resources/cpu", cpu));
+    let reload = || t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
+    let idle = || file(&dir(&container), "cpu.idle");
+    assert_eq!(idle(), "1");
+    container.update(["--cpu-idle=0"]).ok();
+    reload();
+    assert_eq!((idle().as_str(), file(&dir(&container), "cpu.weight").as_str()), ("0", "59"));
+    container.update(["--cpu-share=1024", "--cpu-idle=1"]).ok();
+    container.update(["--cpu-share=2048", "--cpu-idle=1"]).ok();
+    reload();
+    assert_eq!(idle(), "1");
+    container.update(["--cpu-idle=0", "--cpu-share=512"]).ok();
+    reload();
+    assert_eq!((idle().as_str(), file(&dir(&container), "cpu.weight").as_str()), ("0", "59"));
+}
+
+/// One that an earlier container of this name has left.
+fn a_stale_unit_that_failed_is_reset(t: &Test) {
+    let bundle = named(t);
+    let name = format!("--unit={}", unit(t));
+    let flags = ["--quiet", "--scope", &name, "--property=RuntimeMaxSec=1", "sleep", "1000"];
+    t.call("/usr/bin/systemd-run").args(flags).out();
+    // systemd hears of its end a little later.
+    let failed = (0..500).any(|_| show(t, &unit(t), "ActiveState") == "failed");
+    assert!(failed, "{}", show(t, &unit(t), "ActiveState"));
+    let container = t.start(&bundle);
+    assert_eq!(show(t, &unit(t), "ActiveState"), "active");
+    container.stop();
+    container.verb("delete").ok();
+    assert!(!is_known(t, &unit(t)));
 }
 
 fn io_weights_are_systemds(t: &Test) {
@@ -404,12 +455,11 @@ fn updates_are_systemds_and_the_kernels(t: &Test) {
     ] {
         assert_eq!(show(t, &unit(t), property), value, "{property}");
     }
-    let names = ["memory.max", "memory.swap.max", "pids.max"];
+    let names = ["memory.max", "memory.swap.max", "pids.max", "cpu.max"];
     let read = || names.map(|name| file(&dir(&container), name));
-    assert_eq!(read(), ["67108864", "33554432", "79"]);
-    assert_eq!(file(&dir(&container), "cpu.max"), "25001 50000", "systemd would round");
+    assert_eq!(read(), ["67108864", "33554432", "79", "25500 50000"], "as systemd rounds");
     t.call("/usr/bin/systemctl").arg("daemon-reload").ok();
-    assert_eq!(read(), ["67108864", "33554432", "79"]);
+    assert_eq!(read(), ["67108864", "33554432", "79", "25500 50000"]);
 }
 
 fn deleted_with_its_unit(t: &Test) {

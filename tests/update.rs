@@ -20,6 +20,7 @@ cases![
     quota_and_period_in_any_order,
     burst_and_quota_in_any_order,
     idle_and_shares,
+    shares_with_idle_are_a_warning,
     real_time,
     cpuset,
     cpuset_moves_the_payload,
@@ -244,6 +245,22 @@ fn idle_and_shares(t: &Test) {
     assert_eq!(get(t, &container, SHARES), v1_or_v2(1024, 100));
 }
 
+/// An engine sends all that it has. runc ignores the weight, too, with a warning.
+fn shares_with_idle_are_a_warning(t: &Test) {
+    let container = pausing(t, json!({}));
+    // The second time it is idle already, and would take no shares.
+    for _ in 0..2 {
+        let out = update(&container, ["--cpu-share", "512", "--cpu-idle", "1"]);
+        assert_eq!(out.code, 0, "{out:?}");
+        if is_corten() {
+            out.says(&["warning", "/linux/resources/cpu/shares", "idle"]);
+        }
+        assert_eq!(value(t, &container, "cpu", "cpu.idle", "cpu.idle"), "1");
+    }
+    done(&container, ["--cpu-idle", "0"]);
+    assert_eq!(get(t, &container, SHARES), v1_or_v2(512, 59), "those that were asked for");
+}
+
 fn real_time(t: &Test) {
     let container = pausing(t, json!({}));
     if cgroup_v2() {
@@ -276,7 +293,7 @@ fn cpuset_moves_the_payload(t: &Test) {
 
 fn pids_limit(t: &Test) {
     let container = pausing(t, json!({}));
-    for (given, file) in [("20", "20"), ("-1", "max"), ("7", "7"), ("0", "0")] {
+    for (given, file) in [("20", "20"), ("-1", "max"), ("7", "7"), ("0", "1")] {
         done(&container, ["--pids-limit", given]);
         assert_eq!(get(t, &container, PIDS), file);
     }

@@ -37,8 +37,12 @@ impl Cgroup {
         }
     }
 
-    /// What is ignored here, and told: limits that Linux itself has given up.
+    /// What is ignored here, and told: limits that Linux itself has given up, and the
+    /// weight of a cgroup that is idle, which has none.
     pub fn warnings(&self, resources: &Resources) -> Vec<String> {
+        let is_idle = resources.cpu.idle == Some(1) && resources.cpu.shares.is_some_and(|shares| shares != 0);
+        let of_idle =
+            "/linux/resources/cpu/shares: is ignored: a cgroup that is idle (cpu/idle) has no weight";
         let (kernel, tcp) = (resources.memory.kernel, resources.memory.kernel_tcp);
         let place = if let Cgroup::Systemd { place, .. } = self { place } else { self };
         let tcp = tcp.filter(|_| !matches!(place, Cgroup::V1 { .. }));
@@ -46,6 +50,7 @@ impl Cgroup {
             .iter()
             .filter(|(_, limit)| limit.is_some())
             .map(|(field, _)| format!("/linux/resources/memory/{field}: is deprecated, and ignored"))
+            .chain(is_idle.then(|| of_idle.to_owned()))
             .collect()
     }
 
@@ -67,22 +72,24 @@ impl Cgroup {
     /// works on its mounts: the two go on side by side, and init waits for its
     /// `Commit` before it lets the payload in. `dir` is the cgroup that clone3 used.
     pub fn limit(&self, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
+        self.limit_to(&plan.resources, plan, dir)
+    }
+
+    fn limit_to(&self, resources: &Resources, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
             Cgroup::V2 { path } => {
                 let dir = dir.ok_or_else(|| Error::msg("the cgroup is not open"))?;
-                let limited = v2::limit(path, dir, &plan.resources, &plan.device_rules);
+                let limited = v2::limit(path, dir, resources, &plan.device_rules);
                 limited.map_err(|e| if is_root() { e } else { not_delegated(e) })
             }
-            Cgroup::V1 { hierarchies, unified } => {
-                v1::limit(hierarchies, unified.as_deref(), &plan.resources)
-            }
+            Cgroup::V1 { hierarchies, unified } => v1::limit(hierarchies, unified.as_deref(), resources),
             Cgroup::Systemd { unit, place } => {
                 let dir = match &**place {
                     Cgroup::V2 { path } => Some(tree::open(path)?),
                     _ => None,
                 };
-                let limited = place.limit(plan, dir.as_ref());
+                let limited = place.limit_to(&systemd::rounded(resources), plan, dir.as_ref());
                 limited.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
             }
         }
@@ -110,9 +117,10 @@ impl Cgroup {
                 limits.retain(|(_, setting)| setting.is_asked(asked));
                 v1::update(&limits, commit)
             }
-            // To `commit` belongs that systemd is told, which then writes what it
-            // made of the values: they are written once more.
+            // `commit` tells systemd, which writes what it has a property for: all is
+            // written once more. systemd may come later still, with the same values.
             Cgroup::Systemd { unit, place } => {
+                let resources = &systemd::rounded(resources);
                 let mut again = || {
                     commit()?;
                     place.update(resources, asked, &mut || Ok(()))

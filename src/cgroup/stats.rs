@@ -31,7 +31,8 @@ impl Cgroup {
     /// What is used of everything that is counted.
     pub fn stats(&self) -> Result<Stats> {
         match self {
-            Cgroup::None => Err(Error::msg("there is no cgroup that counts what the container uses")),
+            // As runc: nothing is counted, and monitors go on.
+            Cgroup::None => Ok(Stats::default()),
             Cgroup::V2 { path } => v2_stats::read(path),
             Cgroup::V1 { hierarchies, unified } => hybrid::stats(hierarchies, unified.as_deref()),
             Cgroup::Systemd { place, .. } => place.stats(),

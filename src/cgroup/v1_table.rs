@@ -3,6 +3,7 @@
 
 use super::common_table::{self, refused};
 use super::setting::Setting;
+use super::v2_table;
 use crate::error::Result;
 use crate::spec::config::{BlockIo, Cpu, Memory, Network, Resources, ThrottleDevice};
 
@@ -17,8 +18,7 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     memory(&resources.memory, &mut out)?;
     cpu(&resources.cpu, &mut out);
     if let Some(limit) = resources.pids.limit {
-        let value = if limit < 0 { "max".to_owned() } else { limit.to_string() };
-        out.push(Setting::new("pids", "pids.max", value, "pids/limit"));
+        out.push(Setting::new("pids", "pids.max", v2_table::pids(limit), "pids/limit"));
     }
     block_io(&resources.block_io, &mut out);
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
@@ -63,7 +63,7 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
     // 0 is "not set" in what engines send.
     let filled_text = |value: Option<u64>| text(value.filter(|v| *v != 0));
     let filled_signed = |value: Option<i64>| signed(value.filter(|v| *v != 0));
-    if let Some(shares) = filled_text(cpu.shares) {
+    if let Some(shares) = filled_text(cpu.shares).filter(|_| cpu.idle != Some(1)) {
         // Once a cgroup is idle it takes no shares, and when it no longer is it
         // has the default ones.
         let setting = Setting::new("cpu", "cpu.shares", shares, "cpu/shares");
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn zero_is_a_limit_of_pids() {
-        assert_eq!(table(r#"{"pids":{"limit":0}}"#), [("pids.max".to_owned(), "0".to_owned())]);
+        assert_eq!(table(r#"{"pids":{"limit":0}}"#), [("pids.max".to_owned(), "1".to_owned())]);
     }
 
     #[test]

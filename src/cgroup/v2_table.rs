@@ -14,7 +14,7 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     memory(&resources.memory, &mut out)?;
     cpu(&resources.cpu, &mut out)?;
     if let Some(limit) = resources.pids.limit {
-        out.push(Setting::new("pids", "pids.max", max_or(limit), "pids/limit"));
+        out.push(Setting::new("pids", "pids.max", pids(limit), "pids/limit"));
     }
     block_io(&resources.block_io, &mut out)?;
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
@@ -41,6 +41,13 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
 /// -1 is "no limit" in the specification, `max` in the kernel.
 fn max_or(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
+}
+
+/// The value of pids.max. 0 and 1 are the same limit, as init is counted and is there
+/// already: no fork succeeds. systemd takes no 0 (TasksMax), so 1 is written with both
+/// drivers, as runc does since 1.4.
+pub fn pids(limit: i64) -> String {
+    max_or(if limit == 0 { 1 } else { limit })
 }
 
 /// The same as a number, of which systemd takes the largest for "no limit".
@@ -93,7 +100,7 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     }
     // 0 is "not set" in what engines send. Once a cgroup is idle it takes no
     // weight, and when it no longer is it has the default one.
-    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
+    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0 && cpu.idle != Some(1)) {
         let setting = Setting::new("cpu", "cpu.weight", weight_of_shares(shares), "cpu/shares");
         out.push(if cpu.idle == Some(0) { setting.follows(&["cpu/idle"]) } else { setting });
     }

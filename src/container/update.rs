@@ -57,6 +57,7 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     merge(&mut new, &wanted);
     let resources = parse(&new, log)?;
     spec::check_resources(&resources, AT)?;
+    refuse_shares_of_idle(&asks, &resources)?;
     state.cgroup.warnings(&asks).into_iter().for_each(|warning| log.warn(warning));
     state.cgroup.check_memory(&Memory {
         check_before_update: resources.memory.check_before_update,
@@ -79,10 +80,24 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     cgroup.update(&resources, &wanted, &mut || with_rdt(&mut state, rdt.as_ref(), &save))
 }
 
+/// Refuses shares for a container that is idle and stays so: the kernel has none.
+fn refuse_shares_of_idle(asks: &Resources, all: &Resources) -> Result<()> {
+    match asks.cpu.shares.filter(|shares| *shares != 0) {
+        Some(shares) if asks.cpu.idle.is_none() && all.cpu.idle == Some(1) => {
+            Err(Error::config(format!("{AT}/cpu/shares"), "a cgroup that is idle (cpu/idle) has none")
+                .on(shares.to_string())
+                .hint("set cpu/idle to 0 in the same update"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// What is asked for, with what is told to systemd in one property with it.
 fn with_companions(asked: &Value, all: &Value) -> Value {
     let mut out = asked.clone();
-    for pair in [["/memory/limit", "/memory/swap"], ["/cpu/quota", "/cpu/period"]] {
+    let pairs =
+        [["/memory/limit", "/memory/swap"], ["/cpu/quota", "/cpu/period"], ["/cpu/shares", "/cpu/idle"]];
+    for pair in pairs {
         if pair.iter().any(|field| asked.pointer(field).is_some_and(|value| !value.is_null())) {
             for field in pair {
                 let (area, name) = field[1..].split_once('/').unwrap_or_default();

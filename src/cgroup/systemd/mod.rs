@@ -16,6 +16,7 @@ mod wire;
 
 pub use bus::traffic;
 pub use names::Name;
+pub use table::rounded;
 
 use crate::error::{Error, Result, without_engines_words};
 use crate::launch::Arrival;
@@ -169,9 +170,13 @@ impl Starting {
         };
         match self.bus.job(&job, START)?.as_str() {
             "done" => Ok(missing),
-            result => Err(Error::msg(format!("systemd could not start the unit: {result}"))
-                .on(self.name.clone())
-                .hint(format!("see journalctl --unit {}", self.name))),
+            result => {
+                // What the bundle asked for may keep it as a failed one.
+                let _ = reset(&mut self.bus, &self.name);
+                Err(Error::msg(format!("systemd could not start the unit: {result}"))
+                    .on(self.name.clone())
+                    .hint(format!("see journalctl --unit {}", self.name)))
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! `linux.resources` as properties of a unit: pure, with runc's conversions.
 //!
 //! The kernel's files are written as well, so what systemd has no property for
-//! is applied all the same, and so is the exact value of what it rounds. The
-//! properties are there so that systemd knows of the limits: it writes its own
-//! values again whenever it sees fit, at a daemon-reload for one.
+//! is applied all the same. systemd writes its own values again whenever it sees
+//! fit: some time after a change, at a daemon-reload for one. So what it rounds is
+//! written as it rounds it ([`rounded`]), or the value would depend on who came last.
 
 use super::wire::Value;
 use crate::cgroup::common_table::refused;
@@ -38,6 +38,9 @@ const INFINITY: u64 = u64::MAX;
 
 /// The kernel's default for a missing period, in microseconds.
 const DEFAULT_PERIOD: u64 = 100_000;
+
+/// The kernel's cpu.weight of a cgroup whose weight nobody has set.
+const DEFAULT_WEIGHT: u64 = 100;
 
 /// More CPUs or memory nodes than this no kernel has.
 const SET_LIMIT: usize = 1 << 16;
@@ -93,6 +96,9 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Property>) -> Result<()> {
         out.push(idle());
     } else if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
         out.push(number("CPUWeight", weight_of_shares(shares)));
+    } else if cpu.idle == Some(0) {
+        // It may have been idle, and systemd would make it so again.
+        out.push(number("CPUWeight", DEFAULT_WEIGHT));
     }
     quota(cpu.quota, cpu.period, out);
     for (name, set, at) in
@@ -129,6 +135,44 @@ fn per_second_of(quota: u64, period: u64) -> u64 {
     const PER_CENT: u128 = 10_000;
     let exact = u128::from(quota) * 1_000_000 / u128::from(period);
     u64::try_from(exact.next_multiple_of(PER_CENT)).unwrap_or(INFINITY)
+}
+
+/// The resources with the values that systemd is going to write: the CPU quota in whole
+/// per cents of a CPU, as runc has it since 1.3.
+pub fn rounded(resources: &Resources) -> Resources {
+    let mut out = resources.clone();
+    out.cpu.quota = out.cpu.quota.map(|quota| rounded_quota(quota, out.cpu.period));
+    if let Some(value) = out.unified.get_mut("cpu.max")
+        && let Some(new) = rounded_cpu_max(value)
+    {
+        *value = new;
+    }
+    out
+}
+
+/// In microseconds a period, rounded down after it was rounded up, both as systemd does.
+/// Zero and less are no limits.
+fn rounded_quota(quota: i64, period: Option<u64>) -> i64 {
+    let period = period.filter(|period| *period != 0).unwrap_or(DEFAULT_PERIOD);
+    let Some(positive) = u64::try_from(quota).ok().filter(|quota| *quota != 0) else { return quota };
+    match per_second_of(positive, period) {
+        // More than systemd can count, and so than any machine has.
+        INFINITY => quota,
+        per_second => {
+            let in_period = u128::from(per_second) * u128::from(period) / 1_000_000;
+            i64::try_from(in_period).unwrap_or(quota)
+        }
+    }
+}
+
+/// `None` where there is no quota, or the kernel is to say what is wrong.
+fn rounded_cpu_max(value: &str) -> Option<String> {
+    let mut words = value.split_ascii_whitespace();
+    let quota: i64 = words.next()?.parse().ok()?;
+    Some(match words.next() {
+        None => rounded_quota(quota, None).to_string(),
+        Some(period) => format!("{} {period}", rounded_quota(quota, Some(period.parse().ok()?))),
+    })
 }
 
 /// systemd takes no 0. It is the same: init counts, and is there already.
@@ -396,10 +440,34 @@ mod tests {
     }
 
     #[test]
+    fn the_kernel_gets_the_quota_that_systemd_will_write() {
+        for (quota, period, wanted) in [
+            (25_001, Some(50_000), 25_500),
+            (50_000, None, 50_000),
+            (123_456, Some(100_000), 124_000),
+            (10_000, Some(33_333), 10_333),
+            (1000, Some(500_000), 5000),
+            (-1, Some(50_000), -1),
+            (i64::MAX, Some(1), i64::MAX),
+        ] {
+            assert_eq!(rounded_quota(quota, period), wanted, "{quota} of {period:?}");
+        }
+        for (value, wanted) in [
+            ("25001 50000", Some("25500 50000")),
+            ("123456", Some("124000")),
+            ("max 50000", None),
+            ("x", None),
+        ] {
+            assert_eq!(rounded_cpu_max(value).as_deref(), wanted, "{value}");
+        }
+    }
+
+    #[test]
     fn shares_become_a_weight_unless_idle() {
         expect(r#"{"cpu":{"shares":1024}}"#, &[("CPUWeight", "100")]);
         expect(r#"{"cpu":{"shares":1024,"idle":1}}"#, &[("CPUWeight", "0")]);
-        expect(r#"{"cpu":{"shares":0,"idle":0}}"#, &[]);
+        expect(r#"{"cpu":{"shares":512,"idle":0}}"#, &[("CPUWeight", "59")]);
+        expect(r#"{"cpu":{"shares":0,"idle":0}}"#, &[("CPUWeight", "100")]);
     }
 
     #[test]
