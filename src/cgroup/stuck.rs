@@ -65,14 +65,17 @@ fn wchan(pid: i32) -> Option<String> {
 }
 
 fn hint(pid: i32) -> String {
+    // Not every kernel tells the place right (user-mode-linux doesn't): what can be found
+    // is looked for first.
+    let zombies = zombies(pid);
+    if !zombies.is_empty() {
+        return format!(
+            "its pid namespace still has zombies that nobody has reaped: {}; end or mend their parents",
+            zombies.join(", ")
+        );
+    }
     match wchan(pid).as_deref() {
-        Some("zap_pid_ns_processes") => match zombies(pid).as_slice() {
-            [] => "its pid namespace still has processes, which must end first".into(),
-            list => format!(
-                "its pid namespace still has zombies that nobody has reaped: {}; end or mend their parents",
-                list.join(", ")
-            ),
-        },
+        Some("zap_pid_ns_processes") => "its pid namespace still has processes, which must end first".into(),
         Some(place) if place.contains("freez") || place.contains("refrigerator") => {
             "its cgroup, or one above, is frozen: thaw that".into()
         }
