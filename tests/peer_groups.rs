@@ -351,14 +351,14 @@ fn of_bound_dev_and_sys_in_a_user_namespace(t: &Test) {
 }
 
 /// What the runtime opens only when the mount's turn comes.
-const FEW: &str = "ulimit -Sn 20; runtime run --bundle \"$DIR\" \"$ID\"";
+const FEW: &str = "ulimit -Sn 28; runtime run --bundle \"$DIR\" \"$ID\"";
 
 fn with_few_descriptors(t: &Test) {
-    plain(t, "20 descriptors", false, FEW);
+    plain(t, "28 descriptors", false, FEW);
 }
 
 fn with_few_descriptors_in_a_user_namespace(t: &Test) {
-    plain(t, "20 descriptors, user namespace", true, FEW);
+    plain(t, "28 descriptors, user namespace", true, FEW);
 }
 
 const NO_PIVOT: &str = "runtime run --no-pivot --bundle \"$DIR\" \"$ID\"";
