@@ -21,6 +21,7 @@ cases![
     one_offset_is_enough,
     offsets_that_cannot_be_are_refused,
     domainname_is_set,
+    proc_may_be_of_another_pid_namespace,
 ];
 
 fn own(kind: &str) -> Value {
@@ -209,4 +210,31 @@ fn offsets_that_cannot_be_are_refused(t: &Test) {
         let bundle = t.bundle().namespace("time").set("/linux/timeOffsets", json!({ clock: offset }));
         t.refused(&bundle).one_clear_line(&[place]);
     }
+}
+
+/// `unshare --pid --fork` leaves the host's /proc mounted, in which every process
+/// has another number, and small numbers are the kernel's own threads.
+fn proc_may_be_of_another_pid_namespace(t: &Test) {
+    let bundle =
+        t.bundle().user_namespace().set("/process/oomScoreAdj", json!(321)).args(["/probe", "--pause"]);
+    let script = r#"
+        [ "$(readlink /proc/self)" != $$ ] && echo foreign
+        runtime create --bundle "$BUNDLE" "$ID" >/dev/null
+        runtime state "$ID" | grep status
+        runtime start "$ID"
+        runtime exec "$ID" /probe --answer text:/proc/self/uid_map
+        runtime exec "$ID" /probe --answer text:/proc/1/oom_score_adj
+        runtime kill "$ID" KILL
+        # The shell may reap it first, and then its status is not known.
+        runtime wait "$ID" >/dev/null 2>&1 || true
+        runtime state "$ID" | grep '"status": "'
+        runtime delete "$ID" && echo deleted
+    "#;
+    let out = t.in_private_pids(&bundle, script).ok();
+    let lines: Vec<_> =
+        out.stdout.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let map = lines.iter().find(|line| line.contains("100000")).unwrap_or_else(|| panic!("{out:?}"));
+    let wanted =
+        ["foreign", "\"status\": \"created\",", map, "\"321\\n\"", "\"status\": \"stopped\",", "deleted"];
+    assert_eq!(lines, wanted, "{out:?}");
 }

@@ -19,6 +19,7 @@ cases![
     rootfs_on_a_shared_mount_leaks_nothing,
     masked_file_reads_as_empty,
     masked_directory_is_empty,
+    masks_need_no_dev_null_of_the_host,
     masked_path_that_is_missing_is_skipped,
     the_root_is_not_masked,
     masked_and_readonly_paths_hold_through_links,
@@ -193,6 +194,17 @@ fn masked_directory_is_empty(t: &Test) {
         assert_eq!(seen["asked"][format!("list:{dir}")], json!([]), "{dir}");
         assert_eq!(seen["asked"][format!("create:{dir}/x")], "EROFS", "{dir}");
     }
+}
+
+fn masks_need_no_dev_null_of_the_host(t: &Test) {
+    let bundle = t.bundle().args(["/probe", "--answer", "text:/proc/keys"]);
+    let script = r#"
+        mount -t tmpfs dev /dev
+        [ -e /dev/null ] || echo none
+        runtime run --bundle "$BUNDLE" "$ID"
+    "#;
+    let out = t.in_private_mounts(&bundle, &t.make_dir("volume"), script).out();
+    assert_eq!(out.stdout, "none\n\"\"\n", "{out:?}");
 }
 
 fn masked_path_that_is_missing_is_skipped(t: &Test) {

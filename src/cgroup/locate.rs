@@ -4,7 +4,7 @@ use super::{Cgroup, Driver, Hierarchy, Host, systemd, v1, v2};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount::View;
 use crate::spec::plan::{Ns, NsKind, Plan};
-use crate::sys::process::read_file;
+use crate::sys::process::{path_in_proc, read_file};
 use std::path::{Path, PathBuf};
 
 impl Cgroup {
@@ -73,7 +73,7 @@ impl Cgroup {
             }
             Cgroup::Systemd { place, .. } => return place.holds_all_of(pid),
         };
-        let file = format!("/proc/{pid}/cgroup");
+        let file = path_in_proc(pid, "cgroup");
         let text = read_file(file.as_str()).op_on("read", file)?;
         Ok(is_below(&String::from_utf8_lossy(&text), &own))
     }

@@ -5,7 +5,7 @@ use super::host::ROOT;
 use super::{tree, v2};
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, PATIENCE};
-use crate::sys::process::{read_file, stat_fields};
+use crate::sys::process::{path_in_proc, read_file, stat_fields};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -41,7 +41,7 @@ pub fn in_cgroup(path: &Path) -> Error {
 /// what has ended meanwhile, is left out.
 pub fn name(pid: i32) -> String {
     let mut out = format!("process {pid}");
-    if let Some((command, state)) = read_file(format!("/proc/{pid}/stat").as_str()).ok().and_then(parse) {
+    if let Some((command, state)) = read_file(path_in_proc(pid, "stat").as_str()).ok().and_then(parse) {
         out.push_str(&format!(" ({command}), state {state}"));
     }
     if let Some(place) = wchan(pid) {
@@ -60,7 +60,7 @@ fn parse(stat: Vec<u8>) -> Option<(String, String)> {
 
 /// The kernel's function in which it waits, where that may be read.
 fn wchan(pid: i32) -> Option<String> {
-    let text = String::from_utf8(read_file(format!("/proc/{pid}/wchan").as_str()).ok()?).ok()?;
+    let text = String::from_utf8(read_file(path_in_proc(pid, "wchan").as_str()).ok()?).ok()?;
     Some(text).filter(|text| !text.is_empty() && text != "0")
 }
 

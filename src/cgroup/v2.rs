@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::spec::config::{Memory, Resources};
 use crate::sys::bpf;
 use crate::sys::pidfd::PATIENCE;
+use crate::sys::process::{path_in_proc, read_file};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,7 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
 
 /// Where a process is.
 pub fn of_process(pid: i32) -> Option<PathBuf> {
-    let own = crate::sys::process::read_file(format!("/proc/{pid}/cgroup").as_str()).ok()?;
+    let own = read_file(path_in_proc(pid, "cgroup").as_str()).ok()?;
     let path =
         String::from_utf8(own).ok()?.lines().find_map(|l| l.strip_prefix("0::/").map(str::to_owned))?;
     Some(Path::new(super::host::ROOT).join(path))

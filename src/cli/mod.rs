@@ -152,8 +152,9 @@ pub fn command() -> Command {
 
 /// Runs the command; returns the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
-    if let Err(error) = crate::sys::process::ready() {
-        log::print(Level::Error, &Error::os("prepare the process", error).to_string());
+    let ready = crate::sys::fd::fill_stdio().op_on("open for a standard stream that is closed", "/dev/null");
+    if let Err(error) = ready.and_then(|()| crate::sys::process::ready().op("signal")) {
+        log::print(Level::Error, &error.to_string());
         return 1;
     }
     let command = Globals::command();

@@ -4,7 +4,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
-use crate::sys::process::{read_file, stat_fields};
+use crate::sys::process::{path_in_proc, read_file, stat_fields};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ impl Identity {
     /// Who may not trace a process reads zeros in its stat. Of a zombie's
     /// executable there is nothing to see (ENOENT), but that has to be asked for, too.
     fn may_be_traced(&self) -> bool {
-        nix::fcntl::readlink(format!("/proc/{}/exe", self.pid).as_str()) != Err(Errno::EACCES)
+        nix::fcntl::readlink(path_in_proc(self.pid, "exe").as_str()) != Err(Errno::EACCES)
     }
 
     /// A handle on this very process, or `None` if it is gone.
@@ -95,7 +95,7 @@ fn inode(pidfd: impl AsFd) -> Result<u64> {
 }
 
 fn stat(pid: i32) -> Result<Option<Stat>> {
-    let path = format!("/proc/{pid}/stat");
+    let path = path_in_proc(pid, "stat");
     match read_file(path.as_str()) {
         Ok(bytes) => parse(&bytes).map(Some).ok_or_else(|| Error::msg("can't be understood").on(path)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),

@@ -42,7 +42,7 @@ fn one(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
     let stat = fstat(&target).op("fstat")?;
     if !target::is_directory(&stat) {
         // Another path of the list may have led here.
-        return if is_null(&stat) { Ok(()) } else { cover_file(&target, covers) };
+        return if is_null(&stat) { Ok(()) } else { cover_file(&target, root, covers) };
     }
     if is_root(root, &target, &stat)? {
         return Err(Error::msg("is the container's root, which can't be masked"));
@@ -69,12 +69,12 @@ fn is_root(root: &OwnedFd, target: &OwnedFd, stat: &FileStat) -> Result<bool> {
     Ok(id(root)? == id(target)?)
 }
 
-fn cover_file(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
+fn cover_file(target: &OwnedFd, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
     if let Some(null) = &covers.null {
         let tree = mount::clone_tree(null, c"", false, false).op("open_tree /dev/null")?;
         return mount::attach(tree, target).op("move_mount /dev/null");
     }
-    let tree = hosts_null()?;
+    let tree = null_device(root)?;
     mount::attach(&tree, target).op("move_mount /dev/null")?;
     covers.null = Some(tree);
     Ok(())
@@ -91,13 +91,21 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
     Ok(())
 }
 
-/// Clones the host's /dev/null, checked to be it (CVE-2025-31133 took the image's).
-/// The clone leaves the peer group of the host's /dev.
-fn hosts_null() -> Result<OwnedFd> {
-    let tree = mount::clone_tree(AT_FDCWD, c"/dev/null", false, true).op_on("open_tree", "/dev/null")?;
-    let stat = fstat(&tree).op("fstat")?;
-    if !is_null(&stat) {
-        return Err(Error::msg("the host's /dev/null is not the null device"));
+/// Clones the host's /dev/null, or the container's where the host has none. Either
+/// is checked to be the null device (CVE-2025-31133 took whatever the image had
+/// there). The clone leaves the peer group of the host's /dev.
+fn null_device(root: &OwnedFd) -> Result<OwnedFd> {
+    let tree = match mount::clone_tree(AT_FDCWD, c"/dev/null", false, true) {
+        Err(Errno::ENOENT) => {
+            let own = openat2::in_root(root, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW);
+            let own = own.op_on("open", "/dev/null").map_err(|e| e.hint("the host has none either"))?;
+            mount::clone_tree(&own, c"", false, false)
+        }
+        other => other,
+    };
+    let tree = tree.op_on("open_tree", "/dev/null")?;
+    if !is_null(&fstat(&tree).op("fstat")?) {
+        return Err(Error::msg("/dev/null is not the null device"));
     }
     sources::set_propagation(&tree, Propagation::Private, false)?;
     Ok(tree)

@@ -106,7 +106,7 @@ pub fn hide() -> Result<()> {
 
 /// The root directory of the process `pid`.
 pub fn root_of(pid: i32) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/root");
+    let path = crate::sys::process::path_in_proc(pid, "root");
     open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", &path)
 }

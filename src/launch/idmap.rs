@@ -9,7 +9,8 @@
 use crate::error::{Context, Error, Result, without_engines_words};
 use crate::spec::plan::{IdMap, IdMaps, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
-use crate::sys::{caps, pidfd, process::read_file};
+use crate::sys::process::{number_in_proc, path_in_proc, read_file};
+use crate::sys::{caps, pidfd};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -139,7 +140,7 @@ fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
             clone::exit(0)
         }
         Forked::Parent { pid, pidfd } => {
-            let path = format!("/proc/{pid}/ns/user");
+            let path = path_in_proc(pid, "ns/user");
             let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
             let made = Writers::of(maps, at)
                 .and_then(|writers| writers.write(pid, maps))
@@ -157,7 +158,7 @@ fn lines(maps: &[IdMap]) -> String {
 
 /// One write: the kernel takes a map whole or not at all.
 fn put(pid: i32, file: &str, text: &str) -> Result<()> {
-    let path = format!("/proc/{pid}/{file}");
+    let path = path_in_proc(pid, file);
     let fd = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", &path)?;
     write(fd, text.as_bytes()).op_on("write", &path).map(drop)
 }
@@ -166,6 +167,7 @@ fn put(pid: i32, file: &str, text: &str) -> Result<()> {
 fn run(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
     let numbers = maps.iter().flat_map(|m| [m.container, m.host, m.size]);
     let mut command = Command::new(program);
+    let pid = number_in_proc(pid).op("find the process in /proc")?;
     command.arg(pid.to_string()).args(numbers.map(|n| n.to_string())).stdin(Stdio::null());
     let out = command.output().op_on("execute", program.display())?;
     if out.status.success() {
@@ -184,7 +186,7 @@ pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
     for (file, said, at) in
         [("uid_map", &maps.uid, "/linux/uidMappings"), ("gid_map", &maps.gid, "/linux/gidMappings")]
     {
-        let path = format!("/proc/{pid}/{file}");
+        let path = path_in_proc(pid, file);
         let text = read_file(path.as_str()).op_on("read", &path)?;
         let has = parse(&String::from_utf8_lossy(&text));
         if sorted(said) != sorted(&has) {
@@ -205,7 +207,7 @@ pub fn host_uid(init: i32, plan: &Plan) -> Result<Option<u32>> {
     if !plan.namespaces.is_private(NsKind::User) {
         return Ok(Some(uid));
     }
-    let path = format!("/proc/{init}/uid_map");
+    let path = path_in_proc(init, "uid_map");
     let text = read_file(path.as_str()).op_on("read", &path)?;
     let maps = parse(&String::from_utf8_lossy(&text));
     Ok(maps.iter().find_map(|map| {

@@ -165,7 +165,7 @@ fn is_own(ns: BorrowedFd<'_>) -> Result<bool> {
 
 /// The network namespace of the process `pid`, which must be a child of ours.
 pub fn namespace_of(pid: i32) -> Result<OwnedFd> {
-    let path = format!("/proc/{pid}/ns/net");
+    let path = crate::sys::process::path_in_proc(pid, "ns/net");
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", &path)
         .map_err(|e| explain(e).at("/linux/netDevices"))

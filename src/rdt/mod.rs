@@ -11,7 +11,7 @@ pub use stats::Stats;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
-use crate::sys::process::{read_file, stat_fields};
+use crate::sys::process::{path_in_proc, read_file, stat_fields};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -152,7 +152,7 @@ impl Group {
     /// Puts all threads of these processes into the group.
     pub fn assign_all(&self, pids: &[i32]) -> Result<()> {
         for pid in pids {
-            let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+            let threads = std::fs::read_dir(path_in_proc(*pid, "task"));
             // Whoever has ended needs no share.
             let threads = threads.into_iter().flatten().flatten();
             for thread in threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {

@@ -2,6 +2,7 @@
 
 use super::{Result, check};
 use std::ffi::{CStr, CString};
+use std::sync::OnceLock;
 
 /// The whole of a file without asking for its size, which those of procfs
 /// don't have.
@@ -92,6 +93,35 @@ fn ignored_signals() -> Option<u32> {
     stat_fields(&read_file("/proc/self/stat").ok()?)?.nth(33 - 3)?.parse().ok()
 }
 
+/// The path of a file of the process `pid` in /proc, such as `ns/user`.
+///
+/// /proc may belong to another pid namespace (`unshare --pid --fork` leaves the
+/// old one mounted). It then has another number for the process, and another
+/// process under this number.
+pub fn path_in_proc(pid: i32, file: &str) -> String {
+    // There is no process 0, so a process that is gone gives ENOENT.
+    format!("/proc/{}/{file}", number_in_proc(pid).unwrap_or(0))
+}
+
+/// The number of the process `pid` in /proc.
+///
+/// # Errors
+/// ESRCH if /proc belongs to another pid namespace and doesn't show the process.
+pub fn number_in_proc(pid: i32) -> Result<i32> {
+    if proc_is_ours() { Ok(pid) } else { super::pidfd::pid(super::pidfd::open(pid)?) }
+}
+
+/// Whether /proc has the numbers of this process's own pid namespace. It is asked
+/// for once, and for this process: that it has the same number in two namespaces
+/// is not ruled out, but nothing less than an accident.
+fn proc_is_ours() -> bool {
+    static OURS: OnceLock<bool> = OnceLock::new();
+    *OURS.get_or_init(|| {
+        let Ok(own) = nix::fcntl::readlink("/proc/self") else { return true };
+        own.to_str().and_then(|own| own.parse().ok()) == Some(std::process::id())
+    })
+}
+
 /// The fields of a /proc/PID/stat from the third on, which is the state. Before
 /// it stands the command's name in brackets, which may contain anything, brackets too.
 pub fn stat_fields(stat: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
@@ -121,10 +151,9 @@ pub fn set_domainname(name: &str) -> Result<()> {
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
 }
 
-/// Makes this process fit to work: stdio open, SIGPIPE an error of write(2),
-/// and children waited for, which a caller's ignored SIGCHLD would forbid.
+/// Makes this process fit to work: SIGPIPE an error of write(2), and children
+/// waited for, which a caller's ignored SIGCHLD would forbid.
 pub fn ready() -> Result<()> {
-    super::fd::fill_stdio()?;
     for (signal, disposition) in [(libc::SIGPIPE, libc::SIG_IGN), (libc::SIGCHLD, libc::SIG_DFL)] {
         // SAFETY: both are valid dispositions; children reset them.
         if unsafe { libc::signal(signal, disposition) } == libc::SIG_ERR {
