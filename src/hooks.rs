@@ -93,7 +93,7 @@ impl Subject {
             "ociVersion": crate::OCI_VERSION,
             "id": self.id,
             "status": status,
-            "bundle": self.bundle,
+            "bundle": self.bundle.to_string_lossy(),
             "annotations": self.annotations,
         });
         if status != Status::Stopped {

@@ -9,6 +9,8 @@ cases![
     of_two_values_in_env_the_later_counts,
     home_is_added_from_passwd,
     an_empty_home_is_as_none,
+    texts_need_not_be_utf8,
+    a_bundles_path_need_not_be_utf8,
     path_of_the_container_finds_the_executable,
     relative_executable_starts_from_cwd,
     path_skips_directories_and_data,
@@ -90,6 +92,67 @@ fn of_two_values_in_env_the_later_counts(t: &Test) {
 fn home_is_added_from_passwd(t: &Test) {
     let seen = t.look(&t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 0 })), []);
     assert!(seen["env"].as_array().unwrap().contains(&json!("HOME=/home/alice")), "{seen}");
+}
+
+fn bytes(text: &[u8]) -> &std::ffi::OsStr {
+    std::os::unix::ffi::OsStrExt::from_bytes(text)
+}
+
+/// What Linux takes as bytes: files of the image, arguments, environment, names.
+fn texts_need_not_be_utf8(t: &Test) {
+    let bundle = t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 0 }));
+    let passwd = bundle.inside("/etc/passwd");
+    std::fs::remove_file(&passwd).unwrap();
+    let lines = b"b\xffd:x:5:5:\xff:/bad:/bin/sh\nalice:x:1000:1000::/home/al\xffce:/bin/sh\n";
+    std::fs::write(&passwd, lines).unwrap();
+    let out = t.run(&bundle.clone().shell("[ \"$HOME\" = \"$(printf '/home/al\\377ce')\" ]"));
+    assert_eq!(out.code, 0, "HOME of the image's passwd: {out:?}");
+
+    // The command's name is in /proc/PID/stat, before what the runtime reads there.
+    let paused = t.bundle().shell("printf 'a) \\377' > /proc/self/comm; echo named; exec cat");
+    std::fs::create_dir(paused.inside("/").join(bytes(b"d\xff"))).unwrap();
+    let ((stdin, to), (reader, writer)) = (pipe(), pipe());
+    let container = crate::harness::Container::create(t, &paused, |call| {
+        call.stdin(std::process::Stdio::from(std::os::fd::OwnedFd::from(stdin))).stdout(writer)
+    });
+    container.start();
+    assert_eq!(crate::harness::read_line(&reader), "named");
+    assert_eq!(container.status(), "running");
+    let script =
+        "[ \"$X\" = \"$(printf '\\377')\" ] && [ \"$1\" = \"$X\" ] && [ \"$PWD\" = \"$(printf '/d\\377')\" ]";
+    let call = t.verb(["exec", "--env"]).arg(bytes(b"X=\xff")).arg("--cwd").arg(bytes(b"/d\xff"));
+    let out = call.arg(&container.id).args(["sh", "-c", script, "sh"]).arg(bytes(b"\xff")).out();
+    assert_eq!(out.code, 0, "exec: {out:?}");
+    drop(to);
+
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "[ \"$X\" = \"$(printf '\\377')\" ]"] }]);
+    let hooked = t.bundle().args(["true"]).set("/hooks", json!({ "createRuntime": hook }));
+    let out = t.run_call(&hooked).env("X", bytes(b"\xff")).out();
+    assert_eq!(out.code, 0, "the environment of a hook: {out:?}");
+}
+
+/// What is written of it as JSON has U+FFFD there, as runc's has.
+fn a_bundles_path_need_not_be_utf8(t: &Test) {
+    let (state, volume) = (t.path("state-of-hook"), t.make_dir("volume"));
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("cat > {}", state.display())] }]);
+    let mut bundle = t.bundle().bind(&volume, "/tmp", &[]);
+    let path = t.dir.join(bytes(b"bundle-\xff"));
+    std::fs::rename(&bundle.dir, &path).unwrap();
+    bundle.dir = path;
+    std::fs::create_dir(bundle.dir.join("relative")).unwrap();
+    let hooks = json!({ "createRuntime": hook.clone(), "poststop": hook });
+    let bundle = bundle.mount("/var", "bind", "relative", &["bind"]).set("/hooks", hooks);
+    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let shown = |state: &Value| state["bundle"].as_str().unwrap().ends_with("bundle-\u{fffd}");
+    let of_hook = || serde_json::from_str::<Value>(&std::fs::read_to_string(&state).unwrap()).unwrap();
+    assert!(shown(&of_hook()) && shown(&container.state()));
+    assert_eq!(container.exec([], ["true"]).out().code, 0);
+    let list = t.verb(["list", "--format", "json"]).ok();
+    assert!(list.stdout.contains("bundle-"), "{list:?}");
+    std::fs::remove_file(&state).unwrap();
+    container.stop();
+    container.verb("delete").ok();
+    assert_eq!(of_hook()["status"], "stopped");
 }
 
 fn an_empty_home_is_as_none(t: &Test) {

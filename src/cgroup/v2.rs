@@ -10,6 +10,7 @@ use crate::sys::pidfd::PATIENCE;
 use crate::sys::process::{path_in_proc, read_file};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -49,9 +50,8 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
 /// Where a process is.
 pub fn of_process(pid: i32) -> Option<PathBuf> {
     let own = read_file(path_in_proc(pid, "cgroup").as_str()).ok()?;
-    let path =
-        String::from_utf8(own).ok()?.lines().find_map(|l| l.strip_prefix("0::/").map(str::to_owned))?;
-    Some(Path::new(super::host::ROOT).join(path))
+    let path = own.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
+    Some(Path::new(super::host::ROOT).join(std::ffi::OsStr::from_bytes(path)))
 }
 
 /// Makes the cgroup; the handle is for clone3.

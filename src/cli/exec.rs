@@ -26,10 +26,10 @@ pub struct Args {
     pidfd_socket: Option<PathBuf>,
     /// Working directory
     #[arg(long, value_name = "DIR")]
-    cwd: Option<String>,
+    cwd: Option<OsString>,
     /// Set an environment variable
     #[arg(short, long, value_name = "NAME=VALUE")]
-    env: Vec<String>,
+    env: Vec<OsString>,
     /// Give the process a terminal
     #[arg(short, long)]
     tty: bool,
@@ -152,11 +152,11 @@ fn from_flags(args: &Args, config: Option<&Config>, context: &Context) -> Result
     process.terminal = args.tty;
     process.args = args.command.iter().map(|arg| c_string(arg.as_bytes())).collect::<Result<_>>()?;
     for pair in &args.env {
-        set_env(&mut process.env, pair)?;
+        set_env(&mut process.env, pair.as_bytes())?;
     }
     if let Some(cwd) = &args.cwd {
-        if !cwd.starts_with('/') {
-            return Err(Error::msg("--cwd must be an absolute path").on(cwd));
+        if !cwd.as_bytes().starts_with(b"/") {
+            return Err(Error::msg("--cwd must be an absolute path").on(cwd.to_string_lossy()));
         }
         process.cwd = c_string(cwd.as_bytes())?;
     }
@@ -195,13 +195,12 @@ fn c_string(bytes: &[u8]) -> Result<CString> {
 }
 
 /// A variable that is set twice has the later value, whatever reads it.
-fn set_env(env: &mut Vec<CString>, pair: &str) -> Result<()> {
-    let Some((name, _)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-        return Err(Error::msg("--env must be NAME=VALUE").on(pair));
+fn set_env(env: &mut Vec<CString>, pair: &[u8]) -> Result<()> {
+    let Some(end) = pair.iter().position(|byte| *byte == b'=').filter(|end| *end > 0) else {
+        return Err(Error::msg("--env must be NAME=VALUE").on(String::from_utf8_lossy(pair)));
     };
-    let prefix = format!("{name}=");
-    env.retain(|old| !old.to_bytes().starts_with(prefix.as_bytes()));
-    env.push(c_string(pair.as_bytes())?);
+    env.retain(|old| !old.to_bytes().starts_with(&pair[..=end]));
+    env.push(c_string(pair)?);
     Ok(())
 }
 
@@ -252,9 +251,9 @@ mod tests {
     #[test]
     fn the_later_value_counts() {
         let mut env = vec![c"A=1".into(), c"AB=1".into()];
-        set_env(&mut env, "A=2").expect("valid");
+        set_env(&mut env, b"A=2").expect("valid");
         assert_eq!(env, [c"AB=1".into(), CString::from(c"A=2")]);
-        assert!(set_env(&mut env, "A").is_err());
-        assert!(set_env(&mut env, "=x").is_err());
+        assert!(set_env(&mut env, b"A").is_err());
+        assert!(set_env(&mut env, b"=x").is_err());
     }
 }

@@ -25,7 +25,9 @@ pub struct Shown {
     pub id: String,
     pub pid: i32,
     pub status: Status,
+    #[serde(serialize_with = "crate::container::path_text::for_others")]
     pub bundle: PathBuf,
+    #[serde(serialize_with = "crate::container::path_text::for_others")]
     pub rootfs: PathBuf,
     pub created: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

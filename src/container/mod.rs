@@ -21,6 +21,7 @@ mod inherited;
 pub mod kill;
 mod lock;
 pub mod mounts;
+pub mod path_text;
 pub mod pause;
 mod pidfd_receiver;
 pub mod restore;

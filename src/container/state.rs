@@ -27,7 +27,9 @@ const VERSION: u32 = 1;
 pub struct State {
     version: u32,
     pub id: String,
+    #[serde(with = "super::path_text")]
     pub bundle: PathBuf,
+    #[serde(with = "super::path_text")]
     pub rootfs: PathBuf,
     /// RFC 3339.
     pub created: String,

@@ -113,26 +113,30 @@ fn environment(process: &Process) -> Vec<CString> {
     let mut env = process.env.clone();
     env.retain(|pair| pair.to_bytes() != b"HOME=");
     if !env.iter().any(|pair| pair.to_bytes().starts_with(b"HOME=")) {
-        let home = home_of(process.uid).unwrap_or_else(|| "/".into());
-        env.extend(CString::new(format!("HOME={home}")));
+        let home = home_of(process.uid).unwrap_or_else(|| b"/".to_vec());
+        env.extend(CString::new([b"HOME=".as_slice(), &home].concat()));
     }
     env
 }
 
 /// The home directory in the container's own /etc/passwd. What the image has
-/// there is read only if it is a plain file, and not without end.
-fn home_of(uid: u32) -> Option<String> {
+/// there is read only if it is a plain file, and not without end. Its text is
+/// bytes: one that isn't UTF-8 must not hide the lines behind it.
+fn home_of(uid: u32) -> Option<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = open("/etc/passwd", flags, Mode::empty()).ok()?;
     if SFlag::from_bits_truncate(fstat(&file).ok()?.st_mode & SFlag::S_IFMT.bits()) != SFlag::S_IFREG {
         return None;
     }
-    let lines = BufReader::new(File::from(file).take(1 << 20)).lines();
-    lines.map_while(|line| line.ok()).find_map(|line| {
-        let fields: Vec<_> = line.split(':').collect();
-        let own = fields.get(2)?.parse() == Ok(uid);
-        fields.get(5).filter(|home| own && !home.is_empty()).map(|home| (*home).to_owned())
-    })
+    let lines = BufReader::new(File::from(file).take(1 << 20)).split(b'\n');
+    lines.map_while(|line| line.ok()).find_map(|line| home_in(&line, uid))
+}
+
+/// The home directory in a line of /etc/passwd, if the line is of the user `uid`.
+fn home_in(line: &[u8], uid: u32) -> Option<Vec<u8>> {
+    let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
+    let own = std::str::from_utf8(fields.get(2)?).ok()?.parse() == Ok(uid);
+    fields.get(5).filter(|home| own && !home.is_empty()).map(|home| home.to_vec())
 }
 
 /// Why execve failed, in words that name the file that is really at fault.
