@@ -44,7 +44,7 @@ for name in "$@"; do
     [ ! -x "$here/$name/drive" ] || command=("$here/$name/drive" "${command[@]}")
 
     status=0
-    timeout --foreground 60 "${command[@]}" >"$output" 2>&1 </dev/null || status=$?
+    timeout --foreground 600 "${command[@]}" >"$output" 2>&1 </dev/null || status=$?
     # After a failure nothing may live on (the engines' own way to clean up).
     [ "$status" -eq 0 ] || "$RUNTIME" --root "$STATE_ROOT" delete --force "$ID" >>"$output" 2>&1 || true
     left=$(leftovers "$ID" "$STATE_ROOT")

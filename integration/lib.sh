@@ -30,7 +30,7 @@ skipped() {
 expect() {
     local name=$1 status=$2 regex=$3 got=0 output
     shift 3
-    output=$(timeout --foreground 60 "$@" 2>&1 </dev/null) || got=$?
+    output=$(timeout --foreground 600 "$@" 2>&1 </dev/null) || got=$?
     output=${output//$'\r'/}
     if [ "$got" -ne "$status" ]; then
         fail "$name" "exit status $got, not $status, of: $*"$'\n'"$output"
@@ -145,7 +145,7 @@ start_daemon() {
     } <"$work/log.fifo" &
     "$@" >"$work/log.fifo" 2>&1 &
     daemon=$!
-    IFS= read -r -t 60 -u "$ready" word || word='silent for 60 s'
+    IFS= read -r -t 600 -u "$ready" word || word='silent for 600 s'
     if [ "$word" != ready ]; then
         cat "$work/daemon.log" >&2
         die "$1 doesn't start: $word"

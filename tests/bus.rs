@@ -39,7 +39,8 @@ fn on(t: &Test, faults: &[Fault]) -> (Bundle, Bus) {
     let bus = Bus::new(t.path("bus"), faults);
     t.global("--systemd-cgroup");
     t.var("DBUS_SYSTEM_BUS_ADDRESS", &bus.address());
-    t.var("SYSTEMD_BUS_TIMEOUT", "500ms");
+    // No end of patience where an answer comes, be the machine ever so busy.
+    t.var("SYSTEMD_BUS_TIMEOUT", "60s");
     let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("-.slice:t:{}", t.token)));
     (bundle.args(["/probe", "--pause"]), bus)
 }
@@ -97,12 +98,14 @@ fn a_slow_bus_is_waited_for(t: &Test) {
 
 fn silence_has_an_end(t: &Test) {
     for (at, said) in [
-        ("authentication", "StartTransientUnit within 0.5 s"),
-        ("Hello", "StartTransientUnit within 0.5 s"),
-        ("StartTransientUnit", "StartTransientUnit within 0.5 s"),
-        ("JobRemoved", "StartTransientUnit (its job) within 0.5 s"),
+        ("authentication", "StartTransientUnit within 2 s"),
+        ("Hello", "StartTransientUnit within 2 s"),
+        ("StartTransientUnit", "StartTransientUnit within 2 s"),
+        ("JobRemoved", "StartTransientUnit (its job) within 2 s"),
     ] {
-        let (out, _bus) = fails(t, &[Fault::Silence { at }]);
+        let (bundle, _bus) = on(t, &[Fault::Silence { at }]);
+        t.var("SYSTEMD_BUS_TIMEOUT", "2s");
+        let out = t.refused(&bundle);
         out.one_clear_line(&["systemd did not answer", said, "SYSTEMD_BUS_TIMEOUT"]);
     }
 }
@@ -228,6 +231,7 @@ fn update_that_systemd_refuses_changes_nothing(t: &Test) {
     ] {
         let (bundle, bus) = on(t, &[fault]);
         let container = t.start(&bundle.set("/linux/resources/pids", json!({ "limit": 20 })));
+        t.var("SYSTEMD_BUS_TIMEOUT", "2s");
         container.update(["--pids-limit", "30"]).out().one_clear_line(&[said]);
         assert_eq!(cgroup_file(container.init.pid, "pids", "pids.max").as_deref(), Some("20"));
         assert_eq!(container.status(), "running");

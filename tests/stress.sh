@@ -1,6 +1,6 @@
 #!/bin/sh
 # Many short-lived containers: `run` and create/start/delete, N times in a row and
-# 8 at a time. Fails on the first error, hang (60 s) or leftover.
+# 8 at a time. Fails on the first error, hang (600 s) or leftover.
 #   tests/stress.sh RUNTIME [N]
 set -eu
 
@@ -24,7 +24,7 @@ cp /bin/busybox "$work/rootfs/bin/busybox"
 ln -s busybox "$work/rootfs/bin/true"
 sed 's|"/probe"|"/bin/true"|' "$(dirname "$0")/harness/config.json" > "$work/config.json"
 
-rt() { timeout 60 "$runtime" --root "$work/state" "$@"; }
+rt() { timeout 600 "$runtime" --root "$work/state" "$@"; }
 
 life() {
     # Its stdout and stderr are not the script's pipes: an init that stays would hold them.
