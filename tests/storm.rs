@@ -21,7 +21,7 @@ fn size() -> String {
 }
 
 /// What a verb may say about a container that others are at, too.
-const DOCUMENTED: [&str; 19] = [
+const DOCUMENTED: [&str; 20] = [
     "container does not exist",
     "container with given ID already exists",
     "the container is still being created",
@@ -43,6 +43,7 @@ const DOCUMENTED: [&str; 19] = [
     "clone3: ENODEV",
     // The last one of that id was paused, and is being removed.
     "container's cgroup unexpectedly frozen",
+    "container's cgroup is not empty",
     "init was killed while it made the container",
 ];
 

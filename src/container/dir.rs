@@ -36,6 +36,8 @@ const GATE_PAUSED: &str = "gate.paused";
 pub const RESULT: &str = "result";
 /// Where CRIU finds the rootfs while it restores.
 pub const CRIU_ROOT: &str = "criu-root";
+/// How many may be late when a container is removed.
+const LATECOMERS: u32 = 100;
 /// Of a directory from the moment it is made: the owner's alone, and a sticky bit,
 /// which tells it from others' directories.
 const CLAIMED: u32 = 0o1700;
@@ -452,18 +454,21 @@ impl Dir {
             Err(Errno::ENOENT) => Ok(()),
             other => other,
         };
-        match remove() {
-            Err(Errno::ENOTEMPTY) => {
-                // The lock's file may be another's, who was too late.
-                self.remove_file(CONFIG)?;
-                self.remove_file(GATE_PAUSED)?;
-                self.remove_notify()?;
-                self.remove_dir(CRIU_ROOT)?;
-                remove()
-            }
-            other => other,
+        let mut result = remove();
+        if result == Err(Errno::ENOTEMPTY) {
+            self.remove_file(GATE_PAUSED)?;
+            self.remove_notify()?;
+            self.remove_dir(CRIU_ROOT)?;
+            result = remove();
         }
-        .op_on("remove the state directory", &self.id)
+        // Whoever was too late for the lock may have made its file anew.
+        for _ in 0..LATECOMERS {
+            if result == Err(Errno::ENOTEMPTY) {
+                self.remove_file(CONFIG)?;
+                result = remove();
+            }
+        }
+        result.op_on("remove the state directory", &self.id)
     }
 
     /// Removes an empty directory, if it is there.

@@ -82,9 +82,12 @@ const ENDING: Duration = Duration::from_secs(1);
 /// namespaces (ESRCH), and nothing can be cloned into its pid namespace (ENOMEM).
 fn explain(error: Error, state: &State) -> Error {
     let init = || state.init.and_then(|init| init.open().ok().flatten());
+    let ends = || init().is_none_or(|init| pidfd::ends_within(init, ENDING).unwrap_or(false));
     let is_over = match error.errno.map(Errno::from_raw) {
         Some(Errno::ESRCH) => true,
-        Some(Errno::ENOMEM) => init().is_none_or(|init| pidfd::ends_within(init, ENDING).unwrap_or(false)),
+        Some(Errno::ENOMEM) => ends(),
+        // Its cgroups are being removed.
+        Some(Errno::ENOENT | Errno::ENODEV) => error.subject.starts_with("/sys/fs/cgroup/") && ends(),
         _ => false,
     };
     if !is_over {

@@ -48,6 +48,16 @@ impl Identity {
         Ok(self.open()?.is_some())
     }
 
+    /// Whether SIGKILL has been sent to it and not ended it yet.
+    pub fn is_killed(&self) -> bool {
+        let status = read_file(format!("/proc/{}/status", self.pid).as_str()).unwrap_or_default();
+        String::from_utf8_lossy(&status).lines().any(|line| {
+            let pending = line.strip_prefix("SigPnd:").or_else(|| line.strip_prefix("ShdPnd:"));
+            let mask = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+            mask.is_some_and(|mask| mask >> (libc::SIGKILL - 1) & 1 == 1)
+        })
+    }
+
     /// How it ended, while it is a zombie that its parent hasn't reaped.
     pub fn exit(&self) -> Result<Option<Exit>> {
         let zombie = self.find()?.filter(|(_, stat)| stat.state == b'Z');

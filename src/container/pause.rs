@@ -17,8 +17,9 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
         }
     }
     state.cgroup.freeze()?;
-    // It may have ended meanwhile, and nobody wants to see that called paused.
-    if !matches!(&state.init, Some(init) if init.is_alive()?) {
+    // It may have ended meanwhile, and nobody wants to see that called paused. On version
+    // 1 what is frozen doesn't die, and whoever killed it may have thawed it before.
+    if !matches!(&state.init, Some(init) if init.is_alive()? && !init.is_killed()) {
         state.cgroup.thaw()?;
         return Err(Error::msg("container process already exited").on(id));
     }

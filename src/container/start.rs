@@ -17,6 +17,8 @@ use nix::unistd::{read, write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
+const STOPPED: &str = "cannot start a container that has stopped";
+
 /// Where the errors of these hooks point.
 const START_CONTAINER: &str = "/hooks/startContainer/";
 
@@ -33,7 +35,11 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     let relay = Relay::listen(&dir, log)?;
     let poststart = state.hooks(&dir, "poststart")?.poststart;
     dir.starts()?;
-    write(&gate, b"!").op("open the gate")?;
+    match write(&gate, b"!") {
+        // It has ended since it was looked at.
+        Err(Errno::EPIPE) => return Err(Error::msg(STOPPED).on(id)),
+        other => other.op("open the gate")?,
+    };
     dir.remove_gate();
     // A hook in the container may take its time, and so may the payload until it
     // is ready. Others can pause, update and delete the container meanwhile.
@@ -75,11 +81,11 @@ fn open_gate(dir: &Dir) -> nix::Result<OwnedFd> {
 /// Why there is nothing to start, in the words that engines know.
 fn refusal(dir: &Dir, state: &State) -> Result<Error> {
     let text = match dir.status(Some(state))? {
-        Status::Stopped => "cannot start a container that has stopped",
+        Status::Stopped => STOPPED,
         Status::Running => "cannot start an already running container",
         Status::Paused => "cannot start a container in the paused state",
         // Init has closed its end, and so has begun to end.
-        Status::Created | Status::Creating => "cannot start a container that has stopped",
+        Status::Created | Status::Creating => STOPPED,
     };
     Ok(Error::msg(text).on(state.id.clone()))
 }
