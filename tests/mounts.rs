@@ -22,7 +22,11 @@ cases![
     bind_of_a_missing_source_is_refused,
     bind_readonly,
     bind_takes_every_flag,
-    bind_keeps_the_sources_flags_it_was_not_told_to_change,
+    bind_keeps_the_sources_flags_if_none_is_named,
+    bind_clears_the_sources_flags_if_any_is_named,
+    bind_clears_every_flag_that_is_named,
+    bind_in_a_user_namespace_keeps_what_is_not_named,
+    bind_with_locked_flags_goes_on,
     bind_without_r_leaves_submounts_out,
     rbind_brings_submounts,
     rro_reaches_submounts,
@@ -257,13 +261,81 @@ pub const SUBMOUNT: &str =
 
 pub const SHARED: &str = "mount --make-rshared /; mount --bind \"$VOLUME\" \"$VOLUME\"";
 
-fn bind_keeps_the_sources_flags_it_was_not_told_to_change(t: &Test) {
+fn options_at(t: &Test, dir: &Path, prepare: &str, bundle: Bundle) -> Vec<String> {
+    let seen = look_after(t, dir, prepare, bundle, &[]);
+    let all = at(&seen, "/tmp")["options"].as_array().unwrap().iter();
+    all.map(|option| option.as_str().unwrap().to_owned()).collect()
+}
+
+const STRICT: &str = "mount -t tmpfs -o ro,nosuid,nodev,noexec,noatime,mode=755 v \"$VOLUME\"; \
+     mount -o remount,bind,ro,nosuid,nodev,noexec,noatime \"$VOLUME\"";
+
+/// Only where no option names a flag; how it propagates is none.
+fn bind_keeps_the_sources_flags_if_none_is_named(t: &Test) {
     let dir = t.make_dir("volume");
-    let prepare = "mount -t tmpfs -o nosuid,nodev,noexec v \"$VOLUME\"";
-    let bundle = t.bundle().bind(&dir, "/tmp", &["ro"]);
-    has(at(&look_after(t, &dir, prepare, bundle, &[]), "/tmp"), &["ro"]);
-    let bundle = t.bundle().bind(&dir, "/tmp", &[]);
-    has(at(&look_after(t, &dir, prepare, bundle, &[]), "/tmp"), &["nosuid", "nodev", "noexec"]);
+    for options in [&[][..], &["rprivate"]] {
+        let seen = options_at(t, &dir, STRICT, t.bundle().bind(&dir, "/tmp", options));
+        assert_eq!(seen, ["ro", "nosuid", "nodev", "noexec", "noatime"], "{options:?}");
+    }
+}
+
+/// As runc documents it: once any flag is named, those of the source don't count.
+fn bind_clears_the_sources_flags_if_any_is_named(t: &Test) {
+    let dir = t.make_dir("volume");
+    for (options, left) in [
+        (&["rw"][..], &["rw", "noatime"][..]),
+        (&["dev"], &["rw", "noatime"]),
+        (&["nosuid"], &["rw", "nosuid", "noatime"]),
+        (&["ro", "rprivate"], &["ro", "noatime"]),
+        (&["relatime"], &["rw", "relatime"]),
+        (&["ro", "nosuid", "nodev", "noexec", "noatime"], &["ro", "nosuid", "nodev", "noexec", "noatime"]),
+    ] {
+        let seen = options_at(t, &dir, STRICT, t.bundle().bind(&dir, "/tmp", options));
+        assert_eq!(seen, left, "{options:?}");
+    }
+}
+
+/// runc keeps the mode of atime here.
+fn bind_clears_every_flag_that_is_named(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = t.bundle().bind(&dir, "/tmp", &["rw", "dev", "exec", "suid", "atime"]);
+    assert_eq!(options_at(t, &dir, STRICT, bundle), ["rw", "relatime"]);
+}
+
+/// As with runc, the host's flags are kept for those who don't ask.
+fn bind_in_a_user_namespace_keeps_what_is_not_named(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = t.bundle().bind(&dir, "/tmp", &["nosuid"]).user_namespace();
+    let seen = options_at(t, &dir, STRICT, bundle);
+    assert_eq!(seen, ["ro", "nosuid", "nodev", "noexec", "noatime"]);
+}
+
+/// A runtime in a user namespace of its own, as in rootless Podman: the kernel
+/// locks the flags of the host's mounts.
+fn bind_with_locked_flags_goes_on(t: &Test) {
+    let dir = t.make_dir("volume");
+    let bundle = |options| {
+        let map = json!([{ "containerID": 0, "hostID": 0, "size": 1 }]);
+        let bundle = t.bundle().drop("/linux/resources").args(["/probe"]).bind(&dir, "/tmp", options);
+        let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
+        let bundle = bundle.remount("/dev/pts", &flags).namespace("user");
+        bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map)
+    };
+    let run = |bundle: &Bundle| {
+        let script = format!(
+            "{STRICT}; \
+             exec unshare --user --map-root-user --mount \"$RUNTIME\" --root \"$STATE\" --rootless true run \"$ID\""
+        );
+        t.cgroupfs_only();
+        t.in_private_mounts(bundle, &dir, &script).out()
+    };
+    for (options, warns) in [(&["nosuid"][..], false), (&["rw", "dev"], true)] {
+        let out = run(&bundle(options));
+        let seen = out.report();
+        has(at(&seen, "/tmp"), &["ro", "nosuid", "nodev", "noexec", "noatime"]);
+        let warned = out.stderr.contains("the host has locked flags");
+        assert!(!crate::harness::is_corten() || warned == warns, "{options:?}: {}", out.stderr);
+    }
 }
 
 fn bind_without_r_leaves_submounts_out(t: &Test) {

@@ -171,6 +171,7 @@ impl HalfMade<'_> {
                 Some((FromInit::Listener(number), _)) => {
                     self.hand_over(agent.take(), number, sync)?;
                 }
+                Some((FromInit::Warning(text), _)) => self.options.log.warn(text),
                 Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, self.options.log),
                 Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
                 Some((FromInit::Failed(error), _)) => {

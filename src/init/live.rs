@@ -187,7 +187,9 @@ impl Work<'_> {
             (MountKind::Bind { .. }, Source::Tree(tree)) => {
                 let check = |place| mounts::check_bind(entry, tree, place);
                 let point = target::mount_point_noting(root, path, kind, check, made)?;
-                mounts::set_attributes(tree, entry.attr, entry.recursive_attr)?;
+                if let Some(locked) = mounts::set_bind_attributes(entry, tree)? {
+                    return Err(Error::msg(locked));
+                }
                 Ok((tree.try_clone().op("dup")?, point.at))
             }
             (MountKind::Filesystem(new), source) => {

@@ -14,10 +14,11 @@ use super::{copy_up, filesystem};
 use crate::error::{Context, Error, Result};
 use crate::launch::late;
 use crate::launch::sources::{self, Source};
+use crate::launch::sync::FromInit;
 use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
 use crate::spec::proc_paths::{self, Place};
 use crate::spec::refuse_place;
-use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::sys::mount::{self, MOUNT_ATTR_ATIME, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::{openat2, xattr};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -33,7 +34,7 @@ use std::path::Path;
 /// the end.
 pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -> Result<Readonly> {
     let plan = late.plan;
-    let mut attaching = Attaching { plan, root, view, readonly: Readonly::default() };
+    let mut attaching = Attaching { plan, root, view, readonly: Readonly::default(), warnings: Vec::new() };
     plan.mounts.iter().zip(sources).enumerate().try_for_each(|(index, (mount, source))| {
         if let MountKind::Cgroup { .. } = mount.kind {
             (late.joined)()?;
@@ -42,6 +43,7 @@ pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -
             .and_then(|source| attaching.attach(mount, source))
             .map_err(|e| explain(e, mount).at(mount.at.clone()).on(mount.target.display().to_string()))
     })?;
+    attaching.warnings.into_iter().try_for_each(|warning| late.sync.send(&FromInit::Warning(warning)))?;
     Ok(attaching.readonly)
 }
 
@@ -51,6 +53,7 @@ struct Attaching<'a> {
     root: &'a Root,
     view: &'a View,
     readonly: Readonly,
+    warnings: Vec<String>,
 }
 
 impl Attaching<'_> {
@@ -90,6 +93,7 @@ impl Attaching<'_> {
             .create(root, &entry.target, || target::mount_point(root, &entry.target, kind, check))
             .map_err(|error| mismatch::explain(error, root, entry, kind))?;
         let changes = readonly::changes(entry, &tree)?;
+        self.warnings.extend(set_bind_attributes(entry, &tree)?);
         let tree = attach_bind(self.plan, entry, source, tree, &target)
             .map_err(|error| mismatch::explain(error, root, entry, kind))?;
         if changes { self.readonly.is_done(entry, &tree) } else { Ok(()) }
@@ -130,7 +134,7 @@ impl Attaching<'_> {
     }
 }
 
-/// Attaches the tree of a bind mount and returns what was attached.
+/// Attaches the tree of a bind mount, which has its attributes, and returns what was attached.
 fn attach_bind(
     plan: &Plan,
     entry: &Mount,
@@ -138,7 +142,6 @@ fn attach_bind(
     tree: OwnedFd,
     target: &MountPoint,
 ) -> Result<OwnedFd> {
-    set_attributes(&tree, entry.attr, entry.recursive_attr)?;
     let again = |tree: &OwnedFd| {
         if entry.idmap.is_some() || matches!(plan.root_propagation, Some((Propagation::Shared, _))) {
             return Err(
@@ -146,7 +149,7 @@ fn attach_bind(
             );
         }
         sources::relate(plan, entry, tree)?;
-        set_attributes(tree, entry.attr, entry.recursive_attr)
+        set_bind_attributes(entry, tree).map(drop)
     };
     let path = late::inside(plan, source).is_none().then_some(source);
     sources::attach(tree, &target.at, path, again)
@@ -276,6 +279,30 @@ pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr, recursive: MountAt
         Some((propagation, recursive)) => sources::set_propagation(tree, propagation, recursive),
         None => Ok(()),
     }
+}
+
+/// Sets the attributes of a bind mount. Returns a warning if a flag stays that an
+/// option clears.
+///
+/// In a user namespace the kernel locks flags of the host's mounts. runc keeps
+/// them if no option names them, crun keeps them in any case.
+pub fn set_bind_attributes(entry: &Mount, tree: &OwnedFd) -> Result<Option<String>> {
+    let attr = entry.attr;
+    let with = |clear: u64| set_attributes(tree, MountAttr { clear, ..attr }, entry.recursive_attr);
+    let locked = match with(attr.clear | entry.unnamed) {
+        Err(error) if error.is(Errno::EPERM) && attr.clear | entry.unnamed != 0 => error,
+        other => return other.map(|()| None),
+    };
+    if entry.unnamed != 0 && with(attr.clear).is_ok() {
+        return Ok(None);
+    }
+    // A mode of atime is set only together with the mask of all.
+    let mask = if attr.set & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };
+    if with(mask).is_err() {
+        return Err(locked);
+    }
+    let place = entry.target.display();
+    Ok(Some(format!("{}/options ({place}): the host has locked flags of its mount, which stay", entry.at)))
 }
 
 /// Sets attributes of a mount itself, then of it and all mounts below.

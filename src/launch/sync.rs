@@ -12,6 +12,7 @@
 //!   Source (+ fd) ────────────────────▶              launch/late.rs
 //!            ◀────────── MapIds {mount} + fd         only for one that is idmapped, too
 //!   Mapped ───────────────────────────▶
+//!            ◀──────────── Warning {a line}           only where something is kept, not refused
 //!            ◀───────────────────── Built            only with prestart/createRuntime hooks
 //!   HooksDone ────────────────────────▶
 //!            ◀────────── Lacks {capabilities}        only where not all that are wanted can be granted
@@ -60,6 +61,8 @@ pub enum FromInit {
     Listener(i32),
     Ready,
     Lacks(Lacking),
+    /// A line for the log.
+    Warning(String),
     Failed(Error),
 }
 
@@ -114,6 +117,10 @@ impl FromInit {
                 out.extend_from_slice(&capabilities.of_runtime.to_le_bytes());
                 out.extend_from_slice(&capabilities.ambient.to_le_bytes());
             }
+            FromInit::Warning(text) => {
+                out.push(10);
+                out.extend_from_slice(&text.as_bytes()[..text.len().min(MAX - 1)]);
+            }
             FromInit::Failed(error) => {
                 out.push(4);
                 error.encode(&mut out);
@@ -136,6 +143,7 @@ impl FromInit {
             (5, rest) => Some(FromInit::Listener(i32::from_le_bytes(rest.try_into().ok()?))),
             (8, rest) => Some(FromInit::Source(u32::from_le_bytes(rest.try_into().ok()?))),
             (9, rest) => Some(FromInit::MapIds(u32::from_le_bytes(rest.try_into().ok()?))),
+            (10, rest) => Some(FromInit::Warning(String::from_utf8_lossy(rest).into_owned())),
             (7, rest) => {
                 let (of_runtime, ambient) = rest.split_first_chunk::<8>()?;
                 let ambient = u64::from_le_bytes(ambient.try_into().ok()?);
@@ -297,6 +305,7 @@ mod tests {
         let plain = [FromInit::Moved, FromInit::Networked, FromInit::Built, FromInit::Ready];
         for message in plain.into_iter().chain([
             FromInit::Listener(8),
+            FromInit::Warning("a mount".into()),
             FromInit::Source(1),
             FromInit::MapIds(u32::MAX),
             FromInit::Lacks(Lacking { of_runtime: 1 << 40, ambient: 1 }),

@@ -105,6 +105,20 @@ pub fn known_options() -> Vec<String> {
     names
 }
 
+/// The flags that a bind mount loses although no option names them. As with runc,
+/// an option that names any flag makes the source's flags not count. The modes of
+/// atime stay unless an option sets one of them.
+pub fn unnamed(attr: MountAttr) -> u64 {
+    if attr == MountAttr::default() {
+        return 0;
+    }
+    let plain =
+        MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW;
+    let times = MOUNT_ATTR_ATIME | MOUNT_ATTR_NODIRATIME;
+    let all = if attr.set & times != 0 { plain | times } else { plain };
+    all & !attr.set & !attr.clear
+}
+
 /// Sorts the options; `at` is the pointer of the option list.
 pub fn parse(options: &[String], at: &str) -> Result<Options> {
     let mut out = Options::default();
@@ -233,6 +247,15 @@ mod tests {
         let atime = options(&["noatime", "strictatime"]).attr;
         assert_eq!((atime.set, atime.clear), (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME));
         assert_eq!(options(&["silent", "iversion", "loud"]).legacy, MS_I_VERSION);
+    }
+
+    #[test]
+    fn one_named_flag_leaves_none_of_the_sources() {
+        assert_eq!(unnamed(options(&["rprivate", "rro"]).attr), 0);
+        let three = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW;
+        assert_eq!(unnamed(options(&["rw", "nosuid"]).attr), three);
+        let times = MOUNT_ATTR_NODIRATIME | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | three;
+        assert_eq!(unnamed(options(&["noatime"]).attr), times);
     }
 
     #[test]

@@ -88,7 +88,10 @@ impl Entry<'_> {
         self.warn(&options, warnings);
         let kind = self.kind(&options, idmap.as_ref())?;
         check_place(&target, &kind, options.remount).map_err(|e| e.at(self.pointer("destination")))?;
+        // In a user namespace runc keeps the host's flags.
+        let alone = matches!(kind, MountKind::Bind { .. }) && matches!(users, Users::Hosts);
         Ok(Mount {
+            unnamed: if alone { mount_options::unnamed(options.attr) } else { 0 },
             at: self.at,
             target,
             target_nofollow: options.target_nofollow,

@@ -238,6 +238,9 @@ pub struct Mount {
     pub target_nofollow: bool,
     pub kind: MountKind,
     pub attr: MountAttr,
+    /// The flags of a bind mount's source (MOUNT_ATTR_… bits) that no option names,
+    /// and that are cleared where the kernel lets them.
+    pub unnamed: u64,
     /// The attributes given with `r…` options: for all mounts below, too.
     pub recursive_attr: MountAttr,
     pub propagation: Option<(Propagation, bool)>,
