@@ -554,7 +554,10 @@ fn agent_answers_for_exec(t: &Test) {
 
 /// Those by which a runtime would hand the listener over, too.
 fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
-    let names = ["sendmsg", "sendto", "recvmsg", "recvfrom", "read", "close", "capset", "execve", "times"];
+    let names = [
+        "sendmsg", "sendto", "recvmsg", "recvfrom", "read", "close", "capset", "execve", "openat", "fcntl",
+        "times",
+    ];
     for nnp in [true, false] {
         let agent = Agent::listen(t, TIMES, 7);
         let bundle = with(t, asking(&agent, json!(names))).set("/process/noNewPrivileges", json!(nnp));
