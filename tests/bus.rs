@@ -245,6 +245,8 @@ fn delete_works_without_a_bus(t: &Test) {
     let (bundle, bus) = on(t, &[]);
     let container = t.start(&bundle);
     t.var("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus");
+    // Where systemd itself is asked then, it may be silent.
+    t.var("SYSTEMD_BUS_TIMEOUT", "2s");
     t.verb(["delete", "--force", &container.id]).ok();
     assert!(!bus.members().contains(&"StopUnit".to_owned()));
 }
