@@ -201,15 +201,18 @@ fn beside(t: &Test, container: &Container) -> Bundle {
 }
 
 fn cve_2019_5736_by_a_watcher_during_run(t: &Test) {
+    t.needs_root("joins a pid namespace of another user namespace");
     attacked(t, |container| drop(t.run(&beside(t, container))));
 }
 
 fn cve_2019_5736_by_a_watcher_during_create(t: &Test) {
+    t.needs_root("joins a pid namespace of another user namespace");
     // What isn't reaped would keep the watcher's pid namespace from ending.
     attacked(t, |container| t.create(&beside(t, container)).stop());
 }
 
 fn cve_2019_5736_by_a_watcher_during_mounts(t: &Test) {
+    t.needs_root("only root's is within a watcher's reach");
     let volume = t.make_dir("volume");
     let list = json!([{ "destination": "/var", "type": "bind", "source": volume, "options": ["bind"] }]);
     let list = t.make_file("mounts.json", &list.to_string());
