@@ -146,6 +146,8 @@ const ENGINES_WORDS: [(&str, &str); 5] = [
 fn errno_text(errno: Errno) -> String {
     let text = match errno {
         Errno::ENOENT => "missing".into(),
+        // The C library speaks of functions of mathematics.
+        Errno::ERANGE => "value out of range".into(),
         _ => without_engines_words(&errno.desc().to_lowercase()),
     };
     format!("{errno:?} ({text})")

@@ -1,6 +1,6 @@
 //! Bad input: refused at `create`, with the place of the fault, and nothing left.
 
-use crate::harness::Test;
+use crate::harness::{Bundle, Out, Test};
 use serde_json::{Value, json};
 
 cases![
@@ -72,6 +72,11 @@ cases![
     apparmor_without_apparmor,
     selinux_without_selinux,
     idmapped_mount_without_mappings,
+    readonly_cgroups_are_the_whole_error,
+    an_unknown_devpts_option_has_no_hint_on_gids,
+    a_rootfs_that_is_noexec_is_named,
+    a_chroot_is_named,
+    a_crash_of_init_with_a_filter_names_the_filter,
 ];
 
 /// `create` with `value` at `pointer` must fail and name every needle.
@@ -580,4 +585,52 @@ fn selinux_without_selinux(t: &Test) {
 fn idmapped_mount_without_mappings(t: &Test) {
     let bundle = t.bundle().bind(&t.make_dir("volume"), "/tmp", &["idmap"]);
     t.refused(&bundle).one_clear_line(&["/mounts/7"]);
+}
+
+/// In a private mount namespace `mounts` come first, then the bundle is run.
+fn said_after(t: &Test, bundle: &Bundle, mounts: &str) -> Out {
+    let script = format!("{mounts}\nruntime run \"$ID\"");
+    t.in_private_mounts(bundle, &t.make_dir("volume"), &script).out()
+}
+
+/// It was said that the container wants a pid namespace, and twice that no
+/// cgroup could be removed.
+fn readonly_cgroups_are_the_whole_error(t: &Test) {
+    t.cgroupfs_only();
+    let readonly = "for dir in $(awk '$3 ~ /^cgroup/ { print $2 }' /proc/self/mounts); do
+        mount -o remount,bind,ro $dir; done";
+    said_after(t, &t.bundle().args(["true"]), readonly).one_clear_line(&["make the cgroup", "EROFS"]);
+}
+
+fn an_unknown_devpts_option_has_no_hint_on_gids(t: &Test) {
+    let bundle = t.bundle().remount("/dev/pts", &["newinstance", "nonsense=1"]);
+    let out = t.refused(&bundle);
+    out.one_clear_line(&["/mounts/2 (/dev/pts)", "nonsense"]);
+    assert!(!out.stderr.contains("gid"), "{out:?}");
+}
+
+fn a_rootfs_that_is_noexec_is_named(t: &Test) {
+    let noexec = "mount --bind rootfs rootfs; mount -o remount,bind,noexec rootfs";
+    let out = said_after(t, &t.bundle().args(["true"]), noexec);
+    out.one_clear_line(&["exec: \"true\"", "noexec"]);
+}
+
+/// EINVAL is all that the kernel says of it.
+fn a_chroot_is_named(t: &Test) {
+    let script = "mkdir -p root/bundle root/dev root/proc root/sys root/tmp root/run
+        for dir in dev proc sys tmp; do mount --rbind /$dir root/$dir; done
+        mount --bind \"$BUNDLE\" root/bundle; cp \"$RUNTIME\" root/runtime
+        chroot root /runtime --root /run/state run --bundle /bundle x";
+    let out = t.in_private_mounts(&t.bundle().args(["true"]), &t.make_dir("volume"), script).out();
+    out.one_clear_line(&["EINVAL", "the runtime is in a chroot"]);
+}
+
+/// A crash is all that a C library can do whose calls are refused.
+fn a_crash_of_init_with_a_filter_names_the_filter(t: &Test) {
+    let profile = json!({ "defaultAction": "SCMP_ACT_TRAP",
+        "syscalls": [{ "names": ["seccomp", "prctl"], "action": "SCMP_ACT_ALLOW" }] });
+    let out =
+        t.refused(&t.bundle().set("/linux/seccomp", profile).set("/process/noNewPrivileges", json!(false)));
+    out.one_clear_line(&["/linux/seccomp", "seccomp profile"]);
+    assert!(!out.stderr.contains("Signal("), "{out:?}");
 }

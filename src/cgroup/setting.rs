@@ -96,9 +96,21 @@ impl Setting {
             Otherwise::Skip => return Ok(()),
             Otherwise::Try(setting) => return setting.apply(dir),
         }
+        Err(self.name(Error { op: self.missing(dir), errno: None, ..missing }))
+    }
+
+    /// Why the file isn't there: on version 2 a controller may only be off here.
+    fn missing(&self, dir: BorrowedFd) -> String {
         let files = self.files.join(" or ");
-        let name = Error { op: format!("the kernel has no {files}"), errno: None, ..missing };
-        Err(self.name(name))
+        match tree::read_at(dir, "cgroup.controllers") {
+            Ok(on) if !on.split(' ').any(|name| name == self.controller) => {
+                format!(
+                    "{files} is missing: the {} controller is not enabled in this cgroup (cgroup.subtree_control above it)",
+                    self.controller
+                )
+            }
+            _ => format!("the kernel has no {files}"),
+        }
     }
 
     fn name(&self, error: Error) -> Error {

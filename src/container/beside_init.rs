@@ -236,7 +236,20 @@ impl HalfMade<'_> {
             Some(Exit::Signal(libc::SIGSYS)) => Error::msg("the seccomp profile killed init")
                 .at("/linux/seccomp")
                 .hint("it must allow capset, write, read, rt_sigprocmask and execve"),
-            Some(exit) => Error::msg(format!("init ended while it made the container ({exit:?})")),
+            Some(Exit::Signal(signal)) => {
+                let text = crate::sys::process::signal_text(signal);
+                let error = Error::msg(format!("init was killed by signal {signal} ({text})"));
+                match &self.plan.seccomp {
+                    // A C library whose calls are refused can do no more than crash.
+                    Some(_) => error.at("/linux/seccomp").hint(
+                        "the seccomp profile may be why: it must allow capset, write, read, rt_sigprocmask and execve",
+                    ),
+                    None => error,
+                }
+            }
+            Some(Exit::Code(code)) => {
+                Error::msg(format!("init ended with exit status {code} while it made the container"))
+            }
             None => Error::msg("init ended while it made the container"),
         }
     }

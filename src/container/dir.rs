@@ -49,7 +49,7 @@ impl Root {
     fn open(&self) -> Result<Option<OwnedFd>> {
         match open(&self.0, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
             Err(Errno::ENOENT) => Ok(None),
-            other => other.op_on("open the state directory", self.0.display()).map(Some),
+            other => other.op_on("open the state directory", self.0.display()).map(Some).map_err(denied),
         }
     }
 
@@ -166,7 +166,15 @@ fn is_claimed(stat: &nix::sys::stat::FileStat) -> bool {
 fn make_all(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
-    made.op_on("make the state directory", path.display())
+    made.op_on("make the state directory", path.display()).map_err(denied)
+}
+
+/// What a user without privilege can do about it.
+fn denied(error: Error) -> Error {
+    match error.is(Errno::EACCES) && !nix::unistd::geteuid().is_root() {
+        true => error.hint("give a directory of your own with --root, or set XDG_RUNTIME_DIR"),
+        false => error,
+    }
 }
 
 fn exists(id: &str) -> Error {

@@ -124,7 +124,12 @@ fn attended(
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
     let pid_namespace = (!hop && state.namespaces & NsKind::Pid.flag() != 0).then_some(&init);
-    let home = pid_namespace.map(joins::enter_pid).transpose()?;
+    // Init may have ended since it was opened.
+    let gone = |e: Error| match e.is(Errno::ESRCH) {
+        true => Error::msg("container not running").on(state.id.clone()),
+        false => e,
+    };
+    let home = pid_namespace.map(joins::enter_pid).transpose().map_err(gone)?;
     let mut stray = false;
     let cgroup = entrance.clone.as_ref();
     let (mut pid, mut pidfd) =

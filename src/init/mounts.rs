@@ -333,9 +333,12 @@ pub fn explain(error: Error, entry: &Mount) -> Error {
             "sysfs needs a network namespace of the container's own; or bind-mount /sys"
         }
         (b"proc", Some(Errno::EPERM)) => {
-            "proc needs a pid namespace of the container's own; or bind-mount /proc"
+            "proc needs a pid namespace of the container's own, and a /proc around it that is not masked \
+             in parts, as an outer container's is; or bind-mount /proc"
         }
-        (b"devpts", Some(Errno::EINVAL)) => "in a user namespace the gid= of devpts must be mapped",
+        (b"devpts", Some(Errno::EINVAL)) if error.op.contains("gid=") => {
+            "in a user namespace the gid= of devpts must be mapped"
+        }
         (_, Some(Errno::ENODEV)) => "the kernel doesn't know this filesystem type",
         _ => "",
     };

@@ -16,6 +16,8 @@ use std::path::Path;
 /// Where execvp(3) looks when the environment doesn't say.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+const NOT_EXECUTABLE: &str = "is the file executable, and its filesystem not mounted noexec?";
+
 /// All that execve needs, found out while nothing is in the way of it.
 pub struct Payload<'a> {
     process: &'a Process,
@@ -91,7 +93,8 @@ fn exec_error(name: &str, errno: Errno) -> Error {
         Errno::EISDIR => "is a directory".into(),
         other => other.desc().to_lowercase(),
     };
-    Error::msg(format!("exec: \"{name}\": {text}")).at("/process/args/0")
+    let error = Error::msg(format!("exec: \"{name}\": {text}")).at("/process/args/0");
+    if errno == Errno::EACCES { error.hint(NOT_EXECUTABLE) } else { error }
 }
 
 fn search_path(process: &Process) -> &[u8] {
@@ -155,7 +158,7 @@ fn explain(errno: Errno, path: &CStr) -> Error {
             None => String::new(),
         },
         Errno::ENOEXEC => "is it built for this architecture, or a script without #!?".into(),
-        Errno::EACCES => "is the file executable, and its filesystem not mounted noexec?".into(),
+        Errno::EACCES => NOT_EXECUTABLE.into(),
         _ => String::new(),
     };
     let text = match errno {

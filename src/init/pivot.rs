@@ -116,13 +116,24 @@ fn cover(path: &Path) -> Result<()> {
     mount::attach(&empty, &there).op("move_mount an empty directory")
 }
 
+/// What the kernel means by EINVAL: it can't pivot away from the first root of
+/// all, nor from a directory that chroot made the root.
+pub fn why_no_pivot() -> &'static str {
+    let mounts = crate::sys::process::read_file("/proc/self/mountinfo").unwrap_or_default();
+    let mut points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
+    match points.any(|point| point == b"/") {
+        true => "a root on initramfs can't be pivoted away from: use --no-pivot there",
+        false => {
+            "the runtime is in a chroot, whose root is no mount point: bind-mount that directory on itself first"
+        }
+    }
+}
+
 /// pivot_root(".", ".") stacks the old root on the new one, so that no
 /// directory for it is needed in the image; it is then detached through the
 /// descriptor that still refers to it.
 fn pivot(root: &Root) -> Result<()> {
-    pivot_root(c".", c".")
-        .op("pivot_root")
-        .map_err(|e| e.hint("a root on initramfs can't be pivoted away from: use --no-pivot there"))?;
+    pivot_root(c".", c".").op("pivot_root").map_err(|e| e.hint(why_no_pivot()))?;
     fchdir(&root.host).op("fchdir to the old root")?;
     umount2(c".", MntFlags::MNT_DETACH).op("umount the old root")?;
     fchdir(&root.tree).op("fchdir to the rootfs")

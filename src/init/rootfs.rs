@@ -5,6 +5,7 @@ use crate::launch::sources;
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
@@ -26,7 +27,8 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     let joined = plan.namespaces.is_joined(NsKind::Mount);
     if !joined {
         mount::propagate_all(sources::namespace_base(plan).flag())
-            .op("cut the mounts off from the host's")?;
+            .op("cut the mounts off from the host's")
+            .map_err(|e| if e.is(Errno::EINVAL) { e.hint(super::pivot::why_no_pivot()) } else { e })?;
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let host = open(c"/", flags, Mode::empty()).op_on("open", "/")?;
