@@ -13,6 +13,7 @@ cases![
     run_listens_before_the_payload_runs,
     nobody_else_waits_for_it,
     manager_may_have_an_abstract_name,
+    a_manager_that_cannot_be_reached_is_a_warning,
     payload_that_ends_is_not_waited_for,
     without_a_manager_there_is_no_socket,
 ];
@@ -125,6 +126,25 @@ fn manager_may_have_an_abstract_name(t: &Test) {
     let start = container.verb("start").env("NOTIFY_SOCKET", &path).spawn();
     hears(&manager, &start, container.init.pid);
     assert_eq!(start.out().code, 0);
+}
+
+/// A stale path, one that nobody listens at, an abstract name without a socket, and
+/// one that no address can hold.
+fn a_manager_that_cannot_be_reached_is_a_warning(t: &Test) {
+    let stale = t.path("stale");
+    drop(UnixDatagram::bind(&stale).unwrap());
+    let paths = [
+        stale.display().to_string(),
+        t.path("missing").display().to_string(),
+        format!("@{}", t.token),
+        format!("/{}", "x".repeat(200)),
+    ];
+    for path in paths {
+        let bundle = t.bundle().shell("echo ran");
+        let out = t.run_call(&bundle).env("NOTIFY_SOCKET", &path).out();
+        assert_eq!((out.code, out.stdout.as_str()), (0, "ran\n"), "{path}: {out:?}");
+        out.says(&["corten: warning: ", &path]);
+    }
 }
 
 fn payload_that_ends_is_not_waited_for(t: &Test) {

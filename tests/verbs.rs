@@ -37,6 +37,8 @@ cases![
     kill_sends_term_by_default,
     kill_knows_numbers_and_names,
     kill_all_reaches_every_process,
+    kill_ends_all_that_share_the_hosts_pids,
+    kill_with_no_signal_asks_whether_it_runs,
     kill_ends_a_created_container,
     kill_refuses_an_unknown_signal,
     kill_of_a_stopped_container_is_refused,
@@ -361,6 +363,33 @@ fn kill_all_reaches_every_process(t: &Test) {
     t.verb(["kill", "--all", &container.id, "KILL"]).ok();
     assert!(child.ended(), "kill --all missed a child");
     assert_eq!(container.wait(), 137);
+}
+
+/// Nobody else would look after the others. The second container's init has gone
+/// before.
+fn kill_ends_all_that_share_the_hosts_pids(t: &Test) {
+    for script in ["sleep 1000 & echo $!; wait", "sleep 1000 & echo $!"] {
+        let bundle = t.bundle().without_namespace("pid").shell(script);
+        let (reader, writer) = crate::harness::pipe();
+        let container = Container::create(t, &bundle, |call| call.stdout(writer));
+        container.start();
+        let child = crate::harness::read_line(&reader).parse().expect("a pid");
+        let child = crate::harness::PidFd::open(child);
+        if !script.ends_with("wait") {
+            assert_eq!(container.wait(), 0);
+        }
+        assert!(child.is_alive());
+        t.verb(["kill", &container.id, "KILL"]).ok();
+        assert!(child.ended(), "kill missed a child of: {script}");
+    }
+}
+
+fn kill_with_no_signal_asks_whether_it_runs(t: &Test) {
+    let container = t.start(&pausing(t));
+    t.verb(["kill", &container.id, "0"]).ok();
+    assert_eq!(container.status(), "running");
+    container.stop();
+    t.verb(["kill", &container.id, "0"]).out().says(&["container not running"]);
 }
 
 fn kill_ends_a_created_container(t: &Test) {
