@@ -574,7 +574,7 @@ fn check_before_update_on_v2(t: &Test) {
     if out.stdout == "none\n" {
         t.skip("no memory controller on v2 here");
     }
-    out.says(&["/linux/resources/memory/limit", "current usage"]);
+    out.says(&["/linux/resources/memory/limit", "rejecting memory limit"]);
 }
 
 fn blkio_weight(t: &Test) {

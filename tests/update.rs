@@ -151,7 +151,8 @@ fn memory_above_the_swap_is_refused(t: &Test) {
 fn memory_below_the_usage_is_refused(t: &Test) {
     if cgroup_v2() {
         let container = pausing(t, json!({ "memory": { "limit": 64 * M, "checkBeforeUpdate": true } }));
-        update(&container, ["--memory", "4096"]).one_clear_line(&["memory/limit", "current usage"]);
+        update(&container, ["--memory", "4096"])
+            .one_clear_line(&["memory/limit", "rejecting memory limit 4096 <= usage"]);
         assert_eq!(get(t, &container, LIMIT), (64 * M).to_string());
         assert_eq!(container.status(), "running");
         return;
