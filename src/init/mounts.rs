@@ -336,7 +336,7 @@ pub fn explain(error: Error, entry: &Mount) -> Error {
             "proc needs a pid namespace of the container's own, and a /proc around it that is not masked \
              in parts, as an outer container's is; or bind-mount /proc"
         }
-        (b"devpts", Some(Errno::EINVAL)) if error.op.contains("gid=") => {
+        (b"devpts", Some(Errno::EINVAL)) if new.options.iter().any(|(key, _)| key.to_bytes() == b"gid") => {
             "in a user namespace the gid= of devpts must be mapped"
         }
         (_, Some(Errno::ENODEV)) => "the kernel doesn't know this filesystem type",
