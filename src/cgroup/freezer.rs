@@ -10,6 +10,7 @@
 use super::host::ROOT;
 use super::{Cgroup, tree};
 use crate::error::{Error, Result};
+use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -185,10 +186,14 @@ pub fn thaw_all(path: &Path) -> Result<()> {
         return Ok(());
     }
     for dir in &dirs {
-        tree::write(tree::open(dir)?, "freezer.state", "THAWED")?;
+        match tree::open(dir).and_then(|dir| tree::write(dir, "freezer.state", "THAWED")) {
+            // It is being removed: nothing is in there any more.
+            Err(e) if e.is(Errno::ENOENT) || e.is(Errno::ENODEV) => {}
+            other => other?,
+        }
     }
     // A `pause` at the same moment sees that init is being killed, and thaws by itself.
-    if tree::read(&path.join("freezer.parent_freezing")).is_ok_and(|frozen| frozen != "1") {
+    if !tree::read(&path.join("freezer.parent_freezing")).is_ok_and(|frozen| frozen == "1") {
         return Ok(());
     }
     Err(Error::msg("a cgroup above is frozen, and what is killed in here does not die before it is thawed")
