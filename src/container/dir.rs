@@ -476,7 +476,11 @@ impl Dir {
                 result = remove();
             }
         }
-        result.op_on("remove the state directory", &self.id)
+        match result {
+            // The name is another's by now: what was ours is gone.
+            Err(Errno::ENOTEMPTY) if !is_there(&self.root, &self.id, &self.dir)? => Ok(()),
+            other => other.op_on("remove the state directory", &self.id),
+        }
     }
 
     /// Removes an empty directory, if it is there.
