@@ -36,8 +36,6 @@ const GATE_PAUSED: &str = "gate.paused";
 pub const RESULT: &str = "result";
 /// Where CRIU finds the rootfs while it restores.
 pub const CRIU_ROOT: &str = "criu-root";
-/// How many may be late when a container is removed.
-const LATECOMERS: u32 = 100;
 /// Of a directory from the moment it is made: the owner's alone, and a sticky bit,
 /// which tells it from others' directories.
 const CLAIMED: u32 = 0o1700;
@@ -78,7 +76,6 @@ impl Root {
                 Ok(None) => {}
                 Err(error) => {
                     // Only what is empty goes, so never what has become another's.
-                    let _ = unlinkat(&root, format!("{id}/{CONFIG}").as_str(), UnlinkatFlags::NoRemoveDir);
                     let _ = unlinkat(&root, id, UnlinkatFlags::RemoveDir);
                     return Err(error);
                 }
@@ -132,8 +129,13 @@ impl Root {
 fn take(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
     let Some(dir) = open_dir(root, id)? else { return Ok(None) };
     let Some(lock) = Lock::create(&dir, CONFIG)? else { return Ok(None) };
-    lock.take(Of::Writer, id)?;
-    Ok(is_there(root, id, &dir)?.then_some((dir, lock)))
+    match lock.take(Of::Writer, id).and_then(|()| is_there(root, id, &dir)) {
+        Ok(is_there) => Ok(is_there.then_some((dir, lock))),
+        Err(error) => {
+            let _ = unlinkat(&dir, CONFIG, UnlinkatFlags::NoRemoveDir);
+            Err(error)
+        }
+    }
 }
 
 fn open_dir(root: &OwnedFd, id: &str) -> Result<Option<OwnedFd>> {
@@ -214,12 +216,22 @@ impl Dir {
     /// Opens the lock's file.
     fn with_lock(mut self) -> Result<Dir> {
         let lock = match Lock::open(&self.dir, CONFIG, OFlag::empty())? {
-            None if self.has(STATE) || self.is_claimed() => Lock::open(&self.dir, CONFIG, OFlag::O_CREAT)?,
+            // Somebody took the file away from a container that goes on.
+            None if self.has(STATE) => Lock::open(&self.dir, CONFIG, OFlag::O_CREAT)?,
             other => other,
         };
-        let Some(lock) = lock else { return Err(does_not_exist(&self.id)) };
+        let Some(lock) = lock else { return Err(self.without_a_record()) };
         self.lock = Some(lock);
         Ok(self)
+    }
+
+    /// A claim whose maker was killed at once, or goes on: then it claims again. The file
+    /// of the lock is its maker's to make. Another's directory stays as it is.
+    fn without_a_record(&self) -> Error {
+        if self.is_claimed() {
+            let _ = unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);
+        }
+        does_not_exist(&self.id)
     }
 
     /// The same for one that was [unlocked](Dir::unlock). False: the container has
@@ -468,13 +480,6 @@ impl Dir {
             self.remove_notify()?;
             self.remove_dir(CRIU_ROOT)?;
             result = remove();
-        }
-        // Whoever was too late for the lock may have made its file anew.
-        for _ in 0..LATECOMERS {
-            if result == Err(Errno::ENOTEMPTY) {
-                self.remove_file(CONFIG)?;
-                result = remove();
-            }
         }
         match result {
             // The name is another's by now: what was ours is gone.
