@@ -40,7 +40,7 @@ pub struct Subject {
     pub bundle: PathBuf,
     pub annotations: BTreeMap<String, String>,
     pub output: Output,
-    /// Of a verb in the foreground: they end the hook, and the wait for it.
+    /// The signals of a foreground verb: they end the hook, and the wait for it.
     pub signals: Option<Rc<Signals>>,
 }
 

@@ -54,7 +54,7 @@ pub struct Options<'a> {
     /// This process's service manager waits for the payload to be ready.
     pub notify: bool,
     pub mode: Mode,
-    /// Of [`Mode::RunForeground`]: held before the fork, as what ends at once must
+    /// The signals of [`Mode::RunForeground`], held before the fork, as what ends at once must
     /// still be noticed.
     pub signals: Option<Rc<Signals>>,
 }

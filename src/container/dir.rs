@@ -36,7 +36,7 @@ const GATE_PAUSED: &str = "gate.paused";
 pub const RESULT: &str = "result";
 /// Where CRIU finds the rootfs while it restores.
 pub const CRIU_ROOT: &str = "criu-root";
-/// Of a directory from the moment it is made: the owner's alone, and a sticky bit,
+/// The mode of a directory from the moment it is made: the owner's alone, and a sticky bit,
 /// which tells it from others' directories.
 const CLAIMED: u32 = 0o1700;
 

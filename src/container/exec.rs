@@ -35,7 +35,7 @@ pub struct Options<'a> {
     pub cgroup: Option<&'a SubCgroups>,
     pub detach: bool,
     pub preserve_fds: i32,
-    /// Of an exec in the foreground: held before the fork.
+    /// The signals of a foreground exec, held before the fork. `None` if detached.
     pub signals: Option<Rc<Signals>>,
 }
 

@@ -29,7 +29,7 @@ pub struct Service {
     socket: OwnedFd,
     /// It was waited for.
     ended: bool,
-    /// Of a verb in the foreground: they end every wait for it.
+    /// The signals of a foreground verb: they end every wait for CRIU.
     signals: Option<Rc<Signals>>,
 }
 

@@ -201,7 +201,7 @@ impl ToInit {
 /// The host's end.
 pub struct HostEnd {
     socket: OwnedFd,
-    /// Of a verb in the foreground.
+    /// The signals of a foreground verb, which end every wait for a message.
     signals: Option<Rc<Signals>>,
 }
 
