@@ -4,6 +4,7 @@
 use crate::harness::{
     Bundle, Container, PidFd, Test, cgroup_dir, cgroup_v2, cgroups_named, is_corten, is_root, read_line,
 };
+use crate::pause::{freeze, remove_parents};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
@@ -161,28 +162,18 @@ impl<'t> Frozen<'t> {
         let mount = if cgroup_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/freezer" };
         let dir = Path::new(mount).join(path.trim_start_matches('/'));
         fs::create_dir_all(&dir).expect("a cgroup");
-        set_frozen(&dir, true);
+        freeze(&dir, true);
         Frozen { t, path, dir }
     }
 }
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        set_frozen(&self.dir, false);
+        freeze(&self.dir, false);
         for dir in cgroups_named(&self.t.token) {
             let _ = fs::remove_dir(dir);
         }
     }
-}
-
-fn set_frozen(cgroup: &Path, on: bool) {
-    let (file, value) = match (cgroup_v2(), on) {
-        (true, true) => ("cgroup.freeze", "1"),
-        (true, false) => ("cgroup.freeze", "0"),
-        (false, true) => ("freezer.state", "FROZEN"),
-        (false, false) => ("freezer.state", "THAWED"),
-    };
-    fs::write(cgroup.join(file), value).expect("freeze");
 }
 
 /// runc's words, which it has from 1.1 on.
@@ -203,24 +194,19 @@ fn below_a_frozen_cgroup_nothing_begins(t: &Test) {
     let bundle = pausing(t).set("/linux/cgroupsPath", json!(path));
     let container = t.create(&bundle);
     let parent = cgroup_dir(container.init.pid, "freezer").unwrap().parent().unwrap().to_path_buf();
-    set_frozen(&parent, true);
+    freeze(&parent, true);
     container.verb("start").out().one_clear_line(&[FROZEN]);
-    set_frozen(&parent, false);
+    freeze(&parent, false);
     container.start();
-    set_frozen(&parent, true);
+    freeze(&parent, true);
     let refused = [container.exec([], ["true"]).out(), container.exec(["--detach"], ["true"]).out()];
-    set_frozen(&parent, false);
+    freeze(&parent, false);
     for out in refused {
         out.one_clear_line(&[FROZEN]);
         assert_eq!(out.code, 255);
     }
     assert_eq!(container.exec([], ["echo", "again"]).ok().stdout, "again\n");
-    container.stop();
-    container.verb("delete").ok();
-    drop(container);
-    for parent in cgroups_named(&t.token) {
-        let _ = fs::remove_dir(parent);
-    }
+    remove_parents(t, container);
 }
 
 fn a_frozen_cgroup_is_refused_on_v2(t: &Test) {

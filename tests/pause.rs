@@ -262,7 +262,8 @@ fn below_a_parent(t: &Test) -> (Container<'_>, PathBuf) {
     (container, parent)
 }
 
-fn freeze(cgroup: &std::path::Path, on: bool) {
+/// Freezes a cgroup by another's hand than the runtime's, or thaws it.
+pub fn freeze(cgroup: &std::path::Path, on: bool) {
     let (file, value) = match (cgroup_v2(), on) {
         (true, true) => ("cgroup.freeze", "1"),
         (true, false) => ("cgroup.freeze", "0"),
@@ -273,7 +274,7 @@ fn freeze(cgroup: &std::path::Path, on: bool) {
 }
 
 /// What lies above a container is not the runtime's to remove; here it is the test's.
-fn remove_parents(t: &Test, container: Container) {
+pub fn remove_parents(t: &Test, container: Container) {
     container.stop();
     container.verb("delete").ok();
     drop(container);

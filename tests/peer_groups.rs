@@ -108,6 +108,13 @@ struct Shape<'a> {
     run: &'a str,
 }
 
+impl<'a> Shape<'a> {
+    /// The container that `runtime run` makes, with [`VOLUMES`], in every propagation.
+    fn plain(bundle: &'a dyn Fn(&[&str]) -> Bundle, volume: &'a Path) -> Shape<'a> {
+        Shape { bundle, volume, volumes: &VOLUMES, propagations: &PROPAGATIONS, added: false, run: RUN }
+    }
+}
+
 const RUN: &str = "runtime run --bundle \"$DIR\" \"$ID\"";
 
 /// Every mount of the host is shared, and the volume has a mount below it.
@@ -299,18 +306,7 @@ fn plain(t: &Test, name: &str, user_namespace: bool, run: &str) {
         let bundle = if user_namespace { bundle } else { bundle.remount("/dev/shm", own) };
         volumes(bundle, &volume, own).shell(ATTACK)
     };
-    census(
-        t,
-        name,
-        &Shape {
-            bundle: &make,
-            volume: &volume,
-            volumes: &VOLUMES,
-            propagations: &PROPAGATIONS,
-            added: false,
-            run,
-        },
-    );
+    census(t, name, &Shape { run, ..Shape::plain(&make, &volume) });
 }
 
 fn of_a_container(t: &Test) {
@@ -333,14 +329,7 @@ fn hosts_dev(t: &Test, name: &str, user_namespace: bool) {
         volumes(bundle, &volume, own).shell(ATTACK)
     };
     let all = [&VOLUMES[..], &["/dev", "/sys"]].concat();
-    let shape = Shape {
-        bundle: &make,
-        volume: &volume,
-        volumes: &all,
-        propagations: &PROPAGATIONS,
-        added: false,
-        run: RUN,
-    };
+    let shape = Shape { volumes: &all, ..Shape::plain(&make, &volume) };
     census(t, name, &shape);
 }
 
@@ -378,14 +367,7 @@ fn of_a_joined_user_namespace(t: &Test) {
     let (bundle, volume) = (with_mount_points(t.bundle()), t.make_dir("volume"));
     let bundle = bundle.join("user", &format!("/proc/{}/ns/user", holder.init.pid));
     let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).shell(ATTACK);
-    let shape = Shape {
-        bundle: &make,
-        volume: &volume,
-        volumes: &VOLUMES,
-        propagations: &PROPAGATIONS,
-        added: false,
-        run: RUN,
-    };
+    let shape = Shape::plain(&make, &volume);
     census(t, "joined user namespace", &shape);
 }
 
@@ -400,14 +382,7 @@ fn of_a_joined_mount_namespace(t: &Test) {
          busybox sed -i s,HOLDER,/proc/$!/ns/mnt, $DIR/config.json
          code=0; {RUN} || code=$?; echo >$DIR/down; wait; test $code = 0"
     );
-    let shape = Shape {
-        bundle: &make,
-        volume: &volume,
-        volumes: &VOLUMES,
-        propagations: &PROPAGATIONS,
-        added: false,
-        run: &run,
-    };
+    let shape = Shape { run: &run, ..Shape::plain(&make, &volume) };
     census(t, "joined mount namespace", &shape);
 }
 
@@ -421,14 +396,7 @@ const ADD: &str = "
 fn added(t: &Test, name: &str, user_namespace: bool) {
     let (bundle, volume) = (base(t, user_namespace), t.make_dir("volume"));
     let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
-    let shape = Shape {
-        bundle: &make,
-        volume: &volume,
-        volumes: &VOLUMES,
-        propagations: &PROPAGATIONS,
-        added: true,
-        run: ADD,
-    };
+    let shape = Shape { added: true, run: ADD, ..Shape::plain(&make, &volume) };
     census(t, name, &shape);
 }
 
@@ -463,13 +431,10 @@ fn restored(t: &Test, name: &str, user_namespace: bool) {
         if user_namespace { bundle.source("/root/tree", &alone) } else { bundle }
     };
     let shape = Shape {
-        bundle: &make,
-        volume: &volume,
-        volumes: &VOLUMES,
         // In a user namespace CRIU can't restore a group with mounts of different roots.
         propagations: if user_namespace { &ALL[..3] } else { &ALL },
-        added: false,
         run: &format!("PATH={criu}:$PATH; {RESTORE}"),
+        ..Shape::plain(&make, &volume)
     };
     census(t, name, &shape);
 }
