@@ -24,6 +24,7 @@ mod harness;
 mod probe;
 
 mod annotations;
+mod before_start;
 mod bus;
 mod cgroup_mounts;
 mod cgroups;
@@ -85,6 +86,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
     harness::run(vec![
         ("annotations", annotations::cases()),
         ("cgroup_mounts", cgroup_mounts::cases()),
+        ("before_start", before_start::cases()),
         ("bus", bus::cases()),
         ("cgroups", cgroups::cases()),
         ("checkpoint", checkpoint::cases()),

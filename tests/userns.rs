@@ -429,22 +429,22 @@ fn keyring_can_be_searched_by_its_user(t: &Test) {
 
 /// A user without privilege: uid and gid 61234, who owns the bundle and a state
 /// directory.
-struct Plain<'t> {
-    t: &'t Test,
-    root: PathBuf,
+pub struct Plain<'t> {
+    pub t: &'t Test,
+    pub root: PathBuf,
 }
 
-const PLAIN: u32 = 61234;
+pub const PLAIN: u32 = 61234;
 
 impl<'t> Plain<'t> {
-    fn new(t: &'t Test) -> Plain<'t> {
+    pub fn new(t: &'t Test) -> Plain<'t> {
         let root = t.make_dir("state");
         own(&root);
         Plain { t, root }
     }
 
     /// What `spec --rootless` writes for this user, without a terminal.
-    fn bundle(&self) -> Bundle {
+    pub fn bundle(&self) -> Bundle {
         let mut bundle = self.t.bundle();
         own(&bundle.dir);
         let dir = bundle.dir.to_str().unwrap().to_owned();
@@ -455,7 +455,7 @@ impl<'t> Plain<'t> {
     }
 
     /// The runtime, as this user.
-    fn call<const N: usize>(&self, args: [&str; N]) -> Call<'t> {
+    pub fn call<const N: usize>(&self, args: [&str; N]) -> Call<'t> {
         let id = PLAIN.to_string();
         let call = self.t.call("/usr/bin/setpriv");
         let call = call.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps", "-all"]);
@@ -571,7 +571,7 @@ fn rootless_groups_are_refused(t: &Test) {
     plain.run(&bundle).one_clear_line(&["/process/user/additionalGids", "setgroups"]);
 }
 
-fn subids() -> Value {
+pub fn subids() -> Value {
     json!([range(0, PLAIN, 1), range(1, 100_000, 1000)])
 }
 
@@ -583,9 +583,17 @@ fn rootless_needs_a_helper_for_more_ids(t: &Test) {
     out.one_clear_line(&["/linux/uidMappings", "newuidmap"]);
 }
 
-/// `run` by the plain user, who has 1000 ids from 100000 on, by files of the
+/// A command line of the shell that calls the runtime as the plain user.
+pub fn as_plain(args: &str, plain: &Plain) -> String {
+    format!(
+        "setpriv --reuid {PLAIN} --regid {PLAIN} --clear-groups --inh-caps -all \"$RUNTIME\" --root {} {args}",
+        plain.root.display()
+    )
+}
+
+/// A script for which the plain user has 1000 ids from 100000 on, by files of the
 /// test's own in the place of the host's.
-fn with_subids(t: &Test, plain: &Plain, bundle: &Bundle) -> Out {
+pub fn with_subids(t: &Test, bundle: &Bundle, script: &str) -> Out {
     if !Path::new("/usr/bin/newuidmap").exists() {
         t.skip("newuidmap is not installed");
     }
@@ -602,9 +610,7 @@ fn with_subids(t: &Test, plain: &Plain, bundle: &Bundle) -> Out {
             test -e /etc/$f || {{ echo no /etc/$f; exit 97; }}
             mount --bind $f /etc/$f
         done
-        exec setpriv --reuid {PLAIN} --regid {PLAIN} --clear-groups --inh-caps -all \\
-            \"$RUNTIME\" --root {} run --bundle $BUNDLE $ID",
-        plain.root.display()
+        {script}"
     );
     let out = t.in_private_mounts(bundle, &bundle.dir, &script).out();
     if out.code == 97 {
@@ -625,7 +631,7 @@ fn rootless_maps_the_callers_ranges(t: &Test) {
         .set("/process/user", json!({ "uid": 8, "gid": 9, "additionalGids": [10] }))
         .bind(&volume, "/tmp", &[])
         .args(["/probe", "create:/tmp/made", "text:/proc/self/gid_map"]);
-    let seen = with_subids(t, &plain, &bundle).report();
+    let seen = with_subids(t, &bundle, &as_plain("run --bundle $BUNDLE $ID", &plain)).report();
     assert_eq!((&seen["ids"]["uid"], &seen["ids"]["groups"]), (&json!([8, 8, 8]), &json!([10])));
     assert_eq!(lines_of(&seen["asked"]["text:/proc/self/gid_map"]), [[0, PLAIN, 1], [1, 100_000, 1000]]);
     let made = fs::metadata(volume.join("made")).unwrap();
@@ -636,6 +642,6 @@ fn rootless_ranges_of_others_are_refused(t: &Test) {
     let plain = Plain::new(t);
     let theirs = json!([range(0, PLAIN, 1), range(1, 200_000, 1000)]);
     let bundle = plain.bundle().set("/linux/uidMappings", theirs).set("/linux/gidMappings", subids());
-    let out = with_subids(t, &plain, &bundle);
+    let out = with_subids(t, &bundle, &as_plain("run --bundle $BUNDLE $ID", &plain));
     out.one_clear_line(&["/linux/uidMappings", "newuidmap", "not allowed"]);
 }

@@ -107,7 +107,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let unit = cgroup.prepare_unit(&plan, options.id)?;
     half.state.cgroup = cgroup.intent();
     half.make_rdt()?;
-    let gate = if options.mode == Mode::Create { Some(half.dir()?.make_gate()?) } else { None };
+    let gate = if options.mode == Mode::Create { Some(half.make_gate()?) } else { None };
 
     // The fork: on its child's side the story goes on in `init`.
     let (host_end, init_end) = sync::pair()?;

@@ -15,6 +15,8 @@ use super::sd_notify;
 use super::state::{self, State};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
+use crate::init::GateEnds;
+use crate::launch::entry::Handout;
 use crate::sys::regex::Regex;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
@@ -424,8 +426,8 @@ impl Dir {
     }
 
     /// Makes the two FIFOs and opens init's ends.
-    pub fn make_gate(&self) -> Result<crate::init::GateEnds> {
-        Ok(crate::init::GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)? })
+    pub fn make_gate(&self, handout: Option<Handout>) -> Result<GateEnds> {
+        Ok(GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)?, handout })
     }
 
     fn make_fifo(&self, name: &str) -> Result<OwnedFd> {

@@ -2,7 +2,8 @@
 
 use super::console::{self, Console};
 use super::create::Mode;
-use super::dir::{Root, write_pid_file};
+use super::dir::{Dir, Root, write_pid_file};
+use super::entry;
 use super::id::keyring_name;
 use super::pidfd_receiver::{self, Receiver};
 use super::state::State;
@@ -66,12 +67,12 @@ fn paused(id: &str) -> Error {
 /// Executes `process` under the container's `profile`; returns its exit
 /// status, or 0 if detached.
 pub fn exec(
-    state: &State,
+    (dir, state): (&Dir, &State),
     process: &mut Process,
     profile: Option<&Profile>,
     options: &Options,
 ) -> Result<i32> {
-    let outcome = attended(state, process, profile, options).map_err(|error| explain(error, state));
+    let outcome = attended(dir, state, process, profile, options).map_err(|error| explain(error, state));
     run::stopped_or(options.signals.as_ref(), options.log, outcome)
 }
 
@@ -91,12 +92,13 @@ fn explain(error: Error, state: &State) -> Error {
         _ => false,
     };
     if !is_over {
-        return error;
+        return entry::explain(error);
     }
     Error::msg("container not running").on(state.id.clone()).hint(format!("it ended meanwhile: {error}"))
 }
 
 fn attended(
+    dir: &Dir,
     state: &State,
     process: &mut Process,
     profile: Option<&Profile>,
@@ -113,13 +115,13 @@ fn attended(
     move_to_first_cpus(process)?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
+    let mut handed = entry::ask(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose()?;
     let place = sub.as_ref().unwrap_or(&state.cgroup);
     let explain = |error| if sub.is_some() { cgroup::explain_sub(error) } else { error };
     let entrance = place.entrance().map_err(explain)?;
     let socket = options.pidfd_socket;
     let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
-    let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
 
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
@@ -130,6 +132,7 @@ fn attended(
         false => e,
     };
     let home = pid_namespace.map(joins::enter_pid).transpose().map_err(gone)?;
+    let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
     let mut stray = false;
     let cgroup = entrance.clone.as_ref();
     let (mut pid, mut pidfd) =
@@ -140,7 +143,7 @@ fn attended(
                 let inherited = tenant::Inherited {
                     sync: init_end,
                     cgroup_tasks: entrance.tasks,
-                    init,
+                    entry,
                     namespaces: state.namespaces,
                     hop,
                     root,

@@ -3,6 +3,7 @@
 
 use super::create::Options;
 use super::dir::{Dir, write_pid_file};
+use super::entry;
 use super::identity::Identity;
 use super::pidfd_receiver::Receiver;
 use super::sd_notify;
@@ -10,6 +11,7 @@ use super::state::State;
 use crate::cgroup::stuck;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Status, Subject};
+use crate::init::GateEnds;
 use crate::launch::idmap::Writers;
 use crate::launch::sources;
 use crate::net;
@@ -66,6 +68,14 @@ impl<'a> HalfMade<'a> {
         dir.save_config(text)?;
         dir.save(&self.state)?;
         if notify { dir.make_dir(sd_notify::DIR) } else { Ok(()) }
+    }
+
+    /// Makes the start gate, and what init hands its namespaces out with while it
+    /// waits there.
+    pub(super) fn make_gate(&mut self) -> Result<GateEnds> {
+        let handout = entry::handout(self.plan, &self.state)?;
+        self.state.hands_out = handout.is_some();
+        self.dir()?.make_gate(handout)
     }
 
     pub(super) fn make_rdt(&mut self) -> Result<()> {

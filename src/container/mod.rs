@@ -10,6 +10,7 @@ pub mod console;
 pub mod create;
 pub mod delete;
 mod dir;
+mod entry;
 pub mod events;
 pub mod exec;
 pub mod exit;

@@ -5,11 +5,12 @@
 //! same checks. The state keeps nothing of it: what is mounted, the kernel knows.
 
 use super::dir::{Dir, Root};
+use super::entry;
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::live::{self, Change, Inherited};
-use crate::init::tenant;
+use crate::launch::entry::Handed;
 use crate::launch::joins::Joins;
 use crate::launch::sources;
 use crate::launch::sync::{self, FromInit, HostEnd};
@@ -21,37 +22,45 @@ use crate::sys::pidfd;
 
 /// Adds every mount of the JSON list `text`, or none of them.
 pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
-    let (dir, state) = present(root, id)?;
+    let (dir, state, handed) = present(root, id)?;
     let mut plan = plan(&dir, &state)?;
     plan.mounts = log.warnings_of(|warnings| {
         let entries = spec::parse_mounts(text, warnings)?;
         spec::resolve_mounts(&entries, &plan, warnings)
     })?;
-    let joins = match plan.namespaces.is_joined(NsKind::User) {
-        true => Joins::user_of(state.pid())?,
-        false => Joins::default(),
+    let joins = match (plan.namespaces.is_joined(NsKind::User), &handed) {
+        (true, None) => Joins::user_of(state.pid())?,
+        // An unprivileged caller maps no ids, and needs none.
+        _ => Joins::default(),
     };
     let sources = sources::on_the_host(&plan, || sources::open_mounts(&plan, &joins))?;
-    change(&state, Change::Add(Box::new(plan)), joins, sources)
+    change(&state, handed, Change::Add(Box::new(plan)), joins, sources)
 }
 
 /// Removes what is mounted at the destinations of the list, or nothing.
 pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
-    let (_dir, state) = present(root, id)?;
+    let (_dir, state, handed) = present(root, id)?;
     let mounted = log.warnings_of(|warnings| {
         let entries = spec::parse_mounts(text, warnings)?;
         spec::resolve_mounted(&entries, warnings)
     })?;
-    change(&state, Change::Remove(mounted), Joins::default(), None)
+    change(&state, handed, Change::Remove(mounted), Joins::default(), None)
 }
 
 /// A container that has a mount namespace, be its processes frozen or not; no
-/// other verb changes it meanwhile.
-fn present(root: &Root, id: &str) -> Result<(Dir, State)> {
-    let dir = root.find(id)?.locked()?;
+/// other verb changes it meanwhile. With what its init handed out.
+fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<Handed>)> {
+    let dir = root.find(id)?;
+    // Before the lock: none is held over a wait for init.
+    let before = dir.made_state()?;
+    let handed = entry::ask(&dir, &before)?;
+    let dir = dir.locked()?;
     let state = dir.made_state()?;
+    if state.init != before.init {
+        return Err(Error::msg("container not running").on(id).hint("another took its place meanwhile"));
+    }
     match dir.status(Some(&state))? {
-        Status::Created | Status::Running | Status::Paused => Ok((dir, state)),
+        Status::Created | Status::Running | Status::Paused => Ok((dir, state, handed)),
         Status::Stopped | Status::Creating => Err(Error::msg("container not running").on(id)),
     }
 }
@@ -67,10 +76,16 @@ fn plan(dir: &Dir, state: &State) -> Result<Plan> {
     Ok(plan)
 }
 
-fn change(state: &State, change: Change, joins: Joins, sources: Option<Vec<sources::Source>>) -> Result<()> {
+fn change(
+    state: &State,
+    mut handed: Option<Handed>,
+    change: Change,
+    joins: Joins,
+    sources: Option<Vec<sources::Source>>,
+) -> Result<()> {
     // What enters the container must not be traced from there (CVE-2016-9962).
     nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
-    let root = state.mount_namespace.is_some().then(|| tenant::root_of(state.pid())).transpose()?;
+    let root = entry::root(&mut handed, state).map_err(entry::explain)?;
     // Now that the last file was found by its pid.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
@@ -79,11 +94,12 @@ fn change(state: &State, change: Change, joins: Joins, sources: Option<Vec<sourc
         Forked::Child => {
             drop(host_end);
             let namespaces = state.namespaces;
-            live::run(&change, Inherited { sync: init_end, init, namespaces, root, joins, sources })
+            let entry = entry::way(handed, init);
+            live::run(&change, Inherited { sync: init_end, entry, namespaces, root, joins, sources })
         }
         Forked::Parent { pidfd, .. } => {
             drop(init_end);
-            let done = outcome(&host_end);
+            let done = outcome(&host_end).map_err(entry::explain);
             pidfd::reap(&pidfd).op("wait for the process that changes the mounts")?;
             done
         }

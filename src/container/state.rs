@@ -53,6 +53,10 @@ pub struct State {
     /// others', too, and lives on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<PathBuf>,
+    /// Whether init hands out its namespaces while it waits at the gate
+    /// (`launch/entry.rs`). The init of an older corten would take the request for `start`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hands_out: bool,
     /// `None` while it is being made.
     pub init: Option<Identity>,
     /// How it ended, once somebody has heard of it.
@@ -82,6 +86,7 @@ impl State {
                 Ns::Join { path, .. } => Some(path.clone()),
                 Ns::New | Ns::Inherit => None,
             },
+            hands_out: false,
             init: None,
             ending: None,
         }
@@ -106,6 +111,7 @@ impl State {
             resources: None,
             inheritable: Fields::default(),
             mount_namespace: None,
+            hands_out: false,
             init: None,
             ending: None,
         }
@@ -205,6 +211,7 @@ pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
         resources: None,
         inheritable: Fields::default(),
         mount_namespace: field(&value, "mount_namespace").unwrap_or_default(),
+        hands_out: false,
         init: field(&value, "init")?,
         ending: field(&value, "ending").unwrap_or_default(),
     })

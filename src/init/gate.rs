@@ -6,8 +6,13 @@
 //! two leaves no hang-up behind that would wake it. Init also holds `result`
 //! open until its execve closes it: what `start` reads there is an error, or
 //! the end of the stream for success.
+//!
+//! One other request comes through the gate: [`REQUEST`], by which an unprivileged
+//! caller asks for the container's namespaces (`launch/entry.rs`).
 
+use super::proc::Proc;
 use crate::error::{Context, Error, Result};
+use crate::launch::entry::{Handout, NAME, REQUEST};
 use nix::errno::Errno;
 use nix::unistd::{read, write};
 use std::os::fd::OwnedFd;
@@ -18,14 +23,31 @@ const PIPE_BUF: usize = 4096;
 pub struct GateEnds {
     pub gate: OwnedFd,
     pub result: OwnedFd,
+    /// `None`: whoever may enter the container needs no help.
+    pub handout: Option<Handout>,
 }
 
 impl GateEnds {
-    /// Blocks until `start` comes.
-    pub fn wait(&self) -> Result<()> {
-        let mut byte = [0u8; 1];
+    /// Blocks until `start` comes, and answers who asks for the namespaces meanwhile.
+    pub fn wait(&self, proc: Option<&Proc>) -> Result<()> {
         loop {
-            match read(&self.gate, &mut byte) {
+            let mut byte = [0u8; 1];
+            self.read(&mut byte)?;
+            if byte != [REQUEST] {
+                return Ok(());
+            }
+            // It was written as one, so the rest is there.
+            let mut name = [0u8; NAME];
+            self.read(&mut name)?;
+            if let (Some(handout), Some(proc)) = (&self.handout, proc) {
+                handout.answer(&name, |file| proc.namespace(file));
+            }
+        }
+    }
+
+    fn read(&self, buf: &mut [u8]) -> Result<()> {
+        loop {
+            match read(&self.gate, buf) {
                 Err(Errno::EINTR) => {}
                 other => return other.op("read the gate").map(drop),
             }

@@ -10,6 +10,7 @@
 use super::target::{self, Kind, Made};
 use super::{mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
+use crate::launch::entry::Entry;
 use crate::launch::joins::Joins;
 use crate::launch::sources::{self, LOOP, Source};
 use crate::launch::sync::{FromInit, InitEnd};
@@ -36,8 +37,8 @@ pub enum Change {
 /// What the host side opened.
 pub struct Inherited {
     pub sync: InitEnd,
-    /// The container's init.
-    pub init: OwnedFd,
+    /// The way into the container's namespaces.
+    pub entry: Entry,
     /// CLONE_NEW… bits of the container's own namespaces.
     pub namespaces: u64,
     /// The root of init, where it is not that of its mount namespace.
@@ -60,11 +61,7 @@ pub fn run(change: &Change, host: Inherited) -> ! {
 /// filesystem shows. A pid namespace holds for children only.
 fn enter(host: &Inherited) -> Result<()> {
     process::default_signals();
-    let flags = host.namespaces & !NsKind::Mount.flag();
-    let flags = i32::try_from(flags).map_err(|_| Error::msg("namespace flags"))?;
-    if flags != 0 {
-        setns(&host.init, CloneFlags::from_bits_retain(flags)).op("setns to the container")?;
-    }
+    host.entry.enter(host.namespaces & !NsKind::Mount.flag())?;
     if let Forked::Parent { pidfd, .. } = clone::fork(0, None).op("clone3 in the container's namespaces")? {
         // It tells by itself.
         let _ = pidfd::wait(&pidfd);
@@ -117,7 +114,7 @@ enum Step {
 struct Work<'a> {
     /// The container's root, and the host's.
     root: Root,
-    init: &'a OwnedFd,
+    entry: &'a Entry,
     /// This process's own mount namespace.
     own: OwnedFd,
     /// Its own descriptors, as the host's procfs has them.
@@ -135,7 +132,7 @@ impl Work<'_> {
         let (fds, hosts) = (dir("/proc/self/fd")?, dir("/")?);
         let mut work = Work {
             root: Root { tree: dir("/")?, host: hosts },
-            init: &host.init,
+            entry: &host.entry,
             own,
             fds,
             steps: Vec::new(),
@@ -151,7 +148,7 @@ impl Work<'_> {
 
     /// Does something in the container's mount namespace.
     fn in_container<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        setns(self.init, CloneFlags::CLONE_NEWNS).op("setns to the container's mounts")?;
+        self.entry.enter(NsKind::Mount.flag())?;
         let done = act();
         setns(&self.own, CloneFlags::CLONE_NEWNS).op("setns back from the container's mounts")?;
         done

@@ -41,6 +41,7 @@ pub use gate::GateEnds;
 pub use joining::Joining;
 pub use lsm::{apparmor_is_enabled, check as check_labels, selinux_is_enabled};
 pub use namespaces::{needs_go, needs_limits};
+pub use seccomp::filters_at_the_gate;
 
 use crate::error::{Error, Result};
 use crate::launch::joins::Joins;
@@ -172,7 +173,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
 /// From the gate to the payload.
 fn finish(plan: &Plan, host: &Inherited, payload: Payload) -> Result<Infallible> {
     if let Some(gate) = &host.gate {
-        gate.wait()?;
+        gate.wait(host.proc.as_ref())?;
     }
     let confine = || seccomp::install_late(host.filter.as_ref(), &plan.process, &host.sync);
     hooks::start_container(plan, &host.subject, payload.env(), &confine)?;

@@ -33,6 +33,9 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     }
     if needs_proc(plan) {
         host.proc = Some(Proc::open()?);
+    } else if host.gate.as_ref().is_some_and(|gate| gate.handout.is_some()) {
+        // Without it nothing is handed out, and that is all.
+        host.proc = Proc::open().ok();
     }
     if joined_user || host.split.hop.is_some() {
         host.joins.enter_with_hosts_rights()?;

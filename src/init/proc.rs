@@ -6,7 +6,7 @@ use crate::sys::openat2;
 use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
 /// The root of a procfs, checked to be one.
@@ -26,6 +26,12 @@ impl Proc {
     pub fn open_at(&self, path: &CStr, flags: OFlag) -> Result<OwnedFd> {
         openat(&self.0, path, flags | OFlag::O_CLOEXEC, Mode::empty())
             .op_on("open", format!("/proc/{}", path.to_string_lossy()))
+    }
+
+    /// A namespace of this process, by the name of its file in /proc/self/ns.
+    pub fn namespace(&self, file: &str) -> Result<OwnedFd> {
+        let path = CString::new(format!("self/ns/{file}")).map_err(|_| Error::msg("NUL in a name"))?;
+        self.open_at(&path, OFlag::O_RDONLY)
     }
 
     /// /proc/sys, which shows a process the parameters of its own namespaces.

@@ -16,7 +16,7 @@ use super::creds;
 use crate::error::{Error, Result};
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::seccomp::Filter;
-use crate::seccomp::profile::{FLAGS, WAIT_KILLABLE_RECV};
+use crate::seccomp::profile::{FLAGS, Profile, WAIT_KILLABLE_RECV};
 use crate::spec::plan::Process;
 use crate::sys::seccomp::set_filter;
 use crate::sys::{caps, seccomp as sys};
@@ -28,6 +28,11 @@ const CAP_SYS_ADMIN: u64 = 1 << 21;
 /// Is it installed before the gate?
 fn is_early(filter: &Filter, process: &Process) -> bool {
     filter.has_listener() || !process.no_new_privileges
+}
+
+/// Whether the filter of this profile is in force while init waits at the gate.
+pub fn filters_at_the_gate(profile: &Profile, process: &Process) -> bool {
+    profile.listener.is_some() || !process.no_new_privileges
 }
 
 /// What has to be kept beyond the payload's own capabilities until the filter

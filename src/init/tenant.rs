@@ -3,13 +3,13 @@
 use super::payload::Payload;
 use super::{creds, hop::hop, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
+use crate::launch::entry::Entry;
 use crate::launch::limits::{self, Of};
 use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::exit;
 use nix::fcntl::{OFlag, open};
-use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::Mode;
 use nix::unistd::write;
 use std::convert::Infallible;
@@ -20,8 +20,8 @@ use std::os::fd::{AsFd, OwnedFd};
 pub struct Inherited {
     pub sync: InitEnd,
     pub cgroup_tasks: Vec<OwnedFd>,
-    /// The container's init.
-    pub init: OwnedFd,
+    /// The way into them.
+    pub entry: Entry,
     /// CLONE_NEW… bits of the namespaces to enter.
     pub namespaces: u64,
     /// The caller could not enter the pid namespace for us.
@@ -61,10 +61,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         hide()?;
     }
     let pid = if host.hop { 0 } else { NsKind::Pid.flag() };
-    let flags = i32::try_from(host.namespaces & !pid).map_err(|_| Error::msg("namespace flags"))?;
-    if flags != 0 {
-        setns(&host.init, CloneFlags::from_bits_retain(flags)).op("setns to the container")?;
-    }
+    host.entry.enter(host.namespaces & !pid)?;
     if let Some(root) = &host.root {
         nix::unistd::fchdir(root).op("fchdir to the container's root")?;
         nix::unistd::chroot(c".").op("chroot")?;

@@ -1,5 +1,6 @@
 //! The fork boundary: everything between "the plan is made" and "init runs".
 
+pub mod entry;
 pub mod idmap;
 pub mod joins;
 pub mod late;

@@ -14,6 +14,7 @@ mod table;
 mod verdicts;
 
 pub use compile::compile;
+pub use verdicts::lets_through;
 
 use crate::error::{Error, Result};
 use crate::log::Log;

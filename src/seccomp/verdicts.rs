@@ -47,6 +47,22 @@ pub fn of(profile: &Profile, arch: Arch) -> Result<Vec<(u32, Verdict)>> {
     Ok(out)
 }
 
+/// Whether these calls of the native architecture are made, whatever their arguments. An
+/// agent that is asked about them may take its time.
+pub fn lets_through(profile: &Profile, calls: &[libc::c_long]) -> Result<bool> {
+    let Some(arch) = profile.archs.first() else { return Ok(true) };
+    let verdicts = of(profile, *arch)?;
+    let lets = |action: Action| action.lets_unknown_calls_through() || action == Action::NOTIFY;
+    Ok(calls.iter().all(|call| {
+        let verdict = verdicts.iter().find(|(number, _)| libc::c_long::from(*number) == *call);
+        match verdict {
+            Some((_, Verdict::Always(action))) => lets(*action),
+            Some((_, Verdict::Check(_))) => false,
+            None => lets(profile.default),
+        }
+    }))
+}
+
 /// The highest number that the profile has a rule for; those above are newer
 /// than the profile.
 pub fn highest(profile: &Profile, arch: Arch) -> Option<u32> {

@@ -54,6 +54,13 @@ pub fn get() -> Result<Sets> {
     })
 }
 
+/// Whether this process may trace processes that are not dumpable, of its own user
+/// namespace and of those below: it has CAP_SYS_PTRACE.
+pub fn may_trace() -> bool {
+    const CAP_SYS_PTRACE: u32 = 19;
+    get().is_ok_and(|sets| sets.effective >> CAP_SYS_PTRACE & 1 == 1)
+}
+
 /// capset(2) of this process.
 pub fn set(sets: Sets) -> Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };

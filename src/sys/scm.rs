@@ -68,3 +68,44 @@ pub fn recv_fd(socket: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<Owned
     }
     Ok((msg.bytes, received))
 }
+
+/// A datagram with the descriptors that came along, and who sent it.
+pub struct Message {
+    pub data: Vec<u8>,
+    pub fds: Vec<OwnedFd>,
+    /// The sender's pid, as this process's pid namespace has it. The kernel vouches
+    /// for it. 0 if it isn't in there.
+    pub sender: i32,
+}
+
+/// Sends one datagram with these descriptors to `address`. It does not wait for room.
+pub fn send_fds_to(socket: impl AsFd, data: &[u8], fds: &[OwnedFd], address: &UnixAddr) -> Result<()> {
+    let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &[][..] } else { &rights };
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    sendmsg(socket.as_fd().as_raw_fd(), &[IoSlice::new(data)], control, flags, Some(address)).map(drop)
+}
+
+/// Receives one datagram of at most `MOST` bytes and descriptors, from a socket with
+/// SO_PASSCRED.
+pub fn recv_fds<const MOST: usize>(socket: impl AsFd) -> Result<Message> {
+    let mut buf = [0; MOST];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; MOST], nix::sys::socket::UnixCredentials);
+    let mut iov = [IoSliceMut::new(&mut buf)];
+    let raw = socket.as_fd().as_raw_fd();
+    let received = recvmsg::<()>(raw, &mut iov, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC)?;
+    let (mut sender, mut fds) = (0, Vec::new());
+    for cmsg in received.cmsgs()? {
+        match cmsg {
+            ControlMessageOwned::ScmCredentials(of) => sender = of.pid(),
+            ControlMessageOwned::ScmRights(list) => {
+                // SAFETY: SCM_RIGHTS made these descriptors for us; nobody else knows them.
+                fds.extend(list.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+            _ => {}
+        }
+    }
+    let len = received.bytes;
+    Ok(Message { data: buf[..len.min(MOST)].to_vec(), fds, sender })
+}

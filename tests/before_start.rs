@@ -1,0 +1,177 @@
+//! Containers of a user without privilege that wait for `start`: the verbs that enter
+//! them, and who else can't.
+
+use crate::harness::{Bundle, Test};
+use crate::userns::{PLAIN, Plain, as_plain, subids, with_subids};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use std::fs;
+
+cases![
+    exec_enters,
+    exec_enters_as_another_user,
+    exec_enters_joined_namespaces,
+    exec_by_root_enters,
+    exec_needs_the_profiles_leave,
+    a_stopped_init_is_not_waited_for,
+    mounts_are_added_and_removed,
+    init_is_closed_to_the_container,
+];
+
+/// A container of the plain user's that waits for `start`; its id, and its init's pid.
+fn created(plain: &Plain, bundle: &Bundle) -> (String, i32) {
+    let (dir, id) = (bundle.lay().to_str().unwrap().to_owned(), plain.t.id());
+    plain.call(["create", "--bundle", &dir, &id]).ok();
+    let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+    assert_eq!(state["status"], "created");
+    (id, state["pid"].as_i64().unwrap() as i32)
+}
+
+/// The kernel lets a user look into no process that has not executed the payload yet:
+/// init has to help.
+fn exec_enters(t: &Test) {
+    let plain = Plain::new(t);
+    // Without no_new_privs the filter is in force while init waits.
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["accept4", "poll"], "action": "SCMP_ACT_KILL_PROCESS" }] });
+    for nnp in [true, false] {
+        let bundle = plain.bundle().set("/process/noNewPrivileges", json!(nnp)).args(["/probe", "--pause"]);
+        let (id, init) = created(&plain, &bundle.set("/linux/seccomp", profile.clone()));
+        for _ in 0..2 {
+            let seen = plain.call(["exec", &id, "/probe"]).ok().report();
+            assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
+            for kind in ["user", "pid", "mnt", "net", "ipc", "uts"] {
+                let of_init = fs::read_link(format!("/proc/{init}/ns/{kind}")).unwrap();
+                assert_eq!(seen["ns"][kind], json!(of_init), "{kind}");
+            }
+        }
+        plain.call(["start", &id]).ok();
+        let seen = plain.call(["exec", &id, "/probe", "text:/proc/1/cmdline"]).ok().report();
+        assert_eq!(seen["asked"]["text:/proc/1/cmdline"], "/probe\0--pause\0");
+        plain.call(["delete", "--force", &id]).ok();
+    }
+}
+
+/// An init with the ids of another user than the caller.
+fn exec_enters_as_another_user(t: &Test) {
+    let plain = Plain::new(t);
+    let bundle = plain
+        .bundle()
+        .set("/linux/uidMappings", subids())
+        .set("/linux/gidMappings", subids())
+        .set("/process/user", json!({ "uid": 8, "gid": 9 }))
+        .args(["/probe", "--pause"]);
+    let run = format!("run() {{ {}; }}", as_plain("\"$@\"", &plain));
+    let script = format!(
+        "{run}
+         run create --bundle $BUNDLE $ID < /dev/null > /dev/null 2>&1 || exit 1
+         run exec $ID /probe; run delete --force $ID"
+    );
+    let seen = with_subids(t, &bundle, &script).report();
+    assert_eq!((&seen["pid"], &seen["ids"]["uid"]), (&json!(2), &json!([8, 8, 8])));
+}
+
+/// The root of a container that joins a mount namespace is not that namespace's: it is
+/// handed out, too.
+fn exec_enters_joined_namespaces(t: &Test) {
+    let plain = Plain::new(t);
+    let mut bundle = plain.bundle().drop("/linux/uidMappings").drop("/linux/gidMappings");
+    for (kind, file) in [("user", "user"), ("mount", "mnt")] {
+        bundle = bundle.without_namespace(kind).join(kind, &format!("/proc/OTHER/ns/{file}"));
+    }
+    fs::create_dir(bundle.inside("/marked")).expect("mkdir");
+    let script = format!(
+        "run() {{ {}; }}; cd {}; mkfifo -m 666 ready
+         setpriv --reuid {PLAIN} --regid {PLAIN} --clear-groups unshare --user --map-root-user --mount sh -c 'echo > ready; exec sleep 1000' & other=$!
+         read ready < ready; sed -i s/OTHER/$other/ config.json
+         run create --bundle . {id} < /dev/null > /dev/null || exit 1
+         run exec {id} /probe stat:/marked; readlink /proc/$other/ns/mnt >&2
+         run delete --force {id}; kill $other",
+        as_plain("\"$@\"", &plain),
+        bundle.lay().display(),
+        id = t.id()
+    );
+    let out = t.call("/bin/sh").args(["-c", &script]).env("RUNTIME", t.runtime.borrow().clone()).out();
+    let seen = out.report();
+    assert_eq!(seen["asked"]["stat:/marked"]["type"], "d");
+    let own = seen["ns"]["mnt"].as_str().unwrap();
+    assert!(out.stderr.contains(own), "{own}: {}", out.stderr);
+}
+
+/// Root may look into any init, also one with other ids and another user namespace.
+fn exec_by_root_enters(t: &Test) {
+    for uid in [0, 8] {
+        let user = json!({ "uid": uid, "gid": uid });
+        let bundle = t.bundle().user_namespace().set("/process/user", user);
+        let container = t.create(&bundle.args(["/probe", "--pause"]));
+        assert_eq!(container.look([])["ids"]["uid"], json!([uid, uid, uid]));
+    }
+}
+
+/// Init makes two calls to hand its namespaces out. It must not be killed for them.
+fn exec_needs_the_profiles_leave(t: &Test) {
+    let plain = Plain::new(t);
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{ "names": ["sendmsg"], "action": "SCMP_ACT_KILL_PROCESS" }] });
+    let bundle = plain.bundle().set("/process/noNewPrivileges", json!(false)).args(["/probe", "--pause"]);
+    let (id, _) = created(&plain, &bundle.set("/linux/seccomp", profile));
+    plain.call(["exec", &id, "/probe"]).out().one_clear_line(&["setns", "EPERM", "sendmsg", "start"]);
+    plain.call(["start", &id]).ok();
+    plain.call(["exec", &id, "true"]).ok();
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+fn a_stopped_init_is_not_waited_for(t: &Test) {
+    let plain = Plain::new(t);
+    let (id, init) = created(&plain, &plain.bundle());
+    let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
+    send(Signal::SIGSTOP);
+    plain.call(["exec", &id, "/probe"]).out().one_clear_line(&[&id, "does not hand out", "stopped"]);
+    send(Signal::SIGCONT);
+    // It answers the one who has gone, and then this one.
+    plain.call(["exec", &id, "true"]).ok();
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+fn mounts_are_added_and_removed(t: &Test) {
+    let plain = Plain::new(t);
+    let bundle = plain.bundle().args(["/probe", "--pause"]);
+    let (id, _) = created(&plain, &bundle);
+    let list = json!([{ "destination": "/tmp", "type": "tmpfs", "source": "t", "options": ["size=64k"] }]);
+    let list = t.make_file("mounts.json", &list.to_string()).to_str().unwrap().to_owned();
+    let count = || plain.call(["exec", &id, "grep", "-c", " /tmp tmpfs", "/proc/self/mounts"]).out().stdout;
+    plain.call(["mounts", "add", &id, &list]).ok();
+    assert_eq!(count(), "1\n");
+    plain.call(["mounts", "remove", &id, &list]).ok();
+    assert_eq!(count(), "0\n");
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// CVE-2016-9962, by a process that came in before `start`: init has the runtime's
+/// memory, descriptors and environment, and neither filter nor label holds it yet.
+fn init_is_closed_to_the_container(t: &Test) {
+    let plain = Plain::new(t);
+    let all = json!(["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
+    let mut bundle = plain.bundle().args(["/probe", "--pause"]);
+    for set in ["bounding", "permitted", "effective"] {
+        bundle = bundle.set(&format!("/process/capabilities/{set}"), all.clone());
+    }
+    let (id, init) = created(&plain, &bundle);
+    let attack = ["read:/proc/1/environ", "link:/proc/1/exe", "link:/proc/1/fd/0", "link:/proc/1/cwd"];
+    let look =
+        || plain.call(["exec", &id, "/probe", attack[0], attack[1], attack[2], attack[3]]).ok().report();
+    let seen = look();
+    assert_eq!(seen["names"]["host"], bundle.config["hostname"], "the attacker is inside");
+    for question in attack {
+        let answer = &seen["asked"][question];
+        assert!(answer == "EACCES" || answer == "EPERM", "{question}: {answer}");
+    }
+    let id_of_plain = PLAIN.to_string();
+    let outside = t.call("/usr/bin/setpriv").args(["--reuid", &id_of_plain, "--clear-groups", "ls", "-l"]);
+    assert_ne!(outside.arg(format!("/proc/{init}/fd")).out().code, 0);
+    // The payload is open to what has as many rights.
+    plain.call(["start", &id]).ok();
+    assert_eq!(look()["asked"][attack[1]], "/probe");
+    plain.call(["delete", "--force", &id]).ok();
+}
