@@ -31,6 +31,7 @@ mod cgroups;
 mod checkpoint;
 mod checkpoint_flags;
 mod configs;
+mod delegated_v1;
 mod devices;
 mod engines;
 mod errors;
@@ -92,6 +93,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("checkpoint", checkpoint::cases()),
         ("checkpoint_flags", checkpoint_flags::cases()),
         ("configs", configs::cases()),
+        ("delegated_v1", delegated_v1::cases()),
         ("devices", devices::cases()),
         ("engines", engines::cases()),
         ("errors", errors::cases()),

@@ -468,7 +468,7 @@ impl<'t> Plain<'t> {
     }
 }
 
-fn own(path: &Path) {
+pub fn own(path: &Path) {
     chown(path, Some(Uid::from_raw(PLAIN)), Some(Gid::from_raw(PLAIN))).expect("chown");
 }
 

@@ -1,6 +1,7 @@
 //! Cgroups are made, and processes get into them.
 
-use super::{Cgroup, Starting, Unit, is_root, tree, v1, v2};
+use super::setting::Setting;
+use super::{Cgroup, Hierarchy, Starting, Unit, is_root, tree, v1, v1_table, v2};
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::spec::Plan;
@@ -16,34 +17,73 @@ pub struct Entrance {
 }
 
 impl Cgroup {
-    /// Makes the cgroups. Where the caller is `rootless` (by itself: anybody but
-    /// the host's root) and may not, there are none, and the log says which
-    /// limits that costs.
+    /// Makes the cgroups. A caller who is `rootless` (by itself: anybody but the host's
+    /// root) may lack the right to. On version 1 the hierarchies in which the caller has
+    /// it are used: if one of them is a controller's, a limit in one of the others is an
+    /// error. Else the log says which limits don't apply.
     pub fn make(&mut self, plan: &Plan, rootless: Option<bool>, log: &Log) -> Result<Entrance> {
-        let made = match &*self {
-            Cgroup::None => return Ok(Entrance::default()),
-            Cgroup::V2 { path } => v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() }),
-            Cgroup::V1 { hierarchies, unified } => {
-                v1::make(hierarchies, unified.as_deref(), &plan.device_rules)
-            }
-            Cgroup::Systemd { .. } => return Ok(Entrance::default()),
-        };
-        match made {
+        match self.make_all(plan) {
             Err(e) if is_denied(&e) && rootless.unwrap_or_else(|| !is_root()) => {
-                let lost = self.limits(&plan.resources)?;
+                let lost = self.keep_delegated(plan)?;
                 if !lost.is_empty() {
                     log.warn(format!(
                         "{e}: not applied: {}; hint: limits need a delegated cgroup",
                         lost.join(", ")
                     ));
                 }
-                // Some hierarchies may be the caller's.
-                let _ = self.remove();
-                *self = Cgroup::None;
-                Ok(Entrance::default())
+                self.make_all(plan)
             }
             other => other,
         }
+    }
+
+    fn make_all(&self, plan: &Plan) -> Result<Entrance> {
+        match self {
+            Cgroup::None | Cgroup::Systemd { .. } => Ok(Entrance::default()),
+            Cgroup::V2 { path } => v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() }),
+            Cgroup::V1 { hierarchies, unified } => {
+                v1::make(hierarchies, unified.as_deref(), &plan.device_rules)
+            }
+        }
+    }
+
+    /// Leaves the hierarchies in which the caller may make a cgroup. Returns pointers to
+    /// the limits that are lost with the others.
+    ///
+    /// # Errors
+    /// A limit is lost although a controller is delegated; what is left is in use.
+    fn keep_delegated(&mut self, plan: &Plan) -> Result<Vec<String>> {
+        let Cgroup::V1 { hierarchies, unified } = &*self else {
+            let lost = self.limits(&plan.resources)?;
+            *self = Cgroup::None;
+            return Ok(lost);
+        };
+        let (kept, denied) = v1::delegated(hierarchies)?;
+        let unified = match unified.as_deref().map(v2::make) {
+            Some(Err(e)) if !is_denied(&e) => return Err(e),
+            Some(Ok(_)) => unified.clone(),
+            Some(Err(_)) | None => None,
+        };
+        let holds = |all: &[Hierarchy], controller: &str| all.iter().any(|h| h.has(controller));
+        let mut lost = v1_table::settings(&plan.resources)?;
+        // What version 1 has not is limited in the unified hierarchy.
+        lost.retain(|s| !holds(&kept, s.controller) && (unified.is_none() || holds(&denied, s.controller)));
+        if let (Some(limit), true) = (lost.first(), kept.iter().any(Hierarchy::takes_limits)) {
+            let text = format!("the caller may not make a cgroup of the {} controller", limit.controller);
+            return Err(Error::config(pointer_to(limit), text).hint(
+                "other controllers are delegated to the caller; remove the limit, or delegate this one",
+            ));
+        }
+        let mut lost: Vec<_> = lost.iter().map(pointer_to).collect();
+        // Two files may take one field.
+        lost.dedup();
+        *self = match (kept.is_empty(), &unified) {
+            (true, None) => Cgroup::None,
+            _ => Cgroup::V1 { hierarchies: kept, unified },
+        };
+        // The processes in it would be killed with the container.
+        self.check_unused(plan.cgroups_path.as_deref())?;
+        Ok(lost)
     }
 
     /// Gets ready to ask systemd for the unit, where this is one of its.
@@ -112,7 +152,12 @@ impl Cgroup {
     }
 }
 
-fn is_denied(error: &Error) -> bool {
+fn pointer_to(limit: &Setting) -> String {
+    format!("/linux/resources/{}", limit.at)
+}
+
+/// Whether the caller may not make a cgroup there, or move into it.
+pub(super) fn is_denied(error: &Error) -> bool {
     use nix::errno::Errno;
     [Errno::EACCES, Errno::EPERM, Errno::EROFS].into_iter().any(|errno| error.is(errno))
 }

@@ -85,7 +85,7 @@ impl Cgroup {
 
 fn no_freezer() -> Error {
     Error::msg("there is no cgroup that could be frozen")
-        .hint("the container was made without cgroups, or the host has no freezer")
+        .hint("the container was made without cgroups, or there is no freezer, or none for the caller")
 }
 
 impl<'a> Freezer<'a> {

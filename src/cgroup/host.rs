@@ -1,6 +1,6 @@
 //! What cgroups the host has, and where this process is in them.
 
-use super::Driver;
+use super::{Driver, Hierarchy};
 use crate::error::{Context, Result};
 use crate::sys::process::read_file;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -50,6 +50,13 @@ pub struct V1Mount {
     /// A named hierarchy (`name=systemd`) has no controller.
     pub named: bool,
     pub place: Place,
+}
+
+impl V1Mount {
+    /// The container's cgroup in this hierarchy, if it has one here.
+    pub fn of<'a>(&self, hierarchies: &'a [Hierarchy]) -> Option<&'a Hierarchy> {
+        hierarchies.iter().find(|h| h.controllers == self.controllers)
+    }
 }
 
 impl Host {

@@ -17,6 +17,23 @@ pub fn settings<'a>(
     unified: Option<&'a Path>,
     resources: &Resources,
 ) -> Result<Vec<Placed<'a>>> {
+    placed(hierarchies, unified, resources)?.into_iter().collect()
+}
+
+/// The limits that can be set here. The others have been refused, or their loss told.
+pub fn applicable<'a>(
+    hierarchies: &'a [Hierarchy],
+    unified: Option<&'a Path>,
+    resources: &Resources,
+) -> Result<Vec<Placed<'a>>> {
+    Ok(placed(hierarchies, unified, resources)?.into_iter().flatten().collect())
+}
+
+fn placed<'a>(
+    hierarchies: &'a [Hierarchy],
+    unified: Option<&'a Path>,
+    resources: &Resources,
+) -> Result<Vec<Result<Placed<'a>>>> {
     let of_v1 = v1_table::settings(resources)?;
     let mut beside: Vec<&str> =
         of_v1.iter().map(|s| s.controller).filter(|c| lacks(hierarchies, c)).collect();
@@ -26,9 +43,9 @@ pub fn settings<'a>(
         let of_v2 = v2_table::settings(&only(resources, &beside))?;
         let of_v1 = of_v1.into_iter().filter(|setting| !beside.contains(&setting.controller));
         let placed = of_v1.map(|setting| in_v1(hierarchies, setting));
-        return placed.chain(of_v2.into_iter().map(|setting| Ok((unified, setting)))).collect();
+        return Ok(placed.chain(of_v2.into_iter().map(|setting| Ok((unified, setting)))).collect());
     }
-    of_v1.into_iter().map(|setting| in_v1(hierarchies, setting)).collect()
+    Ok(of_v1.into_iter().map(|setting| in_v1(hierarchies, setting)).collect())
 }
 
 fn in_v1(hierarchies: &[Hierarchy], setting: Setting) -> Result<Placed<'_>> {
@@ -36,8 +53,16 @@ fn in_v1(hierarchies: &[Hierarchy], setting: Setting) -> Result<Placed<'_>> {
         Some(hierarchy) => Ok((&hierarchy.path, setting)),
         None => Err(Error::config(
             format!("/linux/resources/{}", setting.at),
-            format!("the host has no {} controller", setting.controller),
-        )),
+            match super::is_root() {
+                true => format!("the host has no {} controller", setting.controller),
+                false => format!("there is no {} controller for this container", setting.controller),
+            },
+        )
+        .hint(if super::is_root() {
+            ""
+        } else {
+            "the host lacks it, or it is not delegated to the caller"
+        })),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Where a container's cgroups belong. Nothing is made here.
 
-use super::{Cgroup, Driver, Hierarchy, Host, systemd, v1, v2};
+use super::{Cgroup, Driver, Hierarchy, Host, is_root, systemd, tree, v1, v2};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount::View;
 use crate::spec::plan::{Ns, NsKind, Plan};
@@ -50,6 +50,11 @@ impl Cgroup {
     pub fn check_unused(&self, asked: Option<&str>) -> Result<()> {
         let used = match self {
             Cgroup::None | Cgroup::Systemd { .. } => 0,
+            // A user may have any of them, and not the one that lists all processes.
+            Cgroup::V1 { hierarchies, .. } if !is_root() => {
+                let used = hierarchies.iter().map(|h| tree::pids(&h.path).map(|pids| pids.len()));
+                used.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0)
+            }
             Cgroup::V1 { .. } | Cgroup::V2 { .. } => self.pids()?.len(),
         };
         if used == 0 {
@@ -85,7 +90,7 @@ impl Cgroup {
         match (self, host) {
             (Cgroup::V2 { path }, Host::V2 { mount, .. }) => vec![(String::new(), below(path, mount))],
             (Cgroup::V1 { hierarchies, unified }, Host::V1 { mounts, unified: beside }) => {
-                let v1 = mounts.iter().zip(hierarchies).flat_map(|(m, h)| {
+                let v1 = mounts.iter().filter_map(|m| Some((m, m.of(hierarchies)?))).flat_map(|(m, h)| {
                     let name = |name: &String| if m.named { format!("name={name}") } else { name.clone() };
                     m.controllers.iter().map(move |c| (name(c), below(&h.path, &m.place.mount)))
                 });
@@ -112,7 +117,11 @@ impl Cgroup {
             }
             (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => View::V1 {
                 namespaced,
-                hierarchies: mounts.iter().zip(hierarchies).map(|(m, h)| v1::shown(m, &h.path)).collect(),
+                hierarchies: mounts
+                    .iter()
+                    // In one that isn't delegated it is in the caller's.
+                    .map(|m| v1::shown(m, m.of(hierarchies).map_or(&m.place.own, |h| &h.path)))
+                    .collect(),
             },
             (_, Host::V1 { mounts, .. }) => View::V1 {
                 namespaced,

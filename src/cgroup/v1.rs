@@ -4,7 +4,7 @@ use super::host::V1Mount;
 use super::hybrid::{self, Placed};
 use super::setting::{self, Target};
 use super::sub::below;
-use super::{Entrance, Hierarchy, Rules, SubCgroups, tree};
+use super::{Entrance, Hierarchy, Rules, SubCgroups, entry, tree};
 use crate::error::{Context, Error, Result};
 use crate::init::cgroup_mount;
 use crate::spec::config::Resources;
@@ -38,6 +38,20 @@ pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> 
         limit_devices_beside(unified, rules)?;
     }
     entrance(hierarchies, unified)
+}
+
+/// Makes the cgroup in the hierarchies in which the caller may. Returns these, and the
+/// others.
+pub fn delegated(all: &[Hierarchy]) -> Result<(Vec<Hierarchy>, Vec<Hierarchy>)> {
+    let (mut kept, mut denied) = (Vec::new(), Vec::new());
+    for hierarchy in all {
+        match make_one(hierarchy).and_then(|()| open_tasks(hierarchy)) {
+            Ok(_) => kept.push(hierarchy.clone()),
+            Err(e) if entry::is_denied(&e) => denied.push(hierarchy.clone()),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((kept, denied))
 }
 
 fn make_one(hierarchy: &Hierarchy) -> Result<()> {
@@ -106,7 +120,7 @@ pub fn check(
 
 /// Sets the limits.
 pub fn limit(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: &Resources) -> Result<()> {
-    let limits = hybrid::settings(hierarchies, unified, resources)?;
+    let limits = hybrid::applicable(hierarchies, unified, resources)?;
     if let Some(unified) = unified.filter(|unified| limits.iter().any(|(path, _)| path == unified)) {
         hybrid::enable(unified)?;
     }
@@ -275,7 +289,16 @@ pub fn process_dir(hierarchies: &[Hierarchy]) -> Option<PathBuf> {
     found.or(hierarchies.first()).map(|h| h.path.clone())
 }
 
+/// The controllers that limits are for.
+const LIMITING: [&str; 9] =
+    ["blkio", "cpu", "cpuset", "hugetlb", "memory", "net_cls", "net_prio", "pids", "rdma"];
+
 impl Hierarchy {
+    /// Whether it has a controller that limits are for.
+    pub fn takes_limits(&self) -> bool {
+        LIMITING.into_iter().any(|name| self.has(name))
+    }
+
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }
