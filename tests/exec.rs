@@ -1,12 +1,18 @@
 //! `exec`: another process in a running container.
 
-use crate::harness::{Container, PidFd, Test, cap_mask, pipe, read_line, read_signal};
+use crate::harness::{
+    Container, PidFd, Test, cap_mask, cgroups_named, pipe, read_line, read_signal, remove_cgroup,
+};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 
 cases![
     shares_every_namespace,
     shares_the_cgroup,
+    follows_an_init_that_was_moved,
+    does_not_follow_init_into_the_root_cgroup,
+    does_not_follow_init_into_a_frozen_cgroup,
     takes_env_and_cwd_from_the_config,
     adds_env,
     changes_cwd,
@@ -56,6 +62,75 @@ fn shares_the_cgroup(t: &Test) {
     let container = pausing(t);
     let init = std::fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid));
     assert_eq!(container.look([])["cgroup"], json!(init.unwrap()));
+}
+
+/// Moves init in every hierarchy to a cgroup beside the container's, or to the root,
+/// and removes the container's own. Returns the new ones.
+fn move_init(t: &Test, container: &Container, to_root: bool) -> Vec<PathBuf> {
+    t.cgroupfs_only();
+    t.needs_root("moves a process out of its cgroup");
+    let mut made = Vec::new();
+    for dir in cgroups_named(&container.id) {
+        let parent = dir.parent().expect("a parent");
+        let to = match to_root {
+            true => {
+                parent.ancestors().find(|dir| dir.parent().is_some_and(is_no_cgroup)).expect("a root").into()
+            }
+            false => parent.join(format!("{}-moved", t.token)),
+        };
+        if !to_root {
+            std::fs::create_dir(&to).expect("a cgroup");
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                if let Ok(value) = std::fs::read(dir.join(file)) {
+                    std::fs::write(to.join(file), value).expect("a cpuset");
+                }
+            }
+        }
+        std::fs::write(to.join("cgroup.procs"), container.init.pid.to_string()).expect("move init");
+        std::fs::remove_dir(&dir).expect("the container's cgroup is empty");
+        made.push(to);
+    }
+    assert!(!made.is_empty(), "the container has a cgroup");
+    made
+}
+
+fn is_no_cgroup(dir: &Path) -> bool {
+    !dir.join("cgroup.procs").exists()
+}
+
+/// A manager of the host may move containers.
+fn follows_an_init_that_was_moved(t: &Test) {
+    let container = pausing(t);
+    let made = move_init(t, &container, false);
+    let init = std::fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
+    assert!(init.contains("-moved"), "{init}");
+    let seen = container.look([]);
+    container.stop();
+    made.iter().for_each(|dir| remove_cgroup(dir));
+    assert_eq!(seen["cgroup"], json!(init));
+}
+
+fn does_not_follow_init_into_the_root_cgroup(t: &Test) {
+    let container = pausing(t);
+    move_init(t, &container, true);
+    container.exec([], ["true"]).out().one_clear_line(&["its init is in the root cgroup"]);
+}
+
+fn does_not_follow_init_into_a_frozen_cgroup(t: &Test) {
+    let container = pausing(t);
+    let made = move_init(t, &container, false);
+    let freeze = |on: bool| {
+        for dir in &made {
+            let _ = std::fs::write(dir.join("freezer.state"), if on { "FROZEN" } else { "THAWED" });
+            let _ = std::fs::write(dir.join("cgroup.freeze"), if on { "1" } else { "0" });
+        }
+    };
+    freeze(true);
+    let out = container.exec([], ["true"]).out();
+    freeze(false);
+    container.stop();
+    made.iter().for_each(|dir| remove_cgroup(dir));
+    out.one_clear_line(&["container's cgroup unexpectedly frozen"]);
 }
 
 fn takes_env_and_cwd_from_the_config(t: &Test) {

@@ -2,7 +2,7 @@
 
 use super::{Driver, Hierarchy};
 use crate::error::{Context, Result};
-use crate::sys::process::read_file;
+use crate::sys::process::{path_in_proc, read_file};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,17 @@ impl Host {
         if is_v2 && is_absolute {
             return Ok(Host::V2 { mount: ROOT.into(), own: "/".into() });
         }
-        let own = read_file("/proc/self/cgroup").op_on("read", "/proc/self/cgroup")?;
+        Host::around("/proc/self/cgroup", is_v2)
+    }
+
+    /// Looks at the mounts, and at the place of process `pid` in them: each `own` is its.
+    pub fn of_process(pid: i32) -> Result<Host> {
+        let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
+        Host::around(path_in_proc(pid, "cgroup").as_str(), stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
+    }
+
+    fn around(file: &str, is_v2: bool) -> Result<Host> {
+        let own = read_file(file).op_on("read", file)?;
         let own = String::from_utf8_lossy(&own);
         if is_v2 {
             return Ok(Host::V2 { mount: ROOT.into(), own: v2_path(&own) });

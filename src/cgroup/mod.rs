@@ -8,6 +8,7 @@
 mod common_table;
 mod device_program;
 mod entry;
+mod follow;
 mod freezer;
 mod host;
 mod hybrid;

@@ -8,7 +8,7 @@ use super::id::keyring_name;
 use super::pidfd_receiver::{self, Receiver};
 use super::state::State;
 use super::{run, stdio};
-use crate::cgroup::{self, Cgroup, SubCgroups, stuck};
+use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, stuck};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::tenant;
@@ -21,6 +21,7 @@ use crate::spec::plan::{NsKind, Process};
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
 use nix::errno::Errno;
+use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
@@ -117,9 +118,9 @@ fn attended(
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     let mut handed = entry::ask(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose()?;
-    let place = sub.as_ref().unwrap_or(&state.cgroup);
     let explain = |error| if sub.is_some() { cgroup::explain_sub(error) } else { error };
-    let entrance = place.entrance().map_err(explain)?;
+    let (place, entrance) = way_in(state, sub.as_ref()).map_err(explain)?;
+    let place = &*place;
     let socket = options.pidfd_socket;
     let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
 
@@ -185,6 +186,21 @@ fn attended(
     match &options.signals {
         None => Ok(0),
         Some(signals) => stdio::attend(&pidfd, signals, terminal, None).map(|exit| exit.status()),
+    }
+}
+
+/// Opens the way into the cgroups of the exec process: those of `exec --cgroup`, else the
+/// container's. If these are gone, somebody else has moved init, and its cgroups count.
+fn way_in<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a, Cgroup>, Entrance)> {
+    let place = sub.unwrap_or(&state.cgroup);
+    match place.entrance() {
+        Err(error) if sub.is_none() && error.is(Errno::ENOENT) => {
+            let place = state.cgroup.follow(state.pid())?;
+            place.check_not_frozen()?;
+            let entrance = place.entrance()?;
+            Ok((Cow::Owned(place), entrance))
+        }
+        entrance => Ok((Cow::Borrowed(place), entrance?)),
     }
 }
 

@@ -1,0 +1,52 @@
+//! Where a container's cgroups are after somebody else has moved its init.
+
+use super::{Cgroup, Hierarchy, Host};
+use crate::error::{Error, Result};
+use std::path::PathBuf;
+
+impl Cgroup {
+    /// Returns these cgroups; each that no longer exists is replaced by the one of the
+    /// same hierarchy that the process `init` is in. A manager of the host may have moved init
+    /// there and removed the cgroup that the state record names.
+    ///
+    /// The root of a hierarchy replaces nothing: nobody's limits hold there, and on
+    /// version 1 the kernel shows a process that is ending there. That is an error (no errno).
+    pub fn follow(&self, init: i32) -> Result<Cgroup> {
+        if let Cgroup::Systemd { unit, place } = self {
+            return Ok(Cgroup::Systemd { unit: unit.clone(), place: Box::new(place.follow(init)?) });
+        }
+        match (self, Host::of_process(init)?) {
+            (Cgroup::V2 { path }, Host::V2 { mount, own }) => {
+                let now = mount.join(own.strip_prefix("/").unwrap_or(&own));
+                replace(path, now, &mount).map(|path| Cgroup::V2 { path })
+            }
+            (Cgroup::V1 { hierarchies, unified }, Host::V1 { mounts, unified: beside }) => {
+                let follow = |hierarchy: &Hierarchy| {
+                    let mount = mounts.iter().find(|mount| mount.controllers == hierarchy.controllers);
+                    let path = match mount {
+                        Some(mount) => replace(&hierarchy.path, mount.place.own.clone(), &mount.place.mount)?,
+                        None => hierarchy.path.clone(),
+                    };
+                    Ok(Hierarchy { path, ..hierarchy.clone() })
+                };
+                let hierarchies = hierarchies.iter().map(follow).collect::<Result<_>>()?;
+                let unified = match (unified, beside) {
+                    (Some(path), Some(place)) => Some(replace(path, place.own, &place.mount)?),
+                    (unified, _) => unified.clone(),
+                };
+                Ok(Cgroup::V1 { hierarchies, unified })
+            }
+            _ => Ok(self.clone()),
+        }
+    }
+}
+
+fn replace(path: &PathBuf, now: PathBuf, root: &PathBuf) -> Result<PathBuf> {
+    match path.exists() {
+        true => Ok(path.clone()),
+        false if now != *root => Ok(now),
+        false => Err(Error::msg("the container's cgroup is gone, and its init is in the root cgroup")
+            .on(path.display().to_string())
+            .hint("an exec process would have no limits there: move init into a cgroup of its own")),
+    }
+}
