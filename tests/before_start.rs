@@ -20,7 +20,7 @@ cases![
 ];
 
 /// A container of the plain user's that waits for `start`; its id, and its init's pid.
-fn created(plain: &Plain, bundle: &Bundle) -> (String, i32) {
+pub fn created(plain: &Plain, bundle: &Bundle) -> (String, i32) {
     let (dir, id) = (bundle.lay().to_str().unwrap().to_owned(), plain.t.id());
     plain.call(["create", "--bundle", &dir, &id]).ok();
     let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();

@@ -1,6 +1,6 @@
 //! Namespaces joined by path, each kind and together, whoever they belong to.
 
-use crate::harness::{Bundle, Container, Running, Test, pipe, read_line};
+use crate::harness::{Bundle, Container, Running, Test, has_controller, pipe, read_line};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -10,6 +10,7 @@ cases![
     joins_a_pid_namespace_by_path,
     joins_a_time_namespace_by_path,
     joins_a_network_as_it_is,
+    a_limit_of_one_process_is_set_after_the_last_clone,
     joins_a_user_namespace_by_path,
     joins_a_user_namespace_and_makes_the_others,
     joins_what_a_user_namespace_does_not_own,
@@ -134,6 +135,21 @@ fn joins_a_network_as_it_is(t: &Test) {
     let seen = t.look(&t.bundle().join("network", &host.path("net")), []);
     assert_eq!(seen["ns"]["net"], ns(&host.path("net")));
     assert_eq!(seen["loopback_up"], false);
+    host.end();
+}
+
+/// As a pod's container: what is the host's is joined before its user namespace is made,
+/// and so init is cloned twice.
+fn a_limit_of_one_process_is_set_after_the_last_clone(t: &Test) {
+    if !has_controller("pids") {
+        t.skip("no pids controller");
+    }
+    let host = Holder::new(t, &["--uts"], "");
+    let bundle = t.bundle().user_namespace().without_namespace("uts").join("uts", &host.path("uts"));
+    let bundle = bundle.drop("/hostname").set("/linux/resources", json!({ "pids": { "limit": 1 } }));
+    for _ in 0..10 {
+        t.look(&bundle, []);
+    }
     host.end();
 }
 

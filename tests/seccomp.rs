@@ -2,8 +2,10 @@
 
 pub mod agent;
 
-use crate::harness::{Bundle, Test, cap_mask, is_corten};
+use crate::before_start::created;
+use crate::harness::{Bundle, PidFd, Test, cap_mask, is_corten};
 use crate::profiles;
+use crate::userns::Plain;
 use agent::{Agent, Silent};
 use serde_json::{Value, json};
 
@@ -36,6 +38,8 @@ cases![
     agent_goes_with_all_flags,
     agent_may_be_asked_about_every_call_but_write,
     agent_answers_an_ordinary_user,
+    agent_answers_who_may_not_trace,
+    nothing_outlives_a_runtime_that_is_killed,
     agent_that_is_not_there_is_an_error,
     agent_by_annotation,
     agent_that_keeps_silent_holds_nobody_for_ever,
@@ -552,15 +556,18 @@ fn agent_answers_for_exec(t: &Test) {
     }
 }
 
+/// What a runtime makes on its way to the payload, and one call that the agent answers for.
+const ALL_BUT_WRITE: [&str; 11] = [
+    "sendmsg", "sendto", "recvmsg", "recvfrom", "read", "close", "capset", "execve", "openat", "fcntl",
+    "times",
+];
+
 /// Those by which a runtime would hand the listener over, too.
 fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
-    let names = [
-        "sendmsg", "sendto", "recvmsg", "recvfrom", "read", "close", "capset", "execve", "openat", "fcntl",
-        "times",
-    ];
     for nnp in [true, false] {
         let agent = Agent::listen(t, TIMES, 7);
-        let bundle = with(t, asking(&agent, json!(names))).set("/process/noNewPrivileges", json!(nnp));
+        let bundle =
+            with(t, asking(&agent, json!(ALL_BUT_WRITE))).set("/process/noNewPrivileges", json!(nnp));
         assert_eq!(ask(t, &bundle, &[times(&[])]), [7]);
         agent.state();
     }
@@ -581,22 +588,67 @@ fn agent_that_keeps_silent_holds_nobody_for_ever(t: &Test) {
     }
 }
 
-/// Who may not look into the process of the container.
+/// Who may not look into the process of the container, nor take a descriptor out of it.
 fn agent_answers_an_ordinary_user(t: &Test) {
+    let plain = Plain::new(t);
     for nnp in [true, false] {
         let agent = Agent::listen(t, TIMES, 4242);
-        let bundle = with(t, asking(&agent, json!(["times", "close"])));
-        let bundle = bundle.set("/process/noNewPrivileges", json!(nnp));
-        let seen = t.as_user(&bundle, [&times(&[])]).report();
-        assert_eq!(seen["asked"][times(&[])], 4242);
-        assert_eq!(agent.state()["state"]["status"], "creating");
+        let bundle = plain.bundle().set("/linux/seccomp", asking(&agent, json!(ALL_BUT_WRITE)));
+        let bundle = bundle.set("/process/noNewPrivileges", json!(nnp)).args(["/probe", "--pause"]);
+        let (id, init) = created(&plain, &bundle);
+        let said = agent.state();
+        assert_eq!(said["state"]["status"], "creating");
+        assert_eq!(said["pid"], init, "not the process that was cloned first");
+        plain.call(["start", &id]).ok();
+        let seen = plain.call(["exec", &id, "/probe", &times(&[])]).ok().report();
+        assert_eq!(seen["asked"][times(&[])], 4242, "no_new_privs {nnp}");
+        assert_eq!((&seen["pid"], seen["fds"].as_object().unwrap().len()), (&json!(2), 3));
+        assert_eq!(agent.state()["state"]["pid"], init);
+        assert!(agent.is_idle());
+        plain.call(["delete", "--force", &id]).ok();
     }
-    // There is no way to hand it over then, and it must not hang.
-    for call in ["sendmsg", "read"] {
-        let agent = Agent::listen(t, TIMES, 4242);
-        let out = t.as_user(&with(t, asking(&agent, json!(["times", call]))), [&times(&[])]);
-        out.one_clear_line(&["seccomp", call]);
-    }
+}
+
+/// The same for a runtime that is root, but may trace nobody.
+fn agent_answers_who_may_not_trace(t: &Test) {
+    t.needs_root("drops a capability of root");
+    let agent = Agent::listen(t, TIMES, 4242);
+    let bundle = with(t, asking(&agent, json!(ALL_BUT_WRITE))).args(["/probe", &times(&[])]);
+    let call =
+        t.call("/usr/bin/setpriv").args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]);
+    let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root());
+    let out = call.args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).out();
+    assert_eq!(out.report()["asked"][times(&[])], 4242);
+    assert_eq!(out.report()["pid"], 1);
+}
+
+/// The process that would fetch the listener ends with the runtime, as init does.
+fn nothing_outlives_a_runtime_that_is_killed(t: &Test) {
+    let plain = Plain::new(t);
+    let agent = Agent::listen(t, TIMES, 4242);
+    let fifo = t.path("hook");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o666)).expect("mkfifo");
+    std::fs::set_permissions(&fifo, std::os::unix::fs::PermissionsExt::from_mode(0o666)).expect("chmod");
+    let script = format!("echo > {0}; read forever < {0}", fifo.display());
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    let bundle = plain.bundle().set("/linux/seccomp", asking(&agent, json!(["times", "read"])));
+    let (bundle, id) = (bundle.set("/hooks", json!({ "createRuntime": hook })), t.id());
+    let create = plain.call(["create", "--bundle", bundle.lay().to_str().unwrap(), &id]).spawn();
+    std::fs::read_to_string(&fifo).expect("the hook runs");
+    let path = format!("/proc/{0}/task/{0}/children", create.pid());
+    let children = std::fs::read_to_string(path).expect("the runtime's children");
+    let is_runtimes = |pid: &i32| {
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        !command.starts_with(b"sh")
+    };
+    let pids = children.split_whitespace().map(|pid| pid.parse().expect("a pid")).filter(is_runtimes);
+    let children: Vec<_> = pids.map(PidFd::open).collect();
+    assert!(!is_corten() || children.len() == 2, "init, and the one that was cloned first");
+    create.kill();
+    assert_eq!(create.out().code, 137);
+    assert!(children.iter().all(PidFd::ended), "something outlives the runtime");
+    std::fs::write(&fifo, "end\n").expect("end the hook");
+    plain.call(["delete", "--force", &id]).ok();
 }
 
 fn agent_that_is_not_there_is_an_error(t: &Test) {

@@ -35,12 +35,14 @@ impl HalfMade<'_> {
         match unit {
             Some(unit) => self.set_up_in_unit(sync, unit, hop, cgroup)?,
             None => {
+                // A limit of one process would keep init from that clone.
+                if hop {
+                    self.until_moved(sync)?;
+                }
                 if limits_first {
                     cgroup.limit(self.plan, dir)?;
                 }
-                if !hop {
-                    self.set_up(sync)?;
-                }
+                self.set_up(sync)?;
             }
         }
         if limits_first {
@@ -131,7 +133,10 @@ impl HalfMade<'_> {
     fn replace_init(&mut self, pidfd: OwnedFd) -> Result<()> {
         let pid = pidfd::pid(&pidfd).op("find init");
         if let Some((_, old)) = self.init.replace((pid.clone().unwrap_or(0), pidfd)) {
-            pidfd::reap(&old).op("wait for the first clone")?;
+            match &mut self.courier {
+                Some(courier) => courier.is(old),
+                None => drop(pidfd::reap(&old).op("wait for the first clone")?),
+            }
         }
         pid.map(drop)
     }
@@ -147,10 +152,6 @@ impl HalfMade<'_> {
         loop {
             match sync.recv()? {
                 None => return Err(self.init_died()),
-                Some((FromInit::Moved, Some(pidfd))) => {
-                    self.replace_init(pidfd)?;
-                    self.set_up(sync)?;
-                }
                 Some((FromInit::Networked, _)) => {
                     self.take_net_devices()?;
                     sync.send(ToInit::NetworkDone)?;
@@ -182,7 +183,7 @@ impl HalfMade<'_> {
                 Some((FromInit::MapIds(_), None)) => {
                     return Err(Error::msg("init sent no mount to map"));
                 }
-                Some((FromInit::Moved, None)) => return Err(Error::msg("init moved without a handle")),
+                Some((FromInit::Moved, _)) => return Err(Error::msg("init sent a message out of turn")),
             }
         }
     }
@@ -200,13 +201,14 @@ impl HalfMade<'_> {
         hooks::run_all(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
     }
 
-    fn hand_over(&self, agent: Option<notify::Agent>, number: i32, sync: &HostEnd) -> Result<()> {
+    fn hand_over(&mut self, agent: Option<notify::Agent>, number: i32, sync: &HostEnd) -> Result<()> {
+        let courier = self.courier.take();
         let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
             return Err(Error::msg("init has a listener, and there is no agent for it"));
         };
         let (pid, container) = (*pid, &self.subject);
         let process = notify::Process { pidfd, pid, container, status: Status::Creating, init: pid };
-        agent.hand_over(&process, number, sync)
+        agent.hand_over(&process, number, courier, sync)
     }
 
     /// The error of an init that has ended: why its unit could not be started.

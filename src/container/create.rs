@@ -115,6 +115,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let by_clone = if tasks.is_empty() { Arrival::WithClone } else { Arrival::ByItself };
     let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
     let mut split = Split::of(&plan.namespaces, arrival);
+    let courier_end = half.make_courier(agent.is_some(), &mut split)?;
     let forked = launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd));
     match forked.map_err(|error| half.state.cgroup.explain_entry(error))? {
         Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
@@ -133,6 +134,7 @@ pub fn create(options: &Options) -> Result<Made> {
                 console: theirs,
                 keyring: (!options.no_new_keyring).then(|| id::keyring_name(options.id)),
                 filter,
+                courier: courier_end,
                 no_pivot: options.no_pivot,
                 preserve_fds: options.preserve_fds,
                 subject: Subject { signals: None, ..half.subject.clone() },
@@ -144,7 +146,7 @@ pub fn create(options: &Options) -> Result<Made> {
     }
     // Init's ends must not be held here, or its death would go unnoticed, nor
     // its mounts. The cgroup files are closed with the process.
-    drop((init_end, gate, theirs, sources));
+    drop((init_end, gate, theirs, sources, courier_end));
     std::mem::forget(tasks);
 
     // Beside init, and in answer to it.

@@ -12,6 +12,7 @@ use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, stuck};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::tenant;
+use crate::launch::courier::{self, Courier};
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::launch::{joins, sources};
 use crate::log::Log;
@@ -109,7 +110,9 @@ fn attended(
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
     let (filter, agent) = seccomp::prepare(profile, options.log)?;
-    let hop = !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
+    let needed = agent.is_some() && courier::is_needed();
+    let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
+    let hop = needed || !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
     if !hop {
         tenant::hide()?;
     }
@@ -140,7 +143,7 @@ fn attended(
         match joins::fork(home, || clone_into(state, place, cgroup, &mut stray)).map_err(explain)? {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
-                drop((host_end, ours, agent, receiver));
+                drop((host_end, ours, agent, receiver, courier));
                 let inherited = tenant::Inherited {
                     sync: init_end,
                     cgroup_tasks: entrance.tasks,
@@ -151,14 +154,15 @@ fn attended(
                     console: theirs,
                     keyring: state.keyring.then(|| keyring_name(&state.id)),
                     filter,
+                    courier: courier_end,
                     preserve_fds: options.preserve_fds,
                 };
                 tenant::run(process, inherited)
             }
         };
-    drop((init_end, theirs, entrance));
+    drop((init_end, theirs, entrance, courier_end));
     if hop {
-        (pid, pidfd) = moved(&host_end, &pidfd)?;
+        (pid, pidfd) = moved(&host_end, pidfd, courier.as_mut())?;
     }
     let newcomer = notify::Process {
         pidfd: &pidfd,
@@ -169,7 +173,9 @@ fn attended(
     };
     let mover = place.mover().filter(|_| stray);
     let moved = mover.map_or(Ok(()), |unit| cgroup::attach(unit, pid));
-    let outcome = moved.and_then(|()| attend(&host_end, &newcomer, agent, ours, state, options));
+    let outcome = moved.and_then(|()| {
+        attend(&host_end, &newcomer, agent.map(|agent| (agent, courier)), ours, state, options)
+    });
     let outcome = outcome.and_then(|terminal| {
         receiver.map_or(Ok(()), |receiver| receiver.send(&pidfd))?;
         Ok(terminal)
@@ -234,9 +240,13 @@ fn clone_into(state: &State, place: &Cgroup, cgroup: Option<&OwnedFd>, stray: &m
     .op("clone3")
 }
 
-fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
+/// The process that the first clone has cloned. The first one ends, or is the courier.
+fn moved(sync: &HostEnd, first: OwnedFd, courier: Option<&mut Courier>) -> Result<(i32, OwnedFd)> {
     let answer = sync.recv()?;
-    pidfd::reap(first).op("wait for the first clone")?;
+    match courier {
+        Some(courier) => courier.is(first),
+        None => drop(pidfd::reap(&first).op("wait for the first clone")?),
+    }
     match answer {
         Some((FromInit::Moved, Some(pidfd))) => Ok((pidfd::pid(&pidfd).op("find the process")?, pidfd)),
         Some((FromInit::Failed(error), _)) => Err(error),
@@ -248,7 +258,7 @@ fn moved(sync: &HostEnd, first: &OwnedFd) -> Result<(i32, OwnedFd)> {
 fn attend(
     sync: &HostEnd,
     newcomer: &notify::Process,
-    agent: Option<notify::Agent>,
+    agent: Option<(notify::Agent, Option<Courier>)>,
     ours: Option<OwnedFd>,
     state: &State,
     options: &Options,
@@ -269,9 +279,14 @@ fn attend(
 }
 
 /// Takes the listener of the newcomer's filter to the agent.
-fn hand_over(sync: &HostEnd, newcomer: &notify::Process, agent: notify::Agent, log: &Log) -> Result<()> {
+fn hand_over(
+    sync: &HostEnd,
+    newcomer: &notify::Process,
+    (agent, courier): (notify::Agent, Option<Courier>),
+    log: &Log,
+) -> Result<()> {
     match run::next(sync, log)? {
-        Some(FromInit::Listener(number)) => agent.hand_over(newcomer, number, sync),
+        Some(FromInit::Listener(number)) => agent.hand_over(newcomer, number, courier, sync),
         Some(FromInit::Failed(error)) => Err(error),
         _ => Err(Error::msg("the process ended before its seccomp listener was there")),
     }

@@ -12,6 +12,8 @@ use crate::cgroup::stuck;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Status, Subject};
 use crate::init::GateEnds;
+use crate::launch::Split;
+use crate::launch::courier::{self, Courier, CourierEnd};
 use crate::launch::idmap::Writers;
 use crate::launch::sources;
 use crate::net;
@@ -30,6 +32,8 @@ pub(super) struct HalfMade<'a> {
     /// Who maps the ids of a new user namespace.
     pub(super) writers: Option<Writers>,
     pub(super) init: Option<(i32, OwnedFd)>,
+    /// Fetches the seccomp listener of init.
+    pub(super) courier: Option<Courier>,
     /// The host's network devices that it has.
     pub(super) net: Option<net::Taken>,
     /// Hooks have run, so the poststop hooks are owed.
@@ -53,6 +57,7 @@ impl<'a> HalfMade<'a> {
             subject,
             writers,
             init: None,
+            courier: None,
             net: None,
             hooks_began: false,
         })
@@ -76,6 +81,18 @@ impl<'a> HalfMade<'a> {
         let handout = entry::handout(self.plan, &self.state)?;
         self.state.hands_out = handout.is_some();
         self.dir()?.make_gate(handout)
+    }
+
+    /// Makes the ends of a courier, if the runtime may not take the listener of init's
+    /// filter for the agent by itself. The courier is the process that is cloned first.
+    pub(super) fn make_courier(&mut self, has_agent: bool, split: &mut Split) -> Result<Option<CourierEnd>> {
+        if !has_agent || !courier::is_needed() {
+            return Ok(None);
+        }
+        let (courier, end) = courier::pair()?;
+        self.courier = Some(courier);
+        *split = split.with_hop();
+        Ok(Some(end))
     }
 
     pub(super) fn make_rdt(&mut self) -> Result<()> {
@@ -123,6 +140,8 @@ impl<'a> HalfMade<'a> {
 
     /// The child closes what is the host side's, and undoes nothing.
     pub(super) fn belongs_to_parent(&mut self) {
+        // Or the courier would not notice its death.
+        self.courier = None;
         self.dir = None;
     }
 
@@ -171,6 +190,8 @@ impl Drop for HalfMade<'_> {
 
 impl HalfMade<'_> {
     fn end_processes(&mut self, dir: &Dir) -> Result<()> {
+        // It may be in the cgroup.
+        self.courier = None;
         if let Some((pid, pidfd)) = self.init.take() {
             self.kill(dir, pid, &pidfd)?;
         }

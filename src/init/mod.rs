@@ -44,6 +44,7 @@ pub use namespaces::{needs_go, needs_limits};
 pub use seccomp::filters_at_the_gate;
 
 use crate::error::{Error, Result};
+use crate::launch::courier::CourierEnd;
 use crate::launch::joins::Joins;
 use crate::launch::limits;
 use crate::launch::sources::Sources;
@@ -81,6 +82,8 @@ pub struct Inherited {
     /// Name of the session keyring; `None` keeps the caller's.
     pub keyring: Option<CString>,
     pub filter: Option<Filter>,
+    /// `None`: the runtime takes the listener by itself.
+    pub courier: Option<CourierEnd>,
     pub no_pivot: bool,
     pub preserve_fds: i32,
     pub subject: crate::hooks::Subject,

@@ -106,7 +106,7 @@ fn hop(host: &Inherited, namespaces: u64) -> Result<()> {
     if host.split.enter_pid {
         host.joins.enter_pid()?;
     }
-    super::hop::hop(&host.sync, namespaces).map_err(|e| e.at("/linux/namespaces"))
+    super::hop::hop(&host.sync, namespaces, host.courier.as_ref()).map_err(|e| e.at("/linux/namespaces"))
 }
 
 /// The file that takes the offsets of a new time namespace, if it has any.

@@ -21,7 +21,7 @@ use crate::spec::plan::Process;
 use crate::sys::seccomp::set_filter;
 use crate::sys::{caps, seccomp as sys};
 use nix::errno::Errno;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
@@ -79,14 +79,8 @@ pub fn install(filter: &Filter, sync: &InitEnd) -> Result<()> {
 /// Nobody else may hold the listener: as long as somebody does, calls wait for
 /// an answer, even if the agent has died.
 fn hand_over(listener: OwnedFd, sync: &InitEnd) -> Result<()> {
-    let message = FromInit::Listener(listener.as_raw_fd());
-    sync.send(&message)?;
-    let asked = sync.expect(|m| matches!(m, ToInit::ListenerTaken | ToInit::SendListener).then_some(m))?;
-    if asked == ToInit::SendListener {
-        sync.send_with(&message, listener.as_fd())?;
-        sync.expect(|m| (m == ToInit::ListenerTaken).then_some(()))?;
-    }
-    Ok(())
+    sync.send(&FromInit::Listener(listener.as_raw_fd()))?;
+    sync.expect(|m| (m == ToInit::ListenerTaken).then_some(()))
 }
 
 fn explain(errno: Errno, filter: &Filter) -> Error {

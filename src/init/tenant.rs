@@ -3,6 +3,7 @@
 use super::payload::Payload;
 use super::{creds, hop::hop, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
+use crate::launch::courier::CourierEnd;
 use crate::launch::entry::Entry;
 use crate::launch::limits::{self, Of};
 use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
@@ -31,6 +32,8 @@ pub struct Inherited {
     pub console: Option<OwnedFd>,
     pub keyring: Option<CString>,
     pub filter: Option<Filter>,
+    /// `None`: the runtime takes the listener by itself.
+    pub courier: Option<CourierEnd>,
     pub preserve_fds: i32,
 }
 
@@ -68,7 +71,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     }
     if host.hop {
         // setns(pid) holds for children only.
-        hop(&host.sync, 0).map_err(|e| e.on("the container's pid namespace"))?;
+        hop(&host.sync, 0, host.courier.as_ref()).map_err(|e| e.on("the container's pid namespace"))?;
     }
     if host.namespaces & NsKind::User.flag() != 0 {
         crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;

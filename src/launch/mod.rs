@@ -1,5 +1,6 @@
 //! The fork boundary: everything between "the plan is made" and "init runs".
 
+pub mod courier;
 pub mod entry;
 pub mod idmap;
 pub mod joins;
@@ -78,6 +79,14 @@ impl Split {
     }
 }
 
+impl Split {
+    /// Lets init clone once more whatever its namespaces are, so that the process that is
+    /// cloned first stays outside of them (`launch/courier.rs`).
+    pub fn with_hop(self) -> Split {
+        Split { in_clone: 0, hop: Some(self.in_clone | self.hop.unwrap_or(0)), ..self }
+    }
+}
+
 /// Clones init. A pid namespace that is joined is entered by the parent for
 /// its next child only, and left again; where it may not, that is left to init.
 pub fn fork(split: &mut Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
@@ -86,7 +95,7 @@ pub fn fork(split: &mut Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) ->
         Pid::Entered(home) => Some(home),
         Pid::Denied => {
             split.enter_pid = true;
-            split.hop = Some(0);
+            split.hop = Some(split.hop.unwrap_or(0));
             None
         }
     };
@@ -151,6 +160,14 @@ mod tests {
         let split =
             Split::of(&namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, join())]), Arrival::WithClone);
         assert_eq!((split.in_clone, split.hop), (NsKind::User.flag(), None));
+    }
+
+    #[test]
+    fn a_courier_stays_outside() {
+        let ns = namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
+        let split = Split::of(&ns, Arrival::WithClone).with_hop();
+        assert_eq!((split.in_clone, split.in_init), (0, NsKind::Ipc.flag()));
+        assert_eq!(split.hop, Some(NsKind::User.flag() | NsKind::Pid.flag()));
     }
 
     #[test]

@@ -17,8 +17,6 @@
 //!   HooksDone ────────────────────────▶
 //!            ◀────────── Lacks {capabilities}        only where not all that are wanted can be granted
 //!            ◀────────────── Listener {fd}           only with a seccomp agent: here is its listener
-//!   SendListener ─────────────────────▶              only if the runtime may not take it
-//!            ◀──────── Listener {fd} (+ fd)
 //!   ListenerTaken ────────────────────▶
 //!            ◀───────────────────── Ready            all is set up but the payload
 //!   Commit ───────────────────────────▶              go on: to the gate, or to execve
@@ -85,8 +83,6 @@ pub enum ToInit {
     /// The source of a mount comes along.
     Source,
     Mapped,
-    /// The listener could not be taken out of the process: send it.
-    SendListener,
     /// The listener is with its agent.
     ListenerTaken,
     Commit,
@@ -175,7 +171,6 @@ impl ToInit {
             ToInit::HooksDone => vec![2],
             ToInit::Commit => vec![3],
             ToInit::ListenerTaken => vec![4],
-            ToInit::SendListener => vec![7],
             ToInit::Source => vec![8],
             ToInit::Mapped => vec![9],
         }
@@ -190,7 +185,6 @@ impl ToInit {
             (5, []) => Some(ToInit::Joined),
             (3, []) => Some(ToInit::Commit),
             (4, []) => Some(ToInit::ListenerTaken),
-            (7, []) => Some(ToInit::SendListener),
             (8, []) => Some(ToInit::Source),
             (9, []) => Some(ToInit::Mapped),
             _ => None,
@@ -315,7 +309,7 @@ mod tests {
         }
         assert!(FromInit::Failed(long).encode().len() <= MAX);
         let (a, b) = ([ToInit::Go, ToInit::Joined], [ToInit::NetworkDone, ToInit::HooksDone]);
-        let c = [ToInit::SendListener, ToInit::ListenerTaken];
+        let c = [ToInit::ListenerTaken; 2];
         let d = [ToInit::Source, ToInit::Mapped];
         for message in [a, b, c, d, [ToInit::Commit; 2]].concat() {
             assert_eq!(ToInit::decode(&message.encode()), Some(message));

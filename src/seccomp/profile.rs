@@ -26,9 +26,6 @@ pub struct Listener {
     /// A listening AF_UNIX socket.
     pub path: PathBuf,
     pub metadata: String,
-    /// Is it asked about read(2) or sendmsg(2), too? Then a process can't send
-    /// its listener itself.
-    pub asked_about_sending: bool,
 }
 
 /// One entry of `syscalls`.

@@ -156,13 +156,7 @@ fn listener(seccomp: &Seccomp, receiver: &str, rules: &[Rule]) -> Result<Option<
             .on("SCMP_ACT_NOTIFY"));
     }
     super::c_string(path, &format!("{AT}/listenerPath"))?;
-    let sends = |call: &Call| matches!(call.name(), "read" | "sendmsg");
-    let asked = |rule: &Rule| rule.action == Action::NOTIFY && rule.calls.iter().any(sends);
-    Ok(Some(Listener {
-        path: path.into(),
-        metadata: seccomp.listener_metadata.clone(),
-        asked_about_sending: rules.iter().any(asked),
-    }))
+    Ok(Some(Listener { path: path.into(), metadata: seccomp.listener_metadata.clone() }))
 }
 
 fn rule(entry: &SeccompCalls, index: usize, unknown: &mut Vec<(String, String)>) -> Result<Rule> {

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub const CLONE_NEWTIME: u64 = 0x80;
+const CLONE_FILES: u64 = 0x400;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_PARENT: u64 = 0x8000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
@@ -43,10 +44,12 @@ pub fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     clone3(namespaces, cgroup, libc::SIGCHLD as u64)
 }
 
-/// Forks a sibling: a child of this process's parent.
-pub fn fork_sibling(namespaces: u64) -> Result<Forked> {
+/// Forks a sibling: a child of this process's parent. With `share_files` the two have one
+/// table of descriptors: what one of them opens or closes, the other has or has not.
+pub fn fork_sibling(namespaces: u64, share_files: bool) -> Result<Forked> {
+    let files = if share_files { CLONE_FILES } else { 0 };
     // With CLONE_PARENT the exit signal is the caller's own and must not be given.
-    clone3(namespaces | CLONE_PARENT, None, 0)
+    clone3(namespaces | files | CLONE_PARENT, None, 0)
 }
 
 /// Forks by clone(2), which a seccomp filter allows more often than clone3(2):

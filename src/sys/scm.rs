@@ -10,7 +10,7 @@ use nix::sys::socket::{
 use nix::sys::stat::Mode;
 use nix::sys::time::{TimeVal, TimeValLike};
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 /// How long a peer may leave us waiting to be accepted, or with a full buffer, in
@@ -39,7 +39,16 @@ pub fn connect(path: &Path) -> Result<OwnedFd> {
 
 /// Sends one message with exactly one descriptor.
 pub fn send_fd(socket: impl AsFd, data: &[u8], fd: BorrowedFd<'_>) -> Result<()> {
-    let fds = [fd.as_raw_fd()];
+    send_number(socket, data, fd.as_raw_fd())
+}
+
+/// The same for a descriptor that is known by its number only: another process that
+/// shares the table of descriptors has opened it.
+///
+/// # Errors
+/// EBADF if it is not open.
+pub fn send_number(socket: impl AsFd, data: &[u8], number: RawFd) -> Result<()> {
+    let fds = [number];
     let cmsg = [ControlMessage::ScmRights(&fds)];
     let iov = [IoSlice::new(data)];
     sendmsg::<()>(socket.as_fd().as_raw_fd(), &iov, &cmsg, MsgFlags::MSG_NOSIGNAL, None).map(drop)
