@@ -30,7 +30,7 @@ help:
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
 	@echo 'make build     the release binary: $(CORTEN)'
-	@echo 'make check     formatting, lints, licences and duplicate crates'
+	@echo 'make check     formatting, lints, documentation, licences and duplicate crates, shell scripts'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make docs      completions and manual pages: $(DOCS)'
@@ -66,6 +66,12 @@ integration: build
 check: deps-build
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	@# The documentation is read by those who change the code, private items included.
+	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --no-deps --document-private-items --locked --quiet
+	.ci/paths
+	@# The commits that the branch has and its upstream, or main, has not.
+	@git log --format=%s '@{upstream}..' 2>/dev/null || git log --format=%s main.. | \
+	    awk 'length($$0) > 72 { print "more than 72 characters: " $$0; bad = 1 } END { exit bad }'
 	@# The fuzzers, which nothing else builds, have a lock file of their own.
 	cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
 	@if cargo deny --version >/dev/null 2>&1; then \

@@ -71,7 +71,7 @@ impl Error {
         self.errno == Some(errno as i32)
     }
 
-    /// The wire form: five length-prefixed fields, then the errno.
+    /// The wire form: four length-prefixed texts, then the errno (0: none).
     pub fn encode(&self, out: &mut Vec<u8>) {
         for field in [&self.at, &self.subject, &self.op, &self.hint] {
             out.extend_from_slice(&u32::try_from(field.len()).unwrap_or(0).to_le_bytes());

@@ -2,7 +2,7 @@
 
 use super::{Cgroup, Hierarchy, Host};
 use crate::error::{Error, Result};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Cgroup {
     /// Returns these cgroups; each that no longer exists is replaced by the one of the
@@ -41,9 +41,9 @@ impl Cgroup {
     }
 }
 
-fn replace(path: &PathBuf, now: PathBuf, root: &PathBuf) -> Result<PathBuf> {
+fn replace(path: &Path, now: PathBuf, root: &Path) -> Result<PathBuf> {
     match path.exists() {
-        true => Ok(path.clone()),
+        true => Ok(path.into()),
         false if now != *root => Ok(now),
         false => Err(Error::msg("the container's cgroup is gone, and its init is in the root cgroup")
             .on(path.display().to_string())

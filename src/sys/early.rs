@@ -5,7 +5,7 @@
 //! read-only bind of it (`launch/seal.rs` has the whole story). That costs a
 //! second exec, and most of an exec of ours is glibc's start-up: its 68 CPUID
 //! instructions trap in a virtual machine (0.45 ms). So the ELF entry point of
-//! the binary is [`corten_entry`]: it does the seal with five raw system calls
+//! the binary is `corten_entry`: it does the seal with five raw system calls
 //! and only the sealed image goes on to libc's `_start`.
 //!
 //! Nothing here may use libc, thread-locals, relocated data or a `memcpy`: the
@@ -14,8 +14,10 @@
 
 /// Defines, from one list of verbs, both questions that are asked about it: by
 /// `launch::seal` with the verb that was parsed, and before libc with each
-/// argument. A stray match of the latter (an id named `run`) only costs time; a
-/// verb can't be missed, as it must stand in argv.
+/// argument. A stray match of the latter (an id named `run`) only costs time. A
+/// verb of this list can't be missed, as it must stand in argv. A verb that enters a
+/// container and is not in the list is neither sealed here nor later: tests/security.rs
+/// tries each such verb (`cve_2019_5736_by_*`).
 macro_rules! sealed_verbs {
     ($($verb:literal),+) => {
         /// Whether this verb runs from the sealed image.

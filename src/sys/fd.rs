@@ -35,7 +35,7 @@ pub fn adopt(fd: RawFd) -> Result<OwnedFd> {
 
 /// Makes `fd` the process's descriptor number `target` (0, 1 or 2).
 pub fn dup_onto(fd: impl AsFd, target: RawFd) -> Result<()> {
-    // SAFETY: dup3 takes plain numbers; replacing stdio is what the caller asks for.
+    // SAFETY: dup2 takes plain numbers; replacing stdio is what the caller asks for.
     check(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), target) }.into()).map(drop)
 }
 

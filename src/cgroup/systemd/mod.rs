@@ -2,7 +2,7 @@
 //!
 //! A scope begins with a process, so it is asked for once init is there. The
 //! request leaves as soon as init's pid is known, init works on its mounts in
-//! the meantime, and is told when it has been moved ([`Joining`]).
+//! the meantime, and is told when it has been moved ([`Starting`]).
 //!
 //! Where the processes are and how limits are written is cgroupfs's, with this
 //! driver, too: what is here is the unit around it.
