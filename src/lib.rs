@@ -27,8 +27,8 @@
 //!   our own, for reasons of fidelity and size (`spec/config.rs`).
 //! - **nix** and **libc** are the system calls; the new mount API, clone3,
 //!   pidfds, keyrings and capability sets are in neither in a form that serves,
-//!   so `sys` has them. nix has openat2; `sys/openat2.rs` adds the one set of
-//!   resolve flags that every call has to have.
+//!   so `sys` has them. `sys/openat2.rs` gives nix's openat2 the resolve flags
+//!   that every call has to have.
 //! - **caps** names capabilities; its setters make a call per set and
 //!   capability, where one atomic capset does (`sys/caps.rs`).
 //! - **clap** parses the command line, but only the parser of the verb that
