@@ -3,6 +3,7 @@
 use crate::harness::{Container, PidFd, Test};
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 
 cases![
     pid_file_is_digits_only,
@@ -162,7 +163,8 @@ fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
     let out = terminal_call.out();
     assert_ne!(out.code, 0, "{out:?}");
     judge(&out);
-    if crate::harness::is_root() {
+    // For root systemd's own socket comes first where it is.
+    if crate::harness::is_root() && !Path::new("/run/systemd/private").exists() {
         let bus = t.runtime().args(["--systemd-cgroup", "create", "--bundle"]).arg(payload.lay());
         let bus = bus.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={name}")).arg(t.id()).out();
         assert_ne!(bus.code, 0, "{bus:?}");
