@@ -16,6 +16,7 @@ cases![
     noise_is_told,
     refused_authentication_is_told,
     no_bus_is_told,
+    a_systemd_outside_of_the_pid_namespace_is_refused,
     a_property_that_systemd_lacks_is_left_out,
     a_refused_annotation_is_an_error,
     a_unit_that_failed_is_reset_first,
@@ -137,6 +138,14 @@ fn no_bus_is_told(t: &Test) {
     t.var("DBUS_SYSTEM_BUS_ADDRESS", "tcp:host=localhost");
     t.refused(&bundle).one_clear_line(&["tcp:host=localhost", "no D-Bus address"]);
     drop(bus);
+}
+
+/// It would move the process that has init's number where it is itself.
+fn a_systemd_outside_of_the_pid_namespace_is_refused(t: &Test) {
+    let (bundle, bus) = on(t, &[]);
+    let out = t.in_private_pids(&bundle, "runtime create \"$ID\"").out();
+    out.one_clear_line(&["systemd is outside of this pid namespace"]);
+    assert!(!bus.members().contains(&"StartTransientUnit".to_owned()), "{:?}", bus.members());
 }
 
 fn a_property_that_systemd_lacks_is_left_out(t: &Test) {

@@ -215,6 +215,8 @@ fn offsets_that_cannot_be_are_refused(t: &Test) {
 /// `unshare --pid --fork` leaves the host's /proc mounted, in which every process
 /// has another number, and small numbers are the kernel's own threads.
 fn proc_may_be_of_another_pid_namespace(t: &Test) {
+    // systemd knows none of the pids of this namespace.
+    t.cgroupfs_only();
     let bundle =
         t.bundle().user_namespace().set("/process/oomScoreAdj", json!(321)).args(["/probe", "--pause"]);
     let script = r#"

@@ -60,6 +60,7 @@ fn of_a_sub_cgroup(t: &Test) {
 }
 
 fn of_a_cgroup_with_processes(t: &Test) {
+    t.cgroupfs_only();
     let path = json!(format!("/{}", t.token));
     let bundle = t.bundle().set("/linux/cgroupsPath", path).args(["/probe", "--pause"]);
     let _container = t.start(&bundle);

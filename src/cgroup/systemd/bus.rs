@@ -10,7 +10,8 @@ use crate::error::{Context, Error, Result, without_engines_words};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, recv, send, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send, setsockopt,
+    socket, sockopt,
 };
 use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
@@ -128,6 +129,18 @@ impl Bus {
             }
         }
         Err(last.hint("--systemd-cgroup needs a running systemd and its D-Bus socket"))
+    }
+
+    /// Refuses a systemd that is outside of this pid namespace: it would take the number
+    /// of a process here for another process, and move that one into the unit.
+    pub fn check_pids(&self) -> Result<()> {
+        let peer = getsockopt(&self.socket, sockopt::PeerCredentials).op("getsockopt SO_PEERCRED")?;
+        match peer.pid() {
+            0 => Err(Error::msg("systemd is outside of this pid namespace, and would move another process")
+                .on(self.address.clone())
+                .hint("leave out --systemd-cgroup: the cgroupfs driver needs no pids of others")),
+            _ => Ok(()),
+        }
     }
 
     fn greet(&mut self) {

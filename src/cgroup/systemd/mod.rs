@@ -101,6 +101,7 @@ impl Starting {
         }
         properties.extend(limits(&plan.resources, version)?);
         let mut bus = Bus::open(&unit.which)?;
+        bus.check_pids()?;
         bus.watch_jobs(&unit.name);
         Ok(Starting {
             bus,
@@ -318,6 +319,7 @@ fn reset(bus: &mut Bus, unit: &str) -> Result<()> {
 /// outside of what the user was given, but may ask.
 pub fn attach(unit: &Unit, pid: i32) -> Result<()> {
     let mut bus = Bus::open(&unit.which)?;
+    bus.check_pids()?;
     let pids = Value::Array("u".into(), vec![Value::Uint32(pid.unsigned_abs())]);
     let call = bus.call(ATTACH, &[Value::text(&unit.name), Value::text(""), pids])?;
     bus.answer(call, ATTACH)?.map(drop).map_err(|refusal| {
