@@ -242,7 +242,17 @@ fn clone_into(state: &State, place: &Cgroup, cgroup: Option<&OwnedFd>, stray: &m
 
 /// The process that the first clone has cloned. The first one ends, or is the courier.
 fn moved(sync: &HostEnd, first: OwnedFd, courier: Option<&mut Courier>) -> Result<(i32, OwnedFd)> {
-    let answer = sync.recv()?;
+    let answer = match sync.recv() {
+        Ok(answer) => answer,
+        Err(error) => {
+            // It may have cloned already. Whatever it sent is there once it is dead.
+            pidfd::kill_and_reap(&first);
+            if let Some((FromInit::Moved, Some(second))) = sync.pending() {
+                pidfd::kill_and_reap(second);
+            }
+            return Err(error);
+        }
+    };
     match courier {
         Some(courier) => courier.is(first),
         None => drop(pidfd::reap(&first).op("wait for the first clone")?),

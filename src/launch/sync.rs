@@ -35,6 +35,7 @@ use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
 use crate::sys::scm;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -235,6 +236,18 @@ impl HostEnd {
         if let Some(signals) = &self.signals {
             signals.until_readable(self.socket.as_fd())?;
         }
+        self.receive()
+    }
+
+    /// Returns the next message and its descriptor if they are there already. `None`
+    /// otherwise, and after a message that is not of the protocol.
+    pub fn pending(&self) -> Option<(FromInit, Option<OwnedFd>)> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        let readable = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0);
+        if readable { self.receive().ok().flatten() } else { None }
+    }
+
+    fn receive(&self) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
         let mut buf = [0u8; MAX];
         let received = match scm::recv_fd(&self.socket, &mut buf) {
             // Init ended with a message of ours unread. That is told first, and
