@@ -14,6 +14,7 @@ use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
 use crate::spec::annotations::{self, HOOKS_STDERR, HOOKS_STDOUT};
 use crate::spec::plan::Hook;
+use crate::steps;
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fd, process as sys};
@@ -151,7 +152,9 @@ fn run(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result
         said: Vec::new(),
         signals: subject.signals.as_deref(),
     };
-    match talk.until_exit(&pidfd, deadline).map_err(name) {
+    let outcome = talk.until_exit(&pidfd, deadline).map_err(name);
+    steps::done_with(|| format!("ran the hook {} ({})", hook.at, hook.path.to_string_lossy()));
+    match outcome {
         Ok(true) => {}
         stopped => {
             // Not waited for yet, so the number is still its own.

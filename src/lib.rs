@@ -62,6 +62,7 @@ pub mod rdt;
 pub mod seccomp;
 pub mod signals;
 pub mod spec;
+pub mod steps;
 pub mod sys;
 
 /// The version of the runtime specification that is implemented.

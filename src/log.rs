@@ -6,12 +6,20 @@
 //! Engines also match what is on stderr, so an error is always there too, after
 //! the warnings that came before it. There a line begins `corten: error: ` or
 //! `corten: warning: `.
+//!
+//! With `--debug` the log, a JSON file too, has a line for each step, as runc's has.
 
 use crate::error::{Context, Error, Result};
+use crate::sys::{fd, process};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{self, MsgFlags};
+use nix::sys::stat::{SFlag, fstat};
 use serde_json::json;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -53,7 +61,7 @@ impl Level {
 }
 
 /// Where messages go besides stderr.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 enum To {
     #[default]
     Stderr,
@@ -116,8 +124,26 @@ impl Log {
         result
     }
 
-    pub fn debug(&self, text: &str) {
-        self.write(Level::Debug, text);
+    /// Opens the log for messages of level `debug`. `None` if they are not wanted,
+    /// or if it can't be opened.
+    pub fn sink(&self) -> Option<Sink> {
+        if self.level < Level::Debug {
+            return None;
+        }
+        let fd: OwnedFd = match &self.to {
+            To::Stderr => std::io::stderr().as_fd().try_clone_to_owned().ok()?,
+            To::File(path) => append(path).ok()?.into(),
+            To::Journal(_) => daemon(JOURNAL).ok()?.into(),
+            To::Syslog(_) => daemon(SYSLOG).ok()?.into(),
+        };
+        let fd = NUMBERS.iter().find_map(|least| fd::copy_from(&fd, *least).ok())?;
+        Some(Sink {
+            kind: Kind::of(&fd),
+            fd,
+            to: self.to.clone(),
+            format: self.format,
+            is_stuck: Cell::new(false),
+        })
     }
 
     /// Writes the warnings of a verb that succeeded.
@@ -152,36 +178,120 @@ impl Log {
         if level > self.level {
             return;
         }
-        let text = &text.replace('\n', " ");
-        let name = level.name();
-        let line = match self.format {
-            Format::Json => json!({ "level": name, "msg": text, "time": now() }).to_string(),
-            Format::Text => format!("time=\"{}\" level={name} msg={}", now(), json!(text)),
-        };
-        let _ = match &self.to {
-            To::File(path) => append(path).map(|mut file| writeln!(file, "{line}")),
-            // Both have a time and a level of their own, and one message is one
-            // datagram: as long as a message is one line it needs no length.
-            To::Journal(id) => send(
-                JOURNAL,
-                &format!("PRIORITY={}\nSYSLOG_IDENTIFIER={id}\nMESSAGE={text}\n", level.priority()),
-            ),
-            To::Syslog(id) => {
-                send(SYSLOG, &format!("<{}>{id}[{}]: {text}", USER | level.priority(), std::process::id()))
+        let line = line(&self.to, self.format, level, text);
+        let bytes = line.as_bytes();
+        process::without_signals_of_writes(|| {
+            let _ = match &self.to {
+                To::File(path) => append(path).map(|mut file| file.write_all(bytes)),
+                To::Journal(_) => send(JOURNAL, bytes),
+                To::Syslog(_) => send(SYSLOG, bytes),
+                To::Stderr => Ok(std::io::stderr().write_all(bytes)),
+            };
+        });
+    }
+}
+
+/// The least numbers that the descriptor of a [`Sink`] may have, the first that the
+/// limit of open files allows: out of the way of those that `--preserve-fds` counts.
+const NUMBERS: [i32; 3] = [200, 60, 19];
+
+/// How long a message waits for a place in a pipe that nobody empties, in
+/// milliseconds.
+const PATIENCE: u16 = 1000;
+
+/// The open log, for messages of level `debug` of this process and its children.
+///
+/// A message is lost rather than that it fails, ends or stops the verb: when the
+/// disk is full, when nobody reads the pipe any more, when its reader stopped.
+#[derive(Debug)]
+pub struct Sink {
+    fd: OwnedFd,
+    kind: Kind,
+    to: To,
+    format: Format,
+    /// Whether its reader was waited for in vain. That is done once.
+    is_stuck: Cell<bool>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Pipe,
+    Socket,
+    Other,
+}
+
+impl Kind {
+    fn of(fd: &OwnedFd) -> Kind {
+        match fstat(fd).map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())) {
+            Ok(SFlag::S_IFIFO) => Kind::Pipe,
+            Ok(SFlag::S_IFSOCK) => Kind::Socket,
+            _ => Kind::Other,
+        }
+    }
+}
+
+impl Sink {
+    /// Writes a message of level `debug`.
+    pub fn debug(&self, text: &str) {
+        let line = line(&self.to, self.format, Level::Debug, text);
+        process::without_signals_of_writes(|| {
+            if self.write(line.as_bytes()) == Err(Errno::EAGAIN) && !self.is_stuck.get() {
+                self.is_stuck.set(!self.is_ready(PATIENCE.into()));
+                let _ = self.write(line.as_bytes());
             }
-            To::Stderr if self.format == Format::Json => Ok(writeln!(std::io::stderr(), "{line}")),
-            To::Stderr => {
-                print(level, text);
-                Ok(Ok(()))
+        });
+    }
+
+    /// Writes what can be written without waiting.
+    fn write(&self, bytes: &[u8]) -> nix::Result<()> {
+        match self.kind {
+            Kind::Socket => {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                return socket::send(self.fd.as_raw_fd(), bytes, flags).map(drop);
             }
-        };
+            Kind::Pipe => match fd::write_to_pipe_at_once(&self.fd, bytes) {
+                Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => {}
+                other => return other,
+            },
+            Kind::Other => {}
+        }
+        if !self.is_ready(PollTimeout::ZERO) {
+            return Err(Errno::EAGAIN);
+        }
+        nix::unistd::write(&self.fd, bytes).map(drop)
+    }
+
+    /// Whether there is a place for a message by then. A file always has one.
+    fn is_ready(&self, timeout: PollTimeout) -> bool {
+        poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], timeout) == Ok(1)
+    }
+}
+
+/// A message as its place wants it. The journal and syslog have a time and a level of
+/// their own, and one message is one datagram: as long as a message is one line it
+/// needs no length. On stderr an error or a warning begins with our name; of `debug`
+/// there are runc's lines, for which people look.
+fn line(to: &To, format: Format, level: Level, text: &str) -> String {
+    let text = text.replace('\n', " ");
+    let name = level.name();
+    match (to, format) {
+        (To::Journal(id), _) => {
+            format!("PRIORITY={}\nSYSLOG_IDENTIFIER={id}\nMESSAGE={text}\n", level.priority())
+        }
+        (To::Syslog(id), _) => {
+            format!("<{}>{id}[{}]: {text}", USER | level.priority(), std::process::id())
+        }
+        (_, Format::Json) => json!({ "level": name, "msg": text, "time": now() }).to_string() + "\n",
+        (To::Stderr, Format::Text) if level != Level::Debug => format!("corten: {name}: {text}\n"),
+        (_, Format::Text) => format!("time=\"{}\" level={name} msg={}\n", now(), json!(text)),
     }
 }
 
 /// Prints a message on stderr: `corten: error: text`. A line that can't be
 /// written has no other place to go.
 pub fn print(level: Level, text: &str) {
-    let _ = writeln!(std::io::stderr(), "corten: {}: {}", level.name(), text.replace('\n', " "));
+    let line = line(&To::Stderr, Format::Text, level, text);
+    let _ = process::without_signals_of_writes(|| std::io::stderr().write_all(line.as_bytes()));
 }
 
 /// LOG_USER of syslog(3).
@@ -193,8 +303,8 @@ fn daemon(path: &str) -> Result<UnixDatagram> {
     Ok(socket)
 }
 
-fn send(path: &str, message: &str) -> Result<std::io::Result<()>> {
-    Ok(daemon(path)?.send(message.as_bytes()).map(drop))
+fn send(path: &str, message: &[u8]) -> Result<std::io::Result<()>> {
+    Ok(daemon(path)?.send(message).map(drop))
 }
 
 fn append(path: &Path) -> Result<File> {

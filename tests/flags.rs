@@ -167,7 +167,7 @@ fn log_level_holds_back_what_is_less_important(t: &Test) {
     assert!(run(&[]).contains("/linux/nonsense"));
     assert!(run(&["--log-level", "warning"]).contains("/linux/nonsense"));
     assert_eq!(run(&["--log-level=error"]), "");
-    assert!(run(&["--log-level", "debug"]).contains("debug: "));
+    assert!(run(&["--log-level", "debug"]).contains("level=debug"));
     t.runtime().args(["--log-level", "loud", "list"]).out().one_clear_line(&["loud"]);
 }
 

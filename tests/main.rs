@@ -67,6 +67,7 @@ mod sd_notify;
 mod seccomp;
 mod security;
 mod state;
+mod steps;
 mod storm;
 mod stress;
 mod systemd;
@@ -128,6 +129,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("scheduling", scheduling::cases()),
         ("security", security::cases()),
         ("state", state::cases()),
+        ("steps", steps::cases()),
         ("storm", storm::cases()),
         ("stress", stress::cases()),
         ("systemd", systemd::cases()),

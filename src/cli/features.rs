@@ -22,6 +22,7 @@ pub fn run(args: Args, _: &Context) -> Result<i32> {
     let mut features = features();
     if args.host {
         features["host"] = crate::host::report();
+        crate::steps::done("asked what the host lets the caller do");
     }
     print_json(&features)?;
     Ok(0)

@@ -30,6 +30,7 @@ use crate::container::Root;
 use crate::error::{Context as _, Error, Result};
 use crate::launch::seal;
 use crate::log::{self, Format, Level, Log};
+use crate::steps;
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
@@ -68,7 +69,7 @@ struct Globals {
     /// Format of the messages
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: Format,
-    /// Log what is being done
+    /// Log what is done, and how long each step took
     #[arg(long)]
     debug: bool,
     /// Have systemd make the cgroups of new containers
@@ -185,11 +186,15 @@ pub fn main(args: Vec<OsString>) -> i32 {
         driver: driver(&globals),
         rootless: globals.rootless.0,
     };
-    let result =
-        seal::ensure(verb.as_encoded_bytes(), &args).and_then(|()| dispatch(&verb, verb_args, &context));
+    // What isn't sealed yet begins once more.
+    let result = seal::ensure(verb.as_encoded_bytes(), &args).and_then(|()| {
+        steps::begin(&verb.to_string_lossy(), &context.log);
+        dispatch(&verb, verb_args, &context)
+    });
     if let (sent @ 1.., received) = cgroup::bus_traffic() {
-        context.log.debug(&format!("D-Bus: {sent} messages sent, {received} received"));
+        steps::note(|| format!("D-Bus: {sent} messages sent, {received} received"));
     }
+    steps::finish(if result.is_ok() { "done" } else { "failed" });
     match result {
         Ok(status) => {
             context.log.finish();
@@ -243,7 +248,10 @@ fn parsed<A: Parser>(
     let command = command.args_override_self(true);
     let args = flags::in_claps_way(&command, args);
     match command.try_get_matches_from(args).and_then(|mut matches| A::from_arg_matches_mut(&mut matches)) {
-        Ok(args) => run(args, context),
+        Ok(args) => {
+            steps::done("parsed the flags");
+            run(args, context)
+        }
         Err(error) => match error.kind() {
             clap::error::ErrorKind::DisplayHelp => Ok(usage(&error)),
             _ => Err(bad_usage(&error)),
@@ -366,5 +374,7 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
 
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).op("write to stdout")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).op("write to stdout")?;
+    steps::done("wrote to stdout");
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 use super::{Context, print};
 use crate::error::{Context as _, Error, Result};
+use crate::steps;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,6 +29,7 @@ enum Format {
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let pids = context.root.find(&args.id)?.made_state()?.cgroup.pids()?;
+    steps::done_with(|| format!("found {} processes in the cgroup", pids.len()));
     match args.format {
         Format::Json => {
             let text = serde_json::to_string(&pids).map_err(|e| Error::msg(format!("JSON: {e}")))?;
@@ -35,8 +37,10 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         }
         Format::Table => {
             let rows = rows(&table(args.options)?, &pids)?;
+            steps::done("ran ps");
             let mut out = std::io::stdout().lock();
             out.write_all(&rows).and_then(|()| out.flush()).op("write to stdout")?;
+            steps::done("wrote to stdout");
         }
     }
     Ok(0)

@@ -38,5 +38,6 @@ pub fn run(args: Args, _: &Context) -> Result<i32> {
         other => other.op_on("make the file", path.display())?,
     };
     file.write_all(format!("{text}\n").as_bytes()).op_on("write", path.display())?;
+    crate::steps::done("wrote the configuration");
     Ok(0)
 }

@@ -16,6 +16,7 @@ use crate::log::Log;
 use crate::net;
 use crate::seccomp::notify;
 use crate::spec;
+use crate::steps;
 use crate::sys::pidfd::{self, Exit};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
@@ -71,6 +72,7 @@ impl HalfMade<'_> {
             // not raise a limit, nor could we once init has another's ids.
             limits::set(limits::Of::Process(pid), &self.plan.process)?;
             writers.write(pid, maps)?;
+            steps::done("wrote the id mappings");
         }
         if init::needs_go(self.plan) {
             // It may have failed already, and then tells why.
@@ -99,8 +101,9 @@ impl HalfMade<'_> {
             self.let_go(sync)?;
         }
         let missing = unit.finish().map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
+        steps::done("systemd started the unit");
         if !missing.is_empty() {
-            self.options.log.debug(&format!("this systemd has no {}", missing.join(", ")));
+            steps::note(|| format!("this systemd has no {}", missing.join(", ")));
         }
         // Only now is it known that the unit is this container's. Until here
         // there is nothing to be undone: a unit ends with its last process.
@@ -154,6 +157,7 @@ impl HalfMade<'_> {
                 None => return Err(self.init_died()),
                 Some((FromInit::Networked, _)) => {
                     self.take_net_devices()?;
+                    steps::done("moved network devices into the container");
                     sync.send(ToInit::NetworkDone)?;
                 }
                 Some((FromInit::Source(mount), root)) => {

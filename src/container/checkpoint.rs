@@ -15,6 +15,7 @@ use crate::log::Log;
 use crate::spec::annotations::CRIU_CONFIG;
 use crate::spec::plan::NsKind;
 use crate::spec::{self, Plan};
+use crate::steps;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, SFlag, fstatat};
 use nix::unistd::write;
@@ -70,12 +71,13 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     let mode = if plan.namespaces.is_private(NsKind::User) { 0o711 } else { 0o700 };
     let directories = options.flags.directories(Some(mode), LOG)?;
     let asked = what_to_do(options, &dir, &plan, &state, &directories)?;
+    steps::done("checked the configuration and CRIU");
     let starting = service::start(&criu.program, &Entrance::default(), &[], None, || Ok(()))?;
     starting.until_ready()?;
     let service = starting.go()?;
     let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
     let response = service.work(&request(kind, &asked), &mut |told: Notification| {
-        options.log.debug(&format!("criu: {}", told.script));
+        steps::done_with(|| format!("criu says {}", told.script));
         match (told.script.as_str(), status_fd.take()) {
             ("status-ready", Some(fd)) => write(&fd, &[0]).map(drop).op("write to --status-fd"),
             (_, fd) => {
@@ -87,6 +89,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     if !response.success || !response.is(kind) {
         return Err(criu::failure("checkpoint the container", &response, &directories.log).on(options.id));
     }
+    steps::done("criu wrote the images");
     // After a pre-dump it waits for the dump in vain.
     service.end()?;
     if options.pre_dump || options.leave_running {

@@ -26,6 +26,7 @@ use crate::seccomp;
 use crate::signals::Signals;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
+use crate::steps;
 use crate::sys::clone::Forked;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -87,26 +88,31 @@ pub struct Made {
 pub fn create(options: &Options) -> Result<Made> {
     // What can be known to be wrong.
     let (text, mut plan) = bundle::load(options, options.notify)?;
+    steps::done("read and checked the configuration");
     init::check_labels(&mut plan.process)?;
     let Console { theirs, ours } = console::prepare(&mut plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&mut plan)?;
     let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;
     let (host, mut cgroup) = locate_cgroup(options, &plan)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
-    let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref(), options.log)?;
+    let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref())?;
     let receivers = Receiver::connect(&plan.annotations, options.pidfd_socket)?;
     let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;
     check_owner(&state, &plan)?;
+    steps::done("checked what the host offers");
 
     // From here on a failure is undone.
     let mut half = HalfMade::claim(options, &plan, state, writers)?;
     half.write_down(&text, options.notify)?;
+    steps::done("claimed the state directory");
     let sources = Sources::on_the_host(&plan, &joins)?;
+    steps::done("opened the sources of the mounts");
     let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless, options.log)?;
     let unit = cgroup.prepare_unit(&plan, options.id)?;
     half.state.cgroup = cgroup.intent();
     half.make_rdt()?;
+    steps::done("created the cgroups");
     let gate = if options.mode == Mode::Create { Some(half.make_gate()?) } else { None };
 
     // The fork: on its child's side the story goes on in `init`.
@@ -150,9 +156,12 @@ pub fn create(options: &Options) -> Result<Made> {
     std::mem::forget(tasks);
 
     // Beside init, and in answer to it.
-    options.log.debug(&format!("init is {}; cgroups: {cgroup:?}", half.pid()));
+    steps::done_with(|| format!("cloned init, pid {}", half.pid()));
+    steps::note(|| format!("cgroups: {cgroup:?}"));
     half.set_up_and_limit(&host_end, unit, split.hop.is_some(), &mut cgroup, clone.as_ref())?;
+    steps::done("set init up and wrote the limits");
     half.until_ready(&host_end, agent, &joins)?;
+    steps::done("init is ready");
     sched::set(limits::Of::Process(half.pid()), &plan.process)?;
     cgroup.give_to_payload(&plan, half.pid())?;
 
@@ -162,6 +171,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let listens = options.notify && options.mode != Mode::Create;
     let relay = if listens { Relay::listen(half.dir()?, options.log)? } else { None };
     half.publish(receivers)?;
+    steps::done("wrote the state and the pid file");
     // Before the payload can run out of memory, if it is to be told of later.
     let oom = match options.mode {
         Mode::RunForeground => half.state.cgroup.watch_oom_until_the_end(),

@@ -11,6 +11,7 @@ use crate::hooks::{self, Status, Subject};
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::{Hook, NsKind};
+use crate::steps;
 use crate::sys::pidfd;
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
@@ -80,6 +81,7 @@ pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
     if let Some(init) = kill(&state)? {
         dir.unlock()?;
         stuck::until_killed(&init, state.pid(), &state.id)?;
+        steps::done("killed init, which has ended");
         if !dir.lock()? {
             // Somebody else was faster.
             return Ok(());
@@ -117,6 +119,7 @@ pub fn tear_down(
     if !remove_cgroup(dir, state)? {
         return Ok(());
     }
+    steps::done("removed the cgroups");
     if let Some(group) = &state.rdt {
         group.remove()?;
     }
@@ -124,7 +127,9 @@ pub fn tear_down(
         log.warn(error.to_string());
     }
     run_poststop(state, poststop, signals, log);
-    dir.remove()
+    dir.remove()?;
+    steps::done("removed the state directory");
+    Ok(())
 }
 
 /// Removes the cgroup with what is still in it. False: the container has been

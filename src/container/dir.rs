@@ -17,6 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::GateEnds;
 use crate::launch::entry::Handout;
+use crate::steps;
 use crate::sys::regex::Regex;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
@@ -97,7 +98,9 @@ impl Root {
     pub fn find(&self, id: &str) -> Result<Dir> {
         super::id::check(id)?;
         let Some(root) = self.open()? else { return Err(does_not_exist(id)) };
-        Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))
+        let dir = Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))?;
+        steps::done_with(|| format!("found the state directory of {id}"));
+        Ok(dir)
     }
 
     /// The ids in which the POSIX extended regular expression `pattern` matches.
@@ -241,6 +244,7 @@ impl Dir {
     pub fn lock(&self) -> Result<bool> {
         let Some(lock) = &self.lock else { return Err(Error::msg("the lock was never taken").on(&self.id)) };
         lock.take(Of::Writer, &self.id)?;
+        steps::done("took the lock");
         is_there(&self.root, &self.id, &self.dir)
     }
 
@@ -296,7 +300,11 @@ impl Dir {
     /// or the directory is no container's.
     pub fn state(&self) -> Result<Option<State>> {
         match self.read(STATE)? {
-            Some(text) => state::parse(&text, &self.id).map(Some),
+            Some(text) => {
+                let state = state::parse(&text, &self.id)?;
+                steps::done("read the state");
+                Ok(Some(state))
+            }
             None if self.is_claimed() => Ok(None),
             None => Err(does_not_exist(&self.id)),
         }

@@ -6,6 +6,7 @@ use crate::cgroup::{OomWatch, Stats};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::log::Log;
+use crate::steps;
 use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -24,6 +25,7 @@ pub fn stats(root: &Root, id: &str) -> Result<Stats> {
 
 fn used(state: &State) -> Result<Stats> {
     let mut stats = state.cgroup.stats()?;
+    steps::done("read the statistics");
     if let Some(group) = &state.rdt {
         stats.intel_rdt = group.stats()?;
     }
@@ -54,6 +56,7 @@ pub fn watch(
             tell(Event::OutOfMemory)?;
         }
         if ended {
+            steps::done("init has ended");
             return Ok(());
         }
         if Instant::now() >= next {

@@ -19,6 +19,7 @@ use crate::log::Log;
 use crate::seccomp::{self, notify, profile::Profile};
 use crate::signals::Signals;
 use crate::spec::plan::{NsKind, Process};
+use crate::steps;
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
 use nix::errno::Errno;
@@ -106,10 +107,11 @@ fn attended(
     profile: Option<&Profile>,
     options: &Options,
 ) -> Result<i32> {
+    steps::done("read and checked the process");
     crate::init::check_labels(process)?;
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
-    let (filter, agent) = seccomp::prepare(profile, options.log)?;
+    let (filter, agent) = seccomp::prepare(profile)?;
     let needed = agent.is_some() && courier::is_needed();
     let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
     let hop = needed || !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
@@ -119,6 +121,7 @@ fn attended(
     move_to_first_cpus(process)?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
+    steps::done("opened the container's init");
     let mut handed = entry::ask(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose()?;
     let explain = |error| if sub.is_some() { cgroup::explain_sub(error) } else { error };
@@ -127,15 +130,11 @@ fn attended(
     let socket = options.pidfd_socket;
     let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
 
+    steps::done("opened the cgroups");
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
     let pid_namespace = (!hop && state.namespaces & NsKind::Pid.flag() != 0).then_some(&init);
-    // Init may have ended since it was opened.
-    let gone = |e: Error| match e.is(Errno::ESRCH) {
-        true => Error::msg("container not running").on(state.id.clone()),
-        false => e,
-    };
-    let home = pid_namespace.map(joins::enter_pid).transpose().map_err(gone)?;
+    let home = pid_namespace.map(joins::enter_pid).transpose()?;
     let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
     let mut stray = false;
     let cgroup = entrance.clone.as_ref();
@@ -161,6 +160,7 @@ fn attended(
             }
         };
     drop((init_end, theirs, entrance, courier_end));
+    steps::done_with(|| format!("cloned the process, pid {pid}"));
     if hop {
         (pid, pidfd) = moved(&host_end, pidfd, courier.as_mut())?;
     }
@@ -191,7 +191,11 @@ fn attended(
     };
     match &options.signals {
         None => Ok(0),
-        Some(signals) => stdio::attend(&pidfd, signals, terminal, None).map(|exit| exit.status()),
+        Some(signals) => {
+            let exit = stdio::attend(&pidfd, signals, terminal, None)?;
+            steps::done("the process has ended");
+            Ok(exit.status())
+        }
     }
 }
 
@@ -282,6 +286,7 @@ fn attend(
         hand_over(sync, newcomer, agent, options.log)?;
     }
     run::until_executed(sync, options.log)?;
+    steps::done("the process was executed");
     if let Some(path) = options.pid_file {
         write_pid_file(path, newcomer.pid)?;
     }

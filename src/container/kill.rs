@@ -5,6 +5,7 @@ use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::spec::plan::NsKind;
+use crate::steps;
 use crate::sys::pidfd;
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
@@ -15,7 +16,9 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     let dir = root.find(id)?;
     let state = dir.known_made_state()?;
     if all || ends_all(&state, signal) {
-        return kill_all(&state, signal);
+        kill_all(&state, signal)?;
+        steps::done_with(|| format!("sent signal {signal} to all processes"));
+        return Ok(());
     }
     let handle = state.init.map(|init| init.open()).transpose()?.flatten();
     let Some(init) = handle else { return Err(not_running(&dir, &state)) };
@@ -23,6 +26,7 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
         Err(Errno::ESRCH) => return Err(not_running(&dir, &state)),
         other => other.op("pidfd_send_signal")?,
     }
+    steps::done_with(|| format!("sent signal {signal} to init"));
     let_die(&state, signal);
     Ok(())
 }

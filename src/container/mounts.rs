@@ -17,6 +17,7 @@ use crate::launch::sync::{self, FromInit, HostEnd};
 use crate::log::Log;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::spec::{self};
+use crate::steps;
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
 
@@ -89,6 +90,7 @@ fn change(
     // Now that the last file was found by its pid.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
+    steps::done("opened the sources of the mounts and the container's init");
     let (host_end, init_end) = sync::pair()?;
     match clone::fork(0, None).op("clone3")? {
         Forked::Child => {
@@ -101,6 +103,7 @@ fn change(
             drop(init_end);
             let done = outcome(&host_end).map_err(entry::explain);
             pidfd::reap(&pidfd).op("wait for the process that changes the mounts")?;
+            steps::done("waited for the process that changes the mounts");
             done
         }
     }

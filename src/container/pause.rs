@@ -5,6 +5,7 @@ use super::dir::Root;
 use crate::error::{Error, Result};
 use crate::hooks::Status;
 use crate::log::Log;
+use crate::steps;
 
 /// Pauses a container that is running or waits to be started.
 pub fn pause(root: &Root, id: &str) -> Result<()> {
@@ -17,6 +18,7 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
         }
     }
     state.cgroup.freeze()?;
+    steps::done("froze the cgroup");
     // It may have ended meanwhile, and nobody wants to see that called paused. On version
     // 1 what is frozen doesn't die, and whoever killed it may have thawed it before.
     if !matches!(&state.init, Some(init) if init.is_alive()? && !init.is_killed()) {
@@ -39,5 +41,6 @@ pub fn resume(root: &Root, id: &str, log: &Log) -> Result<()> {
     if !state.cgroup.thaw()? {
         log.warn(format!("{id}: a cgroup above the container's is frozen, so its processes don't run yet"));
     }
+    steps::done("thawed the cgroup");
     Ok(())
 }

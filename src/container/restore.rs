@@ -27,6 +27,7 @@ use crate::rdt::Group;
 use crate::spec::Plan;
 use crate::spec::annotations::CRIU_CONFIG;
 use crate::spec::plan::{NsKind, Sysctl};
+use crate::steps;
 use crate::sys::{pidfd, process, pty, scm};
 use nix::fcntl::{AtFlags, OFlag, open, openat};
 use nix::sched::{CloneFlags, setns};
@@ -68,8 +69,10 @@ fn attended(options: &Options) -> Result<i32> {
     let joins = Joins::open(&mut plan)?;
     let descriptors = descriptors(&directories.images)?;
     let program = find_criu(options, &plan)?;
+    steps::done("read and checked the configuration, and CRIU");
     // From here on a failure is undone.
     let (mut half, mut place) = Place::claim(options, &plan, &text, notify)?;
+    steps::done("claimed the state directory and created the cgroups");
     let stdio = stdio_copies()?;
     let mut asked = what_to_do(options, &plan, &directories)?;
     inherited::give_stdio(&descriptors, &stdio, &mut asked);
@@ -78,16 +81,18 @@ fn attended(options: &Options) -> Result<i32> {
     let starting = place.start_criu(&mut half, &program, &pass, &mut asked)?;
     // In the mount namespace of CRIU, which mounts things there.
     directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
+    steps::done("started criu");
     let service = starting.go()?;
     let mut restoring = Restoring { options, plan: &plan, place: &place, console: theirs };
     let response = service.work(&request(Kind::Restore, &asked), &mut |told| {
-        making.log.debug(&format!("criu: {}", told.script));
+        steps::done_with(|| format!("criu says {}", told.script));
         restoring.note(told, &mut half)
     })?;
     if !response.success || !response.is(Kind::Restore) {
         let error = criu::failure("restore the container", &response, &directories.log);
         return Err(error.on(making.id));
     }
+    steps::done("criu made the processes");
     service.end()?;
     // What is not sent by now will not come.
     drop(restoring);

@@ -13,6 +13,7 @@ use crate::launch::sync::{FromInit, HostEnd};
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::Hook;
+use crate::steps;
 use crate::sys::pidfd::{self, Exit};
 use std::rc::Rc;
 
@@ -84,6 +85,7 @@ pub fn attend(
 ) -> Result<i32> {
     dir.unlock()?;
     let exit = payload();
+    steps::done("the payload has ended");
     if dir.lock()? { ended(exit) } else { exit.map(|exit| exit.status()) }
 }
 
@@ -104,6 +106,7 @@ pub fn removed(
 /// Waits for the payload's execve, then runs the poststart hooks.
 fn started(made: &Made, options: &Options) -> Result<()> {
     until_executed(&made.sync, options.log)?;
+    steps::done("init ran any startContainer hooks and executed the payload");
     start::run_poststart(&made.plan.hooks.poststart, &made.state, options.signals.as_ref())
 }
 

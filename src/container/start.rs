@@ -10,6 +10,7 @@ use crate::hooks::{self, Status, Subject};
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::Hook;
+use crate::steps;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -44,7 +45,12 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     // A hook in the container may take its time, and so may the payload until it
     // is ready. Others can pause, update and delete the container meanwhile.
     dir.unlock()?;
+    steps::done("opened the start gate");
     let failed = read_result(&result)?;
+    steps::done(match failed {
+        None => "init ran any startContainer hooks and executed the payload",
+        Some(_) => "init failed to start the payload",
+    });
     let error = match failed {
         Some(error) if !error.at.starts_with(START_CONTAINER) => {
             // The other failures leave a stopped container, as in runc.

@@ -12,6 +12,7 @@ use crate::log::Log;
 use crate::rdt::Group;
 use crate::spec::config::{IntelRdt, Memory, Resources};
 use crate::spec::{self, plan::Rdt};
+use crate::steps;
 use serde_json::{Value, json};
 
 const AT: &str = "/linux/resources";
@@ -52,10 +53,10 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     }
     let old = state.resources.clone().map_or_else(|| configured(&dir), Ok)?;
     let wanted = wanted(asked.resources, &old, log);
-    let asks = parse(&wanted, log)?;
+    let asks = parse(&wanted)?;
     let mut new = old;
     merge(&mut new, &wanted);
-    let resources = parse(&new, log)?;
+    let resources = parse(&new)?;
     spec::check_resources(&resources, AT)?;
     refuse_shares_of_idle(&asks, &resources)?;
     state.cgroup.warnings(&asks).into_iter().for_each(|warning| log.warn(warning));
@@ -64,7 +65,7 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
         ..asks.memory.clone()
     })?;
     let rdt = rdt(&asked.l3_cache_schema, &asked.mem_bw_schema)?;
-    let for_systemd = parse(&with_companions(&wanted, &new), log)?;
+    let for_systemd = parse(&with_companions(&wanted, &new))?;
     let before = state.clone();
     let cgroup = state.cgroup.clone();
     state.resources = Some(new);
@@ -74,10 +75,15 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
         let unknown = cgroup.tell_systemd(&for_systemd).inspect_err(|_| {
             let _ = dir.save(&before);
         })?;
-        log.debug(&format!("systemd has no properties {unknown:?}"));
+        if !unknown.is_empty() {
+            steps::note(|| format!("systemd has no properties {unknown:?}"));
+        }
         Ok(())
     };
-    cgroup.update(&resources, &wanted, &mut || with_rdt(&mut state, rdt.as_ref(), &save))
+    steps::done("checked what is asked for");
+    cgroup.update(&resources, &wanted, &mut || with_rdt(&mut state, rdt.as_ref(), &save))?;
+    steps::done("wrote the limits and the state");
+    Ok(())
 }
 
 /// Refuses shares for a container that is idle and stays so: the kernel has none.
@@ -115,10 +121,10 @@ fn configured(dir: &Dir) -> Result<Value> {
     Ok(config.pointer(AT).filter(|resources| resources.is_object()).cloned().unwrap_or_else(|| json!({})))
 }
 
-fn parse(resources: &Value, log: &Log) -> Result<Resources> {
+fn parse(resources: &Value) -> Result<Resources> {
     let mut warnings = Vec::new();
     let parsed = spec::parse_resources(resources.to_string().as_bytes(), &mut warnings);
-    warnings.into_iter().for_each(|warning| log.debug(&warning));
+    warnings.into_iter().for_each(|warning| steps::note(|| warning));
     parsed.map_err(|e| Error { at: format!("{AT}{}", e.at.trim_end_matches('/')), ..e })
 }
 

@@ -3,6 +3,7 @@
 use super::dir::{Dir, Root};
 use super::exit::{self, Ending};
 use crate::error::{Error, Result};
+use crate::steps;
 
 /// Waits for the end of a container's init and records it in the state.
 ///
@@ -26,6 +27,7 @@ pub fn wait(root: &Root, id: &str) -> Result<Ending> {
         Some(handle) => exit::await_end(&init, &handle)?,
         None => None,
     };
+    steps::done("init has ended");
     // A payload that couldn't be executed: `start` has heard why, and said so.
     let Ok(dir) = root.find(id).and_then(Dir::locked_after_start) else {
         return exit.map(|exit| Ending::new(&state, exit, oom)).ok_or_else(unknown);

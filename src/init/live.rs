@@ -17,6 +17,7 @@ use crate::launch::sync::{FromInit, InitEnd};
 use crate::spec::plan::{Mount, MountKind, NsKind, Plan};
 use crate::spec::proc_paths::Place;
 use crate::spec::{Mounted, refuse_place};
+use crate::steps;
 use crate::sys::clone::{self, Forked, exit};
 use crate::sys::{mount, openat2, pidfd, process};
 use nix::errno::Errno;
@@ -50,7 +51,14 @@ pub struct Inherited {
 
 /// Ends by `_exit`, when it has told how it went.
 pub fn run(change: &Change, host: Inherited) -> ! {
-    let done = enter(&host).and_then(|()| apply(change, &host));
+    steps::begin_child("in the container");
+    let done = enter(&host).and_then(|()| {
+        steps::done("entered the container's namespaces");
+        apply(change, &host)
+    });
+    if done.is_ok() {
+        steps::done("changed the mounts");
+    }
     let word = done.map_or_else(FromInit::Failed, |()| FromInit::Ready);
     // If nobody listens any more there is nobody left to tell.
     let _ = host.sync.send(&word);
@@ -61,7 +69,7 @@ pub fn run(change: &Change, host: Inherited) -> ! {
 /// filesystem shows. A pid namespace holds for children only.
 fn enter(host: &Inherited) -> Result<()> {
     process::default_signals();
-    host.entry.enter(host.namespaces & !NsKind::Mount.flag())?;
+    steps::across_clocks(|| host.entry.enter(host.namespaces & !NsKind::Mount.flag()))?;
     if let Forked::Parent { pidfd, .. } = clone::fork(0, None).op("clone3 in the container's namespaces")? {
         // It tells by itself.
         let _ = pidfd::wait(&pidfd);

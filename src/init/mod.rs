@@ -53,6 +53,7 @@ use crate::launch::{Arrival, Split};
 use crate::seccomp::Filter;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
+use crate::steps;
 use crate::sys::clone::exit;
 use late::Late;
 use nix::sys::stat::{Mode, umask};
@@ -116,12 +117,14 @@ fn fail(sync: &InitEnd, error: Error) -> ! {
 /// From the clone to the gate.
 fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     crate::sys::process::default_signals();
+    steps::begin_child("init");
     let labels = lsm::Labels::open(&plan.process)?;
     namespaces::enter(plan, host)?;
     let user_namespace = plan.namespaces.is_private(NsKind::User);
     labels.on_keys(&plan.process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
     namespaces::name(plan)?;
     namespaces::wait_for_devices(plan, host)?;
+    steps::done("entered the namespaces");
     sysctl::write_all(&plan.sysctl, host.proc.as_ref())?;
 
     let by_runtime = host.sources.is_some();
@@ -130,26 +133,32 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
         None => Sources::open(plan, &host.joins)?,
     };
     let root = rootfs::attach(sources.rootfs, plan)?;
+    steps::done("wrote the sysctls and attached the rootfs");
     // What is made has the mode that is given, whatever the caller's umask.
     let callers_umask = umask(Mode::empty());
     let joined = || host.joining.complete(&host.sync);
     let late = Late { plan, joins: &host.joins, sync: &host.sync, by_runtime, joined: &joined };
     let mut readonly = mounts::attach_all(&late, &root, sources.mounts, &host.cgroup_view)?;
+    steps::done_with(|| format!("attached {} mounts", plan.mounts.len()));
     let nodes = dev::nodes(&root.host, sources.devices, sources.made)?;
     dev::populate(plan, &root.tree, nodes, &mut readonly)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
     umask(callers_umask);
+    steps::done("filled /dev");
     joined()?;
     hooks::wait_for_host(plan, &host.sync)?;
+    steps::done("waited for the cgroups and the runtime's hooks");
     hooks::create_container(plan, &host.subject)?;
     let terminal = terminal::open(plan, &root.tree, host.console.take())?;
     paths::mask(&plan.masked, plan.mount_label.as_ref(), &root.tree)?;
     paths::make_readonly(&plan.readonly, &root.tree)?;
     readonly.finish()?;
     rootfs::make_readonly(plan, &root)?;
+    steps::done("masked paths and made others read-only");
     labels.on_exec(&plan.process)?;
     pivot::enter(&root, pivot::Way::of(plan, host.no_pivot))?;
     rootfs::propagate(plan, &root)?;
+    steps::done("changed the root");
     // No directory may be left open that a working directory could lead to.
     drop(root);
 
@@ -167,6 +176,10 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     }
     creds::enter_cwd(&plan.process, entered)?;
     let payload = Payload::prepare(&plan.process, host.preserve_fds)?;
+    steps::done("took the payload's user and capabilities, and found its executable");
+    // A filter may forbid the calls for it, and whoever reads the log to its end must
+    // not have to wait for `start`.
+    steps::end();
     seccomp::install_early(filter, &plan.process, extra, &host.sync)?;
     host.sync.send(&FromInit::Ready)?;
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;

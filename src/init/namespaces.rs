@@ -7,6 +7,7 @@ use crate::launch::sync::{FromInit, ToInit};
 use crate::launch::{Arrival, limits};
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Process};
+use crate::steps;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -56,13 +57,13 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
         become_root(&plan.process)?;
     }
     nix::unistd::setsid().op("setsid")?;
-    host.joins.enter_rest()?;
+    steps::across_clocks(|| host.joins.enter_rest())?;
     if host.split.in_init != 0 {
         let flags = CloneFlags::from_bits_retain(i32::try_from(host.split.in_init).unwrap_or(0));
         unshare(flags).op("unshare").map_err(|e| e.at("/linux/namespaces"))?;
     }
     if let (true, Some(proc)) = (plan.namespaces.is_new(NsKind::Time), &host.proc) {
-        enter_time(&plan.time_offsets, offsets, proc)?;
+        steps::across_clocks(|| enter_time(&plan.time_offsets, offsets, proc))?;
     }
     // From here on nothing below /proc/self has to be written.
     nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")

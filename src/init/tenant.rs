@@ -9,6 +9,7 @@ use crate::launch::limits::{self, Of};
 use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
+use crate::steps;
 use crate::sys::clone::exit;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -51,6 +52,7 @@ pub fn run(process: &Process, host: Inherited) -> ! {
 
 fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     crate::sys::process::default_signals();
+    steps::begin_child("in the container");
     // Still with the host's rights and the host's /proc.
     limits::set(Of::Myself, process)?;
     let labels = lsm::Labels::open(process)?;
@@ -59,12 +61,13 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     }
     sched::set_affinity(process)?;
     crate::launch::sched::set(Of::Myself, process)?;
+    steps::done("joined the cgroup, and set limits, CPUs and the scheduler");
     if host.hop {
         // Not sooner: the files of /proc/self become root's with it.
         hide()?;
     }
     let pid = if host.hop { 0 } else { NsKind::Pid.flag() };
-    host.entry.enter(host.namespaces & !pid)?;
+    steps::across_clocks(|| host.entry.enter(host.namespaces & !pid))?;
     if let Some(root) = &host.root {
         nix::unistd::fchdir(root).op("fchdir to the container's root")?;
         nix::unistd::chroot(c".").op("chroot")?;
@@ -77,12 +80,14 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }
     nix::unistd::setsid().op("setsid")?;
+    steps::done("entered the namespaces");
     let user_namespace = host.namespaces & NsKind::User.flag() != 0;
     labels.on_keys(process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
     labels.on_exec(process)?;
     sched::set_policy_and_personality(process)?;
     let terminal = open_terminal(process, host)?;
     terminal.install(process)?;
+    steps::done("set keyring, labels and the terminal");
     let entered = creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
     let extra = creds::limit(process, seccomp::needed(host.filter.as_ref(), process))?;
@@ -91,6 +96,9 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     }
     creds::enter_cwd(process, entered)?;
     let payload = Payload::prepare(process, host.preserve_fds)?;
+    steps::done("took the process's user and capabilities, and found its executable");
+    // A filter may forbid the calls for it.
+    steps::end();
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
     payload.execute(|| {
         host.filter.as_ref().map_or(Ok(()), |filter| seccomp::install(filter, &host.sync))?;

@@ -17,7 +17,7 @@ pub use compile::compile;
 pub use verdicts::lets_through;
 
 use crate::error::{Error, Result};
-use crate::log::Log;
+use crate::steps;
 use crate::sys::seccomp::{Insn, knows_flags};
 use notify::Agent;
 use profile::{FLAGS, NEW_LISTENER, Profile, TSYNC, TSYNC_ESRCH, WAIT_KILLABLE_RECV};
@@ -39,13 +39,15 @@ impl Filter {
 
 /// All that can fail before anything is made: the filter for init, and the
 /// connection to the agent that is to get its listener.
-pub fn prepare(profile: Option<&Profile>, log: &Log) -> Result<(Option<Filter>, Option<Agent>)> {
+pub fn prepare(profile: Option<&Profile>) -> Result<(Option<Filter>, Option<Agent>)> {
     let Some(profile) = profile else { return Ok((None, None)) };
     for name in &profile.unknown {
-        log.debug(&format!("seccomp: no architecture has {name}, which the profile names"));
+        steps::note(|| format!("seccomp: no architecture has {name}, which the profile names"));
     }
     let program = compile(profile, cfg!(target_endian = "big"))?;
-    log.debug(&format!("seccomp: {} instructions, flags {:#x}", program.len(), profile.flags));
+    steps::done_with(|| {
+        format!("compiled the seccomp profile: {} instructions, flags {:#x}", program.len(), profile.flags)
+    });
     let agent = profile.listener.as_ref().map(Agent::connect).transpose()?;
     Ok((Some(Filter { program, flags: flags(profile)? }), agent))
 }

@@ -50,6 +50,24 @@ pub fn fill_stdio() -> Result<()> {
     Ok(())
 }
 
+/// A copy that execve closes, with a number that is not less than `least`.
+pub fn copy_from(fd: impl AsFd, least: RawFd) -> Result<OwnedFd> {
+    // SAFETY: numbers only; the new descriptor is nobody else's.
+    unsafe { super::owned(libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD_CLOEXEC, least).into()) }
+}
+
+/// Writes to a pipe what it takes at once.
+///
+/// # Errors
+/// EAGAIN if it is full. EOPNOTSUPP if the kernel can't do that.
+pub fn write_to_pipe_at_once(fd: impl AsFd, bytes: &[u8]) -> Result<()> {
+    let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: the one part describes a slice that lives through the call, which only
+    // reads it. An offset of -1 is that of a file that has none.
+    let ret = unsafe { libc::pwritev2(fd.as_fd().as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    check(ret as libc::c_long).map(drop)
+}
+
 /// NS_GET_NSTYPE: the CLONE_NEW… bit of an open namespace file.
 pub fn namespace_type(fd: impl AsFd) -> Result<i32> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;

@@ -151,6 +151,21 @@ pub fn set_domainname(name: &str) -> Result<()> {
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
 }
 
+/// Does `write` with the signals ignored that a write may raise: SIGPIPE (nobody reads
+/// any more) and SIGXFSZ (RLIMIT_FSIZE, which may be the payload's by then). The write
+/// fails in their place.
+pub fn without_signals_of_writes<T>(write: impl FnOnce() -> T) -> T {
+    let signals = [libc::SIGPIPE, libc::SIGXFSZ];
+    // SAFETY: SIG_IGN is a valid disposition; what `signal` returns is put back below.
+    let before = signals.map(|signal| unsafe { libc::signal(signal, libc::SIG_IGN) });
+    let result = write();
+    for (signal, before) in signals.into_iter().zip(before).filter(|(_, before)| *before != libc::SIG_ERR) {
+        // SAFETY: it was this signal's disposition before.
+        unsafe { libc::signal(signal, before) };
+    }
+    result
+}
+
 /// Makes this process fit to work: SIGPIPE an error of write(2), and children
 /// waited for, which a caller's ignored SIGCHLD would forbid.
 pub fn ready() -> Result<()> {
