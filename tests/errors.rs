@@ -3,6 +3,9 @@
 use crate::harness::{Bundle, Out, Test};
 use serde_json::{Value, json};
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 cases![
     missing_bundle,
     missing_config,
@@ -73,6 +76,10 @@ cases![
     selinux_without_selinux,
     idmapped_mount_without_mappings,
     readonly_cgroups_are_the_whole_error,
+    a_state_directory_of_anothers_has_a_hint,
+    a_controller_that_is_off_is_not_the_kernels_lack,
+    a_proc_that_is_masked_is_named,
+    out_of_range_is_not_mathematics,
     an_unknown_devpts_option_has_no_hint_on_gids,
     a_rootfs_that_is_noexec_is_named,
     a_chroot_is_named,
@@ -633,4 +640,67 @@ fn a_crash_of_init_with_a_filter_names_the_filter(t: &Test) {
         t.refused(&t.bundle().set("/linux/seccomp", profile).set("/process/noNewPrivileges", json!(false)));
     out.one_clear_line(&["/linux/seccomp", "seccomp profile"]);
     assert!(!out.stderr.contains("Signal("), "{out:?}");
+}
+
+/// Of a plain user: /run, in which the default lies, and a directory of root's.
+fn a_state_directory_of_anothers_has_a_hint(t: &Test) {
+    t.needs_root("to become another user");
+    let (user, bundle) = (Test::USER.to_string(), t.bundle().user_namespace().args(["true"]));
+    let denied = t.make_dir("denied");
+    fs::set_permissions(&denied, fs::Permissions::from_mode(0o700)).unwrap();
+    let call = |root: Option<&Path>, args: &[&str]| {
+        let call = t.call("/usr/bin/setpriv").args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
+        let mut call = call.arg(&*t.runtime.borrow()).cwd("/");
+        call.command.env_remove("XDG_RUNTIME_DIR");
+        let call = match root {
+            Some(root) => call.arg("--root").arg(root),
+            None => call,
+        };
+        call.args(args).out()
+    };
+    let needles = ["EACCES", "hint: ", "--root", "XDG_RUNTIME_DIR"];
+    let run = ["run", "--bundle", bundle.lay().to_str().unwrap(), "x"];
+    call(Some(&denied.join("state")), &run).one_clear_line(&needles);
+    for verb in
+        [&["list"][..], &["state", "x"], &["delete", "x"], &["kill", "x", "0"], &["exec", "x", "true"]]
+    {
+        call(Some(&denied.join("state")), verb).one_clear_line(&needles);
+    }
+    call(None, &run).one_clear_line(&needles);
+}
+
+/// On version 2 a controller has files where it is enabled: that it isn't is not a
+/// lack of the kernel's.
+fn a_controller_that_is_off_is_not_the_kernels_lack(t: &Test) {
+    // Those that version 1 uses on this host, version 2 can't have.
+    let offered = "grep -qw memory /sys/fs/cgroup/cgroup.controllers && exit 77 || true;";
+    let bundle =
+        t.bundle().set("/linux/resources", json!({ "memory": { "limit": 64 << 20 } })).args(["true"]);
+    let bundle = bundle.set("/linux/cgroupsPath", json!(format!("/{}", t.token)));
+    let script = format!("{offered} runtime run --bundle \"$BUNDLE\" \"$ID\"");
+    let out = t.on_v2(&bundle, &script).out();
+    if out.code == 77 {
+        t.skip("every controller can be enabled here");
+    }
+    out.one_clear_line(&[
+        "/linux/resources/memory/limit",
+        "memory.max",
+        "the memory controller is not enabled",
+        "cgroup.subtree_control",
+    ]);
+    assert!(!out.stderr.contains("kernel has no"), "{out:?}");
+}
+
+/// A user namespace may have no new /proc where the old one is masked in parts, as in
+/// an outer container.
+fn a_proc_that_is_masked_is_named(t: &Test) {
+    let out = said_after(t, &t.bundle().user_namespace().args(["true"]), "mount -t tmpfs none /proc/sys/fs");
+    out.one_clear_line(&["(/proc)", "EPERM", "/proc around it that is not masked"]);
+}
+
+fn out_of_range_is_not_mathematics(t: &Test) {
+    let bundle = t.bundle().set("/linux/resources", json!({ "unified": { "cgroup.max.depth": "-1" } }));
+    let bundle = bundle.set("/linux/cgroupsPath", json!(format!("/{}", t.token))).args(["true"]);
+    let out = t.on_v2(&bundle, "runtime run --bundle \"$BUNDLE\" \"$ID\"").out();
+    out.one_clear_line(&["/linux/resources/unified", "cgroup.max.depth", "ERANGE (value out of range)"]);
 }

@@ -1,10 +1,13 @@
 //! `exec`: another process in a running container.
 
 use crate::harness::{
-    Container, PidFd, Test, cap_mask, cgroups_named, pipe, read_line, read_signal, remove_cgroup,
+    Container, PidFd, Test, cap_mask, cgroups_named, is_corten, pipe, read_line, read_signal, remove_cgroup,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::io::BufRead;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 cases![
@@ -28,6 +31,7 @@ cases![
     returns_128_plus_signal,
     passes_stdin,
     runs_detached_with_a_pid_file,
+    an_init_that_ends_meanwhile_is_not_running,
     preserves_fds,
     opens_nothing_else,
     home_comes_from_passwd,
@@ -412,4 +416,41 @@ fn many_at_once(t: &Test) {
         let out = call.out();
         assert_eq!((out.code, out.stdout), (n as i32, format!("{n}\n")));
     }
+}
+
+/// Between the look at init and setns init ends: the kernel's ESRCH says little. What
+/// comes between the two is the wait for whoever takes the pidfd.
+fn an_init_that_ends_meanwhile_is_not_running(t: &Test) {
+    if !is_corten() {
+        t.skip("the moment is known from corten's own steps");
+    }
+    let (container, path) = (pausing(t), t.path("socket"));
+    let listener = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::Stream,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )
+    .unwrap();
+    let address = nix::sys::socket::UnixAddr::new(&path).unwrap();
+    nix::sys::socket::bind(listener.as_raw_fd(), &address).unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let listener = UnixListener::from(listener);
+    // All that the backlog takes: the next has to wait.
+    let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let (log, writer) = pipe();
+    let mut call = t.runtime().args(["--debug", "exec", "--pidfd-socket"]).arg(&path);
+    call.command.stderr(writer);
+    let exec = call.args([&container.id, "true"]).spawn();
+    let mut lines = std::io::BufReader::new(log).lines();
+    assert!(lines.any(|line| line.unwrap().contains("opened the container's init:")));
+    container.stop();
+    let _ = listener.accept().unwrap();
+    let _ = listener.accept().unwrap();
+    assert_eq!(exec.out().code, 255);
+    let rest: Vec<String> = lines.map(Result::unwrap).collect();
+    let error = rest.iter().find(|line| line.starts_with("corten: error: ")).expect("an error");
+    assert!(error.contains(&format!("{}: container not running", container.id)), "{error}");
+    // The attack took place: it came as far as that.
+    assert!(error.contains("setns") && error.contains("ESRCH"), "{error}");
 }
