@@ -46,6 +46,11 @@ pub enum Fault {
     TooLate,
 }
 
+/// The process that a StartTransientUnit is for.
+fn pid_of(call: &Asked) -> u64 {
+    call.property("PIDs").and_then(|pids| pids[0].as_u64()).expect("a pid")
+}
+
 /// A method call that came in.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -186,6 +191,9 @@ impl Connection<'_> {
             self.systemd.heard.notify_all();
             self.pause();
             self.fault(&call.member)?;
+            if call.member == "StartTransientUnit" {
+                self.outlive(&call);
+            }
             match self.refusal(&call.member) {
                 Some((name, text)) => self.refuse(serial, name, text)?,
                 None => self.answer(&call, serial)?,
@@ -217,11 +225,7 @@ impl Connection<'_> {
         match call.member.as_str() {
             "Hello" => self.reply(serial, "s", &[b"\x04\0\0\0:1.7\0"]),
             "StartTransientUnit" => {
-                let pid = call.property("PIDs").and_then(|pids| pids[0].as_u64()).expect("a pid");
-                if self.systemd.faults.lock().expect("a lock").iter().any(|f| matches!(f, Fault::TooLate)) {
-                    PidFd::open(pid as i32).ended();
-                }
-                self.enter(&call.args[0], pid);
+                self.enter(&call.args[0], pid_of(call));
                 self.job(serial, &call.args[0])
             }
             "StopUnit" => {
@@ -231,6 +235,13 @@ impl Connection<'_> {
                 self.job(serial, &call.args[0])
             }
             _ => self.reply(serial, "", &[]),
+        }
+    }
+
+    /// Waits until the unit's process has ended, if that is the fault.
+    fn outlive(&self, call: &Asked) {
+        if self.systemd.faults.lock().expect("a lock").iter().any(|f| matches!(f, Fault::TooLate)) {
+            PidFd::open(pid_of(call) as i32).ended();
         }
     }
 
