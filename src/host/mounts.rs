@@ -7,7 +7,8 @@ use crate::launch::sources::{clone_tree, map_ids, may_clone};
 use crate::spec::plan::{IdMap, IdMaps, NsKind};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use nix::fcntl::{AT_FDCWD, OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::fchdir;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,7 +26,7 @@ pub fn api() -> Value {
         "bind": in_own(readonly_bind, "open_tree and mount_setattr"),
         "newFilesystem": in_own(|| tmpfs().map(drop), "fsopen and fsmount"),
         "attach": in_own(attach, "move_mount"),
-        "overlayByLayers": in_own(layers, "fsopen overlay, with lowerdir+ of Linux 6.8"),
+        "overlayByLayers": in_own(layers, "mount an overlay by lowerdir+ of Linux 6.8"),
     })
 }
 
@@ -41,15 +42,27 @@ fn tmpfs() -> nix::Result<OwnedFd> {
 }
 
 fn attach() -> nix::Result<()> {
-    let tree = tmpfs()?;
-    let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
-    mount::attach(&tree, &root)
+    attached().map(drop)
 }
 
-/// Without it an overlay's layers must fit into one string.
+/// A new tmpfs over the root of the mount namespace.
+fn attached() -> nix::Result<OwnedFd> {
+    let tree = tmpfs()?;
+    let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    mount::attach(&tree, &root)?;
+    Ok(tree)
+}
+
+/// Without it an overlay's layers must fit into one string. Linux 6.1 takes any
+/// option and refuses `lowerdir+` only as the filesystem is created (EINVAL).
 fn layers() -> nix::Result<()> {
+    fchdir(&attached()?)?;
     let context = mount::fsopen(c"overlay")?;
-    mount::fsconfig_string(&context, c"lowerdir+", c"/")
+    for layer in [c"a", c"b"] {
+        mkdirat(AT_FDCWD, layer, Mode::S_IRWXU)?;
+        mount::fsconfig_string(&context, c"lowerdir+", layer)?;
+    }
+    mount::fsconfig_create(&context)
 }
 
 /// By type of filesystem, for each that is mounted here, and tmpfs.
