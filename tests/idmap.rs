@@ -1,6 +1,6 @@
 //! Whose ids a mount shows: `uidMappings`, `gidMappings`, `idmap`, `ridmap`.
 
-use crate::harness::{Bundle, Test};
+use crate::harness::{Bundle, Out, Test};
 use crate::mounts::look_after;
 use serde_json::{Value, json};
 use std::fs;
@@ -131,6 +131,10 @@ fn idmap_is_of_the_mount_alone(t: &Test) {
 fn ridmap_reaches_submounts(t: &Test) {
     let dir = volume(t);
     let bundle = mapped(t.bundle(), &dir, &["ridmap"], &json!([map(0, 1000, 10)]));
+    if !maps_a_tmpfs(t) {
+        let script = format!("{SUB}; runtime run \"$ID\"");
+        return refused_for_a_tmpfs(&t.in_private_mounts(&bundle, &dir, &script).out());
+    }
     let seen = look_after(t, &dir, SUB, bundle, &["stat:/tmp/5", "stat:/tmp/sub/file"]);
     assert_eq!(owner(&seen, "/tmp/5"), (1005, 1005));
     assert_eq!(owner(&seen, "/tmp/sub/file"), (1005, 1005));
@@ -166,12 +170,34 @@ fn with_other_options(t: &Test) {
     crate::mounts::has(crate::mounts::at(&seen, "/tmp"), &["ro", "nosuid", "idmapped"]);
 }
 
+/// Whether the kernel maps the ids of a tmpfs, as Linux 6.3 and later do.
+fn maps_a_tmpfs(t: &Test) -> bool {
+    if t.runtime.borrow().file_name().is_none_or(|name| name != "corten") {
+        return true;
+    }
+    let features: Value = serde_json::from_str(&t.verb(["features", "--host"]).ok().stdout).unwrap();
+    features["host"]["idmap"]["tmpfs"]["enabled"].as_bool().unwrap()
+}
+
+/// The ids must not be shown unmapped instead.
+fn refused_for_a_tmpfs(out: &Out) {
+    out.one_clear_line(&[
+        "/mounts/7",
+        "mount_setattr idmap: EINVAL",
+        "perhaps this kernel can't map the ids of",
+    ]);
+}
+
 fn a_new_tmpfs(t: &Test) {
     let mount = json!({
         "destination": "/tmp", "type": "tmpfs", "source": "t", "options": ["idmap", "uid=5", "gid=6", "mode=700"],
         "uidMappings": [map(0, 1000, 10)], "gidMappings": [map(0, 2000, 10)],
     });
-    let seen = t.look(&t.bundle().push("/mounts", mount), ["stat:/tmp"]);
+    let bundle = t.bundle().push("/mounts", mount);
+    if !maps_a_tmpfs(t) {
+        return refused_for_a_tmpfs(&t.refused(&bundle));
+    }
+    let seen = t.look(&bundle, ["stat:/tmp"]);
     assert_eq!(owner(&seen, "/tmp"), (1005, 2006));
 }
 

@@ -5,33 +5,60 @@ use super::scratch::Scratch;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Filesystem, FsOption};
 use crate::sys::mount::{self, MOUNT_ATTR_ATIME, MountAttr};
+use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
-/// fsconfig(2) takes strings below this many bytes.
+/// fsconfig(2) takes keys and values below this many bytes.
 const FSCONFIG_LIMIT: usize = 256;
 
 /// A new mount of `new` with the attributes `attrs`, not attached anywhere.
 /// `host` is the root of the host's tree.
 pub fn detached(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) -> Result<OwnedFd> {
-    let fits = !is_long(&new.source) && options.iter().all(|(_, value)| !value.as_ref().is_some_and(is_long));
-    if fits && new.legacy == 0 {
+    let fits = !is_long(&new.source) && !options.iter().any(has_long);
+    if new.legacy == 0 && fits && !options.iter().any(has_comma) {
         return fresh(&new.fs, &new.source, options, attrs);
     }
-    let mut first = None;
-    if new.legacy == 0 && new.fs.to_bytes() == b"overlay" {
-        match overlay::layer_by_layer(options)
-            .and_then(|one| fresh(&new.fs, &new.source, &one.options, attrs))
-        {
-            Ok(tree) => return Ok(tree),
-            Err(error) => first = Some(error),
-        }
+    if new.legacy != 0 || has_legacy_parser(&new.fs)? {
+        return by_mount(new, options, attrs, host);
     }
-    // Before Linux 6.8 an overlay takes its layers in one string only.
-    match by_mount(new, options, attrs, host) {
-        Ok(tree) => Ok(tree),
-        Err(error) => Err(first.unwrap_or(error)),
+    if fits {
+        return fresh(&new.fs, &new.source, options, attrs);
     }
+    if new.fs.to_bytes() != b"overlay" {
+        return by_mount(new, options, attrs, host);
+    }
+    let layers = overlay::layer_by_layer(options)?;
+    let error = match fresh(&new.fs, &new.source, &layers.options, attrs) {
+        Ok(tree) => return Ok(tree),
+        Err(error) => error,
+    };
+    // From Linux 6.5 to 6.7 an overlay has a parser for fsconfig(2), but takes its
+    // layers in one string only: EINVAL for lowerdir+.
+    by_mount(new, options, attrs, host).map_err(|second| {
+        let unknown = error.is(Errno::EINVAL) && !second.is(Errno::EINVAL);
+        if unknown { second } else { error }
+    })
+}
+
+/// Returns whether the kernel's own parser of fsconfig(2) stands before this
+/// filesystem's. It joins the options with commas and refuses a value that contains
+/// one, although the filesystem may take an escaped comma: overlay on Linux 6.1,
+/// EINVAL, "VFS: Legacy: Option 'lowerdir' contained comma". It takes any option,
+/// so that the filesystem refuses an unknown one only as the mount is created.
+fn has_legacy_parser(fs: &CStr) -> Result<bool> {
+    let context = mount::fsopen(fs).op(&format!("fsopen {}", fs.to_string_lossy()))?;
+    Ok(mount::has_legacy_parser(&context))
+}
+
+/// The security modules take their contexts before a filesystem's parser sees them.
+fn has_comma((key, value): &FsOption) -> bool {
+    let contains = |value: &CString| value.to_bytes().contains(&b',');
+    value.as_ref().is_some_and(contains) && !key.to_bytes().ends_with(b"context")
+}
+
+fn has_long((key, value): &FsOption) -> bool {
+    is_long(key) || value.as_ref().is_some_and(is_long)
 }
 
 pub fn is_long(value: &CString) -> bool {
@@ -46,7 +73,9 @@ pub fn fresh(fs: &CStr, source: &CStr, options: &[FsOption], attrs: u64) -> Resu
         .op("fsconfig source")
         .map_err(|e| said(&context, e))?;
     configure(&context, &name, options)?;
-    mount::fsconfig_create(&context).op(&format!("fsconfig create {name}")).map_err(|e| said(&context, e))?;
+    mount::fsconfig_create(&context)
+        .op(&format!("fsconfig create {name}"))
+        .map_err(|e| said(&context, with_names(e, options)))?;
     mount::fsmount(&context, attrs).op(&format!("fsmount {name}"))
 }
 
@@ -76,18 +105,58 @@ fn said(context: &OwnedFd, error: Error) -> Error {
     }
 }
 
+/// Adds the names of the options, one of which the filesystem perhaps doesn't know.
+/// A legacy parser says no more than EINVAL: devpts on Linux 6.1.
+fn with_names(error: Error, options: &[FsOption]) -> Error {
+    if !error.is(Errno::EINVAL) || options.is_empty() {
+        return error;
+    }
+    let names: Vec<_> = options.iter().map(|(key, _)| key.to_string_lossy()).collect();
+    Error { op: format!("{} with the options {}", error.op, names.join(", ")), ..error }
+}
+
 /// mount(2) has flags that fsconfig(2) has not, and takes a page of options.
 fn by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) -> Result<OwnedFd> {
     // These must stay open until the call is made.
     let short = if new.fs.to_bytes() == b"overlay" { overlay::shortened(options)? } else { None };
     let options = short.as_ref().map_or(options, |short| short.options.as_slice());
-    let data = in_one_string(options)?;
-    let tree = Scratch::new(host)?.mount(&new.source, &new.fs, new.legacy, &data)?;
+    let (flags, options) = superblock_flags(options);
+    let data = in_one_string(&options)?;
+    let tree = Scratch::new(host)?
+        .mount(&new.source, &new.fs, new.legacy | flags, &data)
+        .map_err(|e| with_names(e, &options))?;
     // The modes of atime are one field, which is set as a whole.
     let clear = if attrs & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };
     let attr = MountAttr { set: attrs, clear, ..MountAttr::default() };
     mount::set_attr(&tree, attr, false).op("mount_setattr")?;
     Ok(tree)
+}
+
+/// Splits the flags of the superblock from the other options. A filesystem that
+/// parses the string of mount(2) by itself doesn't know them by name: devpts on
+/// Linux 6.1 refuses `sync` with EINVAL.
+fn superblock_flags(options: &[FsOption]) -> (u64, Vec<FsOption>) {
+    let mut flags = 0;
+    let mut others = Vec::new();
+    for option in options {
+        let (set, clear) = match (option.0.to_bytes(), &option.1) {
+            (b"ro", None) => (mount::MS_RDONLY, 0),
+            (b"rw", None) => (0, mount::MS_RDONLY),
+            (b"sync", None) => (mount::MS_SYNCHRONOUS, 0),
+            (b"async", None) => (0, mount::MS_SYNCHRONOUS),
+            (b"dirsync", None) => (mount::MS_DIRSYNC, 0),
+            (b"lazytime", None) => (mount::MS_LAZYTIME, 0),
+            (b"nolazytime", None) => (0, mount::MS_LAZYTIME),
+            (b"mand", None) => (mount::MS_MANDLOCK, 0),
+            (b"nomand", None) => (0, mount::MS_MANDLOCK),
+            _ => {
+                others.push(option.clone());
+                continue;
+            }
+        };
+        flags = flags & !clear | set;
+    }
+    (flags, others)
 }
 
 /// `key=value,key`: what mount(2) takes.
@@ -113,6 +182,14 @@ pub fn in_one_string(options: &[FsOption]) -> Result<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn flags_are_not_in_the_string_for_mount() {
+        let word = |name: &CStr| (name.into(), None);
+        let named: FsOption = (c"sync".into(), Some(c"1".into()));
+        let options = [word(c"sync"), word(c"index"), word(c"dirsync"), word(c"async"), named.clone()];
+        assert_eq!(superblock_flags(&options), (mount::MS_DIRSYNC, vec![word(c"index"), named]));
+    }
 
     #[test]
     fn options_for_mount() {

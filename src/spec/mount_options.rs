@@ -189,7 +189,8 @@ fn source_link(out: &mut Options, link: SourceLink) -> Result<()> {
 
 /// What is not known here is the filesystem's. As mount(2) takes all of them in
 /// one string, a comma separates options, unless a backslash (overlay) or
-/// quotes (SELinux contexts) take its meaning away.
+/// quotes (SELinux contexts) take its meaning away, or it is followed by a digit in
+/// the memory policy of a tmpfs (`mpol=bind:0,2`).
 fn filesystem(out: &mut Options, option: &str) -> Result<()> {
     let parts = at_commas(option);
     if parts.len() > 1 {
@@ -204,13 +205,25 @@ fn filesystem(out: &mut Options, option: &str) -> Result<()> {
 
 fn at_commas(text: &str) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
-    text.split(|c| {
-        let splits = c == ',' && !quoted && !escaped;
+    let mut parts = Vec::new();
+    let mut start = 0;
+    for (i, c) in text.char_indices() {
+        let part = text.get(start..i).unwrap_or_default();
+        let rest = text.get(i + 1..).unwrap_or_default();
+        if c == ',' && !quoted && !escaped && !is_list_of_nodes(part, rest) {
+            parts.push(part);
+            start = i + 1;
+        }
         quoted ^= c == '"' && !escaped;
         escaped = c == '\\' && !escaped;
-        splits
-    })
-    .collect()
+    }
+    parts.push(text.get(start..).unwrap_or_default());
+    parts
+}
+
+/// Returns whether a comma between `part` and `rest` separates nodes of NUMA.
+fn is_list_of_nodes(part: &str, rest: &str) -> bool {
+    part.starts_with("mpol=") && rest.starts_with(|c: char| c.is_ascii_digit())
 }
 
 fn unquoted(value: &str) -> &str {
@@ -285,6 +298,11 @@ mod tests {
         assert_eq!(out.attr.set, MOUNT_ATTR_RDONLY);
         let value = |i: usize| out.data[i].1.as_deref().unwrap_or_default();
         assert_eq!((value(0), value(1), value(2)), ("1m", r"/a\,b", "a:b:c0,c1"));
+        let out = options(&["mpol=bind:0,2-3,size=1m", "mpol=local,ro", "lowerdir=/a,1=2"]);
+        assert_eq!(out.attr.set, MOUNT_ATTR_RDONLY);
+        let names: Vec<_> = out.data.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(names, ["mpol", "size", "mpol", "lowerdir", "1"]);
+        assert_eq!(out.data[0].1.as_deref(), Some("bind:0,2-3"));
     }
 
     #[test]

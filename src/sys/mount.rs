@@ -1,6 +1,7 @@
 //! The new mount API: detached trees that are configured before they are attached.
 
 use super::{Result, check, owned};
+use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
@@ -18,6 +19,13 @@ pub const MOUNT_ATTR_NODIRATIME: u64 = 0x80;
 pub const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
 
+/// Flags of the superblock, which fsconfig(2) takes by their names.
+pub const MS_RDONLY: u64 = 1;
+pub const MS_SYNCHRONOUS: u64 = 1 << 4;
+pub const MS_MANDLOCK: u64 = 1 << 6;
+pub const MS_DIRSYNC: u64 = 1 << 7;
+pub const MS_LAZYTIME: u64 = 1 << 25;
+
 /// Flags that only mount(2) takes.
 pub const MS_SILENT: u64 = 1 << 15;
 pub const MS_I_VERSION: u64 = 1 << 23;
@@ -33,6 +41,7 @@ const FSPICK_CLOEXEC: u32 = 1;
 const FSPICK_EMPTY_PATH: u32 = 8;
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
+const FSCONFIG_SET_FD: u32 = 5;
 const FSCONFIG_CMD_CREATE: u32 = 6;
 const FSCONFIG_CMD_RECONFIGURE: u32 = 7;
 const OPEN_TREE_CLONE: u32 = 1;
@@ -83,6 +92,17 @@ pub fn fsconfig_create(fs: impl AsFd) -> Result<()> {
 /// Applies the changes to the superblock that was picked.
 pub fn fsconfig_reconfigure(fs: impl AsFd) -> Result<()> {
     fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, ptr::null(), ptr::null())
+}
+
+/// Returns whether the kernel collects the options of this context in one string,
+/// which the filesystem then parses. fsconfig(2) refuses an option of another type
+/// than flag or string with EOPNOTSUPP there, before it looks at the option.
+pub fn has_legacy_parser(context: impl AsFd) -> bool {
+    let fd = context.as_fd().as_raw_fd();
+    let (key, value) = (c"none".as_ptr(), ptr::null::<libc::c_char>());
+    // SAFETY: the key is a valid C string, and a descriptor has no value.
+    let set = check(unsafe { libc::syscall(libc::SYS_fsconfig, fd, FSCONFIG_SET_FD, key, value, fd) });
+    set == Err(Errno::EOPNOTSUPP)
 }
 
 fn fsconfig(fs: impl AsFd, cmd: u32, key: *const libc::c_char, value: *const libc::c_char) -> Result<()> {
