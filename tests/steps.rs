@@ -449,7 +449,7 @@ fn a_closed_stderr_fails_nothing(t: &Test) {
     assert_eq!(call.out().code, 7);
 }
 
-/// Its messages are lost then; runc and crun wait for it for ever.
+/// Its messages are lost then; runc 1.1.5 waits for it.
 fn a_reader_that_stopped_stops_nothing(t: &Test) {
     let (reader, writer) = pipe();
     fill(&writer);
