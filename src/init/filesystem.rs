@@ -132,9 +132,8 @@ fn by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) 
     Ok(tree)
 }
 
-/// Splits the flags of the superblock from the other options. A filesystem that
-/// parses the string of mount(2) by itself doesn't know them by name: devpts on
-/// Linux 6.1 refuses `sync` with EINVAL.
+/// Splits the flags of the superblock from the other options. mount(2) takes them as
+/// bits; the filesystem gets the other options as one string, and need not know these names.
 fn superblock_flags(options: &[FsOption]) -> (u64, Vec<FsOption>) {
     let mut flags = 0;
     let mut others = Vec::new();
