@@ -140,7 +140,7 @@ expect 'task rm of a running one is refused' 1 'must be stopped|running' "$c" ta
 # ends NAME STATUS: containerd says that the task's first process has ended.
 ends() {
     local event
-    while IFS= read -r -t 30 -u "$events" event; do
+    while IFS= read -r -t 300 -u "$events" event; do
         [[ $event == */tasks/exit*'"container_id":"'"$1"'"'*'"id":"'"$1"'"'* ]] || continue
         if [[ $event =~ \"exit_status\":$2[^0-9] ]]; then ok "$1 has ended"; else fail "$1 has ended" "$event"; fi
         return
