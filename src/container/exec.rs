@@ -90,8 +90,10 @@ fn explain(error: Error, state: &State) -> Error {
     let is_over = match error.errno.map(Errno::from_raw) {
         Some(Errno::ESRCH) => true,
         Some(Errno::ENOMEM) => ends(),
-        // Its cgroups are being removed.
-        Some(Errno::ENOENT | Errno::ENODEV) => error.subject.starts_with("/sys/fs/cgroup/") && ends(),
+        // Its cgroups are being removed, and clone3 would have put a process into one.
+        Some(Errno::ENOENT | Errno::ENODEV) => {
+            (error.subject.starts_with("/sys/fs/cgroup/") || error.op == "clone3") && ends()
+        }
         _ => false,
     };
     if !is_over {
