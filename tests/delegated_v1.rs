@@ -154,12 +154,14 @@ fn it_is_frozen_where_the_freezer_is_delegated(t: &Test) {
 
 /// What is in it would be killed with the container.
 fn a_cgroup_in_use_is_refused(t: &Test) {
-    let user = Delegated::new(t, ["memory"]);
-    let bundle = user.bundle(json!({})).set("/linux/cgroupsPath", json!("shared"));
-    let (first, init) = user.created(&bundle);
-    let out = user.create(&bundle, &t.id()).out();
-    out.one_clear_line(&["/linux/cgroupsPath", "container's cgroup is not empty"]);
-    assert_eq!(user.file(0, "shared", "cgroup.procs"), init.to_string(), "the first goes on");
-    user.call(&format!("delete --force {first}")).ok();
-    assert!(user.is_empty());
+    for hierarchy in ["memory", "unified"] {
+        let user = Delegated::new(t, [hierarchy]);
+        let bundle = user.bundle(json!({})).set("/linux/cgroupsPath", json!("shared"));
+        let (first, init) = user.created(&bundle);
+        let out = user.create(&bundle, &t.id()).out();
+        out.one_clear_line(&["/linux/cgroupsPath", "container's cgroup is not empty"]);
+        assert_eq!(user.file(0, "shared", "cgroup.procs"), init.to_string(), "the first goes on");
+        user.call(&format!("delete --force {first}")).ok();
+        assert!(user.is_empty());
+    }
 }

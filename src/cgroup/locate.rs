@@ -50,9 +50,10 @@ impl Cgroup {
     pub fn check_unused(&self, asked: Option<&str>) -> Result<()> {
         let used = match self {
             Cgroup::None | Cgroup::Systemd { .. } => 0,
-            // A user may have any of them, and not the one that lists all processes.
-            Cgroup::V1 { hierarchies, .. } if !is_root() => {
-                let used = hierarchies.iter().map(|h| tree::pids(&h.path).map(|pids| pids.len()));
+            // A user may have a cgroup in any of them only, `unified` included.
+            Cgroup::V1 { hierarchies, unified } if !is_root() => {
+                let paths = hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref());
+                let used = paths.map(|path| tree::pids(path).map(|pids| pids.len()));
                 used.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0)
             }
             Cgroup::V1 { .. } | Cgroup::V2 { .. } => self.pids()?.len(),
