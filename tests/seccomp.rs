@@ -40,6 +40,7 @@ cases![
     agent_answers_an_ordinary_user,
     agent_answers_who_may_not_trace,
     nothing_outlives_a_runtime_that_is_killed,
+    the_end_of_an_init_with_an_agent_is_noticed,
     agent_that_is_not_there_is_an_error,
     agent_by_annotation,
     agent_that_keeps_silent_holds_nobody_for_ever,
@@ -649,6 +650,24 @@ fn nothing_outlives_a_runtime_that_is_killed(t: &Test) {
     assert!(children.iter().all(PidFd::ended), "something outlives the runtime");
     std::fs::write(&fifo, "end\n").expect("end the hook");
     plain.call(["delete", "--force", &id]).ok();
+}
+
+/// A process that shares init's descriptors has init's end of the handshake open, too.
+fn the_end_of_an_init_with_an_agent_is_noticed(t: &Test) {
+    let plain = Plain::new(t);
+    let create = |profile: Value, hook: Value| {
+        let bundle = plain.bundle().set("/linux/seccomp", profile).set("/hooks", hook);
+        plain.call(["create", "--bundle", bundle.lay().to_str().unwrap(), &t.id()]).out()
+    };
+    let agents = [(); 2].map(|()| Agent::listen(t, TIMES, 4242));
+    let script = r#"kill -9 $(sed 's/.*"pid": *\([0-9]*\).*/\1/')"#;
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", script] }]);
+    let profile = asking(&agents[0], json!(["times"]));
+    create(profile, json!({ "createRuntime": hook })).one_clear_line(&["init was killed"]);
+    let mut profile = asking(&agents[1], json!(["times"]));
+    let kill = json!({ "names": ["write"], "action": "SCMP_ACT_KILL_PROCESS" });
+    profile["syscalls"].as_array_mut().unwrap().push(kill);
+    create(profile, json!({})).one_clear_line(&["/linux/seccomp", "killed init"]);
 }
 
 fn agent_that_is_not_there_is_an_error(t: &Test) {

@@ -34,9 +34,9 @@ pub fn hop(sync: &InitEnd, namespaces: u64, courier: Option<&CourierEnd>) -> Res
             // namespace that was joined (CVE-2016-9962).
             let _ = super::tenant::hide();
             // From here on the table is init's alone to close things in.
-            drop((pidfd, teller));
+            drop(teller);
             std::mem::forget(told);
-            courier.serve()
+            courier.serve(&pidfd)
         }
     }
 }

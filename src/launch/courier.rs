@@ -8,7 +8,13 @@
 //! For a runtime without it, the process that is cloned first clones init once more and
 //! lets it share its table of descriptors (CLONE_FILES). It stays outside of the
 //! container's new pid namespace and has no filter, so it can send what init has opened.
-//! It ends when it has sent one descriptor, or when the runtime closes its socket.
+//! Until it ends it counts in the container's cgroup: a pids limit of 2 leaves no room
+//! for a createContainer hook.
+//!
+//! It ends when it has sent one descriptor, when the runtime closes its socket, or when
+//! init ends. The last is needed as the table also has init's end of the handshake
+//! (`sync.rs`): as long as the courier has that open, the runtime does not hear of
+//! init's end.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::clone::exit;
@@ -16,7 +22,7 @@ use crate::sys::pidfd::{self, PATIENCE};
 use crate::sys::process::read_file;
 use crate::sys::{caps, scm, timeout_until};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::unistd::read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -64,13 +70,15 @@ impl Courier {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Init holds the courier's end, too, so its death is not the end of the stream.
-            let mut fds = [self.socket.as_fd(), process.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // The kernel looks at them in this order: if the courier has ended, its answer is
+            // there already.
+            let mut fds = [process.as_fd(), self.socket.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match poll(&mut fds, timeout_until(deadline)) {
                 Ok(0) if Instant::now() >= deadline => {
                     return Err(Error::msg("the process that shares init's descriptors does not answer"));
                 }
                 Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) if fds[0].any() == Some(true) => break,
+                Ok(_) if fds[1].any() == Some(true) => break,
                 Ok(_) => return Err(died()),
                 Err(errno) => return Err(errno).op("poll"),
             }
@@ -89,17 +97,15 @@ impl Drop for Courier {
 }
 
 impl CourierEnd {
-    /// Serves the runtime once, and ends.
-    pub fn serve(&self) -> ! {
+    /// Waits for the runtime's request or for the end of `init`, a pidfd, answers the
+    /// request, and ends.
+    pub fn serve(&self, init: &OwnedFd) -> ! {
+        let mut fds = [self.0.as_fd(), init.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
         let mut number = [0u8; 4];
-        let length = loop {
-            match read(&self.0, &mut number) {
-                Err(Errno::EINTR) => {}
-                other => break other,
-            }
-        };
-        // Anything else is the end of the runtime.
-        if length == Ok(number.len()) {
+        // Without a request there is nothing to read: the runtime has ended, or init has.
+        let is_asked = fds[0].any() == Some(true) && read(&self.0, &mut number) == Ok(number.len());
+        if is_asked {
             let _ = scm::send_number(&self.0, &[0], i32::from_le_bytes(number));
         }
         exit(0)
