@@ -3,18 +3,25 @@
 
 use crate::harness::{Bundle, Test};
 use crate::userns::{PLAIN, Plain, as_plain, subids, with_subids};
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, bind, recv, sendto, socket};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 cases![
     exec_enters,
     exec_enters_as_another_user,
     exec_enters_joined_namespaces,
     exec_by_root_enters,
+    exec_by_root_who_may_not_trace_enters,
     exec_needs_the_profiles_leave,
     a_stopped_init_is_not_waited_for,
+    nobody_but_init_answers,
+    a_request_does_not_outlive_its_caller,
     mounts_are_added_and_removed,
     init_is_closed_to_the_container,
 ];
@@ -109,17 +116,41 @@ fn exec_by_root_enters(t: &Test) {
     }
 }
 
-/// Init makes two calls to hand its namespaces out. It must not be killed for them.
+/// Root in a container, for example: it may do anything but trace.
+fn exec_by_root_who_may_not_trace_enters(t: &Test) {
+    for bundle in [t.bundle(), t.bundle().user_namespace()] {
+        let bundle = bundle.args(["/probe", "--pause"]);
+        let (dir, id) = (bundle.lay().to_str().unwrap(), t.id());
+        let verb = |args: &[&str]| {
+            let call = t.call("/usr/bin/setpriv");
+            let call = call.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]);
+            call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(args)
+        };
+        verb(&["create", "--bundle", dir, &id]).ok();
+        let state: Value = serde_json::from_str(&verb(&["state", &id]).ok().stdout).unwrap();
+        let seen = verb(&["exec", &id, "/probe"]).ok().report();
+        for kind in ["pid", "mnt"] {
+            let of_init = fs::read_link(format!("/proc/{}/ns/{kind}", state["pid"])).unwrap();
+            assert_eq!(seen["ns"][kind], json!(of_init), "{kind}");
+        }
+        verb(&["start", &id]).ok();
+        verb(&["delete", "--force", &id]).ok();
+    }
+}
+
+/// Init makes some calls to hand its namespaces out. It must not be killed for them.
 fn exec_needs_the_profiles_leave(t: &Test) {
     let plain = Plain::new(t);
-    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
-        "syscalls": [{ "names": ["sendmsg"], "action": "SCMP_ACT_KILL_PROCESS" }] });
-    let bundle = plain.bundle().set("/process/noNewPrivileges", json!(false)).args(["/probe", "--pause"]);
-    let (id, _) = created(&plain, &bundle.set("/linux/seccomp", profile));
-    plain.call(["exec", &id, "/probe"]).out().one_clear_line(&["setns", "EPERM", "sendmsg", "start"]);
-    plain.call(["start", &id]).ok();
-    plain.call(["exec", &id, "true"]).ok();
-    plain.call(["delete", "--force", &id]).ok();
+    for call in ["sendmsg", "close"] {
+        let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{ "names": [call], "action": "SCMP_ACT_KILL_PROCESS" }] });
+        let bundle = plain.bundle().set("/process/noNewPrivileges", json!(false)).args(["/probe", "--pause"]);
+        let (id, _) = created(&plain, &bundle.set("/linux/seccomp", profile));
+        plain.call(["exec", &id, "/probe"]).out().one_clear_line(&["setns", "EPERM", "sendmsg", "start"]);
+        let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+        assert_eq!(state["status"], "created", "{call}");
+        plain.call(["delete", "--force", &id]).ok();
+    }
 }
 
 fn a_stopped_init_is_not_waited_for(t: &Test) {
@@ -129,8 +160,58 @@ fn a_stopped_init_is_not_waited_for(t: &Test) {
     send(Signal::SIGSTOP);
     plain.call(["exec", &id, "/probe"]).out().one_clear_line(&[&id, "does not hand out", "stopped"]);
     send(Signal::SIGCONT);
-    // It answers the one who has gone, and then this one.
     plain.call(["exec", &id, "true"]).ok();
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// The abstract name in the request that waits at the start gate. Its init is stopped.
+fn name_at_the_gate(plain: &Plain, id: &str) -> UnixAddr {
+    let mut gate = fs::File::options().read(true).write(true).open(plain.root.join(id).join("gate")).unwrap();
+    let mut request = [0; 64];
+    // Blocks until the request is there.
+    let length = gate.read(&mut request).expect("read the gate");
+    gate.write_all(&request[..length]).expect("put it back");
+    assert_eq!(request[0], b'n', "{request:?}");
+    UnixAddr::new_abstract(&request[1..6]).unwrap()
+}
+
+fn stranger() -> OwnedFd {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    socket(AddressFamily::Unix, SockType::Datagram, flags, None).expect("socket")
+}
+
+/// Everybody on the host, and in a container with the host's network, sees the caller's
+/// name. With CAP_SYS_ADMIN a process of the container may claim to be init, and the
+/// namespaces that it sends would be entered: the host's, if it leaves one out.
+fn nobody_but_init_answers(t: &Test) {
+    let plain = Plain::new(t);
+    let (id, init) = created(&plain, &plain.bundle());
+    let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
+    send(Signal::SIGSTOP);
+    let exec = plain.call(["exec", &id, "/probe"]).spawn();
+    let name = name_at_the_gate(&plain, &id);
+    let sent = sendto(stranger().as_raw_fd(), b"x", &name, MsgFlags::empty());
+    assert_eq!(sent, Err(Errno::EPERM), "a stranger's datagram");
+    send(Signal::SIGCONT);
+    let of_init = fs::read_link(format!("/proc/{init}/ns/mnt")).unwrap();
+    assert_eq!(exec.out().report()["ns"]["mnt"], json!(of_init));
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// The name of a caller that has gone may be another's when init reads the request.
+fn a_request_does_not_outlive_its_caller(t: &Test) {
+    let plain = Plain::new(t);
+    let (id, init) = created(&plain, &plain.bundle());
+    let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
+    send(Signal::SIGSTOP);
+    assert_ne!(plain.call(["exec", &id, "true"]).out().code, 0);
+    let (name, another) = (name_at_the_gate(&plain, &id), stranger());
+    bind(another.as_raw_fd(), &name).expect("take the name over");
+    send(Signal::SIGCONT);
+    // Init answers this one after the other.
+    plain.call(["exec", &id, "true"]).ok();
+    let got = recv(another.as_raw_fd(), &mut [0; 64], MsgFlags::empty());
+    assert_eq!(got, Err(Errno::EAGAIN), "init's namespaces");
     plain.call(["delete", "--force", &id]).ok();
 }
 

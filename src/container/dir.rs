@@ -16,7 +16,6 @@ use super::state::{self, State};
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::GateEnds;
-use crate::launch::entry::Handout;
 use crate::steps;
 use crate::sys::regex::Regex;
 use nix::errno::Errno;
@@ -434,8 +433,8 @@ impl Dir {
     }
 
     /// Makes the two FIFOs and opens init's ends.
-    pub fn make_gate(&self, handout: Option<Handout>) -> Result<GateEnds> {
-        Ok(GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)?, handout })
+    pub fn make_gate(&self) -> Result<GateEnds> {
+        Ok(GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)?, handout: None })
     }
 
     fn make_fifo(&self, name: &str) -> Result<OwnedFd> {

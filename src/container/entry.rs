@@ -5,23 +5,21 @@ use super::dir::{Dir, GATE};
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init;
-use crate::launch::entry::{self, Entry, Handed, Handout};
+use crate::launch::entry::{CALLS, Caller, Entry, Handed, Handout};
 use crate::seccomp;
 use crate::spec::Plan;
-use crate::spec::plan::NsKind;
 use crate::sys::caps;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::OwnedFd;
 
-/// Makes what init hands its namespaces out with, if the caller of this verb could
-/// not get in without. Init makes two calls for it, and must not be killed for them
-/// by the filter of its payload.
-pub fn handout(plan: &Plan, state: &State) -> Result<Option<Handout>> {
-    let is_needed = plan.namespaces.is_private(NsKind::User) && !caps::may_trace();
-    let lets = |profile| seccomp::lets_through(profile, &[libc::SYS_openat, libc::SYS_sendmsg]);
+/// Makes what init hands its namespaces out with, and the name for the state record, if
+/// the caller of this verb could not get in without. The filter of the payload may be in
+/// force by then, and must not kill init for the calls.
+pub fn handout(plan: &Plan, state: &State) -> Result<Option<(Handout, String)>> {
     let early = plan.seccomp.as_ref().filter(|profile| init::filters_at_the_gate(profile, &plan.process));
-    if !is_needed || !early.map_or(Ok(true), lets)? {
+    let lets = |profile| seccomp::lets_through(profile, &CALLS);
+    if caps::may_trace() || !early.map_or(Ok(true), lets)? {
         return Ok(None);
     }
     Handout::new(state.namespaces, state.mount_namespace.is_some()).map(Some)
@@ -30,11 +28,14 @@ pub fn handout(plan: &Plan, state: &State) -> Result<Option<Handout>> {
 /// Asks the init of a created container for its namespaces, if the caller may not
 /// enter them by its pidfd. `None`: there is no need, or nobody to ask.
 pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
-    if !state.hands_out || caps::may_trace() {
-        return Ok(None);
-    }
+    let Some(name) = state.handout.as_ref().filter(|_| !caps::may_trace()) else { return Ok(None) };
+    let named = |error: Error| error.on(state.id.clone());
+    let Some(caller) = Caller::connect(name).map_err(named)? else { return Ok(None) };
     match dir.open_fifo(GATE, OFlag::O_WRONLY) {
-        Ok(gate) => entry::ask(&gate, state.pid()).map_err(|e| e.on(state.id.clone())),
+        Ok(gate) => {
+            let root = state.mount_namespace.is_some();
+            caller.ask(&gate, state.pid(), state.namespaces, root).map_err(named)
+        }
         // Started, paused or ended.
         Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
         Err(errno) => Err(errno).op_on("open the gate", &state.id),
@@ -44,7 +45,7 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
 /// The root of init, where it is not that of its mount namespace.
 pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd>> {
     match handed {
-        Some(handed) => Ok(handed.root.take()),
+        Some(handed) => Ok(handed.take_root()),
         None if state.mount_namespace.is_some() => init::tenant::root_of(state.pid()).map(Some),
         None => Ok(None),
     }
@@ -52,17 +53,18 @@ pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd
 
 /// The way in: by what was handed out, or by the pidfd of init.
 pub fn way(handed: Option<Handed>, init: OwnedFd) -> Entry {
-    handed.map_or(Entry::Init(init), |handed| Entry::Handed(handed.namespaces))
+    handed.map_or(Entry::Init(init), Entry::Handed)
 }
 
 /// Why the kernel lets nobody in.
 pub fn explain(error: Error) -> Error {
-    if error.is(Errno::EPERM) && error.op == "setns to the container"
+    if error.is(Errno::EPERM) && matches!(&*error.op, "setns to the container" | "setns pid")
         || error.is(Errno::EACCES) && error.op == "open" && error.subject.ends_with("/root")
     {
         return error.hint(
             "until init executes the payload, a caller without CAP_SYS_PTRACE gets in only while it waits for \
-             `start`, and not if it is paused or its seccomp profile forbids openat or sendmsg",
+             `start`, from the network namespace of `create`, and not if it is paused or its seccomp profile \
+             forbids openat, sendmsg, close or clock_gettime",
         );
     }
     error

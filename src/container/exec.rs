@@ -135,9 +135,9 @@ fn attended(
     steps::done("opened the cgroups");
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
-    let pid_namespace = (!hop && state.namespaces & NsKind::Pid.flag() != 0).then_some(&init);
-    let home = pid_namespace.map(joins::enter_pid).transpose()?;
     let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
+    let is_parents = !hop && state.namespaces & NsKind::Pid.flag() != 0;
+    let home = entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid).transpose()?;
     let mut stray = false;
     let cgroup = entrance.clone.as_ref();
     let (mut pid, mut pidfd) =

@@ -78,9 +78,12 @@ impl<'a> HalfMade<'a> {
     /// Makes the start gate, and what init hands its namespaces out with while it
     /// waits there.
     pub(super) fn make_gate(&mut self) -> Result<GateEnds> {
-        let handout = entry::handout(self.plan, &self.state)?;
-        self.state.hands_out = handout.is_some();
-        self.dir()?.make_gate(handout)
+        let gate = self.dir()?.make_gate()?;
+        // After the gate: execve closes descriptors in the order of their numbers, and the
+        // gate must not be open longer than the socket (`launch/entry.rs`).
+        let (handout, name) = entry::handout(self.plan, &self.state)?.unzip();
+        self.state.handout = name;
+        Ok(GateEnds { handout, ..gate })
     }
 
     /// Makes the ends of a courier, if the runtime may not take the listener of init's

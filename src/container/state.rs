@@ -53,10 +53,11 @@ pub struct State {
     /// others', too, and lives on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<PathBuf>,
-    /// Whether init hands out its namespaces while it waits at the gate
-    /// (`launch/entry.rs`). The init of an older corten would take the request for `start`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub hands_out: bool,
+    /// The abstract name of the socket by which init hands out its namespaces while it waits
+    /// at the gate (`launch/entry.rs`). `None`: it doesn't. The init of an older corten
+    /// would take the request for `start`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handout: Option<String>,
     /// `None` while it is being made.
     pub init: Option<Identity>,
     /// How it ended, once somebody has heard of it.
@@ -86,7 +87,7 @@ impl State {
                 Ns::Join { path, .. } => Some(path.clone()),
                 Ns::New | Ns::Inherit => None,
             },
-            hands_out: false,
+            handout: None,
             init: None,
             ending: None,
         }
@@ -111,7 +112,7 @@ impl State {
             resources: None,
             inheritable: Fields::default(),
             mount_namespace: None,
-            hands_out: false,
+            handout: None,
             init: None,
             ending: None,
         }
@@ -211,7 +212,7 @@ pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
         resources: None,
         inheritable: Fields::default(),
         mount_namespace: field(&value, "mount_namespace").unwrap_or_default(),
-        hands_out: false,
+        handout: None,
         init: field(&value, "init")?,
         ending: field(&value, "ending").unwrap_or_default(),
     })

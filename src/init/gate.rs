@@ -7,12 +7,12 @@
 //! open until its execve closes it: what `start` reads there is an error, or
 //! the end of the stream for success.
 //!
-//! One other request comes through the gate: [`REQUEST`], by which an unprivileged
-//! caller asks for the container's namespaces (`launch/entry.rs`).
+//! One other request comes through the gate: [`REQUEST`], by which a caller without
+//! CAP_SYS_PTRACE asks for the container's namespaces (`launch/entry.rs`).
 
 use super::proc::Proc;
 use crate::error::{Context, Error, Result};
-use crate::launch::entry::{Handout, NAME, REQUEST};
+use crate::launch::entry::{Handout, REQUEST, Request};
 use nix::errno::Errno;
 use nix::unistd::{read, write};
 use std::os::fd::OwnedFd;
@@ -37,10 +37,10 @@ impl GateEnds {
                 return Ok(());
             }
             // It was written as one, so the rest is there.
-            let mut name = [0u8; NAME];
-            self.read(&mut name)?;
+            let mut request = Request::default();
+            self.read(&mut request)?;
             if let (Some(handout), Some(proc)) = (&self.handout, proc) {
-                handout.answer(&name, |file| proc.namespace(file));
+                handout.answer(&request, |file| proc.namespace(file));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! How an unprivileged caller gets into a container whose init waits for `start`.
+//! How a caller without CAP_SYS_PTRACE gets into a container whose init waits for `start`.
 //!
 //! Until its execve, init is not dumpable and its memory belongs to the user
 //! namespace of the runtime. The kernel then refuses /proc/INIT/ns, /proc/INIT/root
@@ -8,13 +8,22 @@
 //! namespace: to init's descriptors and memory (CVE-2016-9962, CVE-2024-21626), and
 //! to trace it while neither its seccomp filter nor its label is in force.
 //!
-//! So init stays closed and hands its namespaces out itself. The caller binds a
-//! datagram socket to an abstract name, and sends that name through the start gate,
-//! which only the owner of the state directory can open. Init answers by one
-//! datagram with all descriptors. Its socket is of the runtime's network namespace,
-//! which is the one that abstract names are looked up in.
+//! So init stays closed and hands its namespaces out itself. The runtime gives init a
+//! datagram socket with an abstract name, and puts that name into the state record. The
+//! caller connects a socket to that name, and writes its own socket's name to the start
+//! gate, which only the owner of the state directory can open. Init answers by one
+//! datagram with all descriptors.
 //!
-//! Beside read(2), which the gate needs anyway, init calls openat(2) and sendmsg(2).
+//! Everybody in the network namespace sees both names: other users of the host, and
+//! processes of containers that share it. So:
+//! - The kernel lets nobody but init send to the caller, whose socket is connected to
+//!   init's. The sender's pid alone proves nothing: a process with CAP_SYS_ADMIN over
+//!   its pid namespace may claim to be any process in there. With namespaces of its
+//!   choice an exec would run outside of the container.
+//! - The name of a caller that has gone can become another's. So a request is void
+//!   after [`PATIENCE`], as long as the caller waits.
+//!
+//! Beside read(2), which the gate needs anyway, init makes the calls of [`CALLS`].
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::NsKind;
@@ -25,19 +34,28 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, UnixAddr, bind, getsockname, setsockopt, socket, sockopt,
+    AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, bind, connect, getsockname, setsockopt, shutdown,
+    socket, sockopt,
 };
 use nix::sys::stat::Mode;
 use nix::unistd::write;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// The byte at the start gate that asks for the namespaces. The caller's abstract
-/// name follows it.
+/// The byte at the start gate that begins a request.
 pub const REQUEST: u8 = b'n';
 
 /// The length of the abstract names that the kernel chooses, in bytes (unix(7)).
-pub const NAME: usize = 5;
+const NAME: usize = 5;
+
+/// What follows [`REQUEST`]: the caller's abstract name, and when the request becomes
+/// void, in milliseconds as [`now`] counts them (little-endian).
+pub type Request = [u8; NAME + 8];
+
+/// What init calls to answer a request. clock_gettime(2) is one where the vDSO has no
+/// clock to read.
+pub const CALLS: [libc::c_long; 4] =
+    [libc::SYS_openat, libc::SYS_sendmsg, libc::SYS_close, libc::SYS_clock_gettime];
 
 /// Stands for init's root directory in an answer. A namespace has its place in
 /// [`NsKind::ALL`].
@@ -51,6 +69,21 @@ fn new_socket() -> Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Datagram, flags, None).op("socket")
 }
 
+/// Binds the socket to an abstract name that the kernel chooses.
+fn bind_to_a_name(socket: &OwnedFd) -> Result<String> {
+    bind(socket.as_raw_fd(), &UnixAddr::new_unnamed()).op("bind")?;
+    let own: UnixAddr = getsockname(socket.as_raw_fd()).op("getsockname")?;
+    let name = own.as_abstract().filter(|name| name.len() == NAME);
+    let name = name.and_then(|name| String::from_utf8(name.into()).ok());
+    name.ok_or_else(|| Error::msg("the kernel gave the socket no abstract name"))
+}
+
+/// Returns the milliseconds since 1970. A time namespace shifts all other clocks.
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Init's side.
 pub struct Handout {
     socket: OwnedFd,
@@ -61,18 +94,28 @@ pub struct Handout {
 }
 
 impl Handout {
-    /// Made by the runtime, in its own network namespace.
-    pub fn new(namespaces: u64, root: bool) -> Result<Handout> {
-        Ok(Handout { socket: new_socket()?, namespaces, root })
+    /// Makes it in the runtime's network namespace. Returns it with the name for
+    /// [`Caller::connect`].
+    pub fn new(namespaces: u64, root: bool) -> Result<(Handout, String)> {
+        let socket = new_socket()?;
+        let name = bind_to_a_name(&socket)?;
+        // Nobody can leave messages and descriptors in it.
+        shutdown(socket.as_raw_fd(), Shutdown::Read).op("shutdown")?;
+        Ok((Handout { socket, namespaces, root }, name))
     }
 
-    /// Answers the caller with the abstract name `name`; `namespace` opens a file of
-    /// init's /proc/self/ns. A caller who has gone away, or doesn't read, is none of
-    /// init's business. An answer without descriptors says that they can't be opened.
-    pub fn answer(&self, name: &[u8], namespace: impl Fn(&str) -> Result<OwnedFd>) {
+    /// Answers a request; `namespace` opens a file of init's /proc/self/ns. A caller that
+    /// has gone, or doesn't read, is none of init's business. An answer without
+    /// descriptors says that they can't be opened.
+    pub fn answer(&self, request: &Request, namespace: impl Fn(&str) -> Result<OwnedFd>) {
+        let (name, void) = request.split_at(NAME);
+        let void = void.try_into().map_or(0, u64::from_le_bytes);
         let Ok(caller) = UnixAddr::new_abstract(name) else { return };
         let (tags, fds) = self.open(namespace).unwrap_or_default();
-        let _ = scm::send_fds_to(&self.socket, &tags, &fds, &caller);
+        // Asked last: init may have been stopped up to here.
+        if now() < void {
+            let _ = scm::send_fds_to(&self.socket, &tags, &fds, &caller);
+        }
     }
 
     fn open(&self, namespace: impl Fn(&str) -> Result<OwnedFd>) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
@@ -92,61 +135,84 @@ impl Handout {
     }
 }
 
-/// What init has handed out.
-pub struct Handed {
-    pub namespaces: Vec<(NsKind, OwnedFd)>,
-    pub root: Option<OwnedFd>,
-}
+/// The caller's side: a socket that only init can send to.
+pub struct Caller(OwnedFd);
 
-/// Asks the process `init`, by the start gate that is open for writing. Returns `None`
-/// if it has ended or executed the payload meanwhile.
-///
-/// # Errors
-/// It does not answer within [`PATIENCE`]: it is stopped or frozen.
-pub fn ask(gate: &OwnedFd, init: i32) -> Result<Option<Handed>> {
-    let socket = new_socket()?;
-    setsockopt(&socket, sockopt::PassCred, &true).op("setsockopt SO_PASSCRED")?;
-    // Without a name of ours the kernel chooses one.
-    bind(socket.as_raw_fd(), &UnixAddr::new_unnamed()).op("bind")?;
-    let own: UnixAddr = getsockname(socket.as_raw_fd()).op("getsockname")?;
-    let name = own.as_abstract().filter(|name| name.len() == NAME);
-    let name = name.ok_or_else(|| Error::msg("the kernel gave the socket no abstract name"))?;
-    match write(gate, &[&[REQUEST], name].concat()) {
-        Err(Errno::EPIPE) => return Ok(None),
-        other => other.op("write to the gate")?,
-    };
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        // Init's end of the gate is closed by its execve, or with it.
-        let mut fds =
-            [PollFd::new(socket.as_fd(), PollFlags::POLLIN), PollFd::new(gate.as_fd(), PollFlags::empty())];
-        match poll(&mut fds, timeout_until(deadline)) {
-            Ok(0) if Instant::now() >= deadline => {
+impl Caller {
+    /// Connects to the socket of the init that has this name. `None` if there is none: init
+    /// has ended or executed the payload, or its socket is of another network namespace.
+    pub fn connect(name: &str) -> Result<Option<Caller>> {
+        let socket = new_socket()?;
+        let init = UnixAddr::new_abstract(name.as_bytes()).op("name the socket of init")?;
+        // Before the socket has a name, and SO_PASSCRED would give it one: anybody could
+        // send to it in between.
+        match connect(socket.as_raw_fd(), &init) {
+            Err(Errno::ECONNREFUSED) => Ok(None),
+            other => other.op("connect to init").map(|()| Some(Caller(socket))),
+        }
+    }
+
+    /// Asks `init` by the start gate, which was opened for writing after the socket was
+    /// connected: init has its socket open for as long as the gate, so the name was
+    /// init's. `namespaces` are CLONE_NEW… bits of those that it must hand out; `root`,
+    /// whether it must hand out its root directory. Returns `None` if init has ended
+    /// or executed the payload meanwhile.
+    ///
+    /// # Errors
+    /// It does not answer within [`PATIENCE`]: it is stopped or frozen. It can't open its
+    /// namespaces, or hands out others than were asked for.
+    pub fn ask(&self, gate: &OwnedFd, init: i32, namespaces: u64, root: bool) -> Result<Option<Handed>> {
+        let socket = &self.0;
+        setsockopt(socket, sockopt::PassCred, &true).op("setsockopt SO_PASSCRED")?;
+        let name = bind_to_a_name(socket)?;
+        let void = now() + u64::try_from(PATIENCE.as_millis()).unwrap_or(0);
+        let deadline = Instant::now() + PATIENCE;
+        match write(gate, &[&[REQUEST], name.as_bytes(), &void.to_le_bytes()].concat()) {
+            Err(Errno::EPIPE) => return Ok(None),
+            other => other.op("write to the gate")?,
+        };
+        loop {
+            // Init's end of the gate is closed by its execve, or with it.
+            let mut fds = [
+                PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(gate.as_fd(), PollFlags::empty()),
+            ];
+            match poll(&mut fds, timeout_until(deadline)) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).op("poll"),
+            }
+            let is_closed = fds[1].any() == Some(true);
+            match scm::recv_fds::<MOST>(socket) {
+                // In another network namespace than init's the name may be another's.
+                Ok(message) if message.sender == init => {
+                    return Handed::new(message, namespaces, root).map(Some);
+                }
+                Err(Errno::EAGAIN) if is_closed => return Ok(None),
+                Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(errno) => return Err(errno).op("receive from init"),
+            }
+            if Instant::now() >= deadline {
                 return Err(Error::msg("the container's init does not hand out its namespaces")
                     .hint("is it stopped or frozen?"));
             }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).op("poll"),
-        }
-        let is_closed = fds[1].any() == Some(true);
-        // Abstract names can be sent to by anybody on this host.
-        match scm::recv_fds::<MOST>(&socket) {
-            Ok(message) if message.sender == init => return message.try_into().map(Some),
-            Ok(_) => {}
-            Err(Errno::EAGAIN) if is_closed => return Ok(None),
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(errno) => return Err(errno).op("receive from init"),
         }
     }
 }
 
-impl TryFrom<scm::Message> for Handed {
-    type Error = Error;
+/// What init has handed out.
+pub struct Handed {
+    namespaces: Vec<(NsKind, OwnedFd)>,
+    root: Option<OwnedFd>,
+}
 
-    fn try_from(message: scm::Message) -> Result<Handed> {
-        if message.fds.is_empty() {
+impl Handed {
+    /// Takes the descriptors out of an answer. In the place of one that is missing a process
+    /// would stay on the host.
+    fn new(message: scm::Message, namespaces: u64, root: bool) -> Result<Handed> {
+        if message.fds.is_empty() && namespaces != 0 {
             return Err(Error::msg("the container's init can't open its namespaces"));
         }
+        let is_whole = message.data.len() == message.fds.len();
         let mut out = Handed { namespaces: Vec::new(), root: None };
         for (tag, fd) in message.data.into_iter().zip(message.fds) {
             match NsKind::ALL.get(usize::from(tag)) {
@@ -154,7 +220,16 @@ impl TryFrom<scm::Message> for Handed {
                 None => out.root = Some(fd),
             }
         }
-        Ok(out)
+        let got = out.namespaces.iter().fold(0, |flags, (kind, _)| flags | kind.flag());
+        match is_whole && got == namespaces && out.root.is_some() == root {
+            true => Ok(out),
+            false => Err(Error::msg("the container's init hands out other namespaces than it has")),
+        }
+    }
+
+    /// Takes init's root directory, if that was handed out.
+    pub fn take_root(&mut self) -> Option<OwnedFd> {
+        self.root.take()
     }
 }
 
@@ -163,10 +238,20 @@ pub enum Entry {
     /// By the pidfd of its init.
     Init(OwnedFd),
     /// By what its init has handed out.
-    Handed(Vec<(NsKind, OwnedFd)>),
+    Handed(Handed),
 }
 
 impl Entry {
+    /// What setns(2) takes to enter the pid namespace, if there is one to enter.
+    pub fn pid_namespace(&self) -> Option<&OwnedFd> {
+        match self {
+            Entry::Init(init) => Some(init),
+            Entry::Handed(handed) => {
+                handed.namespaces.iter().find(|(kind, _)| *kind == NsKind::Pid).map(|(_, fd)| fd)
+            }
+        }
+    }
+
     /// Enters the namespaces of `flags`, CLONE_NEW… bits. A pid namespace holds for
     /// children only.
     pub fn enter(&self, flags: u64) -> Result<()> {
@@ -177,10 +262,40 @@ impl Entry {
             _ if flags == 0 => Ok(()),
             Entry::Init(init) => enter(init, flags).op("setns to the container"),
             // The user namespace comes first: the rights over the others come with it.
-            Entry::Handed(namespaces) => namespaces
+            Entry::Handed(handed) => handed
+                .namespaces
                 .iter()
                 .filter(|(kind, _)| flags & kind.flag() != 0)
                 .try_for_each(|(kind, fd)| enter(fd, kind.flag()).op(&format!("setns {}", kind.name()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer with these tags and as many descriptors as `count`.
+    fn answer(tags: &[u8], count: usize) -> scm::Message {
+        let fd = || open(c"/dev/null", OFlag::O_RDONLY, Mode::empty()).expect("open");
+        scm::Message { data: tags.to_vec(), fds: (0..count).map(|_| fd()).collect(), sender: 1 }
+    }
+
+    #[test]
+    fn an_answer_that_lacks_something_is_refused() {
+        let wanted = NsKind::User.flag() | NsKind::Pid.flag();
+        assert!(Handed::new(answer(&[0, 1], 2), wanted, false).is_ok());
+        assert!(Handed::new(answer(&[0, 1, ROOT], 3), wanted, true).is_ok());
+        for (tags, count, root) in [
+            (&[][..], 0, false),
+            (&[0], 1, false),
+            (&[0, 1], 1, false),
+            (&[0], 2, false),
+            (&[0, 1, 2], 3, false),
+            (&[0, 1], 2, true),
+            (&[0, 1, ROOT], 3, false),
+        ] {
+            assert!(Handed::new(answer(tags, count), wanted, root).is_err(), "{tags:?} {count} {root}");
         }
     }
 }
