@@ -70,7 +70,7 @@ check: deps-build
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --no-deps --document-private-items --locked --quiet
 	.ci/paths
 	@# The commits that the branch has and its upstream, or main, has not.
-	@git log --format=%s '@{upstream}..' 2>/dev/null || git log --format=%s main.. | \
+	@{ git log --format=%s '@{upstream}..' 2>/dev/null || git log --format=%s main..; } | \
 	    awk 'length($$0) > 72 { print "more than 72 characters: " $$0; bad = 1 } END { exit bad }'
 	@# The fuzzers, which nothing else builds, have a lock file of their own.
 	cargo metadata --locked --format-version 1 --manifest-path tests/fuzz/Cargo.toml >/dev/null
