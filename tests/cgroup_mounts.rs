@@ -1,7 +1,7 @@
 //! Mounts of type `cgroup`: what a container sees of its cgroups. Version 2 is
 //! mounted over the host's cgroups in a private mount namespace.
 
-use crate::harness::{Bundle, Out, Test};
+use crate::harness::{Bundle, Out, Test, is_corten};
 use crate::mounts::{at, has, look_after};
 use serde_json::{Value, json};
 
@@ -138,10 +138,6 @@ fn v1_takes_no_options(t: &Test) {
 pub const V2: &str = "at=$(grep ' - cgroup2 ' /proc/self/mountinfo | head -n 1 | cut -d ' ' -f 5); \
                   mount --bind \"$at\" /sys/fs/cgroup";
 
-fn is_corten(t: &Test) -> bool {
-    t.runtime.borrow().file_name().is_some_and(|name| name == "corten")
-}
-
 fn look_on_v2(t: &Test, bundle: Bundle, questions: &[&str]) -> Value {
     look_after(t, &t.make_dir("none"), V2, bundle, questions)
 }
@@ -269,7 +265,7 @@ fn v2_takes_options_in_a_namespace(t: &Test) {
 
 /// Those are all that it can have; Docker passes them on.
 fn v2_without_a_namespace_takes_the_hosts_options(t: &Test) {
-    if !is_corten(t) {
+    if !is_corten() {
         t.skip("others set the options of the host's superblock");
     }
     let options = || {
@@ -291,7 +287,7 @@ fn v2_without_a_namespace_takes_the_hosts_options(t: &Test) {
 
 /// The kernel's refusal is feigned by strace: then the cgroup itself is bound.
 fn v2_where_no_new_mount_is_allowed(t: &Test) {
-    if !is_corten(t) {
+    if !is_corten() {
         t.skip("the calls of another runtime come in another order");
     }
     let mounts = json!([

@@ -2,10 +2,10 @@
 
 use crate::harness::{Bundle, Out, Test};
 use serde_json::{Value, json};
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
 cases![
     missing_bundle,
     missing_config,

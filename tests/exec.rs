@@ -1,7 +1,8 @@
 //! `exec`: another process in a running container.
 
 use crate::harness::{
-    Container, PidFd, Test, cap_mask, cgroups_named, is_corten, pipe, read_line, read_signal, remove_cgroup,
+    Container, PidFd, Test, cap_mask, cgroups_named, copy_cpuset, is_corten, pipe, read_line, read_signal,
+    remove_cgroup,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -84,11 +85,7 @@ fn move_init(t: &Test, container: &Container, to_root: bool) -> Vec<PathBuf> {
         };
         if !to_root {
             std::fs::create_dir(&to).expect("a cgroup");
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                if let Ok(value) = std::fs::read(dir.join(file)) {
-                    std::fs::write(to.join(file), value).expect("a cpuset");
-                }
-            }
+            copy_cpuset(&dir, &to);
         }
         std::fs::write(to.join("cgroup.procs"), container.init.pid.to_string()).expect("move init");
         std::fs::remove_dir(&dir).expect("the container's cgroup is empty");

@@ -1,7 +1,7 @@
 //! How flags are written, and the flags of runc and crun that change where a
 //! verb gets its input from or sends its output to.
 
-use crate::harness::{Container, Out, PidFd, Test, cgroup_v2, pipe, read_line, receive_pidfd};
+use crate::harness::{Container, Out, PidFd, Test, cgroup_v2, copy_cpuset, pipe, read_line, receive_pidfd};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::net::{UnixDatagram, UnixListener};
@@ -310,11 +310,7 @@ fn make_children(container: &Container, name: &str) {
         }
         let child = parent.join(name);
         fs::create_dir(&child).unwrap();
-        for file in ["cpuset.cpus", "cpuset.mems"] {
-            if !cgroup_v2() && parent.join(file).exists() {
-                fs::write(child.join(file), fs::read(parent.join(file)).unwrap()).unwrap();
-            }
-        }
+        copy_cpuset(&parent, &child);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whose ids a mount shows: `uidMappings`, `gidMappings`, `idmap`, `ridmap`.
 
-use crate::harness::{Bundle, Out, Test};
+use crate::harness::{Bundle, Out, Test, is_corten};
 use crate::mounts::look_after;
 use serde_json::{Value, json};
 use std::fs;
@@ -172,7 +172,7 @@ fn with_other_options(t: &Test) {
 
 /// Whether the kernel maps the ids of a tmpfs, as Linux 6.3 and later do.
 fn maps_a_tmpfs(t: &Test) -> bool {
-    if t.runtime.borrow().file_name().is_none_or(|name| name != "corten") {
+    if !is_corten() {
         return true;
     }
     let features: Value = serde_json::from_str(&t.verb(["features", "--host"]).ok().stdout).unwrap();

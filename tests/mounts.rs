@@ -1,6 +1,6 @@
 //! `mounts`: every kind an engine asks for, options, propagation, mountpoints.
 
-use crate::harness::{Bundle, Test, cgroup_v2};
+use crate::harness::{Bundle, Test, cgroup_v2, is_corten};
 use crate::mount_options::set_xattr;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -536,7 +536,7 @@ fn overlay_of_many_layers(t: &Test) {
 
 /// Whether the kernel's overlay knows `lowerdir+` (Linux 6.8).
 fn takes_layers_one_by_one(t: &Test) -> bool {
-    if t.runtime.borrow().file_name().is_none_or(|name| name != "corten") {
+    if !is_corten() {
         t.skip("another runtime doesn't tell what its calls are");
     }
     let features: Value = serde_json::from_str(&t.verb(["features", "--host"]).ok().stdout).unwrap();
@@ -576,7 +576,7 @@ fn alone(bundle: Bundle) -> Bundle {
 /// Where the kernel joins the options of fsconfig(2) with commas (overlay before
 /// Linux 6.5), no value may contain a comma: mount(2) takes it. strace feigns it.
 fn overlay_with_a_comma_on_an_older_kernel(t: &Test) {
-    if t.runtime.borrow().file_name().is_none_or(|name| name != "corten") {
+    if !is_corten() {
         t.skip("the calls of another runtime come in another order");
     }
     let made = layers(t, 2, |n| format!("{n},{n}"));
@@ -595,7 +595,7 @@ fn overlay_with_a_comma_on_an_older_kernel(t: &Test) {
 /// From Linux 6.5 to 6.7 an overlay takes all layers in one string; before, so does
 /// the kernel for it. strace feigns both.
 fn overlay_of_many_layers_on_an_older_kernel(t: &Test) {
-    if t.runtime.borrow().file_name().is_none_or(|name| name != "corten") {
+    if !is_corten() {
         t.skip("the calls of another runtime come in another order");
     }
     // proc: source and create; overlay: the question that only a newer kernel

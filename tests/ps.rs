@@ -1,6 +1,6 @@
 //! `ps`: the processes of a container, as ps(1) shows them or as pids.
 
-use crate::harness::{Container, PidFd, Test, cgroup_dir, cgroups_named, pipe, read_line};
+use crate::harness::{Container, PidFd, Test, cgroup_dir, cgroups_named, copy_cpuset, pipe, read_line};
 use serde_json::{Value, json};
 use std::fs;
 
@@ -78,11 +78,7 @@ fn knows_what_moved_to_a_cgroup_below(t: &Test) {
     for dir in cgroups_named(&container.id) {
         let sub = dir.join("sub");
         fs::create_dir(&sub).expect("a cgroup below");
-        if dir.starts_with("/sys/fs/cgroup/cpuset") {
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                fs::write(sub.join(file), fs::read(dir.join(file)).unwrap()).expect("a cpuset");
-            }
-        }
+        copy_cpuset(&dir, &sub);
         fs::write(sub.join("cgroup.procs"), child.to_string()).expect("move");
     }
     assert_eq!(pids(t, &container).len(), 3);

@@ -89,6 +89,16 @@ pub fn cgroup_file(pid: i32, controller: &str, file: &str) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
+/// Gives the new cgroup `to` the CPUs and memory nodes of `from`, where that is in version
+/// 1's cpuset hierarchy: no process may enter it without.
+pub fn copy_cpuset(from: &Path, to: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if !cgroup_v2() && from.join(file).exists() {
+            fs::write(to.join(file), fs::read(from.join(file)).unwrap()).expect("a cpuset");
+        }
+    }
+}
+
 /// Ends what still runs in a cgroup that the runtime made for this test, and
 /// removes it. Only ever called for names that hold the test's token.
 pub fn remove_cgroup(dir: &Path) {

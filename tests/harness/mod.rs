@@ -18,8 +18,8 @@ pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
 pub use container::Container;
 pub use host::{
-    cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, delegated, has_controller, mountinfo, remove_cgroup,
-    remove_tree,
+    cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller, mountinfo,
+    remove_cgroup, remove_tree,
 };
 pub use runner::{Case, run};
 pub use sys::{PidFd, pipe, read_line, read_signal, receive, receive_pidfd};
