@@ -70,11 +70,11 @@ impl Cgroup {
         lost.retain(|s| !holds(&kept, s.controller) && (unified.is_none() || holds(&denied, s.controller)));
         if let (Some(limit), true) = (lost.first(), kept.iter().any(Hierarchy::takes_limits)) {
             let text = format!("the caller may not make a cgroup of the {} controller", limit.controller);
-            return Err(Error::config(pointer_to(limit), text).hint(
+            return Err(Error::config(limit.pointer(), text).hint(
                 "other controllers are delegated to the caller; remove the limit, or delegate this one",
             ));
         }
-        let mut lost: Vec<_> = lost.iter().map(pointer_to).collect();
+        let mut lost: Vec<_> = lost.iter().map(Setting::pointer).collect();
         // Two files may take one field.
         lost.dedup();
         *self = match (kept.is_empty(), &unified) {
@@ -150,10 +150,6 @@ impl Cgroup {
             _ => None,
         }
     }
-}
-
-fn pointer_to(limit: &Setting) -> String {
-    format!("/linux/resources/{}", limit.at)
 }
 
 /// Whether the caller may not make a cgroup there, or move into it.

@@ -1,6 +1,6 @@
 //! Where a container's cgroups are after somebody else has moved its init.
 
-use super::{Cgroup, Hierarchy, Host};
+use super::{Cgroup, Hierarchy, Host, v2};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -17,8 +17,7 @@ impl Cgroup {
         }
         match (self, Host::of_process(init)?) {
             (Cgroup::V2 { path }, Host::V2 { mount, own }) => {
-                let now = mount.join(own.strip_prefix("/").unwrap_or(&own));
-                replace(path, now, &mount).map(|path| Cgroup::V2 { path })
+                replace(path, v2::dir_of(&mount, &own), &mount).map(|path| Cgroup::V2 { path })
             }
             (Cgroup::V1 { hierarchies, unified }, Host::V1 { mounts, unified: beside }) => {
                 let follow = |hierarchy: &Hierarchy| {

@@ -51,18 +51,15 @@ fn placed<'a>(
 fn in_v1(hierarchies: &[Hierarchy], setting: Setting) -> Result<Placed<'_>> {
     match hierarchies.iter().find(|h| h.has(setting.controller)) {
         Some(hierarchy) => Ok((&hierarchy.path, setting)),
-        None => Err(Error::config(
-            format!("/linux/resources/{}", setting.at),
-            match super::is_root() {
-                true => format!("the host has no {} controller", setting.controller),
-                false => format!("there is no {} controller for this container", setting.controller),
-            },
-        )
-        .hint(if super::is_root() {
-            ""
-        } else {
-            "the host lacks it, or it is not delegated to the caller"
-        })),
+        None if super::is_root() => Err(Error::config(
+            setting.pointer(),
+            format!("the host has no {} controller", setting.controller),
+        )),
+        None => {
+            let text = format!("there is no {} controller for this container", setting.controller);
+            Err(Error::config(setting.pointer(), text)
+                .hint("the host lacks it, or it is not delegated to the caller"))
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A container's limits, whatever the version: checked, set, and set anew.
 
+use super::setting::Setting;
 use super::{Cgroup, hybrid, is_root, systemd, tree, v1, v1_table, v2, v2_table};
 use crate::error::{Error, Result};
 use crate::spec::Plan;
@@ -62,7 +63,7 @@ impl Cgroup {
             Cgroup::V1 { .. } => v1_table::settings(resources)?,
             Cgroup::Systemd { place, .. } => return place.limits(resources),
         };
-        let mut pointers: Vec<_> = settings.iter().map(|s| format!("/linux/resources/{}", s.at)).collect();
+        let mut pointers: Vec<_> = settings.iter().map(Setting::pointer).collect();
         // Two files may take one field.
         pointers.dedup();
         Ok(pointers)

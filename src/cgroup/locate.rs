@@ -113,7 +113,7 @@ impl Cgroup {
             }
             // Without cgroups of its own it is in the caller's.
             (_, Host::V2 { mount, own }) => {
-                let own = mount.join(own.strip_prefix("/").unwrap_or(own));
+                let own = v2::dir_of(mount, own);
                 View::V2 { mount: mount.clone(), own, namespaced }
             }
             (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => View::V1 {

@@ -38,7 +38,7 @@ pub use stats::Stats;
 pub use sub::{SubCgroups, explain_sub};
 pub use systemd::Name as UnitName;
 pub use systemd::{Starting, Unit, attach, traffic as bus_traffic};
-pub use v2::place;
+pub use v2::{dir_of, place};
 
 use crate::spec::plan::DeviceRule;
 use serde::{Deserialize, Serialize};

@@ -55,6 +55,11 @@ impl Setting {
         }
     }
 
+    /// The JSON pointer to the field that it is for.
+    pub fn pointer(&self) -> String {
+        format!("/linux/resources/{}", self.at)
+    }
+
     pub fn if_there(mut self) -> Self {
         self.otherwise = Otherwise::Skip;
         self
@@ -114,7 +119,7 @@ impl Setting {
     }
 
     fn name(&self, error: Error) -> Error {
-        error.at(format!("/linux/resources/{}", self.at)).on(self.value.clone())
+        error.at(self.pointer()).on(self.value.clone())
     }
 
     /// What the kernel means by some of its answers.

@@ -14,6 +14,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// The directory of the cgroup `own`, a path of the hierarchy that is mounted at `mount`.
+pub fn dir_of(mount: &Path, own: &Path) -> PathBuf {
+    mount.join(own.strip_prefix("/").unwrap_or(own))
+}
+
 /// An absolute path counts from the mount, any other from beside the cgroup of
 /// the runtime itself: that one holds processes, so no controller can be
 /// enabled below it.
@@ -22,7 +27,7 @@ pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
         Some(path) => mount.join(path.trim_start_matches('/')),
         None => {
             let parent = own.parent().unwrap_or(Path::new("/"));
-            mount.join(parent.strip_prefix("/").unwrap_or(parent)).join(path)
+            dir_of(mount, parent).join(path)
         }
     }
 }

@@ -36,7 +36,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         };
         let line = Line { r#type: kind, id: &args.id, data };
         let text = serde_json::to_string(&line).map_err(|e| Error::msg(format!("JSON: {e}")))?;
-        print(&format!("{text}\n"))
+        print(format!("{text}\n"))
     };
     if args.stats {
         tell(Event::Stats(Box::new(events::stats(&context.root, &args.id)?)))?;

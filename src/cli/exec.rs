@@ -98,7 +98,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
     let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
     exec::exec(
-        (&dir, &state),
+        &dir,
+        &state,
         &mut process,
         profile.as_ref(),
         &exec::Options {

@@ -25,7 +25,7 @@ enum Format {
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let ids = context.root.ids()?;
     if args.quiet {
-        print(&ids.iter().map(|id| format!("{id}\n")).collect::<String>())?;
+        print(ids.iter().map(|id| format!("{id}\n")).collect::<String>())?;
         return Ok(0);
     }
     let mut rows = Vec::new();
@@ -41,9 +41,9 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     match args.format {
         Format::Json => {
             let text = serde_json::to_string(&rows).map_err(|e| Error::msg(format!("JSON: {e}")))?;
-            print(&format!("{text}\n"))?;
+            print(format!("{text}\n"))?;
         }
-        Format::Table => print(&table(&rows))?,
+        Format::Table => print(table(&rows))?,
     }
     Ok(0)
 }

@@ -369,12 +369,12 @@ fn file_or_stdin(file: &str, what: &str) -> Result<Vec<u8>> {
 /// One JSON document on stdout, as runc prints it.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::msg(format!("JSON: {e}")))?;
-    print(&format!("{text}\n"))
+    print(format!("{text}\n"))
 }
 
-fn print(text: &str) -> Result<()> {
+fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).op("write to stdout")?;
+    out.write_all(text.as_ref()).and_then(|()| out.flush()).op("write to stdout")?;
     steps::done("wrote to stdout");
     Ok(())
 }

@@ -5,7 +5,6 @@ use crate::error::{Context as _, Error, Result};
 use crate::steps;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
-use std::io::Write;
 use std::process::{Command, Stdio};
 
 /// Show the processes of a container
@@ -33,14 +32,12 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     match args.format {
         Format::Json => {
             let text = serde_json::to_string(&pids).map_err(|e| Error::msg(format!("JSON: {e}")))?;
-            print(&format!("{text}\n"))?;
+            print(format!("{text}\n"))?;
         }
         Format::Table => {
             let rows = rows(&table(args.options)?, &pids)?;
             steps::done("ran ps");
-            let mut out = std::io::stdout().lock();
-            out.write_all(&rows).and_then(|()| out.flush()).op("write to stdout")?;
-            steps::done("wrote to stdout");
+            print(rows)?;
         }
     }
     Ok(0)

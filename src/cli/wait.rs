@@ -14,6 +14,6 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let ending = wait::wait(&context.root, &args.id)?;
-    print(&format!("{}\n", ending.status))?;
+    print(format!("{}\n", ending.status))?;
     Ok(ending.status)
 }

@@ -70,7 +70,8 @@ fn paused(id: &str) -> Error {
 /// Executes `process` under the container's `profile`; returns its exit
 /// status, or 0 if detached.
 pub fn exec(
-    (dir, state): (&Dir, &State),
+    dir: &Dir,
+    state: &State,
     process: &mut Process,
     profile: Option<&Profile>,
     options: &Options,

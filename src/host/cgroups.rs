@@ -1,7 +1,7 @@
 //! The hierarchies, their controllers, and whether the caller may make cgroups.
 
 use super::{enabled_if, text, verdict};
-use crate::cgroup::{Driver, Host, V1Mount};
+use crate::cgroup::{self, Driver, Host, V1Mount};
 use crate::error::{Context, Error, Result};
 use crate::sys::bpf::{self, Insn};
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -18,7 +18,7 @@ pub fn report() -> Value {
     match host {
         Host::None => json!({ "version": null, "why": "no cgroups in /sys/fs/cgroup", "systemd": systemd }),
         Host::V2 { mount, own } => {
-            let dir = mount.join(own.strip_prefix("/").unwrap_or(&own));
+            let dir = cgroup::dir_of(&mount, &own);
             json!({
                 "version": "v2",
                 "controllers": controllers(&dir),

@@ -26,13 +26,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
 /// Is it installed before the gate?
-fn is_early(filter: &Filter, process: &Process) -> bool {
-    filter.has_listener() || !process.no_new_privileges
+fn is_early(has_listener: bool, process: &Process) -> bool {
+    has_listener || !process.no_new_privileges
 }
 
 /// Whether the filter of this profile is in force while init waits at the gate.
 pub fn filters_at_the_gate(profile: &Profile, process: &Process) -> bool {
-    profile.listener.is_some() || !process.no_new_privileges
+    is_early(profile.listener.is_some(), process)
 }
 
 /// What has to be kept beyond the payload's own capabilities until the filter
@@ -52,7 +52,7 @@ pub fn install_early(
     extra: creds::Extra,
     sync: &InitEnd,
 ) -> Result<()> {
-    if let Some(filter) = filter.filter(|filter| is_early(filter, process)) {
+    if let Some(filter) = filter.filter(|filter| is_early(filter.has_listener(), process)) {
         install(filter, sync)?;
     }
     extra.give_up()
@@ -61,7 +61,7 @@ pub fn install_early(
 /// Right before the execve of the payload or of a startContainer hook: the
 /// filter, if it isn't there yet.
 pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) -> Result<()> {
-    match filter.filter(|filter| !is_early(filter, process)) {
+    match filter.filter(|filter| !is_early(filter.has_listener(), process)) {
         Some(filter) => install(filter, sync),
         None => Ok(()),
     }

@@ -77,9 +77,7 @@ impl Split {
         let in_init = all & !in_clone & !hop.unwrap_or(0) & !later;
         Split { in_clone, in_init, in_cgroup: all & later, hop, enter_pid: false }
     }
-}
 
-impl Split {
     /// Lets init clone once more whatever its namespaces are, so that the process that is
     /// cloned first stays outside of them (`launch/courier.rs`).
     pub fn with_hop(self) -> Split {
