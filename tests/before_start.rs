@@ -21,6 +21,7 @@ cases![
     exec_needs_the_profiles_leave,
     a_stopped_init_is_not_waited_for,
     nobody_but_init_answers,
+    a_stranger_in_another_network_is_not_asked,
     a_request_does_not_outlive_its_caller,
     mounts_are_added_and_removed,
     init_is_closed_to_the_container,
@@ -195,6 +196,29 @@ fn nobody_but_init_answers(t: &Test) {
     send(Signal::SIGCONT);
     let of_init = fs::read_link(format!("/proc/{init}/ns/mnt")).unwrap();
     assert_eq!(exec.out().report()["ns"]["mnt"], json!(of_init));
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// Init's name is another's in another network namespace, and who has it there could
+/// answer.
+fn a_stranger_in_another_network_is_not_asked(t: &Test) {
+    let plain = Plain::new(t);
+    let (id, _) = created(&plain, &plain.bundle());
+    let state: Value =
+        serde_json::from_slice(&fs::read(plain.root.join(&id).join("state.json")).unwrap()).unwrap();
+    let name = UnixAddr::new_abstract(state["handout"]["name"].as_str().unwrap().as_bytes()).unwrap();
+    let squat = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("unshare");
+        let socket = stranger();
+        bind(socket.as_raw_fd(), &name).expect("take the name");
+        (socket, fs::File::open("/proc/thread-self/ns/net").expect("open the namespace"))
+    });
+    let (_squatter, network) = squat.join().expect("the stranger's thread");
+    let network = format!("--net=/proc/{}/fd/{}", std::process::id(), network.as_raw_fd());
+    let exec = t.call("/usr/bin/nsenter").args([&network, "sh", "-c", &as_plain("exec $ID true", &plain)]);
+    let exec = exec.env("RUNTIME", t.runtime.borrow().clone()).env("ID", id.clone()).out();
+    exec.one_clear_line(&["setns", "EPERM", "from the network namespace of `create`"]);
+    plain.call(["exec", &id, "true"]).ok();
     plain.call(["delete", "--force", &id]).ok();
 }
 

@@ -5,7 +5,7 @@ use super::dir::{Dir, GATE};
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init;
-use crate::launch::entry::{CALLS, Caller, Entry, Handed, Handout};
+use crate::launch::entry::{Address, CALLS, Caller, Entry, Handed, Handout};
 use crate::seccomp;
 use crate::spec::Plan;
 use crate::sys::caps;
@@ -13,24 +13,24 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::OwnedFd;
 
-/// Makes what init hands its namespaces out with, and the name for the state record, if
-/// the caller of this verb could not get in without. The filter of the payload may be in
+/// Makes what init hands its namespaces out with, and its address for the state record,
+/// if the caller of this verb could not get in without. The filter of the payload may be in
 /// force by then, and must not kill init for the calls.
-pub fn handout(plan: &Plan, state: &State) -> Result<Option<(Handout, String)>> {
+pub fn handout(plan: &Plan, state: &State) -> Result<Option<(Handout, Address)>> {
     let early = plan.seccomp.as_ref().filter(|profile| init::filters_at_the_gate(profile, &plan.process));
     let lets = |profile| seccomp::lets_through(profile, &CALLS);
     if caps::may_trace() || !early.map_or(Ok(true), lets)? {
         return Ok(None);
     }
-    Handout::new(state.namespaces, state.mount_namespace.is_some()).map(Some)
+    Handout::new(state.namespaces, state.mount_namespace.is_some())
 }
 
 /// Asks the init of a created container for its namespaces, if the caller may not
 /// enter them by its pidfd. `None`: there is no need, or nobody to ask.
 pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
-    let Some(name) = state.handout.as_ref().filter(|_| !caps::may_trace()) else { return Ok(None) };
+    let Some(address) = state.handout.as_ref().filter(|_| !caps::may_trace()) else { return Ok(None) };
     let named = |error: Error| error.on(state.id.clone());
-    let Some(caller) = Caller::connect(name).map_err(named)? else { return Ok(None) };
+    let Some(caller) = Caller::connect(address).map_err(named)? else { return Ok(None) };
     match dir.open_fifo(GATE, OFlag::O_WRONLY) {
         Ok(gate) => {
             let root = state.mount_namespace.is_some();

@@ -81,8 +81,8 @@ impl<'a> HalfMade<'a> {
         let gate = self.dir()?.make_gate()?;
         // After the gate: execve closes descriptors in the order of their numbers, and the
         // gate must not be open longer than the socket (`launch/entry.rs`).
-        let (handout, name) = entry::handout(self.plan, &self.state)?.unzip();
-        self.state.handout = name;
+        let (handout, address) = entry::handout(self.plan, &self.state)?.unzip();
+        self.state.handout = address;
         Ok(GateEnds { handout, ..gate })
     }
 

@@ -11,6 +11,7 @@ use super::identity::Identity;
 use crate::cgroup::{Cgroup, Driver, Host};
 use crate::error::{Error, Result};
 use crate::hooks::Subject;
+use crate::launch::entry::Address;
 use crate::rdt::Group;
 use crate::spec::inherit::Fields;
 use crate::spec::plan::{Ns, NsKind, Plan};
@@ -53,11 +54,11 @@ pub struct State {
     /// others', too, and lives on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<PathBuf>,
-    /// The abstract name of the socket by which init hands out its namespaces while it waits
+    /// The address of the socket by which init hands out its namespaces while it waits
     /// at the gate (`launch/entry.rs`). `None`: it doesn't. The init of an older corten
     /// would take the request for `start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handout: Option<String>,
+    pub handout: Option<Address>,
     /// `None` while it is being made.
     pub init: Option<Identity>,
     /// How it ended, once somebody has heard of it.

@@ -20,6 +20,8 @@
 //!   init's. The sender's pid alone proves nothing: a process with CAP_SYS_ADMIN over
 //!   its pid namespace may claim to be any process in there. With namespaces of its
 //!   choice an exec would run outside of the container.
+//! - In another network namespace init's name can be another's. So a caller asks only
+//!   from the one that init's socket is in.
 //! - The name of a caller that has gone can become another's. So a request is void
 //!   after [`PATIENCE`], as long as the caller waits.
 //!
@@ -37,8 +39,9 @@ use nix::sys::socket::{
     AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, bind, connect, getsockname, setsockopt, shutdown,
     socket, sockopt,
 };
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, stat};
 use nix::unistd::write;
+use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -84,6 +87,20 @@ fn now() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The inode of the network namespace that this process is in. `None` without /proc.
+fn network() -> Option<u64> {
+    stat("/proc/self/ns/net").ok().map(|stat| stat.st_ino)
+}
+
+/// Where the socket of an init is found, for the state record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// Its abstract name.
+    name: String,
+    /// The inode of its network namespace, which lives for as long as the socket.
+    network: u64,
+}
+
 /// Init's side.
 pub struct Handout {
     socket: OwnedFd,
@@ -94,14 +111,15 @@ pub struct Handout {
 }
 
 impl Handout {
-    /// Makes it in the runtime's network namespace. Returns it with the name for
-    /// [`Caller::connect`].
-    pub fn new(namespaces: u64, root: bool) -> Result<(Handout, String)> {
+    /// Makes it in the runtime's network namespace. Returns it with the address for
+    /// [`Caller::connect`], or `None` if which network namespace that is can't be told.
+    pub fn new(namespaces: u64, root: bool) -> Result<Option<(Handout, Address)>> {
+        let Some(network) = network() else { return Ok(None) };
         let socket = new_socket()?;
-        let name = bind_to_a_name(&socket)?;
+        let address = Address { name: bind_to_a_name(&socket)?, network };
         // Nobody can leave messages and descriptors in it.
         shutdown(socket.as_raw_fd(), Shutdown::Read).op("shutdown")?;
-        Ok((Handout { socket, namespaces, root }, name))
+        Ok(Some((Handout { socket, namespaces, root }, address)))
     }
 
     /// Answers a request; `namespace` opens a file of init's /proc/self/ns. A caller that
@@ -139,11 +157,14 @@ impl Handout {
 pub struct Caller(OwnedFd);
 
 impl Caller {
-    /// Connects to the socket of the init that has this name. `None` if there is none: init
+    /// Connects to the socket of the init at this address. `None` if there is none: init
     /// has ended or executed the payload, or its socket is of another network namespace.
-    pub fn connect(name: &str) -> Result<Option<Caller>> {
+    pub fn connect(address: &Address) -> Result<Option<Caller>> {
+        if network() != Some(address.network) {
+            return Ok(None);
+        }
         let socket = new_socket()?;
-        let init = UnixAddr::new_abstract(name.as_bytes()).op("name the socket of init")?;
+        let init = UnixAddr::new_abstract(address.name.as_bytes()).op("name the socket of init")?;
         // Before the socket has a name, and SO_PASSCRED would give it one: anybody could
         // send to it in between.
         match connect(socket.as_raw_fd(), &init) {
@@ -183,7 +204,7 @@ impl Caller {
             }
             let is_closed = fds[1].any() == Some(true);
             match scm::recv_fds::<MOST>(socket) {
-                // In another network namespace than init's the name may be another's.
+                // The kernel lets nobody else send; this looks once more.
                 Ok(message) if message.sender == init => {
                     return Handed::new(message, namespaces, root).map(Some);
                 }
