@@ -1,7 +1,7 @@
 //! When and where a process runs: scheduler, I/O priority, CPUs, memory nodes,
 //! and the personality; for init and for exec.
 
-use crate::harness::{Bundle, Container, Test, pipe, read_line};
+use crate::harness::{Bundle, Container, Test, linux, pipe, read_line};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -343,13 +343,6 @@ fn numa(t: &Test) {
     }
 }
 
-/// The kernel's version, as far as it is compared here.
-fn kernel() -> (u32, u32) {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
-    (numbers.next().unwrap(), numbers.next().unwrap())
-}
-
 fn memory_policies(t: &Test) {
     numa(t);
     for (mode, nodes, wanted, since) in [
@@ -361,7 +354,7 @@ fn memory_policies(t: &Test) {
         ("MPOL_PREFERRED_MANY", "0", [5, 1], (5, 15)),
         ("MPOL_WEIGHTED_INTERLEAVE", "0", [6, 1], (6, 9)),
     ] {
-        if kernel() < since {
+        if linux() < since {
             continue;
         }
         let bundle = with_policy(t.bundle(), json!({ "mode": mode, "nodes": nodes }));
@@ -377,7 +370,7 @@ fn memory_policy_flags(t: &Test) {
         ("MPOL_F_RELATIVE_NODES", 1 << 14),
         ("MPOL_F_STATIC_NODES", 1 << 15),
     ] {
-        if kernel() < (5, 12) {
+        if linux() < (5, 12) {
             t.skip("MPOL_F_NUMA_BALANCING is newer than this kernel");
         }
         let policy = json!({ "mode": "MPOL_BIND", "nodes": "0", "flags": [flag] });

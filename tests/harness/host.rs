@@ -33,6 +33,13 @@ fn collect(dir: &Path, token: &str, found: &mut Vec<PathBuf>) {
     }
 }
 
+/// The kernel's version, as far as it is compared here.
+pub fn linux() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the kernel's version");
+    let mut numbers = release.split(['.', '-']).map(|part| part.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// Is version 2 the host's only one?
 pub fn cgroup_v2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()

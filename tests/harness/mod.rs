@@ -18,11 +18,11 @@ pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
 pub use container::Container;
 pub use host::{
-    cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller, mountinfo,
-    remove_cgroup, remove_tree,
+    cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller, linux,
+    mountinfo, remove_cgroup, remove_tree,
 };
 pub use runner::{Case, run};
-pub use sys::{PidFd, pipe, read_line, read_signal, receive, receive_pidfd};
+pub use sys::{PATIENCE, PidFd, pipe, read_line, read_signal, receive, receive_pidfd};
 pub use test::Test;
 
 /// Lists the tests of a module. A function that is not listed is dead code, and
