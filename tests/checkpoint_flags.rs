@@ -148,7 +148,7 @@ fn unix_sockets_may_end_outside(t: &Test) {
     needs_criu(t);
     let (dir, images) = (t.make_dir("sockets"), t.path("images"));
     let ours = UnixDatagram::bind(dir.join("log")).expect("bind");
-    ours.set_read_timeout(Some(std::time::Duration::from_secs(60))).expect("a timeout");
+    ours.set_read_timeout(Some(crate::harness::PATIENCE)).expect("a timeout");
     let heard = || {
         let mut buf = [0; 16];
         let len = ours.recv(&mut buf).expect("a message");

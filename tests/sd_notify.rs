@@ -25,7 +25,7 @@ fn saying(t: &Test, words: &[&str]) -> crate::harness::Bundle {
 }
 
 fn patient(manager: UnixDatagram) -> UnixDatagram {
-    manager.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    manager.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
     manager
 }
 

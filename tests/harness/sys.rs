@@ -9,8 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-/// How long anything may take before a test calls it a hang.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything may take before a test calls it a hang. Some calls wait for ten
+/// seconds, which is corten's own limit.
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Orphans of the runtime come to us: an init's exit status can be read.
 pub fn become_subreaper() {

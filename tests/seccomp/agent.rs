@@ -1,7 +1,7 @@
 //! A seccomp agent: listens on a socket, takes one listener per connection, and
 //! answers for the calls until nobody is left who could make one.
 
-use crate::harness::{Bundle, PidFd, Test, receive};
+use crate::harness::{Bundle, PATIENCE, PidFd, Test, receive};
 use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -9,10 +9,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
-
-/// Longer than anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 #[repr(C)]
 #[derive(Default)]
