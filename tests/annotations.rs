@@ -81,7 +81,7 @@ fn output_file_that_is_lost_does_not_keep_the_container(t: &Test) {
     container.wait();
     fs::remove_dir_all(&logs).unwrap();
     container.verb("delete").ok().says(&["/annotations/run.oci.hooks.stdout"]);
-    assert_ne!(container.verb("state").out().code, 0);
+    container.verb("state").out().fails(&["does not exist"]);
 }
 
 fn pidfd_is_sent_to_its_receiver(t: &Test) {

@@ -128,7 +128,7 @@ fn a_restored_payload_goes_on_where_it_was(t: &Test) {
     assert_eq!(counter.next(), "2");
     counter.checkpoint(t, &images, &[]).ok();
     assert_eq!(counter.container.wait(), 137, "criu has ended it");
-    counter.container.verb("state").out().says(&["does not exist"]);
+    counter.container.verb("state").out().fails(&["does not exist"]);
     for _ in 0..2 {
         let mut again = Counter::restore(t, &bundle, &images, &[]);
         assert_eq!(again.next(), "3");
@@ -296,7 +296,7 @@ fn restore_in_the_foreground_returns_the_exit_code(t: &Test) {
     assert_eq!(read_line(&from), "1");
     drop(to);
     assert_eq!(running.out().code, 7);
-    t.verb(["state", &id]).out().says(&["does not exist"]);
+    t.verb(["state", &id]).out().fails(&["does not exist"]);
 }
 
 fn bind_mounts_come_from_the_bundle(t: &Test) {

@@ -122,12 +122,12 @@ fn broken_json(t: &Test) {
 
 fn empty_config(t: &Test) {
     create_from(t, "").one_clear_line(&["config.json"]);
-    create_from(t, "{}").one_clear_line(&[]);
+    create_from(t, "{}").one_clear_line(&["/ociVersion: is missing"]);
 }
 
 fn config_of_the_wrong_shape(t: &Test) {
     for text in ["[]", "\"config\"", "17"] {
-        create_from(t, text).one_clear_line(&[]);
+        create_from(t, text).one_clear_line(&["/: invalid type", "expected an object"]);
     }
 }
 
@@ -238,7 +238,7 @@ fn invalid_ids(t: &Test) {
         create_named(t, id).one_clear_line(&["id"]);
     }
     let long = "x".repeat(2000);
-    create_named(t, &long).one_clear_line(&[]);
+    create_named(t, &long).one_clear_line(&["id is longer than 1024"]);
 }
 
 fn valid_ids(t: &Test) {
@@ -376,7 +376,7 @@ fn a_json_log_of_a_failure_has_the_error_alone(t: &Test) {
     let text = std::fs::read_to_string(&log).expect("a log");
     let said: Value = serde_json::from_str(&text).expect("one JSON object");
     assert_eq!(said["level"], "error");
-    out.says(&["corten: warning: /linux/maskedPath: unknown key", "\ncorten: error: "]);
+    out.says(&["corten: warning: /linux/maskedPath: unknown key", "\ncorten: error: ", "nowhere"]);
 }
 
 /// What is said of a container that can't be made, with these global flags.
@@ -408,7 +408,11 @@ fn a_warning_is_not_lost_in_a_failure(t: &Test) {
 
 /// Also what is wrong before there is a verb, or a configuration that can be resolved.
 fn every_error_begins_with_our_name(t: &Test) {
-    t.runtime().args(["--rootless", "perhaps", "list"]).out().one_clear_line(&[]);
+    t.runtime().args(["--rootless", "perhaps", "list"]).out().one_clear_line(&[
+        "perhaps",
+        "--rootless",
+        "true, false or auto",
+    ]);
     t.runtime().args(["--log", "/nonexistent/log", "list"]).out().one_clear_line(&["/nonexistent/log"]);
     t.runtime().args(["frobnicate"]).out().one_clear_line(&["frobnicate"]);
     t.verb(["state", "nobody"]).out().one_clear_line(&["does not exist"]);

@@ -239,11 +239,11 @@ fn of_a_stopped_container_are_refused(t: &Test) {
     container.stop();
     for flags in [&["--stats"][..], &[]] {
         let out = t.verb(["events"]).args(flags).arg(&container.id).out();
-        out.one_clear_line(&[]);
+        out.one_clear_line(&[&container.id]);
         out.says(&["is not running", &container.id]);
         assert_eq!(out.stdout, "");
     }
-    t.verb(["events", "nobody"]).out().says(&["does not exist"]);
+    t.verb(["events", "nobody"]).out().fails(&["does not exist"]);
 }
 
 fn interval_must_be_a_duration(t: &Test) {
@@ -253,7 +253,7 @@ fn interval_must_be_a_duration(t: &Test) {
         out.one_clear_line(&["interval"]);
     }
     let out = t.verb(["events", "--interval=0s", &container.id]).out();
-    out.one_clear_line(&[]);
+    out.one_clear_line(&["interval"]);
     out.says(&["duration interval must be greater than 0"]);
 }
 

@@ -53,7 +53,7 @@ fn delete_names_an_init_that_does_not_die(t: &Test) {
     container.verb("state").ok();
     zombie.reap();
     t.verb(["delete", "--force", &container.id]).ok();
-    container.verb("state").out().says(&["does not exist"]);
+    container.verb("state").out().fails(&["does not exist"]);
 }
 
 fn names(out: &crate::harness::Out, container: &Container, zombie: &PidFd) {
@@ -144,7 +144,7 @@ fn a_hook_in_the_container_keeps_nobody_waiting(t: &Test) {
     assert!(start.is_alive());
     t.verb(["delete", "--force", &container.id]).ok();
     start.out();
-    container.verb("state").out().says(&["does not exist"]);
+    container.verb("state").out().fails(&["does not exist"]);
     hook.is_gone();
 }
 

@@ -67,7 +67,7 @@ impl<'t> Holder<'t> {
 
     pub fn end(self) {
         drop(self._hold);
-        self.process.out();
+        assert_eq!(self.process.out().code, 0);
     }
 }
 
@@ -325,7 +325,7 @@ fn after_a_failed_create_a_joined_mount_namespace_is_clean(t: &Test) {
     let host = Holder::new(t, &["--mount", "--propagation", "private"], "");
     let before = mounts_of(host.process.pid());
     let bundle = t.bundle().join("mount", &host.path("mnt")).args(["/nonexistent"]);
-    t.refused(&bundle);
+    t.refused(&bundle).fails(&["/nonexistent", "no such file or directory"]);
     assert_eq!(mounts_of(host.process.pid()), before);
     host.end();
 }

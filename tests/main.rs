@@ -39,6 +39,7 @@ mod events;
 mod exec;
 mod flags;
 mod hangs;
+mod harness_itself;
 mod hooks;
 mod identity;
 mod idmap;
@@ -102,6 +103,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("exec", exec::cases()),
         ("flags", flags::cases()),
         ("hangs", hangs::cases()),
+        ("harness_itself", harness_itself::cases()),
         ("hooks", hooks::cases()),
         ("identity", identity::cases()),
         ("idmap", idmap::cases()),

@@ -124,7 +124,7 @@ fn delete_with_force_ends_a_paused_container(t: &Test) {
         container.verb("pause").ok();
         t.verb(["delete", "--force", &container.id]).ok();
         assert_eq!(container.wait(), 137);
-        container.verb("state").out().says(&["does not exist"]);
+        container.verb("state").out().fails(&["does not exist"]);
     }
 }
 
@@ -178,7 +178,7 @@ fn stopped_is_refused(t: &Test) {
         let out = t.verb([verb, "nobody"]).out();
         out.one_clear_line(&["nobody"]);
         out.says(&["does not exist"]);
-        assert_ne!(t.verb([verb]).out().code, 0);
+        t.verb([verb]).out().one_clear_line(&["required", "<ID>"]);
     }
 }
 

@@ -109,7 +109,7 @@ fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
     container.stop();
     assert_eq!(container.status(), "stopped");
     container.verb("delete").ok();
-    container.verb("state").out().says(&["does not exist"]);
+    container.verb("state").out().fails(&["does not exist"]);
 }
 
 /// Then only its configuration says where it is.

@@ -10,7 +10,8 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 cases![random_verbs_at_once];
@@ -58,14 +59,23 @@ fn random_verbs_at_once(t: &Test) {
     let mut storm = Command::new(pausing.inside("/probe"));
     storm.arg("--storm").arg(&*t.runtime.borrow()).arg(t.root()).arg(pausing.lay()).arg(short.lay());
     storm.arg(&t.token).arg(size()).stdin(Stdio::null());
+    let begun = begun(&t.root());
     storm.stdout(File::create(&log).unwrap()).stderr(Stdio::inherit());
     // It ends by itself: each of its verbs has its limit.
     let status = storm.status().expect("the storm");
     let said = fs::read_to_string(&log).unwrap();
     assert!(status.success(), "{said}");
+    // Errors that are documented might be all that there was.
+    let begun = fs::metadata(begun).expect("containers began").len();
+    assert!(begun > 0, "no container was ever made: {said}");
     if std::env::var_os("STORM").is_some() {
         eprintln!("{said}");
     }
+}
+
+/// Gets a byte for every container that was made.
+fn begun(root: &Path) -> PathBuf {
+    root.with_file_name("begun")
 }
 
 /// What a storm and its workers are told.
@@ -206,7 +216,11 @@ pub fn worker(args: &[String]) -> i32 {
             *wrong.entry(format!("{verb:?} hangs")).or_default() += 1;
             let _ = call.kill();
         }
-        let _ = call.wait();
+        let is_good = call.wait().is_ok_and(|status| status.success());
+        if is_good && matches!(verb[0], "create" | "run") {
+            let mut begun = File::options().create(true).append(true).open(begun(place.root)).unwrap();
+            begun.write_all(b".").unwrap();
+        }
         let said = fs::read_to_string(&output).unwrap_or_default();
         for line in said.lines().filter(|line| !DOCUMENTED.iter().any(|text| line.contains(text))) {
             *wrong.entry(format!("{}: {}", verb[0], line.replace(place.token, ""))).or_default() += 1;

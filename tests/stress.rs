@@ -1,7 +1,7 @@
 //! Many containers, and calls that die half-way. `stress.sh` does it by the
 //! thousand.
 
-use crate::harness::{PidFd, Test};
+use crate::harness::{PidFd, Running, Test};
 use serde_json::json;
 use std::fs;
 
@@ -53,8 +53,10 @@ fn one_id_many_creators(t: &Test) {
         .iter()
         .map(|bundle| t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn())
         .collect();
-    let won = calls.into_iter().map(|call| call.out().code).filter(|code| *code == 0).count();
-    assert_eq!(won, 1);
+    let outs: Vec<_> = calls.into_iter().map(Running::out).collect();
+    let (won, lost): (Vec<_>, Vec<_>) = outs.iter().partition(|out| out.code == 0);
+    assert_eq!(won.len(), 1, "{outs:?}");
+    lost.iter().for_each(|out| out.fails(&["already exists"]));
     t.verb(["start", &id]).ok();
     assert!(t.verb(["state", &id]).ok().stdout.contains("running"));
 }
@@ -64,7 +66,7 @@ fn run_of_a_payload_that_fails_at_once(t: &Test) {
     bundle.script("/bad", "#!/no/such/interpreter\n");
     for _ in 0..20 {
         let out = t.run(&bundle.clone().args(["/bad"]));
-        assert_ne!(out.code, 0, "{out:?}");
+        out.fails(&["/bad", "no such file or directory"]);
     }
 }
 
@@ -89,7 +91,7 @@ fn create_killed_half_way_leaves_no_init(t: &Test) {
         hook.kill();
     }
     t.verb(["delete", "--force", &id]).ok();
-    assert_ne!(t.verb(["state", &id]).out().code, 0);
+    t.verb(["state", &id]).out().fails(&["does not exist"]);
 }
 
 fn children(pid: i32) -> Vec<i32> {
@@ -110,7 +112,7 @@ fn start_and_delete_at_once(t: &Test) {
         start.out();
         assert_eq!(delete.out().code, 0);
         assert!(container.init.ended());
-        assert_ne!(container.verb("state").out().code, 0);
+        container.verb("state").out().fails(&["does not exist"]);
     }
 }
 
@@ -123,7 +125,7 @@ fn killed_run_leaves_a_container_to_delete(t: &Test) {
     let running = call.stdout(writer).spawn();
     assert_eq!(crate::harness::read_line(&reader), "ready");
     running.kill();
-    running.out();
+    assert_eq!(running.out().code, 137);
     t.verb(["delete", "--force", &id]).ok();
-    assert_ne!(t.verb(["state", &id]).out().code, 0);
+    t.verb(["state", &id]).out().fails(&["does not exist"]);
 }

@@ -265,7 +265,7 @@ fn unified_keys_are_properties(t: &Test) {
 fn memory_limits_end_a_greedy_payload(t: &Test) {
     let bundle = named(t).set("/linux/resources/memory", json!({ "limit": 16 << 20, "swap": 16 << 20 }));
     let out = t.run(&bundle.shell("dd if=/dev/zero of=/dev/null bs=64M count=1 && echo survived"));
-    assert!(out.code != 0 && !out.stdout.contains("survived"), "{out:?}");
+    assert_eq!((out.code, out.stdout.as_str()), (137, ""), "{out:?}");
 }
 
 fn annotations_are_properties(t: &Test) {
@@ -484,19 +484,21 @@ fn a_unit_that_failed_goes_too(t: &Test) {
     let bundle = named(t)
         .set("/linux/resources/memory", json!({ "limit": 16 << 20, "swap": 16 << 20 }))
         .set("/linux/resources/unified", json!({ "memory.oom.group": "1" }));
-    t.run(&bundle.clone().shell("dd if=/dev/zero of=/dev/null bs=64M count=1"));
+    let greedy = "dd if=/dev/zero of=/dev/null bs=64M count=1";
+    assert_eq!(t.run(&bundle.clone().shell(greedy)).code, 137);
     assert!(!is_known(t, &unit(t)));
     // The same where the bundle wants failed units to stay: then delete resets it.
     let bundle = bundle.set("/annotations/org.systemd.property.CollectMode", json!("'inactive'"));
-    t.run(&bundle.shell("dd if=/dev/zero of=/dev/null bs=64M count=1"));
+    assert_eq!(t.run(&bundle.shell(greedy)).code, 137);
     assert!(!is_known(t, &unit(t)));
 }
 
 fn failed_creates_leave_no_unit(t: &Test) {
     let bundle = named(t);
-    t.refused(&bundle.clone().mount("/tmp/x", "cheesefs", "none", &[]));
-    t.refused(&bundle.clone().args(["/nope"]));
-    t.refused(&bundle.clone().set("/linux/resources/unified", json!({ "memory.max": "much" })));
+    t.refused(&bundle.clone().mount("/tmp/x", "cheesefs", "none", &[])).fails(&["/tmp/x"]);
+    t.refused(&bundle.clone().args(["/nope"])).fails(&["/nope", "no such file or directory"]);
+    let much = json!({ "memory.max": "much" });
+    t.refused(&bundle.clone().set("/linux/resources/unified", much)).fails(&["memory.max"]);
     let out = t.refused(&bundle.set("/annotations/org.systemd.property.Colour", json!("'red'")));
     out.one_clear_line(&["Colour"]);
     assert!(!is_known(t, &unit(t)));

@@ -4,7 +4,7 @@
 //! and would hold a pipe open.
 
 use super::Test;
-use super::sys::PidFd;
+use super::sys::{PATIENCE, PidFd};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
@@ -13,6 +13,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 pub struct Call<'t> {
     test: &'t Test,
@@ -132,16 +133,19 @@ impl<'t> Call<'t> {
         Running { call: self, child, process }
     }
 
+    #[track_caller]
     pub fn out(self) -> Out {
         self.spawn().out()
     }
 
-    /// For clean-up: whatever happens, go on.
+    /// Runs a step of the clean-up, which goes on whatever happens. If the call doesn't end,
+    /// the test fails after the clean-up.
     pub fn quietly(self) {
-        self.spawn().finish();
+        self.spawn().quietly_within(PATIENCE);
     }
 
     /// Runs it and insists on success.
+    #[track_caller]
     pub fn ok(self) -> Out {
         let shown = self.shown.clone();
         let out = self.out();
@@ -172,16 +176,26 @@ impl Running<'_> {
         self.process.kill();
     }
 
+    #[track_caller]
     pub fn out(self) -> Out {
         let shown = self.call.shown.clone();
-        let (out, ended) = self.finish();
+        let (out, ended) = self.finish(PATIENCE);
         assert!(ended, "hangs: {shown} {out:?}");
         out
     }
 
-    /// What came of it, and whether it ended by itself.
-    fn finish(mut self) -> (Out, bool) {
-        let ended = self.process.ended();
+    /// Waits for at most `patience`, then kills it and notes for the clean-up that it hangs.
+    pub fn quietly_within(self, patience: Duration) {
+        let (test, shown) = (self.call.test, self.call.shown.clone());
+        let (_, ended) = self.finish(patience);
+        if !ended {
+            test.note_hang(shown);
+        }
+    }
+
+    /// Returns what came of it, and whether it ended by itself within `patience`.
+    fn finish(mut self, patience: Duration) -> (Out, bool) {
+        let ended = self.process.ends_within(patience);
         if !ended {
             self.child.kill().expect("kill a child of ours");
         }
@@ -202,6 +216,7 @@ pub fn lossy(path: &PathBuf) -> String {
 
 impl Out {
     /// The probe's report.
+    #[track_caller]
     pub fn report(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "the payload failed: {self:?}");
         serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: no report in {self:?}"))
@@ -209,8 +224,9 @@ impl Out {
 
     /// The call failed, and (where it is corten's) said why in one line that
     /// begins `corten: error: ` and holds every one of `needles`.
+    #[track_caller]
     pub fn one_clear_line(&self, needles: &[&str]) {
-        assert_ne!(self.code, 0, "accepted: {self:?}");
+        self.failed_for(needles);
         if !super::runtime::Runtime::get().is_corten() {
             return;
         }
@@ -219,7 +235,22 @@ impl Out {
         self.says(needles);
     }
 
+    /// The call failed, whatever the runtime, and all of `needles` are on stderr.
+    #[track_caller]
+    pub fn fails(&self, needles: &[&str]) {
+        self.failed_for(needles);
+        self.says(needles);
+    }
+
+    /// Without a text, an error that has nothing to do with the test would pass, too.
+    #[track_caller]
+    fn failed_for(&self, needles: &[&str]) {
+        assert_ne!(self.code, 0, "accepted: {self:?}");
+        assert!(needles.iter().any(|needle| !needle.is_empty()), "name the reason: {self:?}");
+    }
+
     /// Whatever the runtime: all of `needles` are on stderr.
+    #[track_caller]
     pub fn says(&self, needles: &[&str]) {
         for needle in needles {
             assert!(self.stderr.contains(needle), "{needle:?} is not in {self:?}");

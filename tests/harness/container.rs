@@ -19,6 +19,7 @@ pub struct Container<'t> {
 
 impl<'t> Container<'t> {
     /// `create`, with whatever `change` adds to the call.
+    #[track_caller]
     pub fn create(
         test: &'t Test,
         bundle: &Bundle,
@@ -28,11 +29,13 @@ impl<'t> Container<'t> {
     }
 
     /// `run --detach`, likewise.
+    #[track_caller]
     pub fn run_detached(test: &'t Test, bundle: &Bundle) -> Container<'t> {
         Container::made_by(test, "run", bundle, |call| call.arg("--detach"))
     }
 
     /// `restore --detach`, likewise.
+    #[track_caller]
     pub fn restored(
         test: &'t Test,
         bundle: &Bundle,
@@ -41,6 +44,7 @@ impl<'t> Container<'t> {
         Container::made_by(test, "restore", bundle, |call| change(call.arg("--detach")))
     }
 
+    #[track_caller]
     fn made_by(
         test: &'t Test,
         verb: &str,
@@ -57,6 +61,7 @@ impl<'t> Container<'t> {
         Container { test, id, init, stdout, stderr }
     }
 
+    #[track_caller]
     pub fn start(&self) {
         self.verb("start").ok();
     }
@@ -66,19 +71,23 @@ impl<'t> Container<'t> {
         self.test.verb([verb, &self.id])
     }
 
+    #[track_caller]
     pub fn state(&self) -> Value {
         serde_json::from_str(&self.verb("state").ok().stdout).expect("state is JSON")
     }
 
+    #[track_caller]
     pub fn status(&self) -> String {
         self.state()["status"].as_str().expect("a status").to_owned()
     }
 
+    #[track_caller]
     pub fn kill(&self, signal: &str) {
         self.verb("kill").arg(signal).ok();
     }
 
     /// Waits for init to end; its exit code, or 128 + the signal.
+    #[track_caller]
     pub fn wait(&self) -> i32 {
         match self.init.reap() {
             WaitStatus::Exited(_, code) => code,
@@ -88,6 +97,7 @@ impl<'t> Container<'t> {
     }
 
     /// Kills it and waits for its end.
+    #[track_caller]
     pub fn stop(&self) {
         self.kill("KILL");
         assert_eq!(self.wait(), 128 + libc::SIGKILL);
@@ -104,6 +114,7 @@ impl<'t> Container<'t> {
     }
 
     /// The probe's report from an `exec` with these flags.
+    #[track_caller]
     pub fn look<const N: usize>(&self, flags: [&str; N]) -> Value {
         self.exec(flags, ["/probe"]).out().report()
     }
@@ -114,6 +125,7 @@ impl<'t> Container<'t> {
     }
 
     /// The probe's report when it is the payload of a container that has ended.
+    #[track_caller]
     pub fn report(&self) -> Value {
         let text = self.output();
         serde_json::from_str(&text)

@@ -18,9 +18,16 @@ pub fn cgroups_named(token: &str) -> Vec<PathBuf> {
     found
 }
 
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
+}
+
 fn collect(dir: &Path, token: &str, found: &mut Vec<PathBuf>) {
-    let Ok(entries) = fs::read_dir(dir) else {
-        return;
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        // Others remove theirs meanwhile, and a user may not look into all of them.
+        Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::PermissionDenied => return,
+        Err(error) => panic!("list {}: {error}", dir.display()),
     };
     for entry in entries.flatten() {
         if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -16,10 +16,11 @@ const APPLETS: &[&str] = &[
 pub fn base() -> &'static Path {
     static BASE: OnceLock<PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
-        let dir = std::env::temp_dir()
-            .canonicalize()
-            .expect("a temporary directory")
-            .join(format!("corten-suite.{}", std::process::id()));
+        let tmp = std::env::temp_dir().canonicalize().expect("a temporary directory");
+        let name = format!("corten-suite.{}", std::process::id());
+        // A run that was killed has left its own, and its pid is used again.
+        let names = std::iter::once(name.clone()).chain((1..).map(|n| format!("{name}.{n}")));
+        let dir = names.map(|name| tmp.join(name)).find(|dir| !dir.exists()).expect("a name");
         make_dir(&dir);
         dir
     })

@@ -21,7 +21,7 @@ pub use host::{
     cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller, linux,
     mountinfo, remove_cgroup, remove_tree,
 };
-pub use runner::{Case, run};
+pub use runner::{Case, Failure, run};
 pub use sys::{PATIENCE, PidFd, pipe, read_line, read_signal, receive, receive_pidfd};
 pub use test::Test;
 

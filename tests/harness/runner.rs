@@ -18,7 +18,35 @@ pub struct Case {
 pub struct Skip(pub String);
 
 thread_local! {
-    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// What the last panic said, and the source file that it is of.
+    static PANIC: RefCell<Option<(String, String)>> = const { RefCell::new(None) };
+}
+
+/// How a test failed.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Failure {
+    /// What the test expects didn't come true.
+    Expectation,
+    /// Something waited for all of the patience that there is.
+    Hang,
+    /// Something was left behind, and all else was as expected.
+    Leak,
+    /// The harness itself failed.
+    Harness,
+}
+
+impl Failure {
+    /// Whether this is what the line of a gap announces. An expectation fails for any reason;
+    /// the reason of a gap that hangs or leaves something behind says so.
+    pub fn is_gap(self, reason: &str) -> bool {
+        let says = |words: [&str; 2]| words.iter().any(|word| reason.contains(word));
+        match self {
+            Failure::Expectation => true,
+            Failure::Hang => says(["hang", "wait"]),
+            Failure::Leak => says(["leave", "stay"]),
+            Failure::Harness => false,
+        }
+    }
 }
 
 pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
@@ -55,7 +83,8 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
     }
     if !args.list {
         std::panic::set_hook(Box::new(|info| {
-            PANIC.with(|slot| *slot.borrow_mut() = Some(info.to_string()));
+            let file = info.location().map(|place| place.file().to_owned()).unwrap_or_default();
+            PANIC.with(|slot| *slot.borrow_mut() = Some((info.to_string(), file)));
         }));
         sys::become_subreaper();
         eprintln!("runtime under test: {}", runtime.path.display());
@@ -76,12 +105,16 @@ fn need<'a>(needs: &'a [(String, String)], test: &str) -> Option<&'a str> {
 /// a reason that starts with "sometimes" tells of a race, which may be won.
 fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
     let Some(reason) = gap else {
-        return execute(case);
+        return execute(case).map_err(|(_, text)| Failed::from(text));
     };
     let name = &Runtime::get().name;
     if std::env::var("GAPS").is_ok_and(|mode| mode == "verify") {
         return match execute(case) {
-            Err(_) => Ok(Completion::Completed),
+            Err((failure, _)) if failure.is_gap(&reason) => Ok(Completion::Completed),
+            Err((failure, text)) => {
+                Err(Failed::from(format!("not the known gap of {name} ({reason}): {failure:?}\n{text}")))
+            }
+            Ok(skipped @ Completion::Ignored { .. }) => Ok(skipped),
             Ok(_) if reason.starts_with("sometimes ") => Ok(Completion::Completed),
             Ok(_) => Err(Failed::from(format!("{name} has no gap here any more: {reason}"))),
         };
@@ -89,23 +122,28 @@ fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
     Ok(Completion::ignored_with(format!("known gap of {name}: {reason}")))
 }
 
-fn execute(case: &Case) -> Result<Completion, Failed> {
+fn execute(case: &Case) -> Result<Completion, (Failure, String)> {
+    sys::has_hung();
     let test = Test::new();
     let verdict = catch_unwind(AssertUnwindSafe(|| (case.body)(&test)));
     let leaks = test.clean_up();
-    let failure = match verdict {
+    let has_hung = sys::has_hung();
+    let panic = match verdict {
         Err(thrown) => match thrown.downcast::<Skip>() {
             Ok(skip) if leaks.is_empty() => return Ok(Completion::ignored_with(skip.0)),
             Ok(_) => None,
             Err(_) => PANIC.with(|slot| slot.borrow_mut().take()),
         },
-        Ok(()) if leaks.is_empty() => return Ok(Completion::Completed),
+        Ok(()) if leaks.is_empty() && !has_hung => return Ok(Completion::Completed),
         Ok(()) => None,
     };
+    let failure = match &panic {
+        _ if has_hung => Failure::Hang,
+        Some((_, file)) if file.contains("tests/harness/") => Failure::Harness,
+        Some(_) => Failure::Expectation,
+        None => Failure::Leak,
+    };
     let left: String = leaks.iter().map(|l| format!("left behind: {l}\n")).collect();
-    Err(Failed::from(format!(
-        "{}\n{left}--- what was run\n{}",
-        failure.unwrap_or_default(),
-        test.transcript()
-    )))
+    let text = panic.map(|(text, _)| text).unwrap_or_default();
+    Err((failure, format!("{text}\n{left}--- what was run\n{}", test.transcript())))
 }

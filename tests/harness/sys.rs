@@ -3,6 +3,7 @@
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{IoSliceMut, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -12,6 +13,15 @@ use std::time::{Duration, Instant};
 /// How long anything may take before a test calls it a hang. Some calls wait for ten
 /// seconds, which is corten's own limit.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+thread_local! {
+    static HUNG: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether anything in this thread has waited for all of `PATIENCE` since the last call.
+pub fn has_hung() -> bool {
+    HUNG.take()
+}
 
 /// Orphans of the runtime come to us: an init's exit status can be read.
 pub fn become_subreaper() {
@@ -25,6 +35,7 @@ pub struct PidFd {
 }
 
 impl PidFd {
+    #[track_caller]
     pub fn open(pid: i32) -> PidFd {
         // SAFETY: pidfd_open takes two integers and returns a new descriptor.
         let raw = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -35,12 +46,14 @@ impl PidFd {
     }
 
     /// The process a pid file names; it must be digits and nothing else.
+    #[track_caller]
     pub fn from_file(path: &std::path::Path) -> PidFd {
         let text = std::fs::read_to_string(path).expect("a pid file");
         PidFd::open(text.parse().unwrap_or_else(|e| panic!("{e}: {text:?}")))
     }
 
     /// Waits for the end. False: it still lives after PATIENCE.
+    #[track_caller]
     pub fn ended(&self) -> bool {
         readable(self.fd.as_fd())
     }
@@ -64,6 +77,7 @@ impl PidFd {
     }
 
     /// Waits for the end of a child of ours (an orphan counts) and reaps it.
+    #[track_caller]
     pub fn reap(&self) -> WaitStatus {
         assert!(self.ended(), "process {} does not end", self.pid);
         let id = Id::PIDFd(self.fd.as_fd());
@@ -83,7 +97,10 @@ fn readable_within(fd: BorrowedFd, patience: Duration) -> bool {
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(fd, PollFlags::POLLIN)], timeout) {
             Err(nix::errno::Errno::EINTR) => {}
-            Ok(n) => return n > 0,
+            Ok(n) => {
+                HUNG.set(HUNG.get() || (n == 0 && patience >= PATIENCE));
+                return n > 0;
+            }
             Err(error) => panic!("poll: {error}"),
         }
     }
@@ -107,6 +124,7 @@ pub fn receive(socket: impl AsFd) -> std::io::Result<(Vec<u8>, Vec<OwnedFd>)> {
 }
 
 /// What a runtime has sent to a socket of ours, and the process whose pidfd came along.
+#[track_caller]
 pub fn receive_pidfd(listener: &UnixListener) -> (String, i32) {
     // What was sent is there by now, or never.
     listener.set_nonblocking(true).expect("non-blocking");
@@ -125,6 +143,7 @@ pub fn pipe() -> (File, OwnedFd) {
 
 /// One line, without its newline; panics when none comes. Reads byte by byte,
 /// so that nothing behind it is lost.
+#[track_caller]
 pub fn read_line(mut from: &File) -> String {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -143,6 +162,7 @@ pub fn read_line(mut from: &File) -> String {
 
 /// The next signal that `probe --signals` names. A runtime in Go may forward
 /// SIGURG, which its own scheduler sends to itself.
+#[track_caller]
 pub fn read_signal(from: &File) -> String {
     loop {
         let name = read_line(from);

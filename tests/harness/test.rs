@@ -23,6 +23,7 @@ pub struct Test {
     created: RefCell<Vec<String>>,
     globals: RefCell<Vec<String>>,
     vars: RefCell<Vec<(String, String)>>,
+    hung: RefCell<Vec<String>>,
 }
 
 impl Test {
@@ -44,6 +45,7 @@ impl Test {
             created: RefCell::default(),
             globals: RefCell::new(Runtime::get().flags.clone()),
             vars: RefCell::default(),
+            hung: RefCell::default(),
         }
     }
 
@@ -173,18 +175,22 @@ impl Test {
         self.verb(["run", "--bundle"]).arg(bundle.lay()).arg(self.id())
     }
 
+    #[track_caller]
     pub fn run(&self, bundle: &Bundle) -> Out {
         self.run_call(bundle).out()
     }
 
     /// Runs the probe with these questions (see `probe.rs`) and reads its report.
+    #[track_caller]
     pub fn look<const N: usize>(&self, bundle: &Bundle, questions: [&str; N]) -> Value {
         let args = std::iter::once("/probe").chain(questions);
         let bundle = bundle.clone().args(args);
         self.run(&bundle).report()
     }
 
-    /// `create` must fail, and the clean-up must find nothing of it.
+    /// `create` must fail, and the clean-up must find nothing of it. The caller looks why.
+    #[must_use = "any error would do"]
+    #[track_caller]
     pub fn refused(&self, bundle: &Bundle) -> Out {
         let call = self.verb(["create", "--bundle"]).arg(bundle.lay());
         let id = self.id();
@@ -237,6 +243,7 @@ impl Test {
 
     /// Runs the probe as an ordinary user, in a user namespace where that user is
     /// root: what `runtime spec --rootless` is for.
+    #[track_caller]
     pub fn as_user<const N: usize>(&self, bundle: &Bundle, questions: [&str; N]) -> Out {
         self.needs_root("to become another user");
         let map = serde_json::json!([{ "containerID": 0, "hostID": Test::USER, "size": 1 }]);
@@ -270,11 +277,13 @@ impl Test {
         self.in_private_mounts(&bundle, &self.dir, &script)
     }
 
+    #[track_caller]
     pub fn create(&self, bundle: &Bundle) -> Container<'_> {
         Container::create(self, bundle, |call| call)
     }
 
     /// As `create`, then `start`.
+    #[track_caller]
     pub fn start(&self, bundle: &Bundle) -> Container<'_> {
         let container = self.create(bundle);
         container.start();
@@ -294,12 +303,17 @@ impl Test {
         let _ = writeln!(self.log.borrow_mut(), "$ {shown}\n  -> {said}");
     }
 
+    /// A call of the clean-up did not end.
+    pub fn note_hang(&self, shown: String) {
+        self.hung.borrow_mut().push(format!("running: {shown}"));
+    }
+
     pub fn transcript(&self) -> String {
         self.log.borrow().clone()
     }
 
     /// Deletes the containers that the test left on purpose, then tells what
-    /// the runtime left although nobody asked for it.
+    /// the runtime left although nobody asked for it, and which call did not end.
     pub fn clean_up(&self) -> Vec<String> {
         for id in self.created.take() {
             if self.root().join(&id).exists() {
@@ -320,16 +334,27 @@ impl Test {
         if let Err(error) = host::remove_tree(&self.dir) {
             left.push(error.to_string());
         }
+        left.extend(self.hung.take());
         left
     }
 
     fn left(&self) -> Vec<String> {
-        let states = std::fs::read_dir(self.root()).into_iter().flatten().flatten();
-        let states = states.map(|entry| format!("state {}", entry.path().display()));
+        let states = self.states_left().into_iter();
         let cgroups = host::cgroups_named(&self.token).into_iter();
         let cgroups = cgroups.map(|dir| format!("cgroup {}", dir.display()));
         let mounts = host::mountinfo(&format!("{}/", self.dir.display())).into_iter();
         let mounts = mounts.map(|line| format!("mount {line}"));
         states.chain(cgroups).chain(mounts).collect()
+    }
+
+    /// What can't be read is no empty directory.
+    fn states_left(&self) -> Vec<String> {
+        let root = self.root();
+        let list = std::fs::read_dir(&root).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+        match list {
+            Ok(entries) => entries.iter().map(|entry| format!("state {}", entry.path().display())).collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => vec![format!("state {}: {error}", root.display())],
+        }
     }
 }

@@ -1,0 +1,47 @@
+//! The harness itself: what it must not let pass.
+
+use crate::harness::{Failure, Test};
+use std::fs;
+use std::time::Duration;
+
+cases![
+    a_clean_up_that_hangs_is_a_failure,
+    an_unreadable_state_root_is_not_empty,
+    a_gap_is_not_any_failure,
+    an_error_without_a_reason_is_not_enough,
+];
+
+fn a_clean_up_that_hangs_is_a_failure(_: &Test) {
+    let inner = Test::new();
+    // It never ends, so no patience is needed to see that.
+    inner.call("/bin/sleep").arg("infinity").spawn().quietly_within(Duration::ZERO);
+    inner.call("/bin/true").quietly();
+    assert_eq!(inner.clean_up(), ["running: /bin/sleep infinity"]);
+}
+
+fn an_unreadable_state_root_is_not_empty(_: &Test) {
+    let inner = Test::new();
+    fs::write(inner.root(), "no directory").unwrap();
+    let left = inner.clean_up();
+    assert!(left.len() == 1 && left[0].starts_with("state "), "{left:?}");
+    assert_eq!(Test::new().clean_up(), Vec::<String>::new(), "one that isn't there is");
+}
+
+fn a_gap_is_not_any_failure(_: &Test) {
+    let reason = "knows no such flag";
+    assert!(Failure::Expectation.is_gap(reason));
+    for other in [Failure::Hang, Failure::Leak, Failure::Harness] {
+        assert!(!other.is_gap(reason), "{other:?}");
+    }
+    assert!(Failure::Hang.is_gap("hangs below a frozen cgroup"));
+    assert!(Failure::Leak.is_gap("leaves its cgroup"));
+}
+
+fn an_error_without_a_reason_is_not_enough(t: &Test) {
+    let out = t.verb(["state", "nobody"]).out();
+    let fails = |needles: &[&str]| std::panic::catch_unwind(|| out.fails(needles)).is_err();
+    assert!(!fails(&["does not exist"]));
+    assert!(fails(&[]) && fails(&[""]) && fails(&["hurrah"]));
+    let out = t.verb(["--version"]).ok();
+    assert!(std::panic::catch_unwind(|| out.fails(&["corten"])).is_err(), "it succeeded");
+}
