@@ -201,17 +201,18 @@ fn a_warning_of_the_form_is_no_second_object(t: &Test) {
     t.cgroupfs_only();
     let name = json!(format!("a.slice:libpod:{}", t.token));
     let bundle = t.bundle().set("/linux/cgroupsPath", name).args(["true"]);
-    let objects = |bundle: &Bundle| -> Vec<Value> {
+    let objects = |bundle: &Bundle, is_good: bool| -> Vec<Value> {
         let log = t.path("log.json");
         let call = t.runtime().arg("--log").arg(&log).args(["--log-format", "json", "run", "--bundle"]);
-        call.arg(bundle.lay()).arg(t.id()).out();
+        assert_eq!(call.arg(bundle.lay()).arg(t.id()).out().code == 0, is_good);
         let text = fs::read_to_string(&log).expect("the log");
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     };
-    let bad = objects(&bundle.clone().args(["/nowhere"]));
+    let bad = objects(&bundle.clone().args(["/nowhere"]), false);
     assert_eq!(bad.len(), 1, "{bad:?}");
     assert_eq!(bad[0]["level"], "error");
-    let good = objects(&bundle);
+    assert!(bad[0]["msg"].as_str().unwrap().contains("/nowhere"), "{bad:?}");
+    let good = objects(&bundle, true);
     if is_corten() {
         assert_eq!(good.len(), 1, "{good:?}");
         assert_eq!(good[0]["level"], "warning");
@@ -319,7 +320,7 @@ fn memory_limit_ends_a_greedy_payload(t: &Test) {
     let bundle = t.bundle().shell("dd if=/dev/zero of=/dev/null bs=64M count=1 && echo survived");
     assert_eq!(t.run(&bundle).stdout, "survived\n", "without a limit it lives");
     let out = t.run(&bundle.set("/linux/resources/memory", limits));
-    assert!(out.code != 0 && !out.stdout.contains("survived"), "{out:?}");
+    assert_eq!((out.code, out.stdout.as_str()), (137, ""), "{out:?}");
 }
 
 fn cpu_shares_quota_period(t: &Test) {
@@ -903,8 +904,8 @@ fn removed_with_what_the_payload_made(t: &Test) {
 
 fn removed_after_a_failed_create(t: &Test) {
     // Fails after the cgroups have been made; the clean-up looks for them.
-    t.refused(&t.bundle().args(["/nope"]));
-    t.refused(&t.bundle().mount("/tmp", "cheesefs", "none", &[]));
+    t.refused(&t.bundle().args(["/nope"])).fails(&["/nope", "no such file or directory"]);
+    t.refused(&t.bundle().mount("/tmp", "cheesefs", "none", &[])).fails(&["/tmp"]);
 }
 
 fn what_v1_has_not_is_refused(t: &Test) {
@@ -934,13 +935,28 @@ fn impossible_value_is_refused(t: &Test) {
 
 fn path_that_climbs_out_is_contained(t: &Test) {
     t.cgroupfs_only();
+    t.needs_root("cgroups at the root of the hierarchies");
     let name = format!("{}-climber", t.token);
-    let path = format!("/../../../../{name}");
-    let bundle = t.bundle().set("/linux/cgroupsPath", json!(path)).args(["true"]);
-    let out = t.run(&bundle);
-    for outside in ["/", "/sys", "/sys/fs", "/sys/fs/cgroup"] {
-        let made = Path::new(outside).join(&name);
-        let escaped = made.exists() && remove_tree(&made).is_ok();
-        assert!(!escaped, "{}: {out:?}", made.display());
+    let bundle = t.bundle().args(["cat", "/proc/self/cgroup"]);
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    for (path, absolute) in [(format!("/../../../../{name}"), true), (format!("a/../../{name}"), false)] {
+        let out = t.run(&bundle.clone().set("/linux/cgroupsPath", json!(path)));
+        assert_eq!(out.code, 0, "{out:?}");
+        // Below the root of the hierarchy, or the caller's cgroup.
+        let own = own.lines().filter(|_| !absolute).map(|line| line.trim_end_matches('/'));
+        let bases: Vec<_> = own.filter_map(|line| line.splitn(3, ':').nth(2)).chain([""]).collect();
+        let is_inside = |line: &str| bases.iter().any(|base| line.ends_with(&format!(":{base}/{name}")));
+        assert!(out.stdout.lines().any(is_inside), "{out:?}");
+        for outside in ["/", "/sys", "/sys/fs", "/sys/fs/cgroup"] {
+            let made = Path::new(outside).join(&name);
+            // Where version 2 is mounted, that is where it belongs.
+            let is_outside = !(cgroup_v2() && outside == "/sys/fs/cgroup");
+            let escaped = is_outside && made.exists() && remove_tree(&made).is_ok();
+            assert!(!escaped, "{}: {out:?}", made.display());
+        }
+    }
+    for path in ["/..", "../.", "/a/../.."] {
+        let out = t.refused(&bundle.clone().set("/linux/cgroupsPath", json!(path)));
+        out.one_clear_line(&["/linux/cgroupsPath", path, "names no cgroup"]);
     }
 }

@@ -189,9 +189,27 @@ fn cgroups_path(linux: &Linux) -> Result<Option<String>> {
     }
     super::c_string(path, "/linux/cgroupsPath")?;
     if path.split('/').any(|part| part == "..") {
-        return Err(Error::config("/linux/cgroupsPath", "must not contain ..").on(path));
+        return contained(path).map(Some);
     }
     Ok(Some(path.into()))
+}
+
+/// Resolves `..` in a `cgroupsPath`. As in runc it leads at most to where the path begins, so
+/// the cgroup stays below the root of the hierarchy, or below the caller's cgroup.
+fn contained(path: &str) -> Result<String> {
+    let mut parts = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        if part == ".." {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() {
+        return Err(Error::config("/linux/cgroupsPath", "names no cgroup of the container's own").on(path));
+    }
+    let root = if path.starts_with('/') { "/" } else { "" };
+    Ok(format!("{root}{}", parts.join("/")))
 }
 
 /// The rules are in the plan in a form of their own.
