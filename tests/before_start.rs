@@ -1,7 +1,7 @@
 //! Containers of a user without privilege that wait for `start`: the verbs that enter
 //! them, and who else can't.
 
-use crate::harness::{Bundle, Test};
+use crate::harness::{Bundle, Test, pipe, read_line};
 use crate::userns::{PLAIN, Plain, as_plain, subids, with_subids};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -25,6 +25,7 @@ cases![
     a_request_does_not_outlive_its_caller,
     mounts_are_added_and_removed,
     init_is_closed_to_the_container,
+    init_is_closed_to_those_whose_namespaces_it_joins,
 ];
 
 /// A container of the plain user's that waits for `start`; its id, and its init's pid.
@@ -278,5 +279,41 @@ fn init_is_closed_to_the_container(t: &Test) {
     // The payload is open to what has as many rights.
     plain.call(["start", &id]).ok();
     assert_eq!(look()["asked"][attack[1]], "/probe");
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// The same for an init that joins a user namespace, by processes that were there before.
+/// It makes a time namespace, whose offsets only an open process can set.
+fn init_is_closed_to_those_whose_namespaces_it_joins(t: &Test) {
+    let plain = Plain::new(t);
+    let victim = t.path("victim");
+    fs::write(&victim, "the host's").expect("write");
+    let mut bundle = plain.bundle();
+    for set in ["bounding", "permitted", "effective"] {
+        bundle = bundle.set(&format!("/process/capabilities/{set}"), json!(["CAP_SYS_PTRACE"]));
+    }
+    let bundle = bundle.args(["/probe", "--attack-root", victim.to_str().unwrap(), "/tmp/until"]);
+    let (dir, id) = (bundle.lay().to_str().unwrap().to_owned(), t.id());
+    let (reader, writer) = pipe();
+    plain.call(["create", "--bundle", &dir, &id]).stdout(writer).ok();
+    plain.call(["start", &id]).ok();
+    assert_eq!(read_line(&reader), "ready");
+    let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+    let link = |kind: &str| format!("/proc/{}/ns/{kind}", state["pid"]);
+    let other = plain.bundle().drop("/linux/uidMappings").drop("/linux/gidMappings");
+    let other = other.join("user", &link("user")).join("pid", &link("pid"));
+    let other =
+        other.namespace("time").set("/linux/timeOffsets", json!({ "boottime": { "secs": 2_000_000_000 } }));
+    let other = other.args(["/probe", "text:/proc/uptime"]);
+    let dir = other.lay().to_str().unwrap().to_owned();
+    let others: Vec<_> = (0..30).map(|_| plain.call(["run", "--bundle", &dir, &t.id()]).out()).collect();
+    fs::write(bundle.inside("/tmp/until"), "").expect("the sign to end");
+    let seen = read_line(&reader);
+    assert!(seen.starts_with("seen") && seen != "seen 0", "{seen}");
+    for other in others {
+        let seen = other.report();
+        let uptime = seen["asked"]["text:/proc/uptime"].as_str().unwrap();
+        assert!(uptime.starts_with("200"), "{uptime}");
+    }
     plain.call(["delete", "--force", &id]).ok();
 }

@@ -39,6 +39,7 @@ pub fn main() -> i32 {
         }
         Some(fill) if fill.starts_with("--fill-keyrings=") => fill_keyrings(fill),
         Some("--attack-exe") => attack_exe(&args[1]),
+        Some("--attack-root") => attack_root(&args[1], &args[2]),
         Some("--report-pause") => {
             say(&report(&[]).to_string());
             pause()
@@ -215,6 +216,24 @@ fn attack_exe(until: &str) -> i32 {
         held.truncate(64);
     }
     say(&format!("seen {seen}"));
+    0
+}
+
+/// Opens the host's file `victim` through the root directory of every process that
+/// it sees, until the file `until` is there. Says how many others it saw.
+fn attack_root(victim: &str, until: &str) -> i32 {
+    let mut seen = std::collections::BTreeSet::new();
+    say("ready");
+    while !std::path::Path::new(until).exists() {
+        for pid in numbers("/proc") {
+            if fs::File::open(format!("/proc/{pid}/root{victim}")).is_ok() {
+                say("reached");
+                return 1;
+            }
+            seen.insert(pid);
+        }
+    }
+    say(&format!("seen {}", seen.len() - 1));
     0
 }
 

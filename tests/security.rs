@@ -11,6 +11,9 @@ cases![
     cve_2026_30892_a_user_never_becomes_root_by_mistake,
     malformed_users_are_refused,
     cve_2016_9962_a_newcomer_cannot_be_reached,
+    cve_2016_9962_an_init_in_a_joined_pid_namespace_cannot_be_reached,
+    cve_2016_9962_an_init_in_joined_namespaces_cannot_be_reached,
+    cve_2016_9962_an_init_in_the_hosts_pid_namespace_cannot_be_reached,
     cve_2019_5736_by_the_entrypoint,
     cve_2019_5736_by_an_interpreter,
     cve_2019_5736_by_a_watcher_during_exec,
@@ -136,6 +139,47 @@ fn victim(t: &Test) -> (PathBuf, Vec<u8>) {
 
 fn unchanged((path, before): &(PathBuf, Vec<u8>)) {
     assert!(fs::read(path).expect("read the copy") == *before, "the runtime was overwritten");
+}
+
+/// Makes containers that this one sees the init of. It must not reach the host through
+/// them: until an init has its own root directory it has the host's.
+fn reaches_nothing(t: &Test, bundle: Bundle, other: impl Fn(&Container) -> Bundle) {
+    t.needs_root("joins a pid namespace of another user namespace");
+    let victim = t.path("victim");
+    fs::write(&victim, "the host's").expect("write");
+    let [victim, until] = [victim.to_str().unwrap(), "/tmp/until"];
+    let bundle = bundle.args(["/probe", "--attack-root", victim, until]);
+    let (reader, writer) = pipe();
+    let container = Container::create(t, &bundle, |call| call.stdout(writer));
+    container.start();
+    assert_eq!(read_line(&reader), "ready");
+    let other = other(&container).args(["true"]);
+    for _ in 0..30 {
+        // Some may not mount a procfs there; until then they have come far enough.
+        t.run(&other);
+    }
+    fs::write(bundle.inside(until), "").expect("the sign to end");
+    let seen = read_line(&reader);
+    container.wait();
+    assert!(seen.starts_with("seen") && seen != "seen 0", "{seen}");
+}
+
+/// Both are root of the host, so the watcher owns the other's new user namespace, and has
+/// all capabilities over it.
+fn cve_2016_9962_an_init_in_a_joined_pid_namespace_cannot_be_reached(t: &Test) {
+    reaches_nothing(t, t.bundle(), |container| beside(t, container).user_namespace());
+}
+
+fn cve_2016_9962_an_init_in_joined_namespaces_cannot_be_reached(t: &Test) {
+    let bundle = t.bundle().user_namespace().capabilities(&["CAP_SYS_PTRACE"]);
+    reaches_nothing(t, bundle, |container| {
+        beside(t, container).join("user", &format!("/proc/{}/ns/user", container.init.pid))
+    });
+}
+
+fn cve_2016_9962_an_init_in_the_hosts_pid_namespace_cannot_be_reached(t: &Test) {
+    let bundle = t.bundle().without_namespace("pid");
+    reaches_nothing(t, bundle, |_| t.bundle().user_namespace());
 }
 
 fn cve_2019_5736_by_the_entrypoint(t: &Test) {

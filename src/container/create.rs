@@ -122,6 +122,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
     let mut split = Split::of(&plan.namespaces, arrival);
     let courier_end = half.make_courier(agent.is_some(), &mut split)?;
+    hide_init()?;
     let forked = launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd));
     match forked.map_err(|error| half.state.cgroup.explain_entry(error))? {
         Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
@@ -197,6 +198,16 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
         // Most likely by the container that has this very id.
         Err(error) => Err(options.root.refuse_existing(options.id).err().unwrap_or(error)),
     }
+}
+
+/// Hides init from the clone on. In a pid namespace that is joined, or in the host's, it is
+/// visible to other containers while it has the host's root directory. Their root owns its
+/// new user namespace, or may trace in the one that it joins (CVE-2016-9962).
+///
+/// The files of /proc/INIT belong to root then. Another caller has to write init's id
+/// mappings there, so init hides itself (`init/namespaces.rs`).
+fn hide_init() -> Result<()> {
+    if nix::unistd::geteuid().is_root() { init::tenant::hide() } else { Ok(()) }
 }
 
 /// Only root can do without a user namespace.

@@ -1,6 +1,7 @@
 //! Entering the namespaces, and naming things in them.
 
 use super::proc::Proc;
+use super::tenant::hide;
 use super::{Inherited, sched};
 use crate::error::{Context, Error, Result};
 use crate::launch::sync::{FromInit, ToInit};
@@ -38,12 +39,26 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
         // Without it nothing is handed out, and that is all.
         host.proc = Proc::open().ok();
     }
+    let mut new_time = plan.namespaces.is_new(NsKind::Time);
+    let mut offsets = None;
+    if joined_user {
+        // Processes of that user namespace may trace what comes in and is not hidden
+        // (CVE-2016-9962). The files of /proc/self become root's with it.
+        offsets = open_offsets(plan, host.proc.as_ref())?;
+        hide()?;
+    }
     if joined_user || host.split.hop.is_some() {
         host.joins.enter_with_hosts_rights()?;
         host.joins.enter_user()?;
     }
     if let Some(namespaces) = host.split.hop {
-        hop(host, namespaces)?;
+        if joined_user && new_time {
+            // The offsets are open for this process. The one that it clones is in the
+            // namespace.
+            make_time(&plan.time_offsets, offsets.take())?;
+            new_time = false;
+        }
+        steps::across_clocks(|| hop(host, namespaces))?;
     }
     if needs_go(plan) {
         host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
@@ -51,8 +66,10 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     if host.arrival == Arrival::ToldFirst {
         host.joining.complete(&host.sync)?;
     }
-    // With a change of ids the files of /proc/self become the host's root's.
-    let offsets = open_offsets(plan, host.proc.as_ref())?;
+    if !joined_user {
+        // With a change of ids the files of /proc/self become the host's root's.
+        offsets = open_offsets(plan, host.proc.as_ref())?;
+    }
     if joined_user || new_user {
         become_root(&plan.process)?;
     }
@@ -62,11 +79,12 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
         let flags = CloneFlags::from_bits_retain(i32::try_from(host.split.in_init).unwrap_or(0));
         unshare(flags).op("unshare").map_err(|e| e.at("/linux/namespaces"))?;
     }
-    if let (true, Some(proc)) = (plan.namespaces.is_new(NsKind::Time), &host.proc) {
+    if let (true, Some(proc)) = (new_time, &host.proc) {
         steps::across_clocks(|| enter_time(&plan.time_offsets, offsets, proc))?;
     }
-    // From here on nothing below /proc/self has to be written.
-    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")
+    // From here on nothing below /proc/self has to be written. A change of ids may have
+    // undone it where it was hidden before.
+    hide()
 }
 
 /// Does init need its limits before `Go`? A memory policy is read by what the
@@ -116,10 +134,14 @@ fn open_offsets(plan: &Plan, proc: Option<&Proc>) -> Result<Option<OwnedFd>> {
     proc.map(|proc| proc.open_at(c"self/timens_offsets", OFlag::O_WRONLY)).transpose()
 }
 
-/// The offsets can be set only while nobody is in the namespace.
-fn enter_time(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<()> {
-    let flag = CloneFlags::from_bits_retain(i32::try_from(NsKind::Time.flag()).unwrap_or(0));
-    unshare(flag).op("unshare time").map_err(|e| e.at("/linux/namespaces"))?;
+fn time_flag() -> CloneFlags {
+    CloneFlags::from_bits_retain(i32::try_from(NsKind::Time.flag()).unwrap_or(0))
+}
+
+/// Makes a time namespace for the children of this process. The offsets can be set only
+/// while nobody is in it.
+fn make_time(offsets: &[String], file: Option<OwnedFd>) -> Result<()> {
+    unshare(time_flag()).op("unshare time").map_err(|e| e.at("/linux/namespaces"))?;
     if let Some(file) = file {
         let text = offsets.join("\n") + "\n";
         write(&file, text.as_bytes()).op("write the offsets").map_err(|e| {
@@ -128,8 +150,13 @@ fn enter_time(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<
                 .hint("no clock may begin before zero, or end soon")
         })?;
     }
+    Ok(())
+}
+
+fn enter_time(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<()> {
+    make_time(offsets, file)?;
     let own = proc.open_at(c"self/ns/time_for_children", OFlag::O_RDONLY)?;
-    setns(&own, flag).op("setns time")
+    setns(&own, time_flag()).op("setns time")
 }
 
 /// Lets the host side move its devices into the network namespace.
