@@ -14,6 +14,7 @@ cases![
     cve_2016_9962_an_init_in_a_joined_pid_namespace_cannot_be_reached,
     cve_2016_9962_an_init_in_joined_namespaces_cannot_be_reached,
     cve_2016_9962_an_init_in_the_hosts_pid_namespace_cannot_be_reached,
+    cve_2016_9962_the_maker_of_an_idmapped_mount_cannot_be_reached,
     cve_2019_5736_by_the_entrypoint,
     cve_2019_5736_by_an_interpreter,
     cve_2019_5736_by_a_watcher_during_exec,
@@ -177,9 +178,47 @@ fn cve_2016_9962_an_init_in_joined_namespaces_cannot_be_reached(t: &Test) {
     });
 }
 
+/// The same from the host's pid namespace, which is one of this test's own: other tests
+/// have processes that may be reached. `work` makes `$OTHER` or changes `$ID`.
+fn reaches_nothing_from_the_hosts_pids(t: &Test, other: &Bundle, list: &Path, work: &str) {
+    t.cgroupfs_only();
+    let victim = t.path("victim");
+    fs::write(&victim, "the host's").expect("write");
+    let [victim, until] = [victim.to_str().unwrap(), "/tmp/until"];
+    let bundle = t.bundle().without_namespace("pid").args(["/probe", "--attack-root", victim, until]);
+    let script = format!(
+        "mount -t proc proc /proc; mkfifo said; exec 3<> said
+         runtime run --detach --bundle $BUNDLE $ID >&3
+         read -r said <&3; echo $said
+         for i in $(seq 30); do {work}; done
+         : > $UNTIL; read -r said <&3; echo $said
+         runtime delete --force $ID"
+    );
+    let call = t.in_private_pids(&bundle, &script).env("UNTIL", bundle.inside(until));
+    let out = call.env("OTHER", other.lay()).env("LIST", list).out();
+    let said: Vec<_> = out.stdout.lines().collect();
+    assert_eq!(said.len(), 2, "{out:?}");
+    assert!(said[0] == "ready" && said[1].starts_with("seen") && said[1] != "seen 0", "{out:?}");
+}
+
 fn cve_2016_9962_an_init_in_the_hosts_pid_namespace_cannot_be_reached(t: &Test) {
-    let bundle = t.bundle().without_namespace("pid");
-    reaches_nothing(t, bundle, |_| t.bundle().user_namespace());
+    let other = t.bundle().user_namespace().args(["true"]);
+    reaches_nothing_from_the_hosts_pids(t, &other, Path::new(""), "runtime run --bundle $OTHER $ID.other");
+}
+
+/// So does the process that makes the user namespace of an idmapped mount.
+fn cve_2016_9962_the_maker_of_an_idmapped_mount_cannot_be_reached(t: &Test) {
+    let map = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
+    let mount = json!({ "destination": "/tmp", "type": "bind", "source": t.make_dir("volume"),
+        "options": ["bind", "idmap"], "uidMappings": map, "gidMappings": map });
+    let other = t.bundle().push("/mounts", mount.clone()).args(["true"]);
+    let list = t.make_file("mounts.json", &json!([mount]).to_string());
+    reaches_nothing_from_the_hosts_pids(
+        t,
+        &other,
+        &list,
+        "runtime run --bundle $OTHER $ID.other; runtime mounts add $ID $LIST; runtime mounts remove $ID $LIST",
+    );
 }
 
 fn cve_2019_5736_by_the_entrypoint(t: &Test) {

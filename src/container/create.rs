@@ -106,6 +106,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let mut half = HalfMade::claim(options, &plan, state, writers)?;
     half.write_down(&text, options.notify)?;
     steps::done("claimed the state directory");
+    hide()?;
     let sources = Sources::on_the_host(&plan, &joins)?;
     steps::done("opened the sources of the mounts");
     let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless, options.log)?;
@@ -122,7 +123,6 @@ pub fn create(options: &Options) -> Result<Made> {
     let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
     let mut split = Split::of(&plan.namespaces, arrival);
     let courier_end = half.make_courier(agent.is_some(), &mut split)?;
-    hide_init()?;
     let forked = launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd));
     match forked.map_err(|error| half.state.cgroup.explain_entry(error))? {
         Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
@@ -200,13 +200,14 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     }
 }
 
-/// Hides init from the clone on. In a pid namespace that is joined, or in the host's, it is
-/// visible to other containers while it has the host's root directory. Their root owns its
-/// new user namespace, or may trace in the one that it joins (CVE-2016-9962).
+/// Hides what is cloned from here on, init above all. In a pid namespace that is joined, or
+/// in the host's, it is visible to other containers while it has the host's root directory.
+/// Their root owns its new user namespace, or may trace in the one that it joins
+/// (CVE-2016-9962).
 ///
 /// The files of /proc/INIT belong to root then. Another caller has to write init's id
 /// mappings there, so init hides itself (`init/namespaces.rs`).
-fn hide_init() -> Result<()> {
+fn hide() -> Result<()> {
     if nix::unistd::geteuid().is_root() { init::tenant::hide() } else { Ok(()) }
 }
 

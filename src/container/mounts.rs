@@ -10,6 +10,7 @@ use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::hooks::Status;
 use crate::init::live::{self, Change, Inherited};
+use crate::init::tenant;
 use crate::launch::entry::Handed;
 use crate::launch::joins::Joins;
 use crate::launch::sources;
@@ -51,6 +52,9 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
 /// A container that has a mount namespace, be its processes frozen or not; no
 /// other verb changes it meanwhile. With what its init handed out.
 fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<Handed>)> {
+    // What enters the container must not be traced from there, nor what makes a user
+    // namespace for a mount (CVE-2016-9962).
+    tenant::hide()?;
     let dir = root.find(id)?;
     // Before the lock: none is held over a wait for init.
     let before = dir.made_state()?;
@@ -84,8 +88,6 @@ fn change(
     joins: Joins,
     sources: Option<Vec<sources::Source>>,
 ) -> Result<()> {
-    // What enters the container must not be traced from there (CVE-2016-9962).
-    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")?;
     let root = entry::root(&mut handed, state).map_err(entry::explain)?;
     // Now that the last file was found by its pid.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();

@@ -10,11 +10,12 @@ use crate::error::{Context, Error, Result, without_engines_words};
 use crate::spec::plan::{IdMap, IdMaps, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
 use crate::sys::process::{number_in_proc, path_in_proc, read_file};
-use crate::sys::{caps, pidfd};
+use crate::sys::{caps, pidfd, scm};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
-use nix::unistd::{AccessFlags, access, getegid, geteuid, pipe2, read, write};
+use nix::unistd::{AccessFlags, access, getegid, geteuid, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -128,23 +129,29 @@ impl Mappings {
     }
 }
 
-/// A user namespace is made by a process that enters it. This one then waits
-/// until its maps are written, and ends; the descriptor keeps the namespace.
+/// A user namespace is made by a process that enters it. This one sends the namespace, for
+/// it is as hidden as the runtime is, and nobody without CAP_SYS_PTRACE can open a hidden
+/// process's. It then waits until its maps are written, and ends; the descriptor keeps the
+/// namespace.
 fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
-    let (gone, here) = pipe2(OFlag::O_CLOEXEC).op("pipe2")?;
+    let (here, there) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .op("socketpair")?;
     match clone::fork(NsKind::User.flag(), None).op("clone3 a user namespace for an idmapped mount")? {
         Forked::Child => {
             drop(here);
-            // Ends with our end of the pipe, be it that we were killed.
-            let _ = read(&gone, &mut [0]);
+            let own = open(c"/proc/self/ns/user", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
+            if own.is_ok_and(|own| scm::send_fd(&there, &[0], own.as_fd()).is_ok()) {
+                // Ends with our end of the socket, be it that we were killed.
+                let _ = read(&there, &mut [0]);
+            }
             clone::exit(0)
         }
         Forked::Parent { pid, pidfd } => {
-            let path = path_in_proc(pid, "ns/user");
-            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            drop(there);
             let made = Writers::of(maps, at)
                 .and_then(|writers| writers.write(pid, maps))
-                .and_then(|()| open(path.as_str(), flags, Mode::empty()).op_on("open", &path));
+                .and_then(|()| scm::recv_fd(&here, &mut [0]).op("receive the user namespace"))
+                .and_then(|(_, own)| own.ok_or_else(|| Error::msg("/proc/self/ns/user can't be opened")));
             drop(here);
             pidfd::wait(&pidfd).op("wait for the maker of a user namespace")?;
             made
