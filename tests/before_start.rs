@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 
 cases![
     exec_enters,
@@ -23,6 +24,8 @@ cases![
     nobody_but_init_answers,
     a_stranger_in_another_network_is_not_asked,
     a_request_does_not_outlive_its_caller,
+    the_gate_is_released_before_the_socket,
+    an_init_that_cannot_send_says_so,
     mounts_are_added_and_removed,
     init_is_closed_to_the_container,
     init_is_closed_to_those_whose_namespaces_it_joins,
@@ -237,6 +240,45 @@ fn a_request_does_not_outlive_its_caller(t: &Test) {
     plain.call(["exec", &id, "true"]).ok();
     let got = recv(another.as_raw_fd(), &mut [0; 64], MsgFlags::empty());
     assert_eq!(got, Err(Errno::EAGAIN), "init's namespaces");
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// While the gate is open, init's name must be init's: a caller that finds the gate open
+/// trusts whom it has connected to. The kernel releases what a process leaves open from
+/// the highest number to the lowest.
+fn the_gate_is_released_before_the_socket(t: &Test) {
+    let plain = Plain::new(t);
+    let (id, init) = created(&plain, &plain.bundle());
+    let gate = fs::metadata(plain.root.join(&id).join("gate")).unwrap();
+    let bound = fs::read_to_string("/proc/net/unix").unwrap();
+    let state: Value =
+        serde_json::from_slice(&fs::read(plain.root.join(&id).join("state.json")).unwrap()).unwrap();
+    let name = format!("@{}", state["handout"]["name"].as_str().unwrap());
+    let line = bound.lines().find(|line| line.ends_with(&name)).expect("init's socket");
+    let socket: u64 = line.split_whitespace().nth(6).unwrap().parse().unwrap();
+    let number = |inode: u64| {
+        let all = fs::read_dir(format!("/proc/{init}/fd")).unwrap().map(|entry| entry.unwrap());
+        let mut of = all.filter(|entry| fs::metadata(entry.path()).is_ok_and(|meta| meta.ino() == inode));
+        of.next().expect("open in init").file_name().to_str().unwrap().parse::<u32>().unwrap()
+    };
+    let (socket, gate) = (number(socket), number(gate.ino()));
+    assert!(gate > socket, "gate {gate}, socket {socket}");
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// Other processes of the same user have as many descriptors on the way as init may have
+/// open.
+fn an_init_that_cannot_send_says_so(t: &Test) {
+    let plain = Plain::new(t);
+    let limit = json!([{ "type": "RLIMIT_NOFILE", "soft": 60, "hard": 60 }]);
+    let (id, _) = created(&plain, &plain.bundle().set("/process/rlimits", limit));
+    let ((reader, writer), (stdin, end)) = (pipe(), pipe());
+    let hold = plain.call(["exec", &id, "/probe", "--hold-fds"]).stdin(stdin).stdout(writer).spawn();
+    assert!(read_line(&reader).starts_with("ETOOMANYREFS"));
+    plain.call(["exec", &id, "true"]).out().one_clear_line(&[&id, "can't hand out", "RLIMIT_NOFILE"]);
+    drop(end);
+    hold.out();
+    plain.call(["exec", &id, "true"]).ok();
     plain.call(["delete", "--force", &id]).ok();
 }
 

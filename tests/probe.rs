@@ -39,6 +39,7 @@ pub fn main() -> i32 {
         }
         Some(fill) if fill.starts_with("--fill-keyrings=") => fill_keyrings(fill),
         Some("--attack-exe") => attack_exe(&args[1]),
+        Some("--hold-fds") => hold_fds(),
         Some("--attack-root") => attack_root(&args[1], &args[2]),
         Some("--report-pause") => {
             say(&report(&[]).to_string());
@@ -216,6 +217,27 @@ fn attack_exe(until: &str) -> i32 {
         held.truncate(64);
     }
     say(&format!("seen {seen}"));
+    0
+}
+
+/// Has as many descriptors on the way as the kernel lets its user have, until the end of
+/// stdin.
+fn hold_fds() -> i32 {
+    use nix::sys::socket::{
+        AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    };
+    let pair = socketpair(AddressFamily::Unix, SockType::Datagram, None, SockFlag::empty());
+    let (from, _to) = pair.expect("socketpair");
+    let rights = [ControlMessage::ScmRights(&[0; 20])];
+    let iov = [io::IoSlice::new(b"x")];
+    let flags = MsgFlags::MSG_DONTWAIT;
+    let failed = loop {
+        if let Err(errno) = sendmsg::<()>(from.as_raw_fd(), &iov, &rights, flags, None) {
+            break errno;
+        }
+    };
+    say(&failed.to_string());
+    let _ = io::stdin().read(&mut [0]);
     0
 }
 

@@ -78,10 +78,11 @@ impl<'a> HalfMade<'a> {
     /// Makes the start gate, and what init hands its namespaces out with while it
     /// waits there.
     pub(super) fn make_gate(&mut self) -> Result<GateEnds> {
-        let gate = self.dir()?.make_gate()?;
-        // After the gate: execve closes descriptors in the order of their numbers, and the
-        // gate must not be open longer than the socket (`launch/entry.rs`).
+        // Before the gate: when a process ends or executes, the kernel releases its
+        // descriptors from the highest number to the lowest, and the gate must not be open
+        // longer than the socket (`launch/entry.rs`).
         let (handout, address) = entry::handout(self.plan, &self.state)?.unzip();
+        let gate = self.dir()?.make_gate()?;
         self.state.handout = address;
         Ok(GateEnds { handout, ..gate })
     }

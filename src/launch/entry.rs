@@ -124,15 +124,16 @@ impl Handout {
 
     /// Answers a request; `namespace` opens a file of init's /proc/self/ns. A caller that
     /// has gone, or doesn't read, is none of init's business. An answer without
-    /// descriptors says that they can't be opened.
+    /// descriptors says that they can't be opened, or not be sent: the user has as many on
+    /// the way as it may have open (ETOOMANYREFS).
     pub fn answer(&self, request: &Request, namespace: impl Fn(&str) -> Result<OwnedFd>) {
         let (name, void) = request.split_at(NAME);
         let void = void.try_into().map_or(0, u64::from_le_bytes);
         let Ok(caller) = UnixAddr::new_abstract(name) else { return };
         let (tags, fds) = self.open(namespace).unwrap_or_default();
         // Asked last: init may have been stopped up to here.
-        if now() < void {
-            let _ = scm::send_fds_to(&self.socket, &tags, &fds, &caller);
+        if now() < void && scm::send_fds_to(&self.socket, &tags, &fds, &caller).is_err() {
+            let _ = scm::send_fds_to(&self.socket, &[], &[], &caller);
         }
     }
 
@@ -174,7 +175,7 @@ impl Caller {
     }
 
     /// Asks `init` by the start gate, which was opened for writing after the socket was
-    /// connected: init has its socket open for as long as the gate, so the name was
+    /// connected: init has its socket open for longer than the gate, so the name was
     /// init's. `namespaces` are CLONE_NEW… bits of those that it must hand out; `root`,
     /// whether it must hand out its root directory. Returns `None` if init has ended
     /// or executed the payload meanwhile.
@@ -231,7 +232,8 @@ impl Handed {
     /// would stay on the host.
     fn new(message: scm::Message, namespaces: u64, root: bool) -> Result<Handed> {
         if message.fds.is_empty() && namespaces != 0 {
-            return Err(Error::msg("the container's init can't open its namespaces"));
+            return Err(Error::msg("the container's init can't hand out its namespaces")
+                .hint("its RLIMIT_NOFILE leaves too few descriptors to it or to its user"));
         }
         let is_whole = message.data.len() == message.fds.len();
         let mut out = Handed { namespaces: Vec::new(), root: None };
