@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 cases![
     without_mappings_the_caller_is_root,
+    without_mappings_a_user_is_root,
     many_ranges_are_mapped,
     as_many_ranges_as_the_kernel_takes,
     more_than_the_kernel_takes_is_refused,
@@ -63,31 +64,40 @@ fn lines_of(text: &Value) -> Vec<Vec<u32>> {
     text.as_str().unwrap().lines().map(|line| line.split_whitespace().map(number).collect()).collect()
 }
 
-/// As in crun: root, or the user who calls.
-fn without_mappings_the_caller_is_root(t: &Test) {
+/// Questions about the mappings, and a bundle that has none.
+const MAPS: [&str; 2] = ["text:/proc/self/uid_map", "text:/proc/self/gid_map"];
+
+fn without_mappings(t: &Test) -> Bundle {
     let bundle = t.bundle().namespace("user").drop("/linux/uidMappings").drop("/linux/gidMappings");
     let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    let bundle = bundle.remount("/dev/pts", &flags).drop("/linux/resources");
-    let questions = ["text:/proc/self/uid_map", "text:/proc/self/gid_map"];
-    let check = |seen: &Value, uid: u32, gid: u32| {
-        assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
-        assert_eq!(lines_of(&seen["asked"][questions[0]]), [[0, uid, 1]]);
-        assert_eq!(lines_of(&seen["asked"][questions[1]]), [[0, gid, 1]]);
-    };
+    bundle.remount("/dev/pts", &flags).drop("/linux/resources")
+}
+
+/// Insists that these ids of the host are root in the container, and alone there.
+fn is_only_root(seen: &Value, uid: u32, gid: u32) {
+    assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
+    assert_eq!(lines_of(&seen["asked"][MAPS[0]]), [[0, uid, 1]]);
+    assert_eq!(lines_of(&seen["asked"][MAPS[1]]), [[0, gid, 1]]);
+}
+
+/// As in crun.
+fn without_mappings_the_caller_is_root(t: &Test) {
+    let bundle = without_mappings(t);
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
-    check(&t.look(&bundle, questions), uid, gid);
-    let container = t.start(&bundle.clone().args(["/probe", "--pause"]));
+    is_only_root(&t.look(&bundle, MAPS), uid, gid);
+    let container = t.start(&bundle.args(["/probe", "--pause"]));
     assert_eq!(container.look([])["ids"]["uid"], json!([0, 0, 0]), "exec");
-    if !crate::harness::is_root() {
-        return;
-    }
+}
+
+fn without_mappings_a_user_is_root(t: &Test) {
+    t.needs_root("to become another user");
     let user = Test::USER.to_string();
-    let (root, bundle) = (t.make_dir("user"), bundle.args(["/probe"].into_iter().chain(questions)));
+    let (root, bundle) = (t.make_dir("user"), without_mappings(t).args(["/probe"].into_iter().chain(MAPS)));
     std::os::unix::fs::chown(&root, Some(Test::USER), Some(Test::USER)).expect("chown");
     let call = t.call("/usr/bin/setpriv").args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
     let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(root.join("state"));
     let seen = call.args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).cwd("/").out().report();
-    check(&seen, Test::USER, Test::USER);
+    is_only_root(&seen, Test::USER, Test::USER);
 }
 
 fn many_ranges_are_mapped(t: &Test) {

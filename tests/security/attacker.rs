@@ -1,0 +1,146 @@
+//! What the attacks consist of, and the proof that each took place.
+
+use crate::harness::{Bundle, Out, PidFd, Test, is_corten, receive};
+use crate::terminal::on_a_terminal;
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::sys::wait::WaitStatus;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::JoinHandle;
+
+/// A host directory that an attack would change, and proof that it did not.
+pub struct Decoy {
+    pub dir: PathBuf,
+    before: Vec<String>,
+}
+
+impl Decoy {
+    pub fn new(t: &Test) -> Decoy {
+        let dir = t.make_dir("decoy");
+        for name in ["ptmx", "null", "console", "file"] {
+            fs::write(dir.join(name), "untouched").expect("a decoy");
+        }
+        fs::create_dir(dir.join("pts")).expect("a decoy");
+        let before = snapshot(&dir);
+        Decoy { dir, before }
+    }
+
+    pub fn check(&self) {
+        assert_eq!(snapshot(&self.dir), self.before, "the host was changed");
+    }
+
+    /// Returns the place in the image to which a link to the decoy leads in the container.
+    pub fn inside(&self, bundle: &Bundle) -> PathBuf {
+        bundle.inside(self.dir.to_str().expect("UTF-8"))
+    }
+}
+
+fn snapshot(dir: &Path) -> Vec<String> {
+    let mut all = vec![describe(dir)];
+    for entry in fs::read_dir(dir).expect("list a decoy").flatten() {
+        all.push(describe(&entry.path()));
+        if entry.file_type().expect("type").is_dir() {
+            all.extend(snapshot(&entry.path()));
+        }
+    }
+    all.sort();
+    all
+}
+
+fn describe(path: &Path) -> String {
+    let meta = path.symlink_metadata().expect("stat a decoy");
+    let content = if meta.is_file() { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
+    let (inode, mode, owner) = (meta.ino(), meta.mode(), (meta.uid(), meta.gid()));
+    format!("{} {inode} {mode:o} {owner:?} {} {content}", path.display(), meta.mtime_nsec())
+}
+
+/// A thread that exchanges two names again and again until it is stopped.
+pub struct Flipper {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<nix::Result<u64>>>,
+}
+
+impl Flipper {
+    pub fn new(one: PathBuf, two: PathBuf) -> Flipper {
+        let stop = Arc::<AtomicBool>::default();
+        let seen = stop.clone();
+        let flip = move || {
+            let mut count = 0;
+            while !seen.load(Relaxed) {
+                renameat2(AT_FDCWD, &one, AT_FDCWD, &two, RenameFlags::RENAME_EXCHANGE)?;
+                count += 1;
+            }
+            Ok(count)
+        };
+        Flipper { stop, thread: Some(std::thread::spawn(flip)) }
+    }
+
+    /// Stops the thread and insists that it exchanged the names until then.
+    pub fn stop(mut self) {
+        let flips = self.join().expect("stopped once").expect("the attacker's thread");
+        assert!(flips.is_ok_and(|count| count > 0), "the attacker's exchanges: {flips:?}");
+    }
+
+    fn join(&mut self) -> Option<std::thread::Result<nix::Result<u64>>> {
+        self.stop.store(true, Relaxed);
+        self.thread.take().map(JoinHandle::join)
+    }
+}
+
+impl Drop for Flipper {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// What the rounds of a race came to.
+#[derive(Debug, Default)]
+pub struct Rounds {
+    succeeded: u32,
+    trapped: u32,
+}
+
+impl Rounds {
+    /// Counts a round. A failure must be corten's refusal in one of these words.
+    /// `trapped` says whether the runtime has met what the attacker put there.
+    pub fn count(&mut self, out: &Out, refusals: &[&str], trapped: bool) {
+        self.trapped += u32::from(trapped);
+        if out.code == 0 {
+            self.succeeded += 1;
+            return;
+        }
+        out.one_clear_line(&[]);
+        let is_known = refusals.iter().any(|refusal| out.stderr.contains(refusal));
+        assert!(is_known || !is_corten(), "another refusal: {out:?}");
+    }
+
+    /// Insists that the runtime did its work in some round, and met the trap in some.
+    pub fn check(&self) {
+        assert!(self.succeeded > 0 && self.trapped > 0, "{self:?}");
+    }
+}
+
+/// Runs `script` on a terminal. If the runtime starts it, the terminal must come to the
+/// console socket, and the script must succeed.
+pub fn run_with_console(t: &Test, bundle: &Bundle, script: &str) -> Out {
+    let bundle = on_a_terminal(bundle.clone()).shell(script);
+    let (console, pid_file, id) = (t.path("console"), t.path("pid"), t.id());
+    let listener = UnixListener::bind(&console).expect("a console socket");
+    // What was sent is there when `run` returns, or never.
+    listener.set_nonblocking(true).expect("non-blocking");
+    t.will_delete(&id);
+    let call = t.verb(["run", "--detach", "--console-socket"]).arg(&console).arg("--pid-file").arg(&pid_file);
+    let out = call.arg("--bundle").arg(bundle.lay()).arg(&id).out();
+    if out.code == 0 {
+        let (stream, _) = listener.accept().expect("a connection");
+        let (_, terminal) = receive(&stream).expect("a message");
+        assert_eq!(terminal.len(), 1, "exactly one descriptor");
+        let end = PidFd::from_file(&pid_file).reap();
+        assert!(matches!(end, WaitStatus::Exited(_, 0)), "{end:?}");
+    }
+    out
+}
