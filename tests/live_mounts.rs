@@ -36,6 +36,7 @@ cases![
     a_file_does_not_cover_a_directory,
     bad_lists_are_refused,
     ended_containers_get_no_mounts,
+    a_process_that_stops_others_holds_nothing_up,
 ];
 
 fn pausing(t: &Test) -> Container<'_> {
@@ -498,4 +499,19 @@ fn ended_containers_get_no_mounts(t: &Test) {
     }
     let file = t.make_file("none.json", "[]");
     t.verb(["mounts", "add", "nobody"]).arg(file).out().one_clear_line(&["container does not exist"]);
+}
+
+/// What works in the container's pid namespace is visible there, and may be stopped. The
+/// lock was held as long as that.
+fn a_process_that_stops_others_holds_nothing_up(t: &Test) {
+    let bundle = t.bundle().capabilities(&["CAP_KILL"]).shell("while :; do kill -STOP -1; done 2> /dev/null");
+    let container = t.start(&bundle);
+    let list = json!([{ "destination": "/tmp", "type": "tmpfs", "source": "t" }]);
+    let list = t.make_file("mounts.json", &list.to_string());
+    let call = |what: &str| t.verb(["mounts", what, &container.id]).arg(&list).out();
+    let stopped = (0..200).map(|n| call(["add", "remove"][n % 2])).find(|out| out.code != 0);
+    stopped.expect("the attack takes place").one_clear_line(&["does not answer", "stopped in the container"]);
+    // Nobody holds the lock.
+    container.verb("pause").ok();
+    t.verb(["delete", "--force", &container.id]).ok();
 }

@@ -14,13 +14,16 @@ use crate::init::tenant;
 use crate::launch::entry::Handed;
 use crate::launch::joins::Joins;
 use crate::launch::sources;
-use crate::launch::sync::{self, FromInit, HostEnd};
+use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::log::Log;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::spec::{self};
 use crate::steps;
 use crate::sys::clone::{self, Forked};
-use crate::sys::pidfd;
+use crate::sys::pidfd::{self, PATIENCE};
+use nix::errno::Errno;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
 
 /// Adds every mount of the JSON list `text`, or none of them.
 pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
@@ -103,18 +106,42 @@ fn change(
         }
         Forked::Parent { pidfd, .. } => {
             drop(init_end);
-            let done = outcome(&host_end).map_err(entry::explain);
-            pidfd::reap(&pidfd).op("wait for the process that changes the mounts")?;
+            let done = attend(&host_end, pidfd).map_err(entry::explain);
             steps::done("waited for the process that changes the mounts");
             done
         }
     }
 }
 
-fn outcome(sync: &HostEnd) -> Result<()> {
-    match sync.recv()? {
-        Some((FromInit::Ready, _)) => Ok(()),
-        Some((FromInit::Failed(error), _)) => Err(error),
-        _ => Err(Error::msg("the process that changes the mounts was killed")),
+/// Waits at most [`PATIENCE`], as the lock is held: a process of the container may stop
+/// the one that works in its namespaces, or make its filesystem not answer.
+fn attend(sync: &HostEnd, first: OwnedFd) -> Result<()> {
+    let end = Instant::now() + PATIENCE;
+    let mut second = None;
+    let outcome = loop {
+        match sync.recv_until(end) {
+            Ok(Some((FromInit::Moved, Some(pidfd)))) => {
+                second = Some(pidfd);
+                // It may have ended already.
+                let _ = sync.send(ToInit::Go);
+            }
+            Ok(Some((FromInit::Ready, _))) => break Ok(()),
+            Ok(Some((FromInit::Failed(error), _))) => break Err(error),
+            Ok(_) => break Err(Error::msg("the process that changes the mounts was killed")),
+            Err(error) if error.is(Errno::ETIMEDOUT) => {
+                break Err(Error::msg("the process that changes the mounts does not answer").hint(
+                    "was it stopped in the container, or does a filesystem there not answer? What was mounted \
+                     so far stays",
+                ));
+            }
+            Err(error) => break Err(error),
+        }
+    };
+    // Who has said its last has nothing left to do.
+    pidfd::kill_and_reap(&first);
+    // Without Go the second does nothing, and ends with our end of the socket.
+    if let Some(second) = &second {
+        pidfd::kill_and_reap(second);
     }
+    outcome
 }

@@ -8,18 +8,18 @@
 //! the container is a descriptor, and everything is found from there.
 
 use super::target::{self, Kind, Made};
-use super::{mismatch, mounts, readonly, rootfs::Root};
+use super::{hop::hop, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::entry::Entry;
 use crate::launch::joins::Joins;
 use crate::launch::sources::{self, LOOP, Source};
-use crate::launch::sync::{FromInit, InitEnd};
+use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::spec::plan::{Mount, MountKind, NsKind, Plan};
 use crate::spec::proc_paths::Place;
 use crate::spec::{Mounted, refuse_place};
 use crate::steps;
-use crate::sys::clone::{self, Forked, exit};
-use crate::sys::{mount, openat2, pidfd, process};
+use crate::sys::clone::exit;
+use crate::sys::{mount, openat2, process};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
@@ -70,11 +70,9 @@ pub fn run(change: &Change, host: Inherited) -> ! {
 fn enter(host: &Inherited) -> Result<()> {
     process::default_signals();
     steps::across_clocks(|| host.entry.enter(host.namespaces & !NsKind::Mount.flag()))?;
-    if let Forked::Parent { pidfd, .. } = clone::fork(0, None).op("clone3 in the container's namespaces")? {
-        // It tells by itself.
-        let _ = pidfd::wait(&pidfd);
-        exit(0);
-    }
+    hop(&host.sync, 0, None).map_err(|e| e.on("the container's pid namespace"))?;
+    // Now the host side knows whom to end, if a process of the container stops this one.
+    host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
     if host.namespaces & NsKind::User.flag() != 0 {
         process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }

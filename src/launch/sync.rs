@@ -33,13 +33,14 @@
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
-use crate::sys::scm;
+use crate::sys::{scm, timeout_until};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::unistd::{read, write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// The longest message; a longer error is cut by its sender.
 const MAX: usize = 8192;
@@ -237,6 +238,22 @@ impl HostEnd {
             signals.until_readable(self.socket.as_fd())?;
         }
         self.receive()
+    }
+
+    /// Waits until `end` for the next message; for the rest, see [`HostEnd::recv`].
+    ///
+    /// # Errors
+    /// ETIMEDOUT if none came.
+    pub fn recv_until(&self, end: Instant) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut fds, timeout_until(end)) {
+                Ok(0) if Instant::now() >= end => return Err(Errno::ETIMEDOUT).op("receive from init"),
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return self.receive(),
+                Err(errno) => return Err(errno).op("poll"),
+            }
+        }
     }
 
     /// Returns the next message and its descriptor if they are there already. `None`
