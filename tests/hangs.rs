@@ -2,7 +2,8 @@
 //! waits for a lock without an end.
 
 use crate::harness::{
-    Bundle, Container, PidFd, Test, cgroup_dir, cgroup_v2, cgroups_named, is_corten, is_root, read_line,
+    Bundle, Container, PidFd, Running, Test, cgroup_dir, cgroup_v2, cgroups_named, is_corten, is_root,
+    read_line,
 };
 use crate::pause::{freeze, remove_parents};
 use nix::sys::signal::{Signal, kill};
@@ -306,7 +307,7 @@ fn a_killed_verb_leaves_no_lock(t: &Test) {
     let hold_up = ["-f", "-o", "/dev/null", "-e", "trace=setns", "-e", "inject=setns:delay_enter=100000000"];
     let call = t.call("/usr/bin/strace").args(hold_up).arg(&*t.runtime.borrow()).arg("--root").arg(t.root());
     let add = call.args(["mounts", "add", &container.id]).arg(&list).spawn();
-    let (runtime, child) = grandchild(add.pid());
+    let (runtime, child) = grandchild(&add);
     runtime.kill();
     assert!(runtime.ended());
     // It takes the lock.
@@ -319,13 +320,14 @@ fn a_killed_verb_leaves_no_lock(t: &Test) {
 }
 
 /// The child of the runtime that strace has started.
-fn grandchild(strace: i32) -> (PidFd, PidFd) {
+fn grandchild(strace: &Running) -> (PidFd, PidFd) {
     let first = |pid: i32| {
         let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         list.split_whitespace().next().map(|pid| pid.parse::<i32>().expect("a pid"))
     };
     loop {
-        if let Some(runtime) = first(strace)
+        assert!(strace.is_alive(), "the runtime has ended");
+        if let Some(runtime) = first(strace.pid())
             && let Some(child) = first(runtime)
         {
             return (PidFd::open(runtime), PidFd::open(child));

@@ -219,26 +219,32 @@ fn fails(t: &Test, bundle: &Bundle, prepare: &str) -> (Out, String, String) {
 }
 
 fn after_a_failed_create_the_device_is_back(t: &Test) {
-    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "ip link show n0 && touch $0/there; exit 1",
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "touch $0/ran; ip link show n0 && touch $0/there; exit 1",
         t.dir], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"] }]);
     let moved = json!({ "n0": { "name": "eth0" } });
-    for bundle in [
-        with(t, moved.clone()).set("/hooks", json!({ "createRuntime": hook })),
-        with(t, moved.clone()).set("/process/args", json!(["/nonexistent"])),
-        with(t, moved.clone()).set("/linux/sysctl", json!({ "net.ipv4.nonsense": "1" })),
-        with(t, moved.clone()).user_namespace().set("/process/args", json!(["/nonexistent"])),
+    for (bundle, reason) in [
+        (with(t, moved.clone()).set("/hooks", json!({ "createRuntime": hook })), "/hooks/createRuntime/0"),
+        (with(t, moved.clone()).set("/process/args", json!(["/nonexistent"])), "/nonexistent"),
+        (with(t, moved.clone()).set("/linux/sysctl", json!({ "net.ipv4.nonsense": "1" })), "nonsense"),
+        (
+            with(t, moved.clone()).user_namespace().set("/process/args", json!(["/nonexistent"])),
+            "/nonexistent",
+        ),
     ] {
-        let (_, before, after) = fails(t, &bundle, ADDRESSED);
+        let (out, before, after) = fails(t, &bundle, ADDRESSED);
+        out.says(&[reason]);
         assert!(before.contains("10.77.0.0/16 via 10.9.8.1") && before.contains("fd00::7/64"), "{before}");
         assert_eq!(before, after);
     }
+    assert!(t.dir.join("ran").exists(), "the hook did not look");
     assert!(!t.dir.join("there").exists(), "it had been away");
 }
 
 fn a_bridges_port_is_back_in_its_bridge(t: &Test) {
     let bundle = with(t, json!({ "n0": {} })).set("/process/args", json!(["/nonexistent"]));
     let prepare = "ip link add br0 type bridge; ip link set n0 master br0";
-    let (_, before, after) = fails(t, &bundle, prepare);
+    let (out, before, after) = fails(t, &bundle, prepare);
+    out.says(&["/nonexistent"]);
     assert!(before.contains("n0"), "{before}");
     assert_eq!(before, after);
 }

@@ -101,6 +101,7 @@ fn signals_wait_for_resume(t: &Test) {
 fn sigkill_ends_a_paused_container(t: &Test) {
     let container = pausing(t);
     container.verb("pause").ok();
+    assert_eq!(container.status(), "paused");
     container.stop();
     assert_eq!(container.status(), "stopped");
     container.verb("delete").ok();
@@ -113,6 +114,7 @@ fn kill_all_ends_a_paused_container(t: &Test) {
     container.start();
     let child = PidFd::open(read_line(&reader).parse().expect("a pid"));
     container.verb("pause").ok();
+    assert_eq!(container.status(), "paused");
     t.verb(["kill", "--all", &container.id, "KILL"]).ok();
     assert!(child.ended());
     assert_eq!(container.wait(), 137);
@@ -122,6 +124,7 @@ fn delete_with_force_ends_a_paused_container(t: &Test) {
     for bundle in [t.bundle(), t.bundle().without_namespace("pid")] {
         let container = t.start(&bundle.args(["/probe", "--pause"]));
         container.verb("pause").ok();
+        assert_eq!(container.status(), "paused");
         t.verb(["delete", "--force", &container.id]).ok();
         assert_eq!(container.wait(), 137);
         container.verb("state").out().fails(&["does not exist"]);
@@ -134,8 +137,11 @@ fn a_container_in_the_foreground_is_paused_and_deleted_too(t: &Test) {
     let (out, stdout) = pipe();
     let running = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).stdout(stdout).spawn();
     assert_eq!(read_line(&out), "ready");
+    let says = |status: &str| t.verb(["state", &id]).ok().stdout.contains(&format!("\"{status}\""));
     t.verb(["pause", &id]).ok();
+    assert!(says("paused"));
     t.verb(["resume", &id]).ok();
+    assert!(says("running"));
     assert!(running.is_alive());
     t.verb(["delete", "--force", &id]).ok();
     assert_eq!(running.out().code, 137);
@@ -205,6 +211,7 @@ fn created_container_is_not_started_while_paused(t: &Test) {
 fn created_and_paused_is_deleted(t: &Test) {
     let container = t.create(&t.bundle().args(["/probe", "--pause"]));
     container.verb("pause").ok();
+    assert_eq!(container.status(), "paused");
     t.verb(["delete", "--force", &container.id]).ok();
     assert_eq!(container.wait(), 137);
 }

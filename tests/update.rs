@@ -373,6 +373,10 @@ fn resources_may_be_null(t: &Test) {
     let out = from_stdin(&container, "--resources -", &resources.to_string());
     assert_eq!((out.code, out.stderr.as_str()), (0, ""), "{out:?}");
     assert_eq!(get(t, &container, PIDS), "9");
+    // What stands beside them is set.
+    let resources = json!({ "memory": null, "cpu": { "shares": null }, "pids": { "limit": 12 } });
+    from_stdin(&container, "--resources -", &resources.to_string());
+    assert_eq!(get(t, &container, PIDS), "12");
 }
 
 fn resources_must_be_an_object(t: &Test) {
@@ -423,6 +427,7 @@ fn only_what_is_asked_for_is_written(t: &Test) {
     let pids = cgroup_dir(container.init.pid, "pids").unwrap().join("pids.max");
     fs::write(&pids, "33").unwrap();
     done(&container, ["--memory", "128M"]);
+    assert_eq!(get(t, &container, LIMIT), (128 * M).to_string());
     assert_eq!(get(t, &container, PIDS), "33");
 }
 

@@ -560,9 +560,15 @@ fn a_foreground_container_is_everybodys(t: &Test) {
     t.will_delete(&id);
     let run = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).stdout(writer).spawn();
     assert_eq!(read_line(&reader), "on");
+    let says = |status: &str| t.verb(["state", &id]).ok().stdout.contains(&format!("\"{status}\""));
     t.verb(["pause", &id]).ok();
+    assert!(says("paused"));
     t.verb(["resume", &id]).ok();
+    assert!(says("running"));
     t.verb(["update", "--pids-limit", "77", &id]).ok();
+    let limits = crate::harness::cgroups_named(&id).into_iter().map(|dir| dir.join("pids.max"));
+    let limits: Vec<_> = limits.filter_map(|file| std::fs::read_to_string(file).ok()).collect();
+    assert!(limits.iter().all(|limit| limit == "77\n"), "{limits:?}");
     t.verb(["delete", "--force", &id]).ok();
     let out = run.out();
     assert_eq!(out.code, 128 + libc::SIGKILL, "{out:?}");
