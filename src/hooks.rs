@@ -12,34 +12,29 @@
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
-use crate::spec::annotations::{self, HOOKS_STDERR, HOOKS_STDOUT};
 use crate::spec::plan::Hook;
+use crate::spec::state::{Container, Status};
 use crate::steps;
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fd, process as sys};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::stat::Mode;
 use nix::unistd::{Pid, pipe2, read, setpgid, write};
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 /// How much of a hook's output is kept for its error.
 const OUTPUT_LIMIT: usize = 2048;
 
-/// The container that a hook is about.
+/// What a hook is run for.
 #[derive(Debug, Clone)]
 pub struct Subject {
-    pub id: String,
-    pub bundle: PathBuf,
-    pub annotations: BTreeMap<String, String>,
+    pub container: Container,
     pub output: Output,
     /// The signals of a foreground verb: they end the hook, and the wait for it.
     pub signals: Option<Rc<Signals>>,
@@ -48,60 +43,8 @@ pub struct Subject {
 /// Files that take what hooks print; without them it is kept for an error.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
-    stdout: Option<Rc<OwnedFd>>,
-    stderr: Option<Rc<OwnedFd>>,
-}
-
-/// The statuses of runtime.md "State".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    Creating,
-    Created,
-    Running,
-    Paused,
-    Stopped,
-}
-
-impl Status {
-    pub fn name(self) -> &'static str {
-        match self {
-            Status::Creating => "creating",
-            Status::Created => "created",
-            Status::Running => "running",
-            Status::Paused => "paused",
-            Status::Stopped => "stopped",
-        }
-    }
-}
-
-impl Subject {
-    /// Opens the files that the annotations name for the hooks' output.
-    pub fn with_output(mut self) -> Result<Subject> {
-        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_CLOEXEC;
-        let file = |key: &str| {
-            let Some(path) = self.annotations.get(key) else { return Ok(None) };
-            let file = open(path.as_str(), flags, Mode::from_bits_truncate(0o600));
-            file.op_on("open", path).map(|file| Some(Rc::new(file))).map_err(|e| e.at(annotations::at(key)))
-        };
-        self.output = Output { stdout: file(HOOKS_STDOUT)?, stderr: file(HOOKS_STDERR)? };
-        Ok(self)
-    }
-
-    /// The state that a hook reads. A stopped container has no pid to tell.
-    pub fn state(&self, status: Status, pid: i32) -> serde_json::Value {
-        let mut state = serde_json::json!({
-            "ociVersion": crate::OCI_VERSION,
-            "id": self.id,
-            "status": status,
-            "bundle": self.bundle.to_string_lossy(),
-            "annotations": self.annotations,
-        });
-        if status != Status::Stopped {
-            state["pid"] = pid.into();
-        }
-        state
-    }
+    pub stdout: Option<Rc<OwnedFd>>,
+    pub stderr: Option<Rc<OwnedFd>>,
 }
 
 /// Runs hooks in their order; the first failure ends it.
@@ -109,7 +52,7 @@ pub fn run_all(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> R
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = subject.state(status, pid).to_string();
+    let state = subject.container.state(status, pid).to_string();
     hooks.iter().try_for_each(|hook| run(hook, &state, subject, &|| Ok(())))
 }
 
@@ -121,7 +64,7 @@ pub fn run_in_container(
     pid: i32,
     confine: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
-    let state = subject.state(Status::Created, pid).to_string();
+    let state = subject.container.state(Status::Created, pid).to_string();
     hooks.iter().try_for_each(|hook| run(hook, &state, subject, confine))
 }
 
@@ -131,7 +74,7 @@ pub fn run_each(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> 
     if hooks.is_empty() {
         return Vec::new();
     }
-    let state = subject.state(status, pid).to_string();
+    let state = subject.container.state(status, pid).to_string();
     hooks.iter().filter_map(|hook| run(hook, &state, subject, &|| Ok(())).err()).collect()
 }
 
@@ -209,7 +152,7 @@ fn become_hook(
     let execute = || -> Result<Infallible> {
         prepare().op("prepare the hook")?;
         // Where the bundle is in sight it is the working directory, as in runc.
-        let _ = nix::unistd::chdir(&subject.bundle);
+        let _ = nix::unistd::chdir(&subject.container.bundle);
         let env = hook.env.clone().unwrap_or_else(sys::environment);
         let execve = sys::Execve::new(&hook.path, &hook.args, &env);
         confine()?;

@@ -17,9 +17,9 @@
 //! - **File descriptors, not paths.** Nothing in a rootfs is reached by a path
 //!   string that crosses it.
 //!
-//! Dependencies point one way: `cli → container → {init, cgroup} → {launch,
-//! hooks} → spec → sys`. Init never sees state files or cgroup settings, only
-//! the [`init::cgroup_mount::View`] that it is to mount; `spec` does no I/O.
+//! Dependencies point one way: which room may use which is listed in src/README.md, and
+//! a test holds the list against the code. Init never sees state files or cgroup
+//! settings, only the [`launch::cgroup_view::View`] that it is to mount; `spec` does no I/O.
 //!
 //! # Where the crates end
 //!
@@ -47,6 +47,8 @@
     allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "that is how a test fails")
 )]
 
+#[cfg(test)]
+mod arrows;
 pub mod cgroup;
 pub mod cli;
 pub mod container;

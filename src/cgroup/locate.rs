@@ -2,7 +2,7 @@
 
 use super::{Cgroup, Driver, Hierarchy, Host, is_root, systemd, tree, v1, v2};
 use crate::error::{Context, Error, Result};
-use crate::init::cgroup_mount::View;
+use crate::launch::cgroup_view::View;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::sys::process::{path_in_proc, read_file};
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use super::setting::{self, Target};
 use super::sub::below;
 use super::{Entrance, Hierarchy, Rules, SubCgroups, entry, tree};
 use crate::error::{Context, Error, Result};
-use crate::init::cgroup_mount;
+use crate::launch::cgroup_view;
 use crate::spec::config::Resources;
 use crate::spec::plan::{DeviceKind, DeviceRule};
 use nix::errno::Errno;
@@ -17,11 +17,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// What a container whose cgroup is `own` sees of one hierarchy.
-pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_mount::V1 {
+pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
     let controllers = mount.controllers.join(",");
     let options = if mount.named { format!("none,name={controllers}") } else { controllers };
     let name = mount.place.mount.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    cgroup_mount::V1 { name, options, path: own.into() }
+    cgroup_view::V1 { name, options, path: own.into() }
 }
 
 /// Makes the directories and opens the ways in. The device rules come at once:

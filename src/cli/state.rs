@@ -4,7 +4,7 @@ use super::{Context, print_json};
 use crate::container::exit::Ending;
 use crate::container::{Dir, State};
 use crate::error::Result;
-use crate::hooks::Status;
+use crate::spec::state::Status;
 use clap::Parser;
 use serde::Serialize;
 use std::collections::BTreeMap;

@@ -2,9 +2,10 @@
 //! outside, answers what init asks for, and finds out why it ended.
 
 use super::half_made::HalfMade;
+use super::seccomp_agent::{self, Agent};
 use crate::cgroup::{Cgroup, Starting};
 use crate::error::{Context, Error, Result};
-use crate::hooks::{self, Status};
+use crate::hooks;
 use crate::init;
 use crate::launch::idmap;
 use crate::launch::joins::Joins;
@@ -14,8 +15,8 @@ use crate::launch::sources::Opener;
 use crate::launch::sync::{FromInit, HostEnd, Lacking, ToInit};
 use crate::log::Log;
 use crate::net;
-use crate::seccomp::notify;
 use crate::spec;
+use crate::spec::state::Status;
 use crate::steps;
 use crate::sys::pidfd::{self, Exit};
 use nix::errno::Errno;
@@ -148,7 +149,7 @@ impl HalfMade<'_> {
     pub(super) fn until_ready(
         &mut self,
         sync: &HostEnd,
-        mut agent: Option<notify::Agent>,
+        mut agent: Option<Agent>,
         joins: &Joins,
     ) -> Result<()> {
         let mut late = Late::new(self.plan, Opener::new(self.plan, joins));
@@ -205,13 +206,13 @@ impl HalfMade<'_> {
         hooks::run_all(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
     }
 
-    fn hand_over(&mut self, agent: Option<notify::Agent>, number: i32, sync: &HostEnd) -> Result<()> {
+    fn hand_over(&mut self, agent: Option<Agent>, number: i32, sync: &HostEnd) -> Result<()> {
         let courier = self.courier.take();
         let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
             return Err(Error::msg("init has a listener, and there is no agent for it"));
         };
-        let (pid, container) = (*pid, &self.subject);
-        let process = notify::Process { pidfd, pid, container, status: Status::Creating, init: pid };
+        let (pid, container) = (*pid, &self.subject.container);
+        let process = seccomp_agent::Process { pidfd, pid, container, status: Status::Creating, init: pid };
         agent.hand_over(&process, number, courier, sync)
     }
 

@@ -10,10 +10,10 @@ use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text
 use crate::criu::service::{self, Notification};
 use crate::criu::{self, CgroupsMode, Criu};
 use crate::error::{Context, Error, Result};
-use crate::hooks::Status;
 use crate::log::Log;
 use crate::spec::annotations::CRIU_CONFIG;
 use crate::spec::plan::NsKind;
+use crate::spec::state::Status;
 use crate::spec::{self, Plan};
 use crate::steps;
 use nix::fcntl::{AtFlags, OFlag, openat};

@@ -9,6 +9,7 @@ use super::dir::{Dir, Root};
 use super::half_made::HalfMade;
 use super::pidfd_receiver::Receiver;
 use super::sd_notify::Relay;
+use super::seccomp_agent::Agent;
 use super::state::State;
 use super::{bundle, id};
 use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
@@ -95,7 +96,7 @@ pub fn create(options: &Options) -> Result<Made> {
     let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;
     let (host, mut cgroup) = locate_cgroup(options, &plan)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
-    let (filter, agent) = seccomp::prepare(plan.seccomp.as_ref())?;
+    let (filter, agent) = (seccomp::prepare(plan.seccomp.as_ref())?, Agent::of(plan.seccomp.as_ref())?);
     let receivers = Receiver::connect(&plan.annotations, options.pidfd_socket)?;
     let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;

@@ -4,13 +4,15 @@
 //! likes in the kernel, and the other verbs are to go on.
 
 use super::dir::{Dir, Root};
+use super::hook_output;
 use super::state::State;
 use crate::cgroup::stuck;
 use crate::error::{Context, Error, Result};
-use crate::hooks::{self, Status, Subject};
+use crate::hooks::{self, Subject};
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::{Hook, NsKind};
+use crate::spec::state::Status;
 use crate::steps;
 use crate::sys::pidfd;
 use nix::errno::Errno;
@@ -155,7 +157,7 @@ fn run_poststop(state: &State, hooks: &[Hook], signals: Option<&Rc<Signals>>, lo
     if hooks.is_empty() {
         return;
     }
-    let subject = state.subject().with_output().unwrap_or_else(|error| {
+    let subject = hook_output::opened(state.subject()).unwrap_or_else(|error| {
         log.warn(error.to_string());
         state.subject()
     });

@@ -6,19 +6,20 @@ use super::dir::{Dir, Root, write_pid_file};
 use super::entry;
 use super::id::keyring_name;
 use super::pidfd_receiver::{self, Receiver};
+use super::seccomp_agent::{self, Agent};
 use super::state::State;
 use super::{run, stdio};
 use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, stuck};
 use crate::error::{Context, Error, Result};
-use crate::hooks::Status;
 use crate::init::tenant;
 use crate::launch::courier::{self, Courier};
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::launch::{joins, sources};
 use crate::log::Log;
-use crate::seccomp::{self, notify, profile::Profile};
+use crate::seccomp::{self, profile::Profile};
 use crate::signals::Signals;
 use crate::spec::plan::{NsKind, Process};
+use crate::spec::state::Status;
 use crate::steps;
 use crate::sys::clone::{self, Forked};
 use crate::sys::pidfd;
@@ -114,7 +115,7 @@ fn attended(
     crate::init::check_labels(process)?;
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
-    let (filter, agent) = seccomp::prepare(profile)?;
+    let (filter, agent) = (seccomp::prepare(profile)?, Agent::of(profile)?);
     let needed = agent.is_some() && courier::is_needed();
     let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
     let hop = needed || !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
@@ -167,10 +168,10 @@ fn attended(
     if hop {
         (pid, pidfd) = moved(&host_end, pidfd, courier.as_mut())?;
     }
-    let newcomer = notify::Process {
+    let newcomer = seccomp_agent::Process {
         pidfd: &pidfd,
         pid,
-        container: &state.subject(),
+        container: &state.subject().container,
         status: Status::Running,
         init: state.pid(),
     };
@@ -274,8 +275,8 @@ fn moved(sync: &HostEnd, first: OwnedFd, courier: Option<&mut Courier>) -> Resul
 /// Lets it go on, and waits for its execve.
 fn attend(
     sync: &HostEnd,
-    newcomer: &notify::Process,
-    agent: Option<(notify::Agent, Option<Courier>)>,
+    newcomer: &seccomp_agent::Process,
+    agent: Option<(Agent, Option<Courier>)>,
     ours: Option<OwnedFd>,
     state: &State,
     options: &Options,
@@ -299,8 +300,8 @@ fn attend(
 /// Takes the listener of the newcomer's filter to the agent.
 fn hand_over(
     sync: &HostEnd,
-    newcomer: &notify::Process,
-    (agent, courier): (notify::Agent, Option<Courier>),
+    newcomer: &seccomp_agent::Process,
+    (agent, courier): (Agent, Option<Courier>),
     log: &Log,
 ) -> Result<()> {
     match run::next(sync, log)? {

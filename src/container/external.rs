@@ -9,10 +9,10 @@
 use crate::criu::messages::{Options, Text};
 use crate::criu::service;
 use crate::error::{Context, Error, Result};
-use crate::init::cgroup_mount::View;
-use crate::init::target::{self, Kind};
+use crate::launch::cgroup_view::View;
 use crate::launch::joins::Joins;
 use crate::launch::sources;
+use crate::launch::target::{self, Kind};
 use crate::spec::plan::{MountKind, Ns, NsKind, Plan, SourceLink};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_SLAVE, MountAttr};
 use crate::sys::mountinfo::{self, Point};

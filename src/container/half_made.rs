@@ -4,13 +4,14 @@
 use super::create::Options;
 use super::dir::{Dir, write_pid_file};
 use super::entry;
+use super::hook_output;
 use super::identity::Identity;
 use super::pidfd_receiver::Receiver;
 use super::sd_notify;
 use super::state::State;
 use crate::cgroup::stuck;
 use crate::error::{Error, Result};
-use crate::hooks::{self, Status, Subject};
+use crate::hooks::{self, Subject};
 use crate::init::GateEnds;
 use crate::launch::Split;
 use crate::launch::courier::{self, Courier, CourierEnd};
@@ -18,6 +19,7 @@ use crate::launch::idmap::Writers;
 use crate::launch::sources;
 use crate::net;
 use crate::spec::Plan;
+use crate::spec::state::Status;
 use crate::sys::pidfd;
 use std::os::fd::OwnedFd;
 
@@ -47,7 +49,7 @@ impl<'a> HalfMade<'a> {
         state: State,
         writers: Option<Writers>,
     ) -> Result<Self> {
-        let subject = Subject { signals: options.signals.clone(), ..state.subject().with_output()? };
+        let subject = Subject { signals: options.signals.clone(), ..hook_output::opened(state.subject())? };
         let dir = Some(options.root.claim(options.id)?);
         Ok(HalfMade {
             options,

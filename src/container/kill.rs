@@ -3,8 +3,8 @@
 use super::dir::Root;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
-use crate::hooks::Status;
 use crate::spec::plan::NsKind;
+use crate::spec::state::Status;
 use crate::steps;
 use crate::sys::pidfd;
 use nix::errno::Errno;

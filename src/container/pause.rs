@@ -3,8 +3,8 @@
 
 use super::dir::Root;
 use crate::error::{Error, Result};
-use crate::hooks::Status;
 use crate::log::Log;
+use crate::spec::state::Status;
 use crate::steps;
 
 /// Pauses a container that is running or waits to be started.

@@ -3,13 +3,15 @@
 use super::delete;
 use super::dir::{Dir, GATE, RESULT, Root};
 use super::exit::{self, Ending};
+use super::hook_output;
 use super::sd_notify::Relay;
 use super::state::State;
 use crate::error::{Context, Error, Result};
-use crate::hooks::{self, Status, Subject};
+use crate::hooks::{self, Subject};
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::Hook;
+use crate::spec::state::Status;
 use crate::steps;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -124,6 +126,6 @@ pub fn run_poststart(hooks: &[Hook], state: &State, signals: Option<&Rc<Signals>
     if hooks.is_empty() {
         return Ok(());
     }
-    let subject = Subject { signals: signals.cloned(), ..state.subject().with_output()? };
+    let subject = Subject { signals: signals.cloned(), ..hook_output::opened(state.subject())? };
     hooks::run_all(hooks, &subject, Status::Running, state.pid())
 }

@@ -15,6 +15,7 @@ use crate::launch::entry::Address;
 use crate::rdt::Group;
 use crate::spec::inherit::Fields;
 use crate::spec::plan::{Ns, NsKind, Plan};
+use crate::spec::state::Container;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -121,9 +122,11 @@ impl State {
 
     pub fn subject(&self) -> Subject {
         Subject {
-            id: self.id.clone(),
-            bundle: self.bundle.clone(),
-            annotations: self.annotations.clone(),
+            container: Container {
+                id: self.id.clone(),
+                bundle: self.bundle.clone(),
+                annotations: self.annotations.clone(),
+            },
             output: Default::default(),
             signals: None,
         }

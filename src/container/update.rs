@@ -7,10 +7,10 @@
 use super::dir::{Dir, Root};
 use super::state::State;
 use crate::error::{Error, Result};
-use crate::hooks::Status;
 use crate::log::Log;
 use crate::rdt::Group;
 use crate::spec::config::{IntelRdt, Memory, Resources};
+use crate::spec::state::Status;
 use crate::spec::{self, plan::Rdt};
 use crate::steps;
 use serde_json::{Value, json};

@@ -1,7 +1,9 @@
 //! The container's view of its cgroups at a mount of type `cgroup`.
 
-use super::{filesystem, mounts, target};
+use super::{filesystem, mounts};
 use crate::error::{Context, Error, Result};
+use crate::launch::cgroup_view::{V1, View};
+use crate::launch::target;
 use crate::spec::plan::{FsOption, Mount, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SLAVE, MountAttr};
 use nix::errno::Errno;
@@ -12,38 +14,10 @@ use nix::unistd::{fchdir, symlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The attributes that are the same bits in mount(2): ro, nosuid, nodev, noexec.
 const PLAIN_ATTRS: u64 = 0x0f;
-
-/// What the host's cgroups look like, from the point of view of a container
-/// that is to see its own.
-pub enum View {
-    V2 {
-        /// Where the host has the hierarchy mounted.
-        mount: PathBuf,
-        /// The container's cgroup, on the host.
-        own: PathBuf,
-        namespaced: bool,
-    },
-    V1 {
-        namespaced: bool,
-        hierarchies: Vec<V1>,
-    },
-    /// No cgroup mounts on the host.
-    None,
-}
-
-/// One hierarchy of version 1.
-pub struct V1 {
-    /// Its directory below /sys/fs/cgroup, as `cpu,cpuacct`.
-    pub name: String,
-    /// Mount options that select it: `cpu,cpuacct`, `none,name=systemd`.
-    pub options: String,
-    /// The container's cgroup in it, on the host.
-    pub path: PathBuf,
-}
 
 /// What the configuration asks for.
 pub struct Wanted<'a> {

@@ -2,8 +2,8 @@
 //! runtime-linux.md "Dev symbolic links").
 
 use super::readonly::Readonly;
-use super::target;
 use crate::error::{Context, Error, Result};
+use crate::launch::target;
 use crate::launch::{nodes::Nodes, sources};
 use crate::spec::Plan;
 use crate::spec::plan::{Device, DeviceKind, NsKind};

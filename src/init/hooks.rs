@@ -1,9 +1,10 @@
 //! The hooks that run on init's side, and the wait for those on the host's.
 
 use crate::error::Result;
-use crate::hooks::{self, Status, Subject};
+use crate::hooks::{self, Subject};
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::spec::Plan;
+use crate::spec::state::Status;
 use std::ffi::CString;
 
 /// Lets the host run its prestart and createRuntime hooks: the namespaces

@@ -7,16 +7,15 @@
 //! namespace for the calls alone that attach a tree or detach one. The root of
 //! the container is a descriptor, and everything is found from there.
 
-use super::target::{self, Kind, Made};
 use super::{hop::hop, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::entry::Entry;
 use crate::launch::joins::Joins;
 use crate::launch::sources::{self, LOOP, Source};
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
-use crate::spec::plan::{Mount, MountKind, NsKind, Plan};
-use crate::spec::proc_paths::Place;
-use crate::spec::{Mounted, refuse_place};
+use crate::launch::target::{self, Kind, Made};
+use crate::spec::plan::{Mount, MountKind, Mounted, NsKind, Plan};
+use crate::spec::proc_paths::{self, Place};
 use crate::steps;
 use crate::sys::clone::exit;
 use crate::sys::{mount, openat2, process};
@@ -196,7 +195,7 @@ impl Work<'_> {
                 Ok((tree.try_clone().op("dup")?, point.at))
             }
             (MountKind::Filesystem(new), source) => {
-                let check = |place| refuse_place(place, &entry.kind);
+                let check = |place| proc_paths::refuse(place, &entry.kind);
                 let point = target::mount_point_noting(root, path, kind, check, made)?;
                 let tree = mounts::filesystem_for(plan, entry, new, &point, &self.root.host, source)?;
                 if readonly::is_wanted(entry) {

@@ -1,7 +1,7 @@
 //! The error of a directory that is mounted on a file, or of a file on a directory.
 
-use super::target::{self, Kind};
 use crate::error::Error;
+use crate::launch::target::{self, Kind};
 use crate::spec::plan::{Mount, MountKind};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;

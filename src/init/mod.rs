@@ -6,7 +6,7 @@
 //! never returns: it ends as the payload, or by `_exit` with its error sent to
 //! whoever waits for it.
 
-pub mod cgroup_mount;
+mod cgroup_mount;
 mod copy_up;
 mod creds;
 mod dev;
@@ -33,7 +33,6 @@ mod sched;
 mod scratch;
 mod seccomp;
 pub mod sysctl;
-pub mod target;
 pub mod tenant;
 mod terminal;
 
@@ -44,12 +43,13 @@ pub use namespaces::{needs_go, needs_limits};
 pub use seccomp::filters_at_the_gate;
 
 use crate::error::{Error, Result};
+use crate::launch::cgroup_view::View;
 use crate::launch::courier::CourierEnd;
 use crate::launch::joins::Joins;
 use crate::launch::limits;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
-use crate::launch::{Arrival, Split};
+use crate::launch::{Arrival, Split, target};
 use crate::seccomp::Filter;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
@@ -73,7 +73,7 @@ pub struct Inherited {
     pub cgroup_tasks: Vec<OwnedFd>,
     pub arrival: Arrival,
     pub joining: Joining,
-    pub cgroup_view: cgroup_mount::View,
+    pub cgroup_view: View,
     /// `None`: init opens them itself, as the caller may not.
     pub sources: Option<Sources>,
     /// `None`: `run`, which doesn't stop at the gate.

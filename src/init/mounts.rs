@@ -4,20 +4,20 @@
 //! a host's tree), its attributes, then the attachment on a target that was
 //! opened inside the rootfs.
 
-use super::cgroup_mount::{self, View, Wanted};
+use super::cgroup_mount::{self, Wanted};
 use super::late::Late;
 use super::mismatch;
 use super::readonly::{self, Readonly};
 use super::rootfs::Root;
-use super::target::{self, Kind, MountPoint};
 use super::{copy_up, filesystem};
 use crate::error::{Context, Error, Result};
+use crate::launch::cgroup_view::View;
 use crate::launch::late;
 use crate::launch::sources::{self, Source};
 use crate::launch::sync::FromInit;
+use crate::launch::target::{self, Kind, MountPoint};
 use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
 use crate::spec::proc_paths::{self, Place};
-use crate::spec::refuse_place;
 use crate::sys::mount::{self, MOUNT_ATTR_ATIME, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::{openat2, xattr};
 use nix::errno::Errno;
@@ -75,7 +75,7 @@ impl Attaching<'_> {
 
     fn mount_point(&mut self, entry: &Mount, kind: Kind) -> Result<MountPoint> {
         let tree = &self.root.tree;
-        let check = |place| refuse_place(place, &entry.kind);
+        let check = |place| proc_paths::refuse(place, &entry.kind);
         self.readonly
             .create(tree, &entry.target, || target::mount_point(tree, &entry.target, kind, check))
             .map_err(|error| mismatch::explain(error, tree, entry, kind))
@@ -167,7 +167,7 @@ pub fn kind_for(entry: &Mount, tree: &OwnedFd) -> Result<Kind> {
 
 /// May `tree` be bound there?
 pub fn check_bind(entry: &Mount, tree: &OwnedFd, place: Place) -> Result<()> {
-    refuse_place(place, &entry.kind)?;
+    proc_paths::refuse(place, &entry.kind)?;
     if place == Place::Proc { only_procfs(tree) } else { Ok(()) }
 }
 

@@ -1,8 +1,9 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths`.
 
-use super::{filesystem, target};
+use super::filesystem;
 use crate::error::{Context, Error, Result};
 use crate::launch::sources;
+use crate::launch::target;
 use crate::spec::plan::{FsOption, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::openat2;

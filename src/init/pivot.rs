@@ -1,8 +1,9 @@
 //! Leaving the host's tree behind.
 
+use super::filesystem;
 use super::rootfs::Root;
-use super::{filesystem, target};
 use crate::error::{Context, Error, Result};
+use crate::launch::target;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY};

@@ -8,8 +8,8 @@
 //!
 //! What does not belong here: the root's own attribute (`rootfs.rs`).
 
-use super::target;
 use crate::error::{Context, Error, Result};
+use crate::launch::target;
 use crate::spec::plan::Mount;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::openat2;

@@ -1,8 +1,8 @@
 //! The payload's terminal.
 
-use super::target;
 use crate::error::{Context, Error, Result};
 use crate::launch::sources;
+use crate::launch::target;
 use crate::spec::Plan;
 use crate::spec::plan::{Process, Propagation};
 use crate::sys::{fd, mount, openat2, pty, scm};

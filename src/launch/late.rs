@@ -8,8 +8,8 @@
 //!   time when init asks for it.
 
 use super::sources::Opener;
+use super::target;
 use crate::error::{Context, Error, Result};
-use crate::init::target;
 use crate::spec::plan::{Mount, MountKind, Plan, SourceLink};
 use crate::spec::proc_paths;
 use crate::sys::openat2;

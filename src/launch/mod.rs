@@ -1,5 +1,6 @@
 //! The fork boundary: everything between "the plan is made" and "init runs".
 
+pub mod cgroup_view;
 pub mod courier;
 pub mod entry;
 pub mod idmap;
@@ -11,6 +12,7 @@ pub mod sched;
 pub mod seal;
 pub mod sources;
 pub mod sync;
+pub mod target;
 
 use crate::error::{Context, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind};

@@ -5,8 +5,8 @@
 //! tmpfs that the host's root makes. So the runtime makes the nodes in a detached
 //! tmpfs, and init binds each of them.
 
+use super::target::c_path;
 use crate::error::{Context, Error, Result};
-use crate::init::target::c_path;
 use crate::spec::plan::{Device, IdMap, IdMaps};
 use crate::sys::mount::{self, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID};
 use nix::fcntl::AtFlags;

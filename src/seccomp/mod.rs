@@ -8,7 +8,6 @@ pub mod arguments;
 mod assemble;
 pub mod calls;
 mod compile;
-pub mod notify;
 pub mod profile;
 mod table;
 mod verdicts;
@@ -19,7 +18,6 @@ pub use verdicts::lets_through;
 use crate::error::{Error, Result};
 use crate::steps;
 use crate::sys::seccomp::{Insn, knows_flags};
-use notify::Agent;
 use profile::{FLAGS, NEW_LISTENER, Profile, TSYNC, TSYNC_ESRCH, WAIT_KILLABLE_RECV};
 
 /// A compiled profile.
@@ -37,10 +35,9 @@ impl Filter {
     }
 }
 
-/// All that can fail before anything is made: the filter for init, and the
-/// connection to the agent that is to get its listener.
-pub fn prepare(profile: Option<&Profile>) -> Result<(Option<Filter>, Option<Agent>)> {
-    let Some(profile) = profile else { return Ok((None, None)) };
+/// Compiles the filter for init. What can be wrong is found before anything is made.
+pub fn prepare(profile: Option<&Profile>) -> Result<Option<Filter>> {
+    let Some(profile) = profile else { return Ok(None) };
     for name in &profile.unknown {
         steps::note(|| format!("seccomp: no architecture has {name}, which the profile names"));
     }
@@ -48,8 +45,7 @@ pub fn prepare(profile: Option<&Profile>) -> Result<(Option<Filter>, Option<Agen
     steps::done_with(|| {
         format!("compiled the seccomp profile: {} instructions, flags {:#x}", program.len(), profile.flags)
     });
-    let agent = profile.listener.as_ref().map(Agent::connect).transpose()?;
-    Ok((Some(Filter { program, flags: flags(profile)? }), agent))
+    Ok(Some(Filter { program, flags: flags(profile)? }))
 }
 
 /// The configured flags, and those that go with them.

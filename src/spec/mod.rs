@@ -32,13 +32,14 @@ mod sched;
 #[cfg(test)]
 mod schema;
 mod seccomp;
+pub mod state;
 mod sysctl;
 mod unknown;
 mod unsupported;
 
 pub use devices::default_rules;
 pub use mount_options::known_options;
-pub use mounts::{Mounted, for_running as resolve_mounts, mounted as resolve_mounted, refuse_place};
+pub use mounts::{for_running as resolve_mounts, mounted as resolve_mounted};
 pub use parse::{parse_config, parse_mounts, parse_process, parse_resources};
 pub use plan::Plan;
 pub use process::{capability_name, keeps_groups, resolve as resolve_process};

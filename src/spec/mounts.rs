@@ -4,8 +4,8 @@ use super::c_string;
 use super::config::Mount as ConfigMount;
 use super::mount_idmap::{self, Users};
 use super::mount_options::{self, Options};
-use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, Plan, SourceLink};
-use super::proc_paths::{self, Place};
+use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, Mounted, Plan, SourceLink};
+use super::proc_paths;
 use crate::error::{Error, Result};
 use crate::sys::mount::{MOUNT_ATTR_RDONLY, MS_I_VERSION};
 use std::collections::BTreeMap;
@@ -45,17 +45,6 @@ fn refuse_late(mount: &Mount) -> Result<()> {
         }
         MountKind::Bind { .. } | MountKind::Filesystem(_) => Ok(()),
     }
-}
-
-/// Where a mount is, whatever is mounted.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Mounted {
-    /// JSON pointer of the entry.
-    pub at: String,
-    /// Absolute path in the container.
-    pub path: PathBuf,
-    /// A symbolic link there is meant itself.
-    pub nofollow: bool,
 }
 
 /// The places of a list of mounts that are to be removed.
@@ -267,26 +256,7 @@ fn check_place(target: &Path, kind: &MountKind, remount: bool) -> Result<()> {
     if remount || !proc_paths::is_plain(target) {
         return Ok(());
     }
-    refuse_place(proc_paths::place(target), kind).map_err(|e| e.on(target.display().to_string()))
-}
-
-/// The places where a mount of this kind may not be. Whether a bind mount on
-/// /proc is of a procfs is still to be asked.
-pub fn refuse_place(place: Place, kind: &MountKind) -> Result<()> {
-    let is_proc = match kind {
-        MountKind::Filesystem(new) => new.fs.as_c_str() == c"proc",
-        MountKind::Bind { .. } => true,
-        MountKind::Cgroup { .. } | MountKind::Remount { .. } => false,
-    };
-    match place {
-        Place::Root => {
-            Err(Error::msg("the container's root can't be mounted over")
-                .hint("/root/path says what the root is"))
-        }
-        Place::InProc => Err(Error::msg("cannot be mounted because it is inside /proc")),
-        Place::Proc if !is_proc => Err(Error::msg("cannot be mounted because it is not of type proc")),
-        Place::Proc | Place::Elsewhere => Ok(()),
-    }
+    proc_paths::refuse(proc_paths::place(target), kind).map_err(|e| e.on(target.display().to_string()))
 }
 
 #[cfg(test)]

@@ -227,6 +227,17 @@ pub struct Sysctl {
     pub value: String,
 }
 
+/// Where a mount is, whatever is mounted.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// JSON pointer of the entry.
+    pub at: String,
+    /// Absolute path in the container.
+    pub path: PathBuf,
+    /// A symbolic link there is meant itself.
+    pub nofollow: bool,
+}
+
 /// One entry of `mounts`, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mount {

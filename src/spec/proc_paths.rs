@@ -4,6 +4,8 @@
 //! for it, by the runtime as well (CVE-2019-16884, CVE-2025-52881). So, as in
 //! runc, nothing goes there but a few read-only figures that lxcfs makes up.
 
+use super::plan::MountKind;
+use crate::error::{Error, Result};
 use std::path::{Component, Path, PathBuf};
 
 /// The files that may be covered.
@@ -59,6 +61,25 @@ fn is_net_dev(below: &Path) -> bool {
 /// Does the path say where it leads, whatever links there are?
 pub fn is_plain(path: &Path) -> bool {
     path.components().all(|part| part != Component::ParentDir)
+}
+
+/// The places where a mount of this kind may not be. Whether a bind mount on
+/// /proc is of a procfs is still to be asked.
+pub fn refuse(place: Place, kind: &MountKind) -> Result<()> {
+    let is_proc = match kind {
+        MountKind::Filesystem(new) => new.fs.as_c_str() == c"proc",
+        MountKind::Bind { .. } => true,
+        MountKind::Cgroup { .. } | MountKind::Remount { .. } => false,
+    };
+    match place {
+        Place::Root => {
+            Err(Error::msg("the container's root can't be mounted over")
+                .hint("/root/path says what the root is"))
+        }
+        Place::InProc => Err(Error::msg("cannot be mounted because it is inside /proc")),
+        Place::Proc if !is_proc => Err(Error::msg("cannot be mounted because it is not of type proc")),
+        Place::Proc | Place::Elsewhere => Ok(()),
+    }
 }
 
 #[cfg(test)]

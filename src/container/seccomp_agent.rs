@@ -7,11 +7,11 @@
 //! of; the runtime takes the descriptor out of it and sends it on. A runtime
 //! that may not trace the process has a courier for that (`launch/courier.rs`).
 
-use super::profile::Listener;
 use crate::error::{Context, Result};
-use crate::hooks::{Status, Subject};
 use crate::launch::courier::Courier;
 use crate::launch::sync::{HostEnd, ToInit};
+use crate::seccomp::profile::Profile;
+use crate::spec::state::{Container, Status};
 use crate::sys::{pidfd, scm};
 use serde_json::json;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,22 +29,23 @@ pub struct Process<'a> {
     pub pidfd: &'a OwnedFd,
     /// As the runtime sees it.
     pub pid: i32,
-    pub container: &'a Subject,
+    pub container: &'a Container,
     pub status: Status,
     /// The pid of the container's init.
     pub init: i32,
 }
 
 impl Agent {
-    /// Connects to the socket at `listenerPath`.
-    pub fn connect(listener: &Listener) -> Result<Agent> {
+    /// Connects to the socket at the `listenerPath` of the profile, if there is one.
+    pub fn of(profile: Option<&Profile>) -> Result<Option<Agent>> {
+        let Some(listener) = profile.and_then(|profile| profile.listener.as_ref()) else { return Ok(None) };
         let socket = scm::connect(&listener.path)
             .op_on("failed to connect with seccomp agent", listener.path.display());
-        Ok(Agent {
+        Ok(Some(Agent {
             socket: socket.map_err(|e| e.at("/linux/seccomp/listenerPath"))?,
             path: listener.path.clone(),
             metadata: listener.metadata.clone(),
-        })
+        }))
     }
 
     /// Takes the listener, which the process said to be descriptor `number`,
