@@ -121,7 +121,7 @@ fn what_to_do(
         .truth(Number::LeaveRunning, options.leave_running)
         .truth(Number::TcpSkipInFlight, options.tcp_skip_in_flight)
         .truth(Number::LinkRemap, options.link_remap)
-        .number(Number::EmptyNs, NsKind::Network.flag());
+        .number(Number::EmptyNs, NsKind::Network.flag().for_clone());
     if options.flags.cgroups == CgroupsMode::Soft && !state.cgroup.holds_all_of(state.pid())? {
         // CRIU would take a cgroup that is others', too, for the container's, and
         // would make all that is below it again.

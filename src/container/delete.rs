@@ -139,7 +139,7 @@ pub fn tear_down(
 fn remove_cgroup(dir: &Dir, state: &State) -> Result<bool> {
     // Without a pid namespace of its own its processes outlive init; and an exec's
     // can be on its way into a pid namespace that just ended.
-    let may_be_used = state.namespaces & NsKind::Pid.flag() == 0 || state.init.is_none();
+    let may_be_used = !state.namespaces.has(NsKind::Pid.flag()) || state.init.is_none();
     if !may_be_used && state.cgroup.remove().is_ok() {
         return Ok(true);
     }

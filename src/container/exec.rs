@@ -22,6 +22,7 @@ use crate::spec::plan::{NsKind, Process};
 use crate::spec::state::Status;
 use crate::steps;
 use crate::sys::clone::{self, Forked};
+use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd;
 use nix::errno::Errno;
 use std::borrow::Cow;
@@ -118,7 +119,7 @@ fn attended(
     let (filter, agent) = (seccomp::prepare(profile)?, Agent::of(profile)?);
     let needed = agent.is_some() && courier::is_needed();
     let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
-    let hop = needed || !sources::may_clone() && state.namespaces & NsKind::User.flag() != 0;
+    let hop = needed || !sources::may_clone() && state.namespaces.has(NsKind::User.flag());
     if !hop {
         tenant::hide()?;
     }
@@ -138,7 +139,7 @@ fn attended(
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
     let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
-    let is_parents = !hop && state.namespaces & NsKind::Pid.flag() != 0;
+    let is_parents = !hop && state.namespaces.has(NsKind::Pid.flag());
     let home = entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid).transpose()?;
     let mut stray = false;
     let cgroup = entrance.clone.as_ref();
@@ -234,14 +235,14 @@ fn move_to_first_cpus(process: &Process) -> Result<()> {
 /// `stray`: it is still to be moved there.
 fn clone_into(state: &State, place: &Cgroup, cgroup: Option<&OwnedFd>, stray: &mut bool) -> Result<Forked> {
     let is_own = std::ptr::eq(place, &state.cgroup);
-    match clone::fork(0, cgroup.map(OwnedFd::as_fd)) {
+    match clone::fork(NsFlags::NONE, cgroup.map(OwnedFd::as_fd)) {
         Err(Errno::EBUSY) if is_own => {
             let below = state.cgroup.entrance_below(state.pid())?;
-            clone::fork(0, below.as_ref().map(OwnedFd::as_fd))
+            clone::fork(NsFlags::NONE, below.as_ref().map(OwnedFd::as_fd))
         }
         Err(Errno::EACCES) if is_own && state.cgroup.mover().is_some() => {
             *stray = true;
-            clone::fork(0, None)
+            clone::fork(NsFlags::NONE, None)
         }
         other => other,
     }

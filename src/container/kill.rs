@@ -35,7 +35,7 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
 /// itself. Where there is none, it is what is wanted all the same (as in runc since
 /// 1.2): the others would go on, with nobody to look after them, when init has gone.
 fn ends_all(state: &super::State, signal: i32) -> bool {
-    let has_own_pids = state.namespaces & NsKind::Pid.flag() != 0;
+    let has_own_pids = state.namespaces.has(NsKind::Pid.flag());
     signal == libc::SIGKILL && !has_own_pids && state.cgroup != Cgroup::None
 }
 
@@ -54,7 +54,7 @@ fn not_running(dir: &super::Dir, state: &super::State) -> Error {
 }
 
 fn kill_all(state: &super::State, signal: i32) -> Result<()> {
-    let own_pids = state.namespaces & NsKind::Pid.flag() != 0;
+    let own_pids = state.namespaces.has(NsKind::Pid.flag());
     let handle = state.init.map(|init| init.open()).transpose()?.flatten();
     // SIGKILL to the init of a pid namespace is SIGKILL to all in it.
     if let (Some(init), libc::SIGKILL, true) = (&handle, signal, own_pids) {

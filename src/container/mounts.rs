@@ -20,6 +20,7 @@ use crate::spec::state::Status;
 use crate::spec::{self};
 use crate::steps;
 use crate::sys::clone::{self, Forked};
+use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::{self, PATIENCE};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
@@ -78,7 +79,7 @@ fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<Handed>)> {
 fn plan(dir: &Dir, state: &State) -> Result<Plan> {
     let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     let mut plan = spec::resolve(&config, &state.bundle, &mut Vec::new())?;
-    if state.namespaces & NsKind::User.flag() == 0 {
+    if !state.namespaces.has(NsKind::User.flag()) {
         plan.namespaces.set(NsKind::User, Ns::Inherit);
     }
     Ok(plan)
@@ -97,7 +98,7 @@ fn change(
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     steps::done("opened the sources of the mounts and the container's init");
     let (host_end, init_end) = sync::pair()?;
-    match clone::fork(0, None).op("clone3")? {
+    match clone::fork(NsFlags::NONE, None).op("clone3")? {
         Forked::Child => {
             drop(host_end);
             let namespaces = state.namespaces;

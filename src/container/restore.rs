@@ -144,7 +144,7 @@ fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> Resu
     asked
         .truth(Number::RestoreSibling, true)
         .truth(Number::EvasiveDevices, true)
-        .number(Number::EmptyNs, NsKind::Network.flag());
+        .number(Number::EmptyNs, NsKind::Network.flag().for_clone());
     if let Some(profile) = options.lsm_profile {
         asked.text(Text::LsmProfile, profile);
     }
@@ -346,7 +346,7 @@ impl Restoring<'_> {
         // CRIU makes a time namespace, so that clocks go on from where they were.
         let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
         if time(&pid.to_string()) != time("self") {
-            half.state.namespaces |= NsKind::Time.flag();
+            half.state.namespaces = half.state.namespaces | NsKind::Time.flag();
         }
         half.dir()?.save(&half.state)
     }

@@ -16,6 +16,7 @@ use crate::rdt::Group;
 use crate::spec::inherit::Fields;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::spec::state::Container;
+use crate::sys::namespaces::NsFlags;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -40,8 +41,8 @@ pub struct State {
     pub annotations: BTreeMap<String, String>,
     pub cgroup: Cgroup,
     pub rdt: Option<Group>,
-    /// CLONE_NEW… bits of the namespaces that are not the host's.
-    pub namespaces: u64,
+    /// The namespaces that are not the host's.
+    pub namespaces: NsFlags,
     /// The keyring that an exec joins.
     pub keyring: bool,
     /// Is there a profile in the configuration that an exec is held to?
@@ -108,7 +109,7 @@ impl State {
             cgroup: Cgroup::None,
             rdt: None,
             // A pid namespace of its own would end with init: don't rely on it.
-            namespaces: 0,
+            namespaces: NsFlags::NONE,
             keyring: false,
             seccomp: true,
             resources: None,

@@ -7,6 +7,7 @@ use crate::error::{Context, Error, Result};
 use crate::launch::sync::{self, FromInit, HostEnd, InitEnd, ToInit};
 use crate::signals::Signals;
 use crate::sys::clone::{self, Forked};
+use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::{fd, process as sys, scm};
 use nix::errno::Errno;
@@ -51,7 +52,7 @@ pub fn start(
     let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .op("socketpair")?;
     let (sync, child_sync) = sync::pair()?;
-    match clone::fork(0, entrance.clone.as_ref().map(OwnedFd::as_fd)).op("clone3 for criu")? {
+    match clone::fork(NsFlags::NONE, entrance.clone.as_ref().map(OwnedFd::as_fd)).op("clone3 for criu")? {
         Forked::Parent { pid, pidfd } => {
             let signals = signals.cloned();
             let sync = sync.stopped_by(signals.as_ref());

@@ -8,6 +8,7 @@ use crate::criu::{Criu, messages::Features};
 use crate::error::{Context, Error, Result};
 use crate::spec::memory_policy;
 use crate::sys::clone::{self, Forked};
+use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::process::read_file;
 use crate::sys::{landlock, sched, seccomp};
@@ -49,8 +50,8 @@ fn enabled_if(is: bool, why_not: &str) -> Value {
     verdict(if is { Ok(()) } else { Err(Error::msg(why_not)) })
 }
 
-/// Does something in a child that is cloned with `flags` (CLONE_NEW… bits).
-fn in_child(flags: u64, act: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
+/// Does something in a child that is cloned into new namespaces.
+fn in_child(flags: NsFlags, act: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
     match clone::fork(flags, None)? {
         Forked::Child => clone::exit(act().map_or_else(|errno| errno as i32, |()| 0)),
         Forked::Parent { pidfd, .. } => match pidfd::wait(&pidfd)? {
@@ -97,7 +98,7 @@ fn landlock() -> Value {
 /// Does the kernel keep the exit status of a process that another has reaped?
 /// `wait` and `delete` learn it from there.
 fn exit_status() -> Result<()> {
-    match clone::fork(0, None).op("clone3")? {
+    match clone::fork(NsFlags::NONE, None).op("clone3")? {
         Forked::Child => clone::exit(7),
         Forked::Parent { pidfd, .. } => {
             pidfd::wait(&pidfd).op("waitid")?;
@@ -114,7 +115,7 @@ fn exit_status() -> Result<()> {
 fn memory_policy() -> Value {
     let takes = |mode: i32| {
         let nodes: &[u64] = if matches!(mode, 0 | 4) { &[] } else { &[1] };
-        in_child(0, || sched::set_memory_policy(mode, nodes))
+        in_child(NsFlags::NONE, || sched::set_memory_policy(mode, nodes))
     };
     if let Err(errno) = takes(0) {
         return verdict(Err(Error::os("set_mempolicy", errno)));

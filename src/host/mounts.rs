@@ -17,7 +17,7 @@ use std::path::Path;
 /// Each step by which init builds a container's mounts, in a mount namespace
 /// that is gone with its child; without privilege in a user namespace, too.
 pub fn api() -> Value {
-    let user = if may_clone() { 0 } else { NsKind::User.flag() };
+    let user = NsKind::User.flag().only_if(!may_clone());
     let in_own = |act: fn() -> nix::Result<()>, op: &str| {
         let private = || mount::propagate_all(mount::MS_PRIVATE);
         verdict(in_child(user | NsKind::Mount.flag(), || private().and_then(|()| act())).op(op))

@@ -20,7 +20,7 @@ pub fn kinds() -> Value {
 }
 
 fn make(kind: NsKind) -> Result<()> {
-    let user = if may_clone() { 0 } else { NsKind::User.flag() };
+    let user = NsKind::User.flag().only_if(!may_clone());
     // In a user namespace the caller is root: some hosts let it be made and
     // allow nothing in it.
     let act = || match kind {

@@ -4,17 +4,17 @@ use crate::error::{Context, Result};
 use crate::launch::courier::CourierEnd;
 use crate::launch::sync::{FromInit, InitEnd};
 use crate::sys::clone::{self, Forked};
+use crate::sys::namespaces::NsFlags;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::AsFd;
 
-/// Clones into the new namespaces of `namespaces` (CLONE_NEW… bits). What
-/// returns is a sibling of this process, which ends, or stays as the courier of
+/// Clones into the new namespaces of `namespaces`. What returns is a sibling of this process, which ends, or stays as the courier of
 /// the sibling's seccomp listener.
 ///
 /// The sibling goes on once this process has told the host side of it: what it
 /// says itself must not come first.
-pub fn hop(sync: &InitEnd, namespaces: u64, courier: Option<&CourierEnd>) -> Result<()> {
+pub fn hop(sync: &InitEnd, namespaces: NsFlags, courier: Option<&CourierEnd>) -> Result<()> {
     let (told, teller) = nix::unistd::pipe2(OFlag::O_CLOEXEC).op("pipe")?;
     match clone::fork_sibling(namespaces, courier.is_some()).op("clone3")? {
         Forked::Child => {

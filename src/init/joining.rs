@@ -6,19 +6,20 @@
 
 use crate::error::{Context, Result};
 use crate::launch::sync::{InitEnd, ToInit};
-use nix::sched::{CloneFlags, unshare};
+use crate::sys::namespaces::NsFlags;
+use nix::sched::unshare;
 use std::cell::Cell;
 
 /// What is still to be done once init is there.
 pub struct Joining {
     awaited: Cell<bool>,
-    unshare: u64,
+    unshare: NsFlags,
 }
 
 impl Joining {
     /// `awaited`: the host side is going to say when init has been moved.
     /// `unshare`: CLONE_NEWCGROUP, whose root is where init stands then.
-    pub fn new(awaited: bool, unshare: u64) -> Joining {
+    pub fn new(awaited: bool, unshare: NsFlags) -> Joining {
         Joining { awaited: Cell::new(awaited), unshare }
     }
 
@@ -28,10 +29,9 @@ impl Joining {
             return Ok(());
         }
         sync.expect(|m| (m == ToInit::Joined).then_some(()))?;
-        if self.unshare == 0 {
+        if self.unshare.is_none() {
             return Ok(());
         }
-        let flags = CloneFlags::from_bits_retain(i32::try_from(self.unshare).unwrap_or(0));
-        unshare(flags).op("unshare cgroup").map_err(|e| e.at("/linux/namespaces"))
+        unshare(self.unshare.for_setns()).op("unshare cgroup").map_err(|e| e.at("/linux/namespaces"))
     }
 }

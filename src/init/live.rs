@@ -18,6 +18,7 @@ use crate::spec::plan::{Mount, MountKind, Mounted, NsKind, Plan};
 use crate::spec::proc_paths::{self, Place};
 use crate::steps;
 use crate::sys::clone::exit;
+use crate::sys::namespaces::NsFlags;
 use crate::sys::{mount, openat2, process};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -39,8 +40,8 @@ pub struct Inherited {
     pub sync: InitEnd,
     /// The way into the container's namespaces.
     pub entry: Entry,
-    /// CLONE_NEW… bits of the container's own namespaces.
-    pub namespaces: u64,
+    /// The container's own namespaces.
+    pub namespaces: NsFlags,
     /// The root of init, where it is not that of its mount namespace.
     pub root: Option<OwnedFd>,
     pub joins: Joins,
@@ -68,11 +69,11 @@ pub fn run(change: &Change, host: Inherited) -> ! {
 /// filesystem shows. A pid namespace holds for children only.
 fn enter(host: &Inherited) -> Result<()> {
     process::default_signals();
-    steps::across_clocks(|| host.entry.enter(host.namespaces & !NsKind::Mount.flag()))?;
-    hop(&host.sync, 0, None).map_err(|e| e.on("the container's pid namespace"))?;
+    steps::across_clocks(|| host.entry.enter(host.namespaces.without(NsKind::Mount.flag())))?;
+    hop(&host.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
     // Now the host side knows whom to end, if a process of the container stops this one.
     host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
-    if host.namespaces & NsKind::User.flag() != 0 {
+    if host.namespaces.has(NsKind::User.flag()) {
         process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }
     unshare(CloneFlags::CLONE_NEWNS).op("unshare the mount namespace")

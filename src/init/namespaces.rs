@@ -9,9 +9,10 @@ use crate::launch::{Arrival, limits};
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Process};
 use crate::steps;
+use crate::sys::namespaces::NsFlags;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, setns, unshare};
+use nix::sched::{setns, unshare};
 use nix::unistd::write;
 use std::os::fd::OwnedFd;
 
@@ -75,9 +76,8 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     }
     nix::unistd::setsid().op("setsid")?;
     steps::across_clocks(|| host.joins.enter_rest())?;
-    if host.split.in_init != 0 {
-        let flags = CloneFlags::from_bits_retain(i32::try_from(host.split.in_init).unwrap_or(0));
-        unshare(flags).op("unshare").map_err(|e| e.at("/linux/namespaces"))?;
+    if !host.split.in_init.is_none() {
+        unshare(host.split.in_init.for_setns()).op("unshare").map_err(|e| e.at("/linux/namespaces"))?;
     }
     if let (true, Some(proc)) = (new_time, &host.proc) {
         steps::across_clocks(|| enter_time(&plan.time_offsets, offsets, proc))?;
@@ -121,7 +121,7 @@ fn become_root(process: &Process) -> Result<()> {
 
 /// What only a clone enters, once the namespaces are there from which it is to
 /// be made. Init is then a sibling of this process.
-fn hop(host: &Inherited, namespaces: u64) -> Result<()> {
+fn hop(host: &Inherited, namespaces: NsFlags) -> Result<()> {
     if host.split.enter_pid {
         host.joins.enter_pid()?;
     }
@@ -134,14 +134,10 @@ fn open_offsets(plan: &Plan, proc: Option<&Proc>) -> Result<Option<OwnedFd>> {
     proc.map(|proc| proc.open_at(c"self/timens_offsets", OFlag::O_WRONLY)).transpose()
 }
 
-fn time_flag() -> CloneFlags {
-    CloneFlags::from_bits_retain(i32::try_from(NsKind::Time.flag()).unwrap_or(0))
-}
-
 /// Makes a time namespace for the children of this process. The offsets can be set only
 /// while nobody is in it.
 fn make_time(offsets: &[String], file: Option<OwnedFd>) -> Result<()> {
-    unshare(time_flag()).op("unshare time").map_err(|e| e.at("/linux/namespaces"))?;
+    unshare(NsFlags::TIME.for_setns()).op("unshare time").map_err(|e| e.at("/linux/namespaces"))?;
     if let Some(file) = file {
         let text = offsets.join("\n") + "\n";
         write(&file, text.as_bytes()).op("write the offsets").map_err(|e| {
@@ -156,7 +152,7 @@ fn make_time(offsets: &[String], file: Option<OwnedFd>) -> Result<()> {
 fn enter_time(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<()> {
     make_time(offsets, file)?;
     let own = proc.open_at(c"self/ns/time_for_children", OFlag::O_RDONLY)?;
-    setns(&own, time_flag()).op("setns time")
+    setns(&own, NsFlags::TIME.for_setns()).op("setns time")
 }
 
 /// Lets the host side move its devices into the network namespace.

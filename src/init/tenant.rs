@@ -11,6 +11,7 @@ use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
 use crate::steps;
 use crate::sys::clone::exit;
+use crate::sys::namespaces::NsFlags;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::write;
@@ -24,8 +25,8 @@ pub struct Inherited {
     pub cgroup_tasks: Vec<OwnedFd>,
     /// The way into them.
     pub entry: Entry,
-    /// CLONE_NEW… bits of the namespaces to enter.
-    pub namespaces: u64,
+    /// The namespaces to enter.
+    pub namespaces: NsFlags,
     /// The caller could not enter the pid namespace for us.
     pub hop: bool,
     /// The root of init, where it is not that of its mount namespace.
@@ -66,22 +67,23 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         // Not sooner: the files of /proc/self become root's with it.
         hide()?;
     }
-    let pid = if host.hop { 0 } else { NsKind::Pid.flag() };
-    steps::across_clocks(|| host.entry.enter(host.namespaces & !pid))?;
+    let pid = NsKind::Pid.flag().only_if(!host.hop);
+    steps::across_clocks(|| host.entry.enter(host.namespaces.without(pid)))?;
     if let Some(root) = &host.root {
         nix::unistd::fchdir(root).op("fchdir to the container's root")?;
         nix::unistd::chroot(c".").op("chroot")?;
     }
     if host.hop {
         // setns(pid) holds for children only.
-        hop(&host.sync, 0, host.courier.as_ref()).map_err(|e| e.on("the container's pid namespace"))?;
+        hop(&host.sync, NsFlags::NONE, host.courier.as_ref())
+            .map_err(|e| e.on("the container's pid namespace"))?;
     }
-    if host.namespaces & NsKind::User.flag() != 0 {
+    if host.namespaces.has(NsKind::User.flag()) {
         crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }
     nix::unistd::setsid().op("setsid")?;
     steps::done("entered the namespaces");
-    let user_namespace = host.namespaces & NsKind::User.flag() != 0;
+    let user_namespace = host.namespaces.has(NsKind::User.flag());
     labels.on_keys(process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
     labels.on_exec(process)?;
     sched::set_policy_and_personality(process)?;

@@ -29,12 +29,13 @@
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::NsKind;
+use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::PATIENCE;
 use crate::sys::{scm, timeout_until};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, poll};
-use nix::sched::{CloneFlags, setns};
+use nix::sched::setns;
 use nix::sys::socket::{
     AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, bind, connect, getsockname, setsockopt, shutdown,
     socket, sockopt,
@@ -104,8 +105,8 @@ pub struct Address {
 /// Init's side.
 pub struct Handout {
     socket: OwnedFd,
-    /// CLONE_NEW… bits of the namespaces to hand out.
-    namespaces: u64,
+    /// The namespaces to hand out.
+    namespaces: NsFlags,
     /// Whether to hand out the root directory: it is not that of the mount namespace.
     root: bool,
 }
@@ -113,7 +114,7 @@ pub struct Handout {
 impl Handout {
     /// Makes it in the runtime's network namespace. Returns it with the address for
     /// [`Caller::connect`], or `None` if which network namespace that is can't be told.
-    pub fn new(namespaces: u64, root: bool) -> Result<Option<(Handout, Address)>> {
+    pub fn new(namespaces: NsFlags, root: bool) -> Result<Option<(Handout, Address)>> {
         let Some(network) = network() else { return Ok(None) };
         let socket = new_socket()?;
         let address = Address { name: bind_to_a_name(&socket)?, network };
@@ -140,7 +141,7 @@ impl Handout {
     fn open(&self, namespace: impl Fn(&str) -> Result<OwnedFd>) -> Result<(Vec<u8>, Vec<OwnedFd>)> {
         let (mut tags, mut fds) = (Vec::with_capacity(MOST), Vec::with_capacity(MOST));
         for (tag, kind) in (0u8..).zip(NsKind::ALL) {
-            if self.namespaces & kind.flag() != 0 {
+            if self.namespaces.has(kind.flag()) {
                 fds.push(namespace(kind.file())?);
                 tags.push(tag);
             }
@@ -176,14 +177,14 @@ impl Caller {
 
     /// Asks `init` by the start gate, which was opened for writing after the socket was
     /// connected: init has its socket open for longer than the gate, so the name was
-    /// init's. `namespaces` are CLONE_NEW… bits of those that it must hand out; `root`,
+    /// init's. `namespaces` are those that it must hand out; `root`,
     /// whether it must hand out its root directory. Returns `None` if init has ended
     /// or executed the payload meanwhile.
     ///
     /// # Errors
     /// It does not answer within [`PATIENCE`]: it is stopped or frozen. It can't open its
     /// namespaces, or hands out others than were asked for.
-    pub fn ask(&self, gate: &OwnedFd, init: i32, namespaces: u64, root: bool) -> Result<Option<Handed>> {
+    pub fn ask(&self, gate: &OwnedFd, init: i32, namespaces: NsFlags, root: bool) -> Result<Option<Handed>> {
         let socket = &self.0;
         setsockopt(socket, sockopt::PassCred, &true).op("setsockopt SO_PASSCRED")?;
         let name = bind_to_a_name(socket)?;
@@ -230,8 +231,8 @@ pub struct Handed {
 impl Handed {
     /// Takes the descriptors out of an answer. In the place of one that is missing a process
     /// would stay on the host.
-    fn new(message: scm::Message, namespaces: u64, root: bool) -> Result<Handed> {
-        if message.fds.is_empty() && namespaces != 0 {
+    fn new(message: scm::Message, namespaces: NsFlags, root: bool) -> Result<Handed> {
+        if message.fds.is_empty() && !namespaces.is_none() {
             return Err(Error::msg("the container's init can't hand out its namespaces")
                 .hint("its RLIMIT_NOFILE leaves too few descriptors to it or to its user"));
         }
@@ -243,7 +244,7 @@ impl Handed {
                 None => out.root = Some(fd),
             }
         }
-        let got = out.namespaces.iter().fold(0, |flags, (kind, _)| flags | kind.flag());
+        let got = out.namespaces.iter().map(|(kind, _)| kind.flag()).collect::<NsFlags>();
         match is_whole && got == namespaces && out.root.is_some() == root {
             true => Ok(out),
             false => Err(Error::msg("the container's init hands out other namespaces than it has")),
@@ -275,20 +276,17 @@ impl Entry {
         }
     }
 
-    /// Enters the namespaces of `flags`, CLONE_NEW… bits. A pid namespace holds for
-    /// children only.
-    pub fn enter(&self, flags: u64) -> Result<()> {
-        let enter = |fd: &OwnedFd, flags: u64| {
-            setns(fd, CloneFlags::from_bits_retain(i32::try_from(flags).unwrap_or(0)))
-        };
+    /// Enters these namespaces. A pid namespace holds for children only.
+    pub fn enter(&self, flags: NsFlags) -> Result<()> {
+        let enter = |fd: &OwnedFd, flags: NsFlags| setns(fd, flags.for_setns());
         match self {
-            _ if flags == 0 => Ok(()),
+            _ if flags.is_none() => Ok(()),
             Entry::Init(init) => enter(init, flags).op("setns to the container"),
             // The user namespace comes first: the rights over the others come with it.
             Entry::Handed(handed) => handed
                 .namespaces
                 .iter()
-                .filter(|(kind, _)| flags & kind.flag() != 0)
+                .filter(|(kind, _)| flags.has(kind.flag()))
                 .try_for_each(|(kind, fd)| enter(fd, kind.flag()).op(&format!("setns {}", kind.name()))),
         }
     }

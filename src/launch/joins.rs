@@ -3,6 +3,7 @@
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
+use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::{self, Exit};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -141,7 +142,7 @@ impl Join {
     }
 
     fn enter(&self) -> Result<()> {
-        setns(&self.fd, clone_flag(self.kind))
+        setns(&self.fd, self.kind.flag().for_setns())
             .op(&format!("setns {}", self.kind.name()))
             .map_err(|e| self.explain(e))
     }
@@ -166,7 +167,7 @@ impl Join {
 pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
     let name = |e: Error| e.on(path.display().to_string());
     let Ok(ns) = open(namespace, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return Ok(()) };
-    let pidfd = match clone::fork(0, None).op("clone3")? {
+    let pidfd = match clone::fork(NsFlags::NONE, None).op("clone3")? {
         Forked::Parent { pidfd, .. } => pidfd,
         Forked::Child => {
             let done = setns(&ns, CloneFlags::CLONE_NEWNS)
@@ -228,19 +229,15 @@ pub fn fork(home: Option<OwnedFd>, clone: impl FnOnce() -> Result<Forked>) -> Re
     forked
 }
 
-fn clone_flag(kind: NsKind) -> CloneFlags {
-    CloneFlags::from_bits_retain(i32::try_from(kind.flag()).unwrap_or(0))
-}
-
 fn check_kind(fd: &OwnedFd, kind: NsKind) -> Result<()> {
     match crate::sys::fd::namespace_type(fd) {
-        Ok(flag) if u64::from(flag.unsigned_abs()) == kind.flag() => Ok(()),
+        Ok(flag) if NsFlags::new(flag) == kind.flag() => Ok(()),
         _ => Err(Error::msg(format!("is not a {} namespace", kind.name()))
             .hint("the path must be that of a file like /proc/PID/ns/net")),
     }
 }
 
 /// The namespaces of a running container that `exec` has to enter.
-pub fn private_flags(namespaces: &Namespaces) -> u64 {
-    NsKind::ALL.into_iter().filter(|k| namespaces.is_private(*k)).fold(0, |flags, k| flags | k.flag())
+pub fn private_flags(namespaces: &Namespaces) -> NsFlags {
+    NsKind::ALL.into_iter().filter(|kind| namespaces.is_private(*kind)).map(NsKind::flag).collect()
 }

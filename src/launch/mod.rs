@@ -17,6 +17,7 @@ pub mod target;
 use crate::error::{Context, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind};
 use crate::sys::clone::{self, Forked};
+use crate::sys::namespaces::NsFlags;
 use joins::{Joins, Pid};
 use std::os::fd::BorrowedFd;
 
@@ -37,14 +38,14 @@ pub enum Arrival {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
     /// By clone3 itself.
-    pub in_clone: u64,
+    pub in_clone: NsFlags,
     /// By init, with unshare(2), once it is who it is to be.
-    pub in_init: u64,
+    pub in_init: NsFlags,
     /// By init too, but not before it has been told that it is in its cgroup.
-    pub in_cgroup: u64,
+    pub in_cgroup: NsFlags,
     /// By init too, which has to clone once more for it: into these, and into
     /// the pid namespace that it has joined.
-    pub hop: Option<u64>,
+    pub hop: Option<NsFlags>,
     /// Is it for init to enter the pid namespace that is joined?
     pub enter_pid: bool,
 }
@@ -64,26 +65,29 @@ impl Split {
     ///   makes it, while the host side sets the limits.
     pub fn of(namespaces: &Namespaces, arrival: Arrival) -> Split {
         let new = NsKind::ALL.into_iter().filter(|kind| namespaces.is_new(*kind));
-        let all = new.filter(|kind| *kind != NsKind::Time).fold(0, |flags, kind| flags | kind.flag());
-        let pid = all & NsKind::Pid.flag();
+        let all: NsFlags = new.filter(|kind| *kind != NsKind::Time).map(NsKind::flag).collect();
+        let [user, pid, cgroup] = [NsKind::User, NsKind::Pid, NsKind::Cgroup].map(NsKind::flag);
+        let new_pid = pid.only_if(all.has(pid));
         let others_joined =
             NsKind::ALL.into_iter().any(|kind| kind != NsKind::Pid && namespaces.is_joined(kind));
         let (in_clone, hop) = match namespaces.get(NsKind::User) {
-            Ns::Inherit if arrival == Arrival::WithClone => (all & !NsKind::Network.flag(), None),
-            Ns::Inherit => (all & !NsKind::Cgroup.flag() & !NsKind::Network.flag(), None),
-            Ns::New if others_joined => (0, Some(pid | NsKind::User.flag())),
-            Ns::New => (pid | NsKind::User.flag(), None),
-            Ns::Join { .. } => (0, (pid != 0).then_some(pid)),
+            Ns::Inherit => {
+                let in_clone = all.without(NsKind::Network.flag());
+                (if arrival == Arrival::WithClone { in_clone } else { in_clone.without(cgroup) }, None)
+            }
+            Ns::New if others_joined => (NsFlags::NONE, Some(new_pid | user)),
+            Ns::New => (new_pid | user, None),
+            Ns::Join { .. } => (NsFlags::NONE, (!new_pid.is_none()).then_some(new_pid)),
         };
-        let later = if arrival == Arrival::ToldLater { NsKind::Cgroup.flag() } else { 0 };
-        let in_init = all & !in_clone & !hop.unwrap_or(0) & !later;
-        Split { in_clone, in_init, in_cgroup: all & later, hop, enter_pid: false }
+        let in_cgroup = cgroup.only_if(arrival == Arrival::ToldLater && all.has(cgroup));
+        let in_init = all.without(in_clone | hop.unwrap_or_default() | in_cgroup);
+        Split { in_clone, in_init, in_cgroup, hop, enter_pid: false }
     }
 
     /// Lets init clone once more whatever its namespaces are, so that the process that is
     /// cloned first stays outside of them (`launch/courier.rs`).
     pub fn with_hop(self) -> Split {
-        Split { in_clone: 0, hop: Some(self.in_clone | self.hop.unwrap_or(0)), ..self }
+        Split { in_clone: NsFlags::NONE, hop: Some(self.in_clone | self.hop.unwrap_or_default()), ..self }
     }
 }
 
@@ -95,7 +99,7 @@ pub fn fork(split: &mut Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) ->
         Pid::Entered(home) => Some(home),
         Pid::Denied => {
             split.enter_pid = true;
-            split.hop = Some(split.hop.unwrap_or(0));
+            split.hop = Some(split.hop.unwrap_or_default());
             None
         }
     };
@@ -121,7 +125,7 @@ mod tests {
         let ns = namespaces(&[(NsKind::Pid, Ns::New), (NsKind::Mount, Ns::New), (NsKind::Time, Ns::New)]);
         let split = Split::of(&ns, Arrival::WithClone);
         assert_eq!(split.in_clone, NsKind::Pid.flag() | NsKind::Mount.flag());
-        assert_eq!((split.in_init, split.hop), (0, None));
+        assert_eq!((split.in_init, split.hop), (NsFlags::NONE, None));
     }
 
     #[test]
@@ -136,9 +140,9 @@ mod tests {
         assert_eq!(Split::of(&ns, Arrival::ByItself).in_init, NsKind::Cgroup.flag());
         assert_eq!(Split::of(&ns, Arrival::ToldFirst).in_init, NsKind::Cgroup.flag());
         let later = Split::of(&ns, Arrival::ToldLater);
-        assert_eq!((later.in_init, later.in_cgroup), (0, NsKind::Cgroup.flag()));
+        assert_eq!((later.in_init, later.in_cgroup), (NsFlags::NONE, NsKind::Cgroup.flag()));
         assert_eq!(later.in_clone, NsKind::Mount.flag());
-        assert_eq!(Split::of(&ns, Arrival::WithClone).in_init, 0);
+        assert_eq!(Split::of(&ns, Arrival::WithClone).in_init, NsFlags::NONE);
     }
 
     #[test]
@@ -154,7 +158,7 @@ mod tests {
         let ns = [(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)];
         let split =
             Split::of(&namespaces(&[&ns[..], &[(NsKind::Network, join())]].concat()), Arrival::WithClone);
-        assert_eq!((split.in_clone, split.in_init), (0, NsKind::Ipc.flag()));
+        assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
         assert_eq!(split.hop, Some(NsKind::User.flag() | NsKind::Pid.flag()));
         // The parent enters a pid namespace with its own rights.
         let split =
@@ -166,7 +170,7 @@ mod tests {
     fn a_courier_stays_outside() {
         let ns = namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
         let split = Split::of(&ns, Arrival::WithClone).with_hop();
-        assert_eq!((split.in_clone, split.in_init), (0, NsKind::Ipc.flag()));
+        assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
         assert_eq!(split.hop, Some(NsKind::User.flag() | NsKind::Pid.flag()));
     }
 
@@ -174,7 +178,7 @@ mod tests {
     fn a_joined_user_namespace_owns_the_new_pid_namespace() {
         let ns = namespaces(&[(NsKind::User, join()), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
         let split = Split::of(&ns, Arrival::WithClone);
-        assert_eq!((split.in_clone, split.in_init), (0, NsKind::Ipc.flag()));
+        assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
         assert_eq!(split.hop, Some(NsKind::Pid.flag()));
         assert_eq!(
             Split::of(&namespaces(&[(NsKind::User, join()), (NsKind::Pid, join())]), Arrival::WithClone).hop,

@@ -8,6 +8,7 @@ use super::config::Resources;
 use super::inherit::Fields;
 use crate::seccomp::profile::Profile;
 use crate::sys::mount::{MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
+use crate::sys::namespaces::NsFlags;
 use crate::sys::pty::Size;
 use crate::sys::sched::Attr;
 use std::collections::BTreeMap;
@@ -102,18 +103,17 @@ impl NsKind {
     ];
 
     /// The CLONE_NEW… bit.
-    pub fn flag(self) -> u64 {
-        let flag = match self {
-            NsKind::User => libc::CLONE_NEWUSER,
-            NsKind::Pid => libc::CLONE_NEWPID,
-            NsKind::Network => libc::CLONE_NEWNET,
-            NsKind::Ipc => libc::CLONE_NEWIPC,
-            NsKind::Uts => libc::CLONE_NEWUTS,
-            NsKind::Cgroup => libc::CLONE_NEWCGROUP,
-            NsKind::Time => return crate::sys::clone::CLONE_NEWTIME,
-            NsKind::Mount => libc::CLONE_NEWNS,
-        };
-        u64::from(flag.unsigned_abs())
+    pub fn flag(self) -> NsFlags {
+        match self {
+            NsKind::User => NsFlags::new(libc::CLONE_NEWUSER),
+            NsKind::Pid => NsFlags::new(libc::CLONE_NEWPID),
+            NsKind::Network => NsFlags::new(libc::CLONE_NEWNET),
+            NsKind::Ipc => NsFlags::new(libc::CLONE_NEWIPC),
+            NsKind::Uts => NsFlags::new(libc::CLONE_NEWUTS),
+            NsKind::Cgroup => NsFlags::new(libc::CLONE_NEWCGROUP),
+            NsKind::Time => NsFlags::TIME,
+            NsKind::Mount => NsFlags::new(libc::CLONE_NEWNS),
+        }
     }
 
     /// The name of its file in /proc/PID/ns.

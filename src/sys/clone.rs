@@ -1,10 +1,10 @@
 //! clone3(2): the one fork of the runtime.
 
+use super::namespaces::NsFlags;
 use super::{Result, check};
 use nix::errno::Errno;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-pub const CLONE_NEWTIME: u64 = 0x80;
 const CLONE_FILES: u64 = 0x400;
 const CLONE_PIDFD: u64 = 0x1000;
 const CLONE_PARENT: u64 = 0x8000;
@@ -34,22 +34,21 @@ pub enum Forked {
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// Forks into the new namespaces of `namespaces` (CLONE_NEW… bits) and, if
-/// given, straight into the cgroup that `cgroup` is open on.
+/// Forks into the new namespaces of `namespaces` and, if given, straight into the cgroup that `cgroup` is open on.
 ///
 /// The child runs on a copy of this single-threaded process with the default
 /// signal handlers. glibc's cached thread id is stale there, so it leaves by
 /// `_exit` or `execve` only.
-pub fn fork(namespaces: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
-    clone3(namespaces, cgroup, libc::SIGCHLD as u64)
+pub fn fork(namespaces: NsFlags, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+    clone3(namespaces.for_clone(), cgroup, libc::SIGCHLD as u64)
 }
 
 /// Forks a sibling: a child of this process's parent. With `share_files` the two have one
 /// table of descriptors: what one of them opens or closes, the other has or has not.
-pub fn fork_sibling(namespaces: u64, share_files: bool) -> Result<Forked> {
+pub fn fork_sibling(namespaces: NsFlags, share_files: bool) -> Result<Forked> {
     let files = if share_files { CLONE_FILES } else { 0 };
     // With CLONE_PARENT the exit signal is the caller's own and must not be given.
-    clone3(namespaces | files | CLONE_PARENT, None, 0)
+    clone3(namespaces.for_clone() | files | CLONE_PARENT, None, 0)
 }
 
 /// Forks by clone(2), which a seccomp filter allows more often than clone3(2):

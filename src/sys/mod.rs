@@ -15,6 +15,7 @@ pub mod landlock;
 pub mod lock;
 pub mod mount;
 pub mod mountinfo;
+pub mod namespaces;
 pub mod net;
 pub mod openat2;
 pub mod pidfd;

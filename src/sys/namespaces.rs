@@ -1,0 +1,77 @@
+//! Sets of namespaces, as clone3(2), unshare(2) and setns(2) take them.
+
+use nix::sched::CloneFlags;
+use serde::{Deserialize, Serialize};
+use std::ops::BitOr;
+
+/// CLONE_NEW… bits (namespaces(7)). clone3 takes them in 64 bits without a sign, the
+/// others in an int.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NsFlags(u32);
+
+impl NsFlags {
+    pub const NONE: NsFlags = NsFlags(0);
+    /// libc lacks it.
+    pub const TIME: NsFlags = NsFlags(0x80);
+
+    /// One of libc's CLONE_NEW….
+    pub const fn new(flag: libc::c_int) -> NsFlags {
+        NsFlags(flag.cast_unsigned())
+    }
+
+    pub fn is_none(self) -> bool {
+        self == NsFlags::NONE
+    }
+
+    /// Whether all of `others` are among these.
+    pub fn has(self, others: NsFlags) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    pub fn without(self, others: NsFlags) -> NsFlags {
+        NsFlags(self.0 & !others.0)
+    }
+
+    /// These if `is`, or none.
+    pub fn only_if(self, is: bool) -> NsFlags {
+        if is { self } else { NsFlags::NONE }
+    }
+
+    /// For clone3.
+    pub fn for_clone(self) -> u64 {
+        self.0.into()
+    }
+
+    /// For unshare and setns.
+    pub fn for_setns(self) -> CloneFlags {
+        CloneFlags::from_bits_retain(self.0.cast_signed())
+    }
+}
+
+impl BitOr for NsFlags {
+    type Output = NsFlags;
+
+    fn bitor(self, other: NsFlags) -> NsFlags {
+        NsFlags(self.0 | other.0)
+    }
+}
+
+impl FromIterator<NsFlags> for NsFlags {
+    fn from_iter<I: IntoIterator<Item = NsFlags>>(flags: I) -> NsFlags {
+        flags.into_iter().fold(NsFlags::NONE, NsFlags::bitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_have_the_same_bits() {
+        let flags = NsFlags::new(libc::CLONE_NEWUSER) | NsFlags::TIME;
+        assert_eq!(flags.for_clone(), 0x1000_0080);
+        assert_eq!(flags.for_setns().bits(), 0x1000_0080);
+        assert!(flags.has(NsFlags::TIME) && !flags.without(NsFlags::TIME).has(NsFlags::TIME));
+    }
+}
