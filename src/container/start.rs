@@ -8,6 +8,7 @@ use super::sd_notify::Relay;
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Subject};
+use crate::init::Failure;
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::Hook;
@@ -21,9 +22,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 const STOPPED: &str = "cannot start a container that has stopped";
-
-/// Where the errors of these hooks point.
-const START_CONTAINER: &str = "/hooks/startContainer/";
 
 /// Starts a created container. If one of its hooks fails it is destroyed
 /// (runtime.md "Lifecycle", steps 7, 9 and 12).
@@ -54,14 +52,14 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
         Some(_) => "init failed to start the payload",
     });
     let error = match failed {
-        Some(error) if !error.at.starts_with(START_CONTAINER) => {
-            // The other failures leave a stopped container, as in runc.
+        Some(Failure::OfPayload(error)) => {
+            // It leaves a stopped container, as in runc.
             if dir.lock()? {
                 exit::record(&dir, &Ending::of_failure(&error))?;
             }
             return Err(error);
         }
-        Some(error) => error,
+        Some(Failure::OfHook(error)) => error,
         None if dir.started().is_err() => Error::msg("the lock can't be given up").on(id),
         None => match run_poststart(&poststart, &state, None) {
             Ok(()) => return relay.map_or(Ok(()), |relay| until_ready(relay, &state, log)),
@@ -98,8 +96,8 @@ fn refusal(dir: &Dir, state: &State) -> Result<Error> {
     Ok(Error::msg(text).on(state.id.clone()))
 }
 
-/// The error that init wrote, or nothing: it executed the payload.
-fn read_result(result: &OwnedFd) -> Result<Option<Error>> {
+/// What init wrote, or nothing: it executed the payload.
+fn read_result(result: &OwnedFd) -> Result<Option<Failure>> {
     let mut bytes = Vec::new();
     let mut buf = [0u8; 4096];
     loop {
@@ -115,10 +113,7 @@ fn read_result(result: &OwnedFd) -> Result<Option<Error>> {
             Err(errno) => return Err(errno).op("read the result"),
         }
     }
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(Error::decode(&bytes).unwrap_or_else(|| Error::msg("init reported an unreadable error"))))
+    Ok((!bytes.is_empty()).then(|| Failure::decode(&bytes)))
 }
 
 /// The first that fails ends it: its caller then ends the container.

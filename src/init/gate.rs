@@ -55,14 +55,66 @@ impl GateEnds {
     }
 
     /// Tells `start` why the payload did not start.
-    pub fn report(&self, error: &Error) {
+    pub fn report(&self, failure: &Failure) {
+        // Nobody may be reading any more; then nobody is left to tell.
+        let _ = write(&self.result, &failure.encoded());
+    }
+}
+
+/// Why the payload did not start.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// A startContainer hook failed: the container is to be destroyed (runtime.md
+    /// "Lifecycle", step 9).
+    OfHook(Error),
+    /// Anything else: a stopped container is left.
+    OfPayload(Error),
+}
+
+/// Where the errors of these hooks point, and no others. It tells the two failures apart
+/// in what is written, whose form older versions know.
+const START_CONTAINER: &str = "/hooks/startContainer/";
+
+impl Failure {
+    pub fn error(&self) -> &Error {
+        let (Failure::OfHook(error) | Failure::OfPayload(error)) = self;
+        error
+    }
+
+    fn encoded(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        error.encode(&mut bytes);
+        self.error().encode(&mut bytes);
         if bytes.len() > PIPE_BUF {
             bytes.clear();
-            Error::msg(error.to_string().chars().take(1000).collect::<String>()).encode(&mut bytes);
+            let text: String = self.error().to_string().chars().take(1000).collect();
+            let at = if matches!(self, Failure::OfHook(_)) { START_CONTAINER } else { "" };
+            Error::msg(text).at(at).encode(&mut bytes);
         }
-        // Nobody may be reading any more; then nobody is left to tell.
-        let _ = write(&self.result, &bytes);
+        bytes
+    }
+
+    /// Reads what [`GateEnds::report`] wrote.
+    pub fn decode(bytes: &[u8]) -> Failure {
+        match Error::decode(bytes) {
+            Some(error) if error.at.starts_with(START_CONTAINER) => Failure::OfHook(error),
+            Some(error) => Failure::OfPayload(error),
+            None => Failure::OfPayload(Error::msg("init reported an unreadable error")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_kind() {
+        for length in [1, PIPE_BUF] {
+            let error = Error::msg("x".repeat(length));
+            let of_hook = Failure::OfHook(error.clone().at("/hooks/startContainer/0"));
+            assert!(matches!(Failure::decode(&of_hook.encoded()), Failure::OfHook(_)), "{length}");
+            let of_payload = Failure::OfPayload(error.at("/process/args"));
+            assert!(matches!(Failure::decode(&of_payload.encoded()), Failure::OfPayload(_)), "{length}");
+        }
     }
 }

@@ -36,7 +36,7 @@ pub mod sysctl;
 pub mod tenant;
 mod terminal;
 
-pub use gate::GateEnds;
+pub use gate::{Failure, GateEnds};
 pub use joining::Joining;
 pub use lsm::{apparmor_is_enabled, check as check_labels, selinux_is_enabled};
 pub use namespaces::{needs_go, needs_limits};
@@ -97,13 +97,13 @@ pub fn run(plan: &Plan, mut host: Inherited) -> ! {
         Ok(payload) => payload,
         Err(error) => fail(&host.sync, error),
     };
-    let error = match finish(plan, &host, payload) {
+    let failure = match finish(plan, &host, payload) {
         Ok(never) => match never {},
-        Err(error) => error,
+        Err(failure) => failure,
     };
     match &host.gate {
-        Some(gate) => gate.report(&error),
-        None => fail(&host.sync, error),
+        Some(gate) => gate.report(&failure),
+        None => fail(&host.sync, failure.error().clone()),
     }
     exit(1)
 }
@@ -187,11 +187,11 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
 }
 
 /// From the gate to the payload.
-fn finish(plan: &Plan, host: &Inherited, payload: Payload) -> Result<Infallible> {
+fn finish(plan: &Plan, host: &Inherited, payload: Payload) -> Result<Infallible, Failure> {
     if let Some(gate) = &host.gate {
-        gate.wait(host.proc.as_ref())?;
+        gate.wait(host.proc.as_ref()).map_err(Failure::OfPayload)?;
     }
     let confine = || seccomp::install_late(host.filter.as_ref(), &plan.process, &host.sync);
-    hooks::start_container(plan, &host.subject, payload.env(), &confine)?;
-    payload.execute(confine)
+    hooks::start_container(plan, &host.subject, payload.env(), &confine).map_err(Failure::OfHook)?;
+    payload.execute(confine).map_err(Failure::OfPayload)
 }
