@@ -31,6 +31,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::launch::seal;
 use crate::log::{self, Format, Level, Log};
 use crate::steps;
+use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
@@ -53,8 +54,7 @@ struct Context {
     disable_version_flag = true,
     allow_external_subcommands = true,
     args_override_self = true,
-    subcommand_value_name = "COMMAND",
-    after_help = VERBS
+    subcommand_value_name = "COMMAND"
 )]
 struct Globals {
     /// Directory that holds the state of the containers
@@ -94,60 +94,67 @@ enum Verb {
     Other(Vec<OsString>),
 }
 
-const VERBS: &str = "\
-Commands:
-  checkpoint  Write the processes of a container to files
-  create      Create a container
-  delete      Delete a container
-  events      Show what a container uses, and when it runs out of memory
-  exec        Execute a process in a running container
-  features    Show what is supported
-  help        Show the commands, or the flags of one
-  kill        Send a signal to a container
-  list        List containers
-  mounts      Add mounts to a running container, or remove them
-  pause       Stop all processes of a container where they are
-  ps          Show the processes of a container
-  restore     Make a container out of the files of a checkpoint
-  resume      Let the processes of a paused container go on
-  run         Create and start a container
-  spec        Write a new config.json
-  start       Start a created container
-  state       Show the state of a container
-  update      Change the resources of a container
-  wait        Block until a container has ended, and print its exit status
+/// Defines, from one list of commands and what each does, all that goes by their names.
+macro_rules! verbs {
+    ($($verb:ident $does:literal)+) => {
+        /// What each does, for the overview.
+        const VERBS: &[(&str, &str)] = &[$((stringify!($verb), $does)),+];
 
-`corten COMMAND --help` shows the flags of a command.";
+        /// The parsers of all.
+        fn parsers() -> Vec<(&'static str, Command)> {
+            vec![$((stringify!($verb), $verb::Args::command())),+]
+        }
+
+        /// Runs the one with this name. `None`: there is none.
+        fn run_verb(name: &OsString, args: &[OsString], context: &Context) -> Option<Result<i32>> {
+            match name.to_str()? {
+                $(stringify!($verb) => Some(parsed(args, context, $verb::run)),)+
+                _ => None,
+            }
+        }
+    };
+}
+
+verbs! {
+    checkpoint "Write the processes of a container to files"
+    create "Create a container"
+    delete "Delete a container"
+    events "Show what a container uses, and when it runs out of memory"
+    exec "Execute a process in a running container"
+    features "Show what is supported"
+    kill "Send a signal to a container"
+    list "List containers"
+    mounts "Add mounts to a running container, or remove them"
+    pause "Stop all processes of a container where they are"
+    ps "Show the processes of a container"
+    restore "Make a container out of the files of a checkpoint"
+    resume "Let the processes of a paused container go on"
+    run "Create and start a container"
+    spec "Write a new config.json"
+    start "Start a created container"
+    state "Show the state of a container"
+    update "Change the resources of a container"
+    wait "Block until a container has ended, and print its exit status"
+}
+
+/// `help` is no verb of the list: it shows the others.
+const HELP: (&str, &str) = ("help", "Show the commands, or the flags of one");
+
+fn listed() -> String {
+    let mut verbs = [VERBS, &[HELP]].concat();
+    verbs.sort_unstable();
+    let lines = verbs.iter().map(|(name, does)| format!("  {name:12}{does}\n"));
+    format!("Commands:\n{}\n`corten COMMAND --help` shows the flags of a command.", lines.collect::<String>())
+}
 
 /// The whole command line, for what is written from it: completions and manual
 /// pages. The runtime itself never builds it.
 pub fn command() -> Command {
-    let whole = Globals::command().allow_external_subcommands(false).after_help(None::<&str>);
-    let verbs = [
-        ("checkpoint", checkpoint::Args::command()),
-        ("create", create::Args::command()),
-        ("delete", delete::Args::command()),
-        ("events", events::Args::command()),
-        ("exec", exec::Args::command()),
-        ("features", features::Args::command()),
-        ("kill", kill::Args::command()),
-        ("list", list::Args::command()),
-        ("mounts", mounts::Args::command()),
-        ("pause", pause::Args::command()),
-        ("ps", ps::Args::command()),
-        ("restore", restore::Args::command()),
-        ("resume", resume::Args::command()),
-        ("run", run::Args::command()),
-        ("spec", spec::Args::command()),
-        ("start", start::Args::command()),
-        ("state", state::Args::command()),
-        ("update", update::Args::command()),
-        ("wait", wait::Args::command()),
-    ];
-    let names = verbs.each_ref().map(|(name, _)| *name);
-    let whole = whole.subcommands(verbs.map(|(name, verb)| verb.name(name)));
+    let whole = Globals::command().allow_external_subcommands(false);
+    let names = VERBS.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let whole = whole.subcommands(parsers().into_iter().map(|(name, verb)| verb.name(name)));
     let one = clap::Arg::new("COMMAND").help("The command").value_parser(names);
-    let help = Command::new("help").about("Show the commands, or the flags of one").arg(one);
+    let help = Command::new(HELP.0).about(HELP.1).arg(one);
     whole.disable_help_subcommand(true).subcommand(help)
 }
 
@@ -158,11 +165,9 @@ pub fn main(args: Vec<OsString>) -> i32 {
         log::print(Level::Error, &error.to_string());
         return 1;
     }
-    let command = Globals::command();
-    let in_claps_way = flags::in_claps_way(&command, &args);
-    let matches = command.try_get_matches_from(in_claps_way);
-    let globals = match matches.and_then(|mut matches| Globals::from_arg_matches_mut(&mut matches)) {
+    let globals = match parse(Globals::command(), &args) {
         Ok(globals) => globals,
+        Err(error) if error.kind() == ErrorKind::DisplayHelp => return help(&args),
         Err(error) => return usage(&error),
     };
     if globals.version {
@@ -209,32 +214,21 @@ pub fn main(args: Vec<OsString>) -> i32 {
     }
 }
 
+fn parse(command: Command, args: &[OsString]) -> Result<Globals, clap::Error> {
+    let args = flags::in_claps_way(&command, args);
+    Globals::from_arg_matches_mut(&mut command.try_get_matches_from(args)?)
+}
+
 fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32> {
-    match verb.to_str() {
-        Some("checkpoint") => parsed(args, context, checkpoint::run),
-        Some("create") => parsed(args, context, create::run),
-        Some("delete") => parsed(args, context, delete::run),
-        Some("events") => parsed(args, context, events::run),
-        Some("exec") => parsed(args, context, exec::run),
-        Some("features") => parsed(args, context, features::run),
-        Some("kill") => parsed(args, context, kill::run),
-        Some("list") => parsed(args, context, list::run),
-        Some("mounts") => parsed(args, context, mounts::run),
-        Some("pause") => parsed(args, context, pause::run),
-        Some("ps") => parsed(args, context, ps::run),
-        Some("restore") => parsed(args, context, restore::run),
-        Some("resume") => parsed(args, context, resume::run),
-        Some("run") => parsed(args, context, run::run),
-        Some("spec") => parsed(args, context, spec::run),
-        Some("start") => parsed(args, context, start::run),
-        Some("state") => parsed(args, context, state::run),
-        Some("update") => parsed(args, context, update::run),
-        Some("wait") => parsed(args, context, wait::run),
-        Some("help") => match args.get(1).filter(|other| *other != "help") {
-            None => Ok(overview()),
-            Some(other) => dispatch(other, &[other.clone(), "--help".into()], context),
-        },
-        _ => Err(Error::msg("no such command").on(verb.to_string_lossy()).hint("see corten --help")),
+    if let Some(result) = run_verb(verb, args, context) {
+        return result;
+    }
+    match args.get(1).filter(|other| *other != HELP.0) {
+        _ if verb != HELP.0 => {
+            Err(Error::msg("no such command").on(verb.to_string_lossy()).hint("see corten --help"))
+        }
+        None => Ok(overview()),
+        Some(other) => dispatch(other, &[other.clone(), "--help".into()], context),
     }
 }
 
@@ -253,7 +247,7 @@ fn parsed<A: Parser>(
             run(args, context)
         }
         Err(error) => match error.kind() {
-            clap::error::ErrorKind::DisplayHelp => Ok(usage(&error)),
+            ErrorKind::DisplayHelp => Ok(usage(&error)),
             _ => Err(bad_usage(&error)),
         },
     }
@@ -279,8 +273,18 @@ fn usage(error: &clap::Error) -> i32 {
     0
 }
 
+/// The global flags with the list of commands, which costs too much for every call.
+fn with_list() -> Command {
+    Globals::command().after_help(listed())
+}
+
+/// Prints what `-h` or `--help` asks for, which clap knows.
+fn help(args: &[OsString]) -> i32 {
+    parse(with_list(), args).map_or_else(|error| usage(&error), |_| overview())
+}
+
 fn overview() -> i32 {
-    let _ = write!(std::io::stdout(), "{}", Globals::command().render_help());
+    let _ = write!(std::io::stdout(), "{}", with_list().render_help());
     0
 }
 
