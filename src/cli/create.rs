@@ -1,7 +1,8 @@
 //! `corten create`.
 
 use super::{Context, bundle, preserve_fds};
-use crate::container::create::{self, Mode};
+use crate::container::create;
+use crate::container::options::{Mode, Options};
 use crate::container::sd_notify;
 use crate::error::{Context as _, Result};
 use crate::signals::Signals;
@@ -57,7 +58,7 @@ impl Making {
         id: &str,
         mode: Mode,
         context: &Context,
-        make: impl FnOnce(&create::Options) -> Result<T>,
+        make: impl FnOnce(&Options) -> Result<T>,
     ) -> Result<T> {
         let listen_fds = listen_fds();
         let preserve_fds = preserve_fds(self.preserve_fds + listen_fds)?;
@@ -66,7 +67,7 @@ impl Making {
         let config = path(&self.config)
             .map(|path| std::path::absolute(&path).op_on("find the configuration", path.display()));
         let config = config.transpose()?;
-        make(&create::Options {
+        make(&Options {
             root: &context.root,
             log: &context.log,
             id,

@@ -3,8 +3,8 @@
 use super::create::held;
 use super::{Context, preserve_fds};
 use crate::cgroup::SubCgroups;
-use crate::container::create::Mode;
 use crate::container::exec;
+use crate::container::options::Mode;
 use crate::error::{Context as _, Error, Result};
 use crate::spec::config::{Config, Process as ConfigProcess};
 use crate::spec::plan::{Capabilities, Process};

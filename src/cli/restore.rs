@@ -3,8 +3,8 @@
 use super::checkpoint::{Common, given};
 use super::create::held;
 use super::{Context, bundle};
-use crate::container::create::{self, Mode};
-use crate::container::restore;
+use crate::container::checkpoint::restore;
+use crate::container::options::{Mode, Options};
 use crate::error::{Error, Result};
 use clap::Parser;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
     let named = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
     restore::restore(&restore::Options {
-        making: create::Options {
+        making: Options {
             root: &context.root,
             log: &context.log,
             id: &args.id,

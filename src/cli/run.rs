@@ -2,7 +2,7 @@
 
 use super::Context;
 use super::create::Making;
-use crate::container::create::Mode;
+use crate::container::options::Mode;
 use crate::container::run;
 use crate::error::Result;
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! `corten state`.
 
 use super::{Context, print_json};
-use crate::container::exit::Ending;
+use crate::container::ending::Ending;
 use crate::container::{Dir, State};
 use crate::error::Result;
 use crate::spec::state::Status;

@@ -1,7 +1,7 @@
 //! A bundle's configuration: read, resolved, and completed by what the command
 //! line says.
 
-use super::create::Options;
+use super::options::Options;
 use super::sd_notify;
 use crate::error::{Context, Error, Result};
 use crate::init;

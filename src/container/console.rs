@@ -1,7 +1,7 @@
 //! Where the master of a payload's terminal goes: to the engine's console
 //! socket, or, in the foreground, to this process.
 
-use super::create::Mode;
+use super::options::Mode;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
 use crate::sys::pty::{self, Size};

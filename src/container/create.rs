@@ -5,14 +5,15 @@
 //! is made, and what is made is recorded before it is made.
 
 use super::console::{self, Console};
-use super::dir::{Dir, Root};
+use super::dir::Dir;
 use super::half_made::HalfMade;
+use super::options::{Mode, Options};
 use super::pidfd_receiver::Receiver;
 use super::sd_notify::Relay;
 use super::seccomp_agent::Agent;
 use super::state::State;
 use super::{bundle, id};
-use crate::cgroup::{Cgroup, Driver, Entrance, Host, Starting};
+use crate::cgroup::{Cgroup, Entrance, Host, Starting};
 use crate::error::{Error, Result};
 use crate::hooks::Subject;
 use crate::init;
@@ -21,54 +22,13 @@ use crate::launch::joins::Joins;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{self, HostEnd, ToInit};
 use crate::launch::{self, Arrival, Split, limits, sched};
-use crate::log::Log;
 use crate::rdt::Group;
 use crate::seccomp;
-use crate::signals::Signals;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::steps;
 use crate::sys::clone::Forked;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
-use std::rc::Rc;
-
-/// What the command line says.
-pub struct Options<'a> {
-    pub root: &'a Root,
-    pub log: &'a Log,
-    pub id: &'a str,
-    pub bundle: &'a Path,
-    /// In the place of the bundle's config.json.
-    pub config: Option<&'a Path>,
-    pub pid_file: Option<&'a Path>,
-    pub console_socket: Option<&'a Path>,
-    /// Gets a pidfd of init.
-    pub pidfd_socket: Option<&'a Path>,
-    pub no_pivot: bool,
-    pub no_new_keyring: bool,
-    pub preserve_fds: i32,
-    /// How many of them are a service manager's listening sockets.
-    pub listen_fds: u32,
-    pub driver: Driver,
-    /// Are cgroups that the caller may not make done without?
-    pub rootless: Option<bool>,
-    /// This process's service manager waits for the payload to be ready.
-    pub notify: bool,
-    pub mode: Mode,
-    /// The signals of [`Mode::RunForeground`], held before the fork, as what ends at once must
-    /// still be noticed.
-    pub signals: Option<Rc<Signals>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Init waits at the gate for `start`.
-    Create,
-    RunDetached,
-    /// The caller stays and waits.
-    RunForeground,
-}
 
 /// A container that has been made.
 pub struct Made {

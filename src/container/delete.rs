@@ -3,8 +3,9 @@
 //! The lock is not held while what was killed ends: that may take as long as it
 //! likes in the kernel, and the other verbs are to go on.
 
-use super::dir::{Dir, Root};
+use super::dir::Dir;
 use super::hook_output;
+use super::root::Root;
 use super::state::State;
 use crate::cgroup::stuck;
 use crate::error::{Context, Error, Result};
@@ -170,7 +171,7 @@ fn run_poststop(state: &State, hooks: &[Hook], signals: Option<&Rc<Signals>>, lo
 /// The hooks of the configuration as it was; if it can't be read any more,
 /// that is no reason to keep the container.
 fn poststop_hooks(dir: &Dir, state: &State, log: &Log) -> Vec<Hook> {
-    let hooks = state.hooks(dir, "poststop").map(|hooks| hooks.poststop);
+    let hooks = dir.hooks(state, "poststop").map(|hooks| hooks.poststop);
     hooks.unwrap_or_else(|error| {
         log.warn(format!("the poststop hooks are not run: {error}"));
         Vec::new()

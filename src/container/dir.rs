@@ -11,22 +11,21 @@
 //! lies in ROOT (`lost+found`, another program's) is not corten's.
 
 use super::lock::{Lock, Of};
-use super::sd_notify;
 use super::state::{self, State};
 use crate::error::{Context, Error, Result};
 use crate::init::GateEnds;
+use crate::spec;
+use crate::spec::plan::Hooks;
 use crate::spec::state::Status;
 use crate::steps;
-use crate::sys::regex::Regex;
+use crate::sys::fd::write_all;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat, renameat};
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat, write};
-use std::ffi::CString;
+use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
 const STATE: &str = "state.json";
@@ -36,101 +35,16 @@ pub const GATE: &str = "gate";
 /// The gate of a container that was paused before it was started.
 const GATE_PAUSED: &str = "gate.paused";
 pub const RESULT: &str = "result";
+/// The directory of the payload's notify socket (`sd_notify.rs`), and the socket.
+pub const NOTIFY_DIR: &str = "notify";
+pub const NOTIFY_SOCKET: &str = "notify.sock";
 /// Where CRIU finds the rootfs while it restores.
 pub const CRIU_ROOT: &str = "criu-root";
 /// The mode of a directory from the moment it is made: the owner's alone, and a sticky bit,
 /// which tells it from others' directories.
-const CLAIMED: u32 = 0o1700;
+pub(super) const CLAIMED: u32 = 0o1700;
 
-/// The directory that holds all containers' state.
-pub struct Root(pub PathBuf);
-
-impl Root {
-    fn open(&self) -> Result<Option<OwnedFd>> {
-        match open(&self.0, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => other.op_on("open the state directory", self.0.display()).map(Some).map_err(denied),
-        }
-    }
-
-    /// Claims an id. The directory is the claim: making it is the check. The lock
-    /// is taken. A claim that fails leaves nothing.
-    pub fn claim(&self, id: &str) -> Result<Dir> {
-        super::id::check(id)?;
-        let root = match self.open()? {
-            Some(root) => root,
-            None => {
-                make_all(&self.0)?;
-                self.open()?.ok_or_else(|| Error::msg("vanished").on(self.0.display().to_string()))?
-            }
-        };
-        loop {
-            match mkdirat(&root, id, Mode::from_bits_truncate(CLAIMED)) {
-                Err(Errno::EEXIST) if is_container(&root, id) => return Err(exists(id)),
-                Err(Errno::EEXIST) => {
-                    return Err(exists(id).hint("it is a directory that corten did not make"));
-                }
-                other => other.op_on("make the container's state directory", id)?,
-            }
-            match take(&root, id) {
-                Ok(Some((dir, lock))) => return Ok(Dir { root, id: id.into(), dir, lock: Some(lock) }),
-                // A `delete --force` was faster.
-                Ok(None) => {}
-                Err(error) => {
-                    // Only what is empty goes, so never what has become another's.
-                    let _ = unlinkat(&root, id, UnlinkatFlags::RemoveDir);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    /// An early look; only the claim is certain.
-    pub fn refuse_existing(&self, id: &str) -> Result<()> {
-        match self.open()? {
-            Some(root) if is_container(&root, id) => Err(exists(id)),
-            _ => Ok(()),
-        }
-    }
-
-    /// The directory of an existing container, for reading.
-    pub fn find(&self, id: &str) -> Result<Dir> {
-        super::id::check(id)?;
-        let Some(root) = self.open()? else { return Err(does_not_exist(id)) };
-        let dir = Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))?;
-        steps::done_with(|| format!("found the state directory of {id}"));
-        Ok(dir)
-    }
-
-    /// The ids in which the POSIX extended regular expression `pattern` matches.
-    pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
-        let wrong = |why: String| Error::msg(format!("is no regular expression: {why}")).on(pattern);
-        let text = CString::new(pattern).map_err(|_| wrong("it has a NUL".into()))?;
-        let regex = Regex::new(&text).map_err(wrong)?;
-        Ok(self.ids()?.into_iter().filter(|id| regex.is_match(id)).collect())
-    }
-
-    /// The ids of all containers, sorted.
-    pub fn ids(&self) -> Result<Vec<String>> {
-        let Some(root) = self.open()? else { return Ok(Vec::new()) };
-        let entries = match std::fs::read_dir(&self.0) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.op_on("read the state directory", self.0.display())?,
-        };
-        let mut ids: Vec<String> = entries
-            .filter_map(|entry| entry.ok())
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|id| super::id::check(id).is_ok() && is_container(&root, id))
-            .collect();
-        ids.sort();
-        Ok(ids)
-    }
-}
-
-/// Opens what was claimed and takes the lock. `None`: it has been removed, and what has
-/// its name now may be another's claim. The lock's file says whose: it is new.
-fn take(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
+fn locked(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
     let Some(dir) = open_dir(root, id)? else { return Ok(None) };
     let Some(lock) = Lock::create(&dir, CONFIG)? else { return Ok(None) };
     match lock.take(Of::Writer, id).and_then(|()| is_there(root, id, &dir)) {
@@ -160,7 +74,7 @@ fn is_there(root: &OwnedFd, id: &str, dir: &OwnedFd) -> Result<bool> {
     }
 }
 
-fn is_container(root: &OwnedFd, id: &str) -> bool {
+pub(super) fn is_container(root: &OwnedFd, id: &str) -> bool {
     let stat = |path: &str| fstatat(root, path, AtFlags::AT_SYMLINK_NOFOLLOW);
     stat(&format!("{id}/{STATE}")).is_ok() || stat(id).is_ok_and(|stat| is_claimed(&stat))
 }
@@ -169,25 +83,7 @@ fn is_claimed(stat: &nix::sys::stat::FileStat) -> bool {
     stat.st_mode & libc::S_ISVTX != 0
 }
 
-fn make_all(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
-    made.op_on("make the state directory", path.display()).map_err(denied)
-}
-
-/// What a user without privilege can do about it.
-fn denied(error: Error) -> Error {
-    match error.is(Errno::EACCES) && !nix::unistd::geteuid().is_root() {
-        true => error.hint("give a directory of your own with --root, or set XDG_RUNTIME_DIR"),
-        false => error,
-    }
-}
-
-fn exists(id: &str) -> Error {
-    Error::msg("container with given ID already exists").on(id)
-}
-
-fn does_not_exist(id: &str) -> Error {
+pub(super) fn does_not_exist(id: &str) -> Error {
     Error::msg("container does not exist").on(id)
 }
 
@@ -201,7 +97,22 @@ pub struct Dir {
 }
 
 impl Dir {
-    fn at(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
+    /// Opens what was claimed and takes the lock. `None`: it has been removed, and what has
+    /// its name now may be another's claim. The lock's file says whose: it is new. A failure
+    /// gives the claim up.
+    pub(super) fn take(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
+        match locked(&root, id) {
+            Ok(Some((dir, lock))) => Ok(Some(Dir { root, id: id.into(), dir, lock: Some(lock) })),
+            Ok(None) => Ok(None),
+            Err(error) => {
+                // Only what is empty goes, so never what has become another's.
+                let _ = unlinkat(&root, id, UnlinkatFlags::RemoveDir);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn at(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
         let dir = open_dir(&root, id)?;
         Ok(dir.map(|dir| Dir { root, id: id.into(), dir, lock: None }))
     }
@@ -385,6 +296,17 @@ impl Dir {
     }
 
     /// Writes it, in the directory that this process has claimed.
+    /// The hooks of the configuration as it was at create. Most have none of
+    /// this kind, which a look at the text tells without a parse.
+    pub fn hooks(&self, state: &State, kind: &str) -> Result<Hooks> {
+        let text = self.config()?;
+        if !text.windows(kind.len()).any(|word| word == kind.as_bytes()) {
+            return Ok(Hooks::default());
+        }
+        let config = spec::parse_config(&text, &mut Vec::new())?;
+        Ok(spec::resolve(&config, &state.bundle, &mut Vec::new())?.hooks)
+    }
+
     pub fn save_config(&self, text: &[u8]) -> Result<()> {
         let Some(lock) = &self.lock else { return Err(Error::msg("the lock was never taken").on(&self.id)) };
         lock.write(text)
@@ -506,12 +428,12 @@ impl Dir {
     }
 
     fn remove_notify(&self) -> Result<()> {
-        let Some(dir) = self.open_dir(sd_notify::DIR)? else { return Ok(()) };
-        match unlinkat(&dir, sd_notify::SOCKET, UnlinkatFlags::NoRemoveDir) {
+        let Some(dir) = self.open_dir(NOTIFY_DIR)? else { return Ok(()) };
+        match unlinkat(&dir, NOTIFY_SOCKET, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno).op_on("remove", sd_notify::SOCKET),
+            Err(errno) => return Err(errno).op_on("remove", NOTIFY_SOCKET),
         }
-        unlinkat(&self.dir, sd_notify::DIR, UnlinkatFlags::RemoveDir).op_on("remove", sd_notify::DIR)
+        unlinkat(&self.dir, NOTIFY_DIR, UnlinkatFlags::RemoveDir).op_on("remove", NOTIFY_DIR)
     }
 
     fn remove_file(&self, name: &str) -> Result<()> {
@@ -533,23 +455,4 @@ impl Dir {
             Some(_) => Ok(Status::Running),
         }
     }
-}
-
-/// Writes all of it, in as many pieces as the kernel takes.
-pub(super) fn write_all(file: impl AsFd, mut text: &[u8]) -> nix::Result<()> {
-    while !text.is_empty() {
-        text = &text[write(file.as_fd(), text)?..];
-    }
-    Ok(())
-}
-
-/// A pid file: digits and nothing else, complete from the moment it exists.
-pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let new = path.with_file_name(format!(".{name}.new"));
-    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
-    let file = openat(AT_FDCWD, &new, flags, Mode::from_bits_truncate(0o666))
-        .op_on("open the pid file", path.display())?;
-    write(file.as_fd(), pid.to_string().as_bytes()).op_on("write the pid file", path.display())?;
-    renameat(AT_FDCWD, &new, AT_FDCWD, path).op_on("rename the pid file", path.display())
 }

@@ -1,6 +1,7 @@
 //! `events`: what a container uses, now and then, and that it ran out of memory.
 
-use super::dir::{Dir, Root};
+use super::dir::Dir;
+use super::root::Root;
 use super::state::State;
 use crate::cgroup::{OomWatch, Stats};
 use crate::error::{Context, Error, Result};

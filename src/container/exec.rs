@@ -1,11 +1,13 @@
 //! `exec`: another process in a running container.
 
 use super::console::{self, Console};
-use super::create::Mode;
-use super::dir::{Dir, Root, write_pid_file};
+use super::dir::Dir;
 use super::entry;
 use super::id::keyring_name;
+use super::options::Mode;
+use super::pid_file::write_pid_file;
 use super::pidfd_receiver::{self, Receiver};
+use super::root::Root;
 use super::seccomp_agent::{self, Agent};
 use super::state::State;
 use super::{run, stdio};

@@ -1,64 +1,32 @@
-//! How a container ended: the record that stays in its state until `delete`.
+//! Waiting for a container's end, and recording how it ended.
 
 use super::dir::Dir;
+use super::ending::Ending;
 use super::identity::Identity;
 use super::state::State;
 use crate::cgroup::OomWatch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::sys::pidfd::{self, Exit};
-use serde::{Deserialize, Serialize};
 use std::os::fd::OwnedFd;
 
-/// The end of a container's init.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Ending {
-    /// What a shell would say: the exit code, or 128 and the signal's number.
-    pub status: i32,
-    /// The signal that killed it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signal: Option<i32>,
-    /// It was killed, and the kernel had killed in this cgroup for want of memory.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub oom_killed: bool,
-    /// Why the payload was never executed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// RFC 3339; when it was heard of.
-    pub at: String,
-}
-
-impl Ending {
-    /// Must be called while the cgroup is still there, or with what has watched
-    /// it from before the end.
-    pub fn new(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
-        let signal = match exit {
-            Exit::Signal(signal) => Some(signal),
-            Exit::Code(_) => None,
-        };
-        // A count that can't be read says nothing, which is what `false` says.
-        let was_oom = || match state.cgroup.oom_kills() {
-            Ok(Some(kills)) => kills > 0,
-            _ => oom.is_some_and(|mut oom| oom.heard().unwrap_or(false)),
-        };
-        Ending {
-            status: exit.status(),
-            signal,
-            oom_killed: signal == Some(libc::SIGKILL) && was_oom(),
-            error: None,
-            at: crate::log::now(),
-        }
-    }
-
-    /// Of a payload that could not be executed.
-    pub fn of_failure(error: &Error) -> Ending {
-        Ending {
-            status: 1,
-            signal: None,
-            oom_killed: false,
-            error: Some(error.to_string()),
-            at: crate::log::now(),
-        }
+/// Returns the record. Must be called while the cgroup is still there, or with what has watched
+/// it from before the end.
+pub fn ending(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
+    let signal = match exit {
+        Exit::Signal(signal) => Some(signal),
+        Exit::Code(_) => None,
+    };
+    // A count that can't be read says nothing, which is what `false` says.
+    let was_oom = || match state.cgroup.oom_kills() {
+        Ok(Some(kills)) => kills > 0,
+        _ => oom.is_some_and(|mut oom| oom.heard().unwrap_or(false)),
+    };
+    Ending {
+        status: exit.status(),
+        signal,
+        oom_killed: signal == Some(libc::SIGKILL) && was_oom(),
+        error: None,
+        at: crate::log::now(),
     }
 }
 

@@ -1,13 +1,13 @@
 //! A container in the making: what there is of it already, and how that is
 //! undone.
 
-use super::create::Options;
-use super::dir::{Dir, write_pid_file};
+use super::dir::{Dir, NOTIFY_DIR};
 use super::entry;
 use super::hook_output;
 use super::identity::Identity;
+use super::options::Options;
+use super::pid_file::write_pid_file;
 use super::pidfd_receiver::Receiver;
-use super::sd_notify;
 use super::state::State;
 use crate::cgroup::stuck;
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ impl<'a> HalfMade<'a> {
         let dir = self.dir()?;
         dir.save_config(text)?;
         dir.save(&self.state)?;
-        if notify { dir.make_dir(sd_notify::DIR) } else { Ok(()) }
+        if notify { dir.make_dir(NOTIFY_DIR) } else { Ok(()) }
     }
 
     /// Makes the start gate, and what init hands its namespaces out with while it

@@ -1,6 +1,6 @@
 //! `kill`: a signal to init, or to every process of the container.
 
-use super::dir::Root;
+use super::root::Root;
 use crate::cgroup::Cgroup;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::NsKind;

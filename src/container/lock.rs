@@ -9,9 +9,9 @@
 //! Nobody waits for it without an end, and nobody holds it while it waits for a
 //! process that was killed (`delete.rs`).
 
-use super::dir::write_all;
 use crate::cgroup::stuck;
 use crate::error::{Context, Error, Result};
+use crate::sys::fd::write_all;
 use crate::sys::lock;
 use crate::sys::pidfd::PATIENCE;
 use nix::errno::Errno;

@@ -4,8 +4,9 @@
 //! The list has the form of the configuration's `mounts`, and goes through the
 //! same checks. The state keeps nothing of it: what is mounted, the kernel knows.
 
-use super::dir::{Dir, Root};
+use super::dir::Dir;
 use super::entry;
+use super::root::Root;
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init::live::{self, Change, Inherited};

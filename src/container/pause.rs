@@ -1,7 +1,7 @@
 //! `pause` and `resume`: every process of a container stops where it is, and
 //! goes on.
 
-use super::dir::Root;
+use super::root::Root;
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::spec::state::Status;

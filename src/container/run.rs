@@ -1,9 +1,10 @@
 //! `run`: create without the gate, start, and in the foreground wait and delete.
 
 use super::beside_init::warn_of_lack;
-use super::create::{Made, Options, create};
+use super::create::{Made, create};
 use super::dir::Dir;
-use super::exit::{self, Ending};
+use super::exit;
+use super::options::Options;
 use super::sd_notify::Relay;
 use super::state::State;
 use super::{delete, start, stdio};
@@ -70,7 +71,7 @@ fn attended(options: &Options, keep: bool) -> Result<i32> {
                 return removed(&made.dir, &made.state, &made.plan.hooks.poststop, options, exit);
             }
             let exit = exit?;
-            exit::record(&made.dir, &Ending::new(&made.state, exit, oom))?;
+            exit::record(&made.dir, &exit::ending(&made.state, exit, oom))?;
             Ok(exit.status())
         },
     )

@@ -6,7 +6,7 @@
 //! listens there until it is ready, tells the service manager that and which
 //! process is the main one, and waits until the manager has taken it in.
 
-use super::dir::Dir;
+use super::dir::{Dir, NOTIFY_DIR, NOTIFY_SOCKET};
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
 use crate::spec::config::{Config, Mount};
@@ -24,11 +24,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The directory in the container's state, and its mount.
-pub const DIR: &str = "notify";
+/// Where the directory of the socket is mounted.
 pub const MOUNT: &str = "/run/notify";
-/// The socket in it.
-pub const SOCKET: &str = "notify.sock";
 /// As long as runc does: a manager may not know of barriers.
 const BARRIER: u16 = 30_000;
 /// How long a message may wait for room in the manager's queue, in seconds.
@@ -44,12 +41,12 @@ pub fn configure(config: &mut Config, state: &Path) {
     config.mounts.push(Mount {
         destination: MOUNT.into(),
         kind: "bind".into(),
-        source: Some(state.join(DIR)),
+        source: Some(state.join(NOTIFY_DIR)),
         options: ["bind", "nosuid", "noexec", "nodev", "ro"].map(Into::into).into(),
         ..Mount::default()
     });
     if let Some(process) = &mut config.process {
-        process.env.push(format!("NOTIFY_SOCKET={MOUNT}/{SOCKET}"));
+        process.env.push(format!("NOTIFY_SOCKET={MOUNT}/{NOTIFY_SOCKET}"));
     }
 }
 
@@ -64,7 +61,7 @@ impl Relay {
     /// One that can't be reached keeps no container from running: that is a warning.
     pub fn listen(dir: &Dir, log: &Log) -> Result<Option<Relay>> {
         let Some(manager) = of_manager() else { return Ok(None) };
-        let Some(at) = dir.open_dir(DIR)? else { return Ok(None) };
+        let Some(at) = dir.open_dir(NOTIFY_DIR)? else { return Ok(None) };
         let to = match connected(&manager) {
             Ok(to) => to,
             Err(error) => {
@@ -74,7 +71,7 @@ impl Relay {
         };
         let socket = datagram()?;
         // Reached by a descriptor, as a path may be longer than an address.
-        let path = format!("/proc/self/fd/{}/{SOCKET}", at.as_raw_fd());
+        let path = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", at.as_raw_fd());
         let address = UnixAddr::new(path.as_str()).op("the address of the notify socket")?;
         match bind(socket.as_raw_fd(), &address) {
             Err(Errno::EADDRINUSE) => return Err(Error::msg("the notify socket is in use").on(dir.id())),
@@ -82,7 +79,7 @@ impl Relay {
         }
         // Any user of the container may speak.
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o777);
-        nix::sys::stat::fchmodat(&at, SOCKET, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
+        nix::sys::stat::fchmodat(&at, NOTIFY_SOCKET, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
             .op("chmod the notify socket")?;
         Ok(Some(Relay { socket, manager: to }))
     }

@@ -1,9 +1,11 @@
 //! `start`: open the gate and hear whether the payload could be executed.
 
 use super::delete;
-use super::dir::{Dir, GATE, RESULT, Root};
-use super::exit::{self, Ending};
+use super::dir::{Dir, GATE, RESULT};
+use super::ending::Ending;
+use super::exit;
 use super::hook_output;
+use super::root::Root;
 use super::sd_notify::Relay;
 use super::state::State;
 use crate::error::{Context, Error, Result};
@@ -34,7 +36,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     };
     state.cgroup.check_not_frozen()?;
     let relay = Relay::listen(&dir, log)?;
-    let poststart = state.hooks(&dir, "poststart")?.poststart;
+    let poststart = dir.hooks(&state, "poststart")?.poststart;
     dir.starts()?;
     match write(&gate, b"!") {
         // It has ended since it was looked at.

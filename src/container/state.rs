@@ -5,8 +5,7 @@
 //! default; whatever would make an older version do something wrong raises
 //! [`VERSION`], and every version that was ever released is read.
 
-use super::dir::Dir;
-use super::exit::Ending;
+use super::ending::Ending;
 use super::identity::Identity;
 use crate::cgroup::{Cgroup, Driver, Host};
 use crate::error::{Error, Result};
@@ -131,17 +130,6 @@ impl State {
             output: Default::default(),
             signals: None,
         }
-    }
-
-    /// The hooks of the configuration as it was at create. Most have none of
-    /// this kind, which a look at the text tells without a parse.
-    pub fn hooks(&self, dir: &Dir, kind: &str) -> Result<crate::spec::plan::Hooks> {
-        let text = dir.config()?;
-        if !text.windows(kind.len()).any(|word| word == kind.as_bytes()) {
-            return Ok(Default::default());
-        }
-        let config = crate::spec::parse_config(&text, &mut Vec::new())?;
-        Ok(crate::spec::resolve(&config, &self.bundle, &mut Vec::new())?.hooks)
     }
 
     /// Takes the root out of a mount namespace that was joined, once nothing runs in it.

@@ -4,7 +4,8 @@
 //! as some values only make sense together. Of that only what was asked for is
 //! written, and what follows from it; all of it or nothing.
 
-use super::dir::{Dir, Root};
+use super::dir::Dir;
+use super::root::Root;
 use super::state::State;
 use crate::error::{Error, Result};
 use crate::log::Log;

@@ -1,7 +1,9 @@
 //! `wait`: block until a container has ended.
 
-use super::dir::{Dir, Root};
-use super::exit::{self, Ending};
+use super::dir::Dir;
+use super::ending::Ending;
+use super::exit;
+use super::root::Root;
 use crate::error::{Error, Result};
 use crate::steps;
 
@@ -30,12 +32,12 @@ pub fn wait(root: &Root, id: &str) -> Result<Ending> {
     steps::done("init has ended");
     // A payload that couldn't be executed: `start` has heard why, and said so.
     let Ok(dir) = root.find(id).and_then(Dir::locked_after_start) else {
-        return exit.map(|exit| Ending::new(&state, exit, oom)).ok_or_else(unknown);
+        return exit.map(|exit| exit::ending(&state, exit, oom)).ok_or_else(unknown);
     };
     if let Some(ending) = dir.state()?.and_then(|state| state.ending) {
         return Ok(ending);
     }
-    let ending = Ending::new(&state, exit.ok_or_else(unknown)?, oom);
+    let ending = exit::ending(&state, exit.ok_or_else(unknown)?, oom);
     exit::record(&dir, &ending)?;
     Ok(ending)
 }

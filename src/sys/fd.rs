@@ -103,3 +103,11 @@ pub fn is_locked(fd: impl AsFd) -> Result<bool> {
         other => other.and_then(|_| check(unsafe { libc::flock(fd, libc::LOCK_UN) }.into())).map(|_| false),
     }
 }
+
+/// Writes all of it, in as many pieces as the kernel takes.
+pub fn write_all(file: impl AsFd, mut text: &[u8]) -> Result<()> {
+    while !text.is_empty() {
+        text = &text[nix::unistd::write(file.as_fd(), text)?..];
+    }
+    Ok(())
+}

@@ -4,16 +4,18 @@
 //! the container's cgroup, makes the processes. The first of them becomes a child
 //! of this process (a sibling of CRIU), and so of our caller once we are gone.
 
-use super::bundle;
-use super::checkpoint::{DESCRIPTORS, NOTIFIES, check_root};
-use super::console::{self, Console};
-use super::create::{self, locate_cgroup};
-use super::dir::{CRIU_ROOT, write_pid_file};
-use super::half_made::HalfMade;
-use super::id::keyring_name;
-use super::state::State;
-use super::{external, inherited, run, stdio};
+use super::{DESCRIPTORS, NOTIFIES, check_root};
+use super::{external, kept_stdio};
 use crate::cgroup::{Cgroup, Entrance, Host, Starting};
+use crate::container::bundle;
+use crate::container::console::{self, Console};
+use crate::container::create::locate_cgroup;
+use crate::container::dir::CRIU_ROOT;
+use crate::container::half_made::HalfMade;
+use crate::container::id::keyring_name;
+use crate::container::pid_file::write_pid_file;
+use crate::container::state::State;
+use crate::container::{options, run, stdio};
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
 use crate::criu::service::{self, Notification};
@@ -44,7 +46,7 @@ const LOG: &str = "restore.log";
 
 pub struct Options<'a> {
     /// What the command line says of the container itself.
-    pub making: create::Options<'a>,
+    pub making: options::Options<'a>,
     pub flags: Flags,
     /// `TYPE:NAME`, in the place of what the images have.
     pub lsm_profile: Option<&'a str>,
@@ -75,7 +77,7 @@ fn attended(options: &Options) -> Result<i32> {
     steps::done("claimed the state directory and created the cgroups");
     let stdio = stdio_copies()?;
     let mut asked = what_to_do(options, &plan, &directories)?;
-    inherited::give_stdio(&descriptors, &stdio, &mut asked);
+    kept_stdio::give_stdio(&descriptors, &stdio, &mut asked);
     let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
     pass.extend(stdio.iter().map(OwnedFd::as_fd));
     let starting = place.start_criu(&mut half, &program, &pass, &mut asked)?;

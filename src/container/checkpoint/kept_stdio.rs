@@ -7,7 +7,7 @@
 //! stdio under another number for as long as a command runs with a redirection.
 
 use super::external::points;
-use super::state::State;
+use crate::container::state::State;
 use crate::criu::messages::{Options, Text};
 use crate::criu::service;
 use crate::error::{Context, Result};

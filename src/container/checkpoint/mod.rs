@@ -1,10 +1,15 @@
 //! `checkpoint`: a container's processes, as files from which `restore` makes
 //! them again.
 
-use super::dir::{Dir, Root};
-use super::state::State;
-use super::{delete, external, inherited, sd_notify};
+mod external;
+mod kept_stdio;
+pub mod restore;
+
 use crate::cgroup::Entrance;
+use crate::container::dir::{Dir, NOTIFY_DIR};
+use crate::container::root::Root;
+use crate::container::state::State;
+use crate::container::{delete, sd_notify};
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
 use crate::criu::service::{self, Notification};
@@ -142,10 +147,10 @@ fn what_to_do(
     if options.pre_dump {
         return Ok(asked);
     }
-    let notifies = dir.open_dir(sd_notify::DIR)?.is_some();
+    let notifies = dir.open_dir(NOTIFY_DIR)?.is_some();
     let plan = if notifies { &with_notify(dir, state)? } else { plan };
     external::name_mounts(plan, state.pid(), &mut asked)?;
-    let descriptors = inherited::name_stdio(state, options.flags.shell_job, &mut asked)?;
+    let descriptors = kept_stdio::name_stdio(state, options.flags.shell_job, &mut asked)?;
     save(&directories.images, DESCRIPTORS, &descriptors)?;
     if notifies {
         save(&directories.images, NOTIFIES, &true)?;

@@ -1,0 +1,112 @@
+//! The state root: the directory that has one directory for each container.
+
+use super::dir::{CLAIMED, Dir, does_not_exist, is_container};
+use crate::error::{Context, Error, Result};
+use crate::steps;
+use crate::sys::regex::Regex;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, mkdirat};
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// The directory that holds all containers' state.
+pub struct Root(pub PathBuf);
+
+impl Root {
+    fn open(&self) -> Result<Option<OwnedFd>> {
+        match open(&self.0, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => other.op_on("open the state directory", self.0.display()).map(Some).map_err(denied),
+        }
+    }
+
+    /// Claims an id. The directory is the claim: making it is the check. The lock
+    /// is taken. A claim that fails leaves nothing.
+    pub fn claim(&self, id: &str) -> Result<Dir> {
+        super::id::check(id)?;
+        loop {
+            let root = self.open_or_make()?;
+            match mkdirat(&root, id, Mode::from_bits_truncate(CLAIMED)) {
+                Err(Errno::EEXIST) if is_container(&root, id) => return Err(exists(id)),
+                Err(Errno::EEXIST) => {
+                    return Err(exists(id).hint("it is a directory that corten did not make"));
+                }
+                other => other.op_on("make the container's state directory", id)?,
+            }
+            // Else a `delete --force` was faster.
+            if let Some(dir) = Dir::take(root, id)? {
+                return Ok(dir);
+            }
+        }
+    }
+
+    fn open_or_make(&self) -> Result<OwnedFd> {
+        if let Some(root) = self.open()? {
+            return Ok(root);
+        }
+        make_all(&self.0)?;
+        self.open()?.ok_or_else(|| Error::msg("vanished").on(self.0.display().to_string()))
+    }
+
+    /// An early look; only the claim is certain.
+    pub fn refuse_existing(&self, id: &str) -> Result<()> {
+        match self.open()? {
+            Some(root) if is_container(&root, id) => Err(exists(id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The directory of an existing container, for reading.
+    pub fn find(&self, id: &str) -> Result<Dir> {
+        super::id::check(id)?;
+        let Some(root) = self.open()? else { return Err(does_not_exist(id)) };
+        let dir = Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))?;
+        steps::done_with(|| format!("found the state directory of {id}"));
+        Ok(dir)
+    }
+
+    /// The ids in which the POSIX extended regular expression `pattern` matches.
+    pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
+        let wrong = |why: String| Error::msg(format!("is no regular expression: {why}")).on(pattern);
+        let text = CString::new(pattern).map_err(|_| wrong("it has a NUL".into()))?;
+        let regex = Regex::new(&text).map_err(wrong)?;
+        Ok(self.ids()?.into_iter().filter(|id| regex.is_match(id)).collect())
+    }
+
+    /// The ids of all containers, sorted.
+    pub fn ids(&self) -> Result<Vec<String>> {
+        let Some(root) = self.open()? else { return Ok(Vec::new()) };
+        let entries = match std::fs::read_dir(&self.0) {
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.op_on("read the state directory", self.0.display())?,
+        };
+        let mut ids: Vec<String> = entries
+            .filter_map(|entry| entry.ok())
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|id| super::id::check(id).is_ok() && is_container(&root, id))
+            .collect();
+        ids.sort();
+        Ok(ids)
+    }
+}
+
+fn make_all(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
+    made.op_on("make the state directory", path.display()).map_err(denied)
+}
+
+/// What a user without privilege can do about it.
+fn denied(error: Error) -> Error {
+    match error.is(Errno::EACCES) && !nix::unistd::geteuid().is_root() {
+        true => error.hint("give a directory of your own with --root, or set XDG_RUNTIME_DIR"),
+        false => error,
+    }
+}
+
+fn exists(id: &str) -> Error {
+    Error::msg("container with given ID already exists").on(id)
+}
