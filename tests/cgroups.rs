@@ -933,6 +933,14 @@ fn impossible_value_is_refused(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/linux/resources/memory/limit"]);
 }
 
+/// The start of a relative path, where the caller's cgroup is `own`.
+fn where_relative_paths_start(own: &str) -> &str {
+    match own.rsplit_once('/') {
+        Some((above, _)) if cgroup_v2() => above,
+        _ => own.trim_end_matches('/'),
+    }
+}
+
 fn path_that_climbs_out_is_contained(t: &Test) {
     t.cgroupfs_only();
     t.needs_root("cgroups at the root of the hierarchies");
@@ -942,9 +950,10 @@ fn path_that_climbs_out_is_contained(t: &Test) {
     for (path, absolute) in [(format!("/../../../../{name}"), true), (format!("a/../../{name}"), false)] {
         let out = t.run(&bundle.clone().set("/linux/cgroupsPath", json!(path)));
         assert_eq!(out.code, 0, "{out:?}");
-        // Below the root of the hierarchy, or the caller's cgroup.
-        let own = own.lines().filter(|_| !absolute).map(|line| line.trim_end_matches('/'));
-        let bases: Vec<_> = own.filter_map(|line| line.splitn(3, ':').nth(2)).chain([""]).collect();
+        // Below the root of the hierarchy, or for a relative path where the caller is: on
+        // version 2 beside the caller's cgroup, on version 1 below it.
+        let own = own.lines().filter(|_| !absolute).filter_map(|line| line.splitn(3, ':').nth(2));
+        let bases: Vec<_> = own.map(where_relative_paths_start).chain([""]).collect();
         let is_inside = |line: &str| bases.iter().any(|base| line.ends_with(&format!(":{base}/{name}")));
         assert!(out.stdout.lines().any(is_inside), "{out:?}");
         for outside in ["/", "/sys", "/sys/fs", "/sys/fs/cgroup"] {

@@ -158,7 +158,10 @@ fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
         ),
         (t.verb(["run", "--config", name, "--bundle"]).arg(bundle).arg(t.id()), name),
         (t.verb(["update", "--resources", name, "nobody"]), name),
-        (t.verb(["restore", "--image-path", name, "--bundle"]).arg(bundle).arg(t.id()), name),
+        (
+            t.verb(["restore", "--image-path", name, "--bundle"]).arg(bundle).arg(t.id()),
+            if crate::harness::is_root() { name } else { "need root" },
+        ),
         (t.runtime().arg("--log").arg(format!("{name}/log")).args(["state", "nobody"]), name),
         (t.verb(["create", "--console-socket", name, "--bundle"]).arg(terminal.lay()).arg(t.id()), name),
     ];
