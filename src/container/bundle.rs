@@ -1,5 +1,4 @@
-//! A bundle's configuration: read, resolved, and completed by what the command
-//! line says.
+//! Reads and resolves a bundle's configuration, and adds what the command line says.
 
 use super::options::Options;
 use super::sd_notify;
@@ -9,8 +8,8 @@ use crate::spec::{self, Plan};
 use std::ffi::CString;
 use std::path::Path;
 
-/// Reads and resolves the bundle's configuration. `notify`: there is a socket for
-/// the payload's readiness.
+/// Reads and resolves the bundle's configuration. `notify`: whether the payload gets a socket
+/// to tell that it is ready.
 pub(super) fn load(options: &Options, notify: bool) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
     let path = options.config.map_or_else(|| options.bundle.join("config.json"), Path::to_path_buf);

@@ -1,5 +1,5 @@
-//! Where the master of a payload's terminal goes: to the engine's console
-//! socket, or, in the foreground, to this process.
+//! Where the master side of a payload's terminal goes: to the engine's console socket, or in
+//! the foreground to the runtime process.
 
 use super::options::Mode;
 use crate::error::{Context, Error, Result};
@@ -12,16 +12,16 @@ use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The two ends of the way: init sends to `theirs`; `ours` is where a
-/// foreground runtime receives.
+/// The sockets for the terminal's master: init sends to `theirs`, and in the foreground the
+/// runtime process receives from `ours`.
 pub struct Console {
     pub theirs: Option<OwnedFd>,
     pub ours: Option<OwnedFd>,
 }
 
-/// Connects, or makes a pair. The combinations that make no sense are refused
-/// in runc's words, which engines know. In the foreground the process's
-/// terminal is as large as ours from its first moment on.
+/// Connects to the console socket, or creates a pair of sockets. Refuses combinations that
+/// make no sense in runc's words, which engines match. In the foreground, gives the process's
+/// terminal the size of the caller's from the start.
 pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Result<Console> {
     let detached = mode != Mode::RunForeground;
     match (process.terminal, socket) {
@@ -54,16 +54,16 @@ pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Resu
     }
 }
 
-/// Whether the payload's output is shown on a terminal of the caller's, which is
-/// in raw mode meanwhile and needs \r\n. A pipe or a file gets lines as programs
-/// write them, as from runc, which clears ONLCR in the foreground.
+/// Whether the payload's output goes to a terminal of the caller. That terminal is in raw mode
+/// meanwhile and needs \r\n. A pipe or a file gets lines that end with \n, as from runc, which
+/// clears ONLCR in the foreground.
 fn shows_on_a_terminal() -> bool {
     let both = OutputFlags::OPOST | OutputFlags::ONLCR;
     std::io::stdout().is_terminal()
         && tcgetattr(std::io::stdin()).is_ok_and(|flags| flags.output_flags.contains(both))
 }
 
-/// The master, once init has sent it.
+/// Waits for the terminal's master, which init sends.
 pub fn receive(socket: &OwnedFd) -> Result<OwnedFd> {
     let mut name = [0u8; 4096];
     let (_, fd) = scm::recv_fd(socket, &mut name).op("receive the terminal")?;

@@ -1,12 +1,12 @@
-//! `create`, from a bundle to a process that waits at the gate; `run` is the
+//! `create`: from a bundle to an init process that waits at the start gate. `run` does the
 //! same without the gate.
 //!
-//! The order matters: what can be known to be wrong is found before anything
-//! is made, and what is made is recorded before it is made.
+//! The order matters. The runtime checks everything that it can check before it creates
+//! anything, and records each thing in the state before it creates that thing.
 
 use super::console::{self, Console};
+use super::create_guard::CreateGuard;
 use super::dir::Dir;
-use super::half_made::HalfMade;
 use super::options::{Mode, Options};
 use super::pidfd_receiver::Receiver;
 use super::sd_notify::Relay;
@@ -30,24 +30,25 @@ use crate::steps;
 use crate::sys::clone::Forked;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A container that has been made.
-pub struct Made {
+/// A container that was created.
+pub struct Created {
     pub plan: Plan,
     pub dir: Dir,
     pub state: State,
     pub init: OwnedFd,
     pub sync: HostEnd,
-    /// The master of a foreground terminal.
+    /// The master side of the terminal, if `run` relays it in the foreground.
     pub terminal: Option<OwnedFd>,
-    /// Where `run`'s payload says that it is ready.
+    /// The socket by which the payload of `run` tells that it is ready (sd_notify).
     pub relay: Option<Relay>,
-    /// Of a payload in the foreground, where its cgroup goes with it.
+    /// Counts kills for want of memory, for a foreground payload whose cgroup is removed
+    /// with its last process.
     pub oom: Option<crate::cgroup::OomWatch>,
 }
 
-/// Makes the container up to the gate, or to the payload's execve.
-pub fn create(options: &Options) -> Result<Made> {
-    // What can be known to be wrong.
+/// Creates the container: up to the start gate, or for `run` up to the payload's execve.
+pub fn create(options: &Options) -> Result<Created> {
+    // Checks that have no side effect.
     let (text, mut plan) = bundle::load(options, options.notify)?;
     steps::done("read and checked the configuration");
     init::check_labels(&mut plan.process)?;
@@ -63,30 +64,30 @@ pub fn create(options: &Options) -> Result<Made> {
     check_owner(&state, &plan)?;
     steps::done("checked what the host offers");
 
-    // From here on a failure is undone.
-    let mut half = HalfMade::claim(options, &plan, state, writers)?;
-    half.write_down(&text, options.notify)?;
+    // From here on the guard rolls back after a failure.
+    let mut guard = CreateGuard::claim(options, &plan, state, writers)?;
+    guard.save_intent(&text, options.notify)?;
     steps::done("claimed the state directory");
     hide()?;
     let sources = Sources::on_the_host(&plan, &joins)?;
     steps::done("opened the sources of the mounts");
     let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless, options.log)?;
     let unit = cgroup.prepare_unit(&plan, options.id)?;
-    half.state.cgroup = cgroup.intent();
-    half.make_rdt()?;
+    guard.state.cgroup = cgroup.intent();
+    guard.make_rdt()?;
     steps::done("created the cgroups");
-    let gate = if options.mode == Mode::Create { Some(half.make_gate()?) } else { None };
+    let gate = if options.mode == Mode::Create { Some(guard.make_gate()?) } else { None };
 
-    // The fork: on its child's side the story goes on in `init`.
+    // The fork. The child continues in `init`.
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
     let by_clone = if tasks.is_empty() { Arrival::WithClone } else { Arrival::ByItself };
     let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
     let mut split = Split::of(&plan.namespaces, arrival);
-    let courier_end = half.make_courier(agent.is_some(), &mut split)?;
+    let courier_end = guard.make_courier(agent.is_some(), &mut split)?;
     let forked = launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd));
-    match forked.map_err(|error| half.state.cgroup.explain_entry(error))? {
-        Forked::Parent { pid, pidfd } => half.init = Some((pid, pidfd)),
+    match forked.map_err(|error| guard.state.cgroup.explain_entry(error))? {
+        Forked::Parent { pid, pidfd } => guard.init = Some((pid, pidfd)),
         Forked::Child => {
             let inherited = init::Inherited {
                 sync: init_end,
@@ -105,47 +106,48 @@ pub fn create(options: &Options) -> Result<Made> {
                 courier: courier_end,
                 no_pivot: options.no_pivot,
                 preserve_fds: options.preserve_fds,
-                subject: Subject { signals: None, ..half.subject.clone() },
+                subject: Subject { signals: None, ..guard.subject.clone() },
             };
-            half.belongs_to_parent();
+            guard.disarm_in_child();
             drop((host_end, clone, ours, agent, unit, receivers));
             init::run(&plan, inherited)
         }
     }
-    // Init's ends must not be held here, or its death would go unnoticed, nor
-    // its mounts. The cgroup files are closed with the process.
+    // The runtime must not keep init's end of the handshake open: it would not notice
+    // init's death. Nor init's mounts: they would stay busy. The kernel closes the cgroup
+    // files when the runtime exits.
     drop((init_end, gate, theirs, sources, courier_end));
     std::mem::forget(tasks);
 
-    // Beside init, and in answer to it.
-    steps::done_with(|| format!("cloned init, pid {}", half.pid()));
+    // Work that the runtime does while init builds the container, and answers to init.
+    steps::done_with(|| format!("cloned init, pid {}", guard.pid()));
     steps::note(|| format!("cgroups: {cgroup:?}"));
-    half.set_up_and_limit(&host_end, unit, split.hop.is_some(), &mut cgroup, clone.as_ref())?;
+    guard.set_up_and_limit(&host_end, unit, split.hop.is_some(), &mut cgroup, clone.as_ref())?;
     steps::done("set init up and wrote the limits");
-    half.until_ready(&host_end, agent, &joins)?;
+    guard.until_ready(&host_end, agent, &joins)?;
     steps::done("init is ready");
-    sched::set(limits::Of::Process(half.pid()), &plan.process)?;
-    cgroup.give_to_payload(&plan, half.pid())?;
+    sched::set(limits::Of::Process(guard.pid()), &plan.process)?;
+    cgroup.give_to_payload(&plan, guard.pid())?;
 
-    // Made: others get to know of it.
+    // The container is complete. Other processes may see it now.
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
-    // Before the payload can speak; `start` listens for itself.
+    // `run` listens before the payload can send. `start` opens its own socket.
     let listens = options.notify && options.mode != Mode::Create;
-    let relay = if listens { Relay::listen(half.dir()?, options.log)? } else { None };
-    half.publish(receivers)?;
+    let relay = if listens { Relay::listen(guard.dir()?, options.log)? } else { None };
+    guard.publish(receivers)?;
     steps::done("wrote the state and the pid file");
-    // Before the payload can run out of memory, if it is to be told of later.
+    // The count begins before the payload can run out of memory.
     let oom = match options.mode {
-        Mode::RunForeground => half.state.cgroup.watch_oom_until_the_end(),
+        Mode::RunForeground => guard.state.cgroup.watch_oom_until_the_end(),
         Mode::Create | Mode::RunDetached => None,
     };
-    host_end.send(ToInit::Commit).map_err(|error| half.or_died(error))?;
-    half.warn();
-    let (dir, state, init) = half.made()?;
-    Ok(Made { plan, dir, state, init, sync: host_end, terminal, relay, oom })
+    host_end.send(ToInit::Commit).map_err(|error| guard.or_died(error))?;
+    guard.warn();
+    let (dir, state, init) = guard.finish()?;
+    Ok(Created { plan, dir, state, init, sync: host_end, terminal, relay, oom })
 }
 
-/// Where the container's cgroups are going to be, and that they are free.
+/// Finds the paths of the container's cgroups, and checks that nobody uses them.
 pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgroup)> {
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
     let cgroup = Cgroup::locate(plan, options.id, &host, options.driver)?;
@@ -156,23 +158,23 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     let unused = cgroup.check_unused(plan.cgroups_path.as_deref());
     match unused.and_then(|()| cgroup.check_not_frozen()) {
         Ok(()) => Ok((host, cgroup)),
-        // Most likely by the container that has this very id.
+        // Most likely a container with the same id uses it: that error says more.
         Err(error) => Err(options.root.refuse_existing(options.id).err().unwrap_or(error)),
     }
 }
 
-/// Hides what is cloned from here on, init above all. In a pid namespace that is joined, or
-/// in the host's, it is visible to other containers while it has the host's root directory.
-/// Their root owns its new user namespace, or may trace in the one that it joins
-/// (CVE-2016-9962).
+/// Makes every process that the runtime clones from here on not dumpable, init above all.
+/// Other containers see init in a pid namespace that it joins, or in the host's, while init
+/// still has the host's root directory. Root of such a container owns init's new user
+/// namespace, or may trace in the user namespace that init joins (CVE-2016-9962).
 ///
-/// The files of /proc/INIT belong to root then. Another caller has to write init's id
-/// mappings there, so init hides itself (`init/namespaces.rs`).
+/// The files of /proc/INIT then belong to root. A caller without root has to write init's
+/// id mappings there, so in that case init hides itself (`init/namespaces.rs`).
 fn hide() -> Result<()> {
     if nix::unistd::geteuid().is_root() { init::tenant::hide() } else { Ok(()) }
 }
 
-/// Only root can do without a user namespace.
+/// Refuses a container without a user namespace for a caller that is not root.
 fn check_owner(state: &State, plan: &Plan) -> Result<()> {
     if state.owner == 0 || plan.namespaces.is_private(NsKind::User) {
         return Ok(());

@@ -1,7 +1,7 @@
-//! `delete`: undo what create did.
+//! `delete`: removes everything that `create` made.
 //!
-//! The lock is not held while what was killed ends: that may take as long as it
-//! likes in the kernel, and the other verbs are to go on.
+//! `delete` does not hold the lock while it waits for a killed process to end: the kernel
+//! may take any time for that, and other verbs must not wait for it.
 
 use super::dir::Dir;
 use super::hook_output;
@@ -37,7 +37,7 @@ pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
 
 fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
     if force && let Ok(Some(state)) = dir.known() {
-        // Whoever holds the lock may wait for this very process.
+        // The holder of the lock may be waiting for init itself.
         end(&state)?;
     }
     let dir = dir.locked()?;
@@ -60,16 +60,16 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
             .hint("kill it first, or use --force"));
         }
     }
-    // Init ends with its maker, but not while it waits for a seccomp agent.
-    let is_half = state.as_ref().is_some_and(|state| state.init.is_none());
-    let known = if is_half { dir.unpublished_state() } else { None };
+    // Init ends with the runtime that creates it, except while init waits for a seccomp agent.
+    let has_no_init = state.as_ref().is_some_and(|state| state.init.is_none());
+    let known = if has_no_init { dir.unpublished_state() } else { None };
     match known.or(state) {
         Some(state) => destroy(dir, state, log),
         None => dir.remove(),
     }
 }
 
-/// What there is of a container whose record can't be read.
+/// Finds what is known of a container whose record can't be read.
 fn remains(dir: &Dir, error: Error, log: &Log) -> Result<State> {
     let Some(remains) = dir.remains() else { return Err(error) };
     log.warn(Error { hint: String::new(), ..error }.to_string());
@@ -79,14 +79,14 @@ fn remains(dir: &Dir, error: Error, log: &Log) -> Result<State> {
     Ok(remains.state)
 }
 
-/// Ends a container, whatever it does, and leaves nothing of it.
+/// Kills a container in any state and removes all of it.
 pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
     if let Some(init) = kill(&state)? {
         dir.unlock()?;
         stuck::until_killed(&init, state.pid(), &state.id)?;
         steps::done("killed init, which has ended");
         if !dir.lock()? {
-            // Somebody else was faster.
+            // Another `delete` was faster.
             return Ok(());
         }
     }
@@ -94,13 +94,13 @@ pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
     tear_down(&dir, &state, &poststop, None, log)
 }
 
-/// Kills init and returns when it has ended; with a pid namespace of its own
-/// everything in there has ended before it.
+/// Kills init and waits for its end. If init has a pid namespace of its own, every process
+/// in that namespace has ended before init.
 fn end(state: &State) -> Result<()> {
     kill(state)?.map_or(Ok(()), |init| stuck::until_killed(&init, state.pid(), &state.id))
 }
 
-/// Sends SIGKILL to init, and returns its handle. `None`: it has ended.
+/// Sends SIGKILL to init and returns init's pidfd. `None`: init has ended already.
 fn kill(state: &State) -> Result<Option<OwnedFd>> {
     let Some(init) = state.init.map(|init| init.open()).transpose()?.flatten() else { return Ok(None) };
     match pidfd::send_signal(&init, libc::SIGKILL) {
@@ -111,7 +111,8 @@ fn kill(state: &State) -> Result<Option<OwnedFd>> {
     Ok(Some(init))
 }
 
-/// What is left after init's end: other processes, cgroups, hooks, state.
+/// Removes what is left after init's end: other processes, cgroups, the state directory.
+/// Runs the poststop hooks.
 pub fn tear_down(
     dir: &Dir,
     state: &State,
@@ -135,11 +136,11 @@ pub fn tear_down(
     Ok(())
 }
 
-/// Removes the cgroup with what is still in it. False: the container has been
-/// deleted meanwhile.
+/// Kills what is still in the cgroup and removes the cgroup. False: another `delete` has
+/// removed the container meanwhile.
 fn remove_cgroup(dir: &Dir, state: &State) -> Result<bool> {
-    // Without a pid namespace of its own its processes outlive init; and an exec's
-    // can be on its way into a pid namespace that just ended.
+    // Without a pid namespace of its own, a container's processes outlive init. Otherwise
+    // only an exec process that is just entering may still be in the cgroup.
     let may_be_used = !state.namespaces.has(NsKind::Pid.flag()) || state.init.is_none();
     if !may_be_used && state.cgroup.remove().is_ok() {
         return Ok(true);
@@ -153,7 +154,7 @@ fn remove_cgroup(dir: &Dir, state: &State) -> Result<bool> {
     state.cgroup.remove().map(|()| true)
 }
 
-/// runtime.md step 13: a failing poststop hook is warned about.
+/// Runs the poststop hooks, and warns of each that fails (runtime.md "Lifecycle", step 13).
 fn run_poststop(state: &State, hooks: &[Hook], signals: Option<&Rc<Signals>>, log: &Log) {
     if hooks.is_empty() {
         return;
@@ -168,8 +169,8 @@ fn run_poststop(state: &State, hooks: &[Hook], signals: Option<&Rc<Signals>>, lo
     }
 }
 
-/// The hooks of the configuration as it was; if it can't be read any more,
-/// that is no reason to keep the container.
+/// Returns the poststop hooks of the saved configuration. An unreadable configuration is
+/// only a warning, so that the container can be deleted.
 fn poststop_hooks(dir: &Dir, state: &State, log: &Log) -> Vec<Hook> {
     let hooks = dir.hooks(state, "poststop").map(|hooks| hooks.poststop);
     hooks.unwrap_or_else(|error| {

@@ -1,4 +1,4 @@
-//! `exec`: another process in a running container.
+//! `exec`: executes another process in a running container.
 
 use super::console::{self, Console};
 use super::dir::Dir;
@@ -37,18 +37,18 @@ pub struct Options<'a> {
     pub log: &'a Log,
     pub pid_file: Option<&'a Path>,
     pub console_socket: Option<&'a Path>,
-    /// Gets a pidfd of the process.
+    /// The socket that gets a pidfd of the exec process.
     pub pidfd_socket: Option<&'a Path>,
-    /// Cgroups below the container's that are the process's own.
+    /// Cgroups below the container's, for the exec process alone (`--cgroup`).
     pub cgroup: Option<&'a SubCgroups>,
     pub detach: bool,
     pub preserve_fds: i32,
-    /// The signals of a foreground exec, held before the fork. `None` if detached.
+    /// The signals of a foreground exec, blocked before the fork. `None`: detached.
     pub signals: Option<Rc<Signals>>,
 }
 
-/// The state of a container that can be entered. What enters a paused one is
-/// frozen, too, until it is resumed: that must be wanted.
+/// Finds a container that a process can enter. A process that enters a paused container is
+/// frozen, too, until the container is resumed, so `ignore_paused` must ask for that.
 pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir, State)> {
     let dir = root.find(id)?;
     let state = dir.made_state()?;
@@ -56,7 +56,7 @@ pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir
         Status::Running | Status::Created | Status::Paused if ignore_paused => Ok((dir, state)),
         Status::Running | Status::Created => match state.cgroup.check_not_frozen() {
             Ok(()) => Ok((dir, state)),
-            // By a `pause` that came in between.
+            // A `pause` came in between.
             Err(_) if state.cgroup.is_frozen() => Err(paused(id)),
             Err(error) => Err(error),
         },
@@ -71,8 +71,8 @@ fn paused(id: &str) -> Error {
     Error::msg("cannot exec in a paused container (use --ignore-paused to override)").on(id)
 }
 
-/// Executes `process` under the container's `profile`; returns its exit
-/// status, or 0 if detached.
+/// Executes `process` under the container's seccomp `profile`. Returns the exit status of
+/// the process, or 0 if detached.
 pub fn exec(
     dir: &Dir,
     state: &State,
@@ -80,22 +80,23 @@ pub fn exec(
     profile: Option<&Profile>,
     options: &Options,
 ) -> Result<i32> {
-    let outcome = attended(dir, state, process, profile, options).map_err(|error| explain(error, state));
+    let outcome = exec_attended(dir, state, process, profile, options).map_err(|error| explain(error, state));
     run::stopped_or(options.signals.as_ref(), options.log, outcome)
 }
 
-/// How long the container's init may take to end after its namespaces have.
+/// How long init may take to end after its namespaces are gone.
 const ENDING: Duration = Duration::from_secs(1);
 
-/// What went wrong because the container has ended meanwhile: an init that ends has no
-/// namespaces (ESRCH), and nothing can be cloned into its pid namespace (ENOMEM).
+/// Explains an error whose cause is that the container has ended meanwhile. An init that is
+/// ending has no namespaces (ESRCH), and the kernel clones nothing into its pid namespace
+/// (ENOMEM).
 fn explain(error: Error, state: &State) -> Error {
     let init = || state.init.and_then(|init| init.open().ok().flatten());
     let ends = || init().is_none_or(|init| pidfd::ends_within(init, ENDING).unwrap_or(false));
     let is_over = match error.errno.map(Errno::from_raw) {
         Some(Errno::ESRCH) => true,
         Some(Errno::ENOMEM) => ends(),
-        // Its cgroups are being removed, and clone3 would have put a process into one.
+        // The container's cgroups are being removed, and clone3 was to use one of them.
         Some(Errno::ENOENT | Errno::ENODEV) => {
             (error.subject.starts_with("/sys/fs/cgroup/") || error.op == "clone3") && ends()
         }
@@ -107,7 +108,7 @@ fn explain(error: Error, state: &State) -> Error {
     Error::msg("container not running").on(state.id.clone()).hint(format!("it ended meanwhile: {error}"))
 }
 
-fn attended(
+fn exec_attended(
     dir: &Dir,
     state: &State,
     process: &mut Process,
@@ -121,8 +122,8 @@ fn attended(
     let (filter, agent) = (seccomp::prepare(profile)?, Agent::of(profile)?);
     let needed = agent.is_some() && courier::is_needed();
     let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
-    let hop = needed || !sources::may_clone() && state.namespaces.has(NsKind::User.flag());
-    if !hop {
+    let double_fork = needed || !sources::may_clone() && state.namespaces.has(NsKind::User.flag());
+    if !double_fork {
         tenant::hide()?;
     }
     move_to_first_cpus(process)?;
@@ -132,8 +133,8 @@ fn attended(
     let mut handed = entry::ask(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose()?;
     let explain = |error| if sub.is_some() { cgroup::explain_sub(error) } else { error };
-    let (place, entrance) = way_in(state, sub.as_ref()).map_err(explain)?;
-    let place = &*place;
+    let (target, entrance) = open_cgroups(state, sub.as_ref()).map_err(explain)?;
+    let target = &*target;
     let socket = options.pidfd_socket;
     let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
 
@@ -141,12 +142,12 @@ fn attended(
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
     let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
-    let is_parents = !hop && state.namespaces.has(NsKind::Pid.flag());
+    let is_parents = !double_fork && state.namespaces.has(NsKind::Pid.flag());
     let home = entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid).transpose()?;
-    let mut stray = false;
+    let mut is_outside = false;
     let cgroup = entrance.clone.as_ref();
     let (mut pid, mut pidfd) =
-        match joins::fork(home, || clone_into(state, place, cgroup, &mut stray)).map_err(explain)? {
+        match joins::fork(home, || clone_into(state, target, cgroup, &mut is_outside)).map_err(explain)? {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
                 drop((host_end, ours, agent, receiver, courier));
@@ -155,7 +156,7 @@ fn attended(
                     cgroup_tasks: entrance.tasks,
                     entry,
                     namespaces: state.namespaces,
-                    hop,
+                    hop: double_fork,
                     root,
                     console: theirs,
                     keyring: state.keyring.then(|| keyring_name(&state.id)),
@@ -168,20 +169,20 @@ fn attended(
         };
     drop((init_end, theirs, entrance, courier_end));
     steps::done_with(|| format!("cloned the process, pid {pid}"));
-    if hop {
-        (pid, pidfd) = moved(&host_end, pidfd, courier.as_mut())?;
+    if double_fork {
+        (pid, pidfd) = await_second_clone(&host_end, pidfd, courier.as_mut())?;
     }
-    let newcomer = seccomp_agent::Process {
+    let exec_process = seccomp_agent::Process {
         pidfd: &pidfd,
         pid,
         container: &state.subject().container,
         status: Status::Running,
         init: state.pid(),
     };
-    let mover = place.mover().filter(|_| stray);
+    let mover = target.mover().filter(|_| is_outside);
     let moved = mover.map_or(Ok(()), |unit| cgroup::attach(unit, pid));
     let outcome = moved.and_then(|()| {
-        attend(&host_end, &newcomer, agent.map(|agent| (agent, courier)), ours, state, options)
+        await_execve(&host_end, &exec_process, agent.map(|agent| (agent, courier)), ours, state, options)
     });
     let outcome = outcome.and_then(|terminal| {
         receiver.map_or(Ok(()), |receiver| receiver.send(&pidfd))?;
@@ -206,22 +207,22 @@ fn attended(
     }
 }
 
-/// Opens the way into the cgroups of the exec process: those of `exec --cgroup`, else the
-/// container's. If these are gone, somebody else has moved init, and its cgroups count.
-fn way_in<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a, Cgroup>, Entrance)> {
-    let place = sub.unwrap_or(&state.cgroup);
-    match place.entrance() {
+/// Opens the cgroups for the exec process: those of `exec --cgroup`, else the container's.
+/// If the container's are gone, another program has moved init: then init's cgroups are used.
+fn open_cgroups<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a, Cgroup>, Entrance)> {
+    let target = sub.unwrap_or(&state.cgroup);
+    match target.entrance() {
         Err(error) if sub.is_none() && error.is(Errno::ENOENT) => {
-            let place = state.cgroup.follow(state.pid())?;
-            place.check_not_frozen()?;
-            let entrance = place.entrance()?;
-            Ok((Cow::Owned(place), entrance))
+            let target = state.cgroup.follow(state.pid())?;
+            target.check_not_frozen()?;
+            let entrance = target.entrance()?;
+            Ok((Cow::Owned(target), entrance))
         }
-        entrance => Ok((Cow::Borrowed(place), entrance?)),
+        entrance => Ok((Cow::Borrowed(target), entrance?)),
     }
 }
 
-/// The CPUs on which this process goes on, and the newcomer until it is in its
+/// Sets the CPUs of the runtime process, which the exec process inherits until it is in its
 /// cgroup.
 fn move_to_first_cpus(process: &Process) -> Result<()> {
     let cpus = &process.cpu_affinity.initial;
@@ -233,17 +234,22 @@ fn move_to_first_cpus(process: &Process) -> Result<()> {
         .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("this host has none of these CPUs"))
 }
 
-/// Clones into the container's cgroup, or into one below it that was asked for.
-/// `stray`: it is still to be moved there.
-fn clone_into(state: &State, place: &Cgroup, cgroup: Option<&OwnedFd>, stray: &mut bool) -> Result<Forked> {
-    let is_own = std::ptr::eq(place, &state.cgroup);
+/// Clones into the container's cgroup, or into the cgroup of `--cgroup`. Sets `is_outside` if the
+/// process has still to be moved there.
+fn clone_into(
+    state: &State,
+    target: &Cgroup,
+    cgroup: Option<&OwnedFd>,
+    is_outside: &mut bool,
+) -> Result<Forked> {
+    let is_own = std::ptr::eq(target, &state.cgroup);
     match clone::fork(NsFlags::NONE, cgroup.map(OwnedFd::as_fd)) {
         Err(Errno::EBUSY) if is_own => {
             let below = state.cgroup.entrance_below(state.pid())?;
             clone::fork(NsFlags::NONE, below.as_ref().map(OwnedFd::as_fd))
         }
         Err(Errno::EACCES) if is_own && state.cgroup.mover().is_some() => {
-            *stray = true;
+            *is_outside = true;
             clone::fork(NsFlags::NONE, None)
         }
         other => other,
@@ -251,12 +257,17 @@ fn clone_into(state: &State, place: &Cgroup, cgroup: Option<&OwnedFd>, stray: &m
     .op("clone3")
 }
 
-/// The process that the first clone has cloned. The first one ends, or is the courier.
-fn moved(sync: &HostEnd, first: OwnedFd, courier: Option<&mut Courier>) -> Result<(i32, OwnedFd)> {
+/// Waits for the second clone of a double fork and returns it. The first clone ends, or stays
+/// as the courier.
+fn await_second_clone(
+    sync: &HostEnd,
+    first: OwnedFd,
+    courier: Option<&mut Courier>,
+) -> Result<(i32, OwnedFd)> {
     let answer = match sync.recv() {
         Ok(answer) => answer,
         Err(error) => {
-            // It may have cloned already. Whatever it sent is there once it is dead.
+            // The first clone may have cloned already. After its death its message is there.
             pidfd::kill_and_reap(&first);
             if let Some((FromInit::Moved, Some(second))) = sync.pending() {
                 pidfd::kill_and_reap(second);
@@ -275,40 +286,40 @@ fn moved(sync: &HostEnd, first: OwnedFd, courier: Option<&mut Courier>) -> Resul
     }
 }
 
-/// Lets it go on, and waits for its execve.
-fn attend(
+/// Lets the exec process go on, and waits for its execve.
+fn await_execve(
     sync: &HostEnd,
-    newcomer: &seccomp_agent::Process,
+    exec_process: &seccomp_agent::Process,
     agent: Option<(Agent, Option<Courier>)>,
     ours: Option<OwnedFd>,
     state: &State,
     options: &Options,
 ) -> Result<Option<OwnedFd>> {
     if let Some(group) = &state.rdt {
-        group.assign(newcomer.pid)?;
+        group.assign(exec_process.pid)?;
     }
-    // It may have failed already, and then tells why.
+    // If the process has failed already, its error is the next message.
     let _ = sync.send(ToInit::Commit);
     if let Some(agent) = agent {
-        hand_over(sync, newcomer, agent, options.log)?;
+        hand_over(sync, exec_process, agent, options.log)?;
     }
     run::until_executed(sync, options.log)?;
     steps::done("the process was executed");
     if let Some(path) = options.pid_file {
-        write_pid_file(path, newcomer.pid)?;
+        write_pid_file(path, exec_process.pid)?;
     }
     ours.map(|socket| console::receive(&socket)).transpose()
 }
 
-/// Takes the listener of the newcomer's filter to the agent.
+/// Sends the listener of the exec process's seccomp filter to the agent.
 fn hand_over(
     sync: &HostEnd,
-    newcomer: &seccomp_agent::Process,
+    exec_process: &seccomp_agent::Process,
     (agent, courier): (Agent, Option<Courier>),
     log: &Log,
 ) -> Result<()> {
     match run::next(sync, log)? {
-        Some(FromInit::Listener(number)) => agent.hand_over(newcomer, number, courier, sync),
+        Some(FromInit::Listener(number)) => agent.hand_over(exec_process, number, courier, sync),
         Some(FromInit::Failed(error)) => Err(error),
         _ => Err(Error::msg("the process ended before its seccomp listener was there")),
     }

@@ -3,11 +3,11 @@
 //! Read [`create`] from top to bottom for how a container comes to be, then
 //! `init::run` for the other half.
 
-mod beside_init;
 mod bundle;
 pub mod checkpoint;
 pub mod console;
 pub mod create;
+mod create_guard;
 pub mod delete;
 mod dir;
 pub mod ending;
@@ -15,10 +15,10 @@ mod entry;
 pub mod events;
 pub mod exec;
 pub mod exit;
-mod half_made;
 mod hook_output;
 pub mod id;
 pub mod identity;
+mod init_setup;
 pub mod kill;
 mod lock;
 pub mod mounts;

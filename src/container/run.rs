@@ -1,9 +1,10 @@
-//! `run`: create without the gate, start, and in the foreground wait and delete.
+//! `run`: creates a container without a start gate, starts it, and in the foreground waits
+//! for its end and deletes it.
 
-use super::beside_init::warn_of_lack;
-use super::create::{Made, create};
+use super::create::{Created, create};
 use super::dir::Dir;
 use super::exit;
+use super::init_setup::warn_of_lack;
 use super::options::Options;
 use super::sd_notify::Relay;
 use super::state::State;
@@ -18,14 +19,14 @@ use crate::steps;
 use crate::sys::pidfd::{self, Exit};
 use std::rc::Rc;
 
-/// Runs the container; returns the exit status of a foreground payload, 0 for
-/// a detached one. `keep` leaves the stopped container for `delete`.
+/// Runs the container. Returns the exit status of a foreground payload, or 0 for a detached
+/// one. `keep` leaves the stopped container for `delete`.
 pub fn run(options: &Options, keep: bool) -> Result<i32> {
-    stopped_or(options.signals.as_ref(), options.log, attended(options, keep))
+    stopped_or(options.signals.as_ref(), options.log, run_attended(options, keep))
 }
 
-/// The exit status of a verb that a signal stopped before the payload ran is that
-/// signal's; `outcome` is that of the verb.
+/// Returns 128 and the signal's number if a signal stopped the verb before the payload ran,
+/// else the verb's own `outcome`.
 pub fn stopped_or(signals: Option<&Rc<Signals>>, log: &Log, outcome: Result<i32>) -> Result<i32> {
     match (outcome, signals.and_then(|signals| signals.status())) {
         (Err(error), Some(status)) => {
@@ -36,49 +37,49 @@ pub fn stopped_or(signals: Option<&Rc<Signals>>, log: &Log, outcome: Result<i32>
     }
 }
 
-fn attended(options: &Options, keep: bool) -> Result<i32> {
-    let mut made = create(options)?;
-    let terminal = made.terminal.take();
-    let relay = made.relay.take();
-    let oom = made.oom.take();
-    if let Err(error) = started(&made, options) {
-        remove(&made, options);
+fn run_attended(options: &Options, keep: bool) -> Result<i32> {
+    let mut created = create(options)?;
+    let terminal = created.terminal.take();
+    let relay = created.relay.take();
+    let oom = created.oom.take();
+    if let Err(error) = started(&created, options) {
+        remove(&created, options);
         return Err(error);
     }
-    // Not only when the payload has ended.
+    // Other programs read the log while the payload runs.
     options.log.finish();
     let Some(signals) = &options.signals else {
         let Some(relay) = relay else { return Ok(0) };
-        // Nobody else has to wait until it is.
-        made.dir.unlock()?;
-        return relay.until_ready(&made.init, made.state.pid(), options.log).map(|_| 0);
+        // Other verbs must not wait until the payload is ready.
+        created.dir.unlock()?;
+        return relay.until_ready(&created.init, created.state.pid(), options.log).map(|_| 0);
     };
-    // In the foreground it is this process that the service manager watches.
+    // In the foreground, the service manager watches the runtime process.
     let main = std::process::id().cast_signed();
     let mut heard = |relay: &Relay| {
         relay.pass_on(main, options.log).unwrap_or_else(|error| {
-            // The payload runs, whoever wants to know it or doesn't.
+            // The payload goes on without its service manager.
             options.log.warn(error.to_string());
             true
         })
     };
     let relay = relay.as_ref().map(|relay| stdio::Also { relay, heard: &mut heard });
     attend(
-        &made.dir,
-        || stdio::attend(&made.init, signals, terminal, relay),
+        &created.dir,
+        || stdio::attend(&created.init, signals, terminal, relay),
         |exit| {
             if !keep {
-                return removed(&made.dir, &made.state, &made.plan.hooks.poststop, options, exit);
+                return removed(&created.dir, &created.state, &created.plan.hooks.poststop, options, exit);
             }
             let exit = exit?;
-            exit::record(&made.dir, &exit::ending(&made.state, exit, oom))?;
+            exit::record(&created.dir, &exit::ending(&created.state, exit, oom))?;
             Ok(exit.status())
         },
     )
 }
 
-/// The foreground of a container: `payload` waits for its end, `ended` has the
-/// lock again. As long as the payload runs others may pause, update or delete it.
+/// Calls `payload`, which waits for the payload's end, without the lock: other verbs may
+/// pause, update or delete the container meanwhile. Then calls `ended` with the lock.
 pub fn attend(
     dir: &Dir,
     payload: impl FnOnce() -> Result<Exit>,
@@ -105,13 +106,13 @@ pub fn removed(
 }
 
 /// Waits for the payload's execve, then runs the poststart hooks.
-fn started(made: &Made, options: &Options) -> Result<()> {
-    until_executed(&made.sync, options.log)?;
+fn started(created: &Created, options: &Options) -> Result<()> {
+    until_executed(&created.sync, options.log)?;
     steps::done("init ran any startContainer hooks and executed the payload");
-    start::run_poststart(&made.plan.hooks.poststart, &made.state, options.signals.as_ref())
+    start::run_poststart(&created.plan.hooks.poststart, &created.state, options.signals.as_ref())
 }
 
-/// The end of the stream is execve's: both ends are closed by it.
+/// Waits for the payload's execve, which closes init's end of the handshake.
 pub fn until_executed(sync: &HostEnd, log: &Log) -> Result<()> {
     match next(sync, log)? {
         None => Ok(()),
@@ -120,7 +121,7 @@ pub fn until_executed(sync: &HostEnd, log: &Log) -> Result<()> {
     }
 }
 
-/// The next message that says how it goes on.
+/// Returns the next message, after warnings, which it logs. `None`: the end of the stream.
 pub fn next(sync: &HostEnd, log: &Log) -> Result<Option<FromInit>> {
     loop {
         match sync.recv()? {
@@ -130,13 +131,14 @@ pub fn next(sync: &HostEnd, log: &Log) -> Result<Option<FromInit>> {
     }
 }
 
-fn remove(made: &Made, options: &Options) {
-    if !pidfd::kill_and_reap(&made.init) {
-        // What is there stays in the record, for `delete --force`.
-        options.log.warn(stuck::still_running(made.state.pid(), &made.state.id).to_string());
+fn remove(created: &Created, options: &Options) {
+    if !pidfd::kill_and_reap(&created.init) {
+        // The record stays, for `delete --force`.
+        options.log.warn(stuck::still_running(created.state.pid(), &created.state.id).to_string());
         return;
     }
-    let removed = removed(&made.dir, &made.state, &made.plan.hooks.poststop, options, Ok(Exit::Code(0)));
+    let removed =
+        removed(&created.dir, &created.state, &created.plan.hooks.poststop, options, Ok(Exit::Code(0)));
     if let Err(error) = removed {
         options.log.warn(error.to_string());
     }

@@ -10,8 +10,8 @@ use crate::cgroup::{Cgroup, Entrance, Host, Starting};
 use crate::container::bundle;
 use crate::container::console::{self, Console};
 use crate::container::create::locate_cgroup;
+use crate::container::create_guard::CreateGuard;
 use crate::container::dir::CRIU_ROOT;
-use crate::container::half_made::HalfMade;
 use crate::container::id::keyring_name;
 use crate::container::pid_file::write_pid_file;
 use crate::container::state::State;
@@ -73,14 +73,14 @@ fn attended(options: &Options) -> Result<i32> {
     let program = find_criu(options, &plan)?;
     steps::done("read and checked the configuration, and CRIU");
     // From here on a failure is undone.
-    let (mut half, mut place) = Place::claim(options, &plan, &text, notify)?;
+    let (mut guard, mut place) = Place::claim(options, &plan, &text, notify)?;
     steps::done("claimed the state directory and created the cgroups");
     let stdio = stdio_copies()?;
     let mut asked = what_to_do(options, &plan, &directories)?;
     kept_stdio::give_stdio(&descriptors, &stdio, &mut asked);
     let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
     pass.extend(stdio.iter().map(OwnedFd::as_fd));
-    let starting = place.start_criu(&mut half, &program, &pass, &mut asked)?;
+    let starting = place.start_criu(&mut guard, &program, &pass, &mut asked)?;
     // In the mount namespace of CRIU, which mounts things there.
     directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
     steps::done("started criu");
@@ -88,7 +88,7 @@ fn attended(options: &Options) -> Result<i32> {
     let mut restoring = Restoring { options, plan: &plan, place: &place, console: theirs };
     let response = service.work(&request(Kind::Restore, &asked), &mut |told| {
         steps::done_with(|| format!("criu says {}", told.script));
-        restoring.note(told, &mut half)
+        restoring.note(told, &mut guard)
     })?;
     if !response.success || !response.is(Kind::Restore) {
         let error = criu::failure("restore the container", &response, &directories.log);
@@ -99,11 +99,11 @@ fn attended(options: &Options) -> Result<i32> {
     // What is not sent by now will not come.
     drop(restoring);
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
-    half.dir()?.remove_dir(CRIU_ROOT)?;
+    guard.dir()?.remove_dir(CRIU_ROOT)?;
     if let Some(path) = making.pid_file {
-        write_pid_file(path, half.state.pid())?;
+        write_pid_file(path, guard.state.pid())?;
     }
-    let (dir, state, init) = half.made()?;
+    let (dir, state, init) = guard.finish()?;
     making.log.finish();
     let Some(signals) = &making.signals else { return Ok(0) };
     run::attend(
@@ -173,14 +173,14 @@ impl<'a> Place<'a> {
         plan: &'a Plan,
         text: &[u8],
         notify: bool,
-    ) -> Result<(HalfMade<'a>, Place<'a>)> {
+    ) -> Result<(CreateGuard<'a>, Place<'a>)> {
         let making = &options.making;
         let (host, mut cgroup) = locate_cgroup(making, plan)?;
         let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, making.id)).transpose()?;
         let mut state = State::new(making.id, plan, cgroup.intent(), true);
         state.rdt = rdt;
-        let mut half = HalfMade::claim(making, plan, state, None)?;
-        half.write_down(text, notify)?;
+        let mut guard = CreateGuard::claim(making, plan, state, None)?;
+        guard.save_intent(text, notify)?;
         let strict = options.flags.cgroups == CgroupsMode::Strict;
         if strict && matches!(cgroup, Cgroup::Systemd { .. }) {
             return Err(Error::msg(
@@ -190,22 +190,22 @@ impl<'a> Place<'a> {
         let entrance =
             if strict { Entrance::default() } else { cgroup.make(plan, making.rootless, making.log)? };
         let unit = cgroup.prepare_unit(plan, making.id)?;
-        half.state.cgroup = cgroup.intent();
-        half.make_rdt()?;
-        Ok((half, Place { options, plan, host, cgroup, entrance, unit }))
+        guard.state.cgroup = cgroup.intent();
+        guard.make_rdt()?;
+        Ok((guard, Place { options, plan, host, cgroup, entrance, unit }))
     }
 
     /// Starts CRIU in the cgroup of the container, in a mount namespace of its
     /// own, and adds to the options what is known then.
     fn start_criu(
         &mut self,
-        half: &mut HalfMade,
+        guard: &mut CreateGuard,
         program: &CString,
         pass: &[BorrowedFd<'_>],
         asked: &mut CriuOptions,
     ) -> Result<service::Starting> {
         let making = &self.options.making;
-        half.dir()?.make_dir(CRIU_ROOT)?;
+        guard.dir()?.make_dir(CRIU_ROOT)?;
         let root = making.root.0.join(making.id).join(CRIU_ROOT);
         let root = root.canonicalize().op_on("find", root.display())?;
         asked.text(Text::Root, root.as_os_str().as_bytes());
@@ -221,7 +221,7 @@ impl<'a> Place<'a> {
         self.entrance = Entrance::default();
         starting.until_ready()?;
         let pid = starting.service.pid;
-        self.arrive(half, pid)?;
+        self.arrive(guard, pid)?;
         let mut found = Vec::new();
         sources.rewind().and_then(|()| sources.read_to_end(&mut found)).op("read the sources of mounts")?;
         asked.append(&found);
@@ -233,16 +233,16 @@ impl<'a> Place<'a> {
     }
 
     /// The process that is to become CRIU comes to where the container is to be.
-    fn arrive(&mut self, half: &mut HalfMade, pid: i32) -> Result<()> {
+    fn arrive(&mut self, guard: &mut CreateGuard, pid: i32) -> Result<()> {
         if let Some(mut unit) = self.unit.take() {
             unit.start(pid)?;
             unit.finish()?;
             // Only now is it known that the unit is this container's.
-            half.state.cgroup = self.cgroup.clone();
+            guard.state.cgroup = self.cgroup.clone();
             self.cgroup.joined(pid, self.plan)?;
-            half.state.cgroup = self.cgroup.clone();
+            guard.state.cgroup = self.cgroup.clone();
         }
-        half.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
+        guard.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
     }
 
     /// The cgroups of this container, in the place of those in the images.
@@ -281,12 +281,12 @@ struct Restoring<'a> {
 }
 
 impl Restoring<'_> {
-    fn note(&mut self, told: Notification, half: &mut HalfMade) -> Result<()> {
+    fn note(&mut self, told: Notification, guard: &mut CreateGuard) -> Result<()> {
         match told.script.as_str() {
             "setup-namespaces" => {
-                half.init = Some((told.pid, pidfd::open(told.pid).op("pidfd_open")?));
-                self.set_up_network(half)?;
-                half.run_runtime_hooks()
+                guard.init = Some((told.pid, pidfd::open(told.pid).op("pidfd_open")?));
+                self.set_up_network(guard)?;
+                guard.run_runtime_hooks()
             }
             "orphan-pts-master" => {
                 let (Some(console), Some(master)) = (&self.console, &told.fd) else { return Ok(()) };
@@ -296,23 +296,23 @@ impl Restoring<'_> {
                 scm::send_fd(console, b"/dev/ptmx", master.as_fd()).op("send the terminal")
             }
             // All is there, and nothing runs yet.
-            "post-restore" => self.record(told.pid, half),
+            "post-restore" => self.record(told.pid, guard),
             _ => Ok(()),
         }
     }
 
     /// CRIU leaves a network namespace as it is made. Its configuration is that
     /// of hooks and engines, but for what `create` does.
-    fn set_up_network(&self, half: &mut HalfMade) -> Result<()> {
+    fn set_up_network(&self, guard: &mut CreateGuard) -> Result<()> {
         if !self.plan.net_devices.is_empty() {
-            half.take_net_devices()?;
+            guard.take_net_devices()?;
         }
         if !self.plan.namespaces.is_new(NsKind::Network) {
             return Ok(());
         }
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let home = open("/proc/self/ns/net", flags, FileMode::empty()).op("open /proc/self/ns/net")?;
-        let (pid, _) = half.init.as_ref().ok_or_else(|| Error::msg("there is no init"))?;
+        let (pid, _) = guard.init.as_ref().ok_or_else(|| Error::msg("there is no init"))?;
         setns(net::namespace_of(*pid)?, CloneFlags::CLONE_NEWNET).op("setns network")?;
         let done = self.configure_network();
         setns(home, CloneFlags::CLONE_NEWNET).op("setns network")?;
@@ -331,7 +331,7 @@ impl Restoring<'_> {
     }
 
     /// The same record as that of `create`.
-    fn record(&self, pid: i32, half: &mut HalfMade) -> Result<()> {
+    fn record(&self, pid: i32, guard: &mut CreateGuard) -> Result<()> {
         match self.options.flags.cgroups {
             CgroupsMode::Full => {}
             CgroupsMode::Soft | CgroupsMode::Ignore => self.place.limit()?,
@@ -340,16 +340,16 @@ impl Restoring<'_> {
                 self.place.cgroup.clone().make(self.plan, None, self.options.making.log).map(drop)?
             }
         }
-        if half.init.as_ref().is_none_or(|(known, _)| *known != pid) {
-            half.init = Some((pid, pidfd::open(pid).op("pidfd_open")?));
+        if guard.init.as_ref().is_none_or(|(known, _)| *known != pid) {
+            guard.init = Some((pid, pidfd::open(pid).op("pidfd_open")?));
         }
-        half.identify()?;
+        guard.identify()?;
         self.place.cgroup.give_to_payload(self.plan, pid)?;
         // CRIU makes a time namespace, so that clocks go on from where they were.
         let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
         if time(&pid.to_string()) != time("self") {
-            half.state.namespaces = half.state.namespaces | NsKind::Time.flag();
+            guard.state.namespaces = guard.state.namespaces | NsKind::Time.flag();
         }
-        half.dir()?.save(&half.state)
+        guard.dir()?.save(&guard.state)
     }
 }

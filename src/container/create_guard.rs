@@ -1,5 +1,5 @@
-//! A container in the making: what there is of it already, and how that is
-//! undone.
+//! The guard of a container that is being created: what exists of the container so far,
+//! and how a failed `create` rolls it back.
 
 use super::dir::{Dir, NOTIFY_DIR};
 use super::entry;
@@ -23,26 +23,27 @@ use crate::spec::state::Status;
 use crate::sys::pidfd;
 use std::os::fd::OwnedFd;
 
-/// A container in the making. Dropped before it is made, it undoes all.
-pub(super) struct HalfMade<'a> {
+/// A container that is being created. A guard that is dropped before [`finish`](CreateGuard::finish)
+/// removes everything.
+pub(super) struct CreateGuard<'a> {
     pub(super) options: &'a Options<'a>,
     pub(super) plan: &'a Plan,
     pub(super) dir: Option<Dir>,
     pub(super) state: State,
-    /// The same for its hooks.
+    /// What hooks get to know of the container.
     pub(super) subject: Subject,
-    /// Who maps the ids of a new user namespace.
+    /// Writes the id mappings of a new user namespace.
     pub(super) writers: Option<Writers>,
     pub(super) init: Option<(i32, OwnedFd)>,
     /// Fetches the seccomp listener of init.
     pub(super) courier: Option<Courier>,
-    /// The host's network devices that it has.
+    /// Network devices of the host that were moved into the container.
     pub(super) net: Option<net::Taken>,
-    /// Hooks have run, so the poststop hooks are owed.
+    /// Whether a hook has run. The poststop hooks must then run, too.
     pub(super) hooks_began: bool,
 }
 
-impl<'a> HalfMade<'a> {
+impl<'a> CreateGuard<'a> {
     pub(super) fn claim(
         options: &'a Options,
         plan: &'a Plan,
@@ -51,7 +52,7 @@ impl<'a> HalfMade<'a> {
     ) -> Result<Self> {
         let subject = Subject { signals: options.signals.clone(), ..hook_output::opened(state.subject())? };
         let dir = Some(options.root.claim(options.id)?);
-        Ok(HalfMade {
+        Ok(CreateGuard {
             options,
             plan,
             dir,
@@ -69,28 +70,28 @@ impl<'a> HalfMade<'a> {
         self.dir.as_ref().ok_or_else(|| Error::msg("the container is already made"))
     }
 
-    /// The record of what is going to be made, so that it can be found and undone.
-    pub(super) fn write_down(&self, text: &[u8], notify: bool) -> Result<()> {
+    /// Saves the record of what is about to be created, so that `delete --force` finds it.
+    pub(super) fn save_intent(&self, text: &[u8], notify: bool) -> Result<()> {
         let dir = self.dir()?;
         dir.save_config(text)?;
         dir.save(&self.state)?;
         if notify { dir.make_dir(NOTIFY_DIR) } else { Ok(()) }
     }
 
-    /// Makes the start gate, and what init hands its namespaces out with while it
-    /// waits there.
+    /// Creates the start gate, and the socket by which init hands its namespaces out while
+    /// it waits there.
     pub(super) fn make_gate(&mut self) -> Result<GateEnds> {
-        // Before the gate: when a process ends or executes, the kernel releases its
-        // descriptors from the highest number to the lowest, and the gate must not be open
-        // longer than the socket (`launch/entry.rs`).
+        // The socket comes first. When a process exits or calls execve, the kernel releases
+        // its descriptors from the highest number to the lowest, and the gate must not stay
+        // open longer than the socket (`launch/entry.rs`).
         let (handout, address) = entry::handout(self.plan, &self.state)?.unzip();
         let gate = self.dir()?.make_gate()?;
         self.state.handout = address;
         Ok(GateEnds { handout, ..gate })
     }
 
-    /// Makes the ends of a courier, if the runtime may not take the listener of init's
-    /// filter for the agent by itself. The courier is the process that is cloned first.
+    /// Creates the two ends of a courier, if the runtime may not take the listener of init's
+    /// seccomp filter out of init itself. The courier is the process that is cloned first.
     pub(super) fn make_courier(&mut self, has_agent: bool, split: &mut Split) -> Result<Option<CourierEnd>> {
         if !has_agent || !courier::is_needed() {
             return Ok(None);
@@ -117,15 +118,14 @@ impl<'a> HalfMade<'a> {
         self.dir()?.save_unpublished(&self.state)
     }
 
-    /// Puts into the state which process init is.
+    /// Puts init's identity into the state.
     pub(super) fn identify(&mut self) -> Result<()> {
         let (pid, pidfd) = self.init.as_ref().ok_or_else(|| Error::msg("there is no init"))?;
         self.state.init = Some(Identity::of(*pid, pidfd)?);
         Ok(())
     }
 
-    /// From here on it is to be seen by others: in the state, in the pid file, by
-    /// its handle.
+    /// Shows the container to other processes: by its state, its pid file and its pidfd.
     pub(super) fn publish(&self, receivers: Vec<Receiver>) -> Result<()> {
         self.dir()?.publish()?;
         if let Some(path) = self.options.pid_file {
@@ -137,34 +137,35 @@ impl<'a> HalfMade<'a> {
         }
     }
 
-    /// What isn't as it was asked for, and yet no error.
+    /// Warns of everything that differs from the configuration without being an error.
     pub(super) fn warn(&self) {
         let of_cgroup = self.state.cgroup.warnings(&self.plan.resources);
         let of_dev = sources::missing_devices(self.plan);
         of_cgroup.into_iter().chain(of_dev).for_each(|warning| self.options.log.warn(warning));
     }
 
-    /// The child closes what is the host side's, and undoes nothing.
-    pub(super) fn belongs_to_parent(&mut self) {
-        // Or the courier would not notice its death.
+    /// Disarms the guard in the child, and closes the descriptors that belong to the runtime.
+    pub(super) fn disarm_in_child(&mut self) {
+        // With this end open in init, the courier would not notice the runtime's death.
         self.courier = None;
         self.dir = None;
     }
 
-    pub(super) fn made(mut self) -> Result<(Dir, State, OwnedFd)> {
+    /// Ends the guard's watch: the container is created.
+    pub(super) fn finish(mut self) -> Result<(Dir, State, OwnedFd)> {
         let dir = self.dir.take().ok_or_else(|| Error::msg("the container is already made"))?;
         let (_, init) = self.init.take().ok_or_else(|| Error::msg("there is no init"))?;
         Ok((dir, self.state.clone(), init))
     }
 }
 
-impl HalfMade<'_> {
-    /// Ends init and reaps it. If that takes too long, the record says which
-    /// process it is.
+impl CreateGuard<'_> {
+    /// Kills init and reaps it. If init takes too long to end, saves its identity in the
+    /// record.
     fn kill(&mut self, dir: &Dir, pid: i32, pidfd: &OwnedFd) -> Result<()> {
         let identity = Identity::of(pid, pidfd);
         let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
-        // What keeps it from that is told below, if it doesn't end.
+        // A failure matters only if init does not end, and that error follows.
         let _ = self.state.cgroup.let_die();
         if pidfd::kill_and_reap(pidfd) {
             return Ok(());
@@ -176,10 +177,10 @@ impl HalfMade<'_> {
     }
 }
 
-impl Drop for HalfMade<'_> {
+impl Drop for CreateGuard<'_> {
     fn drop(&mut self) {
         let Some(dir) = self.dir.take() else { return };
-        // What doesn't end must not keep others from the container.
+        // Other verbs must not wait for a process that does not end.
         let mut failed: Vec<_> = dir.unlock().err().into_iter().collect();
         let ended = self.end_processes(&dir);
         failed.extend(self.net.take().map(net::Taken::give_back).unwrap_or_default());
@@ -187,16 +188,16 @@ impl Drop for HalfMade<'_> {
         if let (Ok(()), Ok(true)) = (&ended, &is_ours) {
             failed.extend(self.remove(&dir));
         }
-        // What doesn't end stays in the record, for `delete --force`.
+        // The record keeps a process that does not end, for `delete --force`.
         failed.extend(ended.err());
         failed.extend(is_ours.err());
         failed.iter().for_each(|error| self.options.log.warn(error.to_string()));
     }
 }
 
-impl HalfMade<'_> {
+impl CreateGuard<'_> {
     fn end_processes(&mut self, dir: &Dir) -> Result<()> {
-        // It may be in the cgroup.
+        // The courier may be in the cgroup.
         self.courier = None;
         if let Some((pid, pidfd)) = self.init.take() {
             self.kill(dir, pid, &pidfd)?;
@@ -204,7 +205,7 @@ impl HalfMade<'_> {
         self.state.cgroup.kill_all()
     }
 
-    /// Removes all that is not a process. Returns what fails.
+    /// Removes everything that is not a process. Returns the failures.
     fn remove(&mut self, dir: &Dir) -> Vec<Error> {
         let mut failed = Vec::new();
         failed.extend(self.state.unmount_joined().err());

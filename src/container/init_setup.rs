@@ -1,7 +1,7 @@
-//! What the host side does while init makes the container: it sets init up from
-//! outside, answers what init asks for, and finds out why it ended.
+//! The runtime's work while init builds the container: the runtime sets init up from
+//! outside, answers init's requests, and finds out why init ended.
 
-use super::half_made::HalfMade;
+use super::create_guard::CreateGuard;
 use super::seccomp_agent::{self, Agent};
 use crate::cgroup::{Cgroup, Starting};
 use crate::error::{Context, Error, Result};
@@ -22,9 +22,9 @@ use crate::sys::pidfd::{self, Exit};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
-impl HalfMade<'_> {
-    /// Limits, ids and the unit of systemd. `hop`: init is still to clone once
-    /// more, and says when. `dir` is the cgroup that clone3 used.
+impl CreateGuard<'_> {
+    /// Sets resource limits, id mappings and systemd's unit. `hop`: whether init does a
+    /// double fork and reports it. `dir` is the cgroup that clone3 put init into.
     pub(super) fn set_up_and_limit(
         &mut self,
         sync: &HostEnd,
@@ -37,9 +37,9 @@ impl HalfMade<'_> {
         match unit {
             Some(unit) => self.set_up_in_unit(sync, unit, hop, cgroup)?,
             None => {
-                // A limit of one process would keep init from that clone.
+                // With a limit of one process, init's second clone would fail.
                 if hop {
-                    self.until_moved(sync)?;
+                    self.await_second_clone(sync)?;
                 }
                 if limits_first {
                     cgroup.limit(self.plan, dir)?;
@@ -50,39 +50,39 @@ impl HalfMade<'_> {
         if limits_first {
             return Ok(());
         }
-        // Beside init, which has its namespaces and mounts to make.
+        // Init creates its namespaces and mounts meanwhile.
         let limited = cgroup.limit(self.plan, dir);
-        // A unit's cgroup goes with init.
+        // If init has ended, systemd has removed the unit's cgroup: init's own error says why.
         limited.map_err(|error| self.what_init_says(sync).unwrap_or(error))
     }
 
-    /// What has to be done to init from outside, and the record of who it is,
-    /// which is published once init is ready.
+    /// Sets init up from outside and saves the record of init's identity, which is published
+    /// once init is ready.
     fn set_up(&mut self, sync: &HostEnd) -> Result<()> {
-        self.let_go(sync)?;
+        self.map_ids_and_release(sync)?;
         self.record()
     }
 
-    fn let_go(&mut self, sync: &HostEnd) -> Result<()> {
+    fn map_ids_and_release(&mut self, sync: &HostEnd) -> Result<()> {
         let pid = self.pid();
         if let Some(group) = &self.state.rdt {
             group.assign(pid)?;
         }
         if let (Some(maps), Some(writers)) = (&self.plan.id_maps, &self.writers) {
-            // Before the maps are there: root of a new user namespace could
-            // not raise a limit, nor could we once init has another's ids.
+            // Before the id mappings: afterwards root of the new user namespace may not raise
+            // an rlimit, nor may the runtime raise one of a process with other ids.
             limits::set(limits::Of::Process(pid), &self.plan.process)?;
             writers.write(pid, maps)?;
             steps::done("wrote the id mappings");
         }
         if init::needs_go(self.plan) {
-            // It may have failed already, and then tells why.
+            // If init has failed already, its error is the next message.
             let _ = sync.send(ToInit::Go);
         }
         Ok(())
     }
 
-    /// The same, while systemd makes a unit of init.
+    /// Does the same while systemd creates a unit for init.
     fn set_up_in_unit(
         &mut self,
         sync: &HostEnd,
@@ -91,23 +91,23 @@ impl HalfMade<'_> {
         cgroup: &mut Cgroup,
     ) -> Result<()> {
         if hop {
-            self.until_moved(sync)?;
+            self.await_second_clone(sync)?;
         }
         unit.start(self.pid())?;
-        // A user's systemd may move the user's processes only, and with its
-        // maps init gets other ids.
+        // A user's systemd may move only processes of that user, and the id mappings give
+        // init other ids.
         let limits_first = init::needs_limits(self.plan);
         let early = !unit.is_users() && !limits_first;
         if early {
-            self.let_go(sync)?;
+            self.map_ids_and_release(sync)?;
         }
         let missing = unit.finish().map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
         steps::done("systemd started the unit");
         if !missing.is_empty() {
             steps::note(|| format!("this systemd has no {}", missing.join(", ")));
         }
-        // Only now is it known that the unit is this container's. Until here
-        // there is nothing to be undone: a unit ends with its last process.
+        // Only now the unit is known to be this container's. Before, there is nothing to roll
+        // back: a unit ends with its last process.
         self.state.cgroup = cgroup.clone();
         let mut joined = cgroup.joined(self.pid(), self.plan);
         self.state.cgroup = cgroup.clone();
@@ -116,15 +116,15 @@ impl HalfMade<'_> {
         }
         joined.map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
         if !early {
-            self.let_go(sync)?;
+            self.map_ids_and_release(sync)?;
         }
-        // As with Go.
+        // If init has failed already, its error is the next message.
         let _ = sync.send(ToInit::Joined);
         self.record()
     }
 
-    /// Waits for the process that is init after a hop.
-    fn until_moved(&mut self, sync: &HostEnd) -> Result<()> {
+    /// Waits for the process that becomes init by a double fork.
+    fn await_second_clone(&mut self, sync: &HostEnd) -> Result<()> {
         match sync.recv()? {
             Some((FromInit::Moved, Some(pidfd))) => self.replace_init(pidfd),
             Some((FromInit::Failed(error), _)) => Err(error),
@@ -133,7 +133,7 @@ impl HalfMade<'_> {
         }
     }
 
-    /// After a hop: what was cloned first has done its part.
+    /// Takes the second clone for init. The first one ends, or stays as the courier.
     fn replace_init(&mut self, pidfd: OwnedFd) -> Result<()> {
         let pid = pidfd::pid(&pidfd).op("find init");
         if let Some((_, old)) = self.init.replace((pid.clone().unwrap_or(0), pidfd)) {
@@ -145,7 +145,7 @@ impl HalfMade<'_> {
         pid.map(drop)
     }
 
-    /// Talks with init until all is set up but the payload.
+    /// Answers init's messages until init is ready to execute the payload.
     pub(super) fn until_ready(
         &mut self,
         sync: &HostEnd,
@@ -171,7 +171,7 @@ impl HalfMade<'_> {
                 }
                 Some((FromInit::Built, _)) => {
                     self.run_runtime_hooks()?;
-                    // It may have ended meanwhile, and then is heard of next.
+                    // If init has ended meanwhile, the next receive reports it.
                     let _ = sync.send(ToInit::HooksDone);
                 }
                 Some((FromInit::Listener(number), _)) => {
@@ -181,7 +181,7 @@ impl HalfMade<'_> {
                 Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, self.options.log),
                 Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
                 Some((FromInit::Failed(error), _)) => {
-                    // Those that run in there may have.
+                    // The createContainer hooks, which init runs, may have run.
                     self.hooks_began |= !self.plan.hooks.create_container.is_empty();
                     return Err(error);
                 }
@@ -216,7 +216,7 @@ impl HalfMade<'_> {
         agent.hand_over(&process, number, courier, sync)
     }
 
-    /// The error of an init that has ended: why its unit could not be started.
+    /// Returns the error of init if it has ended, which is then why the unit could not start.
     fn what_init_says(&mut self, sync: &HostEnd) -> Option<Error> {
         let (_, pidfd) = self.init.as_ref()?;
         if !pidfd::has_ended(pidfd).unwrap_or(false) {
@@ -231,7 +231,8 @@ impl HalfMade<'_> {
         }
     }
 
-    /// Init ended without a word: killed, most likely for want of memory.
+    /// The error for an init that ended without a message: most likely the kernel killed it
+    /// for want of memory.
     fn init_died(&mut self) -> Error {
         let how = self.init.as_ref().and_then(|(_, pidfd)| pidfd::reap(pidfd).ok().flatten());
         if how.is_some() {
@@ -247,7 +248,7 @@ impl HalfMade<'_> {
                 let text = crate::sys::process::signal_text(signal);
                 let error = Error::msg(format!("init was killed by signal {signal} ({text})"));
                 match &self.plan.seccomp {
-                    // A C library whose calls are refused can do no more than crash.
+                    // A C library crashes if the filter refuses a call that it needs.
                     Some(_) => error.at("/linux/seccomp").hint(
                         "the seccomp profile may be why: it must allow capset, write, read, rt_sigprocmask and execve",
                     ),
@@ -261,13 +262,13 @@ impl HalfMade<'_> {
         }
     }
 
-    /// Why a message found nobody to read it.
+    /// Replaces EPIPE by the reason why init ended.
     pub(super) fn or_died(&mut self, error: Error) -> Error {
         if error.is(Errno::EPIPE) { self.init_died() } else { error }
     }
 }
 
-/// config.md "Linux Process": capabilities that can't be granted are a warning.
+/// Warns of capabilities that can't be granted (config.md "Linux Process").
 pub fn warn_of_lack(lacking: Lacking, log: &Log) {
     let names = |capabilities: u64| {
         let numbers = (0..u64::BITS).filter(|number| capabilities >> number & 1 == 1);
