@@ -1,14 +1,15 @@
 //! The state directory: `ROOT/<id>/{state.json, config.json, gate, result}`.
 //!
-//! Writers hold a lock ([`super::lock`]) and check that the directory is still
-//! there; readers never lock, as files are replaced by rename. The status is derived
-//! from what lives, never stored. The first state.json is the record of the
-//! intent, written before the first side effect: it names the cgroups, so that
-//! `delete --force` can clear up after a runtime that was killed.
+//! A verb that changes a container holds the lock ([`super::lock`]) and checks that the
+//! directory is still there. A verb that only reads takes no lock, because files are
+//! replaced by rename. The status is never stored: it follows from which processes live.
+//! The first state.json is a record of the intent, which `create` writes before its first
+//! side effect. The record names the cgroups, so that `delete --force` can clean up after
+//! a runtime that was killed.
 //!
-//! A directory is a container's if it has that record, or the mode that `mkdir`
-//! gave it: a sticky bit says that the record is still to come. Whatever else
-//! lies in ROOT (`lost+found`, another program's) is not corten's.
+//! A directory belongs to a container if it has that record, or the mode that `mkdir` gave
+//! it: the sticky bit says that the record is still to come. Any other entry of ROOT
+//! (`lost+found`, a directory of another program) is not corten's.
 
 use super::lock::{Lock, Of};
 use super::state::{self, State};
@@ -40,8 +41,8 @@ pub const NOTIFY_DIR: &str = "notify";
 pub const NOTIFY_SOCKET: &str = "notify.sock";
 /// Where CRIU finds the rootfs while it restores.
 pub const CRIU_ROOT: &str = "criu-root";
-/// The mode of a directory from the moment it is made: the owner's alone, and a sticky bit,
-/// which tells it from others' directories.
+/// The mode of a new state directory: only the owner has access, and the sticky bit tells it
+/// from directories of other programs.
 pub(super) const CLAIMED: u32 = 0o1700;
 
 fn locked(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
@@ -64,8 +65,8 @@ fn open_dir(root: &OwnedFd, id: &str) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Whether the directory still has its name. Whoever held the lock may have
-/// deleted the container.
+/// Whether the directory still has its name. The last holder of the lock may have deleted
+/// the container.
 fn is_there(root: &OwnedFd, id: &str, dir: &OwnedFd) -> Result<bool> {
     let ours = fstat(dir).op("fstat the state directory")?;
     match fstatat(root, id, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -92,20 +93,20 @@ pub struct Dir {
     root: OwnedFd,
     id: String,
     dir: OwnedFd,
-    /// Once it has been taken.
+    /// `None` until the lock's file is open.
     lock: Option<Lock>,
 }
 
 impl Dir {
-    /// Opens what was claimed and takes the lock. `None`: it has been removed, and what has
-    /// its name now may be another's claim. The lock's file says whose: it is new. A failure
-    /// gives the claim up.
+    /// Opens the claimed directory, creates the lock's file in it and takes the lock. `None`:
+    /// the directory was removed meanwhile, and a directory of that name may be another
+    /// runtime's claim, whose lock file is there already. A failure gives the claim up.
     pub(super) fn take(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
         match locked(&root, id) {
             Ok(Some((dir, lock))) => Ok(Some(Dir { root, id: id.into(), dir, lock: Some(lock) })),
             Ok(None) => Ok(None),
             Err(error) => {
-                // Only what is empty goes, so never what has become another's.
+                // rmdir removes only an empty directory, so never the claim of another runtime.
                 let _ = unlinkat(&root, id, UnlinkatFlags::RemoveDir);
                 Err(error)
             }
@@ -117,12 +118,11 @@ impl Dir {
         Ok(dir.map(|dir| Dir { root, id: id.into(), dir, lock: None }))
     }
 
-    /// Takes the writers' lock, which lasts until it is [given up](Dir::unlock) or
-    /// this process ends. Whoever held it may have deleted the container.
+    /// Takes the writers' lock, which lasts until [`Dir::unlock`] or the end of this process.
     ///
     /// # Errors
-    /// Whoever holds it doesn't give it up within [`PATIENCE`](crate::sys::pidfd::PATIENCE):
-    /// the error names that process.
+    /// The container was deleted while this process waited. Another process keeps the lock
+    /// for longer than [`PATIENCE`](crate::sys::pidfd::PATIENCE): the error names that process.
     pub fn locked(self) -> Result<Dir> {
         let dir = self.with_lock()?;
         if dir.lock()? { Ok(dir) } else { Err(does_not_exist(&dir.id)) }
@@ -131,7 +131,7 @@ impl Dir {
     /// Opens the lock's file.
     fn with_lock(mut self) -> Result<Dir> {
         let lock = match Lock::open(&self.dir, CONFIG, OFlag::empty())? {
-            // Somebody took the file away from a container that goes on.
+            // Another program removed the file of a container that lives.
             None if self.has(STATE) => Lock::open(&self.dir, CONFIG, OFlag::O_CREAT)?,
             other => other,
         };
@@ -140,8 +140,9 @@ impl Dir {
         Ok(self)
     }
 
-    /// A claim whose maker was killed at once, or goes on: then it claims again. The file
-    /// of the lock is its maker's to make. Another's directory stays as it is.
+    /// Removes a claim without a record. The runtime that made the claim was killed, or it
+    /// still runs and then claims the id again. Only that runtime creates the lock's file. A
+    /// directory of another program stays.
     fn without_a_record(&self) -> Error {
         if self.is_claimed() {
             let _ = unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);
@@ -149,8 +150,7 @@ impl Dir {
         does_not_exist(&self.id)
     }
 
-    /// The same for one that was [unlocked](Dir::unlock). False: the container has
-    /// been deleted meanwhile.
+    /// Takes the lock again after [`Dir::unlock`]. False: the container was deleted meanwhile.
     pub fn lock(&self) -> Result<bool> {
         let Some(lock) = &self.lock else { return Err(Error::msg("the lock was never taken").on(&self.id)) };
         lock.take(Of::Writer, &self.id)?;
@@ -158,13 +158,13 @@ impl Dir {
         is_there(&self.root, &self.id, &self.dir)
     }
 
-    /// Lets other writers in, while this process only waits.
+    /// Releases the lock, so that other verbs can work while this process waits.
     pub fn unlock(&self) -> Result<()> {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.give_up(Of::Writer, &self.id))
     }
 
-    /// Says that this process waits for the payload's execve; [`Dir::started`] says
-    /// that it has heard of it. The writers' lock must have been taken.
+    /// Marks that this process waits for the payload's execve, until [`Dir::started`]. The
+    /// caller holds the writers' lock.
     pub fn starts(&self) -> Result<()> {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.take(Of::Start, &self.id))
     }
@@ -173,8 +173,9 @@ impl Dir {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.give_up(Of::Start, &self.id))
     }
 
-    /// As [`Dir::locked`], but after a `start` that waits for the payload's execve:
-    /// its record of a failure comes first, unless that takes too long.
+    /// Takes the lock as [`Dir::locked`] does, but after a `start` that waits for the payload's
+    /// execve, so that the record of a failed `start` comes first. Does not wait for `start`
+    /// longer than for the lock.
     pub fn locked_after_start(self) -> Result<Dir> {
         let dir = self.with_lock()?;
         if dir.starts().is_ok() {
@@ -183,8 +184,8 @@ impl Dir {
         if dir.lock()? { Ok(dir) } else { Err(does_not_exist(&dir.id)) }
     }
 
-    /// Whether another process holds the lock. Once this one has taken it, no file
-    /// may be opened for that: closing it would give up the lock.
+    /// Whether another process holds the lock. Does not open the lock's file if this process
+    /// has the lock: to close the file would release the lock.
     fn is_busy(&self) -> Result<bool> {
         if self.lock.is_some() {
             return Ok(false);
@@ -194,7 +195,8 @@ impl Dir {
         Ok(holder.is_some() || self.is_being_made_by_an_older_one()?)
     }
 
-    /// Until November 2026 the lock was that of the directory itself.
+    /// Whether a corten of before November 2026 is creating the container: its lock was on the
+    /// directory.
     pub fn is_being_made_by_an_older_one(&self) -> Result<bool> {
         crate::sys::fd::is_locked(&self.dir).op_on("flock the state directory", &self.id)
     }
@@ -203,11 +205,11 @@ impl Dir {
         &self.id
     }
 
-    /// The state, or `None` while (or after) its maker didn't get that far.
+    /// Returns the state. `None`: `create` has not written it yet, or was killed before.
     ///
     /// # Errors
-    /// The record can't be read, or is of a version that this corten doesn't know;
-    /// or the directory is no container's.
+    /// The record can't be read, or has a version that this corten doesn't know. The directory
+    /// belongs to no container.
     pub fn state(&self) -> Result<Option<State>> {
         match self.read(STATE)? {
             Some(text) => {
@@ -220,8 +222,8 @@ impl Dir {
         }
     }
 
-    /// The same, with what is understood of a newer version's record: enough to
-    /// show the container, to signal and to delete it.
+    /// Returns the state, and for a record of a newer version the part that this corten
+    /// understands: enough to show, signal and delete the container.
     pub fn known(&self) -> Result<Option<State>> {
         self.state().or_else(|error| {
             let text = self.read(STATE).ok().flatten().unwrap_or_default();
@@ -229,32 +231,32 @@ impl Dir {
         })
     }
 
-    /// What can be made out of a container whose record is unreadable. `None`: it
-    /// isn't one of corten's.
+    /// Finds what is known of a container whose record can't be read. `None`: the directory is
+    /// not corten's.
     pub fn remains(&self) -> Option<state::Remains> {
         let config = self.config().ok()?;
         Some(state::Remains::of(&self.read(STATE).ok().flatten().unwrap_or_default(), &config, &self.id))
     }
 
-    /// What a maker that was killed knew of init, and didn't get to publish.
+    /// Returns the state that a killed `create` had saved but not published.
     pub fn unpublished_state(&self) -> Option<State> {
-        // It may have been killed while it wrote.
+        // The file is torn if the runtime was killed while it wrote.
         let text = self.read(STATE_NEW).ok().flatten()?;
         state::parse(&text, &self.id).ok().filter(|state| state.init.is_some())
     }
 
-    /// When it was claimed, or last changed.
+    /// Returns when the directory was claimed or last changed.
     pub fn time(&self) -> SystemTime {
         let seconds = fstat(&self.dir).map_or(0, |stat| stat.st_mtime);
         SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
     }
 
-    /// The state of a container whose making got as far as init.
+    /// Returns the state of a container that has an init.
     pub fn made_state(&self) -> Result<State> {
         self.made(self.state()?)
     }
 
-    /// The same, of a newer version's container, too: see [`Dir::known`].
+    /// Returns the same also for a container of a newer version: see [`Dir::known`].
     pub fn known_made_state(&self) -> Result<State> {
         self.made(self.known()?)
     }
@@ -272,7 +274,7 @@ impl Dir {
         self.publish()
     }
 
-    /// Writes a state that readers don't see before [`Dir::publish`].
+    /// Saves a state that other processes don't see before [`Dir::publish`].
     pub fn save_unpublished(&self, state: &State) -> Result<()> {
         let text = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state.json: {e}")))?;
         self.write(STATE_NEW, &text)
@@ -282,7 +284,8 @@ impl Dir {
         renameat(&self.dir, STATE_NEW, &self.dir, STATE).op_on("rename the state", &self.id)
     }
 
-    /// The configuration as it was at create. It is also the lock's file: see [`Lock`].
+    /// Returns the configuration as it was at `create`. Its file is also the lock's: see
+    /// [`Lock`].
     pub fn config(&self) -> Result<Vec<u8>> {
         let text = match &self.lock {
             Some(lock) => Some(lock.read(&self.id)?),
@@ -290,14 +293,13 @@ impl Dir {
         };
         text.filter(|text| !text.is_empty()).ok_or_else(|| match self.has(STATE) {
             true => Error::msg("its config.json is missing").on(self.id.clone()),
-            // It has been deleted since its record was read.
+            // The container was deleted after its record was read.
             false => does_not_exist(&self.id),
         })
     }
 
-    /// Writes it, in the directory that this process has claimed.
-    /// The hooks of the configuration as it was at create. Most have none of
-    /// this kind, which a look at the text tells without a parse.
+    /// Returns the hooks of the configuration as it was at `create`. Most containers have no
+    /// hook of this kind, which the text shows without a parse.
     pub fn hooks(&self, state: &State, kind: &str) -> Result<Hooks> {
         let text = self.config()?;
         if !text.windows(kind.len()).any(|word| word == kind.as_bytes()) {
@@ -307,6 +309,7 @@ impl Dir {
         Ok(spec::resolve(&config, &state.bundle, &mut Vec::new())?.hooks)
     }
 
+    /// Writes the configuration into the directory that this process has claimed.
     pub fn save_config(&self, text: &[u8]) -> Result<()> {
         let Some(lock) = &self.lock else { return Err(Error::msg("the lock was never taken").on(&self.id)) };
         lock.write(text)
@@ -336,16 +339,17 @@ impl Dir {
         write_all(&file, text).op_on("write", name)
     }
 
-    /// Makes a directory that others may enter, were they let in here.
+    /// Creates a directory of mode 0755. Only the state directory around it keeps other users
+    /// out.
     pub fn make_dir(&self, name: &str) -> Result<()> {
         mkdirat(&self.dir, name, Mode::from_bits_truncate(0o755)).op_on("make the directory", name)?;
-        // Whatever the caller's umask is.
+        // mkdir subtracts the caller's umask.
         let mode = Mode::from_bits_truncate(0o755);
         nix::sys::stat::fchmodat(&self.dir, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
             .op_on("chmod", name)
     }
 
-    /// Opens it, if it is there.
+    /// Opens a directory. `None`: there is none.
     pub fn open_dir(&self, name: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match openat(&self.dir, name, flags, Mode::empty()) {
@@ -354,7 +358,7 @@ impl Dir {
         }
     }
 
-    /// Makes the two FIFOs and opens init's ends.
+    /// Creates the two FIFOs of the start gate and opens init's ends.
     pub fn make_gate(&self) -> Result<GateEnds> {
         Ok(GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)?, handout: None })
     }
@@ -364,7 +368,7 @@ impl Dir {
         openat(&self.dir, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", name)
     }
 
-    /// Opens one end of a FIFO without waiting for the other.
+    /// Opens one end of a FIFO without a wait for the other end.
     pub fn open_fifo(&self, name: &str, flags: OFlag) -> nix::Result<OwnedFd> {
         openat(&self.dir, name, flags | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
     }
@@ -379,18 +383,17 @@ impl Dir {
         }
     }
 
-    /// Takes the gate away while its init is frozen: `start` would wait for an
-    /// answer as long as that. It need not look whether the container is paused.
+    /// Hides the start gate while init is frozen: `start` would wait until `resume`.
     pub fn lock_gate(&self) -> Result<()> {
         self.rename_gate(GATE, GATE_PAUSED)
     }
 
-    /// Puts it back.
+    /// Shows the start gate again.
     pub fn unlock_gate(&self) -> Result<()> {
         self.rename_gate(GATE_PAUSED, GATE)
     }
 
-    /// A container that has been started has none.
+    /// Renames the gate. A container that was started has none, which is no error.
     fn rename_gate(&self, from: &str, to: &str) -> Result<()> {
         match renameat(&self.dir, from, &self.dir, to) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -398,7 +401,7 @@ impl Dir {
         }
     }
 
-    /// Removes the directory: the container is no more. The lock's file goes last.
+    /// Removes the directory, and with it the container. The lock's file goes last.
     pub fn remove(&self) -> Result<()> {
         [GATE, RESULT, STATE_NEW, STATE, CONFIG].iter().try_for_each(|name| self.remove_file(name))?;
         let remove = || match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
@@ -413,7 +416,7 @@ impl Dir {
             result = remove();
         }
         match result {
-            // The name is another's by now: what was ours is gone.
+            // Another container has the name by now: this one's directory is gone.
             Err(Errno::ENOTEMPTY) if !is_there(&self.root, &self.id, &self.dir)? => Ok(()),
             other => other.op_on("remove the state directory", &self.id),
         }
@@ -443,10 +446,10 @@ impl Dir {
         }
     }
 
-    /// What the container is doing now.
+    /// Returns the status (runtime.md "State") by what lives now.
     pub fn status(&self, state: Option<&State>) -> Result<Status> {
         match state.and_then(|state| Some((state, state.init?))) {
-            // Its maker holds the lock; if nobody does, it died over it.
+            // The runtime that creates the container holds the lock. No holder: it was killed.
             None if self.is_busy()? => Ok(Status::Creating),
             None => Ok(Status::Stopped),
             Some((_, init)) if !init.is_alive()? => Ok(Status::Stopped),

@@ -7,23 +7,24 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ending {
-    /// What a shell would say: the exit code, or 128 and the signal's number.
+    /// The exit code, or 128 and the signal's number, as a shell reports it.
     pub status: i32,
-    /// The signal that killed it.
+    /// The signal that killed init.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// It was killed, and the kernel had killed in this cgroup for want of memory.
+    /// Whether SIGKILL ended init and the kernel had killed processes of the cgroup for want of
+    /// memory.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oom_killed: bool,
-    /// Why the payload was never executed.
+    /// Why the payload could not be executed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// RFC 3339; when it was heard of.
+    /// When the runtime noticed the end, in RFC 3339.
     pub at: String,
 }
 
 impl Ending {
-    /// Of a payload that could not be executed.
+    /// Returns the record for a payload that could not be executed.
     pub fn of_failure(error: &Error) -> Ending {
         Ending {
             status: 1,

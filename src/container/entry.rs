@@ -1,5 +1,5 @@
-//! Which verb gets how into a container's namespaces: by the pidfd of its init, or by
-//! what init hands out while it waits for `start` (`launch/entry.rs`).
+//! How `exec` and `mounts` get into a container's namespaces: by the pidfd of its init, or by
+//! the descriptors that init hands out while it waits for `start` (`launch/entry.rs`).
 
 use super::dir::{Dir, GATE};
 use super::state::State;
@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::OwnedFd;
 
-/// Makes what init hands its namespaces out with, and its address for the state record,
-/// if the caller of this verb could not get in without. The filter of the payload may be in
-/// force by then, and must not kill init for the calls.
+/// Creates the socket by which init hands its namespaces out, and its address for the state
+/// record, if the caller of `create` has no CAP_SYS_PTRACE. `None` also if the payload's
+/// seccomp filter is in force at the start gate and would not let init's calls through.
 pub fn handout(plan: &Plan, state: &State) -> Result<Option<(Handout, Address)>> {
     let early = plan.seccomp.as_ref().filter(|profile| init::filters_at_the_gate(profile, &plan.process));
     let lets = |profile| seccomp::lets_through(profile, &CALLS);
@@ -25,8 +25,8 @@ pub fn handout(plan: &Plan, state: &State) -> Result<Option<(Handout, Address)>>
     Handout::new(state.namespaces, state.mount_namespace.is_some())
 }
 
-/// Asks the init of a created container for its namespaces, if the caller may not
-/// enter them by its pidfd. `None`: there is no need, or nobody to ask.
+/// Asks the init of a created container for its namespaces, if the caller may not enter them
+/// by init's pidfd. `None`: the caller may, or no init waits at the start gate.
 pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
     let Some(address) = state.handout.as_ref().filter(|_| !caps::may_trace()) else { return Ok(None) };
     let named = |error: Error| error.on(state.id.clone());
@@ -36,13 +36,14 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
             let root = state.mount_namespace.is_some();
             caller.ask(&gate, state.pid(), state.namespaces, root).map_err(named)
         }
-        // Started, paused or ended.
+        // The container was started, is paused or has ended.
         Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
         Err(errno) => Err(errno).op_on("open the gate", &state.id),
     }
 }
 
-/// The root of init, where it is not that of its mount namespace.
+/// Returns init's root directory if the container joined a mount namespace, whose root is
+/// another one.
 pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd>> {
     match handed {
         Some(handed) => Ok(handed.take_root()),
@@ -51,12 +52,12 @@ pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd
     }
 }
 
-/// The way in: by what was handed out, or by the pidfd of init.
+/// Chooses the way in: what was handed out, or init's pidfd.
 pub fn way(handed: Option<Handed>, init: OwnedFd) -> Entry {
     handed.map_or(Entry::Init(init), Entry::Handed)
 }
 
-/// Why the kernel lets nobody in.
+/// Explains why the kernel refuses to let the caller in.
 pub fn explain(error: Error) -> Error {
     if error.is(Errno::EPERM) && matches!(&*error.op, "setns to the container" | "setns pid")
         || error.is(Errno::EACCES) && error.op == "open" && error.subject.ends_with("/root")

@@ -1,4 +1,5 @@
-//! `events`: what a container uses, now and then, and that it ran out of memory.
+//! `events`: reports a container's use of resources, once or at an interval, and that it ran
+//! out of memory.
 
 use super::dir::Dir;
 use super::root::Root;
@@ -19,7 +20,7 @@ pub enum Event {
     Stats(Box<Stats>),
 }
 
-/// What it uses now.
+/// Returns what the container uses now.
 pub fn stats(root: &Root, id: &str) -> Result<Stats> {
     used(&alive(root, id)?.1)
 }
@@ -33,8 +34,8 @@ fn used(state: &State) -> Result<Stats> {
     Ok(stats)
 }
 
-/// Tells `tell` of events until the container ends; of what is used every
-/// `interval`.
+/// Calls `tell` for every event until the container ends, and every `interval` with what the
+/// container uses.
 pub fn watch(
     root: &Root,
     id: &str,
@@ -64,7 +65,7 @@ pub fn watch(
             next += interval;
             match used(&state) {
                 Ok(stats) => tell(Event::Stats(Box::new(stats)))?,
-                // Its cgroup goes with it, and the next wait tells.
+                // The cgroup was removed with the container, which the next wait notices.
                 Err(error) if !pidfd::has_ended(&init).unwrap_or(true) => return Err(error),
                 Err(_) => {}
             }
@@ -72,7 +73,7 @@ pub fn watch(
     }
 }
 
-/// Waits until init ends (true), something has happened, or it is `until`.
+/// Waits until init ends (true), or until an event or the time `until` comes (false).
 fn wait(init: &OwnedFd, oom: Option<&OomWatch>, until: Instant) -> Result<bool> {
     // Rounded up, so that the last wake-up is not too early.
     let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -85,7 +86,7 @@ fn wait(init: &OwnedFd, oom: Option<&OomWatch>, until: Instant) -> Result<bool> 
     }
 }
 
-/// A container that has not ended.
+/// Finds a container that has not ended.
 fn alive(root: &Root, id: &str) -> Result<(Dir, State)> {
     let dir = root.find(id)?;
     let state = dir.made_state()?;

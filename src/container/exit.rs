@@ -9,14 +9,14 @@ use crate::error::Result;
 use crate::sys::pidfd::{self, Exit};
 use std::os::fd::OwnedFd;
 
-/// Returns the record. Must be called while the cgroup is still there, or with what has watched
-/// it from before the end.
+/// Returns the record of a container's end. The container's cgroup must still exist, or `oom`
+/// must have watched it since before the end.
 pub fn ending(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
     let signal = match exit {
         Exit::Signal(signal) => Some(signal),
         Exit::Code(_) => None,
     };
-    // A count that can't be read says nothing, which is what `false` says.
+    // A count that can't be read is no sign of a lack of memory.
     let was_oom = || match state.cgroup.oom_kills() {
         Ok(Some(kills)) => kills > 0,
         _ => oom.is_some_and(|mut oom| oom.heard().unwrap_or(false)),
@@ -30,19 +30,19 @@ pub fn ending(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
     }
 }
 
-/// Waits until init ends, whoever's child it is. `None`: how it ended can't be
-/// known any more.
+/// Waits until init ends, whichever process is its parent. `None`: nobody can know any more
+/// how init ended.
 pub fn await_end(init: &Identity, handle: &OwnedFd) -> Result<Option<Exit>> {
     use crate::error::Context;
     pidfd::wait_for_end(handle).op("poll the init's handle")?;
     if let Some(exit) = init.exit()? {
         return Ok(Some(exit));
     }
-    // Its parent was faster. Before Linux 6.15 nobody else is told.
+    // Init's parent has reaped it. Before Linux 6.15 the kernel tells nobody else.
     Ok(pidfd::exit_of_reaped(handle).unwrap_or(None))
 }
 
-/// Writes the record into the state, unless there is one, or no state any more.
+/// Writes the record into the state, unless the state has one already or is gone.
 pub fn record(dir: &Dir, ending: &Ending) -> Result<()> {
     let Some(mut state) = dir.state()?.filter(|state| state.ending.is_none()) else { return Ok(()) };
     state.ending = Some(ending.clone());

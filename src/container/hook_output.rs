@@ -1,4 +1,4 @@
-//! The files that annotations name for what hooks print.
+//! The files that annotations name for the output of hooks.
 
 use crate::error::{Context, Result};
 use crate::hooks::{Output, Subject};
@@ -7,7 +7,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::rc::Rc;
 
-/// Opens them for the hooks of this container.
+/// Opens the files for the hooks of this container.
 pub fn opened(subject: Subject) -> Result<Subject> {
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_APPEND | OFlag::O_CLOEXEC;
     let file = |key: &str| {

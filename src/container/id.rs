@@ -3,8 +3,8 @@
 use crate::error::{Error, Result};
 use std::ffi::CString;
 
-/// runc's rule: letters, digits and `_+-.`, and not a directory's own names.
-/// An id is a file name in the state directory and in the cgroup tree.
+/// Checks an id by runc's rule: letters, digits and `_+-.`, but not `.` or `..`. An id is a
+/// file name in the state root and in the cgroup tree.
 pub fn check(id: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     if id.is_empty() || id == "." || id == ".." || !id.chars().all(allowed) {
@@ -18,7 +18,7 @@ pub fn check(id: &str) -> Result<()> {
     Ok(())
 }
 
-/// The session keyring of a container, which its execs join by this name.
+/// Returns the name of a container's session keyring, by which exec processes join it.
 pub fn keyring_name(id: &str) -> CString {
     // An id has no NUL.
     CString::new(format!("_ses.{id}")).unwrap_or_default()

@@ -1,6 +1,6 @@
-//! Which process is meant: a pid may be used again, a pid with the inode of its
-//! pidfd is not. Where the kernel gives all pidfds one inode (before Linux 6.9)
-//! the start time has to do, which counts in ticks of 10 ms.
+//! The identity of a process. The kernel may use a pid again, but never a pid together with
+//! the inode of its pidfd. Before Linux 6.9 all pidfds have one inode: then the start time,
+//! which counts in ticks of 10 ms, is compared instead.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
@@ -10,45 +10,45 @@ use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A process, for good.
+/// A process that can't be confused with a later one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     pub pid: i32,
     /// Field 22 of /proc/PID/stat, in clock ticks since boot.
     pub start_time: u64,
-    /// Of its pidfd; `None` in the state of an older corten.
+    /// The inode of its pidfd. `None`: an older corten wrote the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inode: Option<u64>,
 }
 
-/// What /proc/PID/stat tells of a process.
+/// Fields of /proc/PID/stat.
 struct Stat {
     state: u8,
     start_time: u64,
-    /// As wait(2) has it; 0 for who may not trace the process.
+    /// The status as in wait(2). 0 if the reader may not trace the process.
     exit_code: i32,
 }
 
 impl Stat {
-    /// A zombie is not alive: its payload is over.
+    /// Whether the process still runs. A zombie does not.
     fn is_alive(&self) -> bool {
         !matches!(self.state, b'Z' | b'X')
     }
 }
 
 impl Identity {
-    /// Of a process that is known to live, by its handle.
+    /// Returns the identity of a living process, by its pidfd `handle`.
     pub fn of(pid: i32, handle: impl AsFd) -> Result<Identity> {
         let stat = stat(pid)?.ok_or_else(|| Error::msg("the process ended").on(pid.to_string()))?;
         Ok(Identity { pid, start_time: stat.start_time, inode: Some(inode(handle)?) })
     }
 
-    /// Is it alive?
+    /// Whether the process is alive.
     pub fn is_alive(&self) -> Result<bool> {
         Ok(self.open()?.is_some())
     }
 
-    /// Whether SIGKILL has been sent to it and not ended it yet.
+    /// Whether SIGKILL is pending: it was sent and has not ended the process yet.
     pub fn is_killed(&self) -> bool {
         let status = read_file(format!("/proc/{}/status", self.pid).as_str()).unwrap_or_default();
         String::from_utf8_lossy(&status).lines().any(|line| {
@@ -58,7 +58,7 @@ impl Identity {
         })
     }
 
-    /// How it ended, while it is a zombie that its parent hasn't reaped.
+    /// Returns how the process ended, if it is a zombie that its parent hasn't reaped.
     pub fn exit(&self) -> Result<Option<Exit>> {
         let zombie = self.find()?.filter(|(_, stat)| stat.state == b'Z');
         Ok(zombie
@@ -66,27 +66,27 @@ impl Identity {
             .map(|(_, stat)| pidfd::exit_of_status(stat.exit_code)))
     }
 
-    /// Who may not trace a process reads zeros in its stat. Of a zombie's
-    /// executable there is nothing to see (ENOENT), but that has to be asked for, too.
+    /// Whether this process may trace the other one. If not, its stat has zeros. A zombie's
+    /// executable is ENOENT for who may trace it, and EACCES for others.
     fn may_be_traced(&self) -> bool {
         nix::fcntl::readlink(path_in_proc(self.pid, "exe").as_str()) != Err(Errno::EACCES)
     }
 
-    /// A handle on this very process, or `None` if it is gone.
+    /// Opens a pidfd of exactly this process. `None`: the process has ended.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
         Ok(self.find()?.filter(|(_, stat)| stat.is_alive()).map(|(handle, _)| handle))
     }
 
-    /// The same for a process that may be a zombie.
+    /// Opens a pidfd of exactly this process, which may be a zombie. `None`: it was reaped.
     pub fn open_dead_or_alive(&self) -> Result<Option<OwnedFd>> {
         Ok(self.find()?.map(|(handle, _)| handle))
     }
 
-    /// The checks come after the open: whoever has the pid later, the handle is
-    /// on the process that was checked.
+    /// Opens first and compares then: the pidfd stays on the process that was compared,
+    /// whichever process gets the pid later.
     fn find(&self) -> Result<Option<(OwnedFd, Stat)>> {
         let handle = match pidfd::open(self.pid) {
-            // EINVAL: now a thread of another process.
+            // EINVAL: the number is a thread of another process now.
             Err(Errno::ESRCH | Errno::EINVAL) => return Ok(None),
             other => other.op_on("pidfd_open", self.pid)?,
         };
@@ -99,7 +99,7 @@ impl Identity {
     }
 }
 
-/// Since Linux 6.9 no two processes have the same, until the next boot.
+/// Returns the inode of a pidfd. Since Linux 6.9 it is unique until the next boot.
 fn inode(pidfd: impl AsFd) -> Result<u64> {
     Ok(fstat(pidfd).op("fstat a pidfd")?.st_ino)
 }

@@ -1,4 +1,4 @@
-//! `kill`: a signal to init, or to every process of the container.
+//! `kill`: sends a signal to init, or to every process of the container.
 
 use super::root::Root;
 use crate::cgroup::Cgroup;
@@ -10,8 +10,8 @@ use crate::sys::pidfd;
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 
-/// Sends `signal`. `all` reaches every process; that is only needed where the
-/// container has no pid namespace of its own, whose init takes all with it.
+/// Sends `signal` to init, or with `all` to every process of the container. With a pid
+/// namespace of its own, all processes of a container end with its init.
 pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     let dir = root.find(id)?;
     let state = dir.known_made_state()?;
@@ -31,23 +31,23 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether this ends every process: SIGKILL to the init of a pid namespace does so by
-/// itself. Where there is none, it is what is wanted all the same (as in runc since
-/// 1.2): the others would go on, with nobody to look after them, when init has gone.
+/// Whether the signal must go to every process although only init is named. With SIGKILL and
+/// no pid namespace, the other processes would outlive init, so they are killed, too (as in
+/// runc since 1.2).
 fn ends_all(state: &super::State, signal: i32) -> bool {
     let has_own_pids = state.namespaces.has(NsKind::Pid.flag());
     signal == libc::SIGKILL && !has_own_pids && state.cgroup != Cgroup::None
 }
 
-/// A paused container is resumed in order to die. The signal has been sent,
-/// which is all that was asked for: what keeps it from its effect is no error.
+/// Resumes a paused container after SIGKILL, so that it can die. A failure is no error: the
+/// signal was sent.
 fn let_die(state: &super::State, signal: i32) {
     if signal == libc::SIGKILL {
         let _ = state.cgroup.let_die();
     }
 }
 
-/// runc's words, which containerd, CRI-O and Podman match.
+/// The error in runc's words, which containerd, CRI-O and Podman match.
 fn not_running(dir: &super::Dir, state: &super::State) -> Error {
     let status = dir.status(Some(state)).map_or("stopped", Status::name);
     Error::msg("container not running").on(state.id.clone()).hint(format!("it is {status}"))
@@ -63,7 +63,7 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
         return Ok(());
     }
     if signal == libc::SIGKILL {
-        // It may have left the cgroup.
+        // Init may have left the cgroup.
         if let Some(init) = handle {
             send(&init, signal)?;
         }
@@ -72,7 +72,7 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
     state.cgroup.handles()?.iter().try_for_each(|target| send(target, signal))
 }
 
-/// What ends in between has no need of it any more.
+/// Sends the signal. A process that has ended meanwhile is no error.
 fn send(target: &OwnedFd, signal: i32) -> Result<()> {
     match pidfd::send_signal(target, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),

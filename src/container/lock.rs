@@ -1,13 +1,13 @@
-//! The lock of those who change a container.
+//! The lock of a verb that changes a container.
 //!
-//! It is a record lock on the container's config.json, a file that is there from
-//! the claim to the end and never replaced. So the lock belongs to one process
-//! alone: it ends with it, whatever children it leaves ([`crate::sys::lock`]).
-//! The same process must not open and close the file in another way meanwhile,
-//! or it loses the lock: it reads the configuration through this descriptor.
+//! The lock is a record lock (fcntl(2)) on the container's config.json, a file that exists
+//! from the claim to the end and is never replaced. A record lock belongs to one process: it
+//! ends with that process, whatever children the process leaves ([`crate::sys::lock`]). If
+//! the process closes any other descriptor of the file, the kernel releases the lock. So
+//! the process reads the configuration through the lock's descriptor.
 //!
-//! Nobody waits for it without an end, and nobody holds it while it waits for a
-//! process that was killed (`delete.rs`).
+//! Every wait for the lock has a bound, and no verb holds the lock while it waits for the
+//! end of a killed process (`delete.rs`).
 
 use crate::cgroup::stuck;
 use crate::error::{Context, Error, Result};
@@ -22,23 +22,23 @@ use std::os::fd::OwnedFd;
 
 pub struct Lock(OwnedFd);
 
-/// The byte that is locked.
+/// Which byte of the file is locked.
 #[derive(Debug, Clone, Copy)]
 pub enum Of {
-    /// Whoever changes what there is of a container.
+    /// For every verb that changes a container.
     Writer = 0,
-    /// A `start` that waits for the payload's execve. It lets writers do their work.
+    /// For a `start` that waits for the payload's execve while other verbs work.
     Start = 1,
 }
 
 impl Lock {
-    /// Opens the file that the lock is on. `None`: it isn't there, and `flags` don't
-    /// ask for it to be made; or the directory is gone.
+    /// Opens the file for the lock. `None`: the directory is gone, or the file is missing and
+    /// `flags` lack O_CREAT.
     pub fn open(dir: &OwnedFd, name: &str, flags: OFlag) -> Result<Option<Lock>> {
         Lock::open_as(dir, name, flags | OFlag::O_RDWR)
     }
 
-    /// Makes the file. `None`: it is there already, or the directory is gone.
+    /// Creates the file. `None`: the file exists, or the directory is gone.
     pub fn create(dir: &OwnedFd, name: &str) -> Result<Option<Lock>> {
         match Lock::open(dir, name, OFlag::O_CREAT | OFlag::O_EXCL) {
             Err(error) if error.is(Errno::EEXIST) => Ok(None),
@@ -46,7 +46,7 @@ impl Lock {
         }
     }
 
-    /// Opens it only to ask who holds the lock.
+    /// Opens the file only to ask who holds the lock.
     pub fn look_at(dir: &OwnedFd, name: &str) -> Result<Option<Lock>> {
         Lock::open_as(dir, name, OFlag::O_RDONLY)
     }
@@ -59,7 +59,7 @@ impl Lock {
         }
     }
 
-    /// Takes it. `id` is the container's, for the error.
+    /// Takes the lock. `id` is the container's, for the error.
     pub fn take(&self, of: Of, id: &str) -> Result<()> {
         if lock::lock(&self.0, of as i64, PATIENCE).op_on("lock the container", id)? {
             return Ok(());
@@ -74,12 +74,12 @@ impl Lock {
         lock::unlock(&self.0, of as i64).op_on("unlock the container", id)
     }
 
-    /// The pid of another process that holds it.
+    /// Returns the pid of another process that holds the lock.
     pub fn holder(&self, of: Of, id: &str) -> Result<Option<i32>> {
         lock::holder(&self.0, of as i64).op_on("look at the lock", id)
     }
 
-    /// The content of the file.
+    /// Reads the file.
     pub fn read(&self, id: &str) -> Result<Vec<u8>> {
         let mut text = vec![0; 16384];
         let mut len = 0;

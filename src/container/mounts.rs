@@ -1,8 +1,8 @@
-//! `mounts add` and `mounts remove`: what is mounted in a container that is
-//! there already. The other half is `init/live.rs`.
+//! `mounts add` and `mounts remove`: change the mounts of a running container. The part that
+//! works inside the container is `init/live.rs`.
 //!
-//! The list has the form of the configuration's `mounts`, and goes through the
-//! same checks. The state keeps nothing of it: what is mounted, the kernel knows.
+//! The list has the form of the configuration's `mounts` and passes the same checks. The
+//! state does not record the mounts, because the kernel knows them.
 
 use super::dir::Dir;
 use super::entry;
@@ -37,14 +37,14 @@ pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     })?;
     let joins = match (plan.namespaces.is_joined(NsKind::User), &handed) {
         (true, None) => Joins::user_of(state.pid())?,
-        // An unprivileged caller maps no ids, and needs none.
+        // An unprivileged caller has no idmapped mounts, which alone need these.
         _ => Joins::default(),
     };
     let sources = sources::on_the_host(&plan, || sources::open_mounts(&plan, &joins))?;
     change(&state, handed, Change::Add(Box::new(plan)), joins, sources)
 }
 
-/// Removes what is mounted at the destinations of the list, or nothing.
+/// Removes the mounts at all destinations of the list, or none of them.
 pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     let (_dir, state, handed) = present(root, id)?;
     let mounted = log.warnings_of(|warnings| {
@@ -54,14 +54,14 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     change(&state, handed, Change::Remove(mounted), Joins::default(), None)
 }
 
-/// A container that has a mount namespace, be its processes frozen or not; no
-/// other verb changes it meanwhile. With what its init handed out.
+/// Finds a container that has not ended, frozen or not, and takes its lock. Also returns what
+/// its init handed out.
 fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<Handed>)> {
-    // What enters the container must not be traced from there, nor what makes a user
-    // namespace for a mount (CVE-2016-9962).
+    // Processes of the container must not trace the process that enters it, nor the one that
+    // creates a user namespace for a mount (CVE-2016-9962).
     tenant::hide()?;
     let dir = root.find(id)?;
-    // Before the lock: none is held over a wait for init.
+    // Before the lock: no verb holds it while it waits for init.
     let before = dir.made_state()?;
     let handed = entry::ask(&dir, &before)?;
     let dir = dir.locked()?;
@@ -75,8 +75,8 @@ fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<Handed>)> {
     }
 }
 
-/// The container as it was configured. A user namespace that was joined may
-/// have been the runtime's own.
+/// Resolves the saved configuration. A user namespace that the container joined may be the
+/// runtime's own.
 fn plan(dir: &Dir, state: &State) -> Result<Plan> {
     let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     let mut plan = spec::resolve(&config, &state.bundle, &mut Vec::new())?;
@@ -94,7 +94,7 @@ fn change(
     sources: Option<Vec<sources::Source>>,
 ) -> Result<()> {
     let root = entry::root(&mut handed, state).map_err(entry::explain)?;
-    // Now that the last file was found by its pid.
+    // After the last lookup by init's pid, so that this pidfd proves that init still lives.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     steps::done("opened the sources of the mounts and the container's init");
@@ -115,8 +115,9 @@ fn change(
     }
 }
 
-/// Waits at most [`PATIENCE`], as the lock is held: a process of the container may stop
-/// the one that works in its namespaces, or make its filesystem not answer.
+/// Waits for the process that changes the mounts, at most for [`PATIENCE`], because this verb
+/// holds the lock. A process of the container may stop that process, or serve a filesystem
+/// that does not answer.
 fn attend(sync: &HostEnd, first: OwnedFd) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     let mut second = None;
@@ -124,7 +125,7 @@ fn attend(sync: &HostEnd, first: OwnedFd) -> Result<()> {
         match sync.recv_until(end) {
             Ok(Some((FromInit::Moved, Some(pidfd)))) => {
                 second = Some(pidfd);
-                // It may have ended already.
+                // The process may have ended already.
                 let _ = sync.send(ToInit::Go);
             }
             Ok(Some((FromInit::Ready, _))) => break Ok(()),
@@ -139,9 +140,9 @@ fn attend(sync: &HostEnd, first: OwnedFd) -> Result<()> {
             Err(error) => break Err(error),
         }
     };
-    // Who has said its last has nothing left to do.
+    // After its last message the process has nothing left to do.
     pidfd::kill_and_reap(&first);
-    // Without Go the second does nothing, and ends with our end of the socket.
+    // Without Go the second clone does nothing and ends when this process closes the socket.
     if let Some(second) = &second {
         pidfd::kill_and_reap(second);
     }

@@ -7,40 +7,40 @@ use crate::signals::Signals;
 use std::path::Path;
 use std::rc::Rc;
 
-/// What the command line says.
+/// The options of `create`, `run` and `restore`.
 pub struct Options<'a> {
     pub root: &'a Root,
     pub log: &'a Log,
     pub id: &'a str,
     pub bundle: &'a Path,
-    /// In the place of the bundle's config.json.
+    /// Read instead of the bundle's config.json.
     pub config: Option<&'a Path>,
     pub pid_file: Option<&'a Path>,
     pub console_socket: Option<&'a Path>,
-    /// Gets a pidfd of init.
+    /// The socket that gets a pidfd of init.
     pub pidfd_socket: Option<&'a Path>,
     pub no_pivot: bool,
     pub no_new_keyring: bool,
     pub preserve_fds: i32,
-    /// How many of them are a service manager's listening sockets.
+    /// How many of the preserved descriptors are sockets of a service manager (LISTEN_FDS).
     pub listen_fds: u32,
     pub driver: Driver,
     /// Whether to run without a cgroup if the caller may not create one. `None`: for every
     /// caller but the host's root.
     pub rootless: Option<bool>,
-    /// This process's service manager waits for the payload to be ready.
+    /// Whether a service manager waits for the payload to be ready (NOTIFY_SOCKET).
     pub notify: bool,
     pub mode: Mode,
-    /// The signals of [`Mode::RunForeground`], held before the fork, as what ends at once must
-    /// still be noticed.
+    /// The signals of [`Mode::RunForeground`], blocked before the fork: the end of a payload that
+    /// ends at once must not be missed.
     pub signals: Option<Rc<Signals>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Init waits at the gate for `start`.
+    /// Init waits at the start gate.
     Create,
     RunDetached,
-    /// The caller stays and waits.
+    /// The runtime process waits for the payload's end.
     RunForeground,
 }

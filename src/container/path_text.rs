@@ -1,4 +1,4 @@
-//! Paths in JSON. A path of Linux is bytes, and JSON is text in UTF-8.
+//! Paths in JSON. A path in Linux is a string of bytes; JSON is text in UTF-8.
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
@@ -14,8 +14,8 @@ enum Text {
     Bytes(Vec<u8>),
 }
 
-/// Writes a path so that [`deserialize`] gets it back: a string or, where it is
-/// not UTF-8, the list of its bytes.
+/// Writes a path so that [`deserialize`] reads the same path: as a string, or if the path is
+/// not UTF-8 as a list of bytes.
 pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     match path.to_str() {
         Some(text) => to.serialize_str(text),
@@ -31,7 +31,7 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Err
     })
 }
 
-/// Writes a path for others to read: what is not UTF-8 becomes U+FFFD, as in runc.
+/// Writes a path for other programs. Bytes that are not UTF-8 become U+FFFD, as in runc.
 pub fn for_others<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(&path.to_string_lossy())
 }

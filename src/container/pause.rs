@@ -1,5 +1,4 @@
-//! `pause` and `resume`: every process of a container stops where it is, and
-//! goes on.
+//! `pause` and `resume`: freezes and thaws all processes of a container.
 
 use super::root::Root;
 use crate::error::{Error, Result};
@@ -19,8 +18,9 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
     }
     state.cgroup.freeze()?;
     steps::done("froze the cgroup");
-    // It may have ended meanwhile, and nobody wants to see that called paused. On version
-    // 1 what is frozen doesn't die, and whoever killed it may have thawed it before.
+    // A container that has ended meanwhile must not stay frozen. On version 1 a frozen process
+    // does not die, and the verb that killed init may have thawed the cgroup before this
+    // verb froze it.
     if !matches!(&state.init, Some(init) if init.is_alive()? && !init.is_killed()) {
         state.cgroup.thaw()?;
         return Err(Error::msg("container process already exited").on(id));
@@ -28,8 +28,7 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
     dir.lock_gate()
 }
 
-/// Resumes a paused container. Whatever a `pause` that was killed left is
-/// undone, too.
+/// Resumes a paused container. Also cleans up after a `pause` that was killed.
 pub fn resume(root: &Root, id: &str, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
     let state = dir.made_state()?;

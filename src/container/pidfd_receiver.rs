@@ -1,5 +1,5 @@
-//! Sockets at which somebody waits for a pidfd of init, and has no pid to guess
-//! from: runc's `--pidfd-socket`, and crun's annotation `run.oci.pidfd_receiver`.
+//! Sockets that get a pidfd of init: runc's `--pidfd-socket` and crun's annotation
+//! `run.oci.pidfd_receiver`.
 
 use crate::error::{Context, Result};
 use crate::spec::annotations::{PIDFD_RECEIVER, at};
@@ -8,20 +8,20 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// What comes with the descriptor, for runc's receivers.
+/// The message of the descriptor of an init, as runc's receivers expect it.
 pub const INIT: &[u8] = b"standard";
-/// The same of an exec.
+/// The message of the descriptor of an exec process.
 pub const EXEC: &[u8] = b"setns";
 
 pub struct Receiver {
     socket: OwnedFd,
     message: &'static [u8],
-    /// The annotation that named it, or nothing.
+    /// JSON pointer of the annotation that names the socket, or empty.
     at: String,
 }
 
 impl Receiver {
-    /// Connects to those of a new container, before anything is made.
+    /// Connects to the sockets for a new container, before anything is created.
     pub fn connect(annotations: &BTreeMap<String, String>, flag: Option<&Path>) -> Result<Vec<Receiver>> {
         let mut out = Vec::new();
         if let Some(path) = annotations.get(PIDFD_RECEIVER) {
@@ -33,7 +33,7 @@ impl Receiver {
         Ok(out)
     }
 
-    /// The one of `--pidfd-socket`.
+    /// Connects to the socket of `--pidfd-socket`.
     pub fn of_flag(path: &Path, message: &'static [u8]) -> Result<Receiver> {
         Receiver::at(path, message, String::new())
     }
@@ -44,7 +44,7 @@ impl Receiver {
         Ok(Receiver { socket, message, at })
     }
 
-    /// One message with one descriptor.
+    /// Sends one message with one descriptor.
     pub fn send(self, pidfd: &OwnedFd) -> Result<()> {
         scm::send_fd(&self.socket, self.message, pidfd.as_fd())
             .op("send the pidfd")

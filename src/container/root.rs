@@ -22,8 +22,8 @@ impl Root {
         }
     }
 
-    /// Claims an id. The directory is the claim: making it is the check. The lock
-    /// is taken. A claim that fails leaves nothing.
+    /// Claims an id: creates its directory, which fails if the id is taken, and takes the lock.
+    /// A failure leaves nothing behind.
     pub fn claim(&self, id: &str) -> Result<Dir> {
         super::id::check(id)?;
         loop {
@@ -35,7 +35,7 @@ impl Root {
                 }
                 other => other.op_on("make the container's state directory", id)?,
             }
-            // Else a `delete --force` was faster.
+            // `None`: a `delete --force` was faster.
             if let Some(dir) = Dir::take(root, id)? {
                 return Ok(dir);
             }
@@ -50,7 +50,7 @@ impl Root {
         self.open()?.ok_or_else(|| Error::msg("vanished").on(self.0.display().to_string()))
     }
 
-    /// An early look; only the claim is certain.
+    /// Refuses an id that is taken already. An early check: only [`Root::claim`] is certain.
     pub fn refuse_existing(&self, id: &str) -> Result<()> {
         match self.open()? {
             Some(root) if is_container(&root, id) => Err(exists(id)),
@@ -58,7 +58,7 @@ impl Root {
         }
     }
 
-    /// The directory of an existing container, for reading.
+    /// Opens the directory of an existing container, without the lock.
     pub fn find(&self, id: &str) -> Result<Dir> {
         super::id::check(id)?;
         let Some(root) = self.open()? else { return Err(does_not_exist(id)) };
@@ -67,7 +67,7 @@ impl Root {
         Ok(dir)
     }
 
-    /// The ids in which the POSIX extended regular expression `pattern` matches.
+    /// Returns the ids that the POSIX extended regular expression `pattern` matches, sorted.
     pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
         let wrong = |why: String| Error::msg(format!("is no regular expression: {why}")).on(pattern);
         let text = CString::new(pattern).map_err(|_| wrong("it has a NUL".into()))?;
@@ -75,7 +75,7 @@ impl Root {
         Ok(self.ids()?.into_iter().filter(|id| regex.is_match(id)).collect())
     }
 
-    /// The ids of all containers, sorted.
+    /// Returns the ids of all containers, sorted.
     pub fn ids(&self) -> Result<Vec<String>> {
         let Some(root) = self.open()? else { return Ok(Vec::new()) };
         let entries = match std::fs::read_dir(&self.0) {
@@ -99,7 +99,7 @@ fn make_all(path: &Path) -> Result<()> {
     made.op_on("make the state directory", path.display()).map_err(denied)
 }
 
-/// What a user without privilege can do about it.
+/// Adds a hint for a user who may not write to the default state root.
 fn denied(error: Error) -> Error {
     match error.is(Errno::EACCES) && !nix::unistd::geteuid().is_root() {
         true => error.hint("give a directory of your own with --root, or set XDG_RUNTIME_DIR"),

@@ -1,10 +1,9 @@
-//! sd_notify(3) across the container's border: a service of `Type=notify` whose
-//! main process is in a container.
+//! sd_notify(3) for a service of `Type=notify` whose main process is in a container.
 //!
-//! As runc does it: the payload gets a socket of its own, below a directory that
-//! is mounted at /run/notify. Whoever lets the payload run (`start` or `run`)
-//! listens there until it is ready, tells the service manager that and which
-//! process is the main one, and waits until the manager has taken it in.
+//! As in runc, the payload gets its own socket, in a directory that is mounted at
+//! /run/notify. `start` or `run` listens there until the payload is ready. It then tells the
+//! service manager that the service is ready and which process is the main one, and waits
+//! until the manager has processed the message.
 
 use super::dir::{Dir, NOTIFY_DIR, NOTIFY_SOCKET};
 use crate::error::{Context, Error, Result};
@@ -26,17 +25,19 @@ use std::path::{Path, PathBuf};
 
 /// Where the directory of the socket is mounted.
 pub const MOUNT: &str = "/run/notify";
-/// As long as runc does: a manager may not know of barriers.
+/// How long to wait for the manager, in milliseconds, as in runc. A manager may not support
+/// barriers.
 const BARRIER: u16 = 30_000;
 /// How long a message may wait for room in the manager's queue, in seconds.
 const SEND: i64 = 10;
 
-/// Where this process's own service manager listens.
+/// Returns the socket of the service manager of this process.
 pub fn of_manager() -> Option<PathBuf> {
     std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// Gives the payload the socket; `state` is the container's state directory.
+/// Adds the socket's mount and environment to the configuration. `state` is the container's
+/// state directory.
 pub fn configure(config: &mut Config, state: &Path) {
     config.mounts.push(Mount {
         destination: MOUNT.into(),
@@ -50,15 +51,15 @@ pub fn configure(config: &mut Config, state: &Path) {
     }
 }
 
-/// What stands between the payload and the service manager.
+/// Relays messages from the payload to the service manager.
 pub struct Relay {
     socket: OwnedFd,
     manager: OwnedFd,
 }
 
 impl Relay {
-    /// Listens, if there is a service manager and the container was made for one.
-    /// One that can't be reached keeps no container from running: that is a warning.
+    /// Listens, if this process has a service manager and the container was created with one. A
+    /// manager that can't be reached is only a warning.
     pub fn listen(dir: &Dir, log: &Log) -> Result<Option<Relay>> {
         let Some(manager) = of_manager() else { return Ok(None) };
         let Some(at) = dir.open_dir(NOTIFY_DIR)? else { return Ok(None) };
@@ -70,14 +71,14 @@ impl Relay {
             }
         };
         let socket = datagram()?;
-        // Reached by a descriptor, as a path may be longer than an address.
+        // By a descriptor, because a path may be longer than a socket address.
         let path = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", at.as_raw_fd());
         let address = UnixAddr::new(path.as_str()).op("the address of the notify socket")?;
         match bind(socket.as_raw_fd(), &address) {
             Err(Errno::EADDRINUSE) => return Err(Error::msg("the notify socket is in use").on(dir.id())),
             other => other.op("bind the notify socket")?,
         }
-        // Any user of the container may speak.
+        // Any user of the container may send.
         let mode = nix::sys::stat::Mode::from_bits_truncate(0o777);
         nix::sys::stat::fchmodat(&at, NOTIFY_SOCKET, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
             .op("chmod the notify socket")?;
@@ -88,7 +89,7 @@ impl Relay {
         self.socket.as_fd()
     }
 
-    /// Waits until the payload is ready, and tells; or until it has ended.
+    /// Waits until the payload is ready and tells the manager, or until the payload has ended.
     pub fn until_ready(&self, payload: &OwnedFd, main_pid: i32, log: &Log) -> Result<()> {
         loop {
             let mut fds = [self.as_fd(), payload.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -96,7 +97,7 @@ impl Relay {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).op("poll the notify socket"),
             }
-            // What was said before the end is read before it is noticed.
+            // A message that the payload sent before its end comes first.
             if fds[0].any() == Some(true) {
                 if self.pass_on(main_pid, log)? {
                     return Ok(());
@@ -107,8 +108,8 @@ impl Relay {
         }
     }
 
-    /// Reads one message. True: it said that the payload is ready, and so it was
-    /// passed on with the pid that the manager is to watch.
+    /// Reads one message. True: the message told that the payload is ready, and was sent on
+    /// with the pid that the manager is to watch.
     pub fn pass_on(&self, main_pid: i32, log: &Log) -> Result<bool> {
         let mut buf = [0u8; 4096];
         let len = match recv(self.socket.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {
@@ -131,8 +132,9 @@ impl Relay {
         send(self.manager.as_raw_fd(), text, MsgFlags::MSG_NOSIGNAL).op("send to NOTIFY_SOCKET").map(drop)
     }
 
-    /// sd_notify_barrier(3): the manager closes the pipe when it has read all
-    /// that was sent before, and so still finds out who sent it.
+    /// Waits for the manager by sd_notify_barrier(3): the manager closes the pipe when it has
+    /// read all earlier messages. Until then their sender must live, or the manager can't
+    /// tell who it was.
     fn barrier(&self) -> Result<bool> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).op("pipe2")?;
         scm::send_fd(&self.manager, b"BARRIER=1", writer.as_fd()).op("send to NOTIFY_SOCKET")?;
@@ -146,8 +148,7 @@ fn datagram() -> Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).op("socket")
 }
 
-/// A socket to the service manager. It may not read what is sent: that, too, has
-/// an end.
+/// Connects to the service manager. Sends time out, as the manager may not read.
 fn connected(manager: &Path) -> Result<OwnedFd> {
     let to = datagram()?;
     setsockopt(&to, sockopt::SendTimeout, &TimeVal::seconds(SEND)).op("setsockopt SO_SNDTIMEO")?;
@@ -156,7 +157,7 @@ fn connected(manager: &Path) -> Result<OwnedFd> {
     Ok(to)
 }
 
-/// A path, or with `@` an abstract name.
+/// Parses an address: a path, or with `@` an abstract name.
 fn address(path: &Path) -> nix::Result<UnixAddr> {
     match path.as_os_str().as_bytes().strip_prefix(b"@") {
         Some(name) => UnixAddr::new_abstract(name),

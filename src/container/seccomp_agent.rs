@@ -1,11 +1,11 @@
-//! The seccomp agent: who answers for calls with `SCMP_ACT_NOTIFY`
-//! (config-linux.md "The Container Process State").
+//! The seccomp agent, which answers calls with `SCMP_ACT_NOTIFY` (config-linux.md "The
+//! Container Process State").
 //!
-//! The container's process doesn't hand its listener over itself: the calls
-//! that it would do so by may be among those that wait for the agent. It only
-//! says the descriptor's number, by write(2), which the profile may not notify
-//! of; the runtime takes the descriptor out of it and sends it on. A runtime
-//! that may not trace the process has a courier for that (`launch/courier.rs`).
+//! The container's process can't send its listener itself: sendmsg(2) may be one of the
+//! calls that wait for the agent. The process only tells the descriptor's number, by
+//! write(2), for which `SCMP_ACT_NOTIFY` is refused. The runtime takes the descriptor out of
+//! the process and sends it to the agent. A runtime that may not trace the process uses a
+//! courier (`launch/courier.rs`).
 
 use crate::error::{Context, Result};
 use crate::launch::courier::Courier;
@@ -24,10 +24,10 @@ pub struct Agent {
     metadata: String,
 }
 
-/// Whose listener it is.
+/// The process that has the listener.
 pub struct Process<'a> {
     pub pidfd: &'a OwnedFd,
-    /// As the runtime sees it.
+    /// The pid in the runtime's pid namespace.
     pub pid: i32,
     pub container: &'a Container,
     pub status: Status,
@@ -48,8 +48,7 @@ impl Agent {
         }))
     }
 
-    /// Takes the listener, which the process said to be descriptor `number`,
-    /// and sends it to the agent.
+    /// Takes the listener, descriptor `number` of the process, and sends it to the agent.
     pub fn hand_over(
         self,
         process: &Process,

@@ -1,4 +1,4 @@
-//! `start`: open the gate and hear whether the payload could be executed.
+//! `start`: opens the start gate and waits until init has executed the payload or failed.
 
 use super::delete;
 use super::dir::{Dir, GATE, RESULT};
@@ -25,8 +25,8 @@ use std::rc::Rc;
 
 const STOPPED: &str = "cannot start a container that has stopped";
 
-/// Starts a created container. If one of its hooks fails it is destroyed
-/// (runtime.md "Lifecycle", steps 7, 9 and 12).
+/// Starts a created container. Destroys the container if one of its hooks fails (runtime.md
+/// "Lifecycle", steps 7, 9 and 12).
 pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
     let state = dir.made_state()?;
@@ -39,13 +39,13 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     let poststart = dir.hooks(&state, "poststart")?.poststart;
     dir.starts()?;
     match write(&gate, b"!") {
-        // It has ended since it was looked at.
+        // Init has ended after the gate was opened.
         Err(Errno::EPIPE) => return Err(Error::msg(STOPPED).on(id)),
         other => other.op("open the gate")?,
     };
     dir.remove_gate();
-    // A hook in the container may take its time, and so may the payload until it
-    // is ready. Others can pause, update and delete the container meanwhile.
+    // A startContainer hook may take any time, and so may the payload until it is ready. Other
+    // verbs can pause, update and delete the container meanwhile.
     dir.unlock()?;
     steps::done("opened the start gate");
     let failed = read_result(&result)?;
@@ -55,7 +55,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     });
     let error = match failed {
         Some(Failure::OfPayload(error)) => {
-            // It leaves a stopped container, as in runc.
+            // The container stays, stopped, as in runc.
             if dir.lock()? {
                 exit::record(&dir, &Ending::of_failure(&error))?;
             }
@@ -75,30 +75,30 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     Err(error)
 }
 
-/// The service manager is told when the payload is ready, as long as that takes.
+/// Tells the service manager when the payload is ready, however long that takes.
 fn until_ready(relay: Relay, state: &State, log: &Log) -> Result<()> {
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     init.map_or(Ok(()), |init| relay.until_ready(&init, state.pid(), log))
 }
 
-/// A dead init has no reader there: ENXIO.
+/// Opens the start gate for writing. ENXIO: init is dead, so nobody reads.
 fn open_gate(dir: &Dir) -> nix::Result<OwnedFd> {
     dir.open_fifo(GATE, OFlag::O_WRONLY)
 }
 
-/// Why there is nothing to start, in the words that engines know.
+/// The error for a container that can't be started, in words that engines match.
 fn refusal(dir: &Dir, state: &State) -> Result<Error> {
     let text = match dir.status(Some(state))? {
         Status::Stopped => STOPPED,
         Status::Running => "cannot start an already running container",
         Status::Paused => "cannot start a container in the paused state",
-        // Init has closed its end, and so has begun to end.
+        // Init has closed its end of the gate: it is ending.
         Status::Created | Status::Creating => STOPPED,
     };
     Ok(Error::msg(text).on(state.id.clone()))
 }
 
-/// What init wrote, or nothing: it executed the payload.
+/// Reads init's failure. `None`: init executed the payload.
 fn read_result(result: &OwnedFd) -> Result<Option<Failure>> {
     let mut bytes = Vec::new();
     let mut buf = [0u8; 4096];
@@ -118,7 +118,7 @@ fn read_result(result: &OwnedFd) -> Result<Option<Failure>> {
     Ok((!bytes.is_empty()).then(|| Failure::decode(&bytes)))
 }
 
-/// The first that fails ends it: its caller then ends the container.
+/// Runs the poststart hooks up to the first failure, for which the caller ends the container.
 pub fn run_poststart(hooks: &[Hook], state: &State, signals: Option<&Rc<Signals>>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());

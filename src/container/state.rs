@@ -1,9 +1,9 @@
-//! What is known of a container: the record in its state.json.
+//! The record of a container in its state.json.
 //!
-//! Its format is a promise to the versions before and after this one: see
-//! "The format of state.json" in README.md. In short: a field may be added with a
-//! default; whatever would make an older version do something wrong raises
-//! [`VERSION`], and every version that was ever released is read.
+//! The format is a promise to older and newer versions of corten: see "The format of
+//! state.json" in README.md. In short, a new field has a default. A change that would make
+//! an older version do something wrong raises [`VERSION`]. This version reads every version
+//! that was ever released.
 
 use super::ending::Ending;
 use super::identity::Identity;
@@ -21,10 +21,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The version of the format that is written.
+/// The version of the format that this corten writes.
 const VERSION: u32 = 1;
 
-/// What is known of a container.
+/// The record of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     version: u32,
@@ -33,42 +33,42 @@ pub struct State {
     pub bundle: PathBuf,
     #[serde(with = "super::path_text")]
     pub rootfs: PathBuf,
-    /// RFC 3339.
+    /// When the container was created, in RFC 3339.
     pub created: String,
-    /// The uid that made it.
+    /// The uid of the caller of `create`.
     pub owner: u32,
     pub annotations: BTreeMap<String, String>,
     pub cgroup: Cgroup,
     pub rdt: Option<Group>,
     /// The namespaces that are not the host's.
     pub namespaces: NsFlags,
-    /// The keyring that an exec joins.
+    /// Whether the container has a session keyring, which an exec process joins.
     pub keyring: bool,
-    /// Is there a profile in the configuration that an exec is held to?
+    /// Whether the configuration has a seccomp profile, which an exec process gets, too.
     pub seccomp: bool,
-    /// `linux.resources` as `update` left them; `None`: as configured.
+    /// `linux.resources` after the last `update`. `None`: as in the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<serde_json::Value>,
-    /// What an exec can take over from the configuration.
+    /// Fields of `process` that an exec process takes from the configuration.
     pub inheritable: Fields,
-    /// The mount namespace that it joined, where its root is mounted; it is
-    /// others', too, and lives on.
+    /// The mount namespace that the container joined. The container's root is mounted there,
+    /// and other processes use the namespace, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<PathBuf>,
-    /// The address of the socket by which init hands out its namespaces while it waits
-    /// at the gate (`launch/entry.rs`). `None`: it doesn't. The init of an older corten
-    /// would take the request for `start`.
+    /// The address of the socket by which init hands its namespaces out while it waits at the
+    /// start gate (`launch/entry.rs`). `None`: init does not. The init of an older corten
+    /// would take a request for `start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handout: Option<Address>,
-    /// `None` while it is being made.
+    /// `None` while `create` is at work.
     pub init: Option<Identity>,
-    /// How it ended, once somebody has heard of it.
+    /// How the container ended, once a verb has noticed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ending: Option<Ending>,
 }
 
 impl State {
-    /// A container of which nothing exists yet.
+    /// Returns the record of a container of which nothing exists yet.
     pub fn new(id: &str, plan: &Plan, cgroup: Cgroup, keyring: bool) -> State {
         State {
             version: VERSION,
@@ -95,7 +95,7 @@ impl State {
         }
     }
 
-    /// A container of which nothing is known but its name.
+    /// Returns the record of a container of which only the id is known.
     fn nameless(id: &str) -> State {
         State {
             version: VERSION,
@@ -107,7 +107,7 @@ impl State {
             annotations: BTreeMap::new(),
             cgroup: Cgroup::None,
             rdt: None,
-            // A pid namespace of its own would end with init: don't rely on it.
+            // Unknown: `delete` must not rely on a pid namespace that ends with init.
             namespaces: NsFlags::NONE,
             keyring: false,
             seccomp: true,
@@ -132,7 +132,8 @@ impl State {
         }
     }
 
-    /// Takes the root out of a mount namespace that was joined, once nothing runs in it.
+    /// Unmounts the container's root in a mount namespace that the container joined. No process
+    /// of the container may be left.
     pub fn unmount_joined(&self) -> Result<()> {
         match &self.mount_namespace {
             Some(namespace) => crate::launch::joins::unmount_in(namespace, &self.rootfs),
@@ -140,7 +141,7 @@ impl State {
         }
     }
 
-    /// The pid, or 0.
+    /// Returns init's pid, or 0 without an init.
     pub fn pid(&self) -> i32 {
         self.init.map_or(0, |init| init.pid)
     }
@@ -149,10 +150,9 @@ impl State {
 /// Reads a record.
 ///
 /// # Errors
-/// It is torn, or not a record at all; or a newer version wrote it.
+/// The text is torn, is no record, or comes from a newer version.
 pub fn parse(text: &[u8], id: &str) -> Result<State> {
-    // What is newer may have other fields, so its number is looked at first if
-    // the whole is not understood.
+    // A newer version may have other fields: if the parse fails, the version number tells why.
     match serde_json::from_slice::<State>(text) {
         Ok(state) if (1..=VERSION).contains(&state.version) => Ok(state),
         Ok(state) => Err(unknown_version(state.version.into(), id)),
@@ -181,8 +181,8 @@ fn unknown_version(version: u64, id: &str) -> Error {
     )
 }
 
-/// The container of a newer version, if this one understands which process is its
-/// init and which cgroups it has. Everything else is taken over if it can be.
+/// Reads a record of a newer version, if this version understands init's identity and the
+/// cgroups in it. Takes every other field that it understands.
 pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
     let value: Value = serde_json::from_slice(text).ok()?;
     let version = value.get("version")?.as_u64()?;
@@ -215,12 +215,11 @@ fn field<T: DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
     T::deserialize(value.get(name)?).ok()
 }
 
-/// What is left of a container whose record can't be read, for `delete --force`:
-/// what of the record is still understood, and beyond that what its saved
-/// configuration says of where it is.
+/// What `delete --force` knows of a container whose record can't be read: the readable part
+/// of the record, and what the saved configuration says.
 pub struct Remains {
     pub state: State,
-    /// What may be left behind, for a warning.
+    /// Warnings of what may be left behind.
     pub unknown: Vec<String>,
 }
 
@@ -254,14 +253,14 @@ impl Remains {
     }
 }
 
-/// Where the configuration puts the cgroup, whichever driver made it.
+/// Finds the cgroup that the configuration names, of either driver.
 fn located(plan: &Plan, id: &str, unknown: &mut Vec<String>) -> Cgroup {
     let found = [Driver::Systemd, Driver::Cgroupfs].into_iter().find_map(|driver| {
         let host = Host::detect(driver, plan.cgroups_path.as_deref()).ok()?;
         Cgroup::locate(plan, id, &host, driver).ok().filter(Cgroup::exists)
     });
     match found {
-        // Whoever is in there: not only this container.
+        // The cgroup has other processes than the container's.
         Some(cgroup) if cgroup.holds_caller() => {
             unknown.push("the cgroup that its configuration names is not its own".into());
             Cgroup::None

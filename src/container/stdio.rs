@@ -1,4 +1,5 @@
-//! A foreground payload: its terminal, its signals, its end.
+//! The runtime process in the foreground: it relays the payload's terminal, forwards signals
+//! and waits for the payload's end.
 
 use super::sd_notify::Relay;
 use crate::error::{Context, Result};
@@ -13,15 +14,15 @@ use nix::unistd::{read, write};
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// A payload that may say that it is ready.
+/// The socket by which the payload may tell that it is ready.
 pub struct Also<'a> {
     pub relay: &'a Relay,
-    /// Takes what was said. True: there is nothing more to wait for.
+    /// Reads one message. True: no further message matters.
     pub heard: &'a mut dyn FnMut(&Relay) -> bool,
 }
 
-/// Waits for the payload, passing signals on, and the terminal's bytes both
-/// ways where there is one.
+/// Waits for the payload's end. Meanwhile forwards signals, and relays the terminal if there
+/// is one.
 pub fn attend(
     payload: &OwnedFd,
     signals: &Signals,
@@ -69,10 +70,10 @@ fn wait(fds: &mut [PollFd]) -> Result<()> {
     }
 }
 
-/// Our terminal in raw mode, and the payload's behind it.
+/// The caller's terminal in raw mode, and the master of the payload's.
 struct Session {
     master: OwnedFd,
-    /// How our terminal was, if there is one.
+    /// The former settings of the caller's terminal. `None`: the caller has none.
     before: Option<Termios>,
     stdin_open: bool,
 }
@@ -80,8 +81,8 @@ struct Session {
 impl Session {
     fn begin(master: OwnedFd) -> Result<Session> {
         let stdin = std::io::stdin();
-        // In the background this stops us until the terminal is ours. Until then
-        // it is as a shell has it that reads a line.
+        // In the background the kernel stops this process here (SIGTTOU) until the shell gives
+        // it the terminal. Before, the terminal has the settings of a shell that reads a line.
         let _ = tcflow(&stdin, FlowArg::TCOON);
         let before = tcgetattr(&stdin).ok();
         let session = Session { master, before, stdin_open: true };
@@ -99,13 +100,13 @@ impl Session {
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
         if !std::io::stdout().is_terminal() {
-            // It shows what others write, those behind our pipe for instance.
+            // The terminal also shows what other programs write, as those behind a pipe.
             raw.output_flags = before.output_flags;
         }
         tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)
     }
 
-    /// Whoever was stopped and goes on finds the terminal as the shell wants it.
+    /// Sets raw mode again after SIGCONT: the shell has changed the terminal meanwhile.
     fn heard(&self, signal: i32) {
         if signal == libc::SIGCONT {
             let _ = self.make_raw();
@@ -115,7 +116,7 @@ impl Session {
         }
     }
 
-    /// The payload's window is as large as ours.
+    /// Gives the payload's terminal the size of the caller's.
     fn resize(&self) {
         if let Ok(size) = pty::size(std::io::stdin()) {
             let _ = pty::set_size(&self.master, size);
@@ -160,7 +161,7 @@ impl Session {
         }
     }
 
-    /// What the payload has written, until there is no more for now.
+    /// Shows what the payload has written so far.
     fn show(&self) {
         let mut buf = [0u8; 8192];
         while let Ok(len @ 1..) = read(&self.master, &mut buf) {
@@ -183,7 +184,8 @@ impl Session {
 }
 
 impl Session {
-    /// A payload that can't be written to may wait until what it wrote is read.
+    /// Writes input to the payload. If the payload does not read, shows its output meanwhile: it
+    /// may be waiting for that.
     fn pass_on(&self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             match write(&self.master, bytes) {
@@ -215,7 +217,7 @@ impl Drop for Session {
     }
 }
 
-/// A panic ends the process without a destructor.
+/// Restores the terminal in a panic, which ends the process without destructors.
 fn restore_at_panic(before: Termios) {
     let before = libc::termios::from(before);
     let report = std::panic::take_hook();
@@ -230,7 +232,7 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<()> {
         match write(to, bytes) {
             Ok(len) => bytes = &bytes[len..],
             Err(Errno::EINTR) => {}
-            // The reader is slow: wait for it.
+            // The reader is slow.
             Err(Errno::EAGAIN) => wait(&mut [PollFd::new(to, PollFlags::POLLOUT)])?,
             Err(errno) => return Err(errno).op("write"),
         }

@@ -1,8 +1,8 @@
-//! `update`: other limits for a container that is there already.
+//! `update`: changes the resource limits of a container.
 //!
-//! What is asked for is laid over the resources that the container has by now,
-//! as some values only make sense together. Of that only what was asked for is
-//! written, and what follows from it; all of it or nothing.
+//! The runtime merges the request into the container's current resources, as some values
+//! only make sense together. It then writes only the requested limits and those that follow
+//! from them. If one write fails, the runtime rolls all of them back.
 
 use super::dir::Dir;
 use super::root::Root;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 const AT: &str = "/linux/resources";
 
-/// What is to change.
+/// The changes that the caller asks for.
 #[derive(Default)]
 pub struct Asked {
     /// In the form of `linux.resources`.
@@ -28,7 +28,7 @@ pub struct Asked {
     pub mem_bw_schema: String,
 }
 
-/// Fields in which 0, or an empty text, is "not set" in what engines send.
+/// Fields in which engines send 0 or an empty text for "not set".
 const FILLED: [&str; 12] = [
     "/memory/limit",
     "/memory/swap",
@@ -70,7 +70,7 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     let before = state.clone();
     let cgroup = state.cgroup.clone();
     state.resources = Some(new);
-    // Last of all, as it can't be undone.
+    // The last step, as it can't be rolled back.
     let save = |state: &State| {
         dir.save(state)?;
         let unknown = cgroup.tell_systemd(&for_systemd).inspect_err(|_| {
@@ -87,7 +87,7 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     Ok(())
 }
 
-/// Refuses shares for a container that is idle and stays so: the kernel has none.
+/// Refuses CPU shares for a container that stays idle (`cpu.idle` 1): the kernel ignores them.
 fn refuse_shares_of_idle(asks: &Resources, all: &Resources) -> Result<()> {
     match asks.cpu.shares.filter(|shares| *shares != 0) {
         Some(shares) if asks.cpu.idle.is_none() && all.cpu.idle == Some(1) => {
@@ -99,7 +99,7 @@ fn refuse_shares_of_idle(asks: &Resources, all: &Resources) -> Result<()> {
     }
 }
 
-/// What is asked for, with what is told to systemd in one property with it.
+/// Returns the request, completed by values that share a systemd property with it.
 fn with_companions(asked: &Value, all: &Value) -> Value {
     let mut out = asked.clone();
     let pairs =
@@ -115,7 +115,7 @@ fn with_companions(asked: &Value, all: &Value) -> Value {
     out
 }
 
-/// The resources as they are in the configuration.
+/// Returns the resources of the saved configuration.
 fn configured(dir: &Dir) -> Result<Value> {
     let config: Value = serde_json::from_slice(&dir.config()?)
         .map_err(|e| Error::msg(format!("its config.json can't be read: {e}")))?;
@@ -129,8 +129,8 @@ fn parse(resources: &Value) -> Result<Resources> {
     parsed.map_err(|e| Error { at: format!("{AT}{}", e.at.trim_end_matches('/')), ..e })
 }
 
-/// Without what is not set, and without device rules: what has been added to
-/// them since (by a hook, for a GPU) is not in here, and would be lost.
+/// Removes unset fields and device rules from the request. The request does not have the rules
+/// that were added since `create` (by a hook, for a GPU), which would be lost.
 fn wanted(mut asked: Value, old: &Value, log: &Log) -> Value {
     if let Value::Object(fields) = &mut asked
         && let Some(devices) = fields.remove("devices")
@@ -146,7 +146,7 @@ fn wanted(mut asked: Value, old: &Value, log: &Log) -> Value {
             *value = Value::Null;
         }
     }
-    // No limit is none with swap either, unless that has one of its own.
+    // If `memory.limit` is unlimited (-1) and `memory.swap` is unset, swap is unlimited, too.
     if asked.pointer("/memory/limit") == Some(&json!(-1))
         && asked.pointer("/memory/swap").is_none_or(Value::is_null)
     {
@@ -155,7 +155,7 @@ fn wanted(mut asked: Value, old: &Value, log: &Log) -> Value {
     asked
 }
 
-/// Lays `new` over `old`: objects key by key, everything else as a whole.
+/// Merges `new` into `old`: objects key by key, anything else as a whole.
 fn merge(old: &mut Value, new: &Value) {
     match (old, new) {
         (_, Value::Null) => {}
@@ -178,8 +178,8 @@ fn rdt(l3_cache_schema: &str, mem_bw_schema: &str) -> Result<Option<Rdt>> {
     spec::resolve_rdt(&given).map(Some)
 }
 
-/// Gives the container its schemas, in a group of its own if it has none, then
-/// does `save`. If that fails, or it, they are as before.
+/// Sets the container's resctrl schemas, in a group of its own if it has none, and calls
+/// `save`. Restores the former schemas if either fails.
 fn with_rdt(state: &mut State, rdt: Option<&Rdt>, save: &dyn Fn(&State) -> Result<()>) -> Result<()> {
     let Some(rdt) = rdt else { return save(state) };
     if let Some(group) = &state.rdt {

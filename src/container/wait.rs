@@ -1,4 +1,4 @@
-//! `wait`: block until a container has ended.
+//! `wait`: blocks until a container has ended.
 
 use super::dir::Dir;
 use super::ending::Ending;
@@ -10,8 +10,8 @@ use crate::steps;
 /// Waits for the end of a container's init and records it in the state.
 ///
 /// # Errors
-/// The container doesn't exist, or it ended before anybody asked and its
-/// parent has reaped it: then nobody knows how.
+/// The container doesn't exist. Or its init ended before, and init's parent has reaped it:
+/// then nobody knows how it ended.
 pub fn wait(root: &Root, id: &str) -> Result<Ending> {
     let dir = root.find(id)?;
     let state = dir.made_state()?;
@@ -30,7 +30,7 @@ pub fn wait(root: &Root, id: &str) -> Result<Ending> {
         None => None,
     };
     steps::done("init has ended");
-    // A payload that couldn't be executed: `start` has heard why, and said so.
+    // If the payload could not be executed, `start` writes the record.
     let Ok(dir) = root.find(id).and_then(Dir::locked_after_start) else {
         return exit.map(|exit| exit::ending(&state, exit, oom)).ok_or_else(unknown);
     };
