@@ -1,10 +1,9 @@
-//! What a checkpoint leaves out, as it is the host's: the sources of bind
-//! mounts, namespaces that are joined, stdio. CRIU has to be told of each, and
-//! at a restore what is to be in its place.
+//! Parts of the host that a checkpoint leaves out: the sources of bind mounts, and joined
+//! namespaces. The runtime names each of them to CRIU at a checkpoint, and at a restore gives
+//! CRIU a replacement.
 //!
-//! The names are those of runc, so that each can restore what the other has
-//! dumped: a mount is called by its path in the container, and a path that is
-//! masked by /dev/null.
+//! The names are runc's, so that corten and runc can restore each other's images. The name of
+//! a mount is its path in the container, and that of a masked path is /dev/null.
 
 use crate::criu::messages::{Options, Text};
 use crate::criu::service;
@@ -27,14 +26,14 @@ use std::path::{Path, PathBuf};
 
 const NULL: &[u8] = b"/dev/null";
 
-/// The namespaces that CRIU leaves alone if it is told to, with runc's names.
+/// Namespaces that CRIU can leave out, with runc's names for them.
 const NAMESPACES: [(NsKind, &str, &str); 2] =
     [(NsKind::Network, "net", "extRootNetNS"), (NsKind::Pid, "pid", "extRootPidNS")];
 
-/// Those that it puts the restored processes into.
+/// Namespaces that CRIU can put restored processes into, with CRIU's names for them.
 const JOINED: [(NsKind, &str); 3] = [(NsKind::Ipc, "ipc"), (NsKind::Uts, "uts"), (NsKind::Time, "time")];
 
-/// Refuses what would not be there any more after a restore.
+/// Refuses a container with something that a restore would lose.
 pub fn check(plan: &Plan) -> Result<()> {
     for kind in [NsKind::Mount, NsKind::Cgroup, NsKind::User] {
         if let Ns::Join { path, at } = plan.namespaces.get(kind) {
@@ -52,32 +51,32 @@ pub fn check(plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The mounts of a process; `self` for those of this one.
+/// Returns the mounts of a process: a pid, or `self`.
 pub fn points(process: &str) -> Result<Vec<Point>> {
     mountinfo::of(process).op_on("read", format!("/proc/{process}/mountinfo"))
 }
 
-/// Where the configuration has a mount, and whose it is.
+/// Where a mount of the configuration comes from.
 enum Origin<'a> {
     Host {
         source: &'a Path,
         recursive: bool,
     },
     Cgroup,
-    /// A filesystem of the container's own, which CRIU restores.
+    /// A filesystem of the container, which CRIU restores.
     Own,
     Mask,
     Device,
 }
 
-/// Tells CRIU which mounts of the container with this init are the host's.
+/// Names to CRIU the mounts of the container whose source is the host's.
 pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
     let (inside, host) = (points(&init.to_string())?, points("self")?);
     let origins = origins(plan, init, &inside)?;
     let namespaced = plan.namespaces.is_private(NsKind::Cgroup);
     for point in inside.iter().filter(|point| point.path != Path::new("/")) {
         let above = origins.iter().filter(|(path, _)| point.path.starts_with(path));
-        // Of those that are at the same place the last covers the others.
+        // Of several mounts at one path, the last covers the others.
         let Some((path, origin)) = above.max_by_key(|(path, _)| path.components().count()) else { continue };
         let is_there = *path == point.path;
         let key = point.path.as_os_str().as_bytes();
@@ -100,7 +99,8 @@ pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> 
     Ok(())
 }
 
-/// Is it of the host, too? The payload may have made mounts of its own.
+/// Whether the mount below a recursive bind is also on the host. Otherwise the payload mounted
+/// it.
 fn came_along(point: &Point, path: &Path, source: &Path, host: &[Point]) -> bool {
     let below = point.path.strip_prefix(path).unwrap_or(&point.path);
     let on_the_host = source.join(below);
@@ -113,8 +113,7 @@ fn is_null(point: &Point) -> bool {
     point.root.file_name().is_some_and(|name| name == "null")
 }
 
-/// The places where something of the configuration is mounted, by the names that
-/// they have in the container.
+/// Returns the paths in the container at which the configuration mounts something.
 fn origins<'a>(plan: &'a Plan, init: i32, inside: &[Point]) -> Result<Vec<(PathBuf, Origin<'a>)>> {
     let root = format!("/proc/{init}/root");
     let root = open(root.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
@@ -146,14 +145,14 @@ fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// Where a path leads in the container, if it leads anywhere.
+/// Resolves a path in the container. `None`: it leads nowhere.
 fn resolved(root: &OwnedFd, path: &Path, follow: bool) -> Option<PathBuf> {
     let flags = if follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
     let file = openat2::in_root(root, &target::c_path(path).ok()?, flags).ok()?;
     target::found_at(root, &file).ok()
 }
 
-/// Tells CRIU which namespaces are others'.
+/// Names to CRIU the namespaces that the container joined.
 pub fn name_namespaces(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
     for (kind, word, key) in NAMESPACES {
         if plan.namespaces.is_joined(kind) {
@@ -165,8 +164,8 @@ pub fn name_namespaces(plan: &Plan, init: i32, options: &mut Options) -> Result<
     Ok(())
 }
 
-/// Tells CRIU which namespaces the restored processes are to be in. Returns the
-/// descriptors that it needs for that.
+/// Tells CRIU which namespaces the restored processes join. Returns the descriptors that CRIU
+/// has to inherit for that.
 pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options) -> Vec<BorrowedFd<'a>> {
     for (kind, word) in JOINED {
         if let Ns::Join { path, .. } = plan.namespaces.get(kind) {
@@ -183,18 +182,19 @@ pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options)
     pass
 }
 
-/// Is there a namespace that only a newer CRIU restores into?
+/// Whether the container joins a namespace that only a newer CRIU can restore into
+/// ([`crate::criu::NEWER`]).
 pub fn joins_more(plan: &Plan) -> bool {
     JOINED.iter().any(|(kind, _)| plan.namespaces.is_joined(*kind))
 }
 
-/// Gives the caller, which is to become CRIU, mounts of its own: the rootfs at
-/// `at`, with a mount point for each mount that is to come. Returns the sources
-/// of the mounts that are the host's.
+/// Gives this process, which is to become CRIU, its own mount namespace with the rootfs at
+/// `at` and a mount point for every mount that CRIU will restore. Returns the sources of the
+/// host's mounts.
 ///
-/// CRIU wants a root that is a mount point and not covered. Mount points that
-/// the images don't bring along are made as they were made at `create`; for that
-/// all is mounted once, and taken off again.
+/// CRIU needs a root that is a mount point and is not covered. Mount points that are not in
+/// the images are created as `create` does it. For that this function attaches every mount
+/// once and detaches it again.
 pub fn lay_out(plan: &Plan, view: &View, at: &Path) -> Result<Options> {
     unshare(CloneFlags::CLONE_NEWNS).op("unshare mount")?;
     mount::propagate_all(MS_SLAVE).op("cut the mounts off from the host's")?;
@@ -216,7 +216,7 @@ pub fn lay_out(plan: &Plan, view: &View, at: &Path) -> Result<Options> {
     umount2(at, MntFlags::MNT_DETACH).op("umount the rootfs")?;
     let root = rootfs(false)?;
     if plan.root_readonly {
-        // CRIU binds it as it is.
+        // CRIU binds the rootfs with the attributes that it has here.
         let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         mount::set_attr(&root, attr, false)
             .op("mount_setattr read-only")
@@ -284,7 +284,7 @@ fn give_mount(
     }
 }
 
-/// The mounts below the source of a recursive bind, each by itself.
+/// Names each mount below the source of a recursive bind.
 fn give_below(place: &Path, source: &Path, host: &[Point], options: &mut Options) {
     for point in host.iter().filter(|point| point.path != source) {
         if let Ok(below) = point.path.strip_prefix(source) {
@@ -294,7 +294,7 @@ fn give_below(place: &Path, source: &Path, host: &[Point], options: &mut Options
     }
 }
 
-/// The container's cgroups, as `init/cgroup_mount.rs` shows them.
+/// Names the container's cgroups as `init/cgroup_mount.rs` mounts them.
 fn give_cgroups(place: &Path, view: &View, options: &mut Options) {
     let mut give = |key: &Path, source: &Path| {
         options.external_mount(key.as_os_str().as_bytes(), source.as_os_str().as_bytes());
@@ -306,8 +306,8 @@ fn give_cgroups(place: &Path, view: &View, options: &mut Options) {
     }
 }
 
-/// Is a mount's place in the rootfs or in something of the host, so that it may
-/// have to be made? A tmpfs has its own in the images.
+/// Whether a mount point lies in the rootfs or in a mount of the host, so that it may have to
+/// be created. A mount point in a tmpfs is in the images.
 fn is_on_the_rootfs(plan: &Plan, index: usize) -> bool {
     let (before, entry) = (&plan.mounts[..index], &plan.mounts[index]);
     let below = |path: &Path| entry.target != path && entry.target.starts_with(path);

@@ -1,10 +1,9 @@
-//! The files that a container's processes have from outside: its stdio.
+//! Files of the host that a container's processes have open: its stdio.
 //!
-//! CRIU has to be told of a file that is not of the container's own mounts, and a
-//! restore puts another in the place of each that was stdin, stdout or stderr.
-//! What that was is not recorded when a container is made: at a checkpoint it is
-//! found among the descriptors of all its processes. A shell may have init's
-//! stdio under another number for as long as a command runs with a redirection.
+//! The runtime names to CRIU every open file that is not in the container's mounts. A restore
+//! replaces those that were stdin, stdout or stderr. No record says which files these were:
+//! a checkpoint finds them among the descriptors of all processes. A shell keeps init's stdio
+//! under another number while a command with a redirection runs.
 
 use super::external::points;
 use crate::container::state::State;
@@ -18,7 +17,7 @@ use nix::fcntl::{OFlag, readlink};
 use nix::sys::stat::{SFlag, major, stat};
 use std::os::fd::OwnedFd;
 
-/// What CRIU calls a pipe, a file and a terminal: these, and numbers.
+/// The beginnings of CRIU's names for a pipe, a file and a terminal. Numbers follow.
 const PIPE: &str = "pipe:[";
 const FILE: &str = "file[";
 const TTY: &str = "tty[";
@@ -27,11 +26,11 @@ const TTY: &str = "tty[";
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Open {
     number: i32,
-    /// What CRIU calls it.
+    /// CRIU's name for it.
     name: String,
     reads: bool,
     writes: bool,
-    /// A file of a mount that is not the container's.
+    /// Whether the file is in a mount that is not the container's.
     foreign: bool,
 }
 
@@ -41,9 +40,8 @@ impl Open {
     }
 }
 
-/// Tells CRIU which files are the host's, and returns the names of stdin, stdout
-/// and stderr (runc's `descriptors.json`). A terminal of the host's must be wanted
-/// (`shell_job`).
+/// Names to CRIU the host's files. Returns the names of stdin, stdout and stderr (runc's
+/// `descriptors.json`). Refuses a terminal of the host without `shell_job`.
 pub fn name_stdio(state: &State, shell_job: bool, options: &mut Options) -> Result<Vec<String>> {
     let inside = points(&state.pid().to_string())?;
     let mut pids = state.cgroup.pids()?;
@@ -65,16 +63,16 @@ pub fn name_stdio(state: &State, shell_job: bool, options: &mut Options) -> Resu
     Ok(stdio(&all))
 }
 
-/// The names of 0, 1 and 2, as init has or had them. `all`: the files of each
-/// process, init's first.
+/// Returns the names of init's original descriptors 0, 1 and 2. `all` has the open files of
+/// each process, init's first.
 fn stdio(all: &[Vec<Open>]) -> Vec<String> {
     let outside: Vec<&Open> = all.iter().flatten().filter(|open| is_outside(open, all)).collect();
     let mut names: Vec<Option<&str>> = vec![None; 3];
-    // As it is, in init or in any other that still has what it was born with.
+    // By number, in init or in another process that still has the original file.
     for (number, name) in (0..).zip(&mut names) {
         *name = outside.iter().find(|open| open.number == number).map(|open| &*open.name);
     }
-    // What lies under a number of a shell's own.
+    // Files that a shell has moved to a higher number.
     for open in outside.iter().filter(|open| open.number > 2) {
         if names.contains(&Some(&open.name)) {
             continue;
@@ -91,7 +89,8 @@ fn stdio(all: &[Vec<Open>]) -> Vec<String> {
     (0..).zip(names).map(|(number, name)| name.or(as_it_is(number)).unwrap_or_default().into()).collect()
 }
 
-/// Is it open on the host, too? Of a pipe the other end is there.
+/// Whether the file belongs to the host. A pipe does if its other end is outside of the
+/// container.
 fn is_outside(open: &Open, all: &[Vec<Open>]) -> bool {
     let same = || all.iter().flatten().filter(|other| other.name == open.name);
     open.foreign || (open.is_pipe() && !(same().any(|o| o.reads) && same().any(|o| o.writes)))
@@ -100,7 +99,7 @@ fn is_outside(open: &Open, all: &[Vec<Open>]) -> bool {
 fn open_files(pid: i32, inside: &[Point]) -> Result<Vec<Open>> {
     let dir = format!("/proc/{pid}/fd");
     let entries = match std::fs::read_dir(&dir) {
-        // It has just ended.
+        // The process has just ended.
         Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(Vec::new()),
         other => other.op_on("read", dir)?,
     };
@@ -110,7 +109,7 @@ fn open_files(pid: i32, inside: &[Point]) -> Result<Vec<Open>> {
     Ok(out)
 }
 
-/// `None`: it has just been closed.
+/// Looks at an open file. `None`: the process has just closed it.
 fn open_file(pid: i32, number: i32, inside: &[Point]) -> Option<Open> {
     let path = format!("/proc/{pid}/fd/{number}");
     let target = readlink(path.as_str()).ok()?.to_string_lossy().into_owned();
@@ -131,13 +130,13 @@ fn open_file(pid: i32, number: i32, inside: &[Point]) -> Option<Open> {
     Some(Open { number, name, reads: mode != OFlag::O_WRONLY, writes: mode != OFlag::O_RDONLY, foreign })
 }
 
-/// A pseudo-terminal or console.
+/// Whether the file is a pseudo-terminal or a console.
 fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
     let kind = SFlag::from_bits_truncate(file.st_mode) & SFlag::S_IFMT;
     kind == SFlag::S_IFCHR && matches!(major(file.st_rdev), 4 | 5 | 136..=143)
 }
 
-/// Puts files of this process's in the place of what init had as its stdio.
+/// Replaces init's former stdio by files of this process.
 pub fn give_stdio(descriptors: &[String], stdio: &[OwnedFd], options: &mut Options) {
     for (file, name) in stdio.iter().zip(descriptors) {
         if [PIPE, FILE, TTY].iter().any(|kind| name.starts_with(kind)) {

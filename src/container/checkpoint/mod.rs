@@ -1,5 +1,5 @@
-//! `checkpoint`: a container's processes, as files from which `restore` makes
-//! them again.
+//! `checkpoint`: writes a container's processes to files (images), from which `restore`
+//! creates them again.
 
 mod external;
 mod kept_stdio;
@@ -28,9 +28,9 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// The names of the first three descriptors of init, in the images.
+/// The file among the images with the names of init's stdin, stdout and stderr.
 pub const DESCRIPTORS: &str = "descriptors.json";
-/// Is there if the container has a socket for its service manager.
+/// A file among the images that exists if the payload has a notify socket.
 pub const NOTIFIES: &str = "notify.json";
 const LOG: &str = "dump.log";
 
@@ -39,20 +39,20 @@ pub struct Options<'a> {
     pub log: &'a Log,
     pub id: &'a str,
     pub flags: Flags,
-    /// The images of a pre-dump, relative to these.
+    /// The images of a pre-dump, by a path relative to the new ones.
     pub parent: Option<PathBuf>,
-    /// Memory only, and the container goes on.
+    /// Whether to write only memory and let the container run on.
     pub pre_dump: bool,
     pub leave_running: bool,
     pub tcp_skip_in_flight: bool,
     pub link_remap: bool,
-    /// Is written to when lazy pages can be fetched.
+    /// CRIU writes to this descriptor when lazy pages can be fetched.
     pub status_fd: Option<RawFd>,
-    /// Address and port of what takes the pages in the place of the images.
+    /// Address and port of a server that takes the pages instead of the images.
     pub page_server: Option<(String, u16)>,
 }
 
-/// Writes the images; the container is gone then, unless it is to stay.
+/// Writes the images. Then deletes the container, unless it is to keep running.
 pub fn checkpoint(options: &Options) -> Result<()> {
     check_root()?;
     let dir = options.root.find(options.id)?.locked()?;
@@ -72,7 +72,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
         lazy_pages: options.flags.lazy_pages,
     })?;
     let mut status_fd = options.status_fd.map(writable).transpose()?;
-    // The root of a user namespace looks for images, too, when it is restored.
+    // At a restore, root of the user namespace must reach the images, too.
     let mode = if plan.namespaces.is_private(NsKind::User) { 0o711 } else { 0o700 };
     let directories = options.flags.directories(Some(mode), LOG)?;
     let asked = what_to_do(options, &dir, &plan, &state, &directories)?;
@@ -95,7 +95,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
         return Err(criu::failure("checkpoint the container", &response, &directories.log).on(options.id));
     }
     steps::done("criu wrote the images");
-    // After a pre-dump it waits for the dump in vain.
+    // After a pre-dump CRIU would wait for the dump.
     service.end()?;
     if options.pre_dump || options.leave_running {
         return Ok(());
@@ -103,7 +103,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     delete::destroy(dir, state, options.log)
 }
 
-/// CRIU reads and makes what nobody else may.
+/// Refuses a caller without root: CRIU needs its rights.
 pub fn check_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -128,8 +128,8 @@ fn what_to_do(
         .truth(Number::LinkRemap, options.link_remap)
         .number(Number::EmptyNs, NsKind::Network.flag().for_clone());
     if options.flags.cgroups == CgroupsMode::Soft && !state.cgroup.holds_all_of(state.pid())? {
-        // CRIU would take a cgroup that is others', too, for the container's, and
-        // would make all that is below it again.
+        // CRIU would take a cgroup that other processes share for the container's, and would
+        // create everything below it again.
         asked.number(Number::ManageCgroupsMode, CgroupsMode::Ignore as u64);
     }
     if let Some(freezer) = state.cgroup.freezer_path() {
@@ -158,7 +158,7 @@ fn what_to_do(
     Ok(asked)
 }
 
-/// Relative to the images, as a link to it is put there.
+/// Checks that the path is relative to the images: CRIU makes a link of it.
 fn check_parent(parent: &std::path::Path, images: &OwnedFd) -> Result<()> {
     let wrong =
         |what: &str| Err(Error::msg(format!("--parent-path {what}")).on(parent.display().to_string()));
@@ -174,7 +174,7 @@ fn check_parent(parent: &std::path::Path, images: &OwnedFd) -> Result<()> {
     }
 }
 
-/// The plan as it was made, with the mount of the payload's notify socket.
+/// Resolves the saved configuration with the mount of the payload's notify socket.
 fn with_notify(dir: &Dir, state: &State) -> Result<Plan> {
     let mut config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     sd_notify::configure(&mut config, std::path::Path::new("/"));

@@ -1,8 +1,8 @@
-//! `restore`: a container out of the images of a checkpoint.
+//! `restore`: creates a container from the images of a checkpoint.
 //!
-//! All but its processes is made as `create` makes it; CRIU, which is started in
-//! the container's cgroup, makes the processes. The first of them becomes a child
-//! of this process (a sibling of CRIU), and so of our caller once we are gone.
+//! The runtime creates everything but the processes, as `create` does. It starts CRIU in the
+//! container's cgroup, and CRIU creates the processes. Their first is a child of the runtime
+//! process (a sibling of CRIU), and becomes the caller's child when the runtime exits.
 
 use super::{DESCRIPTORS, NOTIFIES, check_root};
 use super::{external, kept_stdio};
@@ -45,16 +45,16 @@ use std::os::unix::ffi::OsStrExt;
 const LOG: &str = "restore.log";
 
 pub struct Options<'a> {
-    /// What the command line says of the container itself.
+    /// The options that `restore` shares with `create`.
     pub making: options::Options<'a>,
     pub flags: Flags,
-    /// `TYPE:NAME`, in the place of what the images have.
+    /// An LSM profile, `TYPE:NAME`, instead of the one in the images.
     pub lsm_profile: Option<&'a str>,
     pub lsm_mount_context: Option<&'a str>,
 }
 
-/// Restores the container; returns the exit status of a foreground payload, 0
-/// for a detached one.
+/// Restores the container. Returns the exit status of a foreground payload, or 0 for a
+/// detached one.
 pub fn restore(options: &Options) -> Result<i32> {
     check_root()?;
     let making = &options.making;
@@ -72,7 +72,7 @@ fn attended(options: &Options) -> Result<i32> {
     let descriptors = descriptors(&directories.images)?;
     let program = find_criu(options, &plan)?;
     steps::done("read and checked the configuration, and CRIU");
-    // From here on a failure is undone.
+    // From here on the guard rolls back after a failure.
     let (mut guard, mut place) = Place::claim(options, &plan, &text, notify)?;
     steps::done("claimed the state directory and created the cgroups");
     let stdio = stdio_copies()?;
@@ -81,7 +81,7 @@ fn attended(options: &Options) -> Result<i32> {
     let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
     pass.extend(stdio.iter().map(OwnedFd::as_fd));
     let starting = place.start_criu(&mut guard, &program, &pass, &mut asked)?;
-    // In the mount namespace of CRIU, which mounts things there.
+    // As CRIU's own mount namespace has them.
     directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
     steps::done("started criu");
     let service = starting.go()?;
@@ -96,7 +96,8 @@ fn attended(options: &Options) -> Result<i32> {
     }
     steps::done("criu made the processes");
     service.end()?;
-    // What is not sent by now will not come.
+    // Closes this process's copy of the sending end: if CRIU sent no terminal, the receive
+    // below must fail and not wait.
     drop(restoring);
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
     guard.dir()?.remove_dir(CRIU_ROOT)?;
@@ -113,7 +114,7 @@ fn attended(options: &Options) -> Result<i32> {
     )
 }
 
-/// What init had as its stdio.
+/// Reads the names of init's former stdio.
 fn descriptors(images: &OwnedFd) -> Result<Vec<String>> {
     let file = openat(images, DESCRIPTORS, OFlag::O_RDONLY | OFlag::O_CLOEXEC, FileMode::empty());
     let file = file.op_on("open", DESCRIPTORS).map_err(|e| e.hint("--image-path: is there a checkpoint?"))?;
@@ -133,13 +134,13 @@ fn find_criu(options: &Options, plan: &Plan) -> Result<CString> {
     Ok(criu.program)
 }
 
-/// CRIU's own output goes elsewhere.
+/// Duplicates stdio: CRIU's own output goes elsewhere.
 fn stdio_copies() -> Result<[OwnedFd; 3]> {
     let copy = |fd: BorrowedFd| fd.try_clone_to_owned().op("dup stdio");
     Ok([copy(std::io::stdin().as_fd())?, copy(std::io::stdout().as_fd())?, copy(std::io::stderr().as_fd())?])
 }
 
-/// The options, but for those that depend on what is still to be made.
+/// Returns the options for CRIU that don't depend on what the runtime has still to create.
 fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> Result<CriuOptions> {
     let mut asked =
         options.flags.options(directories, plan.annotations.get(CRIU_CONFIG).map(String::as_str))?;
@@ -156,7 +157,7 @@ fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> Resu
     Ok(asked)
 }
 
-/// Where the processes are to be.
+/// Where CRIU puts the processes.
 struct Place<'a> {
     options: &'a Options<'a>,
     plan: &'a Plan,
@@ -167,7 +168,7 @@ struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Claims the id, and makes what `create` makes before it forks.
+    /// Claims the id, and creates what `create` does before its fork.
     fn claim(
         options: &'a Options,
         plan: &'a Plan,
@@ -195,8 +196,8 @@ impl<'a> Place<'a> {
         Ok((guard, Place { options, plan, host, cgroup, entrance, unit }))
     }
 
-    /// Starts CRIU in the cgroup of the container, in a mount namespace of its
-    /// own, and adds to the options what is known then.
+    /// Starts CRIU in the container's cgroup and in its own mount namespace, and completes
+    /// its options.
     fn start_criu(
         &mut self,
         guard: &mut CreateGuard,
@@ -232,12 +233,12 @@ impl<'a> Place<'a> {
         Ok(starting)
     }
 
-    /// The process that is to become CRIU comes to where the container is to be.
+    /// Moves the process that becomes CRIU into the container's unit or resctrl group.
     fn arrive(&mut self, guard: &mut CreateGuard, pid: i32) -> Result<()> {
         if let Some(mut unit) = self.unit.take() {
             unit.start(pid)?;
             unit.finish()?;
-            // Only now is it known that the unit is this container's.
+            // Only now the unit is known to be this container's.
             guard.state.cgroup = self.cgroup.clone();
             self.cgroup.joined(pid, self.plan)?;
             guard.state.cgroup = self.cgroup.clone();
@@ -245,7 +246,7 @@ impl<'a> Place<'a> {
         guard.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
     }
 
-    /// The cgroups of this container, in the place of those in the images.
+    /// Names the container's cgroups to CRIU, which replace those in the images.
     fn cgroup_roots(&self, pid: i32, asked: &mut CriuOptions) -> Result<()> {
         if self.options.flags.cgroups == CgroupsMode::Strict {
             for (controller, path) in self.cgroup.in_hierarchies(&self.host) {
@@ -271,12 +272,12 @@ impl<'a> Place<'a> {
     }
 }
 
-/// What is to be done while CRIU is at work.
+/// The runtime's work while CRIU restores.
 struct Restoring<'a> {
     options: &'a Options<'a>,
     plan: &'a Plan,
     place: &'a Place<'a>,
-    /// Where the master of the terminal goes.
+    /// The socket for the terminal's master.
     console: Option<OwnedFd>,
 }
 
@@ -295,14 +296,14 @@ impl Restoring<'_> {
                 }
                 scm::send_fd(console, b"/dev/ptmx", master.as_fd()).op("send the terminal")
             }
-            // All is there, and nothing runs yet.
+            // CRIU has created everything, and no process runs yet.
             "post-restore" => self.record(told.pid, guard),
             _ => Ok(()),
         }
     }
 
-    /// CRIU leaves a network namespace as it is made. Its configuration is that
-    /// of hooks and engines, but for what `create` does.
+    /// Configures a new network namespace, which CRIU leaves empty, as `create` does. Hooks and
+    /// engines do the rest.
     fn set_up_network(&self, guard: &mut CreateGuard) -> Result<()> {
         if !self.plan.net_devices.is_empty() {
             guard.take_net_devices()?;
@@ -319,7 +320,7 @@ impl Restoring<'_> {
         done
     }
 
-    /// In the network namespace.
+    /// Called in the network namespace.
     fn configure_network(&self) -> Result<()> {
         crate::sys::net::loopback_up()
             .op("set the loopback device up")
@@ -330,12 +331,12 @@ impl Restoring<'_> {
         sysctl::write_all(&values, proc.as_ref())
     }
 
-    /// The same record as that of `create`.
+    /// Saves the record that `create` would save.
     fn record(&self, pid: i32, guard: &mut CreateGuard) -> Result<()> {
         match self.options.flags.cgroups {
             CgroupsMode::Full => {}
             CgroupsMode::Soft | CgroupsMode::Ignore => self.place.limit()?,
-            // CRIU has made it, and doesn't know of device rules.
+            // CRIU has created the cgroup, without device rules.
             CgroupsMode::Strict => {
                 self.place.cgroup.clone().make(self.plan, None, self.options.making.log).map(drop)?
             }
@@ -345,7 +346,7 @@ impl Restoring<'_> {
         }
         guard.identify()?;
         self.place.cgroup.give_to_payload(self.plan, pid)?;
-        // CRIU makes a time namespace, so that clocks go on from where they were.
+        // CRIU creates a time namespace, in which the clocks go on from where they stopped.
         let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
         if time(&pid.to_string()) != time("self") {
             guard.state.namespaces = guard.state.namespaces | NsKind::Time.flag();
