@@ -200,6 +200,9 @@ fn attack_exe(until: &str) -> i32 {
             if let Ok(file) = fs::File::open(&exe)
                 && file.metadata().is_ok_and(|meta| !own.contains(&meta.ino()))
             {
+                if seen == 0 {
+                    say("saw");
+                }
                 seen += 1;
                 held.push(file);
             }

@@ -85,6 +85,11 @@ impl PidFd {
     }
 }
 
+/// Is there something to read, or the end of it?
+pub fn is_readable(fd: &impl AsFd) -> bool {
+    readable_within(fd.as_fd(), Duration::ZERO)
+}
+
 /// Waits until there is something to read, or the end of it.
 fn readable(fd: BorrowedFd) -> bool {
     readable_within(fd, PATIENCE)
