@@ -25,7 +25,7 @@ fn annotated(bundle: Bundle, pairs: &[(&str, &Path)]) -> Bundle {
 
 fn annotations_are_in_the_state(t: &Test) {
     let annotations = json!({ "org.example/a": "1", "empty": "", "run.oci.handler": "x", "ключ": "знач\n" });
-    let bundle = t.bundle().set("/annotations", annotations.clone()).args(["/probe", "--pause"]);
+    let bundle = t.bundle().set("/annotations", annotations.clone()).pausing();
     let container = t.create(&bundle);
     assert_eq!(container.state()["annotations"], annotations);
     container.start();
@@ -87,7 +87,7 @@ fn output_file_that_is_lost_does_not_keep_the_container(t: &Test) {
 fn pidfd_is_sent_to_its_receiver(t: &Test) {
     let path = t.path("receiver");
     let listener = UnixListener::bind(&path).unwrap();
-    let bundle = annotated(t.bundle().args(["/probe", "--pause"]), &[("run.oci.pidfd_receiver", &path)]);
+    let bundle = annotated(t.bundle().pausing(), &[("run.oci.pidfd_receiver", &path)]);
     let container = t.create(&bundle);
     let (message, pid) = receive_pidfd(&listener);
     assert_eq!((message.len(), pid), (1, container.init.pid));

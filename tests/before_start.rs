@@ -48,7 +48,7 @@ fn exec_enters(t: &Test) {
     let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{ "names": ["accept4", "poll"], "action": "SCMP_ACT_KILL_PROCESS" }] });
     for nnp in [true, false] {
-        let bundle = plain.bundle().set("/process/noNewPrivileges", json!(nnp)).args(["/probe", "--pause"]);
+        let bundle = plain.bundle().set("/process/noNewPrivileges", json!(nnp)).pausing();
         let (id, init) = created(&plain, &bundle.set("/linux/seccomp", profile.clone()));
         for _ in 0..2 {
             let seen = plain.call(["exec", &id, "/probe"]).ok().report();
@@ -73,7 +73,7 @@ fn exec_enters_as_another_user(t: &Test) {
         .set("/linux/uidMappings", subids())
         .set("/linux/gidMappings", subids())
         .set("/process/user", json!({ "uid": 8, "gid": 9 }))
-        .args(["/probe", "--pause"]);
+        .pausing();
     let run = format!("run() {{ {}; }}", as_plain("\"$@\"", &plain));
     let script = format!(
         "{run}
@@ -116,7 +116,7 @@ fn exec_by_root_enters(t: &Test) {
     for uid in [0, 8] {
         let user = json!({ "uid": uid, "gid": uid });
         let bundle = t.bundle().user_namespace().set("/process/user", user);
-        let container = t.create(&bundle.args(["/probe", "--pause"]));
+        let container = t.create(&bundle.pausing());
         assert_eq!(container.look([])["ids"]["uid"], json!([uid, uid, uid]));
     }
 }
@@ -124,7 +124,7 @@ fn exec_by_root_enters(t: &Test) {
 /// Root in a container, for example: it may do anything but trace.
 fn exec_by_root_who_may_not_trace_enters(t: &Test) {
     for bundle in [t.bundle(), t.bundle().user_namespace()] {
-        let bundle = bundle.args(["/probe", "--pause"]);
+        let bundle = bundle.pausing();
         let (dir, id) = (bundle.lay().to_str().unwrap(), t.id());
         let verb = |args: &[&str]| {
             let call = t.call("/usr/bin/setpriv");
@@ -149,7 +149,7 @@ fn exec_needs_the_profiles_leave(t: &Test) {
     for call in ["sendmsg", "close"] {
         let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
             "syscalls": [{ "names": [call], "action": "SCMP_ACT_KILL_PROCESS" }] });
-        let bundle = plain.bundle().set("/process/noNewPrivileges", json!(false)).args(["/probe", "--pause"]);
+        let bundle = plain.bundle().set("/process/noNewPrivileges", json!(false)).pausing();
         let (id, _) = created(&plain, &bundle.set("/linux/seccomp", profile));
         plain.call(["exec", &id, "/probe"]).out().one_clear_line(&["setns", "EPERM", "sendmsg", "start"]);
         let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
@@ -284,7 +284,7 @@ fn an_init_that_cannot_send_says_so(t: &Test) {
 
 fn mounts_are_added_and_removed(t: &Test) {
     let plain = Plain::new(t);
-    let bundle = plain.bundle().args(["/probe", "--pause"]);
+    let bundle = plain.bundle().pausing();
     let (id, _) = created(&plain, &bundle);
     let list = json!([{ "destination": "/tmp", "type": "tmpfs", "source": "t", "options": ["size=64k"] }]);
     let list = t.make_file("mounts.json", &list.to_string()).to_str().unwrap().to_owned();
@@ -301,7 +301,7 @@ fn mounts_are_added_and_removed(t: &Test) {
 fn init_is_closed_to_the_container(t: &Test) {
     let plain = Plain::new(t);
     let all = json!(["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
-    let mut bundle = plain.bundle().args(["/probe", "--pause"]);
+    let mut bundle = plain.bundle().pausing();
     for set in ["bounding", "permitted", "effective"] {
         bundle = bundle.set(&format!("/process/capabilities/{set}"), all.clone());
     }

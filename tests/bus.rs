@@ -43,7 +43,7 @@ fn on(t: &Test, faults: &[Fault]) -> (Bundle, Bus) {
     // No end of patience where an answer comes, be the machine ever so busy.
     t.var("SYSTEMD_BUS_TIMEOUT", "60s");
     let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("-.slice:t:{}", t.token)));
-    (bundle.args(["/probe", "--pause"]), bus)
+    (bundle.pausing(), bus)
 }
 
 fn fails(t: &Test, faults: &[Fault]) -> (Out, Bus) {

@@ -196,7 +196,7 @@ fn owners(t: &Test, bundle: Bundle) -> Vec<(String, u32)> {
          cd /sys/fs/cgroup$(sed -n s/^0:://p /proc/$(cat pid)/cgroup); stat -c '%n %u' . *; \
          runtime delete --force \"$ID\""
     );
-    let out = t.in_private_mounts(&bundle.args(["/probe", "--pause"]), &t.make_dir("none"), &script).ok();
+    let out = t.in_private_mounts(&bundle.pausing(), &t.make_dir("none"), &script).ok();
     let line = |line: &str| {
         let (name, uid) = line.split_once(' ').expect("name and owner");
         (name.to_owned(), uid.parse().expect("a uid"))

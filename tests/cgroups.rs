@@ -74,7 +74,7 @@ cases![
 fn pausing(t: &Test, resources: Value) -> Bundle {
     let mut resources = resources;
     resources["devices"] = json!([{ "allow": false, "access": "rwm" }]);
-    t.bundle().set("/linux/resources", resources).args(["/probe", "--pause"])
+    t.bundle().set("/linux/resources", resources).pausing()
 }
 
 /// A limit of one controller, and what the kernel is to say of it.

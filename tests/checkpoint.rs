@@ -427,9 +427,9 @@ fn namespaces_that_are_joined_stay_joined(t: &Test) {
 }
 
 fn what_can_not_come_back_is_refused(t: &Test) {
-    let host = t.start(&t.bundle().namespace("cgroup").args(["/probe", "--pause"]));
+    let host = t.start(&t.bundle().namespace("cgroup").pausing());
     let path = |link: &str| format!("/proc/{}/ns/{link}", host.init.pid);
-    let container = t.start(&t.bundle().join("cgroup", &path("cgroup")).args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().join("cgroup", &path("cgroup")).pausing());
     let call = t.verb(["checkpoint", "--image-path"]).arg(t.path("images"));
     call.arg(&container.id).out().one_clear_line(&["/linux/namespaces/5", "cgroup"]);
     let bundle = t.bundle().join("mount", &path("mnt"));
@@ -554,7 +554,7 @@ fn sysctls_of_the_network_are_set_again(t: &Test) {
 }
 
 fn without_criu_nothing_happens(t: &Test) {
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let images = t.path("images");
     let nowhere = t.make_dir("nowhere");
     let call = t.verb(["checkpoint", "--image-path"]).arg(&images).arg(&container.id);
@@ -569,7 +569,7 @@ fn without_criu_nothing_happens(t: &Test) {
 }
 
 fn an_old_criu_is_refused(t: &Test) {
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let dir = t.make_dir("old");
     // `criu_resp`: the type VERSION, success, and 3.14.
     let script = "#!/bin/sh\n/bin/busybox dd bs=4096 count=1 <&\"$2\" >/dev/null 2>&1\nprintf '\\010\\012\\020\\001\\122\\004\\010\\003\\020\\016' >&\"$2\"\n";

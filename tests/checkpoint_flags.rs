@@ -391,7 +391,7 @@ fn crius_own_settings_are_heeded(t: &Test) {
 }
 
 fn flags_that_make_no_sense_are_refused(t: &Test) {
-    let counter = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let counter = t.start(&t.bundle().pausing());
     let refused = |flags: &[&str], words: &[&str]| {
         let call = t.verb(["checkpoint", "--image-path"]).arg(t.path("images")).args(flags);
         call.arg(&counter.id).out().one_clear_line(words);

@@ -131,7 +131,7 @@ fn join_another<'t>(t: &'t Test, config: &mut Value) -> Option<Container<'t>> {
     let list = config["linux"]["namespaces"].as_array_mut().expect("namespaces");
     let mut other = None;
     for namespace in list.iter_mut().filter(|ns| !ns["path"].is_null()) {
-        let other: &Container = other.get_or_insert_with(|| t.start(&t.bundle().args(["/probe", "--pause"])));
+        let other: &Container = other.get_or_insert_with(|| t.start(&t.bundle().pausing()));
         let kind = namespace["type"].as_str().expect("a type");
         let file = match kind {
             "network" => "net",
@@ -205,7 +205,7 @@ fn own_status(key: &str) -> String {
 /// A process that the engine adds to its default container.
 fn execs(t: &Test, container: &str, process: &str) {
     let (bundle, _joined) = adapted(t, container);
-    let container = t.start(&bundle.clone().args(["/probe", "--pause"]));
+    let container = t.start(&bundle.clone().pausing());
     let mut process = read(process);
     process["args"] = json!(["/probe"]);
     if let Some(limits) = process["rlimits"].as_array_mut() {

@@ -61,7 +61,7 @@ impl<'t> Delegated<'t> {
     }
 
     fn bundle(&self, limits: Value) -> Bundle {
-        self.plain.bundle().set("/linux/resources", limits).args(["/probe", "--pause"])
+        self.plain.bundle().set("/linux/resources", limits).pausing()
     }
 
     fn file(&self, hierarchy: usize, id: &str, name: &str) -> String {

@@ -31,10 +31,6 @@ cases![
     listen_fds_are_handed_down,
 ];
 
-fn pausing(t: &Test) -> Container<'_> {
-    t.start(&t.bundle().args(["/probe", "--pause"]))
-}
-
 fn pid_file_is_digits_only(t: &Test) {
     let (bundle, file) = (t.bundle().args(["/probe", "--exit", "0"]), t.path("pid"));
     t.verb(["run", "--pid-file"]).arg(&file).arg("--bundle").arg(bundle.lay()).arg(t.id()).ok();
@@ -226,7 +222,7 @@ fn state_has_every_key(t: &Test) {
 }
 
 fn state_speaks_on_stdout_only(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     assert_eq!(container.verb("state").ok().stderr, "");
     assert_eq!(t.verb(["list", "--format", "json"]).ok().stderr, "");
 }
@@ -251,12 +247,12 @@ fn init_comes_to_the_callers_subreaper(t: &Test) {
     assert_eq!(parent_of(container.init.pid), std::process::id().to_string());
     container.start();
     assert_eq!(container.wait(), 5, "its status can be waited for");
-    let detached = Container::run_detached(t, &t.bundle().args(["/probe", "--pause"]));
+    let detached = Container::run_detached(t, &t.bundle().pausing());
     assert_eq!(parent_of(detached.init.pid), std::process::id().to_string());
 }
 
 fn detached_exec_comes_to_the_callers_subreaper(t: &Test) {
-    let (container, file) = (pausing(t), t.path("pid"));
+    let (container, file) = (t.pausing(), t.path("pid"));
     let call = t.verb(["exec", "--detach", "--pid-file"]).arg(&file);
     call.args([&container.id, "sh", "-c", "exit 6"]).ok();
     let status = PidFd::from_file(&file).reap();
@@ -296,7 +292,7 @@ fn shim<'t>(t: &'t Test, log: &std::path::Path) -> crate::harness::Call<'t> {
 }
 
 fn shim_sequence(t: &Test) {
-    let (bundle, id) = (t.bundle().args(["/probe", "--pause"]), t.id());
+    let (bundle, id) = (t.bundle().pausing(), t.id());
     let (pid_file, exec_pid, log) = (t.path("pid"), t.path("pid"), bundle.dir.join("log.json"));
     t.will_delete(&id);
     let call = shim(t, &log).args(["create", "--bundle"]).arg(bundle.lay());
@@ -316,7 +312,7 @@ fn shim_sequence(t: &Test) {
 }
 
 fn conmon_sequence(t: &Test) {
-    let (bundle, id) = (t.bundle().args(["/probe", "--pause"]), t.id());
+    let (bundle, id) = (t.bundle().pausing(), t.id());
     let (pid_file, log) = (t.path("pid"), t.path("log"));
     t.will_delete(&id);
     let call = t.runtime().arg("--log-format=json").arg("--log").arg(&log).args(["create", "--bundle"]);
@@ -338,7 +334,7 @@ fn buildah_sequence(t: &Test) {
 }
 
 fn kill_of_a_dead_init_says_not_running(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.stop();
     for signal in ["9", "KILL", "15"] {
         let out = container.verb("kill").arg(signal).out();
@@ -355,7 +351,7 @@ fn delete_works_without_the_bundle(t: &Test) {
 }
 
 fn state_survives_a_second_reader(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let calls: Vec<_> = (0..8).map(|_| container.verb("state").spawn()).collect();
     for call in calls {
         let out = call.out();

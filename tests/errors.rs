@@ -191,7 +191,7 @@ fn empty_executable(t: &Test) {
     let words = ["/process/args/0", "executable file not found in $PATH"];
     refuse(t, "/process/args", json!([""]), &words);
     refuse(t, "/process/args", json!(["", "argument"]), &words);
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let out = container.exec([], [""]).out();
     out.says(&["executable file not found in $PATH"]);
     assert_eq!(out.code, 255);
@@ -254,7 +254,7 @@ fn empty_id(t: &Test) {
 }
 
 fn existing_id(t: &Test) {
-    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.create(&t.bundle().pausing());
     for verb in ["create", "run"] {
         let other = t.bundle();
         let call = t.verb([verb, "--bundle"]).arg(other.lay());
@@ -358,7 +358,7 @@ fn unknown_key_is_a_warning(t: &Test) {
 }
 
 fn unknown_key_of_a_process_file_is_a_warning(t: &Test) {
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let process =
         json!({ "args": ["/bin/true"], "cwd": "/", "capabilites": {}, "user": { "uid": 0, "gidd": 0 } });
     let file = t.make_file("process.json", &process.to_string());
@@ -445,7 +445,7 @@ fn id_that_means_no_change(t: &Test) {
     ] {
         refuse(t, pointer, value, &[pointer, "4294967295"]);
     }
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let process = json!({ "args": ["/bin/true"], "cwd": "/", "user": { "uid": u32::MAX } });
     let file = t.make_file("process.json", &process.to_string());
     let out = t.verb(["exec", "--process"]).arg(file).arg(&container.id).out();

@@ -28,20 +28,12 @@ fn stats(t: &Test, container: &Container) -> Value {
     event["data"].clone()
 }
 
-fn pausing(t: &Test, resources: Value) -> Container<'_> {
-    let mut bundle = t.bundle().args(["/probe", "--report-pause"]);
-    for (name, value) in resources.as_object().expect("an object") {
-        bundle = bundle.set(&format!("/linux/resources/{name}"), value.clone());
-    }
-    t.start(&bundle)
-}
-
 fn keys(value: &Value) -> Vec<&str> {
     value.as_object().expect("an object").keys().map(String::as_str).collect()
 }
 
 fn stats_have_the_shape_of_runcs(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let data = stats(t, &container);
     // Sorted, as the parser keeps them.
     let top = ["blkio", "cpu", "cpuset", "hugetlb", "intel_rdt", "memory", "network_interfaces", "pids"];
@@ -68,7 +60,7 @@ fn stats_are_those_of_the_kernel(t: &Test) {
     if cgroup_v2() {
         t.skip("names files of version 1");
     }
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     container.verb("pause").ok();
     let text = |controller, file| cgroup_file(container.init.pid, controller, file).expect(file);
     let number = |controller, file| json!(text(controller, file).parse::<u64>().expect("a number"));
@@ -110,14 +102,11 @@ fn stats_are_those_of_the_kernel(t: &Test) {
 }
 
 fn stats_of_a_limited_container(t: &Test) {
-    let container = pausing(
-        t,
-        json!({
-            "memory": { "limit": 64 << 20 },
-            "pids": { "limit": 17 },
-            "cpu": if cgroup_v2() { json!({}) } else { json!({ "cpus": "0" }) },
-        }),
-    );
+    let container = t.pausing_with(json!({
+        "memory": { "limit": 64 << 20 },
+        "pids": { "limit": 17 },
+        "cpu": if cgroup_v2() { json!({}) } else { json!({ "cpus": "0" }) },
+    }));
     container.exec([], ["true"]).ok();
     let data = stats(t, &container);
     assert_eq!(data["memory"]["usage"]["limit"], 64 << 20);
@@ -152,7 +141,7 @@ fn ended(running: Running, reader: &File) {
 }
 
 fn stats_come_at_intervals(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let (running, reader) = listen(&container, "20ms");
     let pid_file = t.path("pid");
     let first = next(&reader, "stats");
@@ -209,7 +198,7 @@ fn out_of_memory_of_init_is_told(t: &Test) {
 }
 
 fn end_with_the_container(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let (running, reader) = listen(&container, "20ms");
     next(&reader, "stats");
     container.stop();
@@ -218,7 +207,7 @@ fn end_with_the_container(t: &Test) {
 }
 
 fn fail_when_nobody_reads(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let (running, reader) = listen(&container, "20ms");
     next(&reader, "stats");
     drop(reader);
@@ -226,7 +215,7 @@ fn fail_when_nobody_reads(t: &Test) {
 }
 
 fn of_a_created_and_of_a_paused_container(t: &Test) {
-    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.create(&t.bundle().pausing());
     // Threads count.
     assert!(stats(t, &container)["pids"]["current"].as_u64() >= Some(1));
     container.start();
@@ -235,7 +224,7 @@ fn of_a_created_and_of_a_paused_container(t: &Test) {
 }
 
 fn of_a_stopped_container_are_refused(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     container.stop();
     for flags in [&["--stats"][..], &[]] {
         let out = t.verb(["events"]).args(flags).arg(&container.id).out();
@@ -247,7 +236,7 @@ fn of_a_stopped_container_are_refused(t: &Test) {
 }
 
 fn interval_must_be_a_duration(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for bad in ["5", "soon", "-1s"] {
         let out = t.verb(["events", &format!("--interval={bad}"), &container.id]).out();
         out.one_clear_line(&["interval"]);
@@ -265,7 +254,7 @@ fn stats_on_v2(t: &Test) {
         grep usage_usec $GROUP/cpu.stat
         test ! -e $GROUP/cpu.pressure || head -n 1 $GROUP/cpu.pressure
         runtime delete --force \"$ID\"";
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let out = t.on_v2(&bundle, script).ok();
     let lines: Vec<&str> = out.stdout.lines().collect();
     let data = serde_json::from_str::<Value>(lines[0]).expect("JSON")["data"].clone();
@@ -289,7 +278,7 @@ fn stats_without_a_cgroup_are_zeros(t: &Test) {
     }
     t.no_global("--systemd-cgroup");
     t.global("--cgroup-manager=disabled");
-    let container = t.start(&t.bundle().drop("/linux/resources").args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().drop("/linux/resources").pausing());
     let data = stats(t, &container);
     assert_eq!(data["cpu"]["usage"], json!({ "kernel": 0, "user": 0 }), "{data}");
     assert_eq!(data["pids"], json!({}), "{data}");

@@ -47,12 +47,8 @@ cases![
     many_at_once,
 ];
 
-fn pausing(t: &Test) -> Container<'_> {
-    t.start(&t.bundle().args(["/probe", "--pause"]))
-}
-
 fn shares_every_namespace(t: &Test) {
-    let bundle = t.bundle().namespace("cgroup").args(["/probe", "--pause"]);
+    let bundle = t.bundle().namespace("cgroup").pausing();
     let container = t.start(&bundle);
     let seen = container.look([]);
     for kind in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts"] {
@@ -64,7 +60,7 @@ fn shares_every_namespace(t: &Test) {
 }
 
 fn shares_the_cgroup(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let init = std::fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid));
     assert_eq!(container.look([])["cgroup"], json!(init.unwrap()));
 }
@@ -101,7 +97,7 @@ fn is_no_cgroup(dir: &Path) -> bool {
 
 /// A manager of the host may move containers.
 fn follows_an_init_that_was_moved(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let made = move_init(t, &container, false);
     let init = std::fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
     assert!(init.contains("-moved"), "{init}");
@@ -112,13 +108,13 @@ fn follows_an_init_that_was_moved(t: &Test) {
 }
 
 fn does_not_follow_init_into_the_root_cgroup(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     move_init(t, &container, true);
     container.exec([], ["true"]).out().one_clear_line(&["its init is in the root cgroup"]);
 }
 
 fn does_not_follow_init_into_a_frozen_cgroup(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let made = move_init(t, &container, false);
     let freeze = |on: bool| {
         for dir in &made {
@@ -139,14 +135,14 @@ fn takes_env_and_cwd_from_the_config(t: &Test) {
         .bundle()
         .set("/process/env", json!(["PATH=/bin", "COLOUR=rust"]))
         .set("/process/cwd", json!("/var"))
-        .args(["/probe", "--pause"]);
+        .pausing();
     let seen = t.start(&bundle).look([]);
     assert_eq!(seen["cwd"], "/var");
     assert!(seen["env"].as_array().unwrap().contains(&json!("COLOUR=rust")), "{seen}");
 }
 
 fn adds_env(t: &Test) {
-    let seen = pausing(t).look(["--env", "A=1", "--env", "B=two words"]);
+    let seen = t.pausing().look(["--env", "A=1", "--env", "B=two words"]);
     let env = seen["env"].as_array().unwrap();
     for one in ["A=1", "B=two words", "TERM=xterm"] {
         assert!(env.contains(&json!(one)), "{one} is not in {env:?}");
@@ -154,14 +150,14 @@ fn adds_env(t: &Test) {
 }
 
 fn changes_cwd(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     assert_eq!(container.look(["--cwd", "/tmp"])["cwd"], "/tmp");
     let out = container.exec(["--cwd", "tmp"], ["true"]).out();
     out.one_clear_line(&["tmp"]);
 }
 
 fn sets_user_and_group(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let seen = container.look(["--user", "1000:1001"]);
     assert_eq!(seen["ids"]["uid"], json!([1000, 1000, 1000]));
     assert_eq!(seen["ids"]["gid"], json!([1001, 1001, 1001]));
@@ -172,12 +168,12 @@ fn sets_user_and_group(t: &Test) {
 }
 
 fn adds_groups(t: &Test) {
-    let seen = pausing(t).look(["-g", "20", "-g", "30"]);
+    let seen = t.pausing().look(["-g", "20", "-g", "30"]);
     assert_eq!(seen["ids"]["groups"], json!([20, 30]));
 }
 
 fn adds_a_capability(t: &Test) {
-    let bundle = t.bundle().capabilities(&["CAP_KILL"]).args(["/probe", "--pause"]);
+    let bundle = t.bundle().capabilities(&["CAP_KILL"]).pausing();
     let seen = t.start(&bundle).look(["--cap", "CAP_MKNOD"]);
     let mask = cap_mask(&["CAP_KILL", "CAP_MKNOD"]);
     for set in ["CapBnd", "CapEff", "CapPrm"] {
@@ -194,7 +190,7 @@ fn an_added_capability_is_ambient_if_it_is_inheritable(t: &Test) {
         .set("/process/capabilities/permitted", json!(["CAP_KILL", "CAP_CHOWN"]))
         .set("/process/capabilities/effective", json!(["CAP_KILL"]))
         .set("/process/capabilities/ambient", json!(["CAP_CHOWN"]));
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     let inheritable = ["CAP_CHOWN", "CAP_SYSLOG"];
     for (added, ambient) in [("CAP_SYSLOG", &inheritable[..]), ("CAP_MKNOD", &inheritable[..1])] {
         let seen = container.look(["--user", "1000", "--cap", added]);
@@ -207,7 +203,7 @@ fn an_added_capability_is_ambient_if_it_is_inheritable(t: &Test) {
 
 fn sets_no_new_privs(t: &Test) {
     let bundle = t.bundle().set("/process/noNewPrivileges", json!(false));
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     assert_eq!(container.look([])["status"]["NoNewPrivs"], "0");
     assert_eq!(container.look(["--no-new-privs"])["status"]["NoNewPrivs"], "1");
 }
@@ -230,7 +226,7 @@ fn process_file_says_it_all(t: &Test) {
             "noNewPrivileges": true,
         }),
     );
-    let container = pausing(t);
+    let container = t.pausing();
     let seen = t.verb(["exec", "--process", &file, &container.id]).out().report();
     assert_eq!(seen["argv"], json!(["/probe", "argument"]));
     assert_eq!(seen["cwd"], "/etc");
@@ -249,7 +245,7 @@ fn process_file_takes_over_what_it_lacks(t: &Test) {
         .capabilities(&["CAP_KILL"])
         .set("/process/user", json!({ "uid": 0, "gid": 0, "umask": 0o077 }))
         .set("/process/oomScoreAdj", json!(777));
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     let file = process_file(t, &json!({ "args": ["/probe"], "cwd": "/" }));
     let seen = t.verb(["exec", "--process", &file, &container.id]).out().report();
     assert_eq!(seen["status"]["CapBnd"], cap_mask(&["CAP_KILL"]));
@@ -260,7 +256,7 @@ fn process_file_takes_over_what_it_lacks(t: &Test) {
 }
 
 fn process_file_must_be_valid(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let call = |file: &str| t.verb(["exec", "--process", file, &container.id]).out();
     call("/nonexistent.json").one_clear_line(&["/nonexistent.json"]);
     let broken = t.make_file("process.json", "{ \"args\": [");
@@ -271,7 +267,7 @@ fn process_file_must_be_valid(t: &Test) {
 }
 
 fn returns_the_exit_code(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     for code in ["0", "1", "42", "255"] {
         let out = container.exec([], ["/probe", "--exit", code]).out();
         assert_eq!(out.code.to_string(), code, "{out:?}");
@@ -279,7 +275,7 @@ fn returns_the_exit_code(t: &Test) {
 }
 
 fn returns_128_plus_signal(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     for (signal, code) in [("SIGKILL", 137), ("SIGSEGV", 139), ("SIGTERM", 143)] {
         let out = container.exec([], ["/probe", "--die", signal]).out();
         assert_eq!(out.code, code, "{signal}: {out:?}");
@@ -288,14 +284,14 @@ fn returns_128_plus_signal(t: &Test) {
 
 fn passes_stdin(t: &Test) {
     let words = t.make_file("words", "through\nexec\n");
-    let container = pausing(t);
+    let container = t.pausing();
     let call = container.exec([], ["/probe", "--cat"]);
     let out = call.stdin(std::fs::File::open(words).unwrap()).ok();
     assert_eq!(out.stdout, "through\nexec\n");
 }
 
 fn runs_detached_with_a_pid_file(t: &Test) {
-    let (container, pid_file) = (pausing(t), t.path("pid"));
+    let (container, pid_file) = (t.pausing(), t.path("pid"));
     let (reader, writer) = pipe();
     let call = container.exec(
         ["--detach", "--pid-file", pid_file.to_str().unwrap()],
@@ -311,20 +307,20 @@ fn runs_detached_with_a_pid_file(t: &Test) {
 }
 
 fn preserves_fds(t: &Test) {
-    let (container, file) = (pausing(t), t.make_file("gift", "kept"));
+    let (container, file) = (t.pausing(), t.make_file("gift", "kept"));
     let gift = std::fs::File::open(&file).unwrap();
     let call = container.exec(["--preserve-fds", "1"], ["sh", "-c", "cat <&3"]);
     assert_eq!(call.pass(gift.into(), 3).ok().stdout, "kept");
 }
 
 fn opens_nothing_else(t: &Test) {
-    let seen = pausing(t).look([]);
+    let seen = t.pausing().look([]);
     let fds: Vec<_> = seen["fds"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(fds, ["0", "1", "2"], "{}", seen["fds"]);
 }
 
 fn home_comes_from_passwd(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     for (user, home) in [("0", "HOME=/root"), ("1000", "HOME=/home/alice"), ("4321", "HOME=/")] {
         let seen = container.look(["--user", user]);
         assert!(seen["env"].as_array().unwrap().contains(&json!(home)), "{user}: {seen}");
@@ -332,12 +328,12 @@ fn home_comes_from_passwd(t: &Test) {
 }
 
 fn flags_after_the_command_are_its_own(t: &Test) {
-    let out = pausing(t).exec([], ["echo", "--cwd", "-u", "--", "x"]).ok();
+    let out = t.pausing().exec([], ["echo", "--cwd", "-u", "--", "x"]).ok();
     assert_eq!(out.stdout, "--cwd -u -- x\n");
 }
 
 fn missing_executable_is_named(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let out = container.exec([], ["nope"]).out();
     assert_eq!(out.code, 255, "{out:?}");
     out.says(&["nope", "executable file not found in $PATH"]);
@@ -347,14 +343,14 @@ fn missing_executable_is_named(t: &Test) {
 }
 
 fn a_directory_is_not_executable(t: &Test) {
-    let out = pausing(t).exec([], ["/etc"]).out();
+    let out = t.pausing().exec([], ["/etc"]).out();
     assert_eq!(out.code, 255, "{out:?}");
     out.one_clear_line(&["/etc"]);
     out.says(&["/etc"]);
 }
 
 fn what_can_not_be_executed_is_named(t: &Test) {
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     bundle.script("/bin/orphan", "#!/no/such/interpreter\n");
     bundle.script("/bin/data", "no interpreter is named here\n");
     std::fs::write(bundle.inside("/etc/file"), "").unwrap();
@@ -379,13 +375,13 @@ fn stopped_container_is_refused(t: &Test) {
 }
 
 fn empty_command_is_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.exec([], []).out().one_clear_line(&["exec needs a command"]);
     container.exec([], [""]).out().fails(&["executable file not found in $PATH"]);
 }
 
 fn forwards_signals(t: &Test) {
-    let (container, (reader, writer)) = (pausing(t), pipe());
+    let (container, (reader, writer)) = (t.pausing(), pipe());
     let running = container.exec([], ["/probe", "--signals"]).stdout(writer).spawn();
     assert_eq!(read_line(&reader), "ready");
     for signal in [Signal::SIGHUP, Signal::SIGTERM] {
@@ -397,14 +393,14 @@ fn forwards_signals(t: &Test) {
 }
 
 fn does_not_end_the_container(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     assert_eq!(container.exec([], ["false"]).out().code, 1);
     assert_eq!(container.exec([], ["/probe", "--die", "SIGKILL"]).out().code, 137);
     assert_eq!(container.status(), "running");
 }
 
 fn many_at_once(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let calls: Vec<_> = (0..8)
         .map(|n| container.exec([], ["sh", "-c", "echo $0; exit $0", &n.to_string()]).spawn())
         .collect();
@@ -420,7 +416,7 @@ fn an_init_that_ends_meanwhile_is_not_running(t: &Test) {
     if !is_corten() {
         t.skip("the moment is known from corten's own steps");
     }
-    let (container, path) = (pausing(t), t.path("socket"));
+    let (container, path) = (t.pausing(), t.path("socket"));
     let listener = nix::sys::socket::socket(
         nix::sys::socket::AddressFamily::Unix,
         nix::sys::socket::SockType::Stream,

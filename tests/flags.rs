@@ -37,12 +37,8 @@ cases![
     sub_cgroups_that_are_none_are_refused,
 ];
 
-fn pausing(t: &Test) -> Container<'_> {
-    t.start(&t.bundle().args(["/probe", "--pause"]))
-}
-
 fn one_dash_is_as_good_as_two(t: &Test) {
-    let (bundle, id, pid_file) = (t.bundle().args(["/probe", "--pause"]), t.id(), t.path("pid"));
+    let (bundle, id, pid_file) = (t.bundle().pausing(), t.id(), t.path("pid"));
     t.will_delete(&id);
     let call = t.call(&*t.runtime.borrow()).arg("-root").arg(t.root()).args(["-log-format=json", "run"]);
     let call = call.args(["-detach", "-no-subreaper", "-bundle"]).arg(bundle.lay());
@@ -57,7 +53,7 @@ fn one_dash_is_as_good_as_two(t: &Test) {
 }
 
 fn a_switch_may_have_a_value(t: &Test) {
-    let (container, other) = (pausing(t), t.id());
+    let (container, other) = (t.pausing(), t.id());
     let quiet = t.verb(["list", "--quiet=true"]).ok().stdout;
     assert_eq!(quiet.trim(), container.id);
     let table = t.verb(["list", "--quiet", "--quiet=false"]).ok().stdout;
@@ -68,7 +64,7 @@ fn a_switch_may_have_a_value(t: &Test) {
 }
 
 fn repeated_flags_are_no_error(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     t.runtime().args(["--debug", "--debug", "list", "-q", "-q"]).ok();
     t.verb(["delete", "--force", "--force", &container.id]).ok();
 }
@@ -78,13 +74,13 @@ fn empty_values_are_none(t: &Test) {
     let flags = ["--console-socket", "", "--pid-file=", "--preserve-fds", "0", "--bundle"];
     let call = t.runtime().args(["--log", ""]).arg("run").args(flags).arg(bundle.lay());
     call.arg(&id).env("XDG_RUNTIME_DIR", "").env("NOTIFY_SOCKET", "").out().report();
-    let container = pausing(t);
+    let container = t.pausing();
     let seen = container.look(["--env", "EMPTY=", "--pid-file", "", "--console-socket="]);
     assert!(seen["env"].as_array().unwrap().contains(&json!("EMPTY=")), "{seen}");
 }
 
 fn a_commands_own_single_dashes_are_its_own(t: &Test) {
-    let out = pausing(t).exec(["-cwd=/"], ["echo", "-cwd", "-detach", "-env=x"]).ok();
+    let out = t.pausing().exec(["-cwd=/"], ["echo", "-cwd", "-detach", "-env=x"]).ok();
     assert_eq!(out.stdout, "-cwd -detach -env=x\n");
 }
 
@@ -209,7 +205,7 @@ fn log_that_is_not_there_is_refused(t: &Test) {
 fn pidfd_socket_gets_init(t: &Test) {
     let path = t.path("receiver");
     let listener = UnixListener::bind(&path).unwrap();
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let container = Container::create(t, &bundle, |call| call.arg("--pidfd-socket").arg(&path));
     assert_eq!(receive_pidfd(&listener), ("standard".into(), container.init.pid));
     let (id, pid_file) = (t.id(), t.path("pid"));
@@ -222,7 +218,7 @@ fn pidfd_socket_gets_init(t: &Test) {
 fn pidfd_socket_gets_the_process_of_exec(t: &Test) {
     let (path, pid_file) = (t.path("receiver"), t.path("pid"));
     let listener = UnixListener::bind(&path).unwrap();
-    let container = pausing(t);
+    let container = t.pausing();
     let flags =
         ["--detach", "--pidfd-socket", path.to_str().unwrap(), "--pid-file", pid_file.to_str().unwrap()];
     container.exec(flags, ["/probe", "--pause"]).ok();
@@ -237,13 +233,13 @@ fn pidfd_socket_that_is_not_there_is_refused(t: &Test) {
     let bundle = t.bundle();
     let call = t.verb(["create", "--pidfd-socket", "/nonexistent/socket", "--bundle"]);
     call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["/nonexistent/socket"]);
-    let container = pausing(t);
+    let container = t.pausing();
     let out = container.exec(["--pidfd-socket", "/nonexistent/socket"], ["true"]).out();
     out.one_clear_line(&["/nonexistent/socket"]);
 }
 
 fn kill_by_regular_expression(t: &Test) {
-    let (one, two, other) = (pausing(t), pausing(t), pausing(t));
+    let (one, two, other) = (t.pausing(), t.pausing(), t.pausing());
     let pattern = format!("^({}|{})$", one.id, two.id);
     t.verb(["kill", "--regex", &pattern, "KILL"]).ok();
     assert_eq!((one.wait(), two.wait()), (137, 137));
@@ -254,7 +250,7 @@ fn kill_by_regular_expression(t: &Test) {
 }
 
 fn delete_by_regular_expression(t: &Test) {
-    let (one, two, other) = (pausing(t), pausing(t), pausing(t));
+    let (one, two, other) = (t.pausing(), t.pausing(), t.pausing());
     let pattern = format!("^({}|{})$", one.id, two.id);
     t.verb(["delete", "--regex", &pattern]).ok().says(&[&one.id, &two.id, "is not stopped"]);
     assert_eq!(one.status(), "running");
@@ -315,7 +311,7 @@ fn make_children(container: &Container, name: &str) {
 }
 
 fn exec_in_a_sub_cgroup(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     make_children(&container, "below");
     let own = cgroups_of(t, &container, &[]);
     let below: Vec<_> = cgroups_of(t, &container, &["--cgroup", "below"]);
@@ -331,7 +327,7 @@ fn exec_in_a_sub_cgroup_of_one_controller(t: &Test) {
     if cgroup_v2() {
         t.skip("controllers have trees of their own on cgroup v1 only");
     }
-    let container = pausing(t);
+    let container = t.pausing();
     make_children(&container, "below");
     let seen = cgroups_of(t, &container, &["--cgroup", "memory,freezer:below"]);
     let is_below = |name: &str| {
@@ -350,7 +346,7 @@ fn exec_in_a_sub_cgroup_of_one_controller(t: &Test) {
 fn exec_in_a_sub_cgroup_on_v2(t: &Test) {
     t.cgroupfs_only();
     let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("/{}", t.token)));
-    let bundle = bundle.drop("/linux/resources").args(["/probe", "--pause"]);
+    let bundle = bundle.drop("/linux/resources").pausing();
     let mount = if cgroup_v2() { "" } else { "mount -t cgroup2 none /sys/fs/cgroup;" };
     let script = format!(
         "{mount} runtime run --detach \"$ID\"; mkdir /sys/fs/cgroup/{0}/below; \
@@ -367,7 +363,7 @@ fn exec_in_a_sub_cgroup_on_v2(t: &Test) {
 }
 
 fn sub_cgroups_that_are_none_are_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     exec_probe(t, &container, &["--cgroup", "../.."]).one_clear_line(&["bad sub cgroup path"]);
     exec_probe(t, &container, &["--cgroup", "missing"]).one_clear_line(&["missing"]);
 }

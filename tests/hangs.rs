@@ -2,8 +2,7 @@
 //! waits for a lock without an end.
 
 use crate::harness::{
-    Bundle, Container, PidFd, Running, Test, cgroup_dir, cgroup_v2, cgroups_named, is_corten, is_root,
-    read_line,
+    Container, PidFd, Running, Test, cgroup_dir, cgroup_v2, cgroups_named, is_corten, is_root, read_line,
 };
 use crate::pause::{freeze, remove_parents};
 use nix::sys::signal::{Signal, kill};
@@ -28,10 +27,6 @@ cases![
     a_receiver_that_accepts_nobody_is_an_error,
 ];
 
-fn pausing(t: &Test) -> Bundle {
-    t.bundle().args(["/probe", "--pause"])
-}
-
 /// A process in the container that is our child, as its `exec` is gone: when it has
 /// ended it stays a zombie until it is reaped here, and so does its pid namespace.
 fn unreaped(t: &Test, container: &Container) -> PidFd {
@@ -42,7 +37,7 @@ fn unreaped(t: &Test, container: &Container) -> PidFd {
 }
 
 fn delete_names_an_init_that_does_not_die(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     let zombie = unreaped(t, &container);
     let delete = t.verb(["delete", "--force", &container.id]).spawn();
     assert!(zombie.ended());
@@ -69,7 +64,7 @@ fn names(out: &crate::harness::Out, container: &Container, zombie: &PidFd) {
 }
 
 fn delete_of_a_created_container_names_it_too(t: &Test) {
-    let container = t.create(&pausing(t));
+    let container = t.create(&t.bundle().pausing());
     let zombie = unreaped(t, &container);
     let delete = container.verb("delete").spawn();
     assert!(zombie.ended());
@@ -114,7 +109,7 @@ impl Hook {
 fn a_busy_container_names_who_is_at_work(t: &Test) {
     let (dir, id) = (t.make_dir("hook"), t.id());
     let hook = Hook::new(&dir);
-    let bundle = pausing(t).push("/hooks/createRuntime", hook.hanging());
+    let bundle = t.bundle().pausing().push("/hooks/createRuntime", hook.hanging());
     t.will_delete(&id);
     let create = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
     hook.is_on();
@@ -135,7 +130,7 @@ fn a_busy_container_names_who_is_at_work(t: &Test) {
 fn a_hook_in_the_container_keeps_nobody_waiting(t: &Test) {
     let dir = t.make_dir("hook");
     let hook = Hook::new(&dir);
-    let bundle = pausing(t).bind(&dir, dir.to_str().unwrap(), &[]);
+    let bundle = t.bundle().pausing().bind(&dir, dir.to_str().unwrap(), &[]);
     let container = t.create(&bundle.push("/hooks/startContainer", hook.hanging()));
     let start = container.verb("start").spawn();
     hook.is_on();
@@ -184,7 +179,7 @@ fn a_frozen_cgroup_is_refused(t: &Test) {
     let frozen = Frozen::new(t, &format!("{0}/{0}", t.token));
     // Itself, and the one above.
     for path in [frozen.path.clone(), format!("{}/{}", frozen.path, t.token)] {
-        let bundle = pausing(t).set("/linux/cgroupsPath", json!(path));
+        let bundle = t.bundle().pausing().set("/linux/cgroupsPath", json!(path));
         t.refused(&bundle).one_clear_line(&[FROZEN, "/linux/cgroupsPath"]);
         t.run(&bundle).one_clear_line(&[FROZEN]);
     }
@@ -192,7 +187,7 @@ fn a_frozen_cgroup_is_refused(t: &Test) {
 
 fn below_a_frozen_cgroup_nothing_begins(t: &Test) {
     let path = t.cgroups_path(&format!("{}/c", t.token));
-    let bundle = pausing(t).set("/linux/cgroupsPath", json!(path));
+    let bundle = t.bundle().pausing().set("/linux/cgroupsPath", json!(path));
     let container = t.create(&bundle);
     let parent = cgroup_dir(container.init.pid, "freezer").unwrap().parent().unwrap().to_path_buf();
     freeze(&parent, true);
@@ -226,7 +221,7 @@ fn a_frozen_cgroup_is_refused_on_v2(t: &Test) {
         runtime start \"$ID\"
         runtime exec \"$ID\" echo again
         runtime delete --force \"$ID\"";
-    let bundle = pausing(t);
+    let bundle = t.bundle().pausing();
     // Below, by another name; itself, by the name that `on_v2` gives.
     let script = script.replacen(
         "runtime create \"$ID\" || echo refused below",
@@ -257,7 +252,7 @@ fn a_signal_ends_run_while_a_hook_hangs(t: &Test) {
         let dir = t.make_dir("hook");
         let hook = Hook::new(&dir);
         let exits = ["/probe", "--exit", "7"];
-        let bundle = if kind == "poststop" { t.bundle().args(exits) } else { pausing(t) };
+        let bundle = if kind == "poststop" { t.bundle().args(exits) } else { t.bundle().pausing() };
         let bundle = bundle.bind(&dir, dir.to_str().unwrap(), &[]);
         let bundle = bundle.push(&format!("/hooks/{kind}"), hook.hanging());
         let run = t.run_call(&bundle).spawn();
@@ -276,7 +271,7 @@ fn a_signal_ends_run_while_a_hook_hangs(t: &Test) {
 /// Its child has stopped before its first instruction, or at the first after it came
 /// into the cgroup.
 fn a_signal_ends_an_exec_that_makes_no_progress(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     container.verb("pause").ok();
     let procs = cgroup_dir(container.init.pid, "freezer").unwrap().join("cgroup.procs");
     let exec = container.exec(["--ignore-paused"], ["true"]).spawn();
@@ -301,7 +296,7 @@ fn a_signal_ends_an_exec_that_makes_no_progress(t: &Test) {
 /// to change the mounts.
 fn a_killed_verb_leaves_no_lock(t: &Test) {
     t.needs_root("to trace the runtime");
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     let mounts = json!([{ "destination": "/tmp", "type": "tmpfs", "source": "t" }]);
     let list = t.make_file("list", &mounts.to_string());
     let hold_up = ["-f", "-o", "/dev/null", "-e", "trace=setns", "-e", "inject=setns:delay_enter=100000000"];
@@ -348,7 +343,12 @@ fn a_receiver_that_accepts_nobody_is_an_error(t: &Test) {
     bind(receiver.as_raw_fd(), &address).expect("bind");
     listen(&receiver, Backlog::new(0).expect("a backlog")).expect("listen");
     connect(first.as_raw_fd(), &address).expect("the one that is let in line");
-    let call = t.verb(["run", "--pidfd-socket"]).arg(&path).arg("--bundle").arg(pausing(t).lay()).arg(t.id());
+    let call = t
+        .verb(["run", "--pidfd-socket"])
+        .arg(&path)
+        .arg("--bundle")
+        .arg(t.bundle().pausing().lay())
+        .arg(t.id());
     let out = call.out();
     out.one_clear_line(&["connect to the receiver of the pidfd", path.to_str().unwrap()]);
 }

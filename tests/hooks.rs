@@ -54,7 +54,7 @@ impl Diary {
     fn new(t: &Test) -> Diary {
         let dir = t.make_dir("diary");
         let bundle = t.bundle().bind(&dir, dir.to_str().unwrap(), &[]);
-        Diary { dir, bundle: bundle.args(["/probe", "--pause"]) }
+        Diary { dir, bundle: bundle.pausing() }
     }
 
     /// A hook of this kind that runs a script; `$0` is the diary's directory.
@@ -450,7 +450,7 @@ fn hook_timeout_is_kept_in_the_container(t: &Test) {
 
 fn hook_timeout_is_kept_when_the_payload_runs(t: &Test) {
     let hook = json!([{ "path": "/bin/sleep", "args": ["sleep", "1000"], "timeout": 1 }]);
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let container = t.create(&bundle.clone().set("/hooks", json!({ "poststart": hook })));
     container.verb("start").out().one_clear_line(&["/hooks/poststart/0", "timeout"]);
     container.wait();

@@ -14,7 +14,7 @@ fn chooses_pids(t: &Test) {
 /// In a pid namespace of the test's own, the next pid can be chosen.
 fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
     chooses_pids(t);
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let script = r#"
         mount -t proc proc /proc
         runtime run --detach --pid-file pid "$ID" > /dev/null

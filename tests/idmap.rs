@@ -111,7 +111,7 @@ fn mappings_of_its_own_in_a_user_namespace(t: &Test) {
 }
 
 fn mappings_of_a_joined_user_namespace(t: &Test) {
-    let first = t.start(&t.bundle().user_namespace().args(["/probe", "--pause"]));
+    let first = t.start(&t.bundle().user_namespace().pausing());
     let path = format!("/proc/{}/ns/user", first.init.pid);
     let bundle = t.bundle().join("user", &path).bind(&volume(t), "/tmp", &["idmap"]);
     assert_eq!(owner(&t.look(&bundle, ["stat:/tmp/5"]), "/tmp/5"), (5, 5));

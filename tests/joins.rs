@@ -30,7 +30,7 @@ cases![
 ];
 
 fn pausing(t: &Test, bundle: Bundle) -> Container<'_> {
-    t.start(&bundle.args(["/probe", "--pause"]))
+    t.start(&bundle.pausing())
 }
 
 fn path_of(container: &Container, link: &str) -> String {

@@ -91,7 +91,7 @@ fn selinux_is_refused_where_it_is_off(t: &Test) {
 }
 
 fn paused<'t>(t: &'t Test, bundle: &Bundle) -> Container<'t> {
-    t.start(&bundle.clone().args(["/probe", "--pause"]))
+    t.start(&bundle.clone().pausing())
 }
 
 fn labels_of_an_exec_are_refused_where_they_are_off(t: &Test) {

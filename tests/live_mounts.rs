@@ -39,10 +39,6 @@ cases![
     a_process_that_stops_others_holds_nothing_up,
 ];
 
-fn pausing(t: &Test) -> Container<'_> {
-    t.start(&t.bundle().args(["/probe", "--pause"]))
-}
-
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
     json!({ "destination": destination, "type": kind, "source": source, "options": options })
 }
@@ -72,7 +68,7 @@ fn answer(container: &Container, question: &str) -> Value {
 }
 
 fn a_bind_is_added_and_removed(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let dir = t.make_dir("volume");
     fs::write(dir.join("file"), "hello").unwrap();
     let before = container.look([]);
@@ -91,7 +87,7 @@ fn a_bind_is_added_and_removed(t: &Test) {
 }
 
 fn a_file_is_added_and_removed(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let file = t.make_file("file", "hello");
     done(t, "add", &container, &json!([bind(&file, "/etc/added", &[])]));
     assert_eq!(answer(&container, "text:/etc/added"), "hello");
@@ -101,7 +97,7 @@ fn a_file_is_added_and_removed(t: &Test) {
 }
 
 fn new_filesystems_with_their_options(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let list = json!([
         mount("/a", "tmpfs", "none", &["size=64k", "mode=711", "nodev", "noexec"]),
         mount("/b", "tmpfs", "none", &["silent", "size=128k"]),
@@ -118,7 +114,7 @@ fn new_filesystems_with_their_options(t: &Test) {
 }
 
 fn a_relative_source_is_the_bundles(t: &Test) {
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let container = t.start(&bundle);
     fs::create_dir(bundle.dir.join("data")).unwrap();
     fs::write(bundle.dir.join("data/file"), "hello").unwrap();
@@ -127,7 +123,7 @@ fn a_relative_source_is_the_bundles(t: &Test) {
 }
 
 fn the_list_may_come_from_stdin(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let file = t.make_file("mounts.json", &json!([mount("/tmp", "tmpfs", "t", &[])]).to_string());
     for action in ["add", "remove"] {
         t.verb(["mounts", action, &container.id, "-"]).stdin(fs::File::open(&file).unwrap()).ok();
@@ -136,7 +132,7 @@ fn the_list_may_come_from_stdin(t: &Test) {
 }
 
 fn later_ones_lie_on_earlier_ones(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let dir = t.make_dir("volume");
     fs::write(dir.join("file"), "hello").unwrap();
     let list =
@@ -152,14 +148,14 @@ fn later_ones_lie_on_earlier_ones(t: &Test) {
 }
 
 fn proc_is_of_the_containers_pids(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     done(t, "add", &container, &json!([mount("/p", "proc", "proc", &["ro"])]));
     has(at(&container.look([]), "/p"), &["ro"]);
     assert_eq!(answer(&container, "text:/p/1/cmdline"), "/probe\0--pause\0");
 }
 
 fn a_tmpfs_copies_up(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     assert_eq!(answer(&container, "create:/tmp/file"), "ok");
     done(t, "add", &container, &json!([mount("/tmp", "tmpfs", "t", &["tmpcopyup", "ro"])]));
     assert_eq!(answer(&container, "list:/tmp"), json!(["file"]));
@@ -167,7 +163,7 @@ fn a_tmpfs_copies_up(t: &Test) {
 }
 
 fn ids_are_mapped(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let dir = t.make_dir("volume");
     let maps = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
     let mut entry = bind(&dir, "/tmp", &["idmap"]);
@@ -178,7 +174,7 @@ fn ids_are_mapped(t: &Test) {
 }
 
 fn in_a_user_namespace(t: &Test) {
-    let bundle = t.bundle().user_namespace().args(["/probe", "--pause"]);
+    let bundle = t.bundle().user_namespace().pausing();
     // For the container's root to make mountpoints in.
     std::os::unix::fs::chown(bundle.lay().join("rootfs"), Some(100_000), Some(100_000)).unwrap();
     let container = t.start(&bundle);
@@ -201,7 +197,7 @@ fn in_a_user_namespace(t: &Test) {
 /// Where the container's root is not that of the mount namespace.
 fn in_a_joined_mount_namespace(t: &Test) {
     let list = t.make_file("mounts.json", &json!([mount("/added", "tmpfs", "t", &["size=64k"])]).to_string());
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let bundle = bundle.without_namespace("mount").join("mount", "/proc/self/ns/mnt");
     let script = format!(
         "sed -i s,/proc/self/ns/mnt,/proc/$$/ns/mnt, \"$BUNDLE/config.json\"
@@ -222,7 +218,7 @@ fn as_an_ordinary_user(t: &Test) {
     let user = Test::USER.to_string();
     let map = json!([{ "containerID": 0, "hostID": Test::USER, "size": 1 }]);
     let flags = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];
-    let bundle = t.bundle().args(["/probe", "--pause"]).namespace("user").drop("/linux/resources");
+    let bundle = t.bundle().pausing().namespace("user").drop("/linux/resources");
     let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     let bundle = bundle.remount("/dev/pts", &flags);
     // The mountpoint that is made is the user's: in a rootfs of its own.
@@ -265,7 +261,7 @@ fn created_and_paused_containers_get_mounts(t: &Test) {
 }
 
 fn of_a_failed_list_nothing_is_added(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let before = container.look([]);
     let first = mount("/new/a", "tmpfs", "t", &[]);
     let file = t.make_file("file", "");
@@ -287,7 +283,7 @@ fn of_a_failed_list_nothing_is_added(t: &Test) {
 }
 
 fn of_a_failed_list_nothing_is_removed(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let list = json!([mount("/a", "tmpfs", "t", &["size=64k"]), mount("/a/b", "tmpfs", "t", &[])]);
     done(t, "add", &container, &list);
     assert_eq!(answer(&container, "create:/a/b/file"), "ok");
@@ -300,7 +296,7 @@ fn of_a_failed_list_nothing_is_removed(t: &Test) {
 }
 
 fn a_readonly_root_needs_the_mountpoint(t: &Test) {
-    let container = t.start(&t.bundle().set("/root/readonly", json!(true)).args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().set("/root/readonly", json!(true)).pausing());
     done(t, "add", &container, &json!([mount("/tmp", "tmpfs", "t", &[])]));
     assert_eq!(answer(&container, "create:/tmp/file"), "ok");
     let out = change(t, "add", &container, &json!([mount("/new", "tmpfs", "t", &[])]));
@@ -320,7 +316,7 @@ fn untouched(dir: &Path) {
 }
 
 fn links_stay_inside(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let dir = outside(t);
     let up = "../".repeat(20);
     for (i, target) in [dir.display().to_string(), format!("{up}{}", dir.display())].iter().enumerate() {
@@ -343,7 +339,7 @@ fn links_stay_inside(t: &Test) {
 }
 
 fn links_into_proc_are_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     for (name, target) in
         [("/attr", "/proc/self/attr"), ("/sys2", "/proc/sys"), ("/p", "/proc"), ("/top", "/")]
     {
@@ -357,7 +353,7 @@ fn links_into_proc_are_refused(t: &Test) {
 }
 
 fn links_that_lead_nowhere_are_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let dir = outside(t);
     let target = dir.join("new").display().to_string();
     container.exec([], ["/bin/busybox", "ln", "-s", &target, "/link"]).ok();
@@ -404,7 +400,7 @@ fn a_race_of_links_stays_inside(t: &Test) {
 
 /// Whatever the container's procfs shows, and be it none.
 fn the_containers_own_proc_is_not_asked(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let list = json!([mount("/a", "tmpfs", "t", &[])]);
     done(t, "remove", &container, &json!([{ "destination": "/proc" }]));
     assert_eq!(answer(&container, "list:/proc"), json!([]));
@@ -417,7 +413,7 @@ fn the_containers_own_proc_is_not_asked(t: &Test) {
 }
 
 fn places_that_are_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     for place in ["/", "/proc/sys", "/proc", "/tmp/..", "/tmp/../proc/self"] {
         let out = change(t, "add", &container, &json!([mount(place, "tmpfs", "t", &[])]));
         out.one_clear_line(&["/0"]);
@@ -430,7 +426,7 @@ fn places_that_are_refused(t: &Test) {
 }
 
 fn what_is_no_new_mount_is_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let dir = t.make_dir("volume");
     for (entry, at) in [
         (mount("/dev", "tmpfs", "t", &["remount", "ro"]), "/0/options"),
@@ -446,14 +442,14 @@ fn what_is_no_new_mount_is_refused(t: &Test) {
 
 fn what_hides_proc_stays(t: &Test) {
     let bundle = t.bundle().set("/linux/maskedPaths", json!(["/proc/timer_list"]));
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     let out = change(t, "remove", &container, &json!([{ "destination": "/proc/timer_list" }]));
     out.one_clear_line(&["/0", "/proc/timer_list"]);
     assert!(places(&container.look([])).contains(&"/proc/timer_list"));
 }
 
 fn what_is_not_mounted_cannot_be_removed(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     for (place, words) in [("/tmp", "EINVAL"), ("/missing", "ENOENT")] {
         let out = change(t, "remove", &container, &json!([{ "destination": place }]));
         out.one_clear_line(&["/0", place, words]);
@@ -463,7 +459,7 @@ fn what_is_not_mounted_cannot_be_removed(t: &Test) {
 }
 
 fn a_file_does_not_cover_a_directory(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let file = t.make_file("file", "bound");
     let name = file.display().to_string();
     let out = change(t, "add", &container, &json!([bind(&file, "/etc", &[])]));
@@ -474,7 +470,7 @@ fn a_file_does_not_cover_a_directory(t: &Test) {
 }
 
 fn bad_lists_are_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     for (list, words) in [
         (json!({}), "expected a sequence"),
         (json!([7]), "/0"),
@@ -495,7 +491,7 @@ fn bad_lists_are_refused(t: &Test) {
 }
 
 fn ended_containers_get_no_mounts(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.stop();
     for action in ["add", "remove"] {
         let out = change(t, action, &container, &json!([mount("/a", "tmpfs", "t", &[])]));

@@ -157,7 +157,7 @@ fn user_namespace_with_two_ranges(t: &Test) {
         .set("/linux/uidMappings", maps.clone())
         .set("/linux/gidMappings", maps)
         .set("/process/user", json!({ "uid": 12, "gid": 13, "additionalGids": [3] }))
-        .args(["/probe", "--pause"]);
+        .pausing();
     let container = t.start(&bundle);
     assert_eq!(host_ids(container.init.pid, "Uid:"), "200002 200002 200002 200002");
     assert_eq!(host_ids(container.init.pid, "Gid:"), "200003 200003 200003 200003");
@@ -217,8 +217,7 @@ fn offsets_that_cannot_be_are_refused(t: &Test) {
 fn proc_may_be_of_another_pid_namespace(t: &Test) {
     // systemd knows none of the pids of this namespace.
     t.cgroupfs_only();
-    let bundle =
-        t.bundle().user_namespace().set("/process/oomScoreAdj", json!(321)).args(["/probe", "--pause"]);
+    let bundle = t.bundle().user_namespace().set("/process/oomScoreAdj", json!(321)).pausing();
     let script = r#"
         [ "$(readlink /proc/self)" != $$ ] && echo foreign
         runtime create --bundle "$BUNDLE" "$ID" >/dev/null

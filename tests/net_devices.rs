@@ -189,7 +189,7 @@ fn a_device_is_not_fetched_back(t: &Test) {
 }
 
 fn exec_sees_the_device(t: &Test) {
-    let bundle = with(t, json!({ "n0": { "name": "eth0" } })).args(["/probe", "--pause"]);
+    let bundle = with(t, json!({ "n0": { "name": "eth0" } })).pausing();
     let script = "runtime run --detach $ID < /dev/null > /dev/null 2>&1
         runtime exec $ID ip -o link show eth0; runtime delete --force $ID";
     let out = wired(t, &bundle, script);

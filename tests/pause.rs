@@ -41,10 +41,6 @@ fn is_frozen(container: &Container) -> bool {
     cgroup_file(pid, "freezer", "freezer.state").expect("freezer.state") == "FROZEN"
 }
 
-fn pausing(t: &Test) -> Container<'_> {
-    t.start(&t.bundle().args(["/probe", "--pause"]))
-}
-
 fn stops_every_process_and_lets_them_go(t: &Test) {
     let (reader, writer) = pipe();
     let bundle = t.bundle().shell("sleep 1000 & sleep 1000 & echo on; while :; do :; done");
@@ -71,7 +67,7 @@ fn ticks(pid: i32) -> (String, String) {
 }
 
 fn paused_is_a_status(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.verb("pause").ok();
     let state = container.state();
     assert_eq!((&state["status"], &state["pid"]), (&json!("paused"), &json!(container.init.pid)));
@@ -99,7 +95,7 @@ fn signals_wait_for_resume(t: &Test) {
 }
 
 fn sigkill_ends_a_paused_container(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.verb("pause").ok();
     assert_eq!(container.status(), "paused");
     container.stop();
@@ -122,7 +118,7 @@ fn kill_all_ends_a_paused_container(t: &Test) {
 
 fn delete_with_force_ends_a_paused_container(t: &Test) {
     for bundle in [t.bundle(), t.bundle().without_namespace("pid")] {
-        let container = t.start(&bundle.args(["/probe", "--pause"]));
+        let container = t.start(&bundle.pausing());
         container.verb("pause").ok();
         assert_eq!(container.status(), "paused");
         t.verb(["delete", "--force", &container.id]).ok();
@@ -167,7 +163,7 @@ fn delete_with_force_ends_what_froze_itself(t: &Test) {
 }
 
 fn twice_is_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.verb("pause").ok();
     let out = container.verb("pause").out();
     out.one_clear_line(&[&container.id, "paused"]);
@@ -176,7 +172,7 @@ fn twice_is_refused(t: &Test) {
 }
 
 fn stopped_is_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.stop();
     container.verb("pause").out().one_clear_line(&["container not running", "stopped"]);
     container.verb("resume").out().one_clear_line(&["container not paused", "stopped"]);
@@ -189,14 +185,14 @@ fn stopped_is_refused(t: &Test) {
 }
 
 fn resume_of_a_running_container_is_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     let out = container.verb("resume").out();
     out.one_clear_line(&[&container.id, "running"]);
     out.says(&["container not paused"]);
 }
 
 fn created_container_is_not_started_while_paused(t: &Test) {
-    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.create(&t.bundle().pausing());
     container.verb("pause").ok();
     assert_eq!(container.status(), "paused");
     let out = container.verb("start").out();
@@ -209,7 +205,7 @@ fn created_container_is_not_started_while_paused(t: &Test) {
 }
 
 fn created_and_paused_is_deleted(t: &Test) {
-    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.create(&t.bundle().pausing());
     container.verb("pause").ok();
     assert_eq!(container.status(), "paused");
     t.verb(["delete", "--force", &container.id]).ok();
@@ -217,7 +213,7 @@ fn created_and_paused_is_deleted(t: &Test) {
 }
 
 fn exec_is_refused(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.verb("pause").ok();
     let out = container.exec([], ["true"]).out();
     out.one_clear_line(&[&container.id]);
@@ -228,7 +224,7 @@ fn exec_is_refused(t: &Test) {
 }
 
 fn exec_that_ignores_it_waits_for_resume(t: &Test) {
-    let container = pausing(t);
+    let container = t.pausing();
     container.verb("pause").ok();
     let procs = cgroup_dir(container.init.pid, "freezer").unwrap().join("cgroup.procs");
     let running = container.exec(["--ignore-paused"], ["echo", "entered"]).spawn();
@@ -345,7 +341,7 @@ fn works_on_v2(t: &Test) {
         runtime pause \"$ID\"
         runtime delete --force \"$ID\"
         test -e $GROUP || echo gone";
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let out = t.on_v2(&bundle, script).ok();
     let said: Vec<&str> = out.stdout.lines().map(str::trim).collect();
     let expected = ["frozen 1", "\"status\": \"paused\",", "refused", "0", "again", "[]", "gone"];
@@ -356,7 +352,7 @@ fn needs_a_cgroup(t: &Test) {
     if cgroup_v2() {
         t.skip("the one hierarchy can't be taken away here");
     }
-    let bundle = t.bundle().without_mount("/sys/fs/cgroup").args(["/probe", "--pause"]);
+    let bundle = t.bundle().without_mount("/sys/fs/cgroup").pausing();
     let script = "
         for mount in /sys/fs/cgroup/*; do umount \"$mount\"; done
         runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1

@@ -363,7 +363,7 @@ fn without_pivot_in_a_user_namespace(t: &Test) {
 }
 
 fn of_a_joined_user_namespace(t: &Test) {
-    let holder = t.start(&t.bundle().user_namespace().args(["/probe", "--pause"]));
+    let holder = t.start(&t.bundle().user_namespace().pausing());
     let (bundle, volume) = (with_mount_points(t.bundle()), t.make_dir("volume"));
     let bundle = bundle.join("user", &format!("/proc/{}/ns/user", holder.init.pid));
     let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).shell(ATTACK);
@@ -395,7 +395,7 @@ const ADD: &str = "
 
 fn added(t: &Test, name: &str, user_namespace: bool) {
     let (bundle, volume) = (base(t, user_namespace), t.make_dir("volume"));
-    let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
+    let make = |own: &[&str]| volumes(bundle.clone(), &volume, own).pausing();
     let shape = Shape { added: true, run: ADD, ..Shape::plain(&make, &volume) };
     census(t, name, &shape);
 }
@@ -427,7 +427,7 @@ fn restored(t: &Test, name: &str, user_namespace: bool) {
     // in a user namespace.
     let alone = volume.join("deep");
     let make = |own: &[&str]| {
-        let bundle = volumes(bundle.clone(), &volume, own).args(["/probe", "--pause"]);
+        let bundle = volumes(bundle.clone(), &volume, own).pausing();
         if user_namespace { bundle.source("/root/tree", &alone) } else { bundle }
     };
     let shape = Shape {
@@ -441,7 +441,7 @@ fn restored(t: &Test, name: &str, user_namespace: bool) {
 
 fn can_dump_a_user_namespace(t: &Test) {
     needs_criu(t);
-    let container = t.start(&t.bundle().user_namespace().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().user_namespace().pausing());
     let out = container.verb("checkpoint").arg("--image-path").arg(t.path("images")).out();
     if out.stderr.contains("Can't get rlimit") {
         t.skip("criu needs CAP_SYS_RESOURCE to read the limits of another user's process");

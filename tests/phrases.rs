@@ -51,7 +51,7 @@ fn of_a_hook_that_a_filter_kills(t: &Test) {
 }
 
 fn of_a_sub_cgroup(t: &Test) {
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let exec = |path: &str| container.exec(["--cgroup", path], ["true"]).out();
     exec("..").fails(&["bad sub cgroup path"]);
     exec("missing").fails(&[" adding pid ", "no such file or directory"]);
@@ -61,7 +61,7 @@ fn of_a_sub_cgroup(t: &Test) {
 fn of_a_cgroup_with_processes(t: &Test) {
     t.cgroupfs_only();
     let path = json!(format!("/{}", t.token));
-    let bundle = t.bundle().set("/linux/cgroupsPath", path).args(["/probe", "--pause"]);
+    let bundle = t.bundle().set("/linux/cgroupsPath", path).pausing();
     let _container = t.start(&bundle);
     fails(t, &bundle, &["container's cgroup is not empty"]);
 }
@@ -128,7 +128,7 @@ fn of_memory_that_is_used_already(t: &Test) {
     if !cgroup_v2() {
         t.skip("on cgroup v1 the kernel refuses such a limit");
     }
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let update = |memory: Value| {
         let file = t.make_file("resources.json", &json!({ "memory": memory }).to_string());
         t.verb(["update", "--resources"]).arg(file).arg(&container.id).out()
@@ -142,7 +142,7 @@ fn of_a_missing_interpreter(t: &Test) {
     let bundle = t.bundle().args(["/run.sh"]);
     bundle.script("run.sh", "#!/mmnnttbb foo bar\nsh\n");
     fails(t, &bundle, &["exec /run.sh: no such file or directory"]);
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     container.exec(NONE, ["/run.sh"]).out().fails(&["exec /run.sh: no such file or directory"]);
 }
 
@@ -167,7 +167,7 @@ fn of_terminals(t: &Test) {
 }
 
 fn of_verbs_in_the_wrong_state(t: &Test) {
-    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.create(&t.bundle().pausing());
     let say = |verb: &str, phrase: &str| t.verb([verb, &container.id]).out().fails(&[phrase]);
     say("resume", "container not paused");
     container.start();

@@ -142,7 +142,7 @@ fn a_bundles_path_need_not_be_utf8(t: &Test) {
     std::fs::create_dir(bundle.dir.join("relative")).unwrap();
     let hooks = json!({ "createRuntime": hook.clone(), "poststop": hook });
     let bundle = bundle.mount("/var", "bind", "relative", &["bind"]).set("/hooks", hooks);
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     let shown = |state: &Value| state["bundle"].as_str().unwrap().ends_with("bundle-\u{fffd}");
     let of_hook = || serde_json::from_str::<Value>(&std::fs::read_to_string(&state).unwrap()).unwrap();
     assert!(shown(&of_hook()) && shown(&container.state()));
@@ -463,7 +463,7 @@ fn capability_that_cannot_be_granted_is_a_warning(t: &Test) {
         assert_eq!(seen["status"][set], cap_mask(&["CAP_KILL"]), "{set}");
     }
     out.says(&["/process/capabilities", "CAP_NET_RAW"]);
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let out = lesser().args(["exec", "--cap", "CAP_NET_RAW", &container.id, "/probe"]).out();
     assert_ne!(out.report()["status"]["CapEff"], cap_mask(&["CAP_NET_RAW"]));
     out.says(&["CAP_NET_RAW"]);
@@ -693,7 +693,7 @@ fn a_long_id_names_the_keyring(t: &Test) {
 
 fn keyring_is_joined_by_an_exec(t: &Test) {
     for bundle in [t.bundle(), t.bundle().user_namespace()] {
-        let container = t.start(&bundle.args(["/probe", "--pause"]));
+        let container = t.start(&bundle.pausing());
         let keyring = container.look([])["keyring"].as_str().expect("a keyring").to_owned();
         assert!(keyring.ends_with(&format!("_ses.{}", container.id)), "{keyring}");
     }

@@ -81,7 +81,7 @@ fn staying(t: &Test, dir: &Path, root: &str, options: &[&str]) -> Bundle {
     }
     let bundle = t.bundle().capabilities(&["CAP_SYS_ADMIN"]).bind(dir, "/tmp", options);
     let bundle = if root.is_empty() { bundle } else { with_root(bundle, root) };
-    bundle.args(["/probe", "--pause"])
+    bundle.pausing()
 }
 
 const RUN: &str = "runtime run --detach \"$ID\"";

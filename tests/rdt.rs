@@ -56,7 +56,7 @@ fn call_after(t: &Test, before: &str, verb: &str, bundle: &Bundle, root: &Path) 
 
 /// A created container: its id.
 fn created(t: &Test, bundle: &Bundle, root: &Path) -> String {
-    let (out, id) = call(t, "create", &bundle.clone().args(["/probe", "--pause"]), root);
+    let (out, id) = call(t, "create", &bundle.clone().pausing(), root);
     assert_eq!(out.code, 0, "{out:?}");
     id
 }
@@ -283,7 +283,7 @@ fn events_tell_of_the_group(t: &Test) {
     let groups = root.join("gold/mon_groups");
     let group = format!("mkdir -p {0}/$ID; touch {0}/$ID/tasks", groups.display());
     let bundle = with(t.bundle(), json!({ "closID": "gold", "enableMonitoring": true }));
-    let (out, id) = call_after(t, &group, "create", &bundle.args(["/probe", "--pause"]), &root);
+    let (out, id) = call_after(t, &group, "create", &bundle.pausing(), &root);
     assert_eq!(out.code, 0, "{out:?}");
     measures(&groups.join(&id));
     let told = rdt_of(t, &id);

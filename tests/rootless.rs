@@ -15,7 +15,7 @@ cases![
 ];
 
 fn limited(t: &Test, limits: Value) -> Bundle {
-    t.bundle().set("/linux/resources", limits).args(["/probe", "--pause"])
+    t.bundle().set("/linux/resources", limits).pausing()
 }
 
 /// Ends a test that isn't about this user.
@@ -86,7 +86,7 @@ fn without_a_cgroup_and_without_limits_nothing_is_said(t: &Test) {
 
 fn without_a_cgroup_it_has_a_whole_life(t: &Test) {
     user(t, false);
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let own = cgroup_dir(std::process::id() as i32, "");
     assert_eq!(cgroup_dir(container.init.pid, ""), own, "it stays with its maker");
     assert_eq!(container.look([])["ids"]["uid"][0], 0);

@@ -63,7 +63,7 @@ fn with_budget(t: &Test, bundle: Bundle) -> Bundle {
 }
 
 fn paused<'t>(t: &'t Test, bundle: &Bundle) -> Container<'t> {
-    t.start(&bundle.clone().args(["/probe", "--pause"]))
+    t.start(&bundle.clone().pausing())
 }
 
 fn policy_and_nice(t: &Test) {

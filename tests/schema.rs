@@ -79,7 +79,7 @@ fn a_written_config_fits_the_schema(t: &Test) {
 
 fn state_fits_the_schema(t: &Test) {
     let bundle = t.bundle().set("/annotations", json!({ "org.example": "yes", "empty": "" }));
-    let container = t.create(&bundle.args(["/probe", "--pause"]));
+    let container = t.create(&bundle.pausing());
     let check = |status: &str| {
         let state = container.state();
         assert_eq!(state["status"], status);

@@ -353,9 +353,8 @@ fn an_empty_profile_is_none(t: &Test) {
 
 fn exec_is_filtered_too(t: &Test) {
     for nnp in [true, false] {
-        let bundle = with(t, but(json!([eproto(json!([]))])))
-            .set("/process/noNewPrivileges", json!(nnp))
-            .args(["/probe", "--pause"]);
+        let bundle =
+            with(t, but(json!([eproto(json!([]))]))).set("/process/noNewPrivileges", json!(nnp)).pausing();
         let container = t.start(&bundle);
         let seen = container.exec([], ["/probe", &times(&[])]).out().report();
         assert_eq!(seen["asked"][times(&[])], "EPROTO");
@@ -393,7 +392,7 @@ fn capabilities_are_the_payloads_own(t: &Test) {
             }
         };
         check(&t.look(&bundle, []));
-        let container = t.create(&bundle.clone().args(["/probe", "--pause"]));
+        let container = t.create(&bundle.clone().pausing());
         // As long as it waits at the gate it can do no more than the payload will.
         let status = std::fs::read_to_string(format!("/proc/{}/status", container.init.pid)).unwrap();
         let line = status.lines().find(|line| line.starts_with("CapPrm:")).unwrap();
@@ -543,7 +542,7 @@ fn agent_answers_for_exec(t: &Test) {
     for nnp in [true, false] {
         let agent = Agent::listen(t, TIMES, 4242);
         let bundle = with(t, asking(&agent, json!(["times"]))).set("/process/noNewPrivileges", json!(nnp));
-        let container = t.start(&bundle.args(["/probe", "--pause"]));
+        let container = t.start(&bundle.pausing());
         assert_eq!(agent.state()["state"]["status"], "creating");
         let pid_file = t.path("pid");
         let flags = ["--pid-file", pid_file.to_str().unwrap()];
@@ -595,7 +594,7 @@ fn agent_answers_an_ordinary_user(t: &Test) {
     for nnp in [true, false] {
         let agent = Agent::listen(t, TIMES, 4242);
         let bundle = plain.bundle().set("/linux/seccomp", asking(&agent, json!(ALL_BUT_WRITE)));
-        let bundle = bundle.set("/process/noNewPrivileges", json!(nnp)).args(["/probe", "--pause"]);
+        let bundle = bundle.set("/process/noNewPrivileges", json!(nnp)).pausing();
         let (id, init) = created(&plain, &bundle);
         let said = agent.state();
         assert_eq!(said["state"]["status"], "creating");

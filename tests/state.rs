@@ -1,7 +1,7 @@
 //! The state directory: records that can't be read, records of other versions, what
 //! is not a container, and claims that fail.
 
-use crate::harness::{Bundle, Container, PidFd, Test, cgroups_named, pipe, read_line};
+use crate::harness::{Container, PidFd, Test, cgroups_named, pipe, read_line};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -19,10 +19,6 @@ cases![
     a_claim_that_fails_leaves_nothing,
     a_claim_that_was_killed_is_deleted,
 ];
-
-fn pausing(t: &Test) -> Bundle {
-    t.bundle().args(["/probe", "--pause"])
-}
 
 fn record(t: &Test, id: &str) -> PathBuf {
     t.root().join(id).join("state.json")
@@ -65,7 +61,7 @@ fn records_of_every_version_are_read(t: &Test) {
         ("1, all fields", include_str!("data/state/1-all-fields.json")),
     ];
     for (name, kept) in kept {
-        let container = t.create(&pausing(t));
+        let container = t.create(&t.bundle().pausing());
         let old = of_version(t, &container.id, kept);
         write(t, &container.id, old.to_string().as_bytes());
         assert_eq!(container.status(), "created", "{name}");
@@ -87,7 +83,7 @@ fn records_of_every_version_are_read(t: &Test) {
 /// older version doesn't need to end the container.
 fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
     let newer = include_str!("data/state/newer.json");
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     let record = of_version(t, &container.id, newer).to_string();
     write(t, &container.id, record.as_bytes());
     assert_eq!(container.status(), "running");
@@ -114,7 +110,7 @@ fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
 
 /// Then only its configuration says where it is.
 fn record_of_a_newer_version_that_says_nothing_of_old(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     write(t, &container.id, br#"{"version": 3, "container": {"process": 1}}"#);
     let clear = ["state.json is of version 3", "newer corten"];
     for verb in ["state", "kill", "delete"] {
@@ -127,7 +123,7 @@ fn record_of_a_newer_version_that_says_nothing_of_old(t: &Test) {
 
 /// The id can be used again.
 fn free(t: &Test, id: &str) {
-    t.verb(["create", "--bundle"]).arg(pausing(t).lay()).arg(id).ok();
+    t.verb(["create", "--bundle"]).arg(t.bundle().pausing().lay()).arg(id).ok();
     t.verb(["delete", "--force", id]).ok();
     assert!(!t.root().join(id).exists());
 }
@@ -147,11 +143,11 @@ fn unreadable(whole: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 
 fn an_unreadable_record_does_not_keep_the_container(t: &Test) {
     let whole = {
-        let container = t.start(&pausing(t));
+        let container = t.start(&t.bundle().pausing());
         fs::read(record(t, &container.id)).unwrap()
     };
     for (name, text) in unreadable(&whole) {
-        let container = t.start(&pausing(t));
+        let container = t.start(&t.bundle().pausing());
         write(t, &container.id, &text);
         // It says what is wrong, and what helps.
         for verb in ["state", "delete", "kill", "start", "pause"] {
@@ -184,7 +180,7 @@ fn an_unreadable_record_without_a_pid_namespace(t: &Test) {
 /// The configuration was changed to name one in which others are, this test among them.
 fn an_unreadable_record_of_the_callers_own_cgroup(t: &Test) {
     t.cgroupfs_only();
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     write(t, &container.id, b"{");
     let config = t.root().join(&container.id).join("config.json");
     let mut changed: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
@@ -203,7 +199,7 @@ fn an_unreadable_record_of_the_callers_own_cgroup(t: &Test) {
 }
 
 fn one_unreadable_record_does_not_hide_others(t: &Test) {
-    let (broken, whole) = (t.create(&pausing(t)), t.create(&pausing(t)));
+    let (broken, whole) = (t.create(&t.bundle().pausing()), t.create(&t.bundle().pausing()));
     write(t, &broken.id, b"");
     let out = t.verb(["list", "--format", "json"]).ok();
     let list: Value = serde_json::from_str(&out.stdout).expect("JSON");
@@ -224,7 +220,7 @@ fn another_runtimes_container_is_not_deleted(t: &Test) {
 }
 
 fn directories_of_others_are_no_containers(t: &Test) {
-    let container = t.create(&pausing(t));
+    let container = t.create(&t.bundle().pausing());
     let full = t.root().join("full");
     for dir in [t.root().join("lost+found"), full.clone()] {
         fs::create_dir(dir).unwrap();
@@ -240,7 +236,7 @@ fn directories_of_others_are_no_containers(t: &Test) {
             out.says(&["does not exist"]);
         }
         t.verb(["delete", "--force", id]).ok();
-        let out = t.verb(["create", "--bundle"]).arg(pausing(t).lay()).arg(id).out();
+        let out = t.verb(["create", "--bundle"]).arg(t.bundle().pausing().lay()).arg(id).out();
         out.one_clear_line(&["already exists", "corten did not make"]);
     }
     t.verb(["delete", "--force", "--regex", "."]).ok();
@@ -264,7 +260,7 @@ fn traced<'t>(t: &'t Test, id: &str, inject: &str) -> crate::harness::Call<'t> {
 /// Whichever call on the way fails, nothing stays, and the id can be claimed again.
 fn a_claim_that_fails_leaves_nothing(t: &Test) {
     t.needs_root("to trace the runtime");
-    let bundle = pausing(t);
+    let bundle = t.bundle().pausing();
     bundle.lay();
     // So that there is a directory to watch.
     fs::create_dir_all(t.root()).unwrap();
@@ -289,7 +285,7 @@ fn a_claim_that_fails_leaves_nothing(t: &Test) {
 /// By SIGKILL, between the two calls that make the directory and the record.
 fn a_claim_that_was_killed_is_deleted(t: &Test) {
     t.needs_root("to trace the runtime");
-    let bundle = pausing(t);
+    let bundle = t.bundle().pausing();
     bundle.lay();
     fs::create_dir_all(t.root()).unwrap();
     for call in ["openat:signal=KILL:when=2", "openat:signal=KILL:when=3", "fcntl:signal=KILL:when=1"] {

@@ -149,7 +149,7 @@ impl<'t> Debug<'t> {
 fn every_verb_tells_its_steps(t: &Test) {
     for format in FORMATS {
         let debug = Debug::new(t, format);
-        let (id, bundle) = (t.id(), t.bundle().args(["/probe", "--pause"]));
+        let (id, bundle) = (t.id(), t.bundle().pausing());
         t.will_delete(&id);
         debug.ok("spec", |call| call.arg("--bundle").arg(t.make_dir("spec")), &["wrote the configuration"]);
         debug.ok("features", |call| call, &["wrote to stdout"]);
@@ -299,7 +299,7 @@ fn init_and_hooks_are_on_the_same_clock(t: &Test) {
 fn a_time_namespace_does_not_move_the_clock(t: &Test) {
     t.needs_root("a time namespace with offsets");
     for offset in [1_000_000, -1] {
-        let bundle = t.bundle().namespace("time").args(["/probe", "--pause"]);
+        let bundle = t.bundle().namespace("time").pausing();
         let bundle = bundle.set("/linux/timeOffsets", json!({ "monotonic": { "secs": offset } }));
         let (debug, id) = (Debug::new(t, "json"), t.id());
         t.will_delete(&id);
@@ -325,7 +325,7 @@ fn a_time_namespace_does_not_move_the_clock(t: &Test) {
 
 fn without_debug_nothing_is_told(t: &Test) {
     let (log, id) = (t.make_file("log", ""), t.id());
-    let bundle = hook(t.bundle().args(["/probe", "--pause"]), "createContainer", "true");
+    let bundle = hook(t.bundle().pausing(), "createContainer", "true");
     t.will_delete(&id);
     let run = |args: &[&str]| {
         let out = t.runtime().arg("--log").arg(&log).args(["--log-format", "json"]).args(args).out();

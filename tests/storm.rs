@@ -53,8 +53,7 @@ fn random_verbs_at_once(t: &Test) {
         t.skip("the list of texts is corten's");
     }
     t.cgroupfs_only();
-    let (pausing, short) =
-        (t.bundle().args(["/probe", "--pause"]), t.bundle().args(["/probe", "--exit", "0"]));
+    let (pausing, short) = (t.bundle().pausing(), t.bundle().args(["/probe", "--exit", "0"]));
     let log = t.path("storm");
     let mut storm = Command::new(pausing.inside("/probe"));
     storm.arg("--storm").arg(&*t.runtime.borrow()).arg(t.root()).arg(pausing.lay()).arg(short.lay());

@@ -48,7 +48,7 @@ fn many_at_once(t: &Test) {
 fn one_id_many_creators(t: &Test) {
     let id = t.id();
     t.will_delete(&id);
-    let bundles: Vec<_> = (0..6).map(|_| t.bundle().args(["/probe", "--pause"])).collect();
+    let bundles: Vec<_> = (0..6).map(|_| t.bundle().pausing()).collect();
     let calls: Vec<_> = bundles
         .iter()
         .map(|bundle| t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn())
@@ -103,7 +103,7 @@ fn children(pid: i32) -> Vec<i32> {
 }
 
 fn start_and_delete_at_once(t: &Test) {
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     for _ in 0..10 {
         let container = t.create(&bundle);
         let (start, delete) =

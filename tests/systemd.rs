@@ -62,7 +62,7 @@ fn driver(t: &Test) {
 
 fn pausing(t: &Test) -> Bundle {
     driver(t);
-    t.bundle().namespace("cgroup").args(["/probe", "--pause"])
+    t.bundle().namespace("cgroup").pausing()
 }
 
 /// With a unit of the test's own name.
@@ -554,7 +554,7 @@ fn cgroupfs_asks_nobody(t: &Test) {
 fn disabled_stays_with_the_caller(t: &Test) {
     driver(t);
     t.global("--cgroup-manager=disabled");
-    let bundle = t.bundle().drop("/linux/resources").args(["/probe", "--pause"]);
+    let bundle = t.bundle().drop("/linux/resources").pausing();
     let container = t.start(&bundle);
     assert_eq!(dir(&container), cgroup_of(std::process::id() as i32));
     let limited = bundle.set("/linux/resources/pids", json!({ "limit": 5 }));
@@ -604,8 +604,7 @@ fn users_bundle(t: &Test, uid: u32) -> (PathBuf, Bundle) {
 fn a_user_has_units_of_his_own(t: &Test) {
     let (uid, dir) = a_user(t);
     let (home, bundle) = users_bundle(t, uid);
-    let bundle =
-        bundle.set("/linux/cgroupsPath", json!(format!(":t:{}", t.token))).args(["/probe", "--pause"]);
+    let bundle = bundle.set("/linux/cgroupsPath", json!(format!(":t:{}", t.token))).pausing();
     let bundle =
         bundle.set("/linux/resources", json!({ "pids": { "limit": 44 }, "memory": { "limit": 64 << 20 } }));
     let root = home.join("state");
@@ -651,7 +650,7 @@ fn on_version_1(t: &Test) -> Bundle {
     }
     t.global("--systemd-cgroup");
     let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!(":t:{}", t.token)));
-    bundle.args(["/probe", "--pause"])
+    bundle.pausing()
 }
 
 fn version_1_is_one_path_in_every_hierarchy(t: &Test) {

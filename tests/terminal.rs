@@ -179,7 +179,7 @@ fn console_socket_that_is_not_there_is_refused(t: &Test) {
 }
 
 fn exec_takes_a_console_socket(t: &Test) {
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let (console, pid_file) = (Console::new(t), t.path("pid"));
     let call = t.verb(["exec", "--detach", "--tty", "--console-socket"]).arg(&console.path);
     call.arg("--pid-file").arg(&pid_file).args([&container.id, "/probe"]).ok();
@@ -334,7 +334,7 @@ fn foreground_restores_the_callers_terminal(t: &Test) {
 }
 
 fn foreground_exec_relays(t: &Test) {
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let (mut ours, slave) = terminal(25, 81);
     let script = "stty -echo; echo size $(stty size); read x; exit $x";
     let running = in_foreground(container.exec(["--tty"], ["sh", "-c", script]), &slave);
@@ -350,7 +350,7 @@ fn foreground_output_in_a_pipe_ends_lines_as_written(t: &Test) {
     let (_ours, slave) = terminal(24, 80);
     let bundle = on_a_terminal(t.bundle()).shell(script);
     assert_eq!(typing_at(t.run_call(&bundle), &slave).out().stdout, wanted);
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let exec = || container.exec(["--tty"], ["sh", "-c", script]);
     assert_eq!(typing_at(exec(), &slave).out().stdout, wanted);
     // runc can't do without a terminal of its own.
@@ -362,7 +362,7 @@ fn foreground_output_in_a_pipe_ends_lines_as_written(t: &Test) {
 
 /// A terminal in raw mode goes to the left only if it is told to.
 fn foreground_output_on_a_terminal_starts_lines_at_the_left(t: &Test) {
-    let container = t.start(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.start(&t.bundle().pausing());
     let bundle = on_a_terminal(t.bundle()).shell("echo one; echo two");
     for call in [t.run_call(&bundle), container.exec(["--tty"], ["sh", "-c", "echo one; echo two"])] {
         let (mut ours, slave) = terminal(24, 80);

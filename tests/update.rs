@@ -3,7 +3,7 @@
 use crate::harness::{
     Container, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, is_corten, pipe,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
@@ -51,14 +51,6 @@ cases![
     failed_update_on_v2_changes_nothing,
 ];
 
-fn pausing(t: &Test, resources: Value) -> Container<'_> {
-    let mut bundle = t.bundle().args(["/probe", "--report-pause"]);
-    for (name, value) in resources.as_object().expect("an object") {
-        bundle = bundle.set(&format!("/linux/resources/{name}"), value.clone());
-    }
-    t.start(&bundle)
-}
-
 fn update<const N: usize>(container: &Container, flags: [&str; N]) -> Out {
     container.update(flags).out()
 }
@@ -92,7 +84,7 @@ fn v1_or_v2(v1: impl ToString, v2: impl ToString) -> String {
 }
 
 fn memory(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     done(&container, ["--memory", "67108864", "--memory-reservation=33554432", "--memory-swap", "134217728"]);
     assert_eq!(get(t, &container, LIMIT), (64 * M).to_string());
     assert_eq!(get(t, &container, RESERVATION), (32 * M).to_string());
@@ -100,7 +92,7 @@ fn memory(t: &Test) {
 }
 
 fn sizes_have_suffixes(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for (size, bytes) in [("64M", 64 * M), ("65536k", 64 * M), ("1g", 1024 * M), ("1.5GiB", 1536 * M)] {
         done(&container, ["--memory", size]);
         assert_eq!(get(t, &container, LIMIT), bytes.to_string(), "{size}");
@@ -113,7 +105,7 @@ fn sizes_have_suffixes(t: &Test) {
 }
 
 fn minus_one_is_no_limit(t: &Test) {
-    let container = pausing(t, json!({ "memory": { "limit": 64 * M, "swap": 64 * M } }));
+    let container = t.pausing_with(json!({ "memory": { "limit": 64 * M, "swap": 64 * M } }));
     done(&container, ["--memory", "-1"]);
     assert_eq!(get(t, &container, LIMIT), v1_or_v2(NO_LIMIT, "max"));
     assert_eq!(get(t, &container, SWAP), v1_or_v2(NO_LIMIT, "max"), "no limit of memory is none of both");
@@ -122,7 +114,7 @@ fn minus_one_is_no_limit(t: &Test) {
 }
 
 fn memory_and_swap_in_any_order(t: &Test) {
-    let container = pausing(t, json!({ "memory": { "limit": 64 * M, "swap": 64 * M } }));
+    let container = t.pausing_with(json!({ "memory": { "limit": 64 * M, "swap": 64 * M } }));
     for (limit, swap) in [(128, 256), (32, 64), (32, 32), (512, 512), (64, 512), (64, 64), (128, 128)] {
         done(&container, ["--memory", &format!("{limit}M"), "--memory-swap", &format!("{swap}M")]);
         assert_eq!(get(t, &container, LIMIT), (limit * M).to_string(), "{limit} {swap}");
@@ -131,7 +123,7 @@ fn memory_and_swap_in_any_order(t: &Test) {
 }
 
 fn memory_alone_moves_the_swap_of_version_2(t: &Test) {
-    let container = pausing(t, json!({ "memory": { "limit": 64 * M, "swap": 128 * M } }));
+    let container = t.pausing_with(json!({ "memory": { "limit": 64 * M, "swap": 128 * M } }));
     done(&container, ["--memory", "96M"]);
     assert_eq!(get(t, &container, LIMIT), (96 * M).to_string());
     // Both together are 128 MiB as before.
@@ -142,7 +134,7 @@ fn memory_alone_moves_the_swap_of_version_2(t: &Test) {
 }
 
 fn memory_above_the_swap_is_refused(t: &Test) {
-    let container = pausing(t, json!({ "memory": { "limit": 64 * M, "swap": 64 * M } }));
+    let container = t.pausing_with(json!({ "memory": { "limit": 64 * M, "swap": 64 * M } }));
     update(&container, ["--memory", "128M"]).one_clear_line(&["/linux/resources/memory/swap"]);
     assert_eq!(get(t, &container, LIMIT), (64 * M).to_string());
     assert_eq!(get(t, &container, SWAP), v1_or_v2(64 * M, 0));
@@ -150,14 +142,14 @@ fn memory_above_the_swap_is_refused(t: &Test) {
 
 fn memory_below_the_usage_is_refused(t: &Test) {
     if cgroup_v2() {
-        let container = pausing(t, json!({ "memory": { "limit": 64 * M, "checkBeforeUpdate": true } }));
+        let container = t.pausing_with(json!({ "memory": { "limit": 64 * M, "checkBeforeUpdate": true } }));
         update(&container, ["--memory", "4096"])
             .one_clear_line(&["memory/limit", "rejecting memory limit 4096 <= usage"]);
         assert_eq!(get(t, &container, LIMIT), (64 * M).to_string());
         assert_eq!(container.status(), "running");
         return;
     }
-    let container = pausing(t, json!({ "memory": { "limit": 64 * M } }));
+    let container = t.pausing_with(json!({ "memory": { "limit": 64 * M } }));
     let out = update(&container, ["--memory", "4096"]);
     out.one_clear_line(&["/linux/resources/memory/limit"]);
     out.says(&["unable to set memory limit to 4096 (current usage: ", ", peak usage: "]);
@@ -178,7 +170,7 @@ fn bandwidth(t: &Test, container: &Container) -> String {
 const SHARES: [&str; 3] = ["cpu", "cpu.shares", "cpu.weight"];
 
 fn cpu(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     done(&container, ["--cpu-share", "512", "--cpu-period", "50000", "--cpu-quota", "25000"]);
     assert_eq!(get(t, &container, SHARES), v1_or_v2(512, 59));
     assert_eq!(bandwidth(t, &container), "25000 50000");
@@ -195,7 +187,7 @@ fn cpu(t: &Test) {
 fn quota_and_period_in_any_order(t: &Test) {
     // The cgroup above has half a processor, so that neither half may come first always.
     let path = t.cgroups_path(&format!("{}/c", t.token));
-    let bundle = t.bundle().args(["/probe", "--pause"]).set("/linux/cgroupsPath", json!(path));
+    let bundle = t.bundle().pausing().set("/linux/cgroupsPath", json!(path));
     let container = t.start(&bundle);
     let parent = cgroup_dir(container.init.pid, "cpu").unwrap().parent().unwrap().to_path_buf();
     let (file, half) = if cgroup_v2() { ("cpu.max", "50000 100000") } else { ("cpu.cfs_quota_us", "50000") };
@@ -223,7 +215,7 @@ fn remove_parents(t: &Test) {
 }
 
 fn burst_and_quota_in_any_order(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for (quota, burst) in [("20000", "20000"), ("80000", "60000"), ("10000", "5000"), ("30000", "30000")] {
         done(&container, ["--cpu-quota", quota, "--cpu-burst", burst]);
         assert_eq!(bandwidth(t, &container), format!("{quota} 100000"));
@@ -234,7 +226,7 @@ fn burst_and_quota_in_any_order(t: &Test) {
 }
 
 fn idle_and_shares(t: &Test) {
-    let container = pausing(t, json!({ "cpu": { "shares": 512 } }));
+    let container = t.pausing_with(json!({ "cpu": { "shares": 512 } }));
     done(&container, ["--cpu-idle", "1"]);
     assert_eq!(value(t, &container, "cpu", "cpu.idle", "cpu.idle"), "1");
     update(&container, ["--cpu-share", "256"]).one_clear_line(&["/linux/resources/cpu/shares", "idle"]);
@@ -248,7 +240,7 @@ fn idle_and_shares(t: &Test) {
 
 /// An engine sends all that it has. runc ignores the weight, too, with a warning.
 fn shares_with_idle_are_a_warning(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     // The second time it is idle already, and would take no shares.
     for _ in 0..2 {
         let out = update(&container, ["--cpu-share", "512", "--cpu-idle", "1"]);
@@ -263,7 +255,7 @@ fn shares_with_idle_are_a_warning(t: &Test) {
 }
 
 fn real_time(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     if cgroup_v2() {
         update(&container, ["--cpu-rt-runtime", "1000"]).one_clear_line(&["realtimeRuntime"]);
         return;
@@ -275,7 +267,7 @@ fn real_time(t: &Test) {
 }
 
 fn cpuset(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     value(t, &container, "cpuset", "cpuset.cpus", "cpuset.cpus");
     done(&container, ["--cpuset-cpus", "0", "--cpuset-mems", "0"]);
     assert_eq!(value(t, &container, "cpuset", "cpuset.cpus", "cpuset.cpus"), "0");
@@ -285,7 +277,7 @@ fn cpuset(t: &Test) {
 }
 
 fn cpuset_moves_the_payload(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     value(t, &container, "cpuset", "cpuset.cpus", "cpuset.cpus");
     done(&container, ["--cpuset-cpus", "0"]);
     let status = fs::read_to_string(format!("/proc/{}/status", container.init.pid)).unwrap();
@@ -293,7 +285,7 @@ fn cpuset_moves_the_payload(t: &Test) {
 }
 
 fn pids_limit(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for (given, file) in [("20", "20"), ("-1", "max"), ("7", "7"), ("0", "1")] {
         done(&container, ["--pids-limit", given]);
         assert_eq!(get(t, &container, PIDS), file);
@@ -312,7 +304,7 @@ fn pids_limit(t: &Test) {
 }
 
 fn blkio_weight(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let files = ["blkio.weight", "blkio.bfq.weight", "io.bfq.weight", "io.weight"];
     let file = files.iter().find(|file| cgroup_file(container.init.pid, "blkio", file).is_some());
     let file = file.unwrap_or_else(|| t.skip("the block layer has no weight here"));
@@ -323,7 +315,7 @@ fn blkio_weight(t: &Test) {
 }
 
 fn resources_from_a_file(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let resources = json!({ "memory": { "limit": 64 * M }, "pids": { "limit": 9 } });
     let file = t.make_file("resources", &resources.to_string());
     for flag in ["--resources", "-r"] {
@@ -344,7 +336,7 @@ fn from_stdin(container: &Container, flag: &str, text: &str) -> Out {
 }
 
 fn resources_from_stdin(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for (flag, limit) in [("--resources -", 8), ("--resources=-", 9), ("-r -", 10)] {
         let out = from_stdin(&container, flag, &json!({ "pids": { "limit": limit } }).to_string());
         assert_eq!((out.code, out.stdout.as_str(), out.stderr.as_str()), (0, "", ""), "{out:?}");
@@ -355,7 +347,7 @@ fn resources_from_stdin(t: &Test) {
 /// As the kubelet has containerd send them: all that was asked for at create.
 fn resources_of_an_engine(t: &Test) {
     let devices = json!([{ "allow": false, "access": "rwm" }]);
-    let container = pausing(t, json!({ "memory": { "limit": 64 * M }, "cpu": { "shares": 2 } }));
+    let container = t.pausing_with(json!({ "memory": { "limit": 64 * M }, "cpu": { "shares": 2 } }));
     let resources = json!({
         "devices": devices, "memory": { "limit": 128 * M, "swap": 128 * M },
         "cpu": { "shares": 102, "quota": 10000, "period": 100_000 }, "blockIO": { "weight": 0 },
@@ -368,7 +360,7 @@ fn resources_of_an_engine(t: &Test) {
 }
 
 fn resources_may_be_null(t: &Test) {
-    let container = pausing(t, json!({ "pids": { "limit": 9 } }));
+    let container = t.pausing_with(json!({ "pids": { "limit": 9 } }));
     let resources = json!({ "memory": null, "cpu": null, "pids": { "limit": null }, "devices": null });
     let out = from_stdin(&container, "--resources -", &resources.to_string());
     assert_eq!((out.code, out.stderr.as_str()), (0, ""), "{out:?}");
@@ -380,7 +372,7 @@ fn resources_may_be_null(t: &Test) {
 }
 
 fn resources_must_be_an_object(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for bad in ["", "7", "[]", "{", "nonsense"] {
         let out = from_stdin(&container, "--resources -", bad);
         out.one_clear_line(&["JSON"]);
@@ -388,7 +380,7 @@ fn resources_must_be_an_object(t: &Test) {
 }
 
 fn resources_are_named_when_wrong(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for (bad, at) in [
         (json!({ "memory": { "limit": "much" } }), "/linux/resources/memory/limit"),
         (json!({ "cpu": { "idle": 2 } }), "/linux/resources/cpu/idle"),
@@ -399,7 +391,7 @@ fn resources_are_named_when_wrong(t: &Test) {
 }
 
 fn resources_and_flags_are_refused(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let file = t.make_file("resources", "{}");
     let out = update(&container, ["--resources", file.to_str().unwrap(), "--memory", "64M"]);
     out.one_clear_line(&["--resources"]);
@@ -407,7 +399,7 @@ fn resources_and_flags_are_refused(t: &Test) {
 
 fn zero_and_empty_change_nothing(t: &Test) {
     let container =
-        pausing(t, json!({ "memory": { "limit": 64 * M }, "cpu": { "shares": 512, "quota": 5000 } }));
+        t.pausing_with(json!({ "memory": { "limit": 64 * M }, "cpu": { "shares": 512, "quota": 5000 } }));
     done(&container, ["--memory", "0", "--cpu-share", "0", "--cpu-quota", "0", "--blkio-weight", "0"]);
     done(&container, ["--memory", "", "--cpuset-cpus", "", "--cpu-share="]);
     done(&container, []);
@@ -422,7 +414,7 @@ fn only_what_is_asked_for_is_written(t: &Test) {
     if t.by_systemd() {
         t.skip("systemd writes all that it knows of a unit");
     }
-    let container = pausing(t, json!({ "memory": { "limit": 64 * M }, "pids": { "limit": 20 } }));
+    let container = t.pausing_with(json!({ "memory": { "limit": 64 * M }, "pids": { "limit": 20 } }));
     // Somebody else has changed that by hand.
     let pids = cgroup_dir(container.init.pid, "pids").unwrap().join("pids.max");
     fs::write(&pids, "33").unwrap();
@@ -432,7 +424,7 @@ fn only_what_is_asked_for_is_written(t: &Test) {
 }
 
 fn later_updates_know_earlier_ones(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     done(&container, ["--memory", "64M"]);
     // Without the limit of before there would be nothing to count from on version 2.
     done(&container, ["--memory-swap", "96M"]);
@@ -443,7 +435,7 @@ fn later_updates_know_earlier_ones(t: &Test) {
 }
 
 fn device_rules_stay(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let resources = json!({ "devices": [{ "allow": true, "access": "rwm" }], "pids": { "limit": 9 } });
     let out = if cgroup_v2() {
         from_stdin(&container, "--resources -", &resources.to_string())
@@ -465,7 +457,7 @@ fn device_rules_stay(t: &Test) {
 }
 
 fn kernel_memory_is_a_warning(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for flag in ["--kernel-memory", "--kernel-memory-tcp"] {
         let out = update(&container, [flag, "64M"]);
         assert_eq!((out.code, out.stdout.as_str()), (0, ""), "{out:?}");
@@ -474,7 +466,7 @@ fn kernel_memory_is_a_warning(t: &Test) {
 }
 
 fn values_are_checked(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     for flag in [
         "--cpu-period=-1",
         "--cpu-quota=x",
@@ -497,7 +489,7 @@ fn schemas_of_resctrl_are_refused_without_it(t: &Test) {
     if fs::read_to_string("/proc/self/mountinfo").unwrap().contains(" - resctrl ") {
         t.skip("resctrl is mounted here");
     }
-    let container = pausing(t, json!({ "pids": { "limit": 20 } }));
+    let container = t.pausing_with(json!({ "pids": { "limit": 20 } }));
     for flag in ["--l3-cache-schema=L3:0=f", "--mem-bw-schema=MB:0=50"] {
         update(&container, [flag, "--pids-limit", "30"]).one_clear_line(&["resctrl"]);
         assert_eq!(get(t, &container, PIDS), "20", "all or nothing");
@@ -505,7 +497,7 @@ fn schemas_of_resctrl_are_refused_without_it(t: &Test) {
 }
 
 fn created_and_paused_containers(t: &Test) {
-    let container = t.create(&t.bundle().args(["/probe", "--pause"]));
+    let container = t.create(&t.bundle().pausing());
     done(&container, ["--pids-limit", "20"]);
     assert_eq!(get(t, &container, PIDS), "20");
     container.start();
@@ -516,7 +508,7 @@ fn created_and_paused_containers(t: &Test) {
 }
 
 fn stopped_and_unknown_containers_are_refused(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     container.stop();
     let out = update(&container, ["--pids-limit", "20"]);
     out.one_clear_line(&[&container.id]);
@@ -525,7 +517,7 @@ fn stopped_and_unknown_containers_are_refused(t: &Test) {
 }
 
 fn many_at_once(t: &Test) {
-    let container = pausing(t, json!({}));
+    let container = t.pausing_with(json!({}));
     let calls: Vec<_> = (10..16)
         .map(|n| container.update(["--pids-limit", &n.to_string(), "--memory", &format!("{n}M")]).spawn())
         .collect();
@@ -568,7 +560,7 @@ fn image(container: &Container) -> Vec<(PathBuf, String)> {
 
 fn failed_update_changes_nothing(t: &Test) {
     let container =
-        pausing(t, json!({ "memory": { "limit": 64 * M, "swap": 64 * M }, "cpu": { "quota": 5000 } }));
+        t.pausing_with(json!({ "memory": { "limit": 64 * M, "swap": 64 * M }, "cpu": { "quota": 5000 } }));
     let before = image(&container);
     let resources = json!({
         "memory": { "limit": 128 * M, "swap": 256 * M }, "pids": { "limit": 9 },
@@ -595,13 +587,10 @@ fn with_failing_writes(t: &Test, container: &Container, errno: &str, which: &str
 }
 
 fn every_write_may_fail(t: &Test) {
-    let container = pausing(
-        t,
-        json!({
-            "memory": { "limit": 64 * M, "swap": 64 * M, "reservation": 16 * M },
-            "cpu": { "quota": 5000, "period": 50000, "shares": 512 }, "pids": { "limit": 20 },
-        }),
-    );
+    let container = t.pausing_with(json!({
+        "memory": { "limit": 64 * M, "swap": 64 * M, "reservation": 16 * M },
+        "cpu": { "quota": 5000, "period": 50000, "shares": 512 }, "pids": { "limit": 20 },
+    }));
     let flags = [
         "--memory=128M",
         "--memory-swap=256M",
@@ -633,7 +622,7 @@ fn every_write_may_fail(t: &Test) {
 }
 
 fn failed_state_changes_nothing(t: &Test) {
-    let container = pausing(t, json!({ "pids": { "limit": 20 }, "memory": { "limit": 64 * M } }));
+    let container = t.pausing_with(json!({ "pids": { "limit": 20 }, "memory": { "limit": 64 * M } }));
     let before = image(&container);
     let runtime = t.runtime.borrow().clone();
     let call = t.call("/usr/bin/strace").args(["-f", "-qq", "-o", "/dev/null"]);
@@ -647,7 +636,7 @@ fn failed_state_changes_nothing(t: &Test) {
 }
 
 fn what_could_not_be_set_back_is_told(t: &Test) {
-    let container = pausing(t, json!({ "pids": { "limit": 20 }, "memory": { "limit": 64 * M } }));
+    let container = t.pausing_with(json!({ "pids": { "limit": 20 }, "memory": { "limit": 64 * M } }));
     let flags = ["--memory=128M", "--pids-limit=30"];
     let out = with_failing_writes(t, &container, "EIO", "2+", &flags);
     out.one_clear_line(&["EIO", "not all could be set back"]);
@@ -662,7 +651,7 @@ fn limits_on_v2(t: &Test) {
         echo '{\"unified\":{\"cgroup.max.descendants\":\"4\"}}' | runtime update --resources - \"$ID\"
         cat $GROUP/cgroup.max.depth $GROUP/cgroup.max.descendants
         runtime delete --force \"$ID\"";
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let out = t.on_v2(&bundle, script).ok();
     assert_eq!(out.stdout, "3\nmax\n3\n4\n", "{out:?}");
 }
@@ -675,7 +664,7 @@ fn failed_update_on_v2_changes_nothing(t: &Test) {
         cat $GROUP/cgroup.max.depth
         test -e $GROUP/memory.max || runtime update --memory 64M \"$ID\" || echo \"no memory\"
         runtime delete --force \"$ID\"";
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let out = t.on_v2(&bundle, script).ok();
     assert!(out.stdout.starts_with("refused\nmax\n"), "{out:?}");
     if is_corten() {

@@ -85,7 +85,7 @@ fn without_mappings_the_caller_is_root(t: &Test) {
     let bundle = without_mappings(t);
     let (uid, gid) = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
     is_only_root(&t.look(&bundle, MAPS), uid, gid);
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     assert_eq!(container.look([])["ids"]["uid"], json!([0, 0, 0]), "exec");
 }
 
@@ -203,7 +203,7 @@ fn the_bundle_may_be_closed_to_its_ids(t: &Test) {
         (&json!("ok"), &json!("1:3"))
     );
     assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
-    let container = t.start(&bundle.args(["/probe", "--pause"]));
+    let container = t.start(&bundle.pausing());
     assert_eq!(container.look([])["ids"]["uid"], json!([0, 0, 0]));
 }
 
@@ -369,7 +369,7 @@ fn groups_of_the_caller_are_kept_when_asked(t: &Test) {
     let seen = with_groups(t, &bundle.user_namespace());
     assert_eq!(seen["ids"]["groups"], json!([65534, 65534]), "they have no name inside");
     assert_eq!(seen["ids"]["gid"], json!([3, 3, 3]));
-    let container = t.start(&keeping(t.bundle(), "1").args(["/probe", "--pause"]));
+    let container = t.start(&keeping(t.bundle(), "1").pausing());
     let call = t.call("/usr/bin/setpriv").args(["--groups", "4242"]).arg(&*t.runtime.borrow());
     let call = call.arg("--root").arg(t.root()).args(["exec", &container.id, "/probe"]);
     assert_eq!(call.out().report()["ids"]["groups"], json!([4242]), "exec does so, too");
@@ -420,7 +420,7 @@ fn inside_another_user_namespace_exec_works(t: &Test) {
         .arg(t.id())
         .env("RUNTIME", &*t.runtime.borrow())
         .env("STATE", t.make_dir("state"))
-        .cwd(bundle.args(["/probe", "--pause"]).lay())
+        .cwd(bundle.pausing().lay())
         .ok();
     let seen: Vec<_> = out.stdout.lines().collect();
     assert!(seen.len() == 2 && seen[0] == seen[1] && seen[0].starts_with("pid:"), "{out:?}");
@@ -553,7 +553,7 @@ fn rootless_runs_as_a_plain_user(t: &Test) {
 
 fn rootless_has_a_whole_life(t: &Test) {
     let plain = Plain::new(t);
-    let bundle = plain.bundle().args(["/probe", "--pause"]);
+    let bundle = plain.bundle().pausing();
     let (dir, id) = (bundle.lay().to_str().unwrap(), t.id());
     plain.call(["create", "--bundle", dir, &id]).ok();
     plain.call(["start", &id]).ok();

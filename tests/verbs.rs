@@ -1,6 +1,6 @@
 //! Every verb but `exec`, with its flags and its refusals.
 
-use crate::harness::{Bundle, Container, Test, cgroup_v2, is_root, pipe, read_line};
+use crate::harness::{Container, Test, cgroup_v2, is_root, pipe, read_line};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
@@ -54,10 +54,6 @@ cases![
     log_goes_to_a_file,
     systemd_cgroups_are_refused_clearly,
 ];
-
-fn pausing(t: &Test) -> Bundle {
-    t.bundle().args(["/probe", "--pause"])
-}
 
 fn version_names_itself_and_the_spec(t: &Test) {
     let out = t.verb(["--version"]).ok();
@@ -160,7 +156,7 @@ fn features_are_complete(t: &Test) {
 }
 
 fn a_life_by_hand(t: &Test) {
-    let container = t.create(&pausing(t));
+    let container = t.create(&t.bundle().pausing());
     assert_eq!(container.status(), "created");
     container.start();
     assert_eq!(container.status(), "running");
@@ -182,7 +178,7 @@ fn create_does_not_start_the_payload(t: &Test) {
 }
 
 fn state_says_what_it_should(t: &Test) {
-    let bundle = pausing(t).set("/annotations", json!({ "org.example": "yes" }));
+    let bundle = t.bundle().pausing().set("/annotations", json!({ "org.example": "yes" }));
     let container = t.create(&bundle);
     let state = container.state();
     assert_eq!(state["id"], container.id.as_str());
@@ -242,7 +238,7 @@ fn run_takes_the_bundle_from_the_current_directory(t: &Test) {
 }
 
 fn run_detached_returns_at_once(t: &Test) {
-    let container = Container::run_detached(t, &pausing(t));
+    let container = Container::run_detached(t, &t.bundle().pausing());
     assert_eq!(container.status(), "running");
     assert_eq!(container.state()["pid"], container.init.pid);
     container.stop();
@@ -294,7 +290,7 @@ fn list_of_nothing_is_empty(t: &Test) {
 }
 
 fn list_in_all_formats(t: &Test) {
-    let (one, two) = (t.create(&pausing(t)), t.start(&pausing(t)));
+    let (one, two) = (t.create(&t.bundle().pausing()), t.start(&t.bundle().pausing()));
     let quiet = t.verb(["list", "--quiet"]).ok().stdout;
     let mut ids: Vec<_> = quiet.lines().collect();
     ids.sort_unstable();
@@ -384,7 +380,7 @@ fn kill_ends_all_that_share_the_hosts_pids(t: &Test) {
 }
 
 fn kill_with_no_signal_asks_whether_it_runs(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     t.verb(["kill", &container.id, "0"]).ok();
     assert_eq!(container.status(), "running");
     container.stop();
@@ -392,14 +388,14 @@ fn kill_with_no_signal_asks_whether_it_runs(t: &Test) {
 }
 
 fn kill_ends_a_created_container(t: &Test) {
-    let container = t.create(&pausing(t));
+    let container = t.create(&t.bundle().pausing());
     container.stop();
     assert_eq!(container.status(), "stopped");
     container.verb("delete").ok();
 }
 
 fn kill_refuses_an_unknown_signal(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     for signal in ["SIGNONSENSE", "999", "-5"] {
         let out = t.verb(["kill", "--", &container.id, signal]).out();
         out.one_clear_line(&["signal"]);
@@ -416,25 +412,25 @@ fn kill_of_a_stopped_container_is_refused(t: &Test) {
 }
 
 fn start_twice_is_refused(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     container.verb("start").out().one_clear_line(&["running"]);
     assert_eq!(container.status(), "running");
 }
 
 fn start_of_a_stopped_container_is_refused(t: &Test) {
-    let container = t.create(&pausing(t));
+    let container = t.create(&t.bundle().pausing());
     container.stop();
     container.verb("start").out().one_clear_line(&["stopped"]);
 }
 
 fn delete_of_a_running_container_is_refused(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     container.verb("delete").out().one_clear_line(&["running"]);
     assert_eq!(container.status(), "running");
 }
 
 fn delete_with_force_ends_a_running_container(t: &Test) {
-    let container = t.start(&pausing(t));
+    let container = t.start(&t.bundle().pausing());
     t.verb(["delete", "--force", &container.id]).ok();
     assert_eq!(container.wait(), 137);
     container.verb("state").out().one_clear_line(&["does not exist"]);
@@ -473,7 +469,7 @@ fn a_missing_id_is_refused(t: &Test) {
 /// No verb waits for time to pass, or looks again and again: strace shows what
 /// each of them waits for.
 fn no_verb_sleeps(t: &Test) {
-    let bundle = t.bundle().args(["/probe", "--pause"]);
+    let bundle = t.bundle().pausing();
     let dir = bundle.lay().to_str().expect("UTF-8");
     let (one, two, three) = (t.id(), t.id(), t.id());
     let ended = t.bundle().args(["true"]);

@@ -96,6 +96,11 @@ impl Bundle {
         self.set("/process/args", json!(args))
     }
 
+    /// Executes the probe, which stays until a signal ends it.
+    pub fn pausing(self) -> Self {
+        self.args(["/probe", "--pause"])
+    }
+
     pub fn shell(self, script: &str) -> Self {
         self.args(["sh", "-c", script])
     }

@@ -290,6 +290,22 @@ impl Test {
         container
     }
 
+    /// Starts a container whose payload stays until a signal ends it.
+    #[track_caller]
+    pub fn pausing(&self) -> Container<'_> {
+        self.start(&self.bundle().pausing())
+    }
+
+    /// The same with these resources; the payload reports first.
+    #[track_caller]
+    pub fn pausing_with(&self, resources: serde_json::Value) -> Container<'_> {
+        let mut bundle = self.bundle().args(["/probe", "--report-pause"]);
+        for (name, value) in resources.as_object().expect("an object") {
+            bundle = bundle.set(&format!("/linux/resources/{name}"), value.clone());
+        }
+        self.start(&bundle)
+    }
+
     /// A container of this id exists by intention: the clean-up may delete it.
     pub fn will_delete(&self, id: &str) {
         self.created.borrow_mut().push(id.to_owned());
