@@ -1,28 +1,29 @@
-//! `annotations`: which of them mean something to corten.
+//! `annotations`: the ones that the runtime acts upon (config.md "Annotations").
 //!
-//! All are carried into the state, and an unknown one is ignored, as the
-//! specification wants it. Those that ask for something by a name of crun's
-//! and don't get it are warned about.
+//! All annotations go into the state. The specification wants unknown annotations
+//! ignored. An unknown annotation with one of crun's prefixes gets a warning, because
+//! what it asks for does not happen.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// File that the hooks' standard output is appended to.
+/// Path of a file to which the hooks' standard output is appended.
 pub const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
-/// File that the hooks' standard error is appended to.
+/// Path of a file to which the hooks' standard error is appended.
 pub const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
-/// Unix socket that receives a pidfd of the container's init.
+/// Path of a Unix socket that receives a pidfd of the container's init.
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";
 
-/// CRIU's settings for this container; no value: not even the host's.
+/// Path of CRIU's settings for this container. With an empty value, CRIU does not use the
+/// host's settings either.
 pub const CRIU_CONFIG: &str = "org.criu.config";
 
-/// Paths on the host.
+/// The annotations whose values are paths on the host.
 const PATHS: [&str; 3] = [HOOKS_STDOUT, HOOKS_STDERR, PIDFD_RECEIVER];
 
-/// Every annotation that is acted upon, for `features`. One that ends in a dot
-/// stands for all that begin so.
+/// Every annotation that the runtime acts upon, for `features`. A name that ends in a dot
+/// stands for all annotations with this prefix.
 pub const KNOWN: [&str; 9] = [
     CRIU_CONFIG,
     "org.systemd.property.",
@@ -35,10 +36,11 @@ pub const KNOWN: [&str; 9] = [
     "run.oci.seccomp_fail_unknown_syscall",
 ];
 
-/// The names by which crun is asked to do more than the specification has.
+/// The prefixes of crun's annotations, which ask for more than the specification has.
 const CRUNS: [&str; 2] = ["run.oci.", "krun."];
 
-/// Refuses what can't be acted upon.
+/// Refuses an empty key, and a relative path where the value has to be an absolute one.
+/// Adds a warning for each annotation of crun's that the runtime does not act upon.
 pub fn check(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>) -> Result<()> {
     for (key, value) in annotations {
         if key.is_empty() {
@@ -54,7 +56,7 @@ pub fn check(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>)
     Ok(())
 }
 
-/// The JSON pointer of an annotation.
+/// Returns the JSON pointer of an annotation.
 pub fn at(key: &str) -> String {
     format!("/annotations/{}", super::escape(key))
 }

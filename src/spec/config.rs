@@ -1,19 +1,22 @@
-//! `config.json` as it is written (config.md, config-linux.md).
+//! The types of `config.json` as it is written (config.md, config-linux.md).
 //!
-//! Own types, not oci-spec's, for three reasons that were measured or hit: its
-//! types refuse what runc takes and engines send (unknown capabilities, which
-//! the specification wants warned about; `null`; empty device types), they
-//! parse half as fast, and they bring the regex crate along, which is more
-//! than all the rest of the binary (4.4 MB with it against 1.9 MB). oci-spec
-//! is the oracle of the tests instead.
+//! corten has its own types instead of oci-spec's for three reasons, each measured or met
+//! in practice:
+//! - oci-spec refuses what runc takes and engines send: `null`, empty device types, and
+//!   unknown capabilities, for which the specification wants a warning.
+//! - oci-spec parses half as fast.
+//! - oci-spec needs the regex crate, which is larger than all the rest of the binary (4.4
+//!   MB with it, 1.9 MB without).
 //!
-//! Names are kept as strings and numbers as wide as JSON has them: what they
-//! mean is for the resolver to say, with a pointer. Absent, `null` and empty
-//! are the same, as in the Go types that engines write these files with.
+//! The tests use oci-spec as their oracle.
 //!
-//! A key that is not here is an error to these types, which costs nothing to
-//! find; `parse.rs` then takes the key out, with a warning, as the
-//! specification has unknown keys ignored. [`Shape`] tells it what is here.
+//! Names stay strings, and numbers are as wide as in JSON. The resolver decides what they
+//! mean, and its errors have a JSON pointer. An absent value, `null` and an empty value
+//! are the same, as in the Go types with which engines write these files.
+//!
+//! A key that these types lack is an error of the parser, and finding it costs nothing.
+//! `parse.rs` then removes the key and adds a warning, because the specification wants
+//! unknown keys ignored. [`Shape`] lists the known keys for `parse.rs`.
 
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -21,18 +24,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-/// `null` for a list or a map is Go's way to write an empty one.
+/// Reads `null` as the default value. Go writes an empty list or map as `null`.
 fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(d: D) -> Result<T, D::Error> {
     Option::<T>::deserialize(d).map(Option::unwrap_or_default)
 }
 
-/// Present or not; the content is for a version that applies it.
+/// A field whose content the runtime does not read. Only its presence counts.
 pub type Unread = Option<IgnoredAny>;
 
-/// What a configuration may hold, for those who have to know its keys.
+/// The places that a configuration may have, for code that needs to know the keys.
 pub trait Shape {
-    /// Calls `found` with the place of everything below `at`. It is a JSON
-    /// pointer with `*` for any element of a list and any key of a map.
+    /// Calls `found` with each place below `at`. A place is a JSON pointer in which `*`
+    /// stands for any element of a list and for any key of a map.
     fn places(at: &str, found: &mut dyn FnMut(&str));
 }
 
@@ -52,7 +55,9 @@ impl<T: Shape> Shape for Option<T> {
     }
 }
 
-fn any_of<T: Shape>(at: &str, found: &mut dyn FnMut(&str)) {
+/// Calls `found` with the place of the elements of a list or map, and with each place
+/// below.
+fn report_elements<T: Shape>(at: &str, found: &mut dyn FnMut(&str)) {
     let any = format!("{at}/*");
     found(&any);
     T::places(&any, found);
@@ -60,18 +65,19 @@ fn any_of<T: Shape>(at: &str, found: &mut dyn FnMut(&str)) {
 
 impl<T: Shape> Shape for Vec<T> {
     fn places(at: &str, found: &mut dyn FnMut(&str)) {
-        any_of::<T>(at, found);
+        report_elements::<T>(at, found);
     }
 }
 
 impl<T: Shape> Shape for BTreeMap<String, T> {
     fn places(at: &str, found: &mut dyn FnMut(&str)) {
-        any_of::<T>(at, found);
+        report_elements::<T>(at, found);
     }
 }
 
-/// The keys of a derived type, in the order of its fields. Nothing is read:
-/// all it asks a format for is a struct with these keys.
+/// A deserializer that keeps the keys of a derived type, in the order of its fields. A
+/// derived type asks for a struct with these keys. The deserializer takes the keys and
+/// reads nothing.
 struct Keys(&'static [&'static str]);
 
 impl<'de> Deserializer<'de> for &mut Keys {
@@ -97,13 +103,13 @@ impl<'de> Deserializer<'de> for &mut Keys {
     }
 }
 
-/// Fields may be absent, but for those that stand in `required {}`: nobody who
-/// leaves them out means 0 (the host's root, for a `hostID`), and every engine
-/// writes them.
+/// Defines the types. A field may be absent, unless it stands in `required {}`. Whoever
+/// leaves out a required field does not mean 0: a `hostID` of 0 is the host's root. Every
+/// engine writes these fields.
 ///
-/// serde's derive takes a list for a struct, too: `"linux": []` would be one
-/// without any fields. The visitor that asks for an object alone is the whole
-/// of the difference; `remote` leaves the derived function to it.
+/// serde's derive accepts a list in the place of a struct, too: `"linux": []` would be a
+/// `Linux` without any fields. The visitor here accepts only an object. `remote` gives
+/// the derived function a name that the visitor can call.
 macro_rules! config {
     ($(
         $(#[$doc:meta])* $name:ident
@@ -299,7 +305,7 @@ config! {
         l3_cache_schema: String,
         mem_bw_schema: String,
         enable_monitoring: bool,
-        /// Until version 1.2, as the next.
+        /// `enableCMT` and `enableMBM` are in the specification until version 1.2.
         #[serde(rename = "enableCMT")]
         enable_cmt: bool,
         #[serde(rename = "enableMBM")]
@@ -321,7 +327,7 @@ config! {
         default_action: String,
         default_errno_ret: Option<u64>,
         architectures: Vec<String>,
-        /// Empty is not the same as absent, which has a default.
+        /// An empty list has no flags. An absent list stands for a default.
         flags: Option<Vec<String>>,
         listener_path: String,
         listener_metadata: String,

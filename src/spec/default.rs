@@ -1,10 +1,10 @@
-//! The configuration that `corten spec` writes: runc's.
+//! The configuration that `corten spec` writes, like that of `runc spec`.
 
 use serde_json::{Value, json};
 
-/// The whole `config.json`. `rootless` is the caller's uid and gid, if it is for a
-/// user without privilege. `v2` says whether the host has cgroups of version 2
-/// alone; like runc, only those get a cgroup namespace.
+/// Returns the whole `config.json`. `rootless` is the caller's uid and gid if the
+/// container is for an unprivileged user, and `None` for root. `v2` says whether the host
+/// has cgroups of version 2 only. As in runc, only such hosts get a cgroup namespace.
 pub fn config(rootless: Option<(u32, u32)>, v2: bool) -> Value {
     let caps = json!(["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]);
     let mut config = json!({
@@ -51,7 +51,7 @@ fn mounts(rootless: bool) -> Value {
     } else {
         json!(["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"])
     };
-    // A user without a network namespace of its own may not mount sysfs.
+    // An unprivileged user may mount sysfs only in a network namespace of its own.
     let sysfs = if rootless {
         json!({ "destination": "/sys", "type": "none", "source": "/sys",
             "options": ["rbind", "nosuid", "noexec", "nodev", "ro"] })
@@ -59,8 +59,8 @@ fn mounts(rootless: bool) -> Value {
         json!({ "destination": "/sys", "type": "sysfs", "source": "sysfs",
             "options": ["nosuid", "noexec", "nodev", "ro"] })
     };
-    // The last one covers the host's cgroup hierarchy, which a bind of /sys brings
-    // along writable (CVE-2023-25809).
+    // The last mount covers the host's cgroup hierarchy. A bind mount of /sys would bring
+    // the hierarchy along, writable (CVE-2023-25809).
     json!([
         { "destination": "/proc", "type": "proc", "source": "proc" },
         { "destination": "/dev", "type": "tmpfs", "source": "tmpfs",

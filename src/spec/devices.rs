@@ -1,11 +1,12 @@
-//! `linux.devices` and `linux.resources.devices`.
+//! `linux.devices` and `linux.resources.devices` (config-linux.md "Devices" and "Allowed
+//! Device list").
 
 use super::config::{Device as ConfigDevice, DeviceRule as ConfigRule};
 use super::plan::{Device, DeviceKind, DeviceRule};
 use crate::error::{Error, Result};
 use std::path::PathBuf;
 
-/// config-linux.md "Default Devices": path below /dev, major, minor.
+/// Path, major and minor of each default device (config-linux.md "Default Devices").
 const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/null", 1, 3),
     ("/dev/zero", 1, 5),
@@ -15,17 +16,18 @@ const DEFAULT: [(&str, u32, u32); 6] = [
     ("/dev/tty", 5, 0),
 ];
 
-/// The kernel's device numbers have 12 and 20 bits.
+/// The kernel has 12 bits for the major number and 20 bits for the minor number.
 const MAX_MAJOR: u32 = 0xfff;
 const MAX_MINOR: u32 = 0xf_ffff;
 
-/// The nodes to make: the configured ones, and the defaults that they don't replace.
+/// Returns the nodes to create: the configured devices, and each default device whose
+/// path no configured device has.
 pub fn devices(configured: &[ConfigDevice]) -> Result<Vec<Device>> {
     let mut own: Vec<Device> = Vec::new();
     for (i, configured) in configured.iter().enumerate() {
         let device = device(configured, i)?;
         match own.iter().find(|other| other.path == device.path) {
-            // Engines name a device twice that is asked for in two ways.
+            // Engines list a device twice if the user asks for it in two ways.
             Some(other) if other.is_same(&device) => {}
             Some(other) => {
                 return Err(Error::config(
@@ -64,20 +66,22 @@ fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
         "p" => DeviceKind::Fifo,
         other => return Err(Error::config(format!("{at}/type"), "must be one of c, b, u, p").on(other)),
     };
-    let number = |value: Option<i64>, field: &str, max: u32| match (value, kind) {
-        // A FIFO has no number, whatever is written there.
+    let resolve_number = |value: Option<i64>, field: &str, max: u32| match (value, kind) {
+        // A FIFO has no device number. The values in the configuration do not count.
         (_, DeviceKind::Fifo) => Ok(0),
         (None, _) => Err(Error::config(format!("{at}/{field}"), "is missing")),
-        (Some(value), _) => number(value, &format!("{at}/{field}")).and_then(|number| match number <= max {
-            true => Ok(number),
-            false => Err(Error::config(format!("{at}/{field}"), format!("{number} is above {max}"))),
-        }),
+        (Some(value), _) => {
+            check_device_number(value, &format!("{at}/{field}")).and_then(|number| match number <= max {
+                true => Ok(number),
+                false => Err(Error::config(format!("{at}/{field}"), format!("{number} is above {max}"))),
+            })
+        }
     };
     Ok(Device {
         path: device.path.clone(),
         kind,
-        major: number(device.major, "major", MAX_MAJOR)?,
-        minor: number(device.minor, "minor", MAX_MINOR)?,
+        major: resolve_number(device.major, "major", MAX_MAJOR)?,
+        minor: resolve_number(device.minor, "minor", MAX_MINOR)?,
         mode: device.file_mode.unwrap_or(0o666) & 0o7777,
         uid: device.uid,
         gid: device.gid,
@@ -85,12 +89,14 @@ fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
     })
 }
 
-pub(super) fn number(value: i64, at: &str) -> Result<u32> {
+/// Returns `value` as a device number. Fails with the JSON pointer `at` if `value` is
+/// negative or needs more than 32 bits.
+pub(super) fn check_device_number(value: i64, at: &str) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::config(at, format!("{value} is not a device number")))
 }
 
-/// The controller's rules, in the order in which they apply: everything is
-/// denied, then the configuration's rules, then what every container may have.
+/// Returns the rules for the device controller in the order in which they apply: deny
+/// everything, then the rules of the configuration, then [`default_rules`].
 pub fn rules(configured: &[ConfigRule]) -> Result<Vec<DeviceRule>> {
     let deny_all = DeviceRule {
         allow: false,
@@ -104,7 +110,7 @@ pub fn rules(configured: &[ConfigRule]) -> Result<Vec<DeviceRule>> {
     let mut out = vec![deny_all];
     for (i, r) in configured.iter().enumerate() {
         let rule = rule(r, &format!("/linux/resources/devices/{i}"))?;
-        // Most configurations begin with the same deny-all.
+        // Most configurations begin with the same rule that denies everything.
         if rule != deny_all || out.len() > 1 {
             out.push(rule);
         }
@@ -120,10 +126,10 @@ fn rule(rule: &ConfigRule, at: &str) -> Result<DeviceRule> {
         "b" => Some(DeviceKind::Block),
         other => return Err(Error::config(format!("{at}/type"), "must be one of a, c, b").on(other)),
     };
-    // -1 is what libcontainer's own configurations use as a wildcard.
-    let number = |value: Option<i64>, field: &str| match value {
+    // libcontainer's own configurations use -1 as a wildcard.
+    let resolve_number = |value: Option<i64>, field: &str| match value {
         None | Some(-1) => Ok(None),
-        Some(value) => number(value, &format!("{at}/{field}")).map(Some),
+        Some(value) => check_device_number(value, &format!("{at}/{field}")).map(Some),
     };
     let access = rule.access.as_deref().unwrap_or("rwm");
     if access.is_empty() || access.contains(|c| !"rwm".contains(c)) {
@@ -132,24 +138,24 @@ fn rule(rule: &ConfigRule, at: &str) -> Result<DeviceRule> {
     Ok(DeviceRule {
         allow: rule.allow,
         kind,
-        major: number(rule.major, "major")?,
-        minor: number(rule.minor, "minor")?,
+        major: resolve_number(rule.major, "major")?,
+        minor: resolve_number(rule.minor, "minor")?,
         read: access.contains('r'),
         write: access.contains('w'),
         mknod: access.contains('m'),
     })
 }
 
-/// What every container may have, as in runc: any node may be made, and the
-/// default devices, terminals and ptmx used.
+/// Returns the rules that every container gets, as in runc: it may create any node, and
+/// may use the default devices, terminals and ptmx.
 pub fn default_rules() -> Vec<DeviceRule> {
-    let allow = |kind, major, minor, use_it| DeviceRule {
+    let allow = |kind, major, minor, usable| DeviceRule {
         allow: true,
         kind: Some(kind),
         major,
         minor,
-        read: use_it,
-        write: use_it,
+        read: usable,
+        write: usable,
         mknod: true,
     };
     let char_device = |major, minor| allow(DeviceKind::Char, Some(major), minor, true);

@@ -1,6 +1,6 @@
-//! A bind mount that says `ro` and yet shows the host's cgroup hierarchy writable
-//! (CVE-2023-25809): `ro` holds for the mount of /sys alone, and the hierarchy is
-//! mounted below it.
+//! Warnings about bind mounts that say `ro` but leave the host's cgroup hierarchy
+//! writable (CVE-2023-25809). `ro` holds for the mount of /sys alone. The hierarchy is
+//! another mount, below /sys.
 
 use super::config::Linux;
 use super::plan::{Mount, MountKind};
@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 
 const HIERARCHY: &str = "/sys/fs/cgroup";
 
-/// Adds a warning for each mount of `mounts` through which the payload can reach
-/// the hierarchy although the configuration says `ro`.
+/// Adds a warning for each mount through which the payload can write to the hierarchy
+/// although the configuration says `ro`.
 pub fn warn(mounts: &[Mount], linux: &Linux, warnings: &mut Vec<String>) {
     let paths = linux.masked_paths.iter().chain(&linux.readonly_paths);
     let paths: Vec<&Path> = paths.map(Path::new).collect();
     for (i, mount) in mounts.iter().enumerate() {
-        let Some(place) = exposed_by(mount) else { continue };
+        let Some(place) = find_exposed_path(mount) else { continue };
         let covers = |other: &Path| place.starts_with(other);
         if !mounts[i + 1..].iter().any(|later| covers(&later.target))
             && !paths.iter().any(|path| covers(path))
@@ -30,8 +30,9 @@ pub fn warn(mounts: &[Mount], linux: &Linux, warnings: &mut Vec<String>) {
     }
 }
 
-/// Where in the container the hierarchy comes along.
-fn exposed_by(mount: &Mount) -> Option<PathBuf> {
+/// Returns the path of the hierarchy in the container if the mount brings it along, is
+/// `ro`, and is not `rro`.
+fn find_exposed_path(mount: &Mount) -> Option<PathBuf> {
     let MountKind::Bind { source, recursive: true, .. } = &mount.kind else { return None };
     let below =
         Path::new(HIERARCHY).strip_prefix(source).ok().filter(|below| !below.as_os_str().is_empty())?;

@@ -1,5 +1,6 @@
-//! `tests/FIELDS.md` says which test shows which field, `tests/RESOURCES.md` where
-//! a limit is looked for: both are held against the code.
+//! Tests that hold `tests/FIELDS.md` and `tests/RESOURCES.md` against the code. FIELDS.md
+//! names a test for each field. RESOURCES.md names the tests that look for a limit on
+//! each cgroup layout.
 
 use super::config::{Config, Shape};
 use super::known_options;
@@ -10,7 +11,7 @@ fn tests() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"))
 }
 
-fn page() -> String {
+fn read_fields_page() -> String {
     read("FIELDS.md")
 }
 
@@ -18,13 +19,13 @@ fn read(name: &str) -> String {
     std::fs::read_to_string(tests().join(name)).unwrap_or_else(|e| panic!("tests/{name}: {e}"))
 }
 
-/// What stands between backticks.
+/// Returns the texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// The rows of the tables below the headline `## name`: what they are about,
-/// and the rest of the row.
+/// Returns the rows of the tables below the headline `## name`. A row has the quoted
+/// texts of its first cell, and the text of the other cells.
 fn rows<'a>(page: &'a str, name: &str) -> Vec<(Vec<&'a str>, &'a str)> {
     let (_, below) = page.split_once(&format!("\n## {name}\n")).expect("the headline");
     let section = below.split("\n## ").next().unwrap_or_default();
@@ -32,12 +33,13 @@ fn rows<'a>(page: &'a str, name: &str) -> Vec<(Vec<&'a str>, &'a str)> {
     lines.map(|(about, rest)| (quoted_from_inside(about), rest)).collect()
 }
 
-/// The same as [`quoted`], for a text whose first backtick is gone.
+/// Returns the same as [`quoted`] for a text that lacks the first backtick.
 fn quoted_from_inside(text: &str) -> Vec<&str> {
     text.split('`').step_by(2).filter(|word| !word.trim().is_empty()).collect()
 }
 
-/// Fields with a value: no object, and a list of strings as one.
+/// Returns the pointers of all fields that have a value. An object does not count; a list
+/// of strings counts as one field.
 fn fields() -> BTreeSet<String> {
     let mut places = Vec::new();
     Config::places("", &mut |place| places.push(place.to_owned()));
@@ -49,7 +51,7 @@ fn fields() -> BTreeSet<String> {
     places.iter().filter(is_leaf).map(|leaf| leaf.trim_end_matches("/*").to_owned()).collect()
 }
 
-/// A `*` of the page may stand for one segment.
+/// Returns whether `pattern` stands for `field`. A `*` stands for one segment.
 fn matches(pattern: &str, field: &str) -> bool {
     let (pattern, field): (Vec<_>, Vec<_>) = (pattern.split('/').collect(), field.split('/').collect());
     pattern.len() == field.len() && pattern.iter().zip(&field).all(|(a, b)| *a == "*" || a == b)
@@ -59,7 +61,7 @@ fn matches(pattern: &str, field: &str) -> bool {
 fn every_field_has_a_row_and_every_row_its_field() {
     let fields = fields();
     assert!(fields.len() > 150, "{} fields were found", fields.len());
-    hold_against_each_other(&rows(&page(), "Fields"), &fields);
+    hold_against_each_other(&rows(&read_fields_page(), "Fields"), &fields);
 }
 
 #[test]
@@ -86,7 +88,7 @@ fn hold_against_each_other(rows: &[(Vec<&str>, &str)], fields: &BTreeSet<String>
 
 #[test]
 fn every_mount_option_has_a_row_and_every_row_its_option() {
-    let page = page();
+    let page = read_fields_page();
     let mut named: Vec<&str> =
         rows(&page, "Mount options").into_iter().flat_map(|(about, _)| about).collect();
     named.sort_unstable();
@@ -95,7 +97,7 @@ fn every_mount_option_has_a_row_and_every_row_its_option() {
 
 #[test]
 fn every_row_names_a_test() {
-    let page = page();
+    let page = read_fields_page();
     for section in ["Fields", "Mount options", "What the specification demands"] {
         for (about, rest) in rows(&page, section) {
             assert!(rest.contains("::") || rest.contains("below"), "{about:?} has no test");
@@ -105,13 +107,13 @@ fn every_row_names_a_test() {
 
 #[test]
 fn every_test_that_is_named_exists() {
-    let pages = page() + &read("RESOURCES.md");
+    let pages = read_fields_page() + &read("RESOURCES.md");
     let named: BTreeSet<_> = quoted(&pages).filter_map(|word| word.split_once("::")).collect();
     assert!(named.len() > 150, "{} tests are named", named.len());
     for (module, name) in named {
         let file = tests().join(format!("{module}.rs"));
         let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        // The compiler sees to it that a function is among the module's cases.
+        // The compiler makes sure that the function is among the module's cases.
         assert!(text.contains(&format!("fn {name}(")), "there is no test {module}::{name}");
     }
 }

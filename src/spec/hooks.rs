@@ -1,26 +1,29 @@
-//! `hooks`: programs that run at fixed points of a container's life.
+//! `hooks`: programs that run at fixed points of a container's life (config.md
+//! "POSIX-platform Hooks").
 
 use super::c_string;
 use super::config::{Hook as ConfigHook, Hooks as ConfigHooks};
 use super::plan::{Hook, Hooks};
 use crate::error::{Error, Result};
 
+/// Resolves the hooks. Refuses a path that is not absolute, and a timeout below one
+/// second.
 pub fn hooks(config: &ConfigHooks) -> Result<Hooks> {
     Ok(Hooks {
-        prestart: list(&config.prestart, "/hooks/prestart")?,
-        create_runtime: list(&config.create_runtime, "/hooks/createRuntime")?,
-        create_container: list(&config.create_container, "/hooks/createContainer")?,
-        start_container: list(&config.start_container, "/hooks/startContainer")?,
-        poststart: list(&config.poststart, "/hooks/poststart")?,
-        poststop: list(&config.poststop, "/hooks/poststop")?,
+        prestart: resolve_list(&config.prestart, "/hooks/prestart")?,
+        create_runtime: resolve_list(&config.create_runtime, "/hooks/createRuntime")?,
+        create_container: resolve_list(&config.create_container, "/hooks/createContainer")?,
+        start_container: resolve_list(&config.start_container, "/hooks/startContainer")?,
+        poststart: resolve_list(&config.poststart, "/hooks/poststart")?,
+        poststop: resolve_list(&config.poststop, "/hooks/poststop")?,
     })
 }
 
-fn list(hooks: &[ConfigHook], at: &str) -> Result<Vec<Hook>> {
-    hooks.iter().enumerate().map(|(i, hook)| one(hook, format!("{at}/{i}"))).collect()
+fn resolve_list(hooks: &[ConfigHook], at: &str) -> Result<Vec<Hook>> {
+    hooks.iter().enumerate().map(|(i, hook)| resolve_hook(hook, format!("{at}/{i}"))).collect()
 }
 
-fn one(hook: &ConfigHook, at: String) -> Result<Hook> {
+fn resolve_hook(hook: &ConfigHook, at: String) -> Result<Hook> {
     if !hook.path.starts_with('/') {
         return Err(Error::config(format!("{at}/path"), "must be an absolute path").on(hook.path.clone()));
     }
@@ -38,7 +41,7 @@ fn one(hook: &ConfigHook, at: String) -> Result<Hook> {
         let string = |(i, value): (usize, &String)| c_string(value, &format!("{at}/{field}/{i}"));
         values.iter().enumerate().map(string).collect::<Result<Vec<_>>>()
     };
-    // Without args, argv[0] is the path, as execv's callers do.
+    // Without `args`, the hook gets its path as argv[0], as is usual with execv.
     let mut args = strings(&hook.args, "args")?;
     if args.is_empty() {
         args.push(path.clone());

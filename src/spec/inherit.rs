@@ -1,20 +1,21 @@
-//! What an exec's process takes over from the container where its own
-//! description doesn't say.
+//! The fields that an `exec` process takes over from the container if its own description
+//! lacks them.
 //!
-//! As in runc. The oom score most of all: a process without one would keep that
-//! of the engine, which the OOM killer is told to spare.
+//! runc does the same. The OOM score matters most: without it, the process would keep the
+//! score of the engine, which the OOM killer is told to spare.
 
 use super::config::{Config, Process};
 use super::{memory_policy, personality, plan};
 use crate::error::Result;
 
-/// A bit for each field that can be taken over.
+/// A set of fields that can be taken over, with a bit for each.
 pub type Fields = u16;
 
-/// `linux.personality` and `linux.memoryPolicy`, which no process has itself.
+/// The bit for `linux.personality` and `linux.memoryPolicy`. No process has these fields
+/// itself.
 const OF_THE_CONTAINER: Fields = 1 << 15;
 
-/// Which of them a process has.
+/// Returns which of the fields a process has.
 pub fn fields(process: &Process) -> Fields {
     let given = [
         process.capabilities.is_some(),
@@ -29,26 +30,26 @@ pub fn fields(process: &Process) -> Fields {
     given.iter().rev().fold(0, |bits, given| bits << 1 | Fields::from(*given))
 }
 
-/// Which of them a container has for its execs.
+/// Returns which of the fields a container has for its `exec` processes.
 pub fn of_container(config: &Config) -> Fields {
     let linux = config.linux.as_ref();
     let shared = linux.is_some_and(|l| l.personality.is_some() || l.memory_policy.is_some());
     config.process.as_ref().map_or(0, fields) | if shared { OF_THE_CONTAINER } else { 0 }
 }
 
-/// Fills in what `process` lacks from the container's own.
+/// Fills in the fields that `process` lacks from `own`, the container's process.
 pub fn fill(process: &mut Process, own: &Process) {
-    fn or<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
+    fn copy_if_none<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
         if to.is_none() {
             to.clone_from(from);
         }
     }
-    or(&mut process.capabilities, &own.capabilities);
-    or(&mut process.user.umask, &own.user.umask);
-    or(&mut process.oom_score_adj, &own.oom_score_adj);
-    or(&mut process.io_priority, &own.io_priority);
-    or(&mut process.scheduler, &own.scheduler);
-    or(&mut process.exec_cpu_affinity, &own.exec_cpu_affinity);
+    copy_if_none(&mut process.capabilities, &own.capabilities);
+    copy_if_none(&mut process.user.umask, &own.user.umask);
+    copy_if_none(&mut process.oom_score_adj, &own.oom_score_adj);
+    copy_if_none(&mut process.io_priority, &own.io_priority);
+    copy_if_none(&mut process.scheduler, &own.scheduler);
+    copy_if_none(&mut process.exec_cpu_affinity, &own.exec_cpu_affinity);
     for (to, from) in [
         (&mut process.apparmor_profile, &own.apparmor_profile),
         (&mut process.selinux_label, &own.selinux_label),
@@ -59,7 +60,7 @@ pub fn fill(process: &mut Process, own: &Process) {
     }
 }
 
-/// What `linux` says of every process of the container.
+/// Sets the fields that `linux` has for every process of the container.
 pub fn of_linux(config: &Config, process: &mut plan::Process) -> Result<()> {
     let Some(linux) = &config.linux else { return Ok(()) };
     process.personality = linux.personality.as_ref().map(personality::personality).transpose()?;

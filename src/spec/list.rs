@@ -1,17 +1,18 @@
-//! Lists of CPUs or memory nodes, `0-3,7`, as bits.
+//! Lists of CPUs or memory nodes, such as `0-3,7`, as bits.
 
 use crate::error::{Error, Result};
 
-/// More than any kernel can have of either (x86-64's NR_CPUS is at most 8192).
+/// One more than the largest number that a list may have. No kernel has so many CPUs or
+/// nodes: NR_CPUS of x86-64 is at most 8192.
 const MAX: usize = 65536;
 
-/// The bits of a list, the lowest number first; an empty list has none. As in
-/// runc, spaces may surround an entry and an entry may be empty.
+/// Returns the bits of a list: number n is bit n % 64 of word n / 64. An empty list has
+/// no words. As in runc, spaces may surround an entry, and an entry may be empty.
 pub fn bits(list: &str, at: &str) -> Result<Vec<u64>> {
     let mut out = Vec::new();
     for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
-        let (first, last) = (number(first, entry, at)?, number(last, entry, at)?);
+        let (first, last) = (parse_number(first, entry, at)?, parse_number(last, entry, at)?);
         if first > last {
             return Err(Error::config(at, "the range runs backwards").on(entry));
         }
@@ -28,7 +29,7 @@ pub fn bits(list: &str, at: &str) -> Result<Vec<u64>> {
     Ok(out)
 }
 
-fn number(text: &str, entry: &str, at: &str) -> Result<usize> {
+fn parse_number(text: &str, entry: &str, at: &str) -> Result<usize> {
     let wrong = || Error::config(at, "must be numbers and ranges, like 0-3,7").on(format!("{entry:?}"));
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong());

@@ -5,7 +5,7 @@ use super::list;
 use super::plan::MemoryPolicy;
 use crate::error::{Error, Result};
 
-/// The modes and their numbers, for `features`, too.
+/// The names and numbers of the modes. `features` shows the names.
 pub const MODES: [(&str, i32); 7] = [
     ("MPOL_DEFAULT", DEFAULT),
     ("MPOL_BIND", BIND),
@@ -21,7 +21,7 @@ const BIND: i32 = 2;
 const LOCAL: i32 = 4;
 const PREFERRED_MANY: i32 = 5;
 
-/// The flags, likewise.
+/// The names and bits of the flags. `features` shows the names.
 pub const FLAGS: [(&str, i32); 3] = [
     ("MPOL_F_NUMA_BALANCING", NUMA_BALANCING),
     ("MPOL_F_RELATIVE_NODES", RELATIVE_NODES),
@@ -33,12 +33,13 @@ const STATIC_NODES: i32 = 1 << 15;
 
 const AT: &str = "/linux/memoryPolicy";
 
-/// Refuses what set_mempolicy(2) would answer with no more than EINVAL.
+/// Resolves `linux.memoryPolicy`. Refuses what set_mempolicy(2) would refuse with a mere
+/// EINVAL.
 pub fn memory_policy(given: &config::MemoryPolicy) -> Result<MemoryPolicy> {
-    let mode = number(&MODES, &given.mode, "mode", "mode")?;
+    let mode = find_number(&MODES, &given.mode, "mode", "mode")?;
     let mut flags = 0;
     for (i, flag) in given.flags.iter().enumerate() {
-        flags |= number(&FLAGS, flag, &format!("flags/{i}"), "flag")?;
+        flags |= find_number(&FLAGS, flag, &format!("flags/{i}"), "flag")?;
     }
     let nodes = list::bits(&given.nodes, &format!("{AT}/nodes"))
         .map_err(|e| Error { op: format!("invalid memory policy nodes: {}", e.op), ..e })?;
@@ -69,13 +70,13 @@ fn check_flags(mode: i32, flags: i32, no_nodes: bool, name: &str) -> Result<()> 
     Ok(())
 }
 
-/// What the kernel would refuse without a reason.
+/// Returns the error for a combination that the kernel would refuse without a reason.
 fn invalid(field: &str, why: &str) -> Error {
     let what = "invalid memory policy: for set_mempolicy it is an invalid argument";
     Error::config(format!("{AT}/{field}"), format!("{what}: {why}"))
 }
 
-fn number(table: &[(&str, i32)], name: &str, field: &str, what: &str) -> Result<i32> {
+fn find_number(table: &[(&str, i32)], name: &str, field: &str, what: &str) -> Result<i32> {
     let found = table.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
     found.ok_or_else(|| {
         Error::config(format!("{AT}/{field}"), format!("invalid memory policy {what}")).on(name)

@@ -1,8 +1,8 @@
-//! From `config.json` to a [`Plan`]: parse, then resolve.
+//! Turns `config.json` into a [`Plan`]: parses it, then resolves it.
 //!
-//! Everything about a configuration that can be known to be wrong is found
-//! here, before any side effect, and each finding carries a JSON pointer.
-//! There is no I/O in this room: files are read by the caller.
+//! This room finds everything that is wrong with a configuration on any host, before any
+//! side effect. Each error has a JSON pointer. The room does no I/O: the caller reads the
+//! files.
 
 pub mod annotations;
 pub mod config;
@@ -51,12 +51,12 @@ pub use seccomp::{ACTIONS as SECCOMP_ACTIONS, seccomp as resolve_seccomp};
 use crate::error::{Error, Result};
 use std::ffi::CString;
 
-/// A C string of a value from the configuration.
+/// Converts a value of the configuration to a C string. `at` is its JSON pointer.
 fn c_string(value: &str, at: &str) -> Result<CString> {
     CString::new(value).map_err(|_| Error::config(at, "a NUL byte can't be passed to the kernel"))
 }
 
-/// A key as a segment of a JSON pointer (RFC 6901).
+/// Escapes a key for a JSON pointer (RFC 6901).
 fn escape(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }

@@ -1,5 +1,5 @@
-//! Whose ids a mount shows: `uidMappings` and `gidMappings` of a mount, and its
-//! options `idmap` and `ridmap`.
+//! The id mapping of a mount: its `uidMappings` and `gidMappings`, and its options
+//! `idmap` and `ridmap`.
 
 use super::config::Mount;
 use super::mount_options::Idmap as IdmapOption;
@@ -7,17 +7,20 @@ use super::namespaces;
 use super::plan::{IdMap, IdMaps, Idmap, IdmapUsers, Namespaces, Ns, NsKind};
 use crate::error::{Error, Result};
 
-/// The container's own users, whose mappings a mount may borrow.
+/// The users of the container. A mount may take over their mappings.
 pub enum Users<'a> {
-    /// The host's.
+    /// The container has no user namespace of its own.
     Hosts,
+    /// The container has a new user namespace with these mappings.
     Mapped(&'a IdMaps),
-    /// In a user namespace that is joined; it has its mappings already.
+    /// The container joins a user namespace, which has its mappings already.
     Joined,
 }
 
 impl<'a> Users<'a> {
-    pub fn of(namespaces: &Namespaces, maps: Option<&'a IdMaps>) -> Users<'a> {
+    /// Returns the users of a container with these namespaces. `maps` are the mappings of
+    /// its new user namespace.
+    pub fn new(namespaces: &Namespaces, maps: Option<&'a IdMaps>) -> Users<'a> {
         match (namespaces.get(NsKind::User), maps) {
             (Ns::Join { .. }, _) => Users::Joined,
             (_, Some(maps)) => Users::Mapped(maps),
@@ -26,29 +29,31 @@ impl<'a> Users<'a> {
     }
 }
 
-/// The id mapping of the mount `entry`, found at `at`.
+/// Resolves the id mapping of the mount `entry` at the JSON pointer `at`. Returns `None`
+/// if the mount has no id mapping.
 pub fn idmap(entry: &Mount, option: Option<&IdmapOption>, users: &Users, at: &str) -> Result<Option<Idmap>> {
     let recursive = option.is_some_and(|option| option.recursive);
     let inline = option.and_then(|option| option.maps.as_deref());
     let refuse = |e: Error, text: &str| {
         e.at(format!("{at}/options")).on(format!("{}idmap={text}", if recursive { "r" } else { "" }))
     };
-    let found = match (listed(entry, at)?, option, inline) {
+    let found = match (listed_maps(entry, at)?, option, inline) {
         (Some(_), _, Some(text)) => {
             return Err(refuse(Error::msg("the mount has uidMappings as well"), text));
         }
         (Some(maps), _, None) => IdmapUsers::Maps(maps),
         (None, None, _) => return Ok(None),
         (None, Some(_), Some(text)) => {
-            IdmapUsers::Maps(inline_maps(text, users).map_err(|e| refuse(e, text))?)
+            IdmapUsers::Maps(parse_inline_maps(text, users).map_err(|e| refuse(e, text))?)
         }
-        (None, Some(_), None) => borrowed(users, at)?,
+        (None, Some(_), None) => container_maps(users, at)?,
     };
     Ok(Some(Idmap { users: found, recursive }))
 }
 
-/// The two lists, which come together or not at all.
-fn listed(entry: &Mount, at: &str) -> Result<Option<IdMaps>> {
+/// Returns `uidMappings` and `gidMappings`, or `None` if the mount has neither. Fails if
+/// the mount has only one of the two.
+fn listed_maps(entry: &Mount, at: &str) -> Result<Option<IdMaps>> {
     let [uid_at, gid_at] = ["uidMappings", "gidMappings"].map(|name| format!("{at}/{name}"));
     match (entry.uid_mappings.is_empty(), entry.gid_mappings.is_empty()) {
         (true, true) => Ok(None),
@@ -61,8 +66,9 @@ fn listed(entry: &Mount, at: &str) -> Result<Option<IdMaps>> {
     }
 }
 
-/// Without mappings of its own, the mount takes the container's.
-fn borrowed(users: &Users, at: &str) -> Result<IdmapUsers> {
+/// Returns the container's mappings, for a mount that asks for a mapping and has none of
+/// its own.
+fn container_maps(users: &Users, at: &str) -> Result<IdmapUsers> {
     match users {
         Users::Mapped(maps) => Ok(IdmapUsers::Maps((*maps).clone())),
         Users::Joined => Ok(IdmapUsers::Joined),
@@ -74,15 +80,15 @@ fn borrowed(users: &Users, at: &str) -> Result<IdmapUsers> {
     }
 }
 
-/// crun's form: `uids=0-1000-10#20-2000-1;gids=@0-0-10`. Each range is an id of
-/// the filesystem, an id of the host, and a length; `@` makes the second an id
+/// Parses crun's form, `uids=0-1000-10#20-2000-1;gids=@0-0-10`. Each range is an id of
+/// the filesystem, an id of the host, and a length. After `@`, the second number is an id
 /// of the container.
-fn inline_maps(text: &str, users: &Users) -> Result<IdMaps> {
+fn parse_inline_maps(text: &str, users: &Users) -> Result<IdMaps> {
     let mut maps = IdMaps::default();
     for list in text.split(';') {
         match list.split_once('=') {
-            Some(("uids", ranges)) => maps.uid = ranges_of(ranges, users, |maps| &maps.uid)?,
-            Some(("gids", ranges)) => maps.gid = ranges_of(ranges, users, |maps| &maps.gid)?,
+            Some(("uids", ranges)) => maps.uid = parse_ranges(ranges, users, |maps| &maps.uid)?,
+            Some(("gids", ranges)) => maps.gid = parse_ranges(ranges, users, |maps| &maps.gid)?,
             _ => return Err(Error::msg("must be of the form idmap=uids=0-1000-10;gids=0-1000-10")),
         }
     }
@@ -92,10 +98,10 @@ fn inline_maps(text: &str, users: &Users) -> Result<IdMaps> {
     Ok(maps)
 }
 
-fn ranges_of(text: &str, users: &Users, of: fn(&IdMaps) -> &Vec<IdMap>) -> Result<Vec<IdMap>> {
+fn parse_ranges(text: &str, users: &Users, select: fn(&IdMaps) -> &Vec<IdMap>) -> Result<Vec<IdMap>> {
     let mut out = Vec::new();
     for text in text.split('#') {
-        let range = one_range(text, users, of)?;
+        let range = parse_range(text, users, select)?;
         if out.iter().any(|other| namespaces::overlap(other, &range)) {
             return Err(Error::msg(format!("{text} overlaps another range")));
         }
@@ -104,7 +110,7 @@ fn ranges_of(text: &str, users: &Users, of: fn(&IdMaps) -> &Vec<IdMap>) -> Resul
     Ok(out)
 }
 
-fn one_range(text: &str, users: &Users, of: fn(&IdMaps) -> &Vec<IdMap>) -> Result<IdMap> {
+fn parse_range(text: &str, users: &Users, select: fn(&IdMaps) -> &Vec<IdMap>) -> Result<IdMap> {
     let (relative, numbers) = match text.strip_prefix('@') {
         Some(numbers) => (true, numbers),
         None => (false, text),
@@ -117,7 +123,7 @@ fn one_range(text: &str, users: &Users, of: fn(&IdMaps) -> &Vec<IdMap>) -> Resul
         let Users::Mapped(maps) = users else {
             return Err(Error::msg("@ needs the mappings of a new user namespace"));
         };
-        host = on_the_host(of(maps), host, size)
+        host = find_host_id(select(maps), host, size)
             .ok_or_else(|| Error::msg(format!("{text} is not within one mapping of the container")))?;
     }
     let fits = |start: u32| size.checked_sub(1).is_some_and(|rest| start.checked_add(rest).is_some());
@@ -127,8 +133,9 @@ fn one_range(text: &str, users: &Users, of: fn(&IdMaps) -> &Vec<IdMap>) -> Resul
     Ok(IdMap { container, host, size })
 }
 
-/// The host's id for the `size` ids of the container from `id` on.
-fn on_the_host(maps: &[IdMap], id: u32, size: u32) -> Option<u32> {
+/// Returns the host's id for the container's id `id`. Returns `None` unless one mapping
+/// covers all `size` ids from `id` on.
+fn find_host_id(maps: &[IdMap], id: u32, size: u32) -> Option<u32> {
     let map = maps.iter().find(|map| id >= map.container && id - map.container < map.size)?;
     let skipped = id - map.container;
     (size <= map.size - skipped).then(|| map.host + skipped)
@@ -148,7 +155,7 @@ mod tests {
 
     #[test]
     fn inline_ranges() {
-        let maps = inline_maps("uids=0-1-10#10-11-5;gids=0-100-10", &Users::Hosts).expect("accepted");
+        let maps = parse_inline_maps("uids=0-1-10#10-11-5;gids=0-100-10", &Users::Hosts).expect("accepted");
         assert_eq!(maps.uid, [map(0, 1, 10), map(10, 11, 5)]);
         assert_eq!(maps.gid, [map(0, 100, 10)]);
     }
@@ -156,7 +163,7 @@ mod tests {
     #[test]
     fn relative_ranges_are_the_containers() {
         let own = of_the_container();
-        let maps = inline_maps("uids=@1-3-10;gids=@7-2-8", &Users::Mapped(&own)).expect("accepted");
+        let maps = parse_inline_maps("uids=@1-3-10;gids=@7-2-8", &Users::Mapped(&own)).expect("accepted");
         assert_eq!((maps.uid, maps.gid), (vec![map(1, 4, 10)], vec![map(7, 102, 8)]));
     }
 
@@ -174,8 +181,8 @@ mod tests {
             "uids=0-0-1;gids=@5-5-6",
             "users=0-0-1;gids=0-0-1",
         ] {
-            assert!(inline_maps(text, &Users::Mapped(&own)).is_err(), "{text}");
+            assert!(parse_inline_maps(text, &Users::Mapped(&own)).is_err(), "{text}");
         }
-        assert!(inline_maps("uids=@0-0-1;gids=0-0-1", &Users::Hosts).is_err());
+        assert!(parse_inline_maps("uids=@0-0-1;gids=0-0-1", &Users::Hosts).is_err());
     }
 }

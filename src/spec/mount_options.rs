@@ -4,40 +4,46 @@ use super::plan::{Propagation, SourceLink};
 use crate::error::{Error, Result};
 use crate::sys::mount::*;
 
-/// The options of one mount, sorted by what they act on.
+/// The options of a mount, sorted by what they act on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// A bind mount, with its submounts or without.
+    /// `Some` for a bind mount. The bool says whether to bind the mounts below the
+    /// source, too.
     pub bind: Option<bool>,
-    /// Not a new mount, but a change of the one that is there.
+    /// Whether to change the existing mount instead of making a new one.
     pub remount: bool,
+    /// The attributes to set and clear on the mount alone.
     pub attr: MountAttr,
+    /// The attributes to set and clear on the mount and all mounts below it.
     pub recursive_attr: MountAttr,
+    /// The bool says whether the propagation also applies to the mounts below.
     pub propagation: Option<(Propagation, bool)>,
-    /// MS_… bits that no call but mount(2) takes.
+    /// MS_… bits that only mount(2) takes.
     pub legacy: u64,
-    /// A tmpfs begins with what the image has in its place.
+    /// Whether the new tmpfs starts with a copy of the directory that it covers.
     pub copy_up: bool,
     pub idmap: Option<Idmap>,
     pub source_link: SourceLink,
-    /// A symbolic link in the mount's place is covered itself.
+    /// Whether to mount over a symbolic link at the target instead of following the link.
     pub target_nofollow: bool,
-    /// Flags of the superblock, in their order.
+    /// The flags of the superblock, in the order of the options.
     pub superblock: Vec<&'static str>,
-    /// For the filesystem: `key` or `key=value`, in their order.
+    /// The options for the filesystem, `key` or `key=value`, in the order of the options.
     pub data: Vec<(String, Option<String>)>,
 }
 
 /// The option `idmap` or `ridmap`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Idmap {
+    /// Whether the option is `ridmap`: the mapping also applies to the mounts below.
     pub recursive: bool,
-    /// crun's `idmap=uids=…;gids=…`, as it is written.
+    /// The value of crun's form `idmap=uids=…;gids=…`, not yet parsed. `None` if the
+    /// option has no value.
     pub maps: Option<String>,
 }
 
-/// An attribute option: its name, and the bits that it sets and clears.
-/// `r` + name is the same for all mounts below.
+/// The find_attribute options: the name, the bits to set, and the bits to clear. The option
+/// `r` + name does the same for the mount and all mounts below it.
 const ATTRIBUTES: [(&str, u64, u64); 18] = [
     ("ro", MOUNT_ATTR_RDONLY, 0),
     ("rw", 0, MOUNT_ATTR_RDONLY),
@@ -66,10 +72,10 @@ const PROPAGATIONS: [(&str, Propagation); 4] = [
     ("unbindable", Propagation::Unbindable),
 ];
 
-/// Flags of the superblock, which fsconfig(2) takes under their own names.
+/// Flags of the superblock. fsconfig(2) takes them by the same names.
 const SUPERBLOCK: [&str; 7] = ["sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand"];
 
-/// Flags that exist in mount(2) only: the bits that each sets and clears.
+/// Flags that exist in mount(2) only: the name, the bits to set, and the bits to clear.
 const LEGACY: [(&str, u64, u64); 4] = [
     ("silent", MS_SILENT, 0),
     ("loud", 0, MS_SILENT),
@@ -77,7 +83,7 @@ const LEGACY: [(&str, u64, u64); 4] = [
     ("noiversion", 0, MS_I_VERSION),
 ];
 
-/// The options that stand alone.
+/// The options without a value that no other table has.
 const WORDS: [&str; 10] = [
     "bind",
     "rbind",
@@ -91,7 +97,7 @@ const WORDS: [&str; 10] = [
     "dest-nofollow",
 ];
 
-/// Every option that has a meaning of its own here, for `features`.
+/// Returns every option that the runtime itself understands, sorted, for `features`.
 pub fn known_options() -> Vec<String> {
     let mut names: Vec<String> = WORDS.iter().map(|name| (*name).into()).collect();
     for (name, ..) in &ATTRIBUTES {
@@ -105,9 +111,10 @@ pub fn known_options() -> Vec<String> {
     names
 }
 
-/// The flags that a bind mount loses although no option names them. As with runc,
-/// an option that names any flag makes the source's flags not count. The modes of
-/// atime stay unless an option sets one of them.
+/// Returns the flags of the source that a bind mount loses although no option names them.
+/// As in runc, a mount keeps all flags of its source if its options name none. If they
+/// name one, it loses all others. Only the modes of atime stay, unless an option sets one
+/// of them.
 pub fn unnamed(attr: MountAttr) -> u64 {
     if attr == MountAttr::default() {
         return 0;
@@ -119,11 +126,11 @@ pub fn unnamed(attr: MountAttr) -> u64 {
     all & !attr.set & !attr.clear
 }
 
-/// Sorts the options; `at` is the pointer of the option list.
+/// Parses and sorts the options of a mount. `at` is the JSON pointer of the list.
 pub fn parse(options: &[String], at: &str) -> Result<Options> {
     let mut out = Options::default();
     for (i, option) in options.iter().enumerate() {
-        one(&mut out, option).map_err(|e| e.at(format!("{at}/{i}")).on(option.clone()))?;
+        parse_option(&mut out, option).map_err(|e| e.at(format!("{at}/{i}")).on(option.clone()))?;
     }
     if out.source_link == SourceLink::Copy && out.target_nofollow {
         return Err(Error::config(at, "dest-nofollow makes no sense with it").on("copy-symlink"));
@@ -131,31 +138,32 @@ pub fn parse(options: &[String], at: &str) -> Result<Options> {
     Ok(out)
 }
 
-fn one(out: &mut Options, option: &str) -> Result<()> {
-    if word(out, option)? {
+fn parse_option(out: &mut Options, option: &str) -> Result<()> {
+    if parse_word(out, option)? {
         return Ok(());
     }
     let (base, recursive) = (option.strip_prefix('r'), true);
-    if let Some((_, set, clear)) = attribute(option) {
-        change(&mut out.attr, set, clear);
-    } else if let Some(propagation) = propagation(option) {
+    if let Some((_, set, clear)) = find_attribute(option) {
+        change_bits(&mut out.attr, set, clear);
+    } else if let Some(propagation) = find_propagation(option) {
         out.propagation = Some((propagation, !recursive));
-    } else if let Some((_, set, clear)) = base.and_then(attribute) {
-        change(&mut out.recursive_attr, set, clear);
-    } else if let Some(propagation) = base.and_then(propagation) {
+    } else if let Some((_, set, clear)) = base.and_then(find_attribute) {
+        change_bits(&mut out.recursive_attr, set, clear);
+    } else if let Some(propagation) = base.and_then(find_propagation) {
         out.propagation = Some((propagation, recursive));
     } else if let Some(name) = SUPERBLOCK.iter().find(|name| **name == option) {
         out.superblock.push(name);
     } else if let Some((_, set, clear)) = LEGACY.iter().find(|(name, ..)| *name == option) {
         out.legacy = out.legacy & !clear | set;
     } else {
-        return filesystem(out, option);
+        return add_data(out, option);
     }
     Ok(())
 }
 
-/// The options that stand alone; false: it is another.
-fn word(out: &mut Options, option: &str) -> Result<bool> {
+/// Handles the options of [`WORDS`], and `idmap` with a value. Returns false for any
+/// other option.
+fn parse_word(out: &mut Options, option: &str) -> Result<bool> {
     match option {
         "" | "defaults" => {}
         "bind" => out.bind = Some(out.bind.unwrap_or(false)),
@@ -164,8 +172,8 @@ fn word(out: &mut Options, option: &str) -> Result<bool> {
         "tmpcopyup" => out.copy_up = true,
         "idmap" => out.idmap = Some(Idmap::default()),
         "ridmap" => out.idmap = Some(Idmap { recursive: true, maps: None }),
-        "copy-symlink" => source_link(out, SourceLink::Copy)?,
-        "src-nofollow" => source_link(out, SourceLink::Itself)?,
+        "copy-symlink" => set_source_link(out, SourceLink::Copy)?,
+        "src-nofollow" => set_source_link(out, SourceLink::Itself)?,
         "dest-nofollow" => out.target_nofollow = true,
         _ => {
             let maps = |prefix| option.strip_prefix(prefix).map(str::to_owned);
@@ -179,7 +187,7 @@ fn word(out: &mut Options, option: &str) -> Result<bool> {
     Ok(true)
 }
 
-fn source_link(out: &mut Options, link: SourceLink) -> Result<()> {
+fn set_source_link(out: &mut Options, link: SourceLink) -> Result<()> {
     if out.source_link != SourceLink::Follow && out.source_link != link {
         return Err(Error::msg("src-nofollow and copy-symlink exclude each other"));
     }
@@ -187,14 +195,15 @@ fn source_link(out: &mut Options, link: SourceLink) -> Result<()> {
     Ok(())
 }
 
-/// What is not known here is the filesystem's. As mount(2) takes all of them in
-/// one string, a comma separates options, unless a backslash (overlay) or
-/// quotes (SELinux contexts) take its meaning away, or it is followed by a digit in
-/// the memory policy of a tmpfs (`mpol=bind:0,2`).
-fn filesystem(out: &mut Options, option: &str) -> Result<()> {
-    let parts = at_commas(option);
+/// Adds an option that the runtime does not know, for the filesystem. mount(2) takes all
+/// such options in one string, so a comma separates options here, too. There are three
+/// exceptions: a comma after a backslash (overlay), a comma within quotes (SELinux
+/// contexts), and a comma before a digit in the memory policy of a tmpfs
+/// (`mpol=bind:0,2`).
+fn add_data(out: &mut Options, option: &str) -> Result<()> {
+    let parts = split_at_commas(option);
     if parts.len() > 1 {
-        return parts.into_iter().try_for_each(|part| one(out, part));
+        return parts.into_iter().try_for_each(|part| parse_option(out, part));
     }
     out.data.push(match option.split_once('=') {
         Some((key, value)) => (key.into(), Some(unquoted(value).into())),
@@ -203,7 +212,7 @@ fn filesystem(out: &mut Options, option: &str) -> Result<()> {
     Ok(())
 }
 
-fn at_commas(text: &str) -> Vec<&str> {
+fn split_at_commas(text: &str) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     let mut parts = Vec::new();
     let mut start = 0;
@@ -221,7 +230,7 @@ fn at_commas(text: &str) -> Vec<&str> {
     parts
 }
 
-/// Returns whether a comma between `part` and `rest` separates nodes of NUMA.
+/// Returns whether a comma between `part` and `rest` separates NUMA nodes.
 fn is_list_of_nodes(part: &str, rest: &str) -> bool {
     part.starts_with("mpol=") && rest.starts_with(|c: char| c.is_ascii_digit())
 }
@@ -230,16 +239,16 @@ fn unquoted(value: &str) -> &str {
     value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
-fn attribute(name: &str) -> Option<(&'static str, u64, u64)> {
+fn find_attribute(name: &str) -> Option<(&'static str, u64, u64)> {
     ATTRIBUTES.iter().find(|(known, ..)| *known == name).copied()
 }
 
-fn propagation(name: &str) -> Option<Propagation> {
+fn find_propagation(name: &str) -> Option<Propagation> {
     PROPAGATIONS.iter().find(|(known, _)| *known == name).map(|(_, propagation)| *propagation)
 }
 
-/// The last word on a bit counts.
-fn change(attr: &mut MountAttr, set: u64, clear: u64) {
+/// Sets and clears bits. The last option for a bit counts.
+fn change_bits(attr: &mut MountAttr, set: u64, clear: u64) {
     attr.set = attr.set & !clear | set;
     attr.clear = attr.clear & !set | clear;
 }
@@ -322,7 +331,8 @@ mod tests {
         assert!(parse(&both, "/mounts/0/options").is_err());
     }
 
-    /// The table of config.md, but for `tmpfs`'s and other filesystems' own.
+    /// Knows all options in the table of config.md, except those of tmpfs and other
+    /// filesystems.
     #[test]
     fn every_option_of_the_specification_is_known() {
         let known = known_options();

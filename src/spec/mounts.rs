@@ -1,4 +1,4 @@
-//! `mounts`: what is attached where, in their order.
+//! `mounts`: what init attaches where (config.md "Mounts").
 
 use super::c_string;
 use super::config::Mount as ConfigMount;
@@ -11,31 +11,34 @@ use crate::sys::mount::{MOUNT_ATTR_RDONLY, MS_I_VERSION};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Resolves the entries; relative sources of bind mounts are the bundle's.
+/// Resolves the entries, in their order. A relative source of a bind mount is relative to
+/// the bundle.
 pub fn mounts(
     entries: &[ConfigMount],
     bundle: &Path,
     users: &Users,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Mount>> {
-    let one = |(i, entry)| Entry { entry, bundle, at: format!("/mounts/{i}") }.resolve(users, warnings);
-    entries.iter().enumerate().map(one).collect()
+    let resolve_entry =
+        |(i, entry)| Entry { entry, bundle, at: format!("/mounts/{i}") }.resolve(users, warnings);
+    entries.iter().enumerate().map(resolve_entry).collect()
 }
 
-/// The same for a container that is there already, `plan`'s: a list by itself,
-/// of what can be mounted there, and be taken away again.
+/// Resolves mounts for a running container with the plan `plan`. The entries are a list
+/// by itself, so the JSON pointers begin with `/0`. Refuses what a running container
+/// cannot get, or what could not be removed again.
 pub fn for_running(entries: &[ConfigMount], plan: &Plan, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
-    let users = Users::of(&plan.namespaces, plan.id_maps.as_ref());
-    let one = |(i, entry)| {
+    let users = Users::new(&plan.namespaces, plan.id_maps.as_ref());
+    let resolve_entry = |(i, entry)| {
         let mount = Entry { entry, bundle: &plan.bundle, at: format!("/{i}") }.resolve(&users, warnings)?;
-        refuse_late(&mount)?;
+        refuse_for_running(&mount)?;
         Ok(mount)
     };
-    entries.iter().enumerate().map(one).collect()
+    entries.iter().enumerate().map(resolve_entry).collect()
 }
 
-/// What only the making of a container can do.
-fn refuse_late(mount: &Mount) -> Result<()> {
+/// Refuses mounts that only a new container can get.
+fn refuse_for_running(mount: &Mount) -> Result<()> {
     let refuse = |field: &str, text: &str| Err(Error::config(format!("{}/{field}", mount.at), text));
     match mount.kind {
         MountKind::Remount { .. } => refuse("options", "a running container gets new mounts, and no remount"),
@@ -47,15 +50,15 @@ fn refuse_late(mount: &Mount) -> Result<()> {
     }
 }
 
-/// The places of a list of mounts that are to be removed.
+/// Resolves the places of a list of mounts that are to be removed.
 pub fn mounted(entries: &[ConfigMount], warnings: &mut Vec<String>) -> Result<Vec<Mounted>> {
-    let one = |(i, entry): (usize, &ConfigMount)| {
+    let resolve_place = |(i, entry): (usize, &ConfigMount)| {
         let entry = Entry { entry, bundle: Path::new("/"), at: format!("/{i}") };
         let options = mount_options::parse(&entry.entry.options, &entry.pointer("options"))?;
         let path = entry.target(warnings)?;
         Ok(Mounted { at: entry.at, path, nofollow: options.target_nofollow })
     };
-    entries.iter().enumerate().map(one).collect()
+    entries.iter().enumerate().map(resolve_place).collect()
 }
 
 /// An entry that is being resolved.
@@ -76,8 +79,8 @@ impl Entry<'_> {
         let idmap = mount_idmap::idmap(self.entry, options.idmap.as_ref(), users, &self.at)?;
         self.warn(&options, warnings);
         let kind = self.kind(&options, idmap.as_ref())?;
-        check_place(&target, &kind, options.remount).map_err(|e| e.at(self.pointer("destination")))?;
-        // In a user namespace runc keeps the host's flags.
+        check_target(&target, &kind, options.remount).map_err(|e| e.at(self.pointer("destination")))?;
+        // As in runc, a mount in a user namespace keeps the flags of the source.
         let alone = matches!(kind, MountKind::Bind { .. }) && matches!(users, Users::Hosts);
         Ok(Mount {
             unnamed: if alone { mount_options::unnamed(options.attr) } else { 0 },
@@ -109,7 +112,7 @@ impl Entry<'_> {
         Ok(Path::new("/").join(destination))
     }
 
-    /// Options that would not act on a mount of this kind.
+    /// Refuses options that would have no effect on a mount of this kind.
     fn check(&self, options: &Options) -> Result<()> {
         let (bind, remount) = (options.bind.is_some(), options.remount);
         let refuse = |name: &str, why: &str| Err(Error::config(self.pointer("options"), why).on(name));
@@ -131,8 +134,8 @@ impl Entry<'_> {
         Ok(())
     }
 
-    /// As in runc, a bind mount may have options of the superblock, which the
-    /// kernel has no way to apply to it.
+    /// Warns about options of the superblock on a bind mount. runc accepts them, too, but
+    /// the kernel has no way to apply them to a bind mount.
     fn warn(&self, options: &Options, warnings: &mut Vec<String>) {
         if options.bind.is_none() {
             return;
@@ -153,7 +156,7 @@ impl Entry<'_> {
             ));
         }
         if options.remount {
-            return Ok(MountKind::Remount { options: self.reconfiguration(options)? });
+            return Ok(MountKind::Remount { options: self.remount_options(options)? });
         }
         if let Some(recursive) = options.bind {
             let source = self.bind_source()?;
@@ -188,21 +191,23 @@ impl Entry<'_> {
         Ok(Filesystem {
             fs: c_string(fs, &self.pointer("type"))?,
             source: c_string(&source, &self.pointer("source"))?,
-            options: self.with_access(options)?,
+            options: self.options_with_access(options)?,
             legacy: options.legacy,
             copy_up: options.copy_up,
         })
     }
 
-    /// What a remount tells the filesystem; nothing, if it is of a bind mount.
-    fn reconfiguration(&self, options: &Options) -> Result<Vec<FsOption>> {
-        if options.bind.is_some() { Ok(Vec::new()) } else { self.with_access(options) }
+    /// Returns the options that a remount passes to the filesystem. The remount of a bind
+    /// mount passes none.
+    fn remount_options(&self, options: &Options) -> Result<Vec<FsOption>> {
+        if options.bind.is_some() { Ok(Vec::new()) } else { self.options_with_access(options) }
     }
 
-    /// A device is told that it is not to be written to. For everything else a
-    /// read-only mount is enough, and a superblock may be shared with the host.
-    /// The source of a tmpfs is nothing but a name.
-    fn with_access(&self, options: &Options) -> Result<Vec<FsOption>> {
+    /// Returns the options for the filesystem. If the source is a device, they tell the
+    /// filesystem `ro`, or `rw` in a remount. For everything else a read-only mount is
+    /// enough, and the host may share the superblock. The source of a tmpfs is only a
+    /// name.
+    fn options_with_access(&self, options: &Options) -> Result<Vec<FsOption>> {
         let mut out = Vec::new();
         let named = self.entry.source.as_ref().is_some_and(|source| source.is_absolute());
         if named && self.entry.kind != "tmpfs" {
@@ -214,7 +219,7 @@ impl Entry<'_> {
         Ok(out)
     }
 
-    /// Flags of the superblock, then what is the filesystem's alone.
+    /// Returns the flags of the superblock, then the options of the filesystem itself.
     fn fs_options(&self, options: &Options) -> Result<Vec<FsOption>> {
         let at = self.pointer("options");
         let mut out = Vec::new();
@@ -229,10 +234,11 @@ impl Entry<'_> {
     }
 }
 
-/// crun's annotation that says which of a mount's contexts the label is.
+/// crun's annotation that selects the mount option for the label.
 const CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
-/// `linux.mountLabel`, as the option that gives a filesystem this label.
+/// Resolves `linux.mountLabel` to the mount option that gives a filesystem this label
+/// (config-linux.md "Mount Label"). Returns `None` if there is no label.
 pub fn label(label: &str, annotations: &BTreeMap<String, String>) -> Result<Option<FsOption>> {
     let key = match annotations.get(CONTEXT_TYPE).map(String::as_str) {
         None | Some("context") => c"context",
@@ -250,9 +256,9 @@ pub fn label(label: &str, annotations: &BTreeMap<String, String>) -> Result<Opti
     Ok(Some((key.into(), Some(c_string(label, "/linux/mountLabel")?))))
 }
 
-/// What can be known without looking at the rootfs; init looks again where
+/// Refuses a target that is wrong whatever the rootfs contains. Init checks again where
 /// links are involved.
-fn check_place(target: &Path, kind: &MountKind, remount: bool) -> Result<()> {
+fn check_target(target: &Path, kind: &MountKind, remount: bool) -> Result<()> {
     if remount || !proc_paths::is_plain(target) {
         return Ok(());
     }
@@ -348,13 +354,15 @@ mod tests {
     #[test]
     fn mappings_come_together() {
         use super::super::config::IdMapping;
-        let mut one = entry("/x", "bind", "/y", &[]);
-        one.uid_mappings = vec![IdMapping { container_id: 0, host_id: 7, size: 1 }];
-        assert_eq!(refused(one.clone()), "/mounts/0/uidMappings");
-        one.gid_mappings = one.uid_mappings.clone();
-        assert!(resolved(one.clone()).expect("accepted").0.idmap.is_some_and(|map| !map.recursive));
-        one.options = vec!["ridmap=uids=0-0-1;gids=0-0-1".into()];
-        assert_eq!(refused(one), "/mounts/0/options");
+        let mut entry_with_maps = entry("/x", "bind", "/y", &[]);
+        entry_with_maps.uid_mappings = vec![IdMapping { container_id: 0, host_id: 7, size: 1 }];
+        assert_eq!(refused(entry_with_maps.clone()), "/mounts/0/uidMappings");
+        entry_with_maps.gid_mappings = entry_with_maps.uid_mappings.clone();
+        assert!(
+            resolved(entry_with_maps.clone()).expect("accepted").0.idmap.is_some_and(|map| !map.recursive)
+        );
+        entry_with_maps.options = vec!["ridmap=uids=0-0-1;gids=0-0-1".into()];
+        assert_eq!(refused(entry_with_maps), "/mounts/0/options");
         assert_eq!(refused(entry("/x", "bind", "/y", &["idmap"])), "/mounts/0/options");
     }
 }

@@ -5,11 +5,13 @@ use super::plan::{IdMap, IdMaps, Namespaces, Ns, NsKind};
 use crate::error::{Error, Result};
 use nix::unistd::{getegid, geteuid};
 
+/// Resolves `linux.namespaces` (config-linux.md "Namespaces"). Refuses a kind that is
+/// listed twice, and a configuration without a mount namespace.
 pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
     let mut out = Namespaces::default();
     for (i, ns) in linux.namespaces.iter().enumerate() {
         let at = format!("/linux/namespaces/{i}");
-        let kind = kind(&ns.kind).ok_or_else(|| {
+        let kind = find_kind(&ns.kind).ok_or_else(|| {
             Error::config(format!("{at}/type"), "is not a kind of namespace").on(ns.kind.clone())
         })?;
         if out.is_private(kind) {
@@ -34,13 +36,15 @@ pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
     Ok(out)
 }
 
-fn kind(name: &str) -> Option<NsKind> {
+fn find_kind(name: &str) -> Option<NsKind> {
     NsKind::ALL.into_iter().find(|kind| kind.name() == name)
 }
 
-/// The mappings of the user namespace. A new one without any maps the caller to
-/// its root, as crun does; one that is joined has its own, and those given must
-/// be the same.
+/// Resolves the mappings of the user namespace (config-linux.md "User namespace
+/// mappings"). In a new user namespace without any mappings, the caller becomes root, as
+/// in crun. A joined user namespace has its own mappings. If the configuration gives
+/// mappings as well, they must be the same. Returns `None` if there is nothing to set or
+/// compare.
 pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>> {
     let uid = id_map(&linux.uid_mappings, "/linux/uidMappings")?;
     let gid = id_map(&linux.gid_mappings, "/linux/gidMappings")?;
@@ -54,28 +58,29 @@ pub fn id_maps(linux: &Linux, namespaces: &Namespaces) -> Result<Option<IdMaps>>
         Ns::Join { .. } if uid.is_empty() && gid.is_empty() => Ok(None),
         Ns::Join { .. } => Ok(Some(IdMaps { uid, gid })),
         Ns::New if uid.is_empty() && gid.is_empty() => Ok(Some(caller_as_root())),
-        Ns::New if uid.is_empty() => Err(unmapped("/linux/uidMappings")),
-        Ns::New if gid.is_empty() => Err(unmapped("/linux/gidMappings")),
+        Ns::New if uid.is_empty() => Err(missing_mappings("/linux/uidMappings")),
+        Ns::New if gid.is_empty() => Err(missing_mappings("/linux/gidMappings")),
         Ns::New => Ok(Some(IdMaps { uid, gid })),
     }
 }
 
-/// The one mapping that whoever calls may make.
+/// Returns the one mapping that every caller may set: the caller becomes root.
 fn caller_as_root() -> IdMaps {
     let root = |host: u32| vec![IdMap { container: 0, host, size: 1 }];
     IdMaps { uid: root(geteuid().as_raw()), gid: root(getegid().as_raw()) }
 }
 
-/// With mappings of the other kind only, somebody forgot these.
-fn unmapped(at: &str) -> Error {
+/// Returns the error for a namespace with mappings of the other kind only. Probably
+/// somebody forgot these.
+fn missing_mappings(at: &str) -> Error {
     Error::config(at, "a new user namespace needs mappings of both users and groups")
         .hint("without any mapping at all the caller becomes the namespace's root")
 }
 
-/// The kernel takes this many lines (`UID_GID_MAP_MAX_EXTENTS`).
+/// The kernel takes at most this many lines (`UID_GID_MAP_MAX_EXTENTS`).
 const MAX_MAPPINGS: usize = 340;
 
-/// One list of mappings, each checked; `at` is the pointer of the list.
+/// Checks and converts a list of mappings. `at` is the JSON pointer of the list.
 pub fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
     let mut out: Vec<IdMap> = Vec::new();
     for (i, m) in mappings.iter().enumerate() {
@@ -103,17 +108,20 @@ pub fn id_map(mappings: &[IdMapping], at: &str) -> Result<Vec<IdMap>> {
     Ok(out)
 }
 
-/// Do two ranges share an id, on either side? None reaches beyond the last id.
-pub fn overlap(one: &IdMap, two: &IdMap) -> bool {
-    let meet = |a: u32, b: u32| a <= b + (two.size - 1) && b <= a + (one.size - 1);
-    meet(one.container, two.container) || meet(one.host, two.host)
+/// Returns whether two ranges share an id, on either side. Neither range may reach beyond
+/// the last id.
+pub fn overlap(left: &IdMap, right: &IdMap) -> bool {
+    let intersect = |a: u32, b: u32| a <= b + (right.size - 1) && b <= a + (left.size - 1);
+    intersect(left.container, right.container) || intersect(left.host, right.host)
 }
 
-/// Is `id` of the container mapped?
+/// Returns whether the mappings contain the container's id `id`.
 pub fn is_mapped(maps: &[IdMap], id: u32) -> bool {
     maps.iter().any(|m| id >= m.container && id - m.container < m.size)
 }
 
+/// Resolves `linux.timeOffsets` to lines for timens_offsets, `clock seconds nanoseconds`
+/// (config-linux.md "Offset for Time Namespace").
 pub fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<String>> {
     let mut out = Vec::new();
     for (clock, offset) in &linux.time_offsets {

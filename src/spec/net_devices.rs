@@ -1,13 +1,16 @@
-//! `linux.netDevices`: network devices of the host that the container gets.
+//! `linux.netDevices`: network devices of the host that the container gets
+//! (config-linux.md "Network Devices").
 
 use super::config::NetDevice as ConfigDevice;
 use super::plan::{Namespaces, NetDevice, NsKind};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
-/// IFNAMSIZ: a name and its NUL.
+/// IFNAMSIZ: the size of a name with its NUL.
 const NAME_SIZE: usize = 16;
 
+/// Resolves the devices, sorted by name. Refuses names that the kernel would refuse, and
+/// a name that two devices would have in the container.
 pub fn net_devices(
     configured: &BTreeMap<String, ConfigDevice>,
     namespaces: &Namespaces,
@@ -35,20 +38,21 @@ pub fn net_devices(
     Ok(out)
 }
 
-/// The kernel's `dev_valid_name`.
+/// Checks a name as the kernel's `dev_valid_name` does.
 fn check_name(name: &str) -> Result<(), &'static str> {
-    let spaces = |byte: u8| byte.is_ascii_whitespace() || byte == 0x0b || byte == 0xa0;
+    let is_space = |byte: u8| byte.is_ascii_whitespace() || byte == 0x0b || byte == 0xa0;
     match name {
         "" | "." | ".." => Err("is not the name of a network device"),
         _ if name.len() >= NAME_SIZE => Err("is longer than the 15 bytes of a network device's name"),
-        _ if name.bytes().any(|byte| matches!(byte, b'/' | b':' | 0) || spaces(byte)) => {
+        _ if name.bytes().any(|byte| matches!(byte, b'/' | b':' | 0) || is_space(byte)) => {
             Err("has a character that no network device's name may have")
         }
         _ => Ok(()),
     }
 }
 
-/// The kernel's `__dev_alloc_name`: one `%d` is for a number, and `%` is for nothing else.
+/// Checks a name as the kernel's `__dev_alloc_name` does: it may have one `%d`, which the
+/// kernel replaces by a number, and no other `%`.
 fn check_template(name: &str) -> Result<(), &'static str> {
     match name.replacen("%d", "", 1).contains('%') {
         true => Err("may have one %d, and no other %"),

@@ -1,61 +1,63 @@
-//! JSON to the types of [`super::config`].
+//! Parses JSON into the types of [`super::config`].
 
 use super::config::{Config, Mount, Process, Resources, Shape};
 use super::unknown;
 use crate::error::{Error, Result};
 use serde::de::DeserializeOwned;
 
-/// Parses a `config.json`. Keys that it may not have are ignored, with a
-/// warning each (config.md "Extensibility").
+/// Parses a `config.json`. Ignores unknown keys, and adds a warning for each (config.md
+/// "Extensibility").
 pub fn parse_config(text: &[u8], warnings: &mut Vec<String>) -> Result<Config> {
     parse(text, warnings)
 }
 
-/// Parses the file of `exec --process`, likewise.
+/// Parses the file of `exec --process`. Treats unknown keys as [`parse_config`] does.
 pub fn parse_process(text: &[u8], warnings: &mut Vec<String>) -> Result<Process> {
     parse(text, warnings)
 }
 
-/// Parses `linux.resources` by itself, likewise.
+/// Parses `linux.resources` by itself. Treats unknown keys as [`parse_config`] does.
 pub fn parse_resources(text: &[u8], warnings: &mut Vec<String>) -> Result<Resources> {
     parse(text, warnings)
 }
 
-/// Parses a list of mounts by itself, likewise.
+/// Parses a list of mounts by itself. Treats unknown keys as [`parse_config`] does.
 pub fn parse_mounts(text: &[u8], warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
     parse(text, warnings)
 }
 
-/// The common case is parsed straight. What fails is looked at again, by way
-/// of a tree: unknown keys are taken out of it; a key that stands twice counts
-/// with its last value, as in Go; and what is wrong all the same is named by
-/// its JSON pointer.
+/// Parses `text` in one pass if nothing is wrong with it. If the pass fails, a second one
+/// goes by way of a tree:
+/// - It removes unknown keys from the tree.
+/// - If a key stands twice, the last value counts, as in Go.
+/// - If there still is an error, it gets a JSON pointer.
 ///
-/// The tree is read as text once more. serde would read it as it is, but the
-/// parser of all these types for a second kind of input is a tenth of the whole
-/// program.
+/// The second pass writes the tree as text and parses the text. serde could read the tree
+/// itself. But the parser of all these types for a second kind of input makes up a tenth
+/// of the whole program.
 fn parse<T: DeserializeOwned + Shape>(text: &[u8], warnings: &mut Vec<String>) -> Result<T> {
     if let Ok(parsed) = serde_json::from_slice(text) {
         return Ok(parsed);
     }
     let mut tree: serde_json::Value =
         serde_json::from_slice(text).map_err(|e| Error::msg(format!("not valid JSON: {e}")))?;
-    warnings.extend(unknown::take_out::<T>(&mut tree));
+    warnings.extend(unknown::remove_keys::<T>(&mut tree));
     let text = format!("{tree:#}");
     serde_json::from_slice(text.as_bytes()).map_err(|e| {
         let what = e.to_string();
-        let place = format!(" at line {} column {}", e.line(), e.column());
-        Error::config(pointer(&text, e.line()), what.strip_suffix(&place).unwrap_or(&what))
+        let position = format!(" at line {} column {}", e.line(), e.column());
+        Error::config(pointer_of_value(&text, e.line()), what.strip_suffix(&position).unwrap_or(&what))
     })
 }
 
-/// The JSON pointer of what stands in a line of `pretty`, which gives each value
-/// a line of its own. The closing line of an object or a list stands for all of it.
-fn pointer(pretty: &str, line: usize) -> String {
-    // Of each object or list around the line: its pointer, and how many of its values are over.
+/// Returns the JSON pointer of the value in a line of `pretty`, which has a line for each
+/// value. The closing line of an object or a list stands for the whole of it.
+fn pointer_of_value(pretty: &str, line: usize) -> String {
+    // For each object or list around the line: its pointer, and how many of its values
+    // are above the line.
     let mut around: Vec<(String, usize)> = Vec::new();
     for (number, text) in (1..).zip(pretty.lines().map(str::trim_start)) {
-        let at = place(text, &mut around);
+        let at = pointer_of_line(text, &mut around);
         if number == line {
             return if at.is_empty() { "/".into() } else { at };
         }
@@ -66,19 +68,19 @@ fn pointer(pretty: &str, line: usize) -> String {
     "/".into()
 }
 
-/// The pointer of one line's value.
-fn place(text: &str, around: &mut Vec<(String, usize)>) -> String {
+/// Returns the JSON pointer of the value in the line `text`, and updates `around`.
+fn pointer_of_line(text: &str, around: &mut Vec<(String, usize)>) -> String {
     if text.starts_with(['}', ']']) {
         return around.pop().map(|(at, _)| at).unwrap_or_default();
     }
-    let Some((parent, over)) = around.last_mut() else { return String::new() };
-    let segment = key(text).map_or_else(|| over.to_string(), |key| super::escape(&key));
-    *over += 1;
+    let Some((parent, above)) = around.last_mut() else { return String::new() };
+    let segment = key_of_line(text).map_or_else(|| above.to_string(), |key| super::escape(&key));
+    *above += 1;
     format!("{parent}/{segment}")
 }
 
-/// `"key": value` has a key, an element of a list has none.
-fn key(text: &str) -> Option<String> {
+/// Returns the key of a line `"key": value`. An element of a list has no key.
+fn key_of_line(text: &str) -> Option<String> {
     let mut strings = serde_json::Deserializer::from_str(text).into_iter::<String>();
     let key = strings.next()?.ok()?;
     text[strings.byte_offset()..].starts_with(':').then_some(key)
@@ -92,7 +94,7 @@ mod tests {
         parse_config(text.as_bytes(), &mut Vec::new()).expect_err("must be refused")
     }
 
-    /// Taken without a warning.
+    /// Parses a configuration, which must cause no warning.
     fn accepted(text: &str) -> Config {
         let mut warnings = Vec::new();
         let config = parse_config(text.as_bytes(), &mut warnings).expect("accepted");
@@ -152,23 +154,23 @@ mod tests {
         assert_eq!(config.hostname, "b");
     }
 
-    /// The same file, read by the types of another project.
+    /// Compares with oci-spec's types, which read the same file.
     #[test]
     fn agrees_with_oci_spec() {
-        let theirs = serde_json::to_string(&oci_spec::runtime::Spec::default()).expect("JSON");
-        let ours = accepted(&theirs);
-        let theirs: oci_spec::runtime::Spec = serde_json::from_str(&theirs).expect("accepted");
-        let mounts = theirs.mounts().clone().unwrap_or_default();
-        assert_eq!(ours.mounts.len(), mounts.len());
-        for (a, b) in ours.mounts.iter().zip(&mounts) {
+        let text = serde_json::to_string(&oci_spec::runtime::Spec::default()).expect("JSON");
+        let config = accepted(&text);
+        let spec: oci_spec::runtime::Spec = serde_json::from_str(&text).expect("accepted");
+        let mounts = spec.mounts().clone().unwrap_or_default();
+        assert_eq!(config.mounts.len(), mounts.len());
+        for (a, b) in config.mounts.iter().zip(&mounts) {
             assert_eq!(&a.destination, b.destination());
             assert_eq!(a.options, b.options().clone().unwrap_or_default());
         }
-        let linux = ours.linux.expect("linux");
-        let their_linux = theirs.linux().clone().expect("linux");
-        assert_eq!(Some(linux.masked_paths), *their_linux.masked_paths());
-        assert_eq!(linux.namespaces.len(), their_linux.namespaces().clone().unwrap_or_default().len());
-        let caps = ours.process.and_then(|p| p.capabilities).expect("capabilities");
+        let linux = config.linux.expect("linux");
+        let spec_linux = spec.linux().clone().expect("linux");
+        assert_eq!(Some(linux.masked_paths), *spec_linux.masked_paths());
+        assert_eq!(linux.namespaces.len(), spec_linux.namespaces().clone().unwrap_or_default().len());
+        let caps = config.process.and_then(|p| p.capabilities).expect("capabilities");
         assert_eq!(caps.bounding.len(), 3);
     }
 }

@@ -1,9 +1,10 @@
-//! `linux.personality`: the execution domain.
+//! `linux.personality`: the execution domain (config-linux.md "Personality").
 
 use super::config::Personality;
 use crate::error::{Error, Result};
 
-/// The specification knows two domains, and no flag yet.
+/// Returns the argument of personality(2). The specification has two domains, and no
+/// flags yet.
 pub fn personality(given: &Personality) -> Result<u32> {
     if let Some(flag) = given.flags.first() {
         return Err(Error::config("/linux/personality/flags/0", "no flag is supported by the specification")

@@ -1,14 +1,15 @@
-//! What may be mounted in the container's /proc.
+//! Which mounts the container's /proc may have.
 //!
-//! A file of an image or volume in the place of a procfs file would be taken
-//! for it, by the runtime as well (CVE-2019-16884, CVE-2025-52881). So, as in
-//! runc, nothing goes there but a few read-only figures that lxcfs makes up.
+//! A file of an image or volume that covers a file of procfs would be taken for the
+//! procfs file, also by the runtime (CVE-2019-16884, CVE-2025-52881). So, as in runc, a
+//! mount may cover only a few read-only files in /proc. lxcfs provides the content of
+//! such files.
 
 use super::plan::MountKind;
 use crate::error::{Error, Result};
 use std::path::{Component, Path, PathBuf};
 
-/// The files that may be covered.
+/// The files in /proc that a mount may cover.
 const FIGURES: [&str; 11] = [
     "cpuinfo",
     "diskstats",
@@ -23,19 +24,21 @@ const FIGURES: [&str; 11] = [
     "uptime",
 ];
 
-/// Where a path is.
+/// The part of a container that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// The root directory itself.
     Root,
-    /// /proc itself: for procfs alone.
+    /// /proc itself. Only a procfs may be mounted there.
     Proc,
-    /// In /proc, where no mount may be.
+    /// A path in /proc where no mount may be.
     InProc,
+    /// Any other path, and the files in /proc that a mount may cover.
     Elsewhere,
 }
 
-/// Where the absolute path `path`, without links and `..`, is in a container.
+/// Returns the part of a container that `path` belongs to. `path` is absolute, and has
+/// neither links nor `..`.
 pub fn place(path: &Path) -> Place {
     let path: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
     if path.as_os_str().is_empty() {
@@ -51,20 +54,20 @@ pub fn place(path: &Path) -> Place {
     }
 }
 
-/// `PID/net/dev`, which is where net/dev leads.
+/// Returns whether the path below /proc is `PID/net/dev`. The link net/dev leads there.
 fn is_net_dev(below: &Path) -> bool {
     let mut parts = below.components();
     let pid = parts.next().and_then(|part| part.as_os_str().to_str());
     pid.is_some_and(|pid| pid.parse::<u32>().is_ok()) && parts.as_path() == Path::new("net/dev")
 }
 
-/// Does the path say where it leads, whatever links there are?
+/// Returns whether the path has no `..`. Where `..` leads depends on the links before it.
 pub fn is_plain(path: &Path) -> bool {
     path.components().all(|part| part != Component::ParentDir)
 }
 
-/// The places where a mount of this kind may not be. Whether a bind mount on
-/// /proc is of a procfs is still to be asked.
+/// Refuses a place where a mount of this kind may not be. The caller still has to check
+/// that a bind mount on /proc is of a procfs.
 pub fn refuse(place: Place, kind: &MountKind) -> Result<()> {
     let is_proc = match kind {
         MountKind::Filesystem(new) => new.fs.as_c_str() == c"proc",

@@ -1,4 +1,4 @@
-//! `process`: what is executed, and as whom.
+//! `process`: what to execute, and as whom (config.md "Process").
 
 use super::config::{Capabilities as Names, Process as Config, Rlimit as ConfigRlimit};
 use super::plan::{Capabilities, Process, Rlimit};
@@ -9,23 +9,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::str::FromStr;
 
-/// Resolves the process at the pointer `at` (`/process`, or empty for a
-/// process file).
+/// Resolves the process at the JSON pointer `at`: `/process`, or empty for the file of
+/// `exec --process`.
 pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result<Process> {
     if !process.user.username.is_empty() {
         warnings.push(format!("{at}/user/username: is for Windows, and ignored"));
     }
     let capabilities = match &process.capabilities {
         Some(names) => capabilities(names, &format!("{at}/capabilities"), warnings)?,
-        // As in runc and crun: what is not given is not had.
+        // As in runc and crun, a process without `capabilities` has none.
         None => Capabilities::default(),
     };
     Ok(Process {
         terminal: process.terminal,
         console_size: console_size(process, at)?,
         bare_newlines: false,
-        uid: id(process.user.uid, &format!("{at}/user/uid"))?,
-        gid: id(process.user.gid, &format!("{at}/user/gid"))?,
+        uid: check_id(process.user.uid, &format!("{at}/user/uid"))?,
+        gid: check_id(process.user.gid, &format!("{at}/user/gid"))?,
         additional_gids: groups(process, at)?,
         keep_groups: false,
         umask: umask(process.user.umask, at)?,
@@ -37,16 +37,16 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
         no_new_privileges: process.no_new_privileges,
         oom_score_adj: oom_score_adj(process.oom_score_adj, at)?,
         scheduler: {
-            let of = |s| sched::scheduler(s, &format!("{at}/scheduler"), warnings);
-            process.scheduler.as_ref().map(of).transpose()?
+            let resolve = |s| sched::scheduler(s, &format!("{at}/scheduler"), warnings);
+            process.scheduler.as_ref().map(resolve).transpose()?
         },
         io_priority: {
-            let of = |p| sched::io_priority(p, &format!("{at}/ioPriority"));
-            process.io_priority.as_ref().map(of).transpose()?
+            let resolve = |p| sched::io_priority(p, &format!("{at}/ioPriority"));
+            process.io_priority.as_ref().map(resolve).transpose()?
         },
         cpu_affinity: {
-            let of = |a| sched::affinity(a, &format!("{at}/execCPUAffinity"));
-            process.exec_cpu_affinity.as_ref().map(of).transpose()?.unwrap_or_default()
+            let resolve = |a| sched::affinity(a, &format!("{at}/execCPUAffinity"));
+            process.exec_cpu_affinity.as_ref().map(resolve).transpose()?.unwrap_or_default()
         },
         apparmor: label(&process.apparmor_profile, &format!("{at}/apparmorProfile"))?,
         selinux: label(&process.selinux_label, &format!("{at}/selinuxLabel"))?,
@@ -55,18 +55,19 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
     })
 }
 
-/// The last value means "no change" to the kernel: the payload would stay root.
-fn id(id: u32, at: &str) -> Result<u32> {
+/// Refuses the last id. It means "no change" to the kernel, so the payload would stay
+/// root.
+fn check_id(id: u32, at: &str) -> Result<u32> {
     if id == u32::MAX { Err(Error::config(at, format!("{id} is not an id"))) } else { Ok(id) }
 }
 
 fn groups(process: &Config, at: &str) -> Result<Vec<u32>> {
     let gids = process.user.additional_gids.iter().enumerate();
-    gids.map(|(i, gid)| id(*gid, &format!("{at}/user/additionalGids/{i}"))).collect()
+    gids.map(|(i, gid)| check_id(*gid, &format!("{at}/user/additionalGids/{i}"))).collect()
 }
 
-/// As in runc, of two values for a name the later counts: getenv(3) would find
-/// the first.
+/// Resolves `env`. If a name has two values, the later counts, as in runc; getenv(3)
+/// would find the first.
 fn environment(process: &Config, at: &str) -> Result<Vec<CString>> {
     let at = format!("{at}/env");
     let mut names = BTreeSet::new();
@@ -83,7 +84,8 @@ fn environment(process: &Config, at: &str) -> Result<Vec<CString>> {
     Ok(env)
 }
 
-/// The size of a terminal. Without a terminal it is nothing that could be wrong.
+/// Resolves `consoleSize`. A process without a terminal may have any size. Returns `None`
+/// if the size is absent or 0 by 0.
 fn console_size(process: &Config, at: &str) -> Result<Option<Size>> {
     let Some(given) = &process.console_size else { return Ok(None) };
     if !process.terminal && given.height.max(given.width) > u16::MAX.into() {
@@ -97,7 +99,8 @@ fn console_size(process: &Config, at: &str) -> Result<Option<Size>> {
     Ok((size != Size::default()).then_some(size))
 }
 
-/// A label of a security module: one line, or it would say more than its own.
+/// Resolves a label of a security module. A label is one line: more lines would say more
+/// than the label.
 fn label(text: &str, at: &str) -> Result<Option<String>> {
     if text.contains(['\0', '\n']) {
         return Err(Error::config(at, "must be one line").on(format!("{text:?}")));
@@ -105,16 +108,16 @@ fn label(text: &str, at: &str) -> Result<Option<String>> {
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-/// crun's annotation for users who reach shared files by a group that their
-/// user namespace can't map: `additionalGids` then gives way to the groups
-/// that the caller has.
+/// Returns whether crun's annotation asks to keep the caller's groups instead of
+/// `additionalGids`. The annotation is for users who reach shared files through a group
+/// that their user namespace cannot map.
 pub fn keeps_groups(annotations: &BTreeMap<String, String>) -> bool {
     annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1")
 }
 
-/// The umask of the payload. If the config has none, it is 0022, as in runc and
-/// crun, whatever the caller's is: daemons run with 0, and would build images
-/// whose files the world may write.
+/// Resolves the umask of the payload. The default is 0022, as in runc and crun, whatever
+/// umask the caller has. The umask of daemons is 0: with it, everybody could write to the
+/// files of the images that they build.
 fn umask(umask: Option<u32>, at: &str) -> Result<u32> {
     match umask.unwrap_or(0o022) {
         bits if bits > 0o777 => Err(Error::config(
@@ -131,8 +134,8 @@ fn args(process: &Config, at: &str) -> Result<Vec<CString>> {
     match args.first() {
         None => Err(Error::config(at, "process args must not be empty")),
         Some(name) if name.is_empty() => {
-            // runc's words, by which Podman and Docker choose the exit code 127.
-            // Engines give a container without a command such a list.
+            // These are runc's words. Podman and Docker choose the exit code 127 by them.
+            // Engines pass such a list if a container has no command.
             let text = "exec: \"\": executable file not found in $PATH";
             Err(Error::config(format!("{at}/0"), text).hint("the image or the caller must name a command"))
         }
@@ -160,13 +163,14 @@ fn oom_score_adj(value: Option<i64>, at: &str) -> Result<Option<i32>> {
 }
 
 fn capabilities(names: &Names, at: &str, warnings: &mut Vec<String>) -> Result<Capabilities> {
-    let mut bits = |set: &[String], field: &str| bits(set, &format!("{at}/{field}"), warnings);
+    let mut bits_of_set =
+        |set: &[String], field: &str| capability_bits(set, &format!("{at}/{field}"), warnings);
     let out = Capabilities {
-        bounding: bits(&names.bounding, "bounding"),
-        effective: bits(&names.effective, "effective"),
-        inheritable: bits(&names.inheritable, "inheritable"),
-        permitted: bits(&names.permitted, "permitted"),
-        ambient: bits(&names.ambient, "ambient"),
+        bounding: bits_of_set(&names.bounding, "bounding"),
+        effective: bits_of_set(&names.effective, "effective"),
+        inheritable: bits_of_set(&names.inheritable, "inheritable"),
+        permitted: bits_of_set(&names.permitted, "permitted"),
+        ambient: bits_of_set(&names.ambient, "ambient"),
     };
     let extra = out.effective & !out.permitted;
     if extra != 0 {
@@ -178,8 +182,9 @@ fn capabilities(names: &Names, at: &str, warnings: &mut Vec<String>) -> Result<C
     Ok(out)
 }
 
-/// config.md: an unknown capability is warned about, not an error.
-fn bits(names: &[String], at: &str, warnings: &mut Vec<String>) -> u64 {
+/// Returns the bits of the named capabilities. config.md wants a warning for an unknown
+/// capability, and no error.
+fn capability_bits(names: &[String], at: &str, warnings: &mut Vec<String>) -> u64 {
     let mut bits = 0;
     for name in names {
         match caps::Capability::from_str(name) {
@@ -190,7 +195,7 @@ fn bits(names: &[String], at: &str, warnings: &mut Vec<String>) -> u64 {
     bits
 }
 
-/// The name of a capability number, for messages.
+/// Returns the name of a capability number, for messages.
 pub fn capability_name(number: u32) -> String {
     let name = caps::all().into_iter().find(|cap| u32::from(cap.index()) == number);
     name.map_or_else(|| format!("capability {number}"), |cap| cap.to_string())
@@ -200,7 +205,7 @@ fn rlimits(limits: &[ConfigRlimit], at: &str) -> Result<Vec<Rlimit>> {
     let mut out: Vec<Rlimit> = Vec::new();
     for (i, limit) in limits.iter().enumerate() {
         let at = format!("{at}/rlimits/{i}");
-        let resource = resource(&limit.kind).ok_or_else(|| {
+        let resource = find_resource(&limit.kind).ok_or_else(|| {
             Error::config(format!("{at}/type"), "is not a resource limit").on(limit.kind.clone())
         })?;
         if out.iter().any(|other| other.resource == resource) {
@@ -217,9 +222,9 @@ fn rlimits(limits: &[ConfigRlimit], at: &str) -> Result<Vec<Rlimit>> {
     Ok(out)
 }
 
-/// The kernel's number (asm-generic/resource.h). libc's constants are of a type
-/// that differs from one C library to the next.
-fn resource(name: &str) -> Option<u32> {
+/// Returns the kernel's number of a resource (asm-generic/resource.h). libc's constants
+/// differ in their type from one C library to the next.
+fn find_resource(name: &str) -> Option<u32> {
     const NAMES: [&str; 16] = [
         "CPU",
         "FSIZE",

@@ -1,4 +1,5 @@
-//! `linux.intelRdt`: a share of caches and of memory bandwidth.
+//! `linux.intelRdt`: a share of caches and of memory bandwidth (config-linux.md
+//! "IntelRdt").
 
 use super::config::IntelRdt;
 use super::plan::Rdt;
@@ -17,8 +18,8 @@ pub fn rdt(given: &IntelRdt) -> Result<Rdt> {
     })
 }
 
-/// `/` is the root of the filesystem, the default class; any other is a
-/// directory in it.
+/// Resolves `closID`. `/` is the root of the resctrl filesystem, the default class. Any
+/// other id is the name of a directory there.
 fn clos(id: &str) -> Result<Option<String>> {
     let at = format!("{AT}/closID");
     super::c_string(id, &at)?;
@@ -28,7 +29,8 @@ fn clos(id: &str) -> Result<Option<String>> {
     Ok((!id.is_empty()).then(|| id.into()))
 }
 
-/// The two schemas in one text: `memBwSchema` stands for all `MB:` lines.
+/// Returns the lines of both schemas. `memBwSchema` replaces all `MB:` lines of
+/// `l3CacheSchema`.
 fn combined(given: &IntelRdt) -> Result<String> {
     let bandwidth = given.mem_bw_schema.as_str();
     if !bandwidth.is_empty() && (!bandwidth.starts_with("MB:") || bandwidth.contains('\n')) {

@@ -1,4 +1,4 @@
-//! The whole of a configuration, field by field, into a [`Plan`].
+//! Resolves a whole configuration into a [`Plan`], field by field.
 
 use super::config::{Config, Linux, Resources};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
@@ -9,8 +9,9 @@ use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
 use std::path::{Component, Path, PathBuf};
 
-/// Resolves `config`, found in the absolute directory `bundle`. What was accepted
-/// with a remark is added to `warnings`, also if something else is refused then.
+/// Resolves `config`, which the caller found in the absolute directory `bundle`. Adds a
+/// remark to `warnings` for each value that it accepts with one, even if it then refuses
+/// another value.
 pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Result<Plan> {
     check_version(&config.oci_version)?;
     unsupported::refuse(config)?;
@@ -36,7 +37,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
         true => (maps, None),
         false => (None, maps),
     };
-    let users = mount_idmap::Users::of(&namespaces, id_maps.as_ref());
+    let users = mount_idmap::Users::new(&namespaces, id_maps.as_ref());
     Ok(Plan {
         bundle: bundle.into(),
         rootfs: bundle.join(&root.path),
@@ -55,7 +56,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
         devices: devices::devices(&linux.devices)?,
         net_devices: net_devices::net_devices(&linux.net_devices, &namespaces)?,
         masked: masked(&linux.masked_paths)?,
-        readonly: absolute(&linux.readonly_paths, "/linux/readonlyPaths")?,
+        readonly: absolute_paths(&linux.readonly_paths, "/linux/readonlyPaths")?,
         process,
         inheritable: inherit::of_container(config),
         hooks: hooks::hooks(&config.hooks)?,
@@ -71,9 +72,10 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
     })
 }
 
-/// `linux.maskedPaths`. The root can't be masked; init refuses a link that leads to it.
+/// Resolves `linux.maskedPaths`. Refuses the root. Init refuses a link that leads to the
+/// root.
 fn masked(paths: &[String]) -> Result<Vec<PathBuf>> {
-    let paths = absolute(paths, "/linux/maskedPaths")?;
+    let paths = absolute_paths(paths, "/linux/maskedPaths")?;
     let is_root = |path: &PathBuf| path.components().all(|part| part == Component::RootDir);
     match paths.iter().position(is_root) {
         Some(i) => {
@@ -84,7 +86,8 @@ fn masked(paths: &[String]) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// Any 1.x, with whatever suffix: `1.0.2-dev` is what engines send.
+/// Accepts any version 1.x, with any suffix (config.md "Specification version"). Engines
+/// send `1.0.2-dev`.
 fn check_version(version: &str) -> Result<()> {
     let at = "/ociVersion";
     if version.is_empty() {
@@ -93,11 +96,11 @@ fn check_version(version: &str) -> Result<()> {
     // SemVer 2.0.0: three numbers, then identifiers.
     let core = version.split(['-', '+']).next().unwrap_or_default();
     let is_suffix = |c: char| c.is_ascii_alphanumeric() || "-+.".contains(c);
-    let number = |part: &str| {
+    let parse_number = |part: &str| {
         let plain = part == "0" || part.starts_with(|c: char| ('1'..='9').contains(&c));
         part.parse::<u32>().ok().filter(|_| plain)
     };
-    let numbers: Vec<_> = core.split('.').map(number).collect();
+    let numbers: Vec<_> = core.split('.').map(parse_number).collect();
     match numbers[..] {
         _ if !version[core.len()..].chars().all(is_suffix) => {
             Err(Error::config(at, "is not a version").on(version))
@@ -169,7 +172,7 @@ fn uts_name(name: &str, at: &str, namespaces: &Namespaces) -> Result<Option<Stri
     Ok(Some(name.into()))
 }
 
-fn absolute(paths: &[String], at: &str) -> Result<Vec<PathBuf>> {
+fn absolute_paths(paths: &[String], at: &str) -> Result<Vec<PathBuf>> {
     let check = |(i, path): (usize, &String)| {
         super::c_string(path, &format!("{at}/{i}"))?;
         let path = PathBuf::from(path);
@@ -189,14 +192,15 @@ fn cgroups_path(linux: &Linux) -> Result<Option<String>> {
     }
     super::c_string(path, "/linux/cgroupsPath")?;
     if path.split('/').any(|part| part == "..") {
-        return contained(path).map(Some);
+        return resolve_dotdot(path).map(Some);
     }
     Ok(Some(path.into()))
 }
 
-/// Resolves `..` in a `cgroupsPath`. As in runc it leads at most to where the path begins, so
-/// the cgroup stays below the root of the hierarchy, or below the caller's cgroup.
-fn contained(path: &str) -> Result<String> {
+/// Resolves `..` in a `cgroupsPath`. As in runc, `..` leads at most to the beginning of
+/// the path. So the cgroup stays below the root of the hierarchy, or below the caller's
+/// cgroup.
+fn resolve_dotdot(path: &str) -> Result<String> {
     let mut parts = Vec::new();
     for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
         if part == ".." {
@@ -212,7 +216,8 @@ fn contained(path: &str) -> Result<String> {
     Ok(format!("{root}{}", parts.join("/")))
 }
 
-/// The rules are in the plan in a form of their own.
+/// Returns the resources without the device rules: the plan has the rules in its own
+/// form.
 fn without_devices(resources: &Resources) -> Resources {
     Resources { devices: Vec::new(), ..resources.clone() }
 }

@@ -1,19 +1,19 @@
-//! What `linux.resources` may say on any host. What depends on the version of
-//! its cgroups is for `cgroup` to refuse.
+//! Checks the values of `linux.resources` that are wrong on any host (config-linux.md
+//! "Control groups"). `cgroup` refuses what is wrong on one version of cgroups only.
 
 use super::config::{BlockIo, Cpu, HugepageLimit, Memory, Network, Resources, ThrottleDevice};
 use crate::error::{Error, Result};
 
-/// Refuses values that mean nothing; `at` is the pointer of `resources`.
+/// Refuses values that mean nothing. `at` is the JSON pointer of `resources`.
 pub fn check(resources: &Resources, at: &str) -> Result<()> {
-    memory(&resources.memory, &format!("{at}/memory"))?;
-    cpu(&resources.cpu, &format!("{at}/cpu"))?;
-    block_io(&resources.block_io, &format!("{at}/blockIO"))?;
-    hugepages(&resources.hugepage_limits, &format!("{at}/hugepageLimits"))?;
-    network(&resources.network, &format!("{at}/network"))
+    check_memory(&resources.memory, &format!("{at}/memory"))?;
+    check_cpu(&resources.cpu, &format!("{at}/cpu"))?;
+    check_block_io(&resources.block_io, &format!("{at}/blockIO"))?;
+    check_hugepages(&resources.hugepage_limits, &format!("{at}/hugepageLimits"))?;
+    check_network(&resources.network, &format!("{at}/network"))
 }
 
-fn memory(memory: &Memory, at: &str) -> Result<()> {
+fn check_memory(memory: &Memory, at: &str) -> Result<()> {
     for (field, value) in [
         ("limit", memory.limit),
         ("reservation", memory.reservation),
@@ -42,7 +42,7 @@ fn memory(memory: &Memory, at: &str) -> Result<()> {
     }
 }
 
-fn cpu(cpu: &Cpu, at: &str) -> Result<()> {
+fn check_cpu(cpu: &Cpu, at: &str) -> Result<()> {
     if let (Some(quota @ 1..), Some(burst)) = (cpu.quota, cpu.burst)
         && burst > quota.unsigned_abs()
     {
@@ -54,34 +54,34 @@ fn cpu(cpu: &Cpu, at: &str) -> Result<()> {
     }
 }
 
-fn block_io(io: &BlockIo, at: &str) -> Result<()> {
+fn check_block_io(io: &BlockIo, at: &str) -> Result<()> {
     for (i, device) in io.weight_device.iter().enumerate() {
         let at = format!("{at}/weightDevice/{i}");
-        numbers(device.major, device.minor, &at)?;
+        check_numbers(device.major, device.minor, &at)?;
         if device.weight.is_none() && device.leaf_weight.is_none() {
             return Err(Error::config(at, "needs a weight, a leafWeight or both"));
         }
     }
-    throttle(&io.throttle_read_bps_device, &format!("{at}/throttleReadBpsDevice"))?;
-    throttle(&io.throttle_write_bps_device, &format!("{at}/throttleWriteBpsDevice"))?;
-    throttle(&io.throttle_read_iops_device, &format!("{at}/throttleReadIOPSDevice"))?;
-    throttle(&io.throttle_write_iops_device, &format!("{at}/throttleWriteIOPSDevice"))
+    check_throttle(&io.throttle_read_bps_device, &format!("{at}/throttleReadBpsDevice"))?;
+    check_throttle(&io.throttle_write_bps_device, &format!("{at}/throttleWriteBpsDevice"))?;
+    check_throttle(&io.throttle_read_iops_device, &format!("{at}/throttleReadIOPSDevice"))?;
+    check_throttle(&io.throttle_write_iops_device, &format!("{at}/throttleWriteIOPSDevice"))
 }
 
-fn throttle(devices: &[ThrottleDevice], at: &str) -> Result<()> {
+fn check_throttle(devices: &[ThrottleDevice], at: &str) -> Result<()> {
     devices
         .iter()
         .enumerate()
-        .try_for_each(|(i, device)| numbers(device.major, device.minor, &format!("{at}/{i}")))
+        .try_for_each(|(i, device)| check_numbers(device.major, device.minor, &format!("{at}/{i}")))
 }
 
-fn numbers(major: i64, minor: i64, at: &str) -> Result<()> {
-    super::devices::number(major, &format!("{at}/major"))?;
-    super::devices::number(minor, &format!("{at}/minor")).map(drop)
+fn check_numbers(major: i64, minor: i64, at: &str) -> Result<()> {
+    super::devices::check_device_number(major, &format!("{at}/major"))?;
+    super::devices::check_device_number(minor, &format!("{at}/minor")).map(drop)
 }
 
-/// `2MB`: the name is a part of a file's.
-fn hugepages(limits: &[HugepageLimit], at: &str) -> Result<()> {
+/// Checks the page sizes, such as `2MB`. Each is a part of a file name.
+fn check_hugepages(limits: &[HugepageLimit], at: &str) -> Result<()> {
     for (i, limit) in limits.iter().enumerate() {
         let name = limit.page_size.as_str();
         let digits = name.strip_suffix('B').and_then(|name| name.strip_suffix(['K', 'M', 'G']));
@@ -95,7 +95,7 @@ fn hugepages(limits: &[HugepageLimit], at: &str) -> Result<()> {
     Ok(())
 }
 
-fn network(network: &Network, at: &str) -> Result<()> {
+fn check_network(network: &Network, at: &str) -> Result<()> {
     for (i, priority) in network.priorities.iter().enumerate() {
         let name = priority.name.as_str();
         if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '/') {

@@ -1,4 +1,5 @@
-//! `process.scheduler`, `process.ioPriority` and `process.execCPUAffinity`.
+//! `process.scheduler`, `process.ioPriority` and `process.execCPUAffinity` (config.md
+//! "Process").
 
 use super::config::{self, IoPriority};
 use super::list;
@@ -6,7 +7,8 @@ use super::plan::CpuAffinity;
 use crate::error::{Error, Result};
 use crate::sys::sched::Attr;
 
-/// Linux has no SCHED_ISO; its number is reserved, and the kernel says so.
+/// The scheduling policies and their numbers. Linux reserves the number of SCHED_ISO but
+/// has no such policy; the kernel refuses it.
 const POLICIES: [(&str, u32); 7] = [
     ("SCHED_OTHER", 0),
     ("SCHED_FIFO", FIFO),
@@ -31,19 +33,19 @@ const FLAGS: [(&str, u64); 7] = [
     ("SCHED_FLAG_UTIL_CLAMP_MAX", 0x40),
 ];
 
-/// The number that goes with a name.
-fn of_name<T: Copy>(table: &[(&str, T)], name: &str, at: String, what: &str) -> Result<T> {
+/// Returns the number that `table` has for a name.
+fn find_by_name<T: Copy>(table: &[(&str, T)], name: &str, at: String, what: &str) -> Result<T> {
     let found = table.iter().find(|(known, _)| *known == name);
     found.map(|(_, value)| *value).ok_or_else(|| Error::config(at, format!("is not {what}")).on(name))
 }
 
-/// The scheduler at the pointer `at`: what is valid for the policy, and no
-/// more, as the kernel takes a field that means nothing to it without a word.
+/// Resolves the scheduler at the JSON pointer `at`. Refuses a field that has no meaning
+/// for the policy, because the kernel ignores such a field silently.
 pub fn scheduler(given: &config::Scheduler, at: &str, warnings: &mut Vec<String>) -> Result<Attr> {
-    let policy = of_name(&POLICIES, &given.policy, format!("{at}/policy"), "a scheduling policy")?;
+    let policy = find_by_name(&POLICIES, &given.policy, format!("{at}/policy"), "a scheduling policy")?;
     let mut flags = 0;
     for (i, flag) in given.flags.iter().enumerate() {
-        flags |= of_name(&FLAGS, flag, format!("{at}/flags/{i}"), "a scheduling flag")?;
+        flags |= find_by_name(&FLAGS, flag, format!("{at}/flags/{i}"), "a scheduling flag")?;
     }
     check_nice(given, policy, at, warnings)?;
     check_deadline(given, policy, at)?;
@@ -91,7 +93,7 @@ fn check_deadline(given: &config::Scheduler, policy: u32, at: &str) -> Result<()
             None => Ok(()),
         };
     }
-    // A period of 0 is the deadline's.
+    // A period of 0 stands for the deadline.
     let period = if given.period == 0 { given.deadline } else { given.period };
     if given.runtime == 0 || given.runtime > given.deadline || given.deadline > period {
         return Err(Error::config(at, "SCHED_DEADLINE wants 0 < runtime <= deadline <= period")
@@ -103,16 +105,17 @@ fn check_deadline(given: &config::Scheduler, policy: u32, at: &str) -> Result<()
 const IO_CLASSES: [(&str, u16); 3] =
     [("IOPRIO_CLASS_RT", 1), ("IOPRIO_CLASS_BE", 2), ("IOPRIO_CLASS_IDLE", 3)];
 
-/// Class and level as ioprio_set(2) takes them.
+/// Returns class and level as ioprio_set(2) takes them.
 pub fn io_priority(given: &IoPriority, at: &str) -> Result<u16> {
     const CLASS_SHIFT: u32 = 13;
-    let class = of_name(&IO_CLASSES, &given.class, format!("{at}/class"), "an I/O scheduling class")?;
+    let class = find_by_name(&IO_CLASSES, &given.class, format!("{at}/class"), "an I/O scheduling class")?;
     match u16::try_from(given.priority) {
         Ok(level @ 0..=7) => Ok(class << CLASS_SHIFT | level),
         _ => Err(Error::config(format!("{at}/priority"), format!("{} is outside 0 to 7", given.priority))),
     }
 }
 
+/// Resolves the CPUs of an `exec` process.
 pub fn affinity(given: &config::CpuAffinity, at: &str) -> Result<CpuAffinity> {
     Ok(CpuAffinity {
         initial: list::bits(&given.initial, &format!("{at}/initial"))?,
@@ -171,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_nice_value_without_effect_is_warned_about() {
-        // Engines and runc's own tests send it.
+        // Engines and runc's own tests send a nice value with SCHED_DEADLINE.
         let (attr, warnings) = parsed(r#"{"policy":"SCHED_DEADLINE","nice":19,"runtime":1,"deadline":2}"#);
         assert!(attr.is_ok() && warnings == ["/s/nice: has no effect with SCHED_DEADLINE"]);
     }

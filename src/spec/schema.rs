@@ -1,4 +1,5 @@
-//! Tests against the JSON schema of the specification and its examples.
+//! Tests that hold the types and the resolver against the JSON schema of the
+//! specification and its examples.
 
 use super::config::{Config, Shape};
 use super::{Plan, parse_config, resolve};
@@ -19,8 +20,8 @@ fn planned(config: &Value, warnings: &mut Vec<String>) -> Result<Plan> {
     resolve(&parse_config(config.to_string().as_bytes(), warnings)?, Path::new("/bundle"), warnings)
 }
 
-/// What the examples leave out and a container of ours can't do without: a
-/// process (runc refuses a `create` without one, too), and a mount namespace.
+/// Adds what the examples leave out and a container of corten needs: a process, and a
+/// mount namespace. runc refuses a `create` without a process, too.
 fn completed(mut config: Value) -> Value {
     if config["process"].is_null() {
         config["process"] = json!({ "args": ["sh"], "cwd": "/" });
@@ -44,12 +45,12 @@ fn good_examples_are_accepted() {
 #[test]
 fn the_example_with_everything_is_accepted() {
     let mut config = read("test/config/good/spec-example.json");
-    // It says 0.5.0-dev, which is before all that is compatible.
+    // The example has the version 0.5.0-dev, which is before all compatible versions.
     assert!(planned(&config, &mut Vec::new()).is_err_and(|e| e.at == "/ociVersion"));
     config["ociVersion"] = json!("1.3.0");
     let mut warnings = Vec::new();
     let plan = planned(&config, &mut warnings).unwrap_or_else(|error| panic!("{error}"));
-    // A leftover of before 1.0 in the example.
+    // The example still has this key from before version 1.0.
     let leftover = "/linux/resources/oomScoreAdj: unknown key is ignored; does it belong to /process?";
     assert_eq!(warnings, [leftover]);
     assert_eq!((plan.mounts.len(), plan.devices.len(), plan.device_rules.is_empty()), (7, 8, false));
@@ -70,12 +71,12 @@ fn bad_examples_are_refused_with_their_place() {
     assert!(parse_config(&text, &mut Vec::new()).is_err_and(|e| e.op.contains("not valid JSON")));
 }
 
-/// Everything below `schema` as [`Shape::places`] has it.
+/// Collects the places of everything below `schema`, in the form of [`Shape::places`].
 fn places(schema: &Value, file: &str, at: &str, found: &mut Vec<String>) {
     if let Some(reference) = schema["$ref"].as_str() {
         let (other, pointer) = reference.split_once('#').expect("a reference");
         let other = if other.is_empty() { file } else { other };
-        // Other platforms have schemas of their own, which are not ours to read.
+        // `tests/data/schema` lacks the schemas of other platforms.
         if data().join(other).exists() {
             places(read(other).pointer(pointer).expect("its target"), other, at, found);
         }
@@ -94,22 +95,22 @@ fn places(schema: &Value, file: &str, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Fields of the schema that are not for Linux: unknown keys.
+/// Fields of the schema that are not for Linux. For corten they are unknown keys.
 const NOT_FOR_LINUX: [&str; 1] = ["/process/commandLine"];
 
 #[test]
 fn every_field_of_the_schema_is_known() {
-    let mut ours = Vec::new();
-    Config::places("", &mut |place| ours.push(place.to_owned()));
-    let mut theirs = Vec::new();
-    places(&read("config-schema.json"), "config-schema.json", "", &mut theirs);
-    assert!(theirs.len() > 200, "{} fields were found", theirs.len());
-    // A map to us, as its keys are checked with the namespace.
-    let theirs = theirs.into_iter().map(|place| {
+    let mut known = Vec::new();
+    Config::places("", &mut |place| known.push(place.to_owned()));
+    let mut in_schema = Vec::new();
+    places(&read("config-schema.json"), "config-schema.json", "", &mut in_schema);
+    assert!(in_schema.len() > 200, "{} fields were found", in_schema.len());
+    // corten has a map there, because it checks the keys together with the namespace.
+    let places = in_schema.into_iter().map(|place| {
         place
             .replace("/timeOffsets/boottime", "/timeOffsets/*")
             .replace("/timeOffsets/monotonic", "/timeOffsets/*")
     });
-    let missing = |place: &String| !ours.contains(place) && !NOT_FOR_LINUX.contains(&place.as_str());
-    assert_eq!(theirs.filter(missing).collect::<Vec<_>>(), [""; 0]);
+    let missing = |place: &String| !known.contains(place) && !NOT_FOR_LINUX.contains(&place.as_str());
+    assert_eq!(places.filter(missing).collect::<Vec<_>>(), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! `linux.seccomp`: which system calls the payload may make.
+//! `linux.seccomp`: which system calls the payload may make (config-linux.md "Seccomp").
 
 use super::config::{Config, Seccomp, SeccompArg, SeccompCalls};
 use crate::error::{Error, Result};
@@ -10,14 +10,14 @@ use crate::seccomp::profile::{
 
 const AT: &str = "/linux/seccomp";
 
-/// The path of the agent's socket, where `listenerPath` is not given. It has
-/// its name from crun.
+/// crun's annotation for the path of the agent's socket. It counts if `listenerPath` is
+/// not given.
 const RECEIVER: &str = "run.oci.seccomp.receiver";
 
-/// A call that no architecture has is an error, not ignored; crun's, too.
+/// crun's annotation that makes a call that no architecture has an error.
 const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
 
-/// The names of actions, sorted.
+/// The names of the actions, sorted.
 pub const ACTIONS: [&str; 9] = [
     "SCMP_ACT_ALLOW",
     "SCMP_ACT_ERRNO",
@@ -30,7 +30,8 @@ pub const ACTIONS: [&str; 9] = [
     "SCMP_ACT_TRAP",
 ];
 
-/// Resolves the profile of a configuration. An empty one asks for nothing.
+/// Resolves the profile of a configuration. Returns `None` if there is no profile, or an
+/// empty one.
 pub fn seccomp(config: &Config) -> Result<Option<Profile>> {
     let profile = config.linux.as_ref().and_then(|linux| linux.seccomp.as_ref());
     let Some(seccomp) = profile.filter(|s| !s.default_action.is_empty() || !s.syscalls.is_empty()) else {
@@ -67,10 +68,11 @@ pub fn seccomp(config: &Config) -> Result<Option<Profile>> {
     }))
 }
 
-/// The action `name` with `errno` as its data; each has its pointer.
+/// Resolves the action `name` with `errno` as its data. `at` and `errno_at` are their
+/// JSON pointers.
 fn action(name: &str, errno: Option<u64>, at: &str, errno_at: &str) -> Result<Action> {
-    // Beyond its largest errno the kernel would return that instead.
-    let (limit, with): (u16, fn(u16) -> Action) = match name {
+    // For a larger errno the kernel would return 4095, its largest, instead.
+    let (limit, with_errno): (u16, fn(u16) -> Action) = match name {
         "SCMP_ACT_ERRNO" => (4095, Action::errno),
         "SCMP_ACT_TRACE" => (u16::MAX, Action::trace),
         _ => {
@@ -87,7 +89,7 @@ fn action(name: &str, errno: Option<u64>, at: &str, errno_at: &str) -> Result<Ac
     };
     let errno = errno.unwrap_or(1);
     match u16::try_from(errno) {
-        Ok(errno) if errno <= limit => Ok(with(errno)),
+        Ok(errno) if errno <= limit => Ok(with_errno(errno)),
         _ => Err(Error::config(errno_at, format!("{errno} is above {limit}"))),
     }
 }
@@ -104,8 +106,8 @@ fn plain_action(name: &str) -> Option<Action> {
     })
 }
 
-/// Those that the kernel of this machine can run, the native one always and
-/// first: a process of any other can't exist.
+/// Returns the architectures that the kernel of this machine can run. The native one is
+/// always there, and comes first. A process of another architecture cannot exist.
 fn architectures(names: &[String]) -> Result<Vec<Arch>> {
     let native = Arch::NATIVE.ok_or_else(|| {
         Error::config(AT, "this build of corten is for an architecture without a table of system calls")
@@ -122,9 +124,9 @@ fn architectures(names: &[String]) -> Result<Vec<Arch>> {
     Ok(out)
 }
 
-/// Absent is not empty: then, as in runc and crun, the payload isn't made to
-/// pay for a mitigation of speculative stores that older kernels tie to
-/// seccomp.
+/// Resolves `flags`. An absent list is not the same as an empty one: it stands for
+/// SECCOMP_FILTER_FLAG_SPEC_ALLOW, as in runc and crun. Older kernels tie a mitigation of
+/// speculative stores to seccomp, and without this flag the payload would pay for it.
 fn flags(names: Option<&[String]>, notifies: bool) -> Result<u32> {
     let Some(names) = names else { return Ok(SPEC_ALLOW) };
     let mut bits = 0;
@@ -181,7 +183,7 @@ fn rule(entry: &SeccompCalls, index: usize, unknown: &mut Vec<(String, String)>)
         }
     }
     let conditions = entry.args.iter().enumerate().map(|(i, arg)| condition(arg, &at(&format!("args/{i}"))));
-    Ok(Rule { index, calls, action, any_of: combine(conditions.collect::<Result<_>>()?) })
+    Ok(Rule { index, calls, action, any_of: combine_conditions(conditions.collect::<Result<_>>()?) })
 }
 
 fn condition(arg: &SeccompArg, at: &str) -> Result<Condition> {
@@ -190,7 +192,7 @@ fn condition(arg: &SeccompArg, at: &str) -> Result<Condition> {
     })?;
     let op = Op::NAMES.iter().find(|(name, _)| *name == arg.op).map(|(_, op)| *op);
     let op = op.ok_or_else(|| Error::config(format!("{at}/op"), "is not an operator").on(arg.op.clone()))?;
-    // Of a masked comparison the first value is the mask.
+    // In a masked comparison, `value` is the mask and `valueTwo` is the value.
     let (mask, value) = match op {
         Op::MaskedEq => (arg.value, arg.value_two & arg.value),
         _ => (u64::MAX, arg.value),
@@ -198,9 +200,9 @@ fn condition(arg: &SeccompArg, at: &str) -> Result<Condition> {
     Ok(Condition { arg: index, op, mask, value })
 }
 
-/// All must hold, unless two are for one argument: then any (as in runc, for
-/// the sake of old profiles).
-fn combine(mut all: Conditions) -> Vec<Conditions> {
+/// Combines the conditions of a rule. All must hold, unless two are for the same
+/// argument. Then one that holds is enough, as in runc, for the sake of old profiles.
+fn combine_conditions(mut all: Conditions) -> Vec<Conditions> {
     if all.is_empty() {
         return Vec::new();
     }

@@ -1,10 +1,10 @@
-//! The state of a container, as hooks, the seccomp agent and `state` tell it (runtime.md
+//! The state of a container, as hooks, the seccomp agent and `state` get it (runtime.md
 //! "State").
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// The statuses of runtime.md "State".
+/// The status of a container (runtime.md "State").
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -16,6 +16,7 @@ pub enum Status {
 }
 
 impl Status {
+    /// Returns the name of the status in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Status::Creating => "creating",
@@ -27,7 +28,7 @@ impl Status {
     }
 }
 
-/// What of a state stays the same as long as the container is there.
+/// The parts of a state that do not change during the life of a container.
 #[derive(Debug, Clone)]
 pub struct Container {
     pub id: String,
@@ -36,7 +37,8 @@ pub struct Container {
 }
 
 impl Container {
-    /// Returns the state in JSON. A stopped container has no pid to tell.
+    /// Returns the state in JSON. The state of a stopped container has no pid, so `pid`
+    /// does not count then.
     pub fn state(&self, status: Status, pid: i32) -> serde_json::Value {
         let mut state = serde_json::json!({
             "ociVersion": crate::OCI_VERSION,

@@ -1,11 +1,12 @@
-//! `linux.sysctl`: only what belongs to a namespace of the container's own.
+//! `linux.sysctl`: kernel parameters of the container's own namespaces, and no others
+//! (config-linux.md "Sysctl").
 
 use super::c_string;
 use super::plan::{Namespaces, NsKind, Sysctl};
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
-/// The keys of kernel.* that are per ipc namespace.
+/// The kernel.* keys of which each ipc namespace has its own.
 const IPC_KEYS: [&str; 8] = [
     "kernel.msgmax",
     "kernel.msgmnb",
@@ -17,18 +18,20 @@ const IPC_KEYS: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
+/// Resolves the sysctls, sorted by key. Refuses a key of a namespace that is not the
+/// container's own.
 pub fn sysctl(values: &BTreeMap<String, String>, namespaces: &Namespaces) -> Result<Vec<Sysctl>> {
-    values.iter().map(|(key, value)| one(key, value, namespaces)).collect()
+    values.iter().map(|(key, value)| resolve_sysctl(key, value, namespaces)).collect()
 }
 
-fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
+fn resolve_sysctl(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
     let at = format!("/linux/sysctl/{}", super::escape(key));
-    let path = path(key);
+    let path = to_path(key);
     if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(Error::config(at, "is not the name of a sysctl"));
     }
     if value.is_empty() {
-        // The kernel takes a write of nothing for no write at all.
+        // The kernel treats a write of no bytes as no write at all.
         return Err(Error::config(at, "has no value"));
     }
     let dotted = path.replace('/', ".");
@@ -45,9 +48,10 @@ fn one(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
     Ok(Sysctl { kind, path: c_string(&path, &at)?, value: value.into(), at })
 }
 
-/// sysctl(8)'s rule: whichever of `.` and `/` comes first is the separator,
-/// and the other stands for itself (`net/ipv4/conf/eth0.1/forwarding`).
-fn path(key: &str) -> String {
+/// Converts a key to a path below /proc/sys, by the rule of sysctl(8). The separator is
+/// `.` or `/`, whichever comes first in the key. The other character stands for itself
+/// (`net/ipv4/conf/eth0.1/forwarding`).
+fn to_path(key: &str) -> String {
     match key.find(['.', '/']) {
         Some(i) if key.as_bytes()[i] == b'.' => key
             .chars()
@@ -65,11 +69,13 @@ fn path(key: &str) -> String {
     }
 }
 
+/// Returns the kind of namespace that a key belongs to. `None`: the key belongs to no
+/// namespace, and a change would change the host.
 fn namespace_of(key: &str) -> Option<NsKind> {
     match key {
         _ if IPC_KEYS.contains(&key) || key.starts_with("fs.mqueue.") => Some(NsKind::Ipc),
         _ if key.starts_with("net.") => Some(NsKind::Network),
-        // It has no field that every engine knows.
+        // Not every engine knows the field `domainname`.
         "kernel.domainname" => Some(NsKind::Uts),
         _ if key.starts_with("user.") => Some(NsKind::User),
         _ => None,
@@ -89,22 +95,24 @@ mod tests {
 
     #[test]
     fn a_dot_in_an_interface_name_survives() {
-        let sysctl = one("net/ipv4/conf/eth0.1/forwarding", "1", &with(NsKind::Network)).expect("accepted");
+        let sysctl =
+            resolve_sysctl("net/ipv4/conf/eth0.1/forwarding", "1", &with(NsKind::Network)).expect("accepted");
         assert_eq!(sysctl.path.as_c_str(), c"net/ipv4/conf/eth0.1/forwarding");
-        let sysctl = one("net.ipv4.conf.eth0/1.forwarding", "1", &with(NsKind::Network)).expect("accepted");
+        let sysctl =
+            resolve_sysctl("net.ipv4.conf.eth0/1.forwarding", "1", &with(NsKind::Network)).expect("accepted");
         assert_eq!(sysctl.path.as_c_str(), c"net/ipv4/conf/eth0.1/forwarding");
     }
 
     #[test]
     fn what_reaches_the_host_is_refused() {
         for key in ["kernel.core_pattern", "vm.swappiness", "net/../kernel/core_pattern", "kernel..sem", ""] {
-            assert!(one(key, "1", &with(NsKind::Ipc)).is_err(), "{key}");
+            assert!(resolve_sysctl(key, "1", &with(NsKind::Ipc)).is_err(), "{key}");
         }
         for key in ["net.ipv4.ip_forward", "user.max_uts_namespaces", "kernel.domainname"] {
-            assert!(one(key, "1", &with(NsKind::Ipc)).is_err(), "{key}");
+            assert!(resolve_sysctl(key, "1", &with(NsKind::Ipc)).is_err(), "{key}");
         }
-        assert!(one("kernel.hostname", "a", &with(NsKind::Uts)).is_err());
-        assert!(one("kernel.sem", "", &with(NsKind::Ipc)).is_err());
+        assert!(resolve_sysctl("kernel.hostname", "a", &with(NsKind::Uts)).is_err());
+        assert!(resolve_sysctl("kernel.sem", "", &with(NsKind::Ipc)).is_err());
     }
 
     #[test]
@@ -116,7 +124,7 @@ mod tests {
             ("kernel.domainname", NsKind::Uts),
             ("user.max_net_namespaces", NsKind::User),
         ] {
-            assert_eq!(one(key, "1", &with(kind)).expect(key).kind, kind, "{key}");
+            assert_eq!(resolve_sysctl(key, "1", &with(kind)).expect(key).kind, kind, "{key}");
         }
     }
 }

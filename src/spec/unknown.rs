@@ -1,21 +1,22 @@
-//! Keys that a configuration may not have: ignored, as the specification
-//! wants it, and told about, as most are misspelt. `maskedPath` masks nothing.
+//! Unknown keys in a configuration. The specification wants them ignored. corten also
+//! warns about them, because most are misspelt: `maskedPath` masks nothing.
 
 use super::config::Shape;
 use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// More warnings than this help nobody.
+/// The largest number of warnings. More would help nobody.
 const MAX: usize = 20;
 
-/// Takes the keys that `T` doesn't have out of `tree`; a warning for each.
-pub fn take_out<T: Shape>(tree: &mut Value) -> Vec<String> {
+/// Removes the keys that `T` lacks from `tree`, and returns a warning for each. After
+/// [`MAX`] warnings, the last one gives the number of the other keys.
+pub fn remove_keys<T: Shape>(tree: &mut Value) -> Vec<String> {
     let mut places = BTreeSet::new();
     T::places("", &mut |place| {
         places.insert(place.to_owned());
     });
     let mut search = Search { places, warnings: Vec::new(), found: 0 };
-    search.look(tree, "", "");
+    search.check_value(tree, "", "");
     if search.found > MAX {
         search.warnings.push(format!("{} more unknown keys are ignored", search.found - MAX));
     }
@@ -23,35 +24,34 @@ pub fn take_out<T: Shape>(tree: &mut Value) -> Vec<String> {
 }
 
 struct Search {
-    /// What there may be; see [`Shape::places`].
+    /// The places that `T` has; see [`Shape::places`].
     places: BTreeSet<String>,
     warnings: Vec<String>,
     found: usize,
 }
 
 impl Search {
-    /// Looks at `value`, which is at the pointer `at` and of the shape that
-    /// stands at `place`.
-    fn look(&mut self, value: &mut Value, place: &str, at: &str) {
+    /// Checks `value`, which has the JSON pointer `at` and the shape of `place`.
+    fn check_value(&mut self, value: &mut Value, place: &str, at: &str) {
         let any = format!("{place}/*");
         match value {
             Value::Array(list) => {
                 for (i, value) in list.iter_mut().enumerate() {
-                    self.look(value, &any, &format!("{at}/{i}"));
+                    self.check_value(value, &any, &format!("{at}/{i}"));
                 }
             }
             Value::Object(object) if self.places.contains(&any) => {
                 for (key, value) in object {
-                    self.look(value, &any, &format!("{at}/{}", super::escape(key)));
+                    self.check_value(value, &any, &format!("{at}/{}", super::escape(key)));
                 }
             }
-            // What is not read has no keys that could be wrong.
+            // A value that nobody reads has no wrong keys.
             Value::Object(object) if self.keys(place).next().is_some() => object.retain(|key, value| {
                 let (place, at) = (format!("{place}/{key}"), format!("{at}/{}", super::escape(key)));
-                // These two mean something in a place, and nothing in a key.
+                // `/` and `*` have a meaning in a place, and none in a key.
                 let known = !key.contains(['/', '*']) && self.places.contains(&place);
                 if known {
-                    self.look(value, &place, &at);
+                    self.check_value(value, &place, &at);
                 } else {
                     self.warn(key, &place, &at);
                 }
@@ -61,7 +61,7 @@ impl Search {
         }
     }
 
-    /// The keys of the object at `place`.
+    /// Returns the keys of the object at `place`.
     fn keys(&self, place: &str) -> impl Iterator<Item = &str> {
         let prefix = format!("{place}/");
         let below = self.places.range(prefix.clone()..).map_while(move |at| at.strip_prefix(&prefix));
@@ -73,7 +73,7 @@ impl Search {
         if self.found > MAX {
             return;
         }
-        let meant = match (self.nearest(key, place), self.elsewhere(key)) {
+        let meant = match (self.find_similar(key, place), self.find_elsewhere(key)) {
             (Some(near), _) => format!("; did you mean {near}?"),
             (None, Some(other)) => format!("; does it belong to {other}?"),
             (None, None) => String::new(),
@@ -81,8 +81,9 @@ impl Search {
         self.warnings.push(format!("{at}: unknown key is ignored{meant}"));
     }
 
-    /// The key of the same object that differs the least, if by little.
-    fn nearest(&self, key: &str, place: &str) -> Option<&str> {
+    /// Returns the key of the same object that is most similar, if the difference is
+    /// small.
+    fn find_similar(&self, key: &str, place: &str) -> Option<&str> {
         let parent = place.strip_suffix(key)?.strip_suffix('/')?;
         let distance =
             |known: &str| strsim::damerau_levenshtein(&key.to_ascii_lowercase(), &known.to_ascii_lowercase());
@@ -90,8 +91,8 @@ impl Search {
         (near.0 <= key.chars().count() / 3).then_some(near.1)
     }
 
-    /// The object that has this very key.
-    fn elsewhere(&self, key: &str) -> Option<&str> {
+    /// Returns the object that has exactly this key.
+    fn find_elsewhere(&self, key: &str) -> Option<&str> {
         if key.contains(['/', '*']) {
             return None;
         }
@@ -184,7 +185,7 @@ mod tests {
         assert_eq!(said[MAX], format!("{} more unknown keys are ignored", 1000 - MAX));
     }
 
-    /// The keys that `Keys` hears from serde are those of the fields, in order.
+    /// Checks that the keys from serde and the fields have the same order.
     #[test]
     fn every_place_is_known() {
         let mut places = Vec::new();

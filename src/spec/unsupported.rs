@@ -1,10 +1,10 @@
-//! Fields that corten knows and doesn't apply: refused by name, never ignored.
+//! Fields that corten knows but does not apply. The runtime refuses them by name and
+//! never ignores them.
 
 use super::config::Config;
 use crate::error::{Error, Result};
 
-/// Refuses a configuration that asks for something that would not happen: what
-/// is there for other platforms.
+/// Refuses the fields of other platforms, because what they ask for would not happen.
 pub fn refuse(config: &Config) -> Result<()> {
     for (at, set) in [
         ("/solaris", config.solaris.is_some()),
