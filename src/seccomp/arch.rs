@@ -1,7 +1,7 @@
-//! The architectures of the specification: their names, how the kernel tells
-//! them apart, and where their calls stand in the table.
+//! The architectures of the specification: their names, the numbers by which the kernel
+//! reports them, and their columns in the table of calls.
 
-/// An architecture, or rather an ABI: x32 is one, too.
+/// An architecture, or rather an ABI: x32 has its own variant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arch {
     X86,
@@ -29,7 +29,7 @@ pub enum Arch {
     Sheb,
 }
 
-/// The columns of [`super::table`], in its order.
+/// The columns of [`super::table`], in the order of the table.
 #[derive(Debug, Clone, Copy)]
 pub enum Column {
     X86,
@@ -52,19 +52,19 @@ pub enum Column {
     Sh,
 }
 
-/// What belongs to an architecture.
+/// The properties of an architecture.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts {
-    /// The name in `architectures`, after `SCMP_ARCH_`.
+    /// The name in `architectures`, without `SCMP_ARCH_`.
     name: &'static str,
-    /// What the kernel puts into `seccomp_data.arch` (linux/audit.h).
+    /// The value that the kernel puts into `seccomp_data.arch` (linux/audit.h).
     pub audit: u32,
     pub column: Column,
-    /// The number of the ABI's first call.
+    /// The number that the ABI adds to the numbers of the column.
     pub base: u32,
-    /// Are arguments 64 bits wide? Of others the low half counts.
+    /// Whether arguments have 64 bits. If not, only the low half counts.
     pub wide: bool,
-    /// Architectures of one kernel have the same family.
+    /// Architectures with the same family can run on the same kernel.
     family: Family,
 }
 
@@ -89,7 +89,7 @@ const WIDE: u32 = 0x8000_0000;
 const LE: u32 = 0x4000_0000;
 const N32: u32 = 0x2000_0000;
 
-/// Set in the number of every x32 call.
+/// The bit that the number of every x32 call has.
 pub const X32_BIT: u32 = 0x4000_0000;
 
 const fn facts(
@@ -104,6 +104,7 @@ const fn facts(
 }
 
 impl Arch {
+    /// All architectures.
     pub const ALL: [Arch; 23] = [
         Arch::X86,
         Arch::X86_64,
@@ -130,8 +131,8 @@ impl Arch {
         Arch::Sheb,
     ];
 
-    /// The one that this binary is built for; `None` where it isn't one of the
-    /// specification's.
+    /// The architecture that this binary is built for. `None` if the specification does
+    /// not have it.
     pub const NATIVE: Option<Arch> = if cfg!(all(target_arch = "x86_64", target_pointer_width = "32")) {
         Some(Arch::X32)
     } else if cfg!(target_arch = "x86_64") {
@@ -168,6 +169,7 @@ impl Arch {
         None
     };
 
+    /// Returns the properties of the architecture.
     pub const fn facts(self) -> Facts {
         match self {
             Arch::X86 => facts("X86", 3 | LE, Column::X86, 0, false, Family::X86),
@@ -203,23 +205,25 @@ impl Arch {
         }
     }
 
-    /// The architecture of a name in `architectures`.
+    /// Returns the architecture of a name in `architectures`. `None`: there is no such
+    /// name.
     pub fn of(name: &str) -> Option<Arch> {
         let name = name.strip_prefix("SCMP_ARCH_")?;
         Arch::ALL.into_iter().find(|arch| arch.facts().name == name)
     }
 
-    /// The inverse of [`Arch::of`].
+    /// Returns the name in `architectures`; the inverse of [`Arch::of`].
     pub fn name(self) -> String {
         format!("SCMP_ARCH_{}", self.facts().name)
     }
 
-    /// Can a process of this architecture run on a kernel of `other`'s?
+    /// Returns whether a process of this architecture can run on a kernel for `other`.
     pub fn shares_a_kernel_with(self, other: Arch) -> bool {
         self.facts().family == other.facts().family
     }
 
-    /// Does the kernel have socketcall(2) and ipc(2) here, one call for many?
+    /// Returns whether the kernel has socketcall(2) and ipc(2) on this architecture. Each
+    /// of them stands for many calls.
     pub fn has_multiplexed_calls(self) -> bool {
         let column = self.facts().column;
         matches!(

@@ -1,68 +1,71 @@
-//! Code that looks at a call's arguments.
+//! Generates the code that compares a call's arguments.
 //!
-//! A filter sees arguments as 64 bits and computes with 32, so a comparison is
-//! made of two halves. On an architecture of 32 bits the low half is all there
-//! is to look at.
+//! Arguments have 64 bits, but a filter computes with 32 bits, so the code compares each
+//! half by itself. On an architecture of 32 bits it compares only the low half.
 
 use super::assemble::{Assembler, Target, Test};
 use super::profile::{Action, Condition, Conditions, Op};
 
-/// Conditions, sorted by argument, and what they lead to.
+/// Conditions, sorted by argument, and the action for a call that meets all of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clause {
-    /// The rule's place in `syscalls`.
+    /// The index of the rule in `syscalls`.
     pub index: usize,
     pub conditions: Conditions,
     pub action: Action,
 }
 
-/// How a machine lays out its arguments.
+/// How an architecture lays out its arguments.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout {
-    /// All 64 bits count.
+    /// Whether all 64 bits count.
     pub wide: bool,
     pub big_endian: bool,
 }
 
 impl Layout {
-    /// `offsetof(struct seccomp_data, args[arg])`, of its low half.
+    /// Returns the offset of the low half of `args[arg]` in `struct seccomp_data`.
     fn low(self, arg: u8) -> u32 {
         16 + 8 * u32::from(arg) + if self.big_endian { 4 } else { 0 }
     }
 
+    /// Returns the offset of the high half.
     fn high(self, arg: u8) -> u32 {
         16 + 8 * u32::from(arg) + if self.big_endian { 0 } else { 4 }
     }
 }
 
-/// The high and the low half.
+/// Returns the high and the low half.
 #[expect(clippy::cast_possible_truncation, reason = "that is what it is for")]
 pub fn halves(value: u64) -> (u32, u32) {
     ((value >> 32) as u32, value as u32)
 }
 
-/// The first clause that holds decides; if none does, `otherwise`.
+/// Generates code that takes the action of the first clause that holds, and goes on to
+/// `otherwise` if none holds.
 pub fn check(asm: &mut Assembler, clauses: &[Clause], layout: Layout, otherwise: Target) -> Target {
     let mut next = otherwise;
     let mut rest = clauses;
     while let Some(last) = rest.last() {
-        let run = run_at_end(rest, layout);
-        if run > 1 {
-            let (before, run) = rest.split_at(rest.len() - run);
-            next = one_of(asm, run, layout, next);
+        let count = count_at_end(rest, layout);
+        if count > 1 {
+            let (before, group) = rest.split_at(rest.len() - count);
+            next = check_group(asm, group, layout, next);
             rest = before;
         } else {
             let found = Target::Return(last.action);
-            next = last.conditions.iter().rev().fold(found, |yes, c| condition(asm, c, layout, yes, next));
+            next =
+                last.conditions.iter().rev().fold(found, |yes, c| check_condition(asm, c, layout, yes, next));
             rest = &rest[..rest.len() - 1];
         }
     }
     next
 }
 
-/// How many clauses at the end ask for one value each of the same argument,
-/// with the same high half: that is looked at once for all of them.
-fn run_at_end(clauses: &[Clause], layout: Layout) -> usize {
+/// Returns how many clauses at the end compare the same argument with one value each,
+/// where all values have the same high half. The code then compares the high half only
+/// once.
+fn count_at_end(clauses: &[Clause], layout: Layout) -> usize {
     let shape = |clause: &Clause| match clause.conditions[..] {
         [Condition { arg, op: Op::Eq | Op::MaskedEq, mask, value }] => {
             let ((mask, low_mask), (value, low_value)) = (halves(mask), halves(value));
@@ -73,28 +76,29 @@ fn run_at_end(clauses: &[Clause], layout: Layout) -> usize {
         _ => None,
     };
     let Some((last, _)) = clauses.last().and_then(shape) else { return 0 };
-    // Only the last may change the accumulator.
+    // Only the last clause may change the accumulator.
     let same = |clause: &&Clause| shape(clause).is_some_and(|(shape, keeps)| shape == last && keeps);
     1 + clauses[..clauses.len() - 1].iter().rev().take_while(same).count()
 }
 
-fn one_of(asm: &mut Assembler, run: &[Clause], layout: Layout, next: Target) -> Target {
-    let first = run[0].conditions[0];
-    let low = run.iter().rev().fold(next, |no, clause| {
+/// Generates code for the clauses that [`count_at_end`] counted.
+fn check_group(asm: &mut Assembler, group: &[Clause], layout: Layout, next: Target) -> Target {
+    let first = group[0].conditions[0];
+    let low = group.iter().rev().fold(next, |no, clause| {
         let Condition { mask, value, .. } = clause.conditions[0];
-        masked(asm, halves(mask).1, halves(value).1, Target::Return(clause.action), no)
+        check_masked(asm, halves(mask).1, halves(value).1, Target::Return(clause.action), no)
     });
     let low = asm.load(layout.low(first.arg), low);
     let (mask, value) = (halves(first.mask).0, halves(first.value).0);
     if !layout.wide || mask == 0 {
         return low;
     }
-    let high = masked(asm, mask, value, low, next);
+    let high = check_masked(asm, mask, value, low, next);
     asm.load(layout.high(first.arg), high)
 }
 
-/// `if condition goto yes else goto no`, from the load on.
-fn condition(asm: &mut Assembler, c: &Condition, layout: Layout, yes: Target, no: Target) -> Target {
+/// Generates `if condition goto yes else goto no`, with the loads.
+fn check_condition(asm: &mut Assembler, c: &Condition, layout: Layout, yes: Target, no: Target) -> Target {
     if yes == no {
         return yes;
     }
@@ -109,11 +113,11 @@ fn condition(asm: &mut Assembler, c: &Condition, layout: Layout, yes: Target, no
         Op::Ge => Test::GreaterOrEqual,
         Op::Gt => Test::Greater,
         _ => {
-            let rest = low_half(asm, c, layout, yes, no, low_mask);
+            let rest = check_low_half(asm, c, layout, yes, no, low_mask);
             if !layout.wide || high_mask == 0 {
                 return rest;
             }
-            let test = masked(asm, high_mask, high, rest, no);
+            let test = check_masked(asm, high_mask, high, rest, no);
             return asm.load(layout.high(c.arg), test);
         }
     };
@@ -127,7 +131,8 @@ fn condition(asm: &mut Assembler, c: &Condition, layout: Layout, yes: Target, no
     asm.load(layout.high(c.arg), above)
 }
 
-fn low_half(
+/// Generates the comparison of the low half, with the load.
+fn check_low_half(
     asm: &mut Assembler,
     c: &Condition,
     layout: Layout,
@@ -138,13 +143,13 @@ fn low_half(
     if mask == 0 {
         return yes;
     }
-    let test = masked(asm, mask, halves(c.value).1, yes, no);
+    let test = check_masked(asm, mask, halves(c.value).1, yes, no);
     asm.load(layout.low(c.arg), test)
 }
 
-/// `(accumulator & mask) == (value & mask)`, without a change to the
-/// accumulator where that is possible.
-fn masked(asm: &mut Assembler, mask: u32, value: u32, yes: Target, no: Target) -> Target {
+/// Generates `if (accumulator & mask) == (value & mask) goto yes else goto no`. The code
+/// leaves the accumulator as it is where that is possible.
+fn check_masked(asm: &mut Assembler, mask: u32, value: u32, yes: Target, no: Target) -> Target {
     let value = value & mask;
     match mask {
         0 => yes,

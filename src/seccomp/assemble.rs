@@ -1,25 +1,26 @@
-//! Classic BPF, written from its end to its beginning.
+//! Assembles classic BPF, from the last instruction to the first.
 //!
-//! Jumps go forward only, so what is written backwards knows the place of every
-//! target. A conditional jump reaches 255 instructions; what lies further away
-//! gets a stepping stone: the same `return` again, or an unconditional jump.
+//! Jumps go forward only. So code that is written backwards knows the place of every
+//! target. A conditional jump reaches 255 instructions. For a target that is further
+//! away, the assembler inserts a stepping stone: another copy of the `return`, or an
+//! unconditional jump.
 
 use super::profile::Action;
 use crate::sys::seccomp::Insn;
 
-/// linux/bpf_common.h
+/// Codes of instructions (linux/bpf_common.h).
 const LOAD_WORD: u16 = 0x20;
 const AND: u16 = 0x54;
 const JUMP: u16 = 0x05;
 const RETURN: u16 = 0x06;
 
-/// What a conditional jump compares the accumulator with its constant by.
+/// How a conditional jump compares the accumulator with its constant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Test {
     Equal,
     Greater,
     GreaterOrEqual,
-    /// Have they a bit in common?
+    /// Whether the two have a bit in common.
     AnyBit,
 }
 
@@ -34,24 +35,24 @@ impl Test {
     }
 }
 
-/// Where a jump leads.
+/// The target of a jump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
     Return(Action),
-    /// An instruction, counted from the end of the program.
+    /// An instruction, counted from the end of the program, from 0 on.
     At(usize),
 }
 
-/// A conditional jump reaches this far beyond its successor. Two less than the
-/// kernel allows: a stepping stone may be put in for its other target.
+/// How far a conditional jump reaches beyond its successor. This is two less than the
+/// kernel allows: the assembler may insert a stepping stone for the other target.
 const REACH: usize = 253;
 
-/// A program in the making.
+/// A program that is being assembled.
 #[derive(Default)]
 pub struct Assembler {
-    /// The last instruction first.
+    /// The instructions, the last one first.
     code: Vec<Insn>,
-    /// The latest `return` of each action.
+    /// The place of the latest `return` of each action.
     returns: Vec<(Action, usize)>,
 }
 
@@ -61,13 +62,15 @@ impl Assembler {
         self.code.len() - 1
     }
 
-    /// A place that shows the target and that the next instruction can reach.
-    fn near(&mut self, target: Target) -> usize {
+    /// Returns the place of `target`, or of a stepping stone to it, that the next
+    /// instruction can reach.
+    fn place_near(&mut self, target: Target) -> usize {
         match target {
             Target::At(at) if self.code.len() - at <= REACH => at,
             Target::At(at) => {
                 let skip = self.code.len() - at - 1;
-                // No program is that long; see `finish`.
+                // The conversion cannot fail: `compile` refuses programs of more than
+                // 4096 instructions.
                 self.push(JUMP, 0, 0, u32::try_from(skip).unwrap_or(u32::MAX))
             }
             Target::Return(action) => {
@@ -87,30 +90,31 @@ impl Assembler {
         }
     }
 
-    /// `if accumulator TEST k goto yes else goto no`
+    /// Adds `if accumulator TEST k goto yes else goto no`.
     pub fn branch(&mut self, test: Test, k: u32, yes: Target, no: Target) -> Target {
         if yes == no {
             return yes;
         }
-        let (yes, no) = (self.near(yes), self.near(no));
+        let (yes, no) = (self.place_near(yes), self.place_near(no));
         let here = self.code.len();
         let skip = |at: usize| u8::try_from(here - at - 1).unwrap_or(u8::MAX);
         Target::At(self.push(test.code(), skip(yes), skip(no), k))
     }
 
-    /// `accumulator &= mask`, then on to `next`, which must be the latest instruction.
+    /// Adds `accumulator &= mask`, then goes on to `next`.
     pub fn and(&mut self, mask: u32, next: Target) -> Target {
-        self.before(next, AND, mask)
+        self.push_before(next, AND, mask)
     }
 
-    /// Loads a word of `seccomp_data`, then on to `next`.
+    /// Adds a load of the word of `seccomp_data` at `offset`, then goes on to `next`.
     pub fn load(&mut self, offset: u32, next: Target) -> Target {
-        self.before(next, LOAD_WORD, offset)
+        self.push_before(next, LOAD_WORD, offset)
     }
 
-    fn before(&mut self, next: Target, code: u16, k: u32) -> Target {
+    /// Adds an instruction that goes on to `next`.
+    fn push_before(&mut self, next: Target, code: u16, k: u32) -> Target {
         match next {
-            // What ends here needs no accumulator.
+            // A `return` needs no accumulator.
             Target::Return(_) => next,
             Target::At(at) => {
                 if at + 1 != self.code.len() {
@@ -122,7 +126,7 @@ impl Assembler {
         }
     }
 
-    /// The program that begins at `entry`.
+    /// Returns the program that begins at `entry`.
     pub fn finish(mut self, entry: Target) -> Vec<Insn> {
         match entry {
             Target::Return(action) => {

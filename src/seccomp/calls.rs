@@ -1,21 +1,21 @@
 //! System calls by name, and their numbers on every architecture.
 //!
-//! The table in `table.rs` exists only while this is compiled. What is in the
-//! binary has no pointers in it, which would have to be relocated at every
-//! start: the names in one string, their ends, a hash table over the names, and
-//! a column of numbers for each architecture.
+//! Only the compiler uses the table in `table.rs`. The tables in the binary have no
+//! pointers, which the loader would have to relocate at every start. They are: all names
+//! in one string, the ends of the names, a hash table over the names, and a column of
+//! numbers for each architecture.
 
 use super::arch::Arch;
 use super::table::{COLUMNS, NONE, PRIVATE, ROWS};
 
 const CALLS: usize = ROWS.len();
 
-/// A system call, by its place in the table.
+/// A system call: its index in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Call(u16);
 
 impl Call {
-    /// The call of this name, on whatever architecture.
+    /// Returns the call with this name. `None`: no architecture has such a call.
     pub fn find(name: &str) -> Option<Call> {
         let mut slot = hash(name.as_bytes()) & MASK;
         loop {
@@ -30,13 +30,14 @@ impl Call {
         }
     }
 
+    /// Returns the name of the call.
     pub fn name(self) -> &'static str {
         let at = usize::from(self.0);
         let start = if at == 0 { 0 } else { ENDS[at - 1] };
         std::str::from_utf8(&NAMES[usize::from(start)..usize::from(ENDS[at])]).unwrap_or_default()
     }
 
-    /// Its number as the kernel sees it, or `None` if `arch` doesn't have it.
+    /// Returns the number as the kernel sees it. `None`: `arch` does not have the call.
     pub fn number(self, arch: Arch) -> Option<u32> {
         let facts = arch.facts();
         match NUMBERS[facts.column as usize][usize::from(self.0)] {
@@ -46,9 +47,9 @@ impl Call {
         }
     }
 
-    /// The call that this one is multiplexed through where the kernel has such
-    /// calls: socketcall(2) or ipc(2), and the first argument that stands for it
-    /// (linux/net.h, linux/ipc.h).
+    /// Returns socketcall(2) or ipc(2) if the kernel multiplexes this call through it,
+    /// with the first argument that stands for this call (linux/net.h, linux/ipc.h). Only
+    /// some architectures have these two calls ([`Arch::has_multiplexed_calls`]).
     pub fn multiplexed(self) -> Option<(Call, u64)> {
         match THROUGH[usize::from(self.0)] {
             0 => None,
@@ -57,13 +58,13 @@ impl Call {
         }
     }
 
-    /// Every call of the table.
+    /// Returns every call of the table.
     pub fn all() -> impl Iterator<Item = Call> {
         (0..CALLS).filter_map(|at| u16::try_from(at).ok()).map(Call)
     }
 }
 
-/// By the number that stands for them, from 1 on.
+/// The calls of socketcall(2). The first one has the number 1.
 const SOCKET_CALLS: [&str; 20] = [
     "socket",
     "bind",
@@ -87,14 +88,14 @@ const SOCKET_CALLS: [&str; 20] = [
     "sendmmsg",
 ];
 
-/// In tens: from 1, 11 and 21 on.
+/// The calls of ipc(2). The rows have the numbers from 1, 11 and 21 on.
 const IPC_CALLS: [[&str; 4]; 3] = [
     ["semop", "semget", "semctl", "semtimedop"],
     ["msgsnd", "msgrcv", "msgget", "msgctl"],
     ["shmat", "shmdt", "shmget", "shmctl"],
 ];
 
-/// Added to the numbers of ipc(2).
+/// The offset of the numbers of ipc(2) in [`THROUGH`].
 const IPC: u8 = 100;
 
 const NAMES_LEN: usize = names_len();
@@ -102,9 +103,11 @@ static NAMES: [u8; NAMES_LEN] = names();
 static ENDS: [u16; CALLS] = ends();
 static NUMBERS: [[u16; CALLS]; COLUMNS] = numbers();
 
+/// The number that stands for each call in socketcall(2) or ipc(2), and 0 for all other
+/// calls.
 static THROUGH: [u8; CALLS] = through();
 
-/// Twice as many as calls, so that a search ends soon.
+/// The hash table has at least twice as many slots as calls, so that a search ends soon.
 const MASK: usize = CALLS.next_power_of_two() * 2 - 1;
 const EMPTY: u16 = u16::MAX;
 static SLOTS: [u16; MASK + 1] = slots();
@@ -180,27 +183,27 @@ const fn through() -> [u8; CALLS] {
     let mut out = [0; CALLS];
     let mut at = 0;
     while at < SOCKET_CALLS.len() {
-        out[place(SOCKET_CALLS[at])] = at as u8 + 1;
+        out[find_row(SOCKET_CALLS[at])] = at as u8 + 1;
         at += 1;
     }
     let mut at = 0;
     while at < 12 {
-        out[place(IPC_CALLS[at / 4][at % 4])] = IPC + (at / 4 * 10 + at % 4) as u8 + 1;
+        out[find_row(IPC_CALLS[at / 4][at % 4])] = IPC + (at / 4 * 10 + at % 4) as u8 + 1;
         at += 1;
     }
     out
 }
 
-/// Where a name stands in the table.
-const fn place(name: &str) -> usize {
+/// Returns the index of a name in the table.
+const fn find_row(name: &str) -> usize {
     let mut at = 0;
-    while !same(name.as_bytes(), ROWS[at].0.as_bytes()) {
+    while !is_equal(name.as_bytes(), ROWS[at].0.as_bytes()) {
         at += 1;
     }
     at
 }
 
-const fn same(a: &[u8], b: &[u8]) -> bool {
+const fn is_equal(a: &[u8], b: &[u8]) -> bool {
     let mut at = 0;
     while at < a.len() && at < b.len() && a[at] == b[at] {
         at += 1;
@@ -248,26 +251,27 @@ mod tests {
         assert_eq!(number("open", Arch::Aarch64), None);
     }
 
-    /// Those of this machine are what libc says.
+    /// Compares with the numbers that libc has for this machine.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn numbers_are_libcs() {
-        for (name, theirs) in [
+        for (name, libcs_number) in [
             ("openat2", libc::SYS_openat2),
             ("seccomp", libc::SYS_seccomp),
             ("futex", libc::SYS_futex),
             ("process_madvise", libc::SYS_process_madvise),
         ] {
-            assert_eq!(number(name, Arch::X86_64).map(i64::from), Some(theirs), "{name}");
+            assert_eq!(number(name, Arch::X86_64).map(i64::from), Some(libcs_number), "{name}");
         }
     }
 
     #[test]
     fn multiplexed_calls_have_their_number() {
-        let of = |name| Call::find(name).and_then(Call::multiplexed).map(|(call, n)| (call.name(), n));
-        assert_eq!(of("socket"), Some(("socketcall", 1)));
-        assert_eq!(of("sendmmsg"), Some(("socketcall", 20)));
-        assert_eq!(of("shmctl"), Some(("ipc", 24)));
-        assert_eq!(of("read"), None);
+        let multiplexed =
+            |name| Call::find(name).and_then(Call::multiplexed).map(|(call, n)| (call.name(), n));
+        assert_eq!(multiplexed("socket"), Some(("socketcall", 1)));
+        assert_eq!(multiplexed("sendmmsg"), Some(("socketcall", 20)));
+        assert_eq!(multiplexed("shmctl"), Some(("ipc", 24)));
+        assert_eq!(multiplexed("read"), None);
     }
 }

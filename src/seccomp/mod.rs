@@ -1,7 +1,7 @@
-//! seccomp: from a profile to a filter in the kernel.
+//! Compiles a seccomp profile to a filter for the kernel.
 //!
-//! The profile is compiled on the host's side, before anything is made; init
-//! only hands the program to the kernel (`init/seccomp.rs`).
+//! The runtime compiles the profile before it creates anything. Init only hands the
+//! program to the kernel (`init/seccomp.rs`).
 
 pub mod arch;
 pub mod arguments;
@@ -24,18 +24,20 @@ use profile::{FLAGS, NEW_LISTENER, Profile, TSYNC, TSYNC_ESRCH, WAIT_KILLABLE_RE
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
     pub program: Vec<Insn>,
-    /// For seccomp(2).
+    /// SECCOMP_FILTER_FLAG_… bits for seccomp(2).
     pub flags: u32,
 }
 
 impl Filter {
-    /// Does installing it make a listener that is to be handed over?
+    /// Returns whether the filter gets a listener, which the runtime has to hand over to
+    /// the agent.
     pub fn has_listener(&self) -> bool {
         self.flags & NEW_LISTENER != 0
     }
 }
 
-/// Compiles the filter for init. What can be wrong is found before anything is made.
+/// Compiles the filter for init. Returns `None` if there is no profile. Finds every error
+/// in the profile, before the runtime creates anything.
 pub fn prepare(profile: Option<&Profile>) -> Result<Option<Filter>> {
     let Some(profile) = profile else { return Ok(None) };
     for name in &profile.unknown {
@@ -48,10 +50,10 @@ pub fn prepare(profile: Option<&Profile>) -> Result<Option<Filter>> {
     Ok(Some(Filter { program, flags: flags(profile)? }))
 }
 
-/// The configured flags, and those that go with them.
+/// Returns the configured flags, and the flags that they need.
 fn flags(profile: &Profile) -> Result<u32> {
     let mut flags = profile.flags;
-    // All the others are older than Linux 5.14.
+    // All other flags are older than Linux 5.14, which corten needs anyway.
     if flags & WAIT_KILLABLE_RECV != 0 && !knows_flags(NEW_LISTENER | WAIT_KILLABLE_RECV) {
         return Err(Error::config("/linux/seccomp/flags", "the kernel doesn't know the flag")
             .on("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
@@ -60,15 +62,16 @@ fn flags(profile: &Profile) -> Result<u32> {
     if profile.listener.is_some() {
         flags |= NEW_LISTENER;
         if flags & TSYNC != 0 {
-            // The two go together only if a failed TSYNC isn't told by a
-            // thread id, which would look like a listener.
+            // The kernel accepts TSYNC and NEW_LISTENER together only with TSYNC_ESRCH.
+            // Without it, a failed TSYNC returns a thread id, which would look like a
+            // listener.
             flags |= TSYNC_ESRCH;
         }
     }
     Ok(flags)
 }
 
-/// The names of the flags that this kernel takes.
+/// Returns the names of the flags that this kernel accepts.
 pub fn supported_flags() -> Vec<&'static str> {
     let supported = |flag: u32| match flag {
         WAIT_KILLABLE_RECV => knows_flags(NEW_LISTENER | flag),

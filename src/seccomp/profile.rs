@@ -1,59 +1,63 @@
-//! A seccomp profile, resolved: every name is a number or gone.
+//! A seccomp profile, resolved: it has numbers instead of names, and lacks what this
+//! machine cannot use.
 
 use super::arch::Arch;
 use super::calls::Call;
 use std::path::PathBuf;
 
-/// What `linux.seccomp` asks for.
+/// A resolved profile (config-linux.md "Seccomp").
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// What happens to a call that no rule is for.
+    /// The action for a call without a rule.
     pub default: Action,
-    /// The native one first, and none that its kernel can't run.
+    /// The architectures that this machine's kernel can run, the native one first.
     pub archs: Vec<Arch>,
     pub rules: Vec<Rule>,
     /// SECCOMP_FILTER_FLAG_… bits, as configured.
     pub flags: u32,
-    /// Who answers for `SCMP_ACT_NOTIFY`; `Some` if any rule has that action.
+    /// The agent that decides about calls with `SCMP_ACT_NOTIFY`. `Some` if any rule has
+    /// this action.
     pub listener: Option<Listener>,
-    /// Names of `syscalls` that no architecture has.
+    /// The names in `syscalls` that no architecture has.
     pub unknown: Vec<String>,
 }
 
-/// The seccomp agent, and what it is told.
+/// The seccomp agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
-    /// A listening AF_UNIX socket.
+    /// Absolute path of the agent's AF_UNIX socket.
     pub path: PathBuf,
+    /// `listenerMetadata`, which the runtime passes to the agent.
     pub metadata: String,
 }
 
-/// One entry of `syscalls`.
+/// An entry of `syscalls`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// Its place in `syscalls`.
+    /// Index of the entry in `syscalls`.
     pub index: usize,
     pub calls: Vec<Call>,
     pub action: Action,
-    /// The rule holds where one of these does; empty: for any arguments.
+    /// The rule applies if one of these lists of conditions holds. If there is none, the
+    /// rule applies to any arguments.
     pub any_of: Vec<Conditions>,
 }
 
-/// Conditions that must hold all together, at most one for an argument, sorted
-/// by argument.
+/// Conditions that must all hold, sorted by argument, at most one for an argument.
 pub type Conditions = Vec<Condition>;
 
-/// `(argument & mask) op value`
+/// The condition `(argument & mask) op value`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Condition {
-    /// 0 to 5.
+    /// Index of the argument, from 0 to 5.
     pub arg: u8,
     pub op: Op,
-    /// All ones but for [`Op::MaskedEq`].
+    /// All bits, except for [`Op::MaskedEq`].
     pub mask: u64,
     pub value: u64,
 }
 
+/// The operator of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     Ne,
@@ -78,7 +82,7 @@ impl Op {
     ];
 }
 
-/// What a filter returns: SECCOMP_RET_… with its data (linux/seccomp.h).
+/// The return value of a filter: SECCOMP_RET_… with its data (linux/seccomp.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Action(pub u32);
 
@@ -90,34 +94,34 @@ impl Action {
     pub const LOG: Action = Action(0x7ffc_0000);
     pub const ALLOW: Action = Action(0x7fff_0000);
 
-    /// The call is not made and returns this error.
+    /// Returns the action that makes the call fail with this errno.
     pub const fn errno(errno: u16) -> Action {
         Action(0x0005_0000 | errno as u32)
     }
 
-    /// A tracer is told, with this message.
+    /// Returns the action that notifies a tracer, with this message.
     pub const fn trace(message: u16) -> Action {
         Action(0x7ff0_0000 | message as u32)
     }
 
-    /// Does a call that is unknown here reach the kernel (or a tracer who
-    /// stands for it)? Then it is the kernel's to say ENOSYS.
+    /// Returns whether a call that corten does not know reaches the kernel, or a tracer
+    /// in the kernel's place. The kernel can then answer ENOSYS itself.
     pub fn lets_unknown_calls_through(self) -> bool {
         matches!(self.0 & 0xffff_0000, 0x7fff_0000 | 0x7ffc_0000 | 0x7ff0_0000)
     }
 }
 
-/// SECCOMP_FILTER_FLAG_…
+/// SECCOMP_FILTER_FLAG_TSYNC (linux/seccomp.h).
 pub const TSYNC: u32 = 1;
-/// See [`TSYNC`].
+/// SECCOMP_FILTER_FLAG_LOG (linux/seccomp.h).
 pub const LOG: u32 = 1 << 1;
-/// See [`TSYNC`].
+/// SECCOMP_FILTER_FLAG_SPEC_ALLOW (linux/seccomp.h).
 pub const SPEC_ALLOW: u32 = 1 << 2;
-/// See [`TSYNC`].
+/// SECCOMP_FILTER_FLAG_NEW_LISTENER (linux/seccomp.h).
 pub const NEW_LISTENER: u32 = 1 << 3;
-/// See [`TSYNC`].
+/// SECCOMP_FILTER_FLAG_TSYNC_ESRCH (linux/seccomp.h).
 pub const TSYNC_ESRCH: u32 = 1 << 4;
-/// See [`TSYNC`].
+/// SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (linux/seccomp.h).
 pub const WAIT_KILLABLE_RECV: u32 = 1 << 5;
 
 /// The names in `flags`, sorted.

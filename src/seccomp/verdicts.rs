@@ -1,19 +1,19 @@
-//! What a profile says about each call of one architecture.
+//! Decides what a profile says about each call of an architecture.
 //!
-//! The specification leaves open what happens when several rules are for one
-//! call. All runtimes have given profiles the meaning that libseccomp gives
-//! them, so that is what is done here, whatever the order of the rules:
+//! The specification does not say what happens if several rules are for the same call.
+//! All runtimes give profiles the meaning that libseccomp gives them. This module does
+//! the same, whatever the order of the rules:
 //!
-//! - A rule for any arguments beats those for certain ones; of two such, the
-//!   first counts.
-//! - Of rules for certain arguments any may hold. If they differ in their
-//!   action, the more special is asked first ([`place`]).
+//! - A rule for any arguments beats the rules for certain arguments. Of two rules for any
+//!   arguments, the first counts.
+//! - Of the rules for certain arguments, any may hold. If their actions differ, the
+//!   filter asks the more special rule first ([`find_position`]).
 //! - Rules for the same arguments with different actions contradict each other.
-//! - A rule with the action that is the default anyway doesn't count.
+//! - A rule whose action is the default action does not count.
 //!
-//! Calls that a kernel also has in a multiplexed form (socketcall, ipc) are
-//! looked for there, too. Their arguments lie in memory, where a filter can't
-//! look: conditions on them are compared with socketcall's own.
+//! Some kernels also have a multiplexed form of a call (socketcall, ipc). The rules for
+//! the call apply to that form, too. Its arguments lie in memory, which a filter cannot
+//! read. So conditions on them are compared with the arguments of socketcall itself.
 
 use super::arch::Arch;
 use super::arguments::{Clause, halves as split};
@@ -22,36 +22,39 @@ use super::profile::{Action, Condition, Conditions, Op, Profile, Rule};
 use crate::error::{Error, Result};
 use std::cmp::Ordering;
 
-/// What happens to one call.
+/// The verdict for a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
+    /// The action, whatever the arguments.
     Always(Action),
-    /// The first clause that holds; the default if none does.
+    /// The action of the first clause that holds, or the default action if none holds.
     Check(Vec<Clause>),
 }
 
-/// The calls that aren't the default's, by number.
-pub fn of(profile: &Profile, arch: Arch) -> Result<Vec<(u32, Verdict)>> {
-    let mut uses = uses(profile, arch);
-    // Stable: the rules of one call stay in their order.
-    uses.sort_by_key(|one| one.number);
+/// Returns the numbers of all calls with a rule, in ascending order, and their verdicts.
+/// All other calls get the default action.
+pub fn collect(profile: &Profile, arch: Arch) -> Result<Vec<(u32, Verdict)>> {
+    let mut uses = list_uses(profile, arch);
+    // The sort is stable: the rules of one call stay in their order.
+    uses.sort_by_key(|call_use| call_use.number);
     let mut out: Vec<(u32, Verdict)> = Vec::with_capacity(uses.len());
-    for one in &uses {
-        if out.last().is_none_or(|(number, _)| *number != one.number) {
-            out.push((one.number, Verdict::Check(Vec::new())));
+    for call_use in &uses {
+        if out.last().is_none_or(|(number, _)| *number != call_use.number) {
+            out.push((call_use.number, Verdict::Check(Vec::new())));
         }
         if let Some((_, verdict)) = out.last_mut() {
-            add(verdict, one, arch)?;
+            add_rule(verdict, call_use, arch)?;
         }
     }
     Ok(out)
 }
 
-/// Whether these calls of the native architecture are made, whatever their arguments. An
-/// agent that is asked about them may take its time.
+/// Returns whether the filter lets these calls of the native architecture through,
+/// whatever their arguments. A call with a notification counts as let through, although
+/// its agent may take its time.
 pub fn lets_through(profile: &Profile, calls: &[libc::c_long]) -> Result<bool> {
     let Some(arch) = profile.archs.first() else { return Ok(true) };
-    let verdicts = of(profile, *arch)?;
+    let verdicts = collect(profile, *arch)?;
     let lets = |action: Action| action.lets_unknown_calls_through() || action == Action::NOTIFY;
     Ok(calls.iter().all(|call| {
         let verdict = verdicts.iter().find(|(number, _)| libc::c_long::from(*number) == *call);
@@ -63,23 +66,24 @@ pub fn lets_through(profile: &Profile, calls: &[libc::c_long]) -> Result<bool> {
     }))
 }
 
-/// The highest number that the profile has a rule for; those above are newer
-/// than the profile.
+/// Returns the highest number that the profile has a rule for. Calls with higher numbers
+/// are newer than the profile.
 pub fn highest(profile: &Profile, arch: Arch) -> Option<u32> {
     let calls = profile.rules.iter().flat_map(|rule| &rule.calls);
     calls.filter_map(|call| call.number(arch)).max()
 }
 
-/// A rule and one of its calls.
+/// A rule, and one of its calls.
 struct Use<'a> {
     number: u32,
     call: Call,
     rule: &'a Rule,
-    /// What the first argument of a multiplexed call has to be.
+    /// The value that the first argument of the multiplexed call must have. `None` for a
+    /// direct call.
     through: Option<u64>,
 }
 
-fn uses(profile: &Profile, arch: Arch) -> Vec<Use<'_>> {
+fn list_uses(profile: &Profile, arch: Arch) -> Vec<Use<'_>> {
     let mut uses = Vec::with_capacity(512);
     for rule in profile.rules.iter().filter(|rule| rule.action != profile.default) {
         for call in &rule.calls {
@@ -97,25 +101,25 @@ fn uses(profile: &Profile, arch: Arch) -> Vec<Use<'_>> {
     uses
 }
 
-fn add(verdict: &mut Verdict, one: &Use, arch: Arch) -> Result<()> {
+fn add_rule(verdict: &mut Verdict, call_use: &Use, arch: Arch) -> Result<()> {
     let any = [Vec::new()];
-    let any_of = if one.rule.any_of.is_empty() { &any[..] } else { &one.rule.any_of };
+    let any_of = if call_use.rule.any_of.is_empty() { &any[..] } else { &call_use.rule.any_of };
     for conditions in any_of {
         let Verdict::Check(clauses) = verdict else { return Ok(()) };
-        let conditions = adapt(conditions, one.through, arch);
+        let conditions = adapt_conditions(conditions, call_use.through, arch);
         if conditions.is_empty() {
-            *verdict = Verdict::Always(one.rule.action);
+            *verdict = Verdict::Always(call_use.rule.action);
             return Ok(());
         }
-        let clause = Clause { index: one.rule.index, conditions, action: one.rule.action };
-        insert(clauses, clause, arch).map_err(|other| contradiction(one, other))?;
+        let clause = Clause { index: call_use.rule.index, conditions, action: call_use.rule.action };
+        insert_clause(clauses, clause, arch).map_err(|other| contradiction(call_use, other))?;
     }
     Ok(())
 }
 
-/// Conditions as the architecture can check them, without those that always
-/// hold.
-fn adapt(conditions: &Conditions, through: Option<u64>, arch: Arch) -> Conditions {
+/// Returns the conditions in the form that the architecture can check, without the
+/// conditions that always hold.
+fn adapt_conditions(conditions: &Conditions, through: Option<u64>, arch: Arch) -> Conditions {
     let width = if arch.facts().wide { u64::MAX } else { u32::MAX.into() };
     let first = through.map(|value| Condition { arg: 0, op: Op::Eq, mask: u64::MAX, value });
     let rest = conditions.iter().filter(|c| through.is_none() || c.arg != 0).copied();
@@ -123,9 +127,9 @@ fn adapt(conditions: &Conditions, through: Option<u64>, arch: Arch) -> Condition
     first.into_iter().chain(rest).map(cut).filter(|c| c.mask != 0).collect()
 }
 
-/// Puts a clause where it belongs, unless it adds nothing. Fails with the place
-/// of the rule that it contradicts.
-fn insert(clauses: &mut Vec<Clause>, new: Clause, arch: Arch) -> Result<(), usize> {
+/// Inserts a clause at its position, unless the clause adds nothing. Fails with the index
+/// of the rule that the clause contradicts.
+fn insert_clause(clauses: &mut Vec<Clause>, new: Clause, arch: Arch) -> Result<(), usize> {
     for old in clauses.iter() {
         let same = old.action == new.action;
         if new.conditions.starts_with(&old.conditions) {
@@ -137,27 +141,32 @@ fn insert(clauses: &mut Vec<Clause>, new: Clause, arch: Arch) -> Result<(), usiz
         }
     }
     clauses.retain(|old| !old.conditions.starts_with(&new.conditions));
-    let at = place(clauses, &new, arch.facts().wide);
+    let at = find_position(clauses, &new, arch.facts().wide);
     clauses.insert(at, new);
     Ok(())
 }
 
-fn contradiction(one: &Use, other: usize) -> Error {
+fn contradiction(call_use: &Use, other: usize) -> Error {
     Error::config(
-        format!("/linux/seccomp/syscalls/{}", one.rule.index),
+        format!("/linux/seccomp/syscalls/{}", call_use.rule.index),
         format!(
             "another action for arguments of {} that /linux/seccomp/syscalls/{other} is for",
-            one.call.name()
+            call_use.call.name()
         ),
     )
 }
 
-/// Where a new clause is to be asked. Clauses form a tree: those that begin with
-/// the same comparison are together, and among them those that go on with the
-/// same. Of different comparisons the higher argument comes first, then equality
-/// before an order, then the higher value (for "less" the lower one); the high
-/// half of a value before the low one. Where two tie, the older is first.
-fn place(clauses: &[Clause], new: &Clause, wide: bool) -> usize {
+/// Returns the position of a new clause in the order of tests.
+///
+/// Clauses form a tree. Clauses that begin with the same comparison stand together, and
+/// among them those that continue with the same one. Different comparisons have this
+/// order:
+/// - The higher argument comes first.
+/// - For the same argument, the high half comes before the low half.
+/// - Equality comes before less, and less before greater.
+/// - The higher value comes first, or the lower one for "less".
+/// - Otherwise the older clause comes first.
+fn find_position(clauses: &[Clause], new: &Clause, wide: bool) -> usize {
     let (mut from, mut to) = (0, clauses.len());
     for (level, node) in nodes(&new.conditions, wide).enumerate() {
         let at_level = |clause: &Clause| nodes(&clause.conditions, wide).nth(level);
@@ -185,8 +194,9 @@ fn place(clauses: &[Clause], new: &Clause, wide: bool) -> usize {
 
 /// A comparison of one half of an argument.
 struct Node {
-    /// Twice the argument, and one more for its high half.
+    /// Twice the index of the argument, plus 1 for its high half.
     half: u8,
+    /// The rank of the operator in the order of tests; see [`class`].
     class: u8,
     test: u8,
     mask: u32,
@@ -195,11 +205,12 @@ struct Node {
 }
 
 impl Node {
-    /// The same comparison, whichever outcome of it is wanted.
+    /// Returns whether both are the same comparison, whichever outcome they want.
     fn is_same(&self, other: &Node) -> bool {
         (self.half, self.test, self.mask, self.value) == (other.half, other.test, other.mask, other.value)
     }
 
+    /// Returns whether this comparison comes before `old`.
     fn precedes(&self, old: &Node) -> bool {
         let order = self.half.cmp(&old.half).then(self.class.cmp(&old.class));
         let values = self.value.cmp(&old.value);
@@ -227,7 +238,7 @@ fn class(op: Op) -> u8 {
     }
 }
 
-/// The test that a half is put to; its opposite is the same test.
+/// Returns the test for a half. An operator and its opposite have the same test.
 fn test(op: Op, high: bool) -> u8 {
     match op {
         Op::Eq | Op::Ne => 0,
