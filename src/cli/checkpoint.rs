@@ -104,7 +104,7 @@ impl Common {
     }
 }
 
-/// An empty path is as good as none.
+/// Returns the path, or `None` for an empty one.
 pub fn given(path: &Option<PathBuf>) -> Option<&Path> {
     path.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
@@ -136,7 +136,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     Ok(0)
 }
 
-/// `ADDRESS:PORT`, where an IPv6 address is in brackets.
+/// Parses `ADDRESS:PORT`. An IPv6 address is in brackets.
 fn address(text: &str) -> Result<(String, u16)> {
     let wrong = || Error::msg("--page-server must be ADDRESS:PORT").on(format!("{text:?}"));
     let (address, port) = text.rsplit_once(':').ok_or_else(wrong)?;

@@ -52,7 +52,7 @@ pub struct Making {
 }
 
 impl Making {
-    /// Makes (or runs) the container as the flags say.
+    /// Calls `make` with the options of `create` or `run`, as the flags say.
     pub fn with<T>(
         &self,
         id: &str,
@@ -63,7 +63,8 @@ impl Making {
         let listen_fds = listen_fds();
         let preserve_fds = preserve_fds(self.preserve_fds + listen_fds)?;
         let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
-        // As in crun it counts from the caller's directory, not from the bundle.
+        // As in crun, `--config` is relative to the caller's directory, not to the
+        // bundle.
         let config = path(&self.config)
             .map(|path| std::path::absolute(&path).op_on("find the configuration", path.display()));
         let config = config.transpose()?;
@@ -89,14 +90,15 @@ impl Making {
     }
 }
 
-/// The signals of a verb that stays in the foreground.
+/// Holds the signals for a verb that stays in the foreground. Returns `None` for any
+/// other mode.
 pub fn held(mode: Mode) -> Result<Option<Rc<Signals>>> {
     let is_foreground = mode == Mode::RunForeground;
     is_foreground.then(|| Signals::hold().map(Rc::new)).transpose()
 }
 
-/// sd_listen_fds(3): sockets that a service manager opened for this process,
-/// which are really for the payload.
+/// Returns the number of sockets that a service manager opened for this process
+/// (sd_listen_fds(3)). They are meant for the payload.
 fn listen_fds() -> u32 {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }

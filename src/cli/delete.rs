@@ -24,7 +24,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         return Ok(0);
     }
     for id in context.root.matching(&args.id)? {
-        // As in crun: one that can't be deleted doesn't keep the others.
+        // As in crun, a container that can't be deleted does not stop the deletion of the
+        // others.
         if let Err(error) = delete::delete(&context.root, &id, args.force, &context.log) {
             context.log.warn(error.to_string());
         }

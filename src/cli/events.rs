@@ -19,7 +19,7 @@ pub struct Args {
     id: String,
 }
 
-/// The document, its fields in the order that runc has them.
+/// A document of `events`, with the fields in runc's order.
 #[derive(serde::Serialize)]
 struct Line<'a> {
     r#type: &'a str,
@@ -46,7 +46,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     Ok(0)
 }
 
-/// `5s`, `1m30s`, `1.5h`, `250ms`: durations as Go writes them.
+/// Parses a duration as Go writes it: `5s`, `1m30s`, `1.5h`, `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration such as 5s or 1m30s");
     let mut rest = text.strip_prefix('+').unwrap_or(text);

@@ -80,8 +80,9 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let preserve_fds = preserve_fds(args.preserve_fds)?;
     let (dir, state) = exec::running(&context.root, &args.id, args.ignore_paused)?;
     let file = args.process.as_deref().map(|path| read(path, context)).transpose()?;
-    // Engines say it all in the file, so that the configuration need not be
-    // read again. What there is to warn about in it was said at create.
+    // Engines write a complete process into the file, so the runtime need not read the
+    // configuration again. `create` has already given the warnings about the
+    // configuration.
     let lacks_nothing = |own| !state.seccomp && state.inheritable & !inherit::fields(own) == 0;
     let config = match &file {
         Some(own) if lacks_nothing(own) => None,
@@ -115,14 +116,15 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     )
 }
 
-/// The file of `--process`.
+/// Reads the file of `--process`.
 fn read(path: &Path, context: &Context) -> Result<ConfigProcess> {
     let text = std::fs::read(path).op_on("read the process", path.display())?;
     let process = context.log.warnings_of(|warnings| spec::parse_process(&text, warnings));
     process.map_err(|e| e.on(path.display().to_string()))
 }
 
-/// The process of the file, with what it takes over from the container.
+/// Resolves the process of the file, with the fields that it takes over from the
+/// container.
 fn from_file(mut process: ConfigProcess, config: Option<&Config>, context: &Context) -> Result<Process> {
     let Some(config) = config else { return resolve(&process, "", context) };
     if let Some(own) = &config.process {
@@ -133,7 +135,7 @@ fn from_file(mut process: ConfigProcess, config: Option<&Config>, context: &Cont
     Ok(process)
 }
 
-/// The container's own process, with what the flags change.
+/// Resolves the container's own process, with the changes of the flags.
 fn from_flags(args: &Args, config: Option<&Config>, context: &Context) -> Result<Process> {
     if args.command.is_empty() {
         return Err(Error::msg("exec needs a command").hint("corten exec [FLAGS] ID COMMAND [ARG]..."));
@@ -170,10 +172,10 @@ fn from_flags(args: &Args, config: Option<&Config>, context: &Context) -> Result
     Ok(process)
 }
 
-/// Adds capabilities, but never to the inheritable set, through which a program
-/// with file capabilities would get them whoever executes it (CVE-2022-29162).
-/// One that the container's process has inheritable becomes ambient, as in runc,
-/// so that a user other than root keeps it.
+/// Adds capabilities, but never to the inheritable set. From that set, a program with
+/// file capabilities would get them, whoever executes it (CVE-2022-29162). A capability
+/// that is inheritable in the container's process becomes ambient, as in runc, so that a
+/// user other than root keeps it.
 fn add_capabilities(sets: &mut Capabilities, names: &[String]) -> Result<()> {
     for name in names {
         let cap = caps::Capability::from_str(name)
@@ -195,7 +197,7 @@ fn c_string(bytes: &[u8]) -> Result<CString> {
     CString::new(bytes).map_err(|_| Error::msg("a NUL byte can't be passed to the kernel"))
 }
 
-/// A variable that is set twice has the later value, whatever reads it.
+/// Sets a variable. Removes an earlier value, so that every reader finds the later one.
 fn set_env(env: &mut Vec<CString>, pair: &[u8]) -> Result<()> {
     let Some(end) = pair.iter().position(|byte| *byte == b'=').filter(|end| *end > 0) else {
         return Err(Error::msg("--env must be NAME=VALUE").on(String::from_utf8_lossy(pair)));
@@ -205,12 +207,13 @@ fn set_env(env: &mut Vec<CString>, pair: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// `UID` or `UID:GID`: digits, all of them, and nothing else (CVE-2026-30892,
-/// CVE-2016-3697). Without a group it is the container's.
+/// Parses `UID` or `UID:GID`. Both consist only of digits (CVE-2026-30892,
+/// CVE-2016-3697). Without a group, the process gets `gid`, the group of the container's
+/// process.
 fn ids(text: &str, gid: u32) -> Result<(u32, u32)> {
     let number = |part: &str| {
         let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        // The last value means "no change" to the kernel.
+        // The last id means "no change" to the kernel.
         part.parse::<u32>().ok().filter(|id| digits && *id != u32::MAX)
     };
     let wrong = || Error::msg("--user must be UID or UID:GID, in digits").on(format!("{text:?}"));

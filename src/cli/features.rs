@@ -1,5 +1,5 @@
-//! `corten features` (features.md): what is supported, and with --host what this
-//! machine allows of it.
+//! `corten features` (features.md): what corten supports and, with --host, what this
+//! machine allows the caller to use.
 
 use super::{Context, print_json};
 use crate::error::Result;
@@ -28,7 +28,7 @@ pub fn run(args: Args, _: &Context) -> Result<i32> {
     Ok(0)
 }
 
-/// What corten supports, on whatever host.
+/// Returns what corten supports, whatever the host.
 fn features() -> serde_json::Value {
     let mut namespaces: Vec<_> = NsKind::ALL.iter().map(|kind| kind.name()).collect();
     namespaces.sort_unstable();
@@ -65,7 +65,8 @@ fn features() -> serde_json::Value {
     })
 }
 
-/// The flags that are supported are those that this kernel takes.
+/// Returns what corten supports of seccomp. The supported flags are those that this
+/// kernel takes.
 fn seccomp() -> serde_json::Value {
     let mut archs: Vec<_> = Arch::ALL.into_iter().map(Arch::name).collect();
     archs.sort_unstable();

@@ -1,10 +1,9 @@
-//! Flags as runc's own parser takes them: Go's `flag` package, which engines
-//! were written for.
+//! Rewrites flags from the form that runc's parser takes to the form that clap takes.
+//! Engines were written for runc's parser, Go's `flag` package.
 //!
-//! There one dash is as good as two (containerd sends `-no-subreaper`), and a
-//! flag without a value may be given one all the same (`--detach=true`), and an
-//! empty path is as good as none. clap knows nothing of this, so the arguments
-//! are written in its way first.
+//! Go's parser takes one dash in the place of two (containerd sends `-no-subreaper`). It
+//! takes a value for a flag that needs none (`--detach=true`). And runc treats an empty
+//! path as no path. clap does none of this, so the runtime rewrites the arguments first.
 
 use clap::{Arg, Command};
 use std::any::TypeId;
@@ -12,9 +11,10 @@ use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-/// The arguments of `command`, the first of which is its name, in clap's way.
+/// Returns the arguments of `command` in clap's form. The first argument is the name of
+/// the command.
 pub fn in_claps_way(command: &Command, args: &[OsString]) -> Vec<OsString> {
-    // What comes behind the name of a container is not for us, if it may be a
+    // The arguments after the name of a container stay as they are if they may be a
     // command with flags of its own.
     let stops = command.is_allow_external_subcommands_set()
         || command.get_arguments().any(Arg::is_trailing_var_arg_set);
@@ -47,7 +47,8 @@ fn is_flag(arg: &[u8]) -> bool {
     arg.len() > 1 && arg.starts_with(b"-")
 }
 
-/// The flag that one or two dashes and its whole name stand for, and its value.
+/// Returns the flag whose whole name stands after one or two dashes in `arg`, and its
+/// value.
 fn long_flag<'c, 'a>(command: &'c Command, arg: &'a [u8]) -> Option<(&'c Arg, Option<&'a [u8]>)> {
     let name = arg.strip_prefix(b"-")?;
     let name = name.strip_prefix(b"-").unwrap_or(name);
@@ -55,7 +56,7 @@ fn long_flag<'c, 'a>(command: &'c Command, arg: &'a [u8]) -> Option<(&'c Arg, Op
         Some(at) => (&name[..at], Some(&name[at + 1..])),
         None => (name, None),
     };
-    // A single letter behind a single dash is the short one.
+    // A single letter after a dash is a short flag.
     if name.len() < 2 {
         return None;
     }
@@ -73,7 +74,7 @@ fn push_long<'a>(
     let mut word = format!("--{}", flag.get_long().unwrap_or_default()).into_bytes();
     match (takes_value(flag), value.map(truth)) {
         (false, Some(Some(true))) => {}
-        // The later one counts.
+        // The later flag counts, so `--detach=false` removes an earlier `--detach`.
         (false, Some(Some(false))) => {
             let short = flag.get_short().map(|short| format!("-{short}").into_bytes());
             return out
@@ -98,7 +99,7 @@ fn push_long<'a>(
     out.push(OsString::from_vec(word));
 }
 
-/// Go's `strconv.ParseBool`.
+/// Parses a bool as Go's `strconv.ParseBool` does. Returns `None` for any other text.
 pub fn truth(text: &[u8]) -> Option<bool> {
     match text {
         b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True" => Some(true),
@@ -111,14 +112,14 @@ fn takes_value(flag: &Arg) -> bool {
     flag.get_action().takes_values()
 }
 
-/// An empty number or duration is a mistake; an empty path is how engines say
-/// that there is none.
+/// Returns whether the value is an empty path. Engines pass an empty path if there is
+/// none. An empty number or duration is a mistake.
 fn is_no_path(flag: Option<&Arg>, value: Option<&[u8]>) -> bool {
     let is_path = |flag: &Arg| flag.get_value_parser().type_id() == TypeId::of::<PathBuf>();
     value == Some(b"") && flag.is_some_and(is_path)
 }
 
-/// The last of a bundle of short flags (or the only one), if its value is the
+/// Returns the last flag of a bundle of short flags (or the only one) if its value is the
 /// next argument.
 fn wants_value<'c>(command: &'c Command, arg: &[u8]) -> Option<&'c Arg> {
     let letters = arg.strip_prefix(b"-").filter(|letters| !letters.starts_with(b"-"))?;
@@ -127,7 +128,8 @@ fn wants_value<'c>(command: &'c Command, arg: &[u8]) -> Option<&'c Arg> {
             |flag: &&Arg| flag.get_short().is_some_and(|short| u32::from(short) == u32::from(*letter));
         command.get_arguments().find(is_it).filter(|flag| takes_value(flag))
     };
-    // Behind the first that takes a value there is the value, or nothing yet.
+    // The rest of the bundle after the first flag with a value is the value. If there is
+    // no rest, the value is the next argument.
     let at = letters.iter().position(|letter| valued(letter).is_some())?;
     if at + 1 == letters.len() { valued(&letters[at]) } else { None }
 }

@@ -31,7 +31,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         return Ok(0);
     }
     for id in context.root.matching(&args.id)? {
-        // As in crun: one that can't be signalled doesn't keep the others from it.
+        // As in crun, a container that can't get the signal does not keep the others from
+        // it.
         if let Err(error) = kill::kill(&context.root, &id, signal, args.all) {
             context.log.warn(error.to_string());
         }
@@ -39,7 +40,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     Ok(0)
 }
 
-/// `9`, `KILL`, `sigkill`, `RTMIN+3`, `SIGRTMAX-1`; and 0, which is none.
+/// Parses a signal: `9`, `KILL`, `sigkill`, `RTMIN+3`, `SIGRTMAX-1`; or 0, which is no
+/// signal.
 fn number(text: &str) -> Option<i32> {
     if let Ok(number) = text.parse::<i32>() {
         return (0..=libc::SIGRTMAX()).contains(&number).then_some(number);

@@ -32,9 +32,9 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     for id in &ids {
         match context.root.find(id).and_then(|dir| Shown::of(&dir)) {
             Ok(shown) => rows.push(shown),
-            // Deleted since the directory was read.
+            // Somebody has deleted the container since `ids` read the directory.
             Err(error) if error.op == "container does not exist" => {}
-            // One broken state must not hide the others.
+            // A broken state must not hide the other containers.
             Err(error) => context.log.warn(error.to_string()),
         }
     }
@@ -48,7 +48,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     Ok(0)
 }
 
-/// runc's table: columns at least 12 wide, and three blanks between them.
+/// Formats runc's table: columns are at least 12 wide, with three blanks between them.
 fn table(rows: &[Shown]) -> String {
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
     let cells = rows.iter().map(|row| {

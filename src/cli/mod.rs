@@ -1,8 +1,8 @@
 //! The command line: one verb a file, with runc's names, flags and exit codes.
 //!
-//! The global flags are parsed first, then the parser of the one verb that was
-//! given is built: the whole tree costs four times as much and is only needed
-//! for the overview.
+//! clap parses the global flags first. Then this module builds only the parser of the
+//! given verb. Building the parsers of all verbs takes four times as long, and only the
+//! overview needs them.
 
 mod checkpoint;
 mod create;
@@ -43,7 +43,8 @@ struct Context {
     root: Root,
     log: Log,
     driver: Driver,
-    /// Are cgroups that the caller may not make done without?
+    /// Whether to run without a cgroup if the caller may not create one (`--rootless`).
+    /// `None` stands for `auto`.
     rootless: Option<bool>,
 }
 
@@ -94,18 +95,19 @@ enum Verb {
     Other(Vec<OsString>),
 }
 
-/// Defines, from one list of commands and what each does, all that goes by their names.
+/// Defines everything that depends on the names of the commands, from one list of
+/// commands and their descriptions.
 macro_rules! verbs {
     ($($verb:ident $does:literal)+) => {
-        /// What each does, for the overview.
+        /// The commands and their descriptions, for the overview.
         const VERBS: &[(&str, &str)] = &[$((stringify!($verb), $does)),+];
 
-        /// The parsers of all.
+        /// Returns the parsers of all commands.
         fn parsers() -> Vec<(&'static str, Command)> {
             vec![$((stringify!($verb), $verb::Args::command())),+]
         }
 
-        /// Runs the one with this name. `None`: there is none.
+        /// Runs the command `name`. Returns `None` if there is no such command.
         fn run_verb(name: &OsString, args: &[OsString], context: &Context) -> Option<Result<i32>> {
             match name.to_str()? {
                 $(stringify!($verb) => Some(parsed(args, context, $verb::run)),)+
@@ -137,7 +139,7 @@ verbs! {
     wait "Block until a container has ended, and print its exit status"
 }
 
-/// `help` is no verb of the list: it shows the others.
+/// The command `help`. It is not in the list of commands, because it shows the list.
 const HELP: (&str, &str) = ("help", "Show the commands, or the flags of one");
 
 fn listed() -> String {
@@ -147,8 +149,8 @@ fn listed() -> String {
     format!("Commands:\n{}\n`corten COMMAND --help` shows the flags of a command.", lines.collect::<String>())
 }
 
-/// The whole command line, for what is written from it: completions and manual
-/// pages. The runtime itself never builds it.
+/// Returns the whole command line. The completions and manual pages are generated from
+/// it. The runtime itself never builds it.
 pub fn command() -> Command {
     let whole = Globals::command().allow_external_subcommands(false);
     let names = VERBS.iter().map(|(name, _)| *name).collect::<Vec<_>>();
@@ -158,7 +160,7 @@ pub fn command() -> Command {
     whole.disable_help_subcommand(true).subcommand(help)
 }
 
-/// Runs the command; returns the exit status.
+/// Runs the command and returns the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
     let ready = crate::sys::fd::fill_stdio().op_on("open for a standard stream that is closed", "/dev/null");
     if let Err(error) = ready.and_then(|()| crate::sys::process::ready().op("signal")) {
@@ -191,7 +193,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
         driver: driver(&globals),
         rootless: globals.rootless.0,
     };
-    // What isn't sealed yet begins once more.
+    // If the runtime is not sealed yet, `ensure` executes it once more.
     let result = seal::ensure(verb.as_encoded_bytes(), &args).and_then(|()| {
         steps::begin(&verb.to_string_lossy(), &context.log);
         dispatch(&verb, verb_args, &context)
@@ -207,8 +209,8 @@ pub fn main(args: Vec<OsString>) -> i32 {
         }
         Err(error) => {
             context.log.fail(&error);
-            // runc's: an exec that failed can't be told from the status of
-            // what it executes, so it is one that is rarely used.
+            // As in runc. A caller cannot tell a failed `exec` from the exit status of
+            // the process, so the status is one that programs rarely use.
             if verb == "exec" { 255 } else { 1 }
         }
     }
@@ -232,7 +234,7 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
     }
 }
 
-/// Parses a verb's own arguments and runs it.
+/// Parses the arguments of a verb, and runs the verb.
 fn parsed<A: Parser>(
     args: &[OsString],
     context: &Context,
@@ -253,7 +255,7 @@ fn parsed<A: Parser>(
     }
 }
 
-/// clap's explanation in one line.
+/// Returns clap's explanation in one line.
 fn bad_usage(error: &clap::Error) -> Error {
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -273,12 +275,13 @@ fn usage(error: &clap::Error) -> i32 {
     0
 }
 
-/// The global flags with the list of commands, which costs too much for every call.
+/// Returns the parser of the global flags with the list of commands. Building the list in
+/// every call would cost too much.
 fn with_list() -> Command {
     Globals::command().after_help(listed())
 }
 
-/// Prints what `-h` or `--help` asks for, which clap knows.
+/// Prints the help for `-h` or `--help`. clap finds out which help that is.
 fn help(args: &[OsString]) -> i32 {
     parse(with_list(), args).map_or_else(|error| usage(&error), |_| overview())
 }
@@ -288,7 +291,7 @@ fn overview() -> i32 {
     0
 }
 
-/// In the form that Docker, containerd and Podman parse.
+/// Prints the version in the form that Docker, containerd and Podman parse.
 fn version() -> i32 {
     let _ = writeln!(
         std::io::stdout(),
@@ -300,13 +303,15 @@ fn version() -> i32 {
     0
 }
 
-/// runc's flag, or crun's. Later verbs find the driver in the state.
+/// Returns the driver from crun's flag or, without it, from runc's. Later verbs find the
+/// driver in the state.
 fn driver(globals: &Globals) -> Driver {
     let by_flag = if globals.systemd_cgroup { Driver::Systemd } else { Driver::Cgroupfs };
     globals.cgroup_manager.unwrap_or(by_flag)
 }
 
-/// `--root`, or /run/corten; a user's own is in XDG_RUNTIME_DIR.
+/// Returns the state directory: `--root`, or /run/corten. A user's own state directory is
+/// in XDG_RUNTIME_DIR.
 fn root(given: Option<&Path>) -> PathBuf {
     if let Some(root) = given.filter(|root| !root.as_os_str().is_empty()) {
         return std::path::absolute(root).unwrap_or_else(|_| root.into());
@@ -318,11 +323,11 @@ fn root(given: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Nothing stands for `auto`.
+/// The value of `--rootless`. `None` stands for `auto`.
 #[derive(Clone, Copy)]
 struct Rootless(Option<bool>);
 
-/// The value of `--rootless`, as runc reads it.
+/// Parses the value of `--rootless` as runc does.
 fn rootless(text: &str) -> Result<Rootless, String> {
     match text {
         "auto" | "" => Ok(Rootless(None)),
@@ -333,21 +338,23 @@ fn rootless(text: &str) -> Result<Rootless, String> {
     }
 }
 
-/// Root of a user namespace is some user's root, as under rootless Podman, which
-/// calls `start` without USER where `create` had it. Only one that is called
-/// root there is taken for the root of a system container, as in runc.
+/// Returns whether the caller has a state directory of its own. Root of a user namespace
+/// has one, too: it is the root of some user, as under rootless Podman. The exception is
+/// a root whose USER is `root`: as in runc, it counts as the root of a system container.
+/// Podman calls `start` without USER even if it called `create` with USER.
 fn is_users_own() -> bool {
     let is_root = || std::env::var_os("USER").is_some_and(|user| user == "root");
     !geteuid().is_root() || (!is_root() && crate::sys::process::in_user_namespace())
 }
 
-/// The bundle, as an absolute path.
+/// Returns the absolute path of the bundle, which is the current directory by default.
 fn bundle(given: Option<&Path>) -> Result<PathBuf> {
     let path = given.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::path::absolute(path).op_on("find the bundle", path.display())
 }
 
-/// Descriptors 3 to 2 + N must be there, and stay; all others close.
+/// Checks that the descriptors 3 to 2 + `count` are open, so that the payload can inherit
+/// them. Sets close-on-exec for all higher ones.
 fn preserve_fds(count: u32) -> Result<i32> {
     let count = i32::try_from(count).map_err(|_| Error::msg("--preserve-fds: too many"))?;
     if let Some(missing) = (3..3 + count).find(|fd| !crate::sys::fd::is_open(*fd)) {
@@ -360,7 +367,7 @@ fn preserve_fds(count: u32) -> Result<i32> {
     Ok(count)
 }
 
-/// The content of `file`, or of stdin for `-`; `what` is being done.
+/// Reads `file`, or stdin for `-`. `what` names the operation in an error.
 fn file_or_stdin(file: &str, what: &str) -> Result<Vec<u8>> {
     if file == "-" {
         let mut text = Vec::new();
@@ -370,7 +377,7 @@ fn file_or_stdin(file: &str, what: &str) -> Result<Vec<u8>> {
     std::fs::read(file).op_on(what, file)
 }
 
-/// One JSON document on stdout, as runc prints it.
+/// Prints a JSON document on stdout in the form of runc.
 fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::msg(format!("JSON: {e}")))?;
     print(format!("{text}\n"))

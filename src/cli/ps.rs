@@ -1,4 +1,4 @@
-//! `corten ps`: what ps(1) says of a container's processes, or their pids.
+//! `corten ps`: the output of ps(1) for the processes of a container, or their pids.
 
 use super::{Context, print};
 use crate::error::{Context as _, Error, Result};
@@ -43,7 +43,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     Ok(0)
 }
 
-/// What ps(1) prints of the whole host.
+/// Returns the output of ps(1) for the whole host.
 fn table(mut options: Vec<OsString>) -> Result<Vec<u8>> {
     if options.is_empty() {
         options.push("-ef".into());
@@ -56,7 +56,7 @@ fn table(mut options: Vec<OsString>) -> Result<Vec<u8>> {
     Err(Error::msg(format!("{}: {}", out.status, String::from_utf8_lossy(&said).trim())).on("ps"))
 }
 
-/// The heading, and the lines that are of one of `pids`. Lines are bytes: a
+/// Returns the heading, and the lines of the processes `pids`. Lines are bytes, because a
 /// command may have any name.
 fn rows(table: &[u8], pids: &[i32]) -> Result<Vec<u8>> {
     let mut lines = table.split_inclusive(|byte| *byte == b'\n');

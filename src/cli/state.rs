@@ -17,7 +17,8 @@ pub struct Args {
     id: String,
 }
 
-/// runc's fields, which are those of runtime.md "State" and a few more.
+/// The output of `state`: runc's fields. They are the fields of runtime.md "State" and a
+/// few more.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
@@ -32,9 +33,9 @@ pub struct Shown {
     pub created: String,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     annotations: BTreeMap<String, String>,
-    /// Name of the user who made it.
+    /// Name of the user who created the container.
     pub owner: String,
-    /// corten's own: how it ended.
+    /// How the container ended. Only corten has this field.
     #[serde(rename = "exit", skip_serializing_if = "Option::is_none")]
     ending: Option<Ending>,
 }
@@ -47,7 +48,7 @@ impl Shown {
             Status::Stopped | Status::Creating => 0,
             Status::Created | Status::Running | Status::Paused => state.as_ref().map_or(0, State::pid),
         };
-        // Before its first record a container is no more than its name.
+        // A container without a record has nothing but its name yet.
         Ok(match state {
             None => Shown {
                 oci_version: crate::OCI_VERSION,
@@ -77,7 +78,8 @@ impl Shown {
     }
 }
 
-/// From /etc/passwd, read as text: a static binary has no name services.
+/// Returns the name of a user from /etc/passwd, or the uid if it has no name. The
+/// function reads the file as text, because a static binary has no name services.
 fn user_name(uid: u32) -> String {
     let passwd = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
     let name = passwd.lines().find_map(|line| {

@@ -109,7 +109,7 @@ fn from_file(file: &str) -> Result<Value> {
     if resources.is_object() { Ok(resources) } else { Err(Error::msg("must be a JSON object").on(file)) }
 }
 
-/// The resources that the flags name.
+/// Returns the resources that the flags set, in the form of `linux.resources`.
 fn from_flags(flags: &Flags) -> Result<Value> {
     let mut out = json!({});
     let mut put = |area: &str, field: &str, value: Option<Value>| {
@@ -154,7 +154,8 @@ fn invalid(flag: &str, text: &str) -> Error {
     Error::msg(format!("invalid value for {flag}")).on(format!("{text:?}"))
 }
 
-/// `1024`, `64M`, `64MB`, `64MiB`, `1.5 g`: powers of 1024; and -1.
+/// Parses a size in bytes: `1024`, `64M`, `64MB`, `64MiB`, `1.5 g`, with powers of 1024;
+/// or -1.
 fn bytes(text: &str) -> Option<i64> {
     if text == "-1" {
         return Some(-1);
