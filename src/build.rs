@@ -1,5 +1,5 @@
-//! Points the linker at the entry point of `sys/early.rs`, and tells the
-//! program which commit it was built from.
+//! Tells the linker the entry point in `sys/early.rs`, and the program the commit that it
+//! is built from.
 
 use std::process::Command;
 
@@ -7,7 +7,8 @@ fn main() {
     println!("cargo:rerun-if-changed=src");
     println!("cargo:rerun-if-changed=.git/HEAD");
     let is = |name: &str, value: &str| std::env::var(name).as_deref() == Ok(value);
-    // Not optimised, it would make calls through a table that isn't filled in yet.
+    // Without optimisation, the entry point would make calls through a table that is not
+    // filled in yet.
     if is("CARGO_CFG_TARGET_ARCH", "x86_64") && !is("OPT_LEVEL", "0") {
         println!("cargo:rustc-link-arg-bins=-Wl,-e,corten_entry");
     }

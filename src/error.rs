@@ -1,14 +1,14 @@
 //! The one error type of the runtime.
 //!
-//! It says what was being done, to what, where in `config.json` that was asked
-//! for, which errno the kernel gave, and what the user can do about it. It
-//! crosses the socket between init and the host side without loss
-//! ([`Error::encode`]). What doesn't belong here: printing and logging
-//! (`log.rs`) and exit codes (`cli`).
+//! An error says what the runtime was doing, on what, where `config.json` asks for it,
+//! which errno the kernel returned, and what the user can do. An error crosses the socket
+//! between init and the runtime without loss ([`Error::encode`]). Printing and logging
+//! belong into `log.rs`, exit codes into `cli`.
 
 use nix::errno::Errno;
 use std::fmt;
 
+/// The result of an operation of the runtime.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What went wrong, in the words of the user's configuration.
@@ -16,23 +16,23 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct Error {
     /// JSON pointer into `config.json`, or empty.
     pub at: String,
-    /// The thing acted upon: a path, an id, a field's value; or empty.
+    /// What the operation acts on: a path, an id, the value of a field; or empty.
     pub subject: String,
-    /// What was being done, usually the system call.
+    /// The operation that failed, usually the system call.
     pub op: String,
-    /// What the kernel answered.
+    /// The errno from the kernel. `None` if the error is not the kernel's.
     pub errno: Option<i32>,
     /// What the user can do about it, or empty.
     pub hint: String,
 }
 
 impl Error {
-    /// An error that isn't the kernel's: `op` is the whole message.
+    /// Creates an error that does not come from the kernel. `op` is the whole message.
     pub fn msg(op: impl Into<String>) -> Self {
         Error { op: op.into(), ..Error::default() }
     }
 
-    /// A failed system call.
+    /// Creates the error of a failed system call.
     pub fn os(op: impl Into<String>, errno: Errno) -> Self {
         let error = Error { op: op.into(), errno: Some(errno as i32), ..Error::default() };
         match errno {
@@ -41,11 +41,13 @@ impl Error {
         }
     }
 
-    /// A finding in the configuration: the pointer and what is wrong there.
+    /// Creates the error of a wrong configuration: the JSON pointer, and what is wrong
+    /// there.
     pub fn config(at: impl Into<String>, op: impl Into<String>) -> Self {
         Error { at: at.into(), op: op.into(), ..Error::default() }
     }
 
+    /// Sets the JSON pointer, unless the error has one.
     pub fn at(mut self, pointer: impl Into<String>) -> Self {
         if self.at.is_empty() {
             self.at = pointer.into();
@@ -53,6 +55,7 @@ impl Error {
         self
     }
 
+    /// Sets the subject, unless the error has one.
     pub fn on(mut self, subject: impl Into<String>) -> Self {
         if self.subject.is_empty() {
             self.subject = subject.into();
@@ -60,6 +63,7 @@ impl Error {
         self
     }
 
+    /// Sets the hint, unless the error has one.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         if self.hint.is_empty() {
             self.hint = hint.into();
@@ -67,11 +71,13 @@ impl Error {
         self
     }
 
+    /// Returns whether the kernel returned this errno.
     pub fn is(&self, errno: Errno) -> bool {
         self.errno == Some(errno as i32)
     }
 
-    /// The wire form: four length-prefixed texts, then the errno (0: none).
+    /// Appends the form for the socket: four texts with their lengths, then the errno (0:
+    /// none).
     pub fn encode(&self, out: &mut Vec<u8>) {
         for field in [&self.at, &self.subject, &self.op, &self.hint] {
             out.extend_from_slice(&u32::try_from(field.len()).unwrap_or(0).to_le_bytes());
@@ -80,7 +86,7 @@ impl Error {
         out.extend_from_slice(&self.errno.unwrap_or(0).to_le_bytes());
     }
 
-    /// The inverse of [`Error::encode`]; `None` if the bytes are not its output.
+    /// Decodes the output of [`Error::encode`]. Returns `None` for any other bytes.
     pub fn decode(mut bytes: &[u8]) -> Option<Self> {
         fn word(bytes: &mut &[u8]) -> Option<[u8; 4]> {
             let (head, rest) = bytes.split_first_chunk::<4>()?;
@@ -103,7 +109,8 @@ impl Error {
     }
 }
 
-/// `/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (operation not permitted); hint: …`
+/// Writes one line: `/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (not allowed); hint:
+/// …`
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, subject) = (one_line(&self.at), one_line(&self.subject));
@@ -126,15 +133,16 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Words by which engines choose an exit code, and what is written instead.
+/// The words by which engines choose an exit code, and the words that corten writes
+/// instead.
 ///
-/// Podman takes "permission denied" and "operation not permitted" for a payload
-/// that may not be executed (126), and "not found", "no such file" and "open
-/// executable" for one that is missing (127); Docker does nearly the same. That
-/// must not happen because of a missing bus or a cgroup that is read-only. Only
-/// what is really said of the payload has these words (`init/payload.rs`,
-/// `init/creds.rs`, `spec/process.rs`), and of `exec --cgroup`, which no engine
-/// gives (`cgroup/sub.rs`).
+/// Podman takes "permission denied" and "operation not permitted" as the sign that the
+/// payload may not be executed (126). It takes "not found", "no such file" and "open
+/// executable" as the sign that the payload is missing (127). Docker does nearly the
+/// same. A missing bus or a read-only cgroup must not cause these exit codes. So only
+/// errors about the payload contain these words (`init/payload.rs`, `init/creds.rs`,
+/// `spec/process.rs`). The one exception is `exec --cgroup`, which no engine uses
+/// (`cgroup/sub.rs`).
 const ENGINES_WORDS: [(&str, &str); 5] = [
     ("no such file", "missing file"),
     ("not found", "missing"),
@@ -146,15 +154,15 @@ const ENGINES_WORDS: [(&str, &str); 5] = [
 fn errno_text(errno: Errno) -> String {
     let text = match errno {
         Errno::ENOENT => "missing".into(),
-        // The C library speaks of functions of mathematics.
+        // The text of the C library is about mathematical functions.
         Errno::ERANGE => "value out of range".into(),
         _ => without_engines_words(&errno.desc().to_lowercase()),
     };
     format!("{errno:?} ({text})")
 }
 
-/// A text of another program (systemd, CRIU, newuidmap), without the words by
-/// which engines would take it for one about the payload.
+/// Replaces the engines' words in a text of another program (systemd, CRIU, newuidmap).
+/// With them, engines would take the text for an error about the payload.
 pub fn without_engines_words(text: &str) -> String {
     let mut out = text.to_owned();
     for (word, instead) in ENGINES_WORDS {
@@ -165,14 +173,16 @@ pub fn without_engines_words(text: &str) -> String {
     out
 }
 
-/// One error is one line, whatever a configuration puts into a name.
+/// Replaces line breaks: an error is one line, whatever name the configuration contains.
 fn one_line(text: &str) -> String {
     if text.contains(['\n', '\r']) { text.replace(['\n', '\r'], " ") } else { text.into() }
 }
 
-/// Names the failed operation on a system call's result.
+/// Turns the error of a system call into an [`Error`] that names the operation.
 pub trait Context<T> {
+    /// Names the operation.
     fn op(self, op: &str) -> Result<T>;
+    /// Names the operation, and what it acts on.
     fn op_on(self, op: &str, subject: impl fmt::Display) -> Result<T>;
 }
 
@@ -219,7 +229,7 @@ mod tests {
         assert_eq!(Error::decode(&bytes), Some(sample()));
     }
 
-    /// Podman's patterns (`libpod/oci_util.go`, `libpod/define/exec_codes.go`).
+    /// The patterns of Podman (`libpod/oci_util.go`, `libpod/define/exec_codes.go`).
     const PODMANS: [&str; 6] = [
         "permission denied",
         "operation not permitted",
@@ -250,7 +260,7 @@ mod tests {
         assert!(!says_it_is_the_payload(&from_io("read", &error).to_string()));
     }
 
-    /// All texts in the source that do have the words.
+    /// Finds all texts in the source that contain the words.
     #[test]
     fn engines_words_are_said_of_the_payload_alone() {
         let mut said = std::collections::BTreeSet::new();

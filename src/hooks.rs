@@ -1,14 +1,14 @@
-//! Running hooks (runtime.md "Lifecycle", config.md "POSIX-platform Hooks").
+//! Runs hooks (runtime.md "Lifecycle", config.md "POSIX-platform Hooks").
 //!
-//! A hook gets the container's state on stdin and is waited for by its pidfd.
-//! It may ignore its stdin, close it, leave a daemon behind, or run for longer
-//! than its timeout, when it is killed with its process group. What it prints
-//! goes into the error if it fails, unless an annotation names files for it.
+//! A hook gets the container's state on stdin. The runtime waits for the hook by a pidfd.
+//! A hook may ignore its stdin, close it, or leave a daemon behind. If a hook runs longer
+//! than its timeout, the runtime kills it with its process group. What a failed hook has
+//! printed becomes part of the error, unless an annotation names files for the output.
 //!
-//! Where the configuration gives a hook no environment, it gets the runtime's
-//! own; a startContainer hook gets the payload's (`init/hooks.rs`). runc gives
-//! that to createContainer hooks, too: programs of the host that the image then
-//! tells what to load (CVE-2025-23266).
+//! A hook without `env` in the configuration gets the runtime's own environment. A
+//! startContainer hook gets the payload's (`init/hooks.rs`). runc gives the payload's
+//! environment to createContainer hooks, too. But these are programs of the host, and the
+//! image could then tell them what to load (CVE-2025-23266).
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
@@ -28,36 +28,39 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How much of a hook's output is kept for its error.
+/// How much of a hook's output the runtime keeps for the error, in bytes. The last read
+/// may exceed this by 511 bytes.
 const OUTPUT_LIMIT: usize = 2048;
 
-/// What a hook is run for.
+/// The container for which hooks run.
 #[derive(Debug, Clone)]
 pub struct Subject {
     pub container: Container,
     pub output: Output,
-    /// The signals of a foreground verb: they end the hook, and the wait for it.
+    /// The signals of a verb in the foreground. They end a hook, and the wait for it.
+    /// `None` if the verb does not stay in the foreground.
     pub signals: Option<Rc<Signals>>,
 }
 
-/// Files that take what hooks print; without them it is kept for an error.
+/// The files for the output of hooks. Without a file, the runtime keeps the output for an
+/// error.
 #[derive(Debug, Clone, Default)]
 pub struct Output {
     pub stdout: Option<Rc<OwnedFd>>,
     pub stderr: Option<Rc<OwnedFd>>,
 }
 
-/// Runs hooks in their order; the first failure ends it.
+/// Runs hooks in their order, up to the first failure.
 pub fn run_all(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
     let state = subject.container.state(status, pid).to_string();
-    hooks.iter().try_for_each(|hook| run(hook, &state, subject, &|| Ok(())))
+    hooks.iter().try_for_each(|hook| run_hook(hook, &state, subject, &|| Ok(())))
 }
 
-/// Runs hooks that are programs of the container's image. `confine` is called in
-/// the process of each hook, right before its execve.
+/// Runs hooks that are programs of the container's image. Each hook calls `confine` in
+/// its own process, right before execve.
 pub fn run_in_container(
     hooks: &[Hook],
     subject: &Subject,
@@ -65,29 +68,29 @@ pub fn run_in_container(
     confine: &dyn Fn() -> Result<()>,
 ) -> Result<()> {
     let state = subject.container.state(Status::Created, pid).to_string();
-    hooks.iter().try_for_each(|hook| run(hook, &state, subject, confine))
+    hooks.iter().try_for_each(|hook| run_hook(hook, &state, subject, confine))
 }
 
-/// Runs all hooks whatever becomes of them and returns what failed: what
-/// comes after the container is stopped can't be called off.
+/// Runs all hooks, even after a failure, and returns the failures. The container has
+/// already stopped, so a failure cannot prevent anything.
 pub fn run_each(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Vec<Error> {
     if hooks.is_empty() {
         return Vec::new();
     }
     let state = subject.container.state(status, pid).to_string();
-    hooks.iter().filter_map(|hook| run(hook, &state, subject, &|| Ok(())).err()).collect()
+    hooks.iter().filter_map(|hook| run_hook(hook, &state, subject, &|| Ok(())).err()).collect()
 }
 
-fn run(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result<()>) -> Result<()> {
-    let name = |e: Error| named(e, hook);
+fn run_hook(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result<()>) -> Result<()> {
+    let name_hook = |e: Error| add_hook_name(e, hook);
     let deadline = hook.timeout.map(|s| Instant::now() + Duration::from_secs(u64::from(s.unsigned_abs())));
-    let (stdin_theirs, stdin) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
-    let (output, output_theirs) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name)?;
-    let (pid, pidfd) = match clone::fork_under_filter().op("clone for the hook").map_err(name)? {
-        Forked::Child => become_hook(hook, &stdin_theirs, &output_theirs, subject, confine),
+    let (hook_stdin, stdin) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name_hook)?;
+    let (output, hook_output) = pipe2(OFlag::O_CLOEXEC).op("pipe").map_err(name_hook)?;
+    let (pid, pidfd) = match clone::fork_under_filter().op("clone for the hook").map_err(name_hook)? {
+        Forked::Child => become_hook(hook, &hook_stdin, &hook_output, subject, confine),
         Forked::Parent { pid, pidfd } => (pid, pidfd),
     };
-    drop((stdin_theirs, output_theirs));
+    drop((hook_stdin, hook_output));
     let mut talk = Talk {
         stdin: Some(stdin),
         state: state.as_bytes(),
@@ -95,37 +98,39 @@ fn run(hook: &Hook, state: &str, subject: &Subject, confine: &dyn Fn() -> Result
         said: Vec::new(),
         signals: subject.signals.as_deref(),
     };
-    let outcome = talk.until_exit(&pidfd, deadline).map_err(name);
+    let outcome = talk.exchange_until_exit(&pidfd, deadline).map_err(name_hook);
     steps::done_with(|| format!("ran the hook {} ({})", hook.at, hook.path.to_string_lossy()));
     match outcome {
         Ok(true) => {}
         stopped => {
-            // Not waited for yet, so the number is still its own.
+            // The runtime has not waited for the hook yet, so no other process can have
+            // its pid.
             let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
             pidfd::kill_and_reap(&pidfd);
             stopped?;
             let limit = hook.timeout.unwrap_or_default();
-            return Err(name(talk.failure(&format!("it did not end within its timeout of {limit} s"))));
+            return Err(name_hook(talk.failure(&format!("it did not end within its timeout of {limit} s"))));
         }
     }
-    match pidfd::wait(&pidfd).op("wait for the hook").map_err(name)? {
+    match pidfd::wait(&pidfd).op("wait for the hook").map_err(name_hook)? {
         Exit::Code(0) => Ok(()),
-        Exit::Code(code) => Err(name(talk.failure(&format!("exit status {code}")))),
+        Exit::Code(code) => Err(name_hook(talk.failure(&format!("exit status {code}")))),
         Exit::Signal(signal) => {
-            Err(name(talk.failure(&format!("killed by signal {signal}: {}", sys::signal_text(signal)))))
+            Err(name_hook(talk.failure(&format!("killed by signal {signal}: {}", sys::signal_text(signal)))))
         }
     }
 }
 
-/// Says which hook failed, in the words that runc has for it.
-fn named(error: Error, hook: &Hook) -> Error {
+/// Adds to an error which hook failed, in the words of runc.
+fn add_hook_name(error: Error, hook: &Hook) -> Error {
     let mut place = hook.at.rsplit('/');
     let (index, kind) = (place.next().unwrap_or_default(), place.next().unwrap_or_default());
     let op = format!("error running {kind} hook #{index}: {}", error.op);
     Error { op, ..error }.at(hook.at.clone()).on(hook.path.to_string_lossy())
 }
 
-/// The child: stdio, signals, what confines it, execve.
+/// Turns the child into the hook: sets its stdio and signals, confines it, and calls
+/// execve.
 fn become_hook(
     hook: &Hook,
     stdin: &OwnedFd,
@@ -138,10 +143,12 @@ fn become_hook(
         fd::dup_onto(stdin, 0)?;
         fd::dup_onto(stdout.as_deref().unwrap_or(output), 1)?;
         fd::dup_onto(stderr.as_deref().unwrap_or(output), 2)?;
-        // Descriptors that are passed on to the payload are not the hook's.
+        // The descriptors that the payload inherits are not for the hook.
         fd::cloexec_from(3)?;
-        // A group of its own, to be killed as one. Without a timeout it stays
-        // within reach of the terminal's interrupt key, unless we hear of that.
+        // The hook gets a process group of its own, so that the runtime can kill the
+        // whole group. A hook without a timeout stays in the runtime's group, where the
+        // terminal's interrupt key reaches it. A verb in the foreground hears of the key
+        // itself, and then kills the group.
         if hook.timeout.is_some() || subject.signals.is_some() {
             setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         }
@@ -151,7 +158,7 @@ fn become_hook(
     };
     let execute = || -> Result<Infallible> {
         prepare().op("prepare the hook")?;
-        // Where the bundle is in sight it is the working directory, as in runc.
+        // The bundle is the working directory if the hook can see it, as in runc.
         let _ = nix::unistd::chdir(&subject.container.bundle);
         let env = hook.env.clone().unwrap_or_else(sys::environment);
         let execve = sys::Execve::new(&hook.path, &hook.args, &env);
@@ -166,27 +173,31 @@ fn become_hook(
     clone::exit(127)
 }
 
-/// The conversation with a running hook.
+/// The exchange with a running hook: the state goes in, the output comes out.
 struct Talk<'a> {
+    /// `None` once the hook has the whole state, or has closed its stdin.
     stdin: Option<OwnedFd>,
+    /// The part of the state that the hook has not got yet.
     state: &'a [u8],
-    /// `None` once all its writers are gone.
+    /// `None` once all writers of the pipe are gone.
     output: Option<OwnedFd>,
+    /// The beginning of the output.
     said: Vec<u8>,
     signals: Option<&'a Signals>,
 }
 
 impl Talk<'_> {
-    /// Feeds and listens until the hook ends (true) or its time is up (false).
+    /// Writes the state and reads the output until the hook ends (true) or its time is
+    /// over (false).
     ///
     /// # Errors
-    /// A signal came that stops the verb.
-    fn until_exit(&mut self, pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
+    /// A signal came that stops the verb, or a system call failed.
+    fn exchange_until_exit(&mut self, pidfd: &OwnedFd, deadline: Option<Instant>) -> Result<bool> {
         for end in [&self.stdin, &self.output].into_iter().flatten() {
             fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).op("fcntl O_NONBLOCK")?;
         }
         loop {
-            self.feed();
+            self.write_state();
             let timeout = deadline.map_or(PollTimeout::NONE, crate::sys::timeout_until);
             let mut fds = vec![PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
             fds.extend(self.output.as_ref().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
@@ -197,7 +208,7 @@ impl Talk<'_> {
                 Err(errno) => return Err(errno).op("poll the hook"),
             }
             let ended = fds[0].any() == Some(true);
-            self.listen();
+            self.read_output();
             if ended {
                 return Ok(true);
             }
@@ -208,9 +219,9 @@ impl Talk<'_> {
         }
     }
 
-    /// Writes what the pipe takes. A hook that closed its stdin (EPIPE) has
-    /// chosen not to know.
-    fn feed(&mut self) {
+    /// Writes as much of the state as the pipe takes. A hook that closed its stdin
+    /// (EPIPE) does not want the rest.
+    fn write_state(&mut self) {
         while let Some(stdin) = &self.stdin {
             match write(stdin, self.state) {
                 Ok(len) => self.state = &self.state[len..],
@@ -223,8 +234,8 @@ impl Talk<'_> {
         }
     }
 
-    /// Reads what is there.
-    fn listen(&mut self) {
+    /// Reads the output that is there, and keeps its beginning.
+    fn read_output(&mut self) {
         let mut buf = [0u8; 512];
         while let Some(output) = &self.output {
             match read(output, &mut buf) {
@@ -236,6 +247,7 @@ impl Talk<'_> {
         }
     }
 
+    /// Returns the error for a hook that failed as `how` says, with the output.
     fn failure(&self, how: &str) -> Error {
         let said = String::from_utf8_lossy(&self.said);
         match said.trim() {

@@ -1,13 +1,13 @@
-//! What is told to whom: runc's log file and stderr.
+//! The messages of the runtime: runc's log file, and stderr.
 //!
-//! Engines read the file: containerd's shim takes the last line of level
-//! `error`, Podman the whole file as one JSON object. So a JSON file gets
-//! exactly one line for a failure, and warnings only from what succeeded.
-//! Engines also match what is on stderr, so an error is always there too, after
-//! the warnings that came before it. There a line begins `corten: error: ` or
-//! `corten: warning: `.
+//! Engines read the log file. containerd's shim takes the last line of level `error`.
+//! Podman takes the whole file as one JSON object. So a JSON file gets exactly one line
+//! for a failure, and it gets warnings only from a verb that succeeded. Engines also
+//! match the text on stderr. So an error always goes to stderr, too, after the warnings
+//! of the verb. A line there begins with `corten: error: ` or `corten: warning: `.
 //!
-//! With `--debug` the log, a JSON file too, has a line for each step, as runc's has.
+//! With `--debug` the log gets a line for each step, even if it is a JSON file, as in
+//! runc.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::{fd, process};
@@ -31,7 +31,7 @@ pub enum Format {
     Json,
 }
 
-/// The least important messages that are written.
+/// The level of a message. A log writes messages up to its level.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Level {
     Error,
@@ -50,7 +50,7 @@ impl Level {
         }
     }
 
-    /// syslog(3)'s number.
+    /// Returns the number of the level in syslog(3).
     fn priority(self) -> u8 {
         match self {
             Level::Error => 3,
@@ -60,13 +60,13 @@ impl Level {
     }
 }
 
-/// Where messages go besides stderr.
+/// Where messages go, besides stderr.
 #[derive(Debug, Clone, Default)]
 enum To {
     #[default]
     Stderr,
     File(PathBuf),
-    /// The name under which they appear.
+    /// The journal, with the name for the messages.
     Journal(String),
     Syslog(String),
 }
@@ -75,7 +75,7 @@ const JOURNAL: &str = "/run/systemd/journal/socket";
 const SYSLOG: &str = "/dev/log";
 
 impl To {
-    /// crun's prefixes; anything else is a path, as in runc.
+    /// Parses `--log`. Takes crun's prefixes. Any other text is a path, as in runc.
     fn parse(given: Option<&Path>) -> To {
         let Some(path) = given.filter(|path| !path.as_os_str().is_empty()) else { return To::Stderr };
         let name = |name: &str| if name.is_empty() { "corten".to_owned() } else { name.to_owned() };
@@ -88,7 +88,7 @@ impl To {
     }
 }
 
-/// Where a verb's messages go. There are no threads, so a cell will do.
+/// The log of a verb. The runtime has no threads, so a cell is enough for the warnings.
 #[derive(Debug, Default)]
 pub struct Log {
     to: To,
@@ -98,25 +98,26 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens nothing yet, but what can't be written to is told at once.
+    /// Creates the log. Fails at once if the file, the journal or syslog can't be opened.
+    /// Leaves nothing open.
     pub fn new(to: Option<&Path>, format: Format, level: Level) -> Result<Log> {
         let to = To::parse(to);
         match &to {
             To::Stderr => {}
-            To::File(path) => drop(append(path)?),
-            To::Journal(_) => drop(daemon(JOURNAL)?),
-            To::Syslog(_) => drop(daemon(SYSLOG)?),
+            To::File(path) => drop(open_to_append(path)?),
+            To::Journal(_) => drop(connect_to_daemon(JOURNAL)?),
+            To::Syslog(_) => drop(connect_to_daemon(SYSLOG)?),
         }
         Ok(Log { to, format, level, warnings: RefCell::default() })
     }
 
-    /// Held back until the verb's end.
+    /// Keeps a warning until the end of the verb.
     pub fn warn(&self, text: impl Into<String>) {
         self.warnings.borrow_mut().push(text.into());
     }
 
-    /// Runs `work`, which collects warnings, and keeps them if it fails, too: what
-    /// was ignored is often why.
+    /// Runs `work`, which collects warnings. Keeps the warnings even if `work` fails: an
+    /// ignored value is often the reason for the failure.
     pub fn warnings_of<T>(&self, work: impl FnOnce(&mut Vec<String>) -> T) -> T {
         let mut warnings = Vec::new();
         let result = work(&mut warnings);
@@ -124,21 +125,21 @@ impl Log {
         result
     }
 
-    /// Opens the log for messages of level `debug`. `None` if they are not wanted,
-    /// or if it can't be opened.
+    /// Opens the log for messages of level `debug`. Returns `None` if nobody wants such
+    /// messages, or if the log can't be opened.
     pub fn sink(&self) -> Option<Sink> {
         if self.level < Level::Debug {
             return None;
         }
         let fd: OwnedFd = match &self.to {
             To::Stderr => std::io::stderr().as_fd().try_clone_to_owned().ok()?,
-            To::File(path) => append(path).ok()?.into(),
-            To::Journal(_) => daemon(JOURNAL).ok()?.into(),
-            To::Syslog(_) => daemon(SYSLOG).ok()?.into(),
+            To::File(path) => open_to_append(path).ok()?.into(),
+            To::Journal(_) => connect_to_daemon(JOURNAL).ok()?.into(),
+            To::Syslog(_) => connect_to_daemon(SYSLOG).ok()?.into(),
         };
-        let fd = NUMBERS.iter().find_map(|least| fd::copy_from(&fd, *least).ok())?;
+        let fd = LOWEST_FDS.iter().find_map(|lowest| fd::copy_from(&fd, *lowest).ok())?;
         Some(Sink {
-            kind: Kind::of(&fd),
+            kind: Kind::detect(&fd),
             fd,
             to: self.to.clone(),
             format: self.format,
@@ -153,8 +154,8 @@ impl Log {
         }
     }
 
-    /// Writes the warnings and the error of a verb that failed to the log and to
-    /// stderr. Only a JSON file gets the error alone.
+    /// Writes the warnings and the error of a verb that failed, to the log and to stderr.
+    /// A JSON file gets only the error.
     pub fn fail(&self, error: &Error) {
         let is_stderr = matches!(self.to, To::Stderr);
         let is_json_file = matches!(self.to, To::File(_)) && self.format == Format::Json;
@@ -173,43 +174,45 @@ impl Log {
         }
     }
 
-    /// A line that can't be written has no other place to go.
+    /// Writes a line to the log. Ignores a failure, as there is no other place for the
+    /// line.
     fn write(&self, level: Level, text: &str) {
         if level > self.level {
             return;
         }
-        let line = line(&self.to, self.format, level, text);
+        let line = format_line(&self.to, self.format, level, text);
         let bytes = line.as_bytes();
         process::without_signals_of_writes(|| {
             let _ = match &self.to {
-                To::File(path) => append(path).map(|mut file| file.write_all(bytes)),
-                To::Journal(_) => send(JOURNAL, bytes),
-                To::Syslog(_) => send(SYSLOG, bytes),
+                To::File(path) => open_to_append(path).map(|mut file| file.write_all(bytes)),
+                To::Journal(_) => send_datagram(JOURNAL, bytes),
+                To::Syslog(_) => send_datagram(SYSLOG, bytes),
                 To::Stderr => Ok(std::io::stderr().write_all(bytes)),
             };
         });
     }
 }
 
-/// The least numbers that the descriptor of a [`Sink`] may have, the first that the
-/// limit of open files allows: out of the way of those that `--preserve-fds` counts.
-const NUMBERS: [i32; 3] = [200, 60, 19];
+/// The lowest number that the descriptor of a [`Sink`] may have. The sink takes the first
+/// entry that the limit of open files allows. The numbers are so high that they stay out
+/// of the way of the descriptors of `--preserve-fds`.
+const LOWEST_FDS: [i32; 3] = [200, 60, 19];
 
-/// How long a message waits for a place in a pipe that nobody empties, in
-/// milliseconds.
-const PATIENCE: u16 = 1000;
+/// How long a message waits for space in a pipe that nobody empties, in milliseconds.
+const WAIT_LIMIT: u16 = 1000;
 
-/// The open log, for messages of level `debug` of this process and its children.
+/// The open log, for messages of level `debug` from this process and its children.
 ///
-/// A message is lost rather than that it fails, ends or stops the verb: when the
-/// disk is full, when nobody reads the pipe any more, when its reader stopped.
+/// A message gets lost if the disk is full, if the pipe has no reader any more, or if the
+/// reader has stopped. In none of these cases a message fails, ends or stops the verb.
 #[derive(Debug)]
 pub struct Sink {
     fd: OwnedFd,
     kind: Kind,
     to: To,
     format: Format,
-    /// Whether its reader was waited for in vain. That is done once.
+    /// Whether a message has already waited in vain for the reader. No other message
+    /// waits then.
     is_stuck: Cell<bool>,
 }
 
@@ -221,7 +224,7 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(fd: &OwnedFd) -> Kind {
+    fn detect(fd: &OwnedFd) -> Kind {
         match fstat(fd).map(|stat| SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())) {
             Ok(SFlag::S_IFIFO) => Kind::Pipe,
             Ok(SFlag::S_IFSOCK) => Kind::Socket,
@@ -233,16 +236,16 @@ impl Kind {
 impl Sink {
     /// Writes a message of level `debug`.
     pub fn debug(&self, text: &str) {
-        let line = line(&self.to, self.format, Level::Debug, text);
+        let line = format_line(&self.to, self.format, Level::Debug, text);
         process::without_signals_of_writes(|| {
             if self.write(line.as_bytes()) == Err(Errno::EAGAIN) && !self.is_stuck.get() {
-                self.is_stuck.set(!self.is_ready(PATIENCE.into()));
+                self.is_stuck.set(!self.is_ready(WAIT_LIMIT.into()));
                 let _ = self.write(line.as_bytes());
             }
         });
     }
 
-    /// Writes what can be written without waiting.
+    /// Writes as much as is possible without waiting.
     fn write(&self, bytes: &[u8]) -> nix::Result<()> {
         match self.kind {
             Kind::Socket => {
@@ -261,17 +264,18 @@ impl Sink {
         nix::unistd::write(&self.fd, bytes).map(drop)
     }
 
-    /// Whether there is a place for a message by then. A file always has one.
+    /// Returns whether the log has space for a message within `timeout`. A file always
+    /// has space.
     fn is_ready(&self, timeout: PollTimeout) -> bool {
         poll(&mut [PollFd::new(self.fd.as_fd(), PollFlags::POLLOUT)], timeout) == Ok(1)
     }
 }
 
-/// A message as its place wants it. The journal and syslog have a time and a level of
-/// their own, and one message is one datagram: as long as a message is one line it
-/// needs no length. On stderr an error or a warning begins with our name; of `debug`
-/// there are runc's lines, for which people look.
-fn line(to: &To, format: Format, level: Level, text: &str) -> String {
+/// Formats a message for its destination. The journal and syslog have their own time and
+/// level. A message there is one datagram, and needs no length because it is one line. On
+/// stderr, an error or a warning begins with corten's name. A debug message there has the
+/// form of runc's lines, which people look for.
+fn format_line(to: &To, format: Format, level: Level, text: &str) -> String {
     let text = text.replace('\n', " ");
     let name = level.name();
     match (to, format) {
@@ -287,36 +291,36 @@ fn line(to: &To, format: Format, level: Level, text: &str) -> String {
     }
 }
 
-/// Prints a message on stderr: `corten: error: text`. A line that can't be
-/// written has no other place to go.
+/// Prints a message on stderr: `corten: error: text`. Ignores a failure, as there is no
+/// other place for the line.
 pub fn print(level: Level, text: &str) {
-    let line = line(&To::Stderr, Format::Text, level, text);
+    let line = format_line(&To::Stderr, Format::Text, level, text);
     let _ = process::without_signals_of_writes(|| std::io::stderr().write_all(line.as_bytes()));
 }
 
-/// LOG_USER of syslog(3).
+/// The facility LOG_USER of syslog(3).
 const USER: u8 = 1 << 3;
 
-fn daemon(path: &str) -> Result<UnixDatagram> {
+fn connect_to_daemon(path: &str) -> Result<UnixDatagram> {
     let socket = UnixDatagram::unbound().op("socket")?;
     socket.connect(path).op_on("connect to the log", path)?;
     Ok(socket)
 }
 
-fn send(path: &str, message: &[u8]) -> Result<std::io::Result<()>> {
-    Ok(daemon(path)?.send(message).map(drop))
+fn send_datagram(path: &str, message: &[u8]) -> Result<std::io::Result<()>> {
+    Ok(connect_to_daemon(path)?.send(message).map(drop))
 }
 
-fn append(path: &Path) -> Result<File> {
+fn open_to_append(path: &Path) -> Result<File> {
     OpenOptions::new().create(true).append(true).open(path).op_on("open the log file", path.display())
 }
 
-/// The time in RFC 3339, in UTC.
+/// Returns the present time in UTC, in the form of RFC 3339.
 pub fn now() -> String {
     rfc3339(SystemTime::now())
 }
 
-/// Another time, likewise.
+/// Returns `time` in UTC, in the form of RFC 3339.
 pub fn rfc3339(time: SystemTime) -> String {
     humantime::format_rfc3339_nanos(time).to_string()
 }

@@ -1,16 +1,16 @@
-//! The command: arguments in, exit status out.
+//! The entry point of the program: calls [`corten::cli::main`] with the arguments.
 //!
-//! There is no Rust `main`: the standard library's start-up reads
-//! /proc/self/maps and installs handlers for a stack overflow, which costs
-//! more than parsing a config, and it ignores SIGPIPE, which payloads would
-//! inherit. C's `main` does neither.
+//! There is no Rust `main`. The start-up code of the standard library reads
+//! /proc/self/maps and installs handlers for a stack overflow, and this costs more than
+//! parsing a configuration. It also ignores SIGPIPE, and payloads would inherit that. C's
+//! `main` does none of this.
 #![no_main]
 #![allow(unsafe_code, reason = "the symbol `main` is C's")]
 
 use std::ffi::{c_char, c_int};
 
 /// # Safety
-/// Called by libc's start-up code alone.
+/// Only libc's start-up code may call this function.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: these are main's own arguments.

@@ -1,9 +1,9 @@
-//! Signals of a foreground verb: held from before the fork, so that none is
-//! lost however short the payload lives, and passed on to it.
+//! The signals of a verb in the foreground. The verb blocks them before the fork, so that
+//! none gets lost however short the payload lives, and forwards them to the payload.
 //!
-//! Until the payload runs there is nobody to pass them on to. Then those that ask
-//! a process to end stop the verb itself, whatever it waits for: a hook that
-//! hangs, an init that makes no progress. The others are kept for the payload.
+//! Before the payload runs, nobody can get the signals. Then a signal that asks a process
+//! to end stops the verb itself, whatever the verb waits for: a hook that hangs, an init
+//! that makes no progress. All other signals stay for the payload.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd;
@@ -14,18 +14,20 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd};
 
+/// The blocked signals of this process.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
-    /// What came before the payload ran.
+    /// The signals that came before the payload ran.
     kept: RefCell<Vec<i32>>,
-    /// The one that stopped the verb.
+    /// The signal that stopped the verb.
     stopped_by: Cell<Option<i32>>,
 }
 
-/// Not the payload's: the end of children, stopped or not; a write of ours
-/// that nobody reads; and what is the fault of this process.
-const KEPT: [Signal; 9] = [
+/// The signals that are not for the payload: the end or stop of a child, a write of the
+/// runtime that nobody reads, terminal access from the background, and faults of this
+/// process.
+const NOT_FORWARDED: [Signal; 9] = [
     Signal::SIGCHLD,
     Signal::SIGPIPE,
     Signal::SIGSEGV,
@@ -37,14 +39,15 @@ const KEPT: [Signal; 9] = [
     Signal::SIGTTOU,
 ];
 
-/// What stops a verb whose payload doesn't run yet.
+/// The signals that stop a verb before its payload runs.
 const STOPPING: [Signal; 4] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT];
 
 impl Signals {
-    /// Blocks and collects. The payload starts with none blocked.
+    /// Blocks all signals that are for the payload, and collects them. The payload starts
+    /// with no signal blocked.
     pub fn hold() -> Result<Signals> {
         let mut set = SigSet::all();
-        for signal in KEPT {
+        for signal in NOT_FORWARDED {
             set.remove(signal);
         }
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None).op("sigprocmask")?;
@@ -52,11 +55,12 @@ impl Signals {
         Ok(Signals { fd, kept: RefCell::default(), stopped_by: Cell::new(None) })
     }
 
+    /// Returns the signalfd. It is readable if a signal has come.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
-    /// Waits until `fd` can be read, or its other end is closed.
+    /// Waits until `fd` is readable, or its other end is closed.
     ///
     /// # Errors
     /// A signal came that stops the verb.
@@ -67,8 +71,8 @@ impl Signals {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).op("poll"),
             }
-            // Whatever is there comes first: it may be that the payload runs, and then
-            // the signal is for the payload.
+            // `fd` comes first: perhaps the payload runs already, and then the signal is
+            // for the payload.
             if fds[0].any() == Some(true) {
                 return Ok(());
             }
@@ -78,7 +82,8 @@ impl Signals {
         }
     }
 
-    /// Reads what has come in. Nobody runs yet that it could be passed on to.
+    /// Reads the signals that have come, before the payload runs. Keeps those that don't
+    /// stop the verb.
     ///
     /// # Errors
     /// A signal came that stops the verb.
@@ -96,29 +101,30 @@ impl Signals {
         Ok(())
     }
 
-    /// The exit status of a verb that was stopped, as a shell has it.
+    /// Returns the exit status of a verb that a signal stopped: 128 plus the signal, as
+    /// in a shell. `None` if no signal stopped the verb.
     pub fn status(&self) -> Option<i32> {
         self.stopped_by.get().map(|signal| 128 + signal)
     }
 
-    /// Passes on what came before the payload ran.
+    /// Forwards the signals that came before the payload ran.
     pub fn forward_kept(&self, payload: impl AsFd) -> Result<()> {
         let kept = self.kept.take();
-        kept.into_iter().try_for_each(|signal| pass_on(payload.as_fd(), signal))
+        kept.into_iter().try_for_each(|signal| forward_signal(payload.as_fd(), signal))
     }
 
-    /// Passes on what has come in, and tells `heard` of each signal.
+    /// Forwards the signals that have come, and calls `heard` with each.
     pub fn forward(&self, payload: impl AsFd, heard: impl Fn(i32)) -> Result<()> {
         while let Some(info) = self.fd.read_signal().op("read signals")? {
             let signal = info.ssi_signo.cast_signed();
             heard(signal);
-            pass_on(payload.as_fd(), signal)?;
+            forward_signal(payload.as_fd(), signal)?;
         }
         Ok(())
     }
 }
 
-fn pass_on(payload: BorrowedFd<'_>, signal: i32) -> Result<()> {
+fn forward_signal(payload: BorrowedFd<'_>, signal: i32) -> Result<()> {
     match pidfd::send_signal(payload, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno).op("forward a signal"),

@@ -1,13 +1,13 @@
-//! `--debug`: what a verb does, and how long each step took.
+//! Logs the steps of a verb for `--debug`, and how long each took.
 //!
-//! A step is told when it is done, by the runtime and by its children (init, an
-//! exec process) alike. A child inherits the open log at the fork, as a
-//! descriptor that execve closes, and gives it up before it waits for `start` and
-//! before a seccomp filter is loaded. Each process has one log and one position
-//! in it, so both are a static. Without `--debug` a step costs a look at a bool.
+//! A process logs a step when the step is done. The runtime does so, and its children
+//! (init, an `exec` process), too. A child inherits the open log at the fork, as a
+//! descriptor that execve closes. It gives up the log before it waits for `start`, and
+//! before it loads a seccomp filter. Each process has one log and one position in it, so
+//! both are in a static. Without `--debug`, a step only checks a bool.
 //!
-//! No text here holds arguments, environment variables or what a hook reads:
-//! they may be secret, and logs are kept.
+//! No text here contains arguments, environment variables or the input of a hook. They
+//! may be secret, and people keep logs.
 
 use crate::log::{Log, Sink};
 use nix::errno::Errno;
@@ -16,26 +16,26 @@ use nix::time::{ClockId, clock_gettime};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether [`STEPS`] has something.
+/// Whether [`STEPS`] has a value.
 static ON: AtomicBool = AtomicBool::new(false);
 
-/// No thread ever waits for it: there is one.
+/// The steps of this process. No thread ever waits for the mutex: there is only one
+/// thread.
 static STEPS: Mutex<Option<Steps>> = Mutex::new(None);
 
 struct Steps {
     sink: Sink,
-    /// The verb, and the part of it that a child of the runtime plays.
+    /// The verb and, in a child of the runtime, the name of the child.
     who: String,
     /// When the verb began, in nanoseconds of CLOCK_MONOTONIC.
     began: i64,
-    /// When the last step was done, likewise.
+    /// When the last step was done, in nanoseconds of the runtime's CLOCK_MONOTONIC.
     last: i64,
-    /// What a time namespace adds to this process's CLOCK_MONOTONIC, in nanoseconds.
+    /// What a time namespace adds to CLOCK_MONOTONIC of this process, in nanoseconds.
     offset: i64,
 }
 
-/// From here on the steps of `verb` are written to the log, if it takes messages
-/// of level `debug`.
+/// Starts to log the steps of `verb`, if the log takes messages of level `debug`.
 pub fn begin(verb: &str, log: &Log) {
     let Some(sink) = log.sink() else { return };
     let Ok(now) = nanoseconds(ClockId::CLOCK_MONOTONIC) else { return };
@@ -44,12 +44,12 @@ pub fn begin(verb: &str, log: &Log) {
     ON.store(true, Ordering::Relaxed);
 }
 
-/// From here on the steps are those of a child of the runtime.
+/// Marks all later steps as those of a child of the runtime.
 pub fn begin_child(name: &str) {
-    with(|steps| steps.who = format!("{} ({name})", steps.who));
+    with_steps(|steps| steps.who = format!("{} ({name})", steps.who));
 }
 
-/// Gives up the log: nothing is told any more by this process.
+/// Closes the log. This process logs no more steps.
 pub fn end() {
     if ON.swap(false, Ordering::Relaxed)
         && let Ok(mut steps) = STEPS.lock()
@@ -58,31 +58,32 @@ pub fn end() {
     }
 }
 
-/// Tells that `what` is done, and how long after the step before.
+/// Logs that `what` is done, and how long it took since the last step.
 pub fn done(what: &str) {
-    with(|steps| steps.done(what));
+    with_steps(|steps| steps.done(what));
 }
 
-/// The same, with a text that is only made if somebody wants it.
+/// Logs a step like [`done`]. Calls `what` only if somebody wants the text.
 pub fn done_with(what: impl FnOnce() -> String) {
-    with(|steps| steps.done(&what()));
+    with_steps(|steps| steps.done(&what()));
 }
 
-/// Tells a detail of the step that is being done.
+/// Logs a detail of the present step.
 pub fn note(what: impl FnOnce() -> String) {
-    with(|steps| steps.sink.debug(&format!("{}: {}", steps.who, what())));
+    with_steps(|steps| steps.sink.debug(&format!("{}: {}", steps.who, what())));
 }
 
-/// Tells how the verb ended, and how long all of it took.
+/// Logs how the verb ended, and how long all of it took.
 pub fn finish(outcome: &str) {
-    with(|steps| {
+    with_steps(|steps| {
         let all = milliseconds(steps.elapsed().unwrap_or(steps.last) - steps.began);
         steps.sink.debug(&format!("{}: {outcome}: {all} ms in total", steps.who));
     });
 }
 
-/// Does `enter`, which may enter a time namespace. The clock jumps with it, by what
-/// CLOCK_REALTIME, which has no offsets, doesn't.
+/// Calls `enter`, which may enter a time namespace. CLOCK_MONOTONIC jumps then, but
+/// CLOCK_REALTIME, which has no offsets, does not. The difference is the offset of the
+/// namespace.
 pub fn across_clocks<T>(enter: impl FnOnce() -> T) -> T {
     let clocks = || {
         let monotonic = nanoseconds(ClockId::CLOCK_MONOTONIC);
@@ -94,22 +95,23 @@ pub fn across_clocks<T>(enter: impl FnOnce() -> T) -> T {
     let before = clocks();
     let result = enter();
     if let (Ok(before), Ok(after)) = (before, clocks()) {
-        with(|steps| steps.offset += after - before);
+        with_steps(|steps| steps.offset += after - before);
     }
     result
 }
 
-fn with(tell: impl FnOnce(&mut Steps)) {
+/// Calls `log` with the steps, if this process logs steps.
+fn with_steps(log: impl FnOnce(&mut Steps)) {
     if ON.load(Ordering::Relaxed)
         && let Ok(mut steps) = STEPS.lock()
         && let Some(steps) = steps.as_mut()
     {
-        tell(steps);
+        log(steps);
     }
 }
 
 impl Steps {
-    /// The time of the clock that the verb began with.
+    /// Returns the time of the clock by which the verb began, in nanoseconds.
     fn elapsed(&self) -> Result<i64, Errno> {
         nanoseconds(ClockId::CLOCK_MONOTONIC).map(|now| now - self.offset)
     }
@@ -127,7 +129,7 @@ fn nanoseconds(clock: ClockId) -> Result<i64, Errno> {
     Ok(time.tv_sec() * 1_000_000_000 + time.tv_nsec())
 }
 
-/// Nanoseconds as milliseconds with three decimals.
+/// Formats nanoseconds as milliseconds with three decimals.
 fn milliseconds(nanoseconds: i64) -> String {
     let microseconds = nanoseconds.max(0) / 1000;
     format!("{}.{:03}", microseconds / 1000, microseconds % 1000)
