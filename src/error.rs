@@ -1,9 +1,9 @@
 //! The one error type of the runtime.
 //!
-//! An error says what the runtime was doing, on what, where `config.json` asks for it,
-//! which errno the kernel returned, and what the user can do. An error crosses the socket
-//! between init and the runtime without loss ([`Error::encode`]). Printing and logging
-//! belong into `log.rs`, exit codes into `cli`.
+//! An error has the operation that failed, the thing that the operation acts on, the
+//! place in `config.json`, the errno of the kernel, and a hint for the user. An error
+//! crosses the socket between init and the runtime without loss ([`Error::encode`]).
+//! Printing and logging belong to `log.rs`, and exit codes to `cli`.
 
 use nix::errno::Errno;
 use std::fmt;
@@ -22,7 +22,7 @@ pub struct Error {
     pub op: String,
     /// The errno from the kernel. `None` if the error is not the kernel's.
     pub errno: Option<i32>,
-    /// What the user can do about it, or empty.
+    /// An instruction for the user, or empty.
     pub hint: String,
 }
 
@@ -109,8 +109,8 @@ impl Error {
     }
 }
 
-/// Writes one line: `/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (not allowed); hint:
-/// …`
+/// Writes one line:
+/// `/mounts/3 (/dev/mqueue): fsopen mqueue: EPERM (not allowed); hint: …`
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (at, subject) = (one_line(&self.at), one_line(&self.subject));

@@ -2,13 +2,13 @@
 //!
 //! A hook gets the container's state on stdin. The runtime waits for the hook by a pidfd.
 //! A hook may ignore its stdin, close it, or leave a daemon behind. If a hook runs longer
-//! than its timeout, the runtime kills it with its process group. What a failed hook has
-//! printed becomes part of the error, unless an annotation names files for the output.
+//! than its timeout, the runtime kills it with its process group. The output of a failed
+//! hook becomes part of the error, unless an annotation names files for the output.
 //!
 //! A hook without `env` in the configuration gets the runtime's own environment. A
 //! startContainer hook gets the payload's (`init/hooks.rs`). runc gives the payload's
-//! environment to createContainer hooks, too. But these are programs of the host, and the
-//! image could then tell them what to load (CVE-2025-23266).
+//! environment to createContainer hooks, too. But these hooks are programs of the host,
+//! and with this environment the image tells them what to load (CVE-2025-23266).
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
@@ -147,8 +147,8 @@ fn become_hook(
         fd::cloexec_from(3)?;
         // The hook gets a process group of its own, so that the runtime can kill the
         // whole group. A hook without a timeout stays in the runtime's group, where the
-        // terminal's interrupt key reaches it. A verb in the foreground hears of the key
-        // itself, and then kills the group.
+        // terminal's interrupt key reaches it. A verb in the foreground gets the signal
+        // of the key itself, and then kills the group.
         if hook.timeout.is_some() || subject.signals.is_some() {
             setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
         }

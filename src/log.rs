@@ -204,7 +204,7 @@ const WAIT_LIMIT: u16 = 1000;
 /// The open log, for messages of level `debug` from this process and its children.
 ///
 /// A message gets lost if the disk is full, if the pipe has no reader any more, or if the
-/// reader has stopped. In none of these cases a message fails, ends or stops the verb.
+/// reader has stopped. The verb goes on in all these cases.
 #[derive(Debug)]
 pub struct Sink {
     fd: OwnedFd,
@@ -274,7 +274,7 @@ impl Sink {
 /// Formats a message for its destination. The journal and syslog have their own time and
 /// level. A message there is one datagram, and needs no length because it is one line. On
 /// stderr, an error or a warning begins with corten's name. A debug message there has the
-/// form of runc's lines, which people look for.
+/// form of runc's lines, because people search for that form.
 fn format_line(to: &To, format: Format, level: Level, text: &str) -> String {
     let text = text.replace('\n', " ");
     let name = level.name();

@@ -2,8 +2,8 @@
 //!
 //! There is no Rust `main`. The start-up code of the standard library reads
 //! /proc/self/maps and installs handlers for a stack overflow, and this costs more than
-//! parsing a configuration. It also ignores SIGPIPE, and payloads would inherit that. C's
-//! `main` does none of this.
+//! parsing a configuration. That code also ignores SIGPIPE, and payloads would inherit
+//! this. C's `main` does none of this.
 #![no_main]
 #![allow(unsafe_code, reason = "the symbol `main` is C's")]
 

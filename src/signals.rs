@@ -55,7 +55,7 @@ impl Signals {
         Ok(Signals { fd, kept: RefCell::default(), stopped_by: Cell::new(None) })
     }
 
-    /// Returns the signalfd. It is readable if a signal has come.
+    /// Returns the signalfd, which is readable if a signal has come.
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }

@@ -1,13 +1,13 @@
 //! Logs the steps of a verb for `--debug`, and how long each took.
 //!
-//! A process logs a step when the step is done. The runtime does so, and its children
-//! (init, an `exec` process), too. A child inherits the open log at the fork, as a
-//! descriptor that execve closes. It gives up the log before it waits for `start`, and
-//! before it loads a seccomp filter. Each process has one log and one position in it, so
-//! both are in a static. Without `--debug`, a step only checks a bool.
+//! The runtime and its children (init, an `exec` process) log a step when the step is
+//! done. A child inherits the open log at the fork, as a descriptor that execve closes.
+//! The child closes the log before it waits for `start`, and before it loads a seccomp
+//! filter. Each process has one log and one position in it, so both are in a static.
+//! Without `--debug`, a step only checks a bool.
 //!
-//! No text here contains arguments, environment variables or the input of a hook. They
-//! may be secret, and people keep logs.
+//! No text here contains arguments, environment variables or the input of a hook. Such
+//! texts may be secret, and people keep logs.
 
 use crate::log::{Log, Sink};
 use nix::errno::Errno;

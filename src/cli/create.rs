@@ -98,7 +98,7 @@ pub fn held(mode: Mode) -> Result<Option<Rc<Signals>>> {
 }
 
 /// Returns the number of sockets that a service manager opened for this process
-/// (sd_listen_fds(3)). They are meant for the payload.
+/// (sd_listen_fds(3)). These sockets are for the payload.
 fn listen_fds() -> u32 {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
     if number("LISTEN_PID") == Some(std::process::id()) { number("LISTEN_FDS").unwrap_or(0) } else { 0 }

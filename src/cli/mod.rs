@@ -149,8 +149,8 @@ fn listed() -> String {
     format!("Commands:\n{}\n`corten COMMAND --help` shows the flags of a command.", lines.collect::<String>())
 }
 
-/// Returns the whole command line. The completions and manual pages are generated from
-/// it. The runtime itself never builds it.
+/// Returns the whole command line, for the generators of completions and manual pages.
+/// The runtime itself never builds it.
 pub fn command() -> Command {
     let whole = Globals::command().allow_external_subcommands(false);
     let names = VERBS.iter().map(|(name, _)| *name).collect::<Vec<_>>();
@@ -193,7 +193,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
         driver: driver(&globals),
         rootless: globals.rootless.0,
     };
-    // If the runtime is not sealed yet, `ensure` executes it once more.
+    // If the runtime is not sealed yet, `ensure` executes the runtime once more.
     let result = seal::ensure(verb.as_encoded_bytes(), &args).and_then(|()| {
         steps::begin(&verb.to_string_lossy(), &context.log);
         dispatch(&verb, verb_args, &context)
@@ -209,8 +209,9 @@ pub fn main(args: Vec<OsString>) -> i32 {
         }
         Err(error) => {
             context.log.fail(&error);
-            // As in runc. A caller cannot tell a failed `exec` from the exit status of
-            // the process, so the status is one that programs rarely use.
+            // As in runc, a failed `exec` returns 255. A caller can't tell the failure
+            // from the exit status of the process, so the runtime takes a status that
+            // programs rarely use.
             if verb == "exec" { 255 } else { 1 }
         }
     }
@@ -281,7 +282,7 @@ fn with_list() -> Command {
     Globals::command().after_help(listed())
 }
 
-/// Prints the help for `-h` or `--help`. clap finds out which help that is.
+/// Lets clap print the help for `-h` or `--help`.
 fn help(args: &[OsString]) -> i32 {
     parse(with_list(), args).map_or_else(|error| usage(&error), |_| overview())
 }
@@ -354,7 +355,7 @@ fn bundle(given: Option<&Path>) -> Result<PathBuf> {
 }
 
 /// Checks that the descriptors 3 to 2 + `count` are open, so that the payload can inherit
-/// them. Sets close-on-exec for all higher ones.
+/// them. Sets close-on-exec for all higher descriptors.
 fn preserve_fds(count: u32) -> Result<i32> {
     let count = i32::try_from(count).map_err(|_| Error::msg("--preserve-fds: too many"))?;
     if let Some(missing) = (3..3 + count).find(|fd| !crate::sys::fd::is_open(*fd)) {

@@ -62,9 +62,9 @@ pub fn check(asm: &mut Assembler, clauses: &[Clause], layout: Layout, otherwise:
     next
 }
 
-/// Returns how many clauses at the end compare the same argument with one value each,
-/// where all values have the same high half. The code then compares the high half only
-/// once.
+/// Returns how many clauses at the end can share the comparison of the high half. Each of
+/// them compares the same argument with one value, and all these values have the same
+/// high half.
 fn count_at_end(clauses: &[Clause], layout: Layout) -> usize {
     let shape = |clause: &Clause| match clause.conditions[..] {
         [Condition { arg, op: Op::Eq | Op::MaskedEq, mask, value }] => {
@@ -148,7 +148,7 @@ fn check_low_half(
 }
 
 /// Generates `if (accumulator & mask) == (value & mask) goto yes else goto no`. The code
-/// leaves the accumulator as it is where that is possible.
+/// changes the accumulator only if that is necessary.
 fn check_masked(asm: &mut Assembler, mask: u32, value: u32, yes: Target, no: Target) -> Target {
     let value = value & mask;
     match mask {

@@ -111,7 +111,8 @@ impl Assembler {
         self.push_before(next, LOAD_WORD, offset)
     }
 
-    /// Adds an instruction that goes on to `next`.
+    /// Adds an instruction that goes on to `next`. Adds a jump before, if `next` is not
+    /// the latest instruction.
     fn push_before(&mut self, next: Target, code: u16, k: u32) -> Target {
         match next {
             // A `return` needs no accumulator.

@@ -98,8 +98,8 @@ fn ranges_of_audit(profile: &Profile, audit: u32) -> Result<Vec<(Option<Arch>, V
     }
     if audit == Arch::X86_64.facts().audit {
         match archs[..] {
-            // A profile without rules for x32 could be bypassed by x32. The number -1 is
-            // an exception: a tracer sets it to skip a call (seccomp(2)).
+            // Without rules for x32, x32 calls would bypass the profile. The number -1 is
+            // an exception: a tracer sets this number to skip a call (seccomp(2)).
             [Arch::X86_64] => {
                 let bad = vec![(X32_BIT, Verdict::Always(BAD_ARCH))];
                 let skipped = vec![(u32::MAX, Verdict::Always(profile.default))];
@@ -122,7 +122,7 @@ fn ranges_of_arch(profile: &Profile, arch: Arch, start: u32) -> Result<Vec<Range
             Some((at, last)) if *at == number => *last = verdict,
             _ => out.push((number, verdict)),
         }
-        // The verdict is for this number only.
+        // The next number has the default verdict again.
         if let Some(after) = number.checked_add(1) {
             out.push((after, default()));
         }

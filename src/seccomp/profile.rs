@@ -104,8 +104,8 @@ impl Action {
         Action(0x7ff0_0000 | message as u32)
     }
 
-    /// Returns whether a call that corten does not know reaches the kernel, or a tracer
-    /// in the kernel's place. The kernel can then answer ENOSYS itself.
+    /// Returns whether this action lets a call through that corten does not know, to the
+    /// kernel or to a tracer. The kernel can then answer ENOSYS itself.
     pub fn lets_unknown_calls_through(self) -> bool {
         matches!(self.0 & 0xffff_0000, 0x7fff_0000 | 0x7ffc_0000 | 0x7ff0_0000)
     }

@@ -12,8 +12,9 @@
 //! - A rule whose action is the default action does not count.
 //!
 //! Some kernels also have a multiplexed form of a call (socketcall, ipc). The rules for
-//! the call apply to that form, too. Its arguments lie in memory, which a filter cannot
-//! read. So conditions on them are compared with the arguments of socketcall itself.
+//! the call apply to that form, too. The arguments of the call then lie in memory, which
+//! a filter cannot read. So the filter compares the conditions with the arguments of
+//! socketcall itself.
 
 use super::arch::Arch;
 use super::arguments::{Clause, halves as split};
@@ -31,8 +32,8 @@ pub enum Verdict {
     Check(Vec<Clause>),
 }
 
-/// Returns the numbers of all calls with a rule, in ascending order, and their verdicts.
-/// All other calls get the default action.
+/// Returns the numbers of all calls with a rule that counts, in ascending order, and
+/// their verdicts. All other calls get the default action.
 pub fn collect(profile: &Profile, arch: Arch) -> Result<Vec<(u32, Verdict)>> {
     let mut uses = list_uses(profile, arch);
     // The sort is stable: the rules of one call stay in their order.
@@ -50,8 +51,8 @@ pub fn collect(profile: &Profile, arch: Arch) -> Result<Vec<(u32, Verdict)>> {
 }
 
 /// Returns whether the filter lets these calls of the native architecture through,
-/// whatever their arguments. A call with a notification counts as let through, although
-/// its agent may take its time.
+/// whatever their arguments. A call that the agent decides about counts as let through,
+/// although the agent may take its time.
 pub fn lets_through(profile: &Profile, calls: &[libc::c_long]) -> Result<bool> {
     let Some(arch) = profile.archs.first() else { return Ok(true) };
     let verdicts = collect(profile, *arch)?;
@@ -158,9 +159,9 @@ fn contradiction(call_use: &Use, other: usize) -> Error {
 
 /// Returns the position of a new clause in the order of tests.
 ///
-/// Clauses form a tree. Clauses that begin with the same comparison stand together, and
-/// among them those that continue with the same one. Different comparisons have this
-/// order:
+/// Clauses form a tree: all clauses that begin with the same comparisons stand together.
+/// Different comparisons have this order:
+///
 /// - The higher argument comes first.
 /// - For the same argument, the high half comes before the low half.
 /// - Equality comes before less, and less before greater.

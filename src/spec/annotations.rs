@@ -1,16 +1,16 @@
-//! `annotations`: the ones that the runtime acts upon (config.md "Annotations").
+//! The annotations that the runtime acts upon (config.md "Annotations").
 //!
 //! All annotations go into the state. The specification wants unknown annotations
-//! ignored. An unknown annotation with one of crun's prefixes gets a warning, because
-//! what it asks for does not happen.
+//! ignored. An unknown annotation with one of crun's prefixes gets a warning, because the
+//! runtime does not do what this annotation asks for.
 
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Path of a file to which the hooks' standard output is appended.
+/// Path of a file. The runtime appends the standard output of hooks to the file.
 pub const HOOKS_STDOUT: &str = "run.oci.hooks.stdout";
-/// Path of a file to which the hooks' standard error is appended.
+/// Path of a file. The runtime appends the standard error of hooks to the file.
 pub const HOOKS_STDERR: &str = "run.oci.hooks.stderr";
 /// Path of a Unix socket that receives a pidfd of the container's init.
 pub const PIDFD_RECEIVER: &str = "run.oci.pidfd_receiver";

@@ -108,8 +108,8 @@ impl<'de> Deserializer<'de> for &mut Keys {
 /// engine writes these fields.
 ///
 /// serde's derive accepts a list in the place of a struct, too: `"linux": []` would be a
-/// `Linux` without any fields. The visitor here accepts only an object. `remote` gives
-/// the derived function a name that the visitor can call.
+/// `Linux` without any fields. The visitor here accepts only an object. With `remote`,
+/// serde derives an inherent function, which the visitor calls.
 macro_rules! config {
     ($(
         $(#[$doc:meta])* $name:ident

@@ -71,7 +71,7 @@ fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
         (_, DeviceKind::Fifo) => Ok(0),
         (None, _) => Err(Error::config(format!("{at}/{field}"), "is missing")),
         (Some(value), _) => {
-            check_device_number(value, &format!("{at}/{field}")).and_then(|number| match number <= max {
+            check_number(value, &format!("{at}/{field}")).and_then(|number| match number <= max {
                 true => Ok(number),
                 false => Err(Error::config(format!("{at}/{field}"), format!("{number} is above {max}"))),
             })
@@ -91,7 +91,7 @@ fn device(device: &ConfigDevice, i: usize) -> Result<Device> {
 
 /// Returns `value` as a device number. Fails with the JSON pointer `at` if `value` is
 /// negative or needs more than 32 bits.
-pub(super) fn check_device_number(value: i64, at: &str) -> Result<u32> {
+pub(super) fn check_number(value: i64, at: &str) -> Result<u32> {
     u32::try_from(value).map_err(|_| Error::config(at, format!("{value} is not a device number")))
 }
 
@@ -129,7 +129,7 @@ fn rule(rule: &ConfigRule, at: &str) -> Result<DeviceRule> {
     // libcontainer's own configurations use -1 as a wildcard.
     let resolve_number = |value: Option<i64>, field: &str| match value {
         None | Some(-1) => Ok(None),
-        Some(value) => check_device_number(value, &format!("{at}/{field}")).map(Some),
+        Some(value) => check_number(value, &format!("{at}/{field}")).map(Some),
     };
     let access = rule.access.as_deref().unwrap_or("rwm");
     if access.is_empty() || access.contains(|c| !"rwm".contains(c)) {
@@ -146,8 +146,8 @@ fn rule(rule: &ConfigRule, at: &str) -> Result<DeviceRule> {
     })
 }
 
-/// Returns the rules that every container gets, as in runc: it may create any node, and
-/// may use the default devices, terminals and ptmx.
+/// Returns the rules that every container gets, as in runc. The container may create any
+/// node, and may use the default devices, terminals and ptmx.
 pub fn default_rules() -> Vec<DeviceRule> {
     let allow = |kind, major, minor, usable| DeviceRule {
         allow: true,

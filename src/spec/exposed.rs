@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 const HIERARCHY: &str = "/sys/fs/cgroup";
 
-/// Adds a warning for each mount through which the payload can write to the hierarchy
-/// although the configuration says `ro`.
+/// Adds a warning for each mount through which the payload can write to the host's cgroup
+/// hierarchy although the configuration says `ro`.
 pub fn warn(mounts: &[Mount], linux: &Linux, warnings: &mut Vec<String>) {
     let paths = linux.masked_paths.iter().chain(&linux.readonly_paths);
     let paths: Vec<&Path> = paths.map(Path::new).collect();
@@ -30,8 +30,8 @@ pub fn warn(mounts: &[Mount], linux: &Linux, warnings: &mut Vec<String>) {
     }
 }
 
-/// Returns the path of the hierarchy in the container if the mount brings it along, is
-/// `ro`, and is not `rro`.
+/// Returns the path at which a recursive bind mount with `ro` shows the hierarchy in the
+/// container. `None` for any other mount, and for a mount with `rro`.
 fn find_exposed_path(mount: &Mount) -> Option<PathBuf> {
     let MountKind::Bind { source, recursive: true, .. } = &mount.kind else { return None };
     let below =

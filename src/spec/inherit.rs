@@ -2,7 +2,7 @@
 //! lacks them.
 //!
 //! runc does the same. The OOM score matters most: without it, the process would keep the
-//! score of the engine, which the OOM killer is told to spare.
+//! score of the engine, which protects the engine from the OOM killer.
 
 use super::config::{Config, Process};
 use super::{memory_policy, personality, plan};

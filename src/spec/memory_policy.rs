@@ -1,4 +1,4 @@
-//! `linux.memoryPolicy`: on which NUMA nodes memory is allocated.
+//! `linux.memoryPolicy`: on which NUMA nodes the kernel allocates memory.
 
 use super::config;
 use super::list;
@@ -33,8 +33,8 @@ const STATIC_NODES: i32 = 1 << 15;
 
 const AT: &str = "/linux/memoryPolicy";
 
-/// Resolves `linux.memoryPolicy`. Refuses what set_mempolicy(2) would refuse with a mere
-/// EINVAL.
+/// Resolves `linux.memoryPolicy`. Refuses what set_mempolicy(2) would refuse with EINVAL
+/// and no reason.
 pub fn memory_policy(given: &config::MemoryPolicy) -> Result<MemoryPolicy> {
     let mode = find_number(&MODES, &given.mode, "mode", "mode")?;
     let mut flags = 0;

@@ -1,8 +1,7 @@
 //! Turns `config.json` into a [`Plan`]: parses it, then resolves it.
 //!
-//! This room finds everything that is wrong with a configuration on any host, before any
-//! side effect. Each error has a JSON pointer. The room does no I/O: the caller reads the
-//! files.
+//! This room finds every error that does not depend on the host, before any side effect.
+//! Each error has a JSON pointer. The room does no I/O: the caller reads the files.
 
 pub mod annotations;
 pub mod config;

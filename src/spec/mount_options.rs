@@ -42,7 +42,7 @@ pub struct Idmap {
     pub maps: Option<String>,
 }
 
-/// The find_attribute options: the name, the bits to set, and the bits to clear. The option
+/// The attribute options: the name, the bits to set, and the bits to clear. The option
 /// `r` + name does the same for the mount and all mounts below it.
 const ATTRIBUTES: [(&str, u64, u64); 18] = [
     ("ro", MOUNT_ATTR_RDONLY, 0),
@@ -112,9 +112,9 @@ pub fn known_options() -> Vec<String> {
 }
 
 /// Returns the flags of the source that a bind mount loses although no option names them.
-/// As in runc, a mount keeps all flags of its source if its options name none. If they
-/// name one, it loses all others. Only the modes of atime stay, unless an option sets one
-/// of them.
+/// As in runc, a mount keeps all flags of its source if its options name none. If the
+/// options name any flag, the mount loses all other flags of its source. Only the modes
+/// of atime stay, unless an option sets one of them.
 pub fn unnamed(attr: MountAttr) -> u64 {
     if attr == MountAttr::default() {
         return 0;

@@ -1,4 +1,4 @@
-//! `mounts`: what init attaches where (config.md "Mounts").
+//! `mounts`: the mounts that init attaches (config.md "Mounts").
 
 use super::c_string;
 use super::config::Mount as ConfigMount;
@@ -25,8 +25,8 @@ pub fn mounts(
 }
 
 /// Resolves mounts for a running container with the plan `plan`. The entries are a list
-/// by itself, so the JSON pointers begin with `/0`. Refuses what a running container
-/// cannot get, or what could not be removed again.
+/// by itself, so the JSON pointers begin with `/0`. Refuses mounts that a running
+/// container cannot get, and mounts that `mounts remove` could not remove again.
 pub fn for_running(entries: &[ConfigMount], plan: &Plan, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
     let users = Users::new(&plan.namespaces, plan.id_maps.as_ref());
     let resolve_entry = |(i, entry)| {

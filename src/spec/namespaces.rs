@@ -70,8 +70,8 @@ fn caller_as_root() -> IdMaps {
     IdMaps { uid: root(geteuid().as_raw()), gid: root(getegid().as_raw()) }
 }
 
-/// Returns the error for a namespace with mappings of the other kind only. Probably
-/// somebody forgot these.
+/// Returns the error for a new user namespace that has only user mappings or only group
+/// mappings.
 fn missing_mappings(at: &str) -> Error {
     Error::config(at, "a new user namespace needs mappings of both users and groups")
         .hint("without any mapping at all the caller becomes the namespace's root")

@@ -26,11 +26,12 @@ pub fn parse_mounts(text: &[u8], warnings: &mut Vec<String>) -> Result<Vec<Mount
     parse(text, warnings)
 }
 
-/// Parses `text` in one pass if nothing is wrong with it. If the pass fails, a second one
-/// goes by way of a tree:
-/// - It removes unknown keys from the tree.
+/// Parses `text`. A text without errors takes one pass. For any other text, a second pass
+/// uses a tree of JSON values:
+///
+/// - The pass removes unknown keys from the tree.
 /// - If a key stands twice, the last value counts, as in Go.
-/// - If there still is an error, it gets a JSON pointer.
+/// - An error that is still there gets a JSON pointer.
 ///
 /// The second pass writes the tree as text and parses the text. serde could read the tree
 /// itself. But the parser of all these types for a second kind of input makes up a tenth

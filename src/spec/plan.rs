@@ -1,8 +1,9 @@
 //! The output of this room: `config.json`, resolved.
 //!
-//! A [`Plan`] holds nothing that still has to be checked. Its paths are absolute, names
-//! are resolved to numbers, and defaults are filled in. `None` never means "not checked
-//! yet": the doc of the field says what `None` means. This module makes no system call.
+//! A [`Plan`] holds nothing that still has to be checked. Paths of files are absolute,
+//! names are resolved to numbers, and defaults are filled in. `None` never means "not
+//! checked yet": the doc of the field says what `None` means. This module makes no system
+//! call.
 
 use super::config::Resources;
 use super::inherit::Fields;
@@ -62,7 +63,8 @@ pub struct Plan {
     /// them.
     pub inheritable: Fields,
     pub hooks: Hooks,
-    /// From `linux.cgroupsPath`, without `..`. `None` if the configuration has no path.
+    /// From `linux.cgroupsPath`, without `..`. May be relative, or have the form
+    /// `slice:prefix:name` for systemd. `None` if the configuration has no path.
     pub cgroups_path: Option<String>,
     /// From `linux.resources`, without the device rules. The values are checked, but
     /// still have the types of `config.json`.
@@ -273,8 +275,8 @@ pub struct Mounted {
     pub at: String,
     /// Absolute path in the container.
     pub path: PathBuf,
-    /// Whether a symbolic link at `path` is itself the mount point. If not, the link is
-    /// followed.
+    /// Whether a symbolic link at `path` is itself the mount point. If false, the runtime
+    /// follows the link.
     pub nofollow: bool,
 }
 
@@ -315,13 +317,17 @@ pub enum MountKind {
     },
     /// A mount of type `cgroup` or `cgroup2`: the container's view of its cgroups, on
     /// either version.
-    Cgroup { readonly: bool, options: Vec<FsOption> },
-    /// A new mount of a filesystem.
+    Cgroup {
+        readonly: bool,
+        options: Vec<FsOption>,
+    },
     Filesystem(Filesystem),
     /// A change of the mount that is already at the target. The attributes are the
     /// mount's alone. The options go to its filesystem, and all mounts of the filesystem
     /// share them.
-    Remount { options: Vec<FsOption> },
+    Remount {
+        options: Vec<FsOption>,
+    },
 }
 
 /// A mount option for the filesystem: a key, and its value if the option has one.

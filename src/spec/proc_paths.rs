@@ -1,9 +1,9 @@
-//! Which mounts the container's /proc may have.
+//! The rules for mounts in the container's /proc.
 //!
-//! A file of an image or volume that covers a file of procfs would be taken for the
-//! procfs file, also by the runtime (CVE-2019-16884, CVE-2025-52881). So, as in runc, a
-//! mount may cover only a few read-only files in /proc. lxcfs provides the content of
-//! such files.
+//! If a mount covered a procfs file with a file of an image or volume, programs would
+//! read the wrong file, and so would the runtime (CVE-2019-16884, CVE-2025-52881). So, as
+//! in runc, a mount may cover only a few read-only files in /proc. lxcfs provides the
+//! content of such files.
 
 use super::plan::MountKind;
 use crate::error::{Error, Result};

@@ -55,8 +55,8 @@ pub fn resolve(process: &Config, at: &str, warnings: &mut Vec<String>) -> Result
     })
 }
 
-/// Refuses the last id. It means "no change" to the kernel, so the payload would stay
-/// root.
+/// Refuses the last id, 4294967295. To the kernel this id means "no change", so the
+/// payload would stay root.
 fn check_id(id: u32, at: &str) -> Result<u32> {
     if id == u32::MAX { Err(Error::config(at, format!("{id} is not an id"))) } else { Ok(id) }
 }
@@ -99,8 +99,8 @@ fn console_size(process: &Config, at: &str) -> Result<Option<Size>> {
     Ok((size != Size::default()).then_some(size))
 }
 
-/// Resolves a label of a security module. A label is one line: more lines would say more
-/// than the label.
+/// Resolves a label of a security module. A label must be one line: with a second line,
+/// the text would say more than the label.
 fn label(text: &str, at: &str) -> Result<Option<String>> {
     if text.contains(['\0', '\n']) {
         return Err(Error::config(at, "must be one line").on(format!("{text:?}")));

@@ -10,8 +10,7 @@ use crate::error::{Error, Result};
 use std::path::{Component, Path, PathBuf};
 
 /// Resolves `config`, which the caller found in the absolute directory `bundle`. Adds a
-/// remark to `warnings` for each value that it accepts with one, even if it then refuses
-/// another value.
+/// warning for each questionable value, even if the function then refuses another value.
 pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Result<Plan> {
     check_version(&config.oci_version)?;
     unsupported::refuse(config)?;

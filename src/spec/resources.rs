@@ -1,5 +1,6 @@
-//! Checks the values of `linux.resources` that are wrong on any host (config-linux.md
-//! "Control groups"). `cgroup` refuses what is wrong on one version of cgroups only.
+//! Refuses values of `linux.resources` that are wrong on every host (config-linux.md
+//! "Control groups"). `cgroup` refuses values that are wrong on one version of cgroups
+//! only.
 
 use super::config::{BlockIo, Cpu, HugepageLimit, Memory, Network, Resources, ThrottleDevice};
 use crate::error::{Error, Result};
@@ -76,8 +77,8 @@ fn check_throttle(devices: &[ThrottleDevice], at: &str) -> Result<()> {
 }
 
 fn check_numbers(major: i64, minor: i64, at: &str) -> Result<()> {
-    super::devices::check_device_number(major, &format!("{at}/major"))?;
-    super::devices::check_device_number(minor, &format!("{at}/minor")).map(drop)
+    super::devices::check_number(major, &format!("{at}/major"))?;
+    super::devices::check_number(minor, &format!("{at}/minor")).map(drop)
 }
 
 /// Checks the page sizes, such as `2MB`. Each is a part of a file name.

@@ -14,7 +14,8 @@ const AT: &str = "/linux/seccomp";
 /// not given.
 const RECEIVER: &str = "run.oci.seccomp.receiver";
 
-/// crun's annotation that makes a call that no architecture has an error.
+/// crun's annotation for strict names. A system call that no architecture has is then an
+/// error.
 const FAIL_UNKNOWN: &str = "run.oci.seccomp_fail_unknown_syscall";
 
 /// The names of the actions, sorted.
@@ -71,7 +72,7 @@ pub fn seccomp(config: &Config) -> Result<Option<Profile>> {
 /// Resolves the action `name` with `errno` as its data. `at` and `errno_at` are their
 /// JSON pointers.
 fn action(name: &str, errno: Option<u64>, at: &str, errno_at: &str) -> Result<Action> {
-    // For a larger errno the kernel would return 4095, its largest, instead.
+    // The kernel would return 4095, its largest errno, for any larger number.
     let (limit, with_errno): (u16, fn(u16) -> Action) = match name {
         "SCMP_ACT_ERRNO" => (4095, Action::errno),
         "SCMP_ACT_TRACE" => (u16::MAX, Action::trace),
@@ -200,8 +201,9 @@ fn condition(arg: &SeccompArg, at: &str) -> Result<Condition> {
     Ok(Condition { arg: index, op, mask, value })
 }
 
-/// Combines the conditions of a rule. All must hold, unless two are for the same
-/// argument. Then one that holds is enough, as in runc, for the sake of old profiles.
+/// Combines the conditions of a rule. All conditions must hold, unless two are for the
+/// same argument. Then one condition that holds is enough, as in runc, for the sake of
+/// old profiles.
 fn combine_conditions(mut all: Conditions) -> Vec<Conditions> {
     if all.is_empty() {
         return Vec::new();

@@ -45,7 +45,8 @@ impl Search {
                     self.check_value(value, &any, &format!("{at}/{}", super::escape(key)));
                 }
             }
-            // A value that nobody reads has no wrong keys.
+            // The runtime reads no key of an object without known keys, so no key there
+            // is wrong.
             Value::Object(object) if self.keys(place).next().is_some() => object.retain(|key, value| {
                 let (place, at) = (format!("{place}/{key}"), format!("{at}/{}", super::escape(key)));
                 // `/` and `*` have a meaning in a place, and none in a key.
@@ -81,8 +82,8 @@ impl Search {
         self.warnings.push(format!("{at}: unknown key is ignored{meant}"));
     }
 
-    /// Returns the key of the same object that is most similar, if the difference is
-    /// small.
+    /// Returns the known key of the same object that is most similar to `key`. `None` if
+    /// even this key differs too much.
     fn find_similar(&self, key: &str, place: &str) -> Option<&str> {
         let parent = place.strip_suffix(key)?.strip_suffix('/')?;
         let distance =

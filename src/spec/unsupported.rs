@@ -4,7 +4,8 @@
 use super::config::Config;
 use crate::error::{Error, Result};
 
-/// Refuses the fields of other platforms, because what they ask for would not happen.
+/// Refuses the fields of other platforms, because the runtime cannot do what they ask
+/// for.
 pub fn refuse(config: &Config) -> Result<()> {
     for (at, set) in [
         ("/solaris", config.solaris.is_some()),
