@@ -81,6 +81,7 @@ pub struct Common {
 }
 
 impl Common {
+    /// Returns CRIU's options as the flags say.
     pub fn flags(&self) -> Result<Flags> {
         if let Some(other) = self.empty_ns.iter().find(|kind| *kind != "network") {
             return Err(Error::msg("--empty-ns: is not supported for this namespace")

@@ -1,7 +1,7 @@
 //! Rewrites flags from the form that runc's parser takes to the form that clap takes.
 //! Engines were written for runc's parser, Go's `flag` package.
 //!
-//! Go's parser takes one dash in the place of two (containerd sends `-no-subreaper`). It
+//! Go's parser takes one dash instead of two (containerd sends `-no-subreaper`). It also
 //! takes a value for a flag that needs none (`--detach=true`). And runc treats an empty
 //! path as no path. clap does none of this, so the runtime rewrites the arguments first.
 

@@ -209,9 +209,9 @@ pub fn main(args: Vec<OsString>) -> i32 {
         }
         Err(error) => {
             context.log.fail(&error);
-            // As in runc, a failed `exec` returns 255. A caller can't tell the failure
-            // from the exit status of the process, so the runtime takes a status that
-            // programs rarely use.
+            // As in runc, a failed `exec` returns 255. A caller can't distinguish the
+            // failure from the exit status of the process, so the runtime takes a status
+            // that programs rarely use.
             if verb == "exec" { 255 } else { 1 }
         }
     }

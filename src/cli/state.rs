@@ -41,6 +41,7 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// Reads the state of the container in `dir`.
     pub fn of(dir: &Dir) -> Result<Shown> {
         let state = dir.known()?;
         let status = dir.status(state.as_ref())?;

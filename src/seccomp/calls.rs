@@ -51,7 +51,7 @@ impl Call {
     /// with the first argument that stands for this call (linux/net.h, linux/ipc.h). Only
     /// some architectures have these two calls ([`Arch::has_multiplexed_calls`]).
     pub fn multiplexed(self) -> Option<(Call, u64)> {
-        match THROUGH[usize::from(self.0)] {
+        match MULTIPLEXED_BY[usize::from(self.0)] {
             0 => None,
             ipc if ipc >= IPC => Some((Call::find("ipc")?, u64::from(ipc - IPC))),
             socket => Some((Call::find("socketcall")?, u64::from(socket))),
@@ -95,7 +95,7 @@ const IPC_CALLS: [[&str; 4]; 3] = [
     ["shmat", "shmdt", "shmget", "shmctl"],
 ];
 
-/// The offset of the numbers of ipc(2) in [`THROUGH`].
+/// The offset of the numbers of ipc(2) in [`MULTIPLEXED_BY`].
 const IPC: u8 = 100;
 
 const NAMES_LEN: usize = names_len();
@@ -105,7 +105,7 @@ static NUMBERS: [[u16; CALLS]; COLUMNS] = numbers();
 
 /// The number that stands for each call in socketcall(2) or ipc(2), and 0 for all other
 /// calls.
-static THROUGH: [u8; CALLS] = through();
+static MULTIPLEXED_BY: [u8; CALLS] = multiplexed_by();
 
 /// The hash table has at least twice as many slots as calls, so that a search ends soon.
 const MASK: usize = CALLS.next_power_of_two() * 2 - 1;
@@ -179,7 +179,7 @@ const fn slots() -> [u16; MASK + 1] {
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "evaluated by the compiler; all are below 200")]
-const fn through() -> [u8; CALLS] {
+const fn multiplexed_by() -> [u8; CALLS] {
     let mut out = [0; CALLS];
     let mut at = 0;
     while at < SOCKET_CALLS.len() {

@@ -115,7 +115,8 @@ fn ranges_of_audit(profile: &Profile, audit: u32) -> Result<Vec<(Option<Arch>, V
 /// Returns the ranges of one ABI, from its lowest number to its highest.
 fn ranges_of_arch(profile: &Profile, arch: Arch, start: u32) -> Result<Vec<Range>> {
     let default = || Verdict::Always(profile.default);
-    let tail = verdicts::highest(profile, arch).filter(|_| !profile.default.lets_unknown_calls_through());
+    let tail =
+        verdicts::highest_number(profile, arch).filter(|_| !profile.default.lets_unknown_calls_through());
     let mut out: Vec<Range> = vec![(start, default())];
     let mut put = |number: u32, verdict: Verdict| {
         match out.last_mut() {

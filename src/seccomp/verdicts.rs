@@ -69,7 +69,7 @@ pub fn lets_through(profile: &Profile, calls: &[libc::c_long]) -> Result<bool> {
 
 /// Returns the highest number that the profile has a rule for. Calls with higher numbers
 /// are newer than the profile.
-pub fn highest(profile: &Profile, arch: Arch) -> Option<u32> {
+pub fn highest_number(profile: &Profile, arch: Arch) -> Option<u32> {
     let calls = profile.rules.iter().flat_map(|rule| &rule.calls);
     calls.filter_map(|call| call.number(arch)).max()
 }
@@ -81,7 +81,7 @@ struct Use<'a> {
     rule: &'a Rule,
     /// The value that the first argument of the multiplexed call must have. `None` for a
     /// direct call.
-    through: Option<u64>,
+    first_argument: Option<u64>,
 }
 
 fn list_uses(profile: &Profile, arch: Arch) -> Vec<Use<'_>> {
@@ -92,10 +92,10 @@ fn list_uses(profile: &Profile, arch: Arch) -> Vec<Use<'_>> {
                 && let Some((entry, value)) = call.multiplexed()
                 && let Some(number) = entry.number(arch)
             {
-                uses.push(Use { number, call: entry, rule, through: Some(value) });
+                uses.push(Use { number, call: entry, rule, first_argument: Some(value) });
             }
             if let Some(number) = call.number(arch) {
-                uses.push(Use { number, call: *call, rule, through: None });
+                uses.push(Use { number, call: *call, rule, first_argument: None });
             }
         }
     }
@@ -107,7 +107,7 @@ fn add_rule(verdict: &mut Verdict, call_use: &Use, arch: Arch) -> Result<()> {
     let any_of = if call_use.rule.any_of.is_empty() { &any[..] } else { &call_use.rule.any_of };
     for conditions in any_of {
         let Verdict::Check(clauses) = verdict else { return Ok(()) };
-        let conditions = adapt_conditions(conditions, call_use.through, arch);
+        let conditions = adapt_conditions(conditions, call_use.first_argument, arch);
         if conditions.is_empty() {
             *verdict = Verdict::Always(call_use.rule.action);
             return Ok(());
@@ -120,10 +120,10 @@ fn add_rule(verdict: &mut Verdict, call_use: &Use, arch: Arch) -> Result<()> {
 
 /// Returns the conditions in the form that the architecture can check, without the
 /// conditions that always hold.
-fn adapt_conditions(conditions: &Conditions, through: Option<u64>, arch: Arch) -> Conditions {
+fn adapt_conditions(conditions: &Conditions, first_argument: Option<u64>, arch: Arch) -> Conditions {
     let width = if arch.facts().wide { u64::MAX } else { u32::MAX.into() };
-    let first = through.map(|value| Condition { arg: 0, op: Op::Eq, mask: u64::MAX, value });
-    let rest = conditions.iter().filter(|c| through.is_none() || c.arg != 0).copied();
+    let first = first_argument.map(|value| Condition { arg: 0, op: Op::Eq, mask: u64::MAX, value });
+    let rest = conditions.iter().filter(|c| first_argument.is_none() || c.arg != 0).copied();
     let cut = |c: Condition| Condition { mask: c.mask & width, value: c.value & c.mask & width, ..c };
     first.into_iter().chain(rest).map(cut).filter(|c| c.mask != 0).collect()
 }

@@ -107,7 +107,7 @@ impl<'de> Deserializer<'de> for &mut Keys {
 /// leaves out a required field does not mean 0: a `hostID` of 0 is the host's root. Every
 /// engine writes these fields.
 ///
-/// serde's derive accepts a list in the place of a struct, too: `"linux": []` would be a
+/// serde's derive also accepts a list instead of an object: `"linux": []` would be a
 /// `Linux` without any fields. The visitor here accepts only an object. With `remote`,
 /// serde derives an inherent function, which the visitor calls.
 macro_rules! config {

@@ -203,10 +203,9 @@ impl Entry<'_> {
         if options.bind.is_some() { Ok(Vec::new()) } else { self.options_with_access(options) }
     }
 
-    /// Returns the options for the filesystem. If the source is a device, they tell the
-    /// filesystem `ro`, or `rw` in a remount. For everything else a read-only mount is
-    /// enough, and the host may share the superblock. The source of a tmpfs is only a
-    /// name.
+    /// Returns the options for the filesystem. If the source is a device, they contain
+    /// `ro`, or `rw` in a remount. For everything else a read-only mount is enough, and
+    /// the host may share the superblock. The source of a tmpfs is only a name.
     fn options_with_access(&self, options: &Options) -> Result<Vec<FsOption>> {
         let mut out = Vec::new();
         let named = self.entry.source.as_ref().is_some_and(|source| source.is_absolute());

@@ -195,6 +195,7 @@ impl Namespaces {
         &self.0[kind as usize]
     }
 
+    /// Sets the origin of the namespace of this kind.
     pub fn set(&mut self, kind: NsKind, ns: Ns) {
         self.0[kind as usize] = ns;
     }

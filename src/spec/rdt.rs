@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 
 const AT: &str = "/linux/intelRdt";
 
+/// Resolves `linux.intelRdt`.
 pub fn rdt(given: &IntelRdt) -> Result<Rdt> {
     Ok(Rdt {
         clos: clos(&given.clos_id)?,
