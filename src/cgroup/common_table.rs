@@ -1,17 +1,19 @@
-//! What the tables of both versions have in common.
+//! Functions that the tables of both versions share.
 
 use super::setting::Setting;
 use crate::error::{Error, Result};
 use crate::spec::config::{Memory, Rdma};
 use std::collections::BTreeMap;
 
-/// `limit`, `swap` and `reservation`, where 0 is "not set" in what engines send.
+/// Returns `limit`, `swap` and `reservation` of `linux.resources.memory`, in bytes; -1 is
+/// unlimited. Engines send 0 for an unset field, so 0 becomes `None`.
 pub(super) fn memory_limits(memory: &Memory) -> [Option<i64>; 3] {
     [memory.limit, memory.swap, memory.reservation].map(|value| value.filter(|value| *value != 0))
 }
 
-/// No limit is none with swap either, if that has none of its own. There may be
-/// no swap to count.
+/// Returns the setting that makes swap unlimited if `memory.limit` is unlimited (-1) and
+/// `memory.swap` is unset. The setting is skipped if the kernel does not count swap and
+/// so has no `file`.
 pub(super) fn unlimited_swap(memory: &Memory, file: &str, value: &str) -> Option<Setting> {
     match memory_limits(memory) {
         [Some(-1), None, _] => {
@@ -21,7 +23,11 @@ pub(super) fn unlimited_swap(memory: &Memory, file: &str, value: &str) -> Option
     }
 }
 
-/// `linux.resources.rdma`, which is alike in both versions: a line a device.
+/// Adds the settings of `linux.resources.rdma`, one line for each device. Both versions
+/// have the same file, rdma.max.
+///
+/// # Errors
+/// The name of a device is empty or contains white space, or a device has no limit.
 pub(super) fn rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) -> Result<()> {
     for (device, limits) in devices {
         let at = format!("rdma/{}", device.replace('~', "~0").replace('/', "~1"));
@@ -39,7 +45,8 @@ pub(super) fn rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) -> 
     Ok(())
 }
 
-/// A field that this version of cgroups, or of corten, does not have.
+/// Returns the error for a field that this cgroup version, or corten, does not support.
+/// `at` is the JSON pointer of the field below /linux/resources.
 pub(super) fn refused(at: &str, why: &str) -> Error {
     Error::config(format!("/linux/resources/{at}"), why)
 }

@@ -1,14 +1,16 @@
-//! The device controller of version 2: rules compiled to a BPF program.
+//! The device controller of version 2: compiles device rules to a BPF program.
 //!
-//! The kernel calls it with the kind of access, the kind of device, and its
-//! numbers. The rules are tried from the last to the first, and the first that
-//! speaks about the access decides: an allowing rule must cover all of it, a
-//! denying one need only touch it. What no rule speaks about is denied.
+//! The kernel calls the program with the type of access, the type of device, and the
+//! device's numbers. The program tests the rules from the last to the first. The first
+//! rule that matches decides. A rule that allows matches if it covers the whole access. A
+//! rule that denies matches if it covers any part of the access. If no rule matches, the
+//! program denies the access.
 //!
-//! Neighbouring rules of one kind and access share their tests, a device is
-//! one comparison of both its numbers, and all verdicts share two exits: the
-//! verifier's work grows with the branches, and loading is most of what a
-//! device limit costs (62 µs so, 250 µs with a block and an exit per rule).
+//! Loading is most of the cost of a device limit, and the verifier's work grows with the
+//! number of branches. Therefore neighbouring rules of the same type and access share
+//! their tests, one comparison tests both numbers of a device, and all verdicts share two
+//! exits. Loading takes 62 µs this way; it took 250 µs with a block and an exit for each
+//! rule.
 
 use crate::spec::plan::{DeviceKind, DeviceRule};
 use crate::sys::bpf::Insn;
@@ -19,7 +21,7 @@ const MKNOD: i32 = 1;
 const READ: i32 = 2;
 const WRITE: i32 = 4;
 
-// Registers: what the context is loaded into.
+// Registers. The program loads the fields of its context into them.
 const RESULT: u8 = 0;
 const CONTEXT: u8 = 1;
 const KIND: u8 = 2;
@@ -49,21 +51,22 @@ fn insn(code: u8, dst: u8, src: u8, off: i16, imm: i32) -> Insn {
     Insn { code, regs: dst | src << 4, off, imm }
 }
 
-/// Where a jump goes, until all positions are known.
+/// The target of a jump, before the positions of all instructions are known.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum To {
     Verdict(bool),
-    /// Past the end of the group that is being written.
+    /// The end of the group that is being written.
     NextGroup,
     At(usize),
 }
 
-/// The program for these rules.
+/// Compiles `rules` to a program.
 pub fn compile(rules: &[DeviceRule]) -> Vec<Insn> {
     let mut program = Program::new();
     let mut rest: Vec<&DeviceRule> = rules.iter().rev().filter(|rule| can_match(rule)).collect();
-    // Nothing behind a rule for everything is ever reached, and what is
-    // reached last is denied anyway.
+    // A rule for everything decides every access, so the program leaves out the rules
+    // that it would test later. It also leaves out a last rule that denies everything:
+    // that is the default.
     if let Some(end) = rest.iter().position(|rule| is_total(rule)) {
         rest.truncate(end + usize::from(rest[end].allow));
     }
@@ -73,7 +76,8 @@ pub fn compile(rules: &[DeviceRule]) -> Vec<Insn> {
     program.finish()
 }
 
-/// What the rules of a group have in common.
+/// Returns what the rules of a group share: whether they allow, the type of device, and
+/// the access.
 fn head(rule: &DeviceRule) -> (bool, Option<DeviceKind>, i32) {
     (rule.allow, rule.kind, access(rule))
 }
@@ -87,7 +91,8 @@ fn is_total(rule: &DeviceRule) -> bool {
     head(rule) == (rule.allow, None, MKNOD | READ | WRITE) && (rule.major, rule.minor) == (None, None)
 }
 
-/// No device has a number beyond the kernel's.
+/// Returns whether any device has the rule's numbers. The kernel's dev_t has 12 bits for
+/// the major number and 20 bits for the minor number.
 fn can_match(rule: &DeviceRule) -> bool {
     rule.major.is_none_or(|n| n >> MAJOR_BITS == 0) && rule.minor.is_none_or(|n| n >> MINOR_BITS == 0)
 }
@@ -118,7 +123,7 @@ impl Program {
         self.insns.push(insn(code, register, 0, 0, imm));
     }
 
-    /// The common tests, then a comparison per rule.
+    /// Adds a group: the tests that its rules share, then one comparison for each rule.
     fn group(&mut self, rules: &[&DeviceRule]) {
         let (allow, kind, access) = head(rules[0]);
         match kind {
@@ -141,7 +146,7 @@ impl Program {
                 (Some(major), None) => self.jump(JEQ_IMM, MAJOR, major.cast_signed(), to),
                 (None, Some(minor)) => self.jump(JEQ_IMM, MINOR, minor.cast_signed(), to),
                 (None, None) => {
-                    // The verifier refuses what can't be reached.
+                    // The verifier refuses unreachable instructions.
                     self.jump(JUMP, 0, 0, to);
                     break;
                 }
@@ -151,9 +156,10 @@ impl Program {
         self.jumps.iter_mut().filter(|(_, to)| *to == To::NextGroup).for_each(|(_, to)| *to = here);
     }
 
-    /// The exits. The one that allows is there only if something leads to it,
-    /// and the one that denies always: the last group can always be skipped,
-    /// unless it allows everything.
+    /// Adds the exits and resolves the jumps. The exit that allows exists only if a jump
+    /// leads to it. The exit that denies also exists if the program can pass the last
+    /// group without a jump to an exit. Only a last group that allows everything rules
+    /// that out.
     fn finish(mut self) -> Vec<Insn> {
         let falls_through = self.jumps.last().is_none_or(|(at, _)| *at + 1 != self.insns.len())
             || self.insns.last().is_none_or(|last| last.code != JUMP)
@@ -173,7 +179,7 @@ impl Program {
                 To::Verdict(allow) => exits[usize::from(allow)].unwrap_or(at + 1),
                 To::NextGroup => at + 1,
             };
-            // 4096 instructions are the most that the kernel takes.
+            // The kernel takes at most 4096 instructions, so the offset always fits.
             self.insns[at].off = i16::try_from(target - at - 1).unwrap_or(i16::MAX);
         }
         self.insns
@@ -184,7 +190,7 @@ impl Program {
 mod tests {
     use super::*;
 
-    /// Interprets the few instructions that are used.
+    /// Interprets the instructions that `compile` uses.
     fn run(program: &[Insn], kind: i32, access: i32, major: i32, minor: i32) -> bool {
         let mut regs = [0i32; 11];
         let mut at = 0;
@@ -258,7 +264,7 @@ mod tests {
         assert!(run(&program, CHAR, READ, 136, 99) && !run(&program, CHAR, READ, 137, 99));
     }
 
-    /// Every instruction is reached by some access, as the verifier demands.
+    /// The verifier refuses a program with an instruction that no access reaches.
     #[test]
     fn nothing_is_unreachable() {
         for rules in [

@@ -1,4 +1,4 @@
-//! Cgroups are made, and processes get into them.
+//! Creates cgroups, and gets processes into them.
 
 use super::setting::Setting;
 use super::{Cgroup, Hierarchy, Starting, Unit, is_root, tree, v1, v1_table, v2};
@@ -7,20 +7,29 @@ use crate::log::Log;
 use crate::spec::Plan;
 use std::os::fd::OwnedFd;
 
-/// How a new process gets into its cgroups.
+/// The descriptors by which a new process gets into its cgroups.
 #[derive(Default)]
 pub struct Entrance {
-    /// The cgroup of version 2 that clone3 puts it into.
+    /// The v2 cgroup into which clone3 puts the process. `None` if there is no such
+    /// cgroup.
     pub clone: Option<OwnedFd>,
-    /// The `tasks` files of version 1 by which it moves itself.
+    /// The `tasks` files of the v1 cgroups. The process moves itself by writing to them.
     pub tasks: Vec<OwnedFd>,
 }
 
 impl Cgroup {
-    /// Makes the cgroups. A caller who is `rootless` (by itself: anybody but the host's
-    /// root) may lack the right to. On version 1 the hierarchies in which the caller has
-    /// it are used: if one of them is a controller's, a limit in one of the others is an
-    /// error. Else the log says which limits don't apply.
+    /// Creates the cgroups, and returns how a process gets into them.
+    ///
+    /// `rootless` says whether the caller may lack the right to create a cgroup. `None`
+    /// means: every caller except the host's root may lack it. If the caller lacks that
+    /// right, the runtime keeps the v1 hierarchies in which the caller can create a
+    /// cgroup. On version 2 it runs the container without a cgroup. The log names the
+    /// limits that do not apply.
+    ///
+    /// # Errors
+    /// A call fails for another reason. On version 1, also: a kept hierarchy has a
+    /// controller that takes limits, and the configuration sets a limit in a hierarchy
+    /// that is not kept.
     pub fn make(&mut self, plan: &Plan, rootless: Option<bool>, log: &Log) -> Result<Entrance> {
         match self.make_all(plan) {
             Err(e) if is_denied(&e) && rootless.unwrap_or_else(|| !is_root()) => {
@@ -47,11 +56,13 @@ impl Cgroup {
         }
     }
 
-    /// Leaves the hierarchies in which the caller may make a cgroup. Returns pointers to
-    /// the limits that are lost with the others.
+    /// Keeps only the hierarchies in which the caller may create a cgroup. Returns JSON
+    /// pointers to the limits of the other hierarchies.
     ///
     /// # Errors
-    /// A limit is lost although a controller is delegated; what is left is in use.
+    /// - One of the controllers is delegated to the caller, and a limit needs a
+    ///   controller that is not.
+    /// - A kept cgroup contains processes.
     fn keep_delegated(&mut self, plan: &Plan) -> Result<Vec<String>> {
         let Cgroup::V1 { hierarchies, unified } = &*self else {
             let lost = self.limits(&plan.resources)?;
@@ -66,7 +77,7 @@ impl Cgroup {
         };
         let holds = |all: &[Hierarchy], controller: &str| all.iter().any(|h| h.has(controller));
         let mut lost = v1_table::settings(&plan.resources)?;
-        // What version 1 has not is limited in the unified hierarchy.
+        // The unified hierarchy limits the controllers that version 1 lacks.
         lost.retain(|s| !holds(&kept, s.controller) && (unified.is_none() || holds(&denied, s.controller)));
         if let (Some(limit), true) = (lost.first(), kept.iter().any(Hierarchy::takes_limits)) {
             let text = format!("the caller may not make a cgroup of the {} controller", limit.controller);
@@ -75,26 +86,34 @@ impl Cgroup {
             ));
         }
         let mut lost: Vec<_> = lost.iter().map(Setting::pointer).collect();
-        // Two files may take one field.
+        // The same field may set two files, and then its pointer occurs twice.
         lost.dedup();
         *self = match (kept.is_empty(), &unified) {
             (true, None) => Cgroup::None,
             _ => Cgroup::V1 { hierarchies: kept, unified },
         };
-        // The processes in it would be killed with the container.
+        // The runtime would kill the processes in a used cgroup together with the
+        // container.
         self.check_unused(plan.cgroups_path.as_deref())?;
         Ok(lost)
     }
 
-    /// Gets ready to ask systemd for the unit, where this is one of its.
+    /// Prepares the request to systemd for the unit. Returns `None` if the driver is not
+    /// systemd.
     pub fn prepare_unit(&self, plan: &Plan, id: &str) -> Result<Option<Starting>> {
         let Cgroup::Systemd { unit, place } = self else { return Ok(None) };
         Starting::prepare(unit, plan, id, place.version()).map(Some)
     }
 
-    /// systemd has moved init: where to, the kernel knows best. An init that has
-    /// ended is not moved: it is still where the caller is, and all that runs
-    /// there would be killed for it.
+    /// Completes the move into the unit, after systemd has moved init. On version 2,
+    /// reads the cgroup of `init` from the kernel, because only the kernel knows its path
+    /// for certain. On version 1, moves init in the hierarchies that systemd does not
+    /// manage, and sets the device rules.
+    ///
+    /// # Errors
+    /// On version 2: init is not in a cgroup of the unit's name. systemd does not move an
+    /// init that has ended. Such an init is still in the caller's cgroup, and the runtime
+    /// would later kill every process there.
     pub fn joined(&mut self, init: i32, plan: &Plan) -> Result<()> {
         let Cgroup::Systemd { unit, place } = self else { return Ok(()) };
         match &mut **place {
@@ -110,7 +129,7 @@ impl Cgroup {
         }
     }
 
-    /// The way in for another process of the container.
+    /// Opens the cgroups for another process of the container.
     pub fn entrance(&self) -> Result<Entrance> {
         match self {
             Cgroup::None => Ok(Entrance::default()),
@@ -120,8 +139,11 @@ impl Cgroup {
         }
     }
 
-    /// The same where that is a parent of others by now, and takes no process:
-    /// a payload that is an init itself has moved below, and there one may follow.
+    /// Opens the v2 cgroup in which `init` is now, for the case that [`Cgroup::entrance`]
+    /// opens a cgroup that takes no process. A payload that is an init system moves its
+    /// processes into child cgroups and enables controllers for these. From then on the
+    /// parent cgroup takes no process, but the child of `init` does. Returns `None` on
+    /// version 1, without a cgroup, and if the cgroup of `init` can't be read.
     pub fn entrance_below(&self, init: i32) -> Result<Option<OwnedFd>> {
         match self {
             Cgroup::V2 { .. } => v2::of_process(init).map(|path| tree::open(&path)).transpose(),
@@ -130,7 +152,8 @@ impl Cgroup {
         }
     }
 
-    /// What the kernel means when it lets no process in.
+    /// Explains an EOPNOTSUPP of clone3: the cgroup is below a threaded cgroup. Returns
+    /// other errors unchanged.
     pub fn explain_entry(&self, error: Error) -> Error {
         match self {
             Cgroup::V2 { path } if error.is(nix::errno::Errno::EOPNOTSUPP) => {
@@ -143,7 +166,9 @@ impl Cgroup {
         }
     }
 
-    /// The user's systemd, if it is to move processes that the user may not.
+    /// Returns the unit if a user's systemd manages it. That systemd must then move
+    /// processes into the cgroup, because the user may not. `None`: the runtime moves
+    /// processes itself.
     pub fn mover(&self) -> Option<&Unit> {
         match self {
             Cgroup::Systemd { unit, .. } if unit.is_users() => Some(unit),
@@ -152,7 +177,8 @@ impl Cgroup {
     }
 }
 
-/// Whether the caller may not make a cgroup there, or move into it.
+/// Returns whether `error` says that the caller may not create a cgroup or move a process
+/// into it: EACCES, EPERM or EROFS.
 pub(super) fn is_denied(error: &Error) -> bool {
     use nix::errno::Errno;
     [Errno::EACCES, Errno::EPERM, Errno::EROFS].into_iter().any(|errno| error.is(errno))

@@ -1,16 +1,18 @@
-//! Where a container's cgroups are after somebody else has moved its init.
+//! Finds a container's cgroups after another program has moved its init.
 
 use super::{Cgroup, Hierarchy, Host, v2};
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
 impl Cgroup {
-    /// Returns these cgroups; each that no longer exists is replaced by the one of the
-    /// same hierarchy that the process `init` is in. A manager of the host may have moved init
-    /// there and removed the cgroup that the state record names.
+    /// Returns these cgroups. Replaces each cgroup that no longer exists by the cgroup of
+    /// `init` in the same hierarchy: a manager of the host may have moved init there and
+    /// removed the cgroup that the state record names.
     ///
-    /// The root of a hierarchy replaces nothing: nobody's limits hold there, and on
-    /// version 1 the kernel shows a process that is ending there. That is an error (no errno).
+    /// # Errors
+    /// The replacement would be the root of a hierarchy (no errno). No container's limits
+    /// apply in the root, and on version 1 the kernel shows a process in the root while
+    /// the process is ending.
     pub fn follow(&self, init: i32) -> Result<Cgroup> {
         if let Cgroup::Systemd { unit, place } = self {
             return Ok(Cgroup::Systemd { unit: unit.clone(), place: Box::new(place.follow(init)?) });
@@ -40,6 +42,8 @@ impl Cgroup {
     }
 }
 
+/// Returns `path` if it exists, else `now`. It is an error if `now` is the `root` of the
+/// hierarchy.
 fn replace(path: &Path, now: PathBuf, root: &Path) -> Result<PathBuf> {
     match path.exists() {
         true => Ok(path.into()),

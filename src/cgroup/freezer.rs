@@ -1,10 +1,14 @@
-//! Freezing: the freezer controller of version 1, cgroup.freeze of version 2.
+//! Freezing: the freezer controller of version 1, and cgroup.freeze of version 2.
 //!
-//! Version 2 tells by cgroup.events when everything has stopped. Version 1
-//! tells nobody: its state has to be read until it is FROZEN, and with each
-//! look it is asked again, for what has come in meanwhile. Under a storm of
-//! newcomers it may never get there; now and then it is thawed to let them
-//! settle. There is an end to both: a process that hangs in the kernel doesn't
+//! On version 2, cgroup.events tells when every process has stopped.
+//!
+//! Version 1 has no such event. The runtime reads freezer.state until it is FROZEN.
+//! Before each look it writes FROZEN again, because new processes may have come in
+//! meanwhile. If processes fork fast enough, that never succeeds. So the runtime thaws
+//! the cgroup for a moment after every `LOOKS_BEFORE_THAW` looks, and the new processes
+//! can settle.
+//!
+//! Both waits have a time limit, because a process that hangs in the kernel does not
 //! freeze.
 
 use super::host::ROOT;
@@ -15,26 +19,28 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long freezing may take; a running system needs milliseconds.
+/// The time limit for freezing. A running system needs milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many looks at version 1's state before newcomers are let through.
+/// The number of looks at freezer.state after which the runtime thaws a v1 cgroup for a
+/// moment.
 const ROUNDS: u32 = 64;
 
-/// What freezes a container's cgroup, and where.
+/// The interface that freezes a container's cgroup, with the cgroup's directory.
 pub enum Freezer<'a> {
     V1(&'a Path),
     V2(&'a Path),
 }
 
 impl Cgroup {
-    /// Has it been frozen? That a cgroup above is frozen doesn't count.
+    /// Returns whether this cgroup itself was told to freeze. A frozen cgroup above it
+    /// does not count. False if there is no freezer.
     pub fn is_frozen(&self) -> bool {
         self.freezer().is_some_and(|freezer| freezer.is_frozen())
     }
 
-    /// Refuses a cgroup in which a new process would stop at once and never report:
-    /// it is frozen, or one above is. It need not be there yet.
+    /// Refuses a cgroup that is frozen or below a frozen one. A new process would stop
+    /// there at once and never report. The cgroup need not exist yet.
     pub fn check_not_frozen(&self) -> Result<()> {
         match self.freezer().and_then(|freezer| freezer.stopped_by()) {
             None => Ok(()),
@@ -44,25 +50,31 @@ impl Cgroup {
         }
     }
 
-    /// Stops everything in it, and returns when all have stopped.
+    /// Freezes every process in the cgroup, and returns when all have stopped.
+    ///
+    /// # Errors
+    /// There is no freezer, or a process did not stop within 10 seconds. The cgroup is
+    /// thawed again in the second case.
     pub fn freeze(&self) -> Result<()> {
         self.freezer().ok_or_else(no_freezer)?.freeze()
     }
 
-    /// The directory by which another program can freeze it.
+    /// Returns the directory by which another program can freeze the cgroup. `None` if
+    /// there is no freezer.
     pub fn freezer_path(&self) -> Option<&Path> {
         self.freezer().map(|freezer| match freezer {
             Freezer::V1(path) | Freezer::V2(path) => path,
         })
     }
 
-    /// Undoes `freeze`. False: a cgroup above is frozen, and so nothing runs.
+    /// Thaws the cgroup. Returns false if a cgroup above it is frozen: then no process
+    /// runs.
     pub fn thaw(&self) -> Result<bool> {
         self.freezer().ok_or_else(no_freezer)?.thaw()
     }
 
-    /// Lets what has been killed die, which on version 1 it doesn't while it
-    /// is frozen.
+    /// Lets processes die that were sent SIGKILL. On version 1 a frozen process does not
+    /// die, so this thaws the cgroup. On version 2 it does nothing.
     pub fn let_die(&self) -> Result<()> {
         match self.freezer() {
             Some(Freezer::V1(path)) => thaw_all(path),
@@ -70,6 +82,8 @@ impl Cgroup {
         }
     }
 
+    /// Returns the v1 freezer if the container has that controller, else the v2 cgroup.
+    /// `None` if it has neither.
     fn freezer(&self) -> Option<Freezer<'_>> {
         match self {
             Cgroup::None => None,
@@ -89,7 +103,8 @@ fn no_freezer() -> Error {
 }
 
 impl<'a> Freezer<'a> {
-    /// Has it been asked to freeze, whatever is above?
+    /// Returns whether this cgroup was told to freeze, whatever the state of the cgroups
+    /// above it.
     pub fn is_frozen(&self) -> bool {
         let file = match self {
             Freezer::V1(path) => path.join("freezer.self_freezing"),
@@ -98,8 +113,9 @@ impl<'a> Freezer<'a> {
         tree::read(&file).is_ok_and(|state| state == "1")
     }
 
-    /// The cgroup that stops what comes into this one. On version 1 a cgroup tells
-    /// of those above, too, and one that is still to be made will be as its parent.
+    /// Returns the cgroup that would stop a new process in this one. On version 1,
+    /// freezer.state also reports a frozen cgroup above, and a new cgroup takes the state
+    /// of its parent. So the lowest cgroup that exists decides there.
     fn stopped_by(&self) -> Option<&'a Path> {
         match self {
             Freezer::V1(path) => {
@@ -111,7 +127,7 @@ impl<'a> Freezer<'a> {
         }
     }
 
-    /// Freezes; what can't be frozen is thawed again.
+    /// Freezes the cgroup. Thaws it again if that fails.
     pub fn freeze(&self) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let (path, frozen) = match self {
@@ -129,7 +145,8 @@ impl<'a> Freezer<'a> {
         }
     }
 
-    /// Thaws. False: a cgroup above is frozen, and with it this one.
+    /// Thaws the cgroup. Returns false if a cgroup above it is frozen, because this one
+    /// is frozen with it.
     pub fn thaw(&self) -> Result<bool> {
         match self {
             Freezer::V1(path) => {
@@ -161,7 +178,7 @@ fn freeze_v1(dir: &OwnedFd, path: &Path, deadline: Instant) -> Result<bool> {
         if round % ROUNDS == 0 {
             tree::write(dir, "freezer.state", "THAWED")?;
         }
-        // For those that are to stop, on a machine with one processor.
+        // On a machine with one processor, this lets the processes run that are to stop.
         std::thread::yield_now();
     }
     Ok(false)
@@ -178,7 +195,11 @@ fn not_frozen(path: &Path) -> Error {
         .hint("a process that hangs in the kernel (state D in ps) can't be frozen; it has been thawed")
 }
 
-/// Thaws a cgroup of version 1 and, as a payload may freeze its own, all below.
+/// Thaws a v1 cgroup and all cgroups below it, because the payload may have frozen one of
+/// its own.
+///
+/// # Errors
+/// A cgroup above is frozen, or a write fails.
 pub fn thaw_all(path: &Path) -> Result<()> {
     let state = |dir: &Path| tree::read(&dir.join("freezer.state")).unwrap_or_else(|_| "THAWED".into());
     let dirs = tree::with_children(path);
@@ -187,12 +208,12 @@ pub fn thaw_all(path: &Path) -> Result<()> {
     }
     for dir in &dirs {
         match tree::open(dir).and_then(|dir| tree::write(dir, "freezer.state", "THAWED")) {
-            // It is being removed: nothing is in there any more.
+            // The cgroup is being removed, so no process is in it.
             Err(e) if e.is(Errno::ENOENT) || e.is(Errno::ENODEV) => {}
             other => other?,
         }
     }
-    // A `pause` at the same moment sees that init is being killed, and thaws by itself.
+    // A concurrent `pause` sees that init is being killed, and thaws the cgroup itself.
     if !tree::read(&path.join("freezer.parent_freezing")).is_ok_and(|frozen| frozen == "1") {
         return Ok(());
     }

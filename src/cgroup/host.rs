@@ -1,4 +1,4 @@
-//! What cgroups the host has, and where this process is in them.
+//! Finds the cgroup hierarchies of the host, and the cgroups of a process in them.
 
 use super::{Driver, Hierarchy};
 use crate::error::{Context, Result};
@@ -6,35 +6,34 @@ use crate::sys::process::{path_in_proc, read_file};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
+/// The directory at or below which the host mounts its cgroup filesystems.
 pub const ROOT: &str = "/sys/fs/cgroup";
 
-/// The layout of the host.
+/// The cgroup hierarchies of the host.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Host {
+    /// No cgroup filesystem is mounted at or below /sys/fs/cgroup.
     None,
-    /// The unified hierarchy at `mount`; `own` is this process's cgroup in it.
-    V2 {
-        mount: PathBuf,
-        own: PathBuf,
-    },
-    /// Version 1, alone or beside a `unified` that holds few controllers.
-    V1 {
-        mounts: Vec<V1Mount>,
-        unified: Option<Place>,
-    },
+    /// The unified hierarchy, mounted at `mount`. `own` is the path of the process's
+    /// cgroup in the hierarchy, and begins with a slash.
+    V2 { mount: PathBuf, own: PathBuf },
+    /// Hierarchies of version 1. `unified` is the v2 hierarchy beside them, if there is
+    /// one; it has few controllers.
+    V1 { mounts: Vec<V1Mount>, unified: Option<Place> },
 }
 
-/// A mounted hierarchy, and where this process is in it.
+/// A mounted hierarchy, and a process's cgroup in it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
+    /// The mount point of the hierarchy.
     pub mount: PathBuf,
-    /// This process's cgroup, as a directory.
+    /// The directory of the process's cgroup: an absolute path on the host.
     pub own: PathBuf,
 }
 
 impl Place {
-    /// An absolute path counts from the hierarchy's root, any other from the
-    /// cgroup of the runtime itself, as in runc.
+    /// Returns the directory of the cgroup `path`. An absolute path starts at the root of
+    /// the hierarchy. Any other path starts at the runtime's own cgroup, as in runc.
     pub fn of(&self, path: &str) -> PathBuf {
         match path.strip_prefix('/') {
             Some(path) => self.mount.join(path.trim_start_matches('/')),
@@ -47,26 +46,27 @@ impl Place {
 #[derive(Debug, PartialEq, Eq)]
 pub struct V1Mount {
     pub controllers: Vec<String>,
-    /// A named hierarchy (`name=systemd`) has no controller.
+    /// Whether this is a named hierarchy (`name=systemd`), which has no controller.
     pub named: bool,
     pub place: Place,
 }
 
 impl V1Mount {
-    /// The container's cgroup in this hierarchy, if it has one here.
+    /// Returns the container's cgroup in this hierarchy. `None` if it has none here.
     pub fn of<'a>(&self, hierarchies: &'a [Hierarchy]) -> Option<&'a Hierarchy> {
         hierarchies.iter().find(|h| h.controllers == self.controllers)
     }
 }
 
 impl Host {
-    /// Whether version 2 alone is mounted, at /sys/fs/cgroup.
+    /// Returns whether the host mounts version 2 alone, at /sys/fs/cgroup.
     pub fn is_v2() -> bool {
         statfs(ROOT).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
     }
 
-    /// Looks at the mounts, and at this process's own place in them if the
-    /// container's is relative to it.
+    /// Reads the hierarchies of the host, and this process's cgroups in them. If the host
+    /// has version 2 alone and the container's path is absolute, does not read this
+    /// process's cgroup; `own` is `/` then.
     pub fn detect(driver: Driver, cgroups_path: Option<&str>) -> Result<Host> {
         let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
         let is_v2 = stat.filesystem_type() == CGROUP2_SUPER_MAGIC;
@@ -77,7 +77,7 @@ impl Host {
         Host::around("/proc/self/cgroup", is_v2)
     }
 
-    /// Looks at the mounts, and at the place of process `pid` in them: each `own` is its.
+    /// Reads the hierarchies of the host; each `own` is the cgroup of process `pid`.
     pub fn of_process(pid: i32) -> Result<Host> {
         let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
         Host::around(path_in_proc(pid, "cgroup").as_str(), stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
@@ -99,8 +99,8 @@ fn v2_path(own: &str) -> PathBuf {
     own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/").into()
 }
 
-/// Mounts of cgroup filesystems below /sys/fs/cgroup. Of a hierarchy that is
-/// mounted twice the first is taken.
+/// Returns the cgroup filesystems that are mounted below /sys/fs/cgroup. If a hierarchy
+/// is mounted twice, takes the first mount.
 fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<Place>) {
     let mut out: Vec<V1Mount> = Vec::new();
     let mut unified = None;
@@ -116,7 +116,8 @@ fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<Place>) {
     (out, unified)
 }
 
-/// `id parent dev root point options… - type source super` of mountinfo.
+/// The fields that matter of a line `id parent dev root point options… - type source
+/// super` of mountinfo.
 struct Line<'a> {
     root: &'a str,
     point: &'a str,
@@ -135,14 +136,15 @@ impl<'a> Line<'a> {
         point.starts_with(ROOT).then_some(Line { root, point, fs, super_options })
     }
 
-    /// A bind of part of a hierarchy shows paths from its own root on.
+    /// Returns the mount point, and the directory of the cgroup `own`. A bind mount of a
+    /// part of a hierarchy shows only the cgroups below its `root`.
     fn place(&self, own: &Path) -> Place {
         let below = own.strip_prefix(self.root).unwrap_or(Path::new(""));
         Place { mount: self.point.into(), own: Path::new(self.point).join(below) }
     }
 }
 
-/// Which of the options are controllers is told by /proc/self/cgroup.
+/// Parses a v1 mount. /proc/self/cgroup tells which of the mount options are controllers.
 fn v1_mount(line: &Line, own: &str) -> Option<V1Mount> {
     let (listed, path) = own.lines().find_map(|own| {
         let mut fields = own.splitn(3, ':').skip(1);

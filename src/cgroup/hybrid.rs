@@ -1,6 +1,6 @@
-//! Version 1 with a `unified` hierarchy beside it. A controller is in one of the
-//! two: what version 1 hasn't is limited and counted where version 2 has it, in
-//! the words of version 2.
+//! Version 1 with a `unified` hierarchy (version 2) beside it. A controller is in one of
+//! the two. If version 1 lacks a controller, the runtime sets its limits and reads its
+//! counters in the unified hierarchy, by the files of version 2.
 
 use super::setting::Setting;
 use super::{Hierarchy, Stats, tree, v1_stats, v1_table, v2, v2_stats, v2_table};
@@ -8,10 +8,13 @@ use crate::error::{Error, Result};
 use crate::spec::config::{Cpu, Resources};
 use std::path::Path;
 
-/// A limit, and the cgroup that it is for.
+/// The directory of a cgroup, and a limit for it.
 pub type Placed<'a> = (&'a Path, Setting);
 
-/// The limits as writes. Without a controller in either they can't be set.
+/// Returns the limits as writes.
+///
+/// # Errors
+/// A limit's controller is in neither of the two.
 pub fn settings<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
@@ -20,7 +23,8 @@ pub fn settings<'a>(
     placed(hierarchies, unified, resources)?.into_iter().collect()
 }
 
-/// The limits that can be set here. The others have been refused, or their loss told.
+/// Returns the limits whose controller is there, as writes. Drops the others: `create`
+/// has refused them already, or named them in the log.
 pub fn applicable<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
@@ -67,26 +71,29 @@ fn lacks(hierarchies: &[Hierarchy], controller: &str) -> bool {
     hierarchies.iter().all(|hierarchy| !hierarchy.has(controller))
 }
 
-/// Block devices are the one controller that has got another name.
+/// Returns the name of a controller in version 2. Only blkio has another name there: io.
 fn name_in_v2(controller: &str) -> &str {
     if controller == "blkio" { "io" } else { controller }
 }
 
-/// What the root of the unified hierarchy has. The cgroup need not be there yet.
+/// Returns the controllers of the unified hierarchy's root, separated by spaces. The
+/// cgroup `unified` need not exist yet.
 fn offered(unified: &Path) -> String {
     root(unified).and_then(|root| tree::read(&root.join("cgroup.controllers")).ok()).unwrap_or_default()
 }
 
+/// Returns the root of the unified hierarchy: the topmost directory with a
+/// cgroup.controllers.
 fn root(unified: &Path) -> Option<&Path> {
     unified.ancestors().filter(|dir| dir.join("cgroup.controllers").exists()).last()
 }
 
-/// Lets these be set in the unified hierarchy.
+/// Enables the controllers for the cgroup `unified`, so that limits can be set in it.
 pub fn enable(unified: &Path) -> Result<()> {
     root(unified).map_or(Ok(()), |root| v2::enable_controllers(root, unified))
 }
 
-/// The part of the resources that is these controllers'.
+/// Returns the part of `resources` that belongs to `controllers`.
 fn only(resources: &Resources, controllers: &[&str]) -> Resources {
     let has = |controller: &str| controllers.contains(&controller);
     let all = resources.clone();
@@ -115,7 +122,7 @@ fn only(resources: &Resources, controllers: &[&str]) -> Resources {
     out
 }
 
-/// What is used, by the controllers of both.
+/// Reads the usage of every controller, from the version that has it.
 pub fn stats(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Stats> {
     let mut stats = v1_stats::read(hierarchies)?;
     let lacks = |controller| lacks(hierarchies, controller);

@@ -1,4 +1,4 @@
-//! A container's limits, whatever the version: checked, set, and set anew.
+//! Checks, sets and updates a container's limits, whatever the cgroup version.
 
 use super::setting::Setting;
 use super::{Cgroup, hybrid, is_root, systemd, tree, v1, v1_table, v2, v2_table};
@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::os::fd::OwnedFd;
 
 impl Cgroup {
-    /// Finds what can't be set here, before anything is made.
+    /// Refuses limits that can't be set here, before the runtime creates anything.
     pub fn check(&self, plan: &Plan) -> Result<()> {
         let resources = &plan.resources;
         match self {
@@ -28,8 +28,9 @@ impl Cgroup {
         }
     }
 
-    /// Is memory asked for that is used already? Only where the container's
-    /// resources want that looked at, and on version 2, whose kernel doesn't.
+    /// Refuses a memory limit that is not above the current usage, if the configuration
+    /// asks for that check (`memory.checkBeforeUpdate`). Only version 2 needs the check:
+    /// the kernel does it on version 1.
     pub fn check_memory(&self, memory: &Memory) -> Result<()> {
         match self {
             Cgroup::V2 { path } => v2::check_memory(path, memory),
@@ -38,8 +39,9 @@ impl Cgroup {
         }
     }
 
-    /// What is ignored here, and told: limits that Linux itself has given up, and the
-    /// weight of a cgroup that is idle, which has none.
+    /// Returns warnings about fields that have no effect. `memory.kernel`, and on version
+    /// 2 `memory.kernelTCP`, are limits that Linux no longer has. `cpu.shares` of an idle
+    /// cgroup has no effect, because an idle cgroup has no weight.
     pub fn warnings(&self, resources: &Resources) -> Vec<String> {
         let is_idle = resources.cpu.idle == Some(1) && resources.cpu.shares.is_some_and(|shares| shares != 0);
         let of_idle =
@@ -55,7 +57,8 @@ impl Cgroup {
             .collect()
     }
 
-    /// Pointers to the limits that are asked for, device rules aside.
+    /// Returns JSON pointers to the limits that `resources` sets. Device rules are not
+    /// among them.
     pub(super) fn limits(&self, resources: &Resources) -> Result<Vec<String>> {
         let settings = match self {
             Cgroup::None => Vec::new(),
@@ -64,14 +67,15 @@ impl Cgroup {
             Cgroup::Systemd { place, .. } => return place.limits(resources),
         };
         let mut pointers: Vec<_> = settings.iter().map(Setting::pointer).collect();
-        // Two files may take one field.
+        // The same field may set two files, and then its pointer occurs twice.
         pointers.dedup();
         Ok(pointers)
     }
 
-    /// Sets the limits, the device rules among them. Init is there already and
-    /// works on its mounts: the two go on side by side, and init waits for its
-    /// `Commit` before it lets the payload in. `dir` is the cgroup that clone3 used.
+    /// Sets the limits, and on version 2 the device rules. `dir` is the cgroup that
+    /// clone3 used. Init is in the cgroup already and works on its mounts meanwhile. The
+    /// limits still apply before the payload starts, because init waits for `Commit`
+    /// first.
     pub fn limit(&self, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
         self.limit_to(&plan.resources, plan, dir)
     }
@@ -96,9 +100,13 @@ impl Cgroup {
         }
     }
 
-    /// Sets of `resources` what `asked` names and what follows from it, then
-    /// does `commit`. If that fails, or it, all is as before. The device rules
-    /// stay as they are: others add to them.
+    /// Sets the fields of `resources` that `asked` contains, and the settings that depend
+    /// on them. Then calls `commit`. Does not change the device rules: other programs add
+    /// rules of their own.
+    ///
+    /// # Errors
+    /// A limit can't be set, or `commit` fails. The files have their old values again
+    /// then.
     pub fn update(
         &self,
         resources: &Resources,
@@ -118,8 +126,9 @@ impl Cgroup {
                 limits.retain(|(_, setting)| setting.is_asked(asked));
                 v1::update(&limits, commit)
             }
-            // `commit` tells systemd, which writes what it has a property for: all is
-            // written once more. systemd may come later still, with the same values.
+            // `commit` tells systemd the limits. systemd then writes those that it has
+            // properties for, so all settings are written again. systemd may write even
+            // later, but the same values.
             Cgroup::Systemd { unit, place } => {
                 let resources = &systemd::rounded(resources);
                 let mut again = || {
@@ -132,8 +141,9 @@ impl Cgroup {
         }
     }
 
-    /// Tells systemd of these limits, where the cgroup is one of its: it would
-    /// set the old ones again. Returns the names of what it has no property for.
+    /// Tells systemd the limits, if the systemd driver created the cgroup. Otherwise
+    /// systemd would set the old limits again. Returns the names of the properties that
+    /// this systemd does not have.
     pub fn tell_systemd(&self, resources: &Resources) -> Result<Vec<String>> {
         match self {
             Cgroup::Systemd { unit, place } => systemd::update(unit, resources, place.version()),
@@ -142,7 +152,8 @@ impl Cgroup {
     }
 }
 
-/// A user's limits are for the controllers that the user was given.
+/// Adds a hint to an error without an errno. A file is missing then: a user can set
+/// limits only of controllers that are delegated to the user.
 fn not_delegated(error: Error) -> Error {
     match error.errno {
         None => error.hint("the controller is not delegated to the user: see Delegate= of user@.service"),
@@ -150,7 +161,7 @@ fn not_delegated(error: Error) -> Error {
     }
 }
 
-/// Refuses limits that would be dropped in silence.
+/// Refuses limits if there is no cgroup, so that they are not dropped silently.
 fn none_asked(resources: &Resources) -> Result<()> {
     if *resources == Resources::default() {
         return Ok(());
@@ -163,7 +174,7 @@ fn no_cgroup() -> Error {
         .hint("the caller may not make cgroups; remove the limits, or run with a delegated cgroup")
 }
 
-/// Does nothing in there have a value?
+/// Returns whether `asked` contains no value but null.
 fn is_empty(asked: &Value) -> bool {
     match asked {
         Value::Null => true,

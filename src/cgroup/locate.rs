@@ -1,4 +1,4 @@
-//! Where a container's cgroups belong. Nothing is made here.
+//! Finds where a container's cgroups belong. Creates nothing.
 
 use super::{Cgroup, Driver, Hierarchy, Host, is_root, systemd, tree, v1, v2};
 use crate::error::{Context, Error, Result};
@@ -8,7 +8,9 @@ use crate::sys::process::{path_in_proc, read_file};
 use std::path::{Path, PathBuf};
 
 impl Cgroup {
-    /// Where the container `id` belongs. Nothing is made yet.
+    /// Returns the cgroups of the container `id`, by `linux.cgroupsPath`
+    /// (config-linux.md, "Cgroups Path") or, without that field, by its id. Creates
+    /// nothing.
     pub fn locate(plan: &Plan, id: &str, host: &Host, driver: Driver) -> Result<Cgroup> {
         match driver {
             Driver::Cgroupfs => {}
@@ -29,10 +31,10 @@ impl Cgroup {
         }
     }
 
-    /// Returns the warning for a `cgroupsPath` in the systemd driver's form,
-    /// `slice:prefix:name`, if the cgroupfs driver is to take it. runc and crun take
-    /// it for the name of a directory. A node whose kubelet says systemd and whose
-    /// containerd says cgroupfs sends such paths, and its pods must start.
+    /// Returns a warning if the cgroupfs driver gets a `cgroupsPath` in the systemd
+    /// driver's form, `slice:prefix:name`. Like runc and crun, corten takes such a path
+    /// as the name of a directory. A node sends such paths if its kubelet is set to
+    /// systemd and its containerd to cgroupfs, and its pods must start.
     pub fn warn_of_form(cgroups_path: Option<&str>, driver: Driver) -> Option<String> {
         let path = cgroups_path.filter(|path| path.matches(':').count() == 2 && !path.contains('/'))?;
         (driver == Driver::Cgroupfs).then(|| {
@@ -44,13 +46,15 @@ impl Cgroup {
         })
     }
 
-    /// Refuses a cgroup with processes in it, as runc does: they would come under
-    /// these limits, and be killed when the container is. systemd refuses a
-    /// unit that is there by itself.
+    /// Refuses a cgroup that contains processes, as runc does. The limits would apply to
+    /// these processes, and the runtime would kill them with the container. With the
+    /// systemd driver, systemd itself refuses a unit that exists. `asked` is
+    /// `linux.cgroupsPath`, for the error.
     pub fn check_unused(&self, asked: Option<&str>) -> Result<()> {
         let used = match self {
             Cgroup::None | Cgroup::Systemd { .. } => 0,
-            // A user may have a cgroup in any of them only, `unified` included.
+            // A user's cgroup may exist in only some of the hierarchies, so look into all
+            // of them.
             Cgroup::V1 { hierarchies, unified } if !is_root() => {
                 let paths = hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref());
                 let used = paths.map(|path| tree::pids(path).map(|pids| pids.len()));
@@ -69,7 +73,8 @@ impl Cgroup {
         .hint("give each container a cgroup of its own"))
     }
 
-    /// Is this process in a cgroup of the container's own in every hierarchy?
+    /// Returns whether process `pid` is in the container's cgroup, or below it, in every
+    /// hierarchy. False if the container has no cgroup of its own.
     pub fn holds_all_of(&self, pid: i32) -> Result<bool> {
         let own: Vec<&Path> = match self {
             Cgroup::None => return Ok(false),
@@ -84,8 +89,9 @@ impl Cgroup {
         Ok(is_below(&String::from_utf8_lossy(&text), &own))
     }
 
-    /// Where it is in each hierarchy, by the names that /proc/PID/cgroup has for
-    /// them; `host` is that by which it was located.
+    /// Returns the cgroup's path in each hierarchy, with the hierarchy's name as in
+    /// /proc/PID/cgroup (empty for version 2). `host` is the one that [`Cgroup::locate`]
+    /// used.
     pub fn in_hierarchies(&self, host: &Host) -> Vec<(String, PathBuf)> {
         let below = |path: &Path, mount: &Path| Path::new("/").join(path.strip_prefix(mount).unwrap_or(path));
         match (self, host) {
@@ -102,7 +108,7 @@ impl Cgroup {
         }
     }
 
-    /// What a mount of type `cgroup` shows.
+    /// Returns what a mount of type `cgroup` shows in the container.
     pub fn view(&self, plan: &Plan, host: &Host) -> View {
         let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
         match (self, host) {
@@ -111,7 +117,7 @@ impl Cgroup {
             (Cgroup::V2 { path }, Host::V2 { mount, .. }) => {
                 View::V2 { mount: mount.clone(), own: path.clone(), namespaced }
             }
-            // Without cgroups of its own it is in the caller's.
+            // A container without cgroups of its own is in the caller's cgroup.
             (_, Host::V2 { mount, own }) => {
                 let own = v2::dir_of(mount, own);
                 View::V2 { mount: mount.clone(), own, namespaced }
@@ -120,7 +126,8 @@ impl Cgroup {
                 namespaced,
                 hierarchies: mounts
                     .iter()
-                    // In one that isn't delegated it is in the caller's.
+                    // In a hierarchy that is not delegated, the container is in the
+                    // caller's cgroup.
                     .map(|m| v1::shown(m, m.of(hierarchies).map_or(&m.place.own, |h| &h.path)))
                     .collect(),
             },
@@ -132,7 +139,7 @@ impl Cgroup {
     }
 }
 
-/// The cgroup of a unit, in whatever hierarchies the host has.
+/// Returns the cgroup of the container's unit, in all hierarchies of the host.
 fn locate_unit(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
     let located = systemd::locate(plan, id)?;
     let below = located.cgroup.trim_start_matches('/');
@@ -154,7 +161,8 @@ fn locate_unit(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
     Ok(Cgroup::Systemd { unit: located.unit, place: Box::new(place) })
 }
 
-/// Does every line of /proc/PID/cgroup name one of these directories, or one below it?
+/// Returns whether every line of /proc/PID/cgroup names one of the directories `own`, or
+/// a directory below one of them.
 fn is_below(lines: &str, own: &[&Path]) -> bool {
     let is_own = |path: &Path| {
         let below = path.strip_prefix("/").unwrap_or(path);

@@ -1,5 +1,4 @@
-//! The processes in a container's cgroups: listed, killed; and the end of the
-//! cgroups themselves.
+//! Lists and kills the processes in a container's cgroups, and removes the cgroups.
 
 use super::{Cgroup, systemd, tree, v1, v2};
 use crate::error::Result;
@@ -7,7 +6,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 impl Cgroup {
-    /// The pids in it, as this process sees them, those below included.
+    /// Returns the pids of the processes in the cgroup and below it, as this process's
+    /// pid namespace numbers them.
     pub fn pids(&self) -> Result<Vec<i32>> {
         match self.process_dir() {
             None => Ok(Vec::new()),
@@ -15,21 +15,23 @@ impl Cgroup {
         }
     }
 
-    /// Handles on the processes in it, those below included.
+    /// Returns pidfds of the processes in the cgroup and below it.
     pub fn handles(&self) -> Result<Vec<OwnedFd>> {
         self.process_dir().map_or(Ok(Vec::new()), |path| tree::handles(&path))
     }
 
-    /// Whether this process is in it: then it is not one container's own.
+    /// Returns whether this process is in the cgroup. If so, the cgroup is not one
+    /// container's own.
     pub fn holds_caller(&self) -> bool {
         self.pids().is_ok_and(|pids| pids.contains(&std::process::id().cast_signed()))
     }
 
-    /// Sends SIGKILL to everything in it and waits until it is empty.
+    /// Sends SIGKILL to every process in the cgroup and below it, and waits until all
+    /// have ended.
     ///
     /// # Errors
-    /// Something is still there after [`PATIENCE`](crate::sys::pidfd::PATIENCE): the
-    /// error names it.
+    /// A process still runs after [`PATIENCE`](crate::sys::pidfd::PATIENCE). The error
+    /// names it.
     pub fn kill_all(&self) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
@@ -44,13 +46,14 @@ impl Cgroup {
         }
     }
 
-    /// Removes it and what was made below it. What is gone is no error.
+    /// Removes the cgroup and all cgroups below it. A cgroup that does not exist is no
+    /// error.
     pub fn remove(&self) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
             Cgroup::V2 { path } => tree::remove(path),
             Cgroup::V1 { hierarchies, unified } => {
-                // All are tried; the first failure is told.
+                // Try all hierarchies, and report the first failure.
                 let paths = hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref());
                 let results: Vec<_> = paths.map(tree::remove).collect();
                 results.into_iter().collect()
@@ -59,18 +62,18 @@ impl Cgroup {
                 if !place.exists() && !systemd::outlives_its_cgroup(unit) {
                     return Ok(());
                 }
-                // What still runs would be asked to end first, and be given time.
+                // systemd would first ask running processes to end, and give them time.
                 place.kill_all()?;
                 let stopped = systemd::stop(unit);
-                // systemd leaves what isn't its own: cgroups that the payload
-                // made, and other hierarchies. If it doesn't answer, a unit
-                // ends with its cgroup all the same.
+                // systemd leaves what it did not create: the payload's cgroups, and other
+                // hierarchies. If systemd does not answer, the unit still ends with its
+                // cgroup.
                 place.remove().map_err(|error| stopped.err().unwrap_or(error))
             }
         }
     }
 
-    /// Is any of its directories there?
+    /// Returns whether the cgroup exists, on version 1 in any hierarchy of a controller.
     pub fn exists(&self) -> bool {
         match self {
             Cgroup::None => false,
@@ -80,7 +83,8 @@ impl Cgroup {
         }
     }
 
-    /// A directory whose cgroup.procs lists the container's processes.
+    /// Returns a directory whose cgroup.procs lists the container's processes. `None` if
+    /// there is none.
     fn process_dir(&self) -> Option<PathBuf> {
         match self {
             Cgroup::None => None,

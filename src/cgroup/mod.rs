@@ -1,9 +1,10 @@
-//! Control groups: where a container's are, made, limited, watched and removed.
+//! Control groups: locates, creates, limits, watches and removes the cgroups of a
+//! container.
 //!
-//! The set of kinds is closed, so it is an enum. What is clever here stands in
-//! pure tables (`v1_table`, `v2_table`, `device_program`), which are tested
-//! without a kernel; the rest opens, writes and removes. What can be done to a [`Cgroup`] stands by its
-//! subject in the files of this folder.
+//! The kinds of cgroup are a closed set, so [`Cgroup`] is an enum. Pure tables
+//! (`v1_table`, `v2_table`, `device_program`) make the decisions; their tests need no
+//! kernel. The other files open, write and remove files of cgroups. Each file of this
+//! folder adds the methods of [`Cgroup`] for one subject.
 
 mod common_table;
 mod device_program;
@@ -45,7 +46,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use systemd::Version;
 
-/// Who makes the cgroups of a new container.
+/// A cgroup driver: selects who creates the cgroups of a new container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Driver {
     /// The runtime, by files.
@@ -57,21 +58,23 @@ pub enum Driver {
     Disabled,
 }
 
-/// A container's cgroups: names, not handles, so that it can be written to the
-/// state.
+/// A container's cgroups. Holds names, not descriptors, so that the runtime can write it
+/// to the state record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cgroup {
-    /// The caller may not make cgroups, and nothing was asked of them.
+    /// The container has no cgroup of its own: the driver is [`Driver::Disabled`], the
+    /// host mounts no cgroup filesystem, or the caller may not create a cgroup.
     None,
     V2 {
         path: PathBuf,
     },
     V1 {
         hierarchies: Vec<Hierarchy>,
-        /// The one in the v2 hierarchy beside them, where the host has one.
+        /// The cgroup in the v2 hierarchy beside them. `None` if the host has no such
+        /// hierarchy, or if the caller may not create a cgroup in it.
         unified: Option<PathBuf>,
     },
-    /// Those of a unit of systemd; `place` is either of the two above.
+    /// The cgroups of a systemd unit. `place` is `V1` or `V2`.
     Systemd {
         unit: Unit,
         place: Box<Cgroup>,
@@ -81,14 +84,17 @@ pub enum Cgroup {
 /// A container's cgroup in one hierarchy of version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hierarchy {
-    /// `cpu`, or all of a co-mounted set, or the name of a named hierarchy.
+    /// The controllers of the hierarchy: one controller (`cpu`), all controllers of a
+    /// co-mounted set, or the name of a named hierarchy.
     pub controllers: Vec<String>,
+    /// The cgroup's directory: an absolute path on the host.
     pub path: PathBuf,
 }
 
 impl Cgroup {
-    /// What is to be undone if it comes to nothing: with systemd, nothing. The
-    /// unit may be another container's, and a new one ends with its processes.
+    /// Returns the cgroups to remove if `create` fails. With systemd that is `None`: the
+    /// unit may belong to another container, and systemd removes a new unit when its
+    /// processes end.
     pub fn intent(&self) -> Cgroup {
         if let Cgroup::Systemd { .. } = self { Cgroup::None } else { self.clone() }
     }
@@ -98,11 +104,12 @@ impl Cgroup {
     }
 }
 
-/// Is the caller the host's root, or only that of a user namespace, as the
-/// runtime is under rootless engines?
+/// Returns whether the caller is root in the initial user namespace. Under rootless
+/// engines the runtime is root only in a user namespace of its own; the result is false
+/// there.
 fn is_root() -> bool {
     nix::unistd::geteuid().is_root() && !crate::sys::process::in_user_namespace()
 }
 
-/// Rules for the device controller, or none where all is allowed.
+/// Rules for the device controller, in order: a later rule wins over an earlier one.
 type Rules<'a> = &'a [DeviceRule];

@@ -1,5 +1,5 @@
-//! Hearing of a container that ran out of memory: on version 1 by an eventfd
-//! at memory.oom_control, on version 2 by changes of memory.events.
+//! Notices that a container ran out of memory. On version 1 the kernel signals an eventfd
+//! that is registered for memory.oom_control; on version 2 memory.events changes.
 
 use super::{Cgroup, tree};
 use crate::error::{Context, Result};
@@ -9,22 +9,25 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
+/// A watch for a lack of memory in a container.
 pub enum Watch {
     V1 {
         event: EventFd,
-        /// The kernel forgets the registration when this is closed.
+        /// The kernel removes the registration when this descriptor is closed.
         control: OwnedFd,
     },
     V2 {
         own: Count,
-        /// Of the cgroup above, which counts what happens below. systemd removes
-        /// the container's as soon as that is empty, perhaps before it is read.
+        /// The count of the parent cgroup, which includes this cgroup. systemd removes
+        /// the container's cgroup as soon as the cgroup is empty, perhaps before the
+        /// runtime reads its count. `None` if the parent has no count.
         above: Option<Count>,
     },
 }
 
 impl Cgroup {
-    /// Hears of a lack of memory, where there is a memory controller.
+    /// Starts to watch for a lack of memory. Returns `None` if there is no memory
+    /// controller, or if the cgroup no longer exists.
     pub fn watch_oom(&self) -> Result<Option<Watch>> {
         let watch = match self {
             Cgroup::None => return Ok(None),
@@ -41,15 +44,17 @@ impl Cgroup {
         }
     }
 
-    /// The same for whoever looks once the container has ended: systemd removes
-    /// a cgroup with its last process. `None` where it stays.
+    /// Starts a watch that is still readable after the container has ended. Only systemd
+    /// removes a cgroup together with its last process. Returns `None` for other cgroups,
+    /// which stay and can be read at the end, and if the watch fails.
     pub fn watch_oom_until_the_end(&self) -> Option<Watch> {
         let Cgroup::Systemd { .. } = self else { return None };
         self.watch_oom().ok().flatten()
     }
 
-    /// How many of its processes were killed for want of memory; `None` where
-    /// nobody counts.
+    /// Returns the number of processes in the cgroup that the kernel has killed for lack
+    /// of memory. `None` if there is no memory controller, or if the cgroup no longer
+    /// exists.
     pub fn oom_kills(&self) -> Result<Option<u64>> {
         let killed = match self {
             Cgroup::None => return Ok(None),
@@ -67,7 +72,7 @@ impl Cgroup {
     }
 }
 
-/// A memory.events, and how many were killed when it was last looked.
+/// A memory.events file, and the number of killed processes when it was last read.
 pub struct Count {
     events: OwnedFd,
     killed: u64,
@@ -86,7 +91,7 @@ impl Count {
 }
 
 impl Watch {
-    /// Watches the memory controller's cgroup of version 1.
+    /// Watches the cgroup of version 1's memory controller.
     pub fn v1(path: &Path) -> Result<Watch> {
         let dir = tree::open(path)?;
         let control = tree::open_file(&dir, "memory.oom_control", libc::O_RDONLY)?;
@@ -97,13 +102,15 @@ impl Watch {
         Ok(Watch::V1 { event, control })
     }
 
+    /// Watches the memory.events of a v2 cgroup and of its parent.
     pub fn v2(path: &Path) -> Result<Watch> {
-        // This one first: what comes between the two is counted here, too.
+        // The parent's file comes first, so that a kill between the two reads still
+        // raises the parent's count.
         let above = path.parent().and_then(|parent| Count::of(parent).ok());
         Ok(Watch::V2 { own: Count::of(path)?, above })
     }
 
-    /// What to poll for.
+    /// Returns the descriptors to poll.
     pub fn poll_fds(&self) -> Vec<PollFd<'_>> {
         match self {
             Watch::V1 { event, .. } => vec![PollFd::new(event.as_fd(), PollFlags::POLLIN)],
@@ -113,11 +120,11 @@ impl Watch {
         }
     }
 
-    /// Has it run out of memory since this was last asked?
+    /// Returns whether the container has run out of memory since the last call.
     pub fn heard(&mut self) -> Result<bool> {
         match self {
             Watch::V1 { event, control } => match event.read() {
-                // The end of the cgroup is told by the same way.
+                // The kernel also signals the eventfd when the cgroup is removed.
                 Ok(_) => Ok(nix::sys::uio::pread(control, &mut [0; 1], 0) != Err(Errno::ENODEV)),
                 Err(Errno::EAGAIN) => Ok(false),
                 Err(errno) => Err(errno).op("read the eventfd"),
@@ -127,7 +134,8 @@ impl Watch {
     }
 }
 
-/// Has the first count grown, or, where that is gone, the one above it?
+/// Returns whether the cgroup's own count has grown. If the cgroup is gone, returns
+/// whether the parent's count has grown.
 fn heard(own: &mut Count, above: Option<&mut Count>) -> Result<bool> {
     let total = above.as_ref().and_then(|above| killed(&above.events).ok());
     let (new, is_gone) = match killed(&own.events) {
@@ -137,17 +145,19 @@ fn heard(own: &mut Count, above: Option<&mut Count>) -> Result<bool> {
     };
     let (Some(above), Some(total)) = (above, total) else { return Ok(new > 0) };
     let has_grown = total > above.killed;
-    // What is new may have come after the total was read.
+    // A new kill may have come after the runtime read `total`, so add it here.
     above.killed = total.max(above.killed + new);
     Ok(new > 0 || is_gone && has_grown)
 }
 
-/// How many processes were killed for want of memory, since the cgroup was made.
+/// Returns the number of processes that the kernel has killed for lack of memory since
+/// the cgroup was created. `file` is memory.events or memory.oom_control.
 pub fn kills(path: &Path, file: &str) -> Result<u64> {
     killed(&tree::open_file(tree::open(path)?, file, libc::O_RDONLY)?)
 }
 
-/// `oom_kill` of memory.events, or of version 1's memory.oom_control.
+/// Reads `oom_kill` from memory.events, or from version 1's memory.oom_control. 0 if
+/// there is no such line.
 fn killed(events: &OwnedFd) -> Result<u64> {
     let mut buf = [0u8; 512];
     let len = nix::sys::uio::pread(events, &mut buf, 0).op("read the memory controller's events")?;

@@ -1,9 +1,9 @@
-//! Who owns a container's cgroup: "Cgroup ownership" of the runtime specification
-//! (config-linux.md). A payload that manages cgroups itself, as systemd does, may
-//! make its own below, and move its processes there.
+//! The owner of a container's cgroup (config-linux.md, "Cgroup ownership"). A payload
+//! that manages cgroups itself, as systemd does, may create cgroups below its own and
+//! move its processes there.
 //!
-//! Only on version 2, which keeps a delegated cgroup within its limits: the files
-//! that hold the limits stay the host's.
+//! Only version 2 keeps a delegated cgroup within its limits, so ownership changes only
+//! there. The files with the limits stay the host's.
 
 use super::{Cgroup, is_root, tree};
 use crate::error::{Context, Result};
@@ -15,14 +15,16 @@ use nix::sys::stat::fstat;
 use nix::unistd::{Uid, fchown, fchownat};
 use std::path::Path;
 
-/// Lists the files that a delegated cgroup's owner gets (Linux 4.15).
+/// Lists the files that the owner of a delegated cgroup gets (Linux 4.15).
 const DELEGATE: &str = "/sys/kernel/cgroup/delegate";
 
 impl Cgroup {
-    /// Gives the cgroup to the user of the payload, if the payload can write to it.
-    /// `init` has its user namespace by now, and the controllers are enabled: what
-    /// they add is among the files. An id that the user namespace doesn't map gets
-    /// nothing, and a caller who may give nothing away keeps it.
+    /// Gives the cgroup to the payload's user, if the payload can write to the cgroup
+    /// ([`Plan::manages_cgroups`]).
+    ///
+    /// Call this when `init` has its user namespace, and when the controllers are
+    /// enabled: they add files that the user gets, too. The owner stays the same if the
+    /// user namespace does not map the id, or if the caller may not change the owner.
     pub fn give_to_payload(&self, plan: &Plan, init: i32) -> Result<()> {
         let path = match self {
             Cgroup::V2 { path } => path,
@@ -50,10 +52,11 @@ fn give(path: &Path, owner: Uid) -> Result<()> {
     }
     let listed = tree::read(Path::new(DELEGATE));
     let listed = listed.unwrap_or_else(|_| "cgroup.procs\ncgroup.threads\ncgroup.subtree_control".into());
-    // The directory last: a failure before leaves the payload nothing.
+    // The directory comes last, so that a failure before it gives the payload no right to
+    // create cgroups.
     for file in listed.lines() {
         match fchownat(&dir, file, Some(owner), None, AtFlags::AT_SYMLINK_NOFOLLOW) {
-            // Of a controller that isn't enabled here.
+            // A file of a controller that is not enabled here.
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(errno) => return Err(errno).op(&change(file)),
         }

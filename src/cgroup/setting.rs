@@ -1,10 +1,10 @@
-//! One limit as a write to a file, and many of them in whatever order the
-//! kernel takes them.
+//! One limit as a write to a file, and a list of such writes in whatever order the kernel
+//! accepts.
 //!
-//! Files depend on each other: a limit may not exceed the one with swap, a
-//! burst not the quota, a period is judged by the quota that is in force. What
-//! is refused is tried again after the others: then each order that the old
-//! values demand is found without looking at them.
+//! Files depend on each other. The memory limit may not exceed the limit for memory and
+//! swap. The burst may not exceed the quota. The kernel checks a period against the quota
+//! that is in force. So the right order depends on the old values. The runtime does not
+//! read these: it repeats the writes that the kernel refused, after the others.
 
 use super::tree;
 use super::undo::Before;
@@ -16,29 +16,35 @@ use std::os::fd::BorrowedFd;
 /// One write to one file of a cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The controller, which on version 1 names the hierarchy.
+    /// The controller. On version 1 it selects the hierarchy.
     pub controller: &'static str,
-    /// The files that may take it; the first that exists does.
+    /// Names of files that can take the value. The runtime writes the first one that
+    /// exists.
     pub files: Vec<String>,
+    /// The text to write. Each of its lines takes a write of its own.
     pub value: String,
-    /// Pointer to the field, below /linux/resources.
+    /// JSON pointer to the field, relative to /linux/resources and without a leading
+    /// slash.
     pub at: String,
-    /// Other fields whose change makes this write necessary.
+    /// Fields, as in `at`: an update of one of them makes this write necessary, too.
     pub follows: &'static [&'static str],
-    /// What to do where none of the files exists.
+    /// What to do if none of the files exists.
     pub otherwise: Otherwise,
 }
 
+/// What to do with a setting if none of its files exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Otherwise {
     Fail,
-    /// Another setting does the whole of it, or the kernel has no more to set.
+    /// Skip the setting: another setting has its whole effect, or the kernel has nothing
+    /// more to set.
     Skip,
-    /// Another file takes another value.
+    /// Apply this setting instead, which writes another value to another file.
     Try(Box<Setting>),
 }
 
 impl Setting {
+    /// Returns a setting for one file, which must exist.
     pub fn new(
         controller: &'static str,
         file: impl Into<String>,
@@ -55,38 +61,43 @@ impl Setting {
         }
     }
 
-    /// The JSON pointer to the field that it is for.
+    /// Returns the JSON pointer to the field.
     pub fn pointer(&self) -> String {
         format!("/linux/resources/{}", self.at)
     }
 
+    /// Skips the setting if its files do not exist.
     pub fn if_there(mut self) -> Self {
         self.otherwise = Otherwise::Skip;
         self
     }
 
+    /// Applies `setting` instead if the files do not exist.
     pub fn or_else(mut self, setting: Setting) -> Self {
         self.otherwise = Otherwise::Try(Box::new(setting));
         self
     }
 
+    /// Adds the name of another file that can take the value.
     pub fn or(mut self, file: impl Into<String>) -> Self {
         self.files.push(file.into());
         self
     }
 
+    /// Adds the fields whose update makes this write necessary.
     pub fn follows(mut self, fields: &'static [&'static str]) -> Self {
         self.follows = fields;
         self
     }
 
-    /// Is it to be written when these resources are asked for?
+    /// Returns whether an update writes this setting. `asked` is the JSON value of the
+    /// update's `linux.resources`.
     pub fn is_asked(&self, asked: &Value) -> bool {
         let has = |field: &str| asked.pointer(&format!("/{field}")).is_some_and(|value| !value.is_null());
         has(&self.at) || self.follows.iter().any(|field| has(field))
     }
 
-    /// Writes it below `dir`. A value of several lines takes a write for each.
+    /// Writes the value below `dir`, with a write for each of its lines.
     fn apply(&self, dir: BorrowedFd) -> Result<()> {
         let mut missing = Error::msg("no file");
         for file in &self.files {
@@ -104,7 +115,8 @@ impl Setting {
         Err(self.name(Error { op: self.missing(dir), errno: None, ..missing }))
     }
 
-    /// Why the file isn't there: on version 2 a controller may only be off here.
+    /// Returns why the file does not exist. On version 2 the controller may only be
+    /// disabled in this cgroup.
     fn missing(&self, dir: BorrowedFd) -> String {
         let files = self.files.join(" or ");
         match tree::read_at(dir, "cgroup.controllers") {
@@ -118,11 +130,12 @@ impl Setting {
         }
     }
 
+    /// Adds the JSON pointer and the value to an error.
     fn name(&self, error: Error) -> Error {
         error.at(self.pointer()).on(self.value.clone())
     }
 
-    /// What the kernel means by some of its answers.
+    /// Adds the meaning of some of the kernel's errors.
     fn explain(&self, dir: BorrowedFd, file: &str, mut error: Error) -> Error {
         let hint = match file {
             "memory.limit_in_bytes" if error.is(Errno::EBUSY) => {
@@ -148,10 +161,14 @@ impl Setting {
     }
 }
 
-/// A setting, and the directory that it is for.
+/// An open cgroup directory, and a setting for it.
 pub type Target<'a> = (BorrowedFd<'a>, &'a Setting);
 
-/// Applies all of them.
+/// Applies all settings. Repeats those that the kernel refuses with EINVAL or EBUSY,
+/// until a round has no success.
+///
+/// # Errors
+/// A write fails in another way, or a round has no success: its first error.
 pub fn apply(targets: &[Target]) -> Result<()> {
     let mut pending = targets.to_vec();
     while !pending.is_empty() {
@@ -175,7 +192,7 @@ pub fn apply(targets: &[Target]) -> Result<()> {
     Ok(())
 }
 
-/// Applies all of them, then `commit`. If either fails it is as it was before.
+/// Applies all settings, then calls `commit`. If either fails, restores the old values.
 pub fn update(targets: &[Target], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let before = Before::read(targets)?;
     apply(targets).and_then(|()| commit()).map_err(|error| match before.restore() {

@@ -1,8 +1,8 @@
-//! What a container uses, in the form in which `runc events` prints it: fields
-//! and their order are a contract with what parses them. Absent controllers
-//! are zeros there, and so here.
+//! What a container uses, in the form that `runc events` prints. Other programs parse it,
+//! so the names and the order of the fields are fixed. An absent controller has zeros, as
+//! in runc.
 //!
-//! Files are read in `v1_stats` and `v2_stats`; what is alike is here.
+//! `v1_stats` and `v2_stats` read the files. This file holds what they share.
 
 use super::{Cgroup, hybrid, v2_stats};
 use crate::error::{Context, Error, Result};
@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// All of it. Times are in nanoseconds, sizes in bytes.
+/// The usage of all controllers. Times are in nanoseconds, sizes in bytes.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
     pub cpu: Cpu,
@@ -20,18 +20,19 @@ pub struct Stats {
     pub memory: Memory,
     pub pids: Pids,
     pub blkio: Blkio,
+    /// By page size, as in the names of the files: `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// Not a cgroup's; see `container/events.rs`.
+    /// Not from a cgroup: `container/events.rs` fills it in.
     pub intel_rdt: crate::rdt::Stats,
-    /// Always null: the interfaces of a network namespace aren't the runtime's.
+    /// Always null: the runtime does not manage the interfaces of a network namespace.
     pub network_interfaces: (),
 }
 
 impl Cgroup {
-    /// What is used of everything that is counted.
+    /// Reads the usage of every controller.
     pub fn stats(&self) -> Result<Stats> {
         match self {
-            // As runc: nothing is counted, and monitors go on.
+            // Zeros instead of an error, as in runc, so that monitoring programs go on.
             Cgroup::None => Ok(Stats::default()),
             Cgroup::V2 { path } => v2_stats::read(path),
             Cgroup::V1 { hierarchies, unified } => hybrid::stats(hierarchies, unified.as_deref()),
@@ -73,7 +74,7 @@ pub struct Throttling {
     pub throttled_time: u64,
 }
 
-/// Version 1's alone.
+/// Only version 1 has these values.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Cpuset {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -96,12 +97,12 @@ pub struct Memory {
     #[serde(skip_serializing_if = "is_zero")]
     pub cache: u64,
     pub usage: MemoryEntry,
-    /// Memory and swap together, on version 2 too.
+    /// Memory and swap together, also on version 2.
     pub swap: MemoryEntry,
     pub kernel: MemoryEntry,
     #[serde(rename = "kernelTCP")]
     pub kernel_tcp: MemoryEntry,
-    /// memory.stat as it is.
+    /// The lines of memory.stat, unchanged.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub raw: BTreeMap<String, u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +123,7 @@ pub struct MemoryEntry {
 pub struct Pids {
     #[serde(skip_serializing_if = "is_zero")]
     pub current: u64,
-    /// 0 is no limit.
+    /// 0 means unlimited.
     #[serde(skip_serializing_if = "is_zero")]
     pub limit: u64,
 }
@@ -178,6 +179,7 @@ pub struct Pressure {
     pub full: Stall,
 }
 
+/// Averages over 10, 60 and 300 seconds, in per cent of the time, and the total.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Stall {
     pub avg10: f64,
@@ -192,12 +194,12 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// The files of one cgroup.
+/// The directory of one cgroup, and its files.
 pub struct Files<'a>(pub &'a Path);
 
 impl Files<'_> {
-    /// A file's text; `None` where there is no such file, the kernel keeps no
-    /// count, or the cgroup has been removed.
+    /// Returns the text of a file. `None` if the file does not exist, the kernel does not
+    /// count this, or the cgroup has been removed.
     pub fn text(&self, file: &str) -> Result<Option<String>> {
         let path = self.0.join(file);
         match read_file(&path) {
@@ -207,12 +209,12 @@ impl Files<'_> {
         }
     }
 
-    /// A file of one number.
+    /// Returns the number in a file that holds one number.
     pub fn number(&self, file: &str) -> Result<Option<u64>> {
         self.text(file)?.map(|text| self.parse(file, text.trim())).transpose()
     }
 
-    /// `key value` a line.
+    /// Returns the pairs of a file that holds `key value` lines.
     pub fn pairs(&self, file: &str) -> Result<Option<BTreeMap<String, u64>>> {
         let Some(text) = self.text(file)? else { return Ok(None) };
         let pairs = text.lines().map(|line| match line.split_once(' ') {
@@ -222,7 +224,7 @@ impl Files<'_> {
         pairs.collect::<Result<_>>().map(Some)
     }
 
-    /// Pressure stall information.
+    /// Returns the pressure stall information in a file.
     pub fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
         let Some(text) = self.text(file)? else { return Ok(None) };
         let mut pressure = Pressure::default();
@@ -238,7 +240,8 @@ impl Files<'_> {
         Ok(Some(pressure))
     }
 
-    /// The sizes of huge pages that are counted, from the names of the files.
+    /// Returns the sizes of huge pages that the kernel counts, from the names of the
+    /// files that end in `suffix`.
     pub fn huge_page_sizes(&self, suffix: &str) -> Result<Vec<String>> {
         let entries = match std::fs::read_dir(self.0) {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -256,12 +259,14 @@ impl Files<'_> {
         number(text).ok_or_else(|| self.unclear(file, text))
     }
 
+    /// Returns the error for a line that can't be parsed.
     pub fn unclear(&self, file: &str, line: &str) -> Error {
         Error::msg(format!("can't be understood: {line:?}")).on(self.0.join(file).display().to_string())
     }
 }
 
-/// `max` is the largest, and what is below zero nothing.
+/// Parses a number. `max` becomes `u64::MAX`, a negative number becomes 0, and other text
+/// becomes `None`.
 pub fn number(text: &str) -> Option<u64> {
     match text {
         "max" => Some(u64::MAX),
@@ -269,7 +274,7 @@ pub fn number(text: &str) -> Option<u64> {
     }
 }
 
-/// `avg10=0.00 avg60=0.00 avg300=0.00 total=0`
+/// Parses `avg10=0.00 avg60=0.00 avg300=0.00 total=0`.
 fn stall(fields: &str) -> Option<Stall> {
     let mut stall = Stall::default();
     for field in fields.split(' ') {
@@ -285,7 +290,7 @@ fn stall(fields: &str) -> Option<Stall> {
     Some(stall)
 }
 
-/// The limit of pids, where none is 0.
+/// Returns the limit of pids, with 0 for unlimited.
 pub fn pids_limit(limit: Option<u64>) -> u64 {
     limit.filter(|limit| *limit != u64::MAX).unwrap_or_default()
 }

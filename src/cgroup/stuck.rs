@@ -1,5 +1,4 @@
-//! Processes that don't end, or don't give a lock back: which they are, and on
-//! what they wait.
+//! Names the processes that do not end or do not release a lock, and what they wait for.
 
 use super::host::ROOT;
 use super::{tree, v2};
@@ -9,11 +8,11 @@ use crate::sys::process::{path_in_proc, read_file, stat_fields};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Waits until what was sent SIGKILL has ended.
+/// Waits until a process that was sent SIGKILL has ended.
 ///
 /// # Errors
-/// After [`PATIENCE`]: which process it is, its state, where in the kernel it
-/// waits, and what can be done about it.
+/// The process still runs after [`PATIENCE`]. The error names the process, its state, the
+/// kernel function in which it waits, and a remedy.
 pub fn until_killed(process: &OwnedFd, pid: i32, id: &str) -> Result<()> {
     if pidfd::ends_within(process, PATIENCE).op_on("wait for init", id)? {
         return Ok(());
@@ -21,13 +20,15 @@ pub fn until_killed(process: &OwnedFd, pid: i32, id: &str) -> Result<()> {
     Err(still_running(pid, id))
 }
 
-/// runc's phrase, and what is known besides.
+/// Returns the error for an init that still runs after SIGKILL: runc's words, and what is
+/// known about the process.
 pub fn still_running(pid: i32, id: &str) -> Error {
     let text = format!("container init still running {PATIENCE:?} after SIGKILL: {}", name(pid));
     Error::msg(text).on(id).hint(hint(pid))
 }
 
-/// The same of what is left in a cgroup whose processes were all killed.
+/// Returns the error for a cgroup in which processes still run after SIGKILL. Names at
+/// most three.
 pub fn in_cgroup(path: &Path) -> Error {
     let left = tree::pids(path).unwrap_or_default();
     let names: Vec<String> = left.iter().take(3).map(|pid| name(*pid)).collect();
@@ -37,8 +38,8 @@ pub fn in_cgroup(path: &Path) -> Error {
         .hint(left.first().map_or_else(String::new, |pid| hint(*pid)))
 }
 
-/// `process 7 (sleep), state S, wchan do_wait`. What the caller may not read, or
-/// what has ended meanwhile, is left out.
+/// Returns a description like `process 7 (sleep), state S, wchan do_wait`. Leaves out
+/// what the caller may not read, and everything but the pid if the process has ended.
 pub fn name(pid: i32) -> String {
     let mut out = format!("process {pid}");
     if let Some((command, state)) = read_file(path_in_proc(pid, "stat").as_str()).ok().and_then(parse) {
@@ -50,7 +51,7 @@ pub fn name(pid: i32) -> String {
     out
 }
 
-/// The command and the letter of the state.
+/// Returns the command and the letter of the state from /proc/PID/stat.
 fn parse(stat: Vec<u8>) -> Option<(String, String)> {
     let begin = stat.iter().position(|byte| *byte == b'(')?;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -58,15 +59,16 @@ fn parse(stat: Vec<u8>) -> Option<(String, String)> {
     Some((command, stat_fields(&stat)?.next()?.to_owned()))
 }
 
-/// The kernel's function in which it waits, where that may be read.
+/// Returns the kernel function in which the process waits. `None` if it does not wait, or
+/// if the caller may not read that.
 fn wchan(pid: i32) -> Option<String> {
     let text = String::from_utf8(read_file(path_in_proc(pid, "wchan").as_str()).ok()?).ok()?;
     Some(text).filter(|text| !text.is_empty() && text != "0")
 }
 
 fn hint(pid: i32) -> String {
-    // Not every kernel tells the place right (user-mode-linux doesn't): what can be found
-    // is looked for first.
+    // Some kernels report a wrong wchan (user-mode-linux does). Zombies are found without
+    // it, so look for them first.
     let zombies = zombies(pid);
     if !zombies.is_empty() {
         return format!(
@@ -85,10 +87,11 @@ fn hint(pid: i32) -> String {
     }
 }
 
-/// Zombies in the cgroup of a process, which it waits for as the init of a pid
-/// namespace: each with its parent, whose part it is to reap it.
+/// Returns up to three zombies in the cgroup of `init`, each with its parent. As the init
+/// of a pid namespace, `init` can't end before the parents have reaped them.
 fn zombies(init: i32) -> Vec<String> {
-    // Where there are no cgroups of version 2 all processes are in the root.
+    // Without version 2 all processes are in the root cgroup, so the search would find
+    // zombies of others.
     let own = v2::of_process(init).filter(|own| own != Path::new(ROOT));
     let Some(own) = own else { return Vec::new() };
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();

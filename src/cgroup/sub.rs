@@ -1,21 +1,25 @@
-//! Cgroups below a container's, for `exec --cgroup`.
+//! Cgroups below a container's cgroup, for `exec --cgroup`.
 
 use super::{Cgroup, v1};
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use std::path::PathBuf;
 
-/// Existing cgroups below a container's, as `exec --cgroup` names them.
+/// The cgroups below the container's that `exec --cgroup` names. They must exist already.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SubCgroups {
-    /// In the trees of all controllers.
+    /// One path, in the hierarchies of all controllers.
     Everywhere(String),
-    /// Controller and path.
+    /// Pairs of a controller and its path.
     By(Vec<(String, String)>),
 }
 
 impl SubCgroups {
-    /// `PATH` alone, or any number of `CONTROLLER[,CONTROLLER]:PATH`.
+    /// Parses the values of `--cgroup`: one `PATH`, or any number of
+    /// `CONTROLLER[,CONTROLLER]:PATH`.
+    ///
+    /// # Errors
+    /// A value has no controller, or a controller occurs twice.
     pub fn parse(flags: &[String]) -> Result<SubCgroups> {
         let mut list: Vec<(String, String)> = Vec::new();
         for flag in flags {
@@ -42,8 +46,8 @@ impl SubCgroups {
 }
 
 impl Cgroup {
-    /// The same cgroups, with the sub-cgroups of `exec --cgroup` in the place of
-    /// those that they name.
+    /// Returns these cgroups, with those that `wanted` names replaced by their
+    /// sub-cgroups.
     pub fn sub(&self, wanted: &SubCgroups) -> Result<Cgroup> {
         match (self, wanted) {
             (Cgroup::None, _) => Err(Error::msg("--cgroup: the container has no cgroup of its own")),
@@ -59,7 +63,9 @@ impl Cgroup {
             (Cgroup::V1 { hierarchies, unified }, wanted) => {
                 let hierarchies = v1::sub(hierarchies, wanted)?;
                 let unified = match (unified, wanted) {
-                    // It is beside the tree of every controller, and need not have the same children.
+                    // The unified hierarchy is beside the controllers' hierarchies and
+                    // may lack the sub-cgroup. The process stays in the
+                    // container's own cgroup there.
                     (Some(path), SubCgroups::Everywhere(sub)) => {
                         Some(below(path, sub).ok().filter(|sub| sub.exists()).unwrap_or_else(|| path.clone()))
                     }
@@ -71,8 +77,9 @@ impl Cgroup {
     }
 }
 
-/// Why the new process can't be in the cgroup of `exec --cgroup`, in runc's words.
-/// No engine gives that flag and takes them for a missing executable.
+/// Explains, in runc's words, why the new process can't be in the cgroup of `exec
+/// --cgroup`. Engines take these words for a missing executable, but no engine uses this
+/// flag.
 pub fn explain_sub(error: Error) -> Error {
     let op = format!("error adding pid of the new process to cgroups: {}", error.op);
     match error.is(Errno::ENOENT) {
@@ -81,7 +88,10 @@ pub fn explain_sub(error: Error) -> Error {
     }
 }
 
-/// The path `sub` counts from `path`, and must not lead out of it.
+/// Returns the path `sub`, relative to `path`.
+///
+/// # Errors
+/// `sub` contains `..`, so it could lead out of `path`.
 pub(super) fn below(path: &std::path::Path, sub: &str) -> Result<PathBuf> {
     use std::path::Component;
     let sub = std::path::Path::new(sub);

@@ -1,4 +1,4 @@
-//! Directories of a cgroup filesystem, whatever its version.
+//! Directories of a cgroup filesystem of either version.
 
 use super::stuck;
 use crate::error::{Context, Error, Result};
@@ -14,13 +14,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+/// Opens the directory of a cgroup.
 pub fn open(path: &Path) -> Result<OwnedFd> {
     open_path(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open the cgroup", path.display())
 }
 
-/// Makes `path` and what is missing above it. `each` is called for every
-/// directory that was made, from the top down.
+/// Creates `path` and the missing directories above it. Calls `each` for every directory
+/// that it created, from the top down.
 pub fn make(path: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     loop {
         match nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755)) {
@@ -35,18 +36,19 @@ pub fn make(path: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()
     }
 }
 
-/// One write of a whole value to one file.
+/// Writes a whole value to a file, in one write.
 pub fn write(dir: impl AsFd, file: &str, value: &str) -> Result<()> {
     let fd = open_file(dir, file, libc::O_WRONLY)?;
     nix::unistd::write(&fd, value.as_bytes()).op(&format!("write {file}")).map(drop)
 }
 
+/// Opens a file of a cgroup. Follows no link, and does not leave `dir`.
 pub fn open_file(dir: impl AsFd, file: &str, flags: i32) -> Result<OwnedFd> {
     let name = CString::new(file).map_err(|_| Error::msg("NUL in the name of a cgroup file"))?;
     openat2::beneath(dir, &name, flags).op(&format!("open {file}"))
 }
 
-/// The whole content of a file of an open cgroup, without its last newline.
+/// Returns the whole content of a file of an open cgroup, without white space at its end.
 pub fn read_at(dir: impl AsFd, file: &str) -> Result<String> {
     let fd = open_file(dir, file, libc::O_RDONLY)?;
     let mut text = Vec::new();
@@ -54,7 +56,7 @@ pub fn read_at(dir: impl AsFd, file: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&text).trim_end().to_owned())
 }
 
-/// The content of a small file, without its newline.
+/// Returns the first 4096 bytes of a file, without white space at its end.
 pub fn read(path: &Path) -> Result<String> {
     let fd =
         open_path(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())?;
@@ -63,17 +65,17 @@ pub fn read(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&buf[..len]).trim_end().to_owned())
 }
 
-/// The processes of the cgroup and of those below it.
+/// Returns the pids of the processes in the cgroup and below it.
 pub fn pids(path: &Path) -> Result<Vec<i32>> {
     let mut out = Vec::new();
     for dir in with_children(path) {
         let procs = dir.join("cgroup.procs");
         match std::fs::read_to_string(&procs) {
-            // 0 is a process of a pid namespace that we can't see into.
+            // 0 is a process that this pid namespace has no pid for.
             Ok(text) => {
                 out.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
             }
-            // Removed in the meantime, or threaded.
+            // The cgroup has been removed meanwhile, or is threaded.
             Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {}
             Err(e) => return Err(e).op_on("read", procs.display()),
         }
@@ -81,10 +83,11 @@ pub fn pids(path: &Path) -> Result<Vec<i32>> {
     Ok(out)
 }
 
-/// Handles on the processes of the cgroup and of those below it. A pid may go to
-/// another process between the list and the handle; who is listed again after
-/// the handle was opened is either the one that it stands for, or that one is
-/// dead and takes no signal.
+/// Returns pidfds of the processes in the cgroup and below it.
+///
+/// A pid may belong to another process by the time that its pidfd is opened. So the pids
+/// are listed again afterwards. If a pid is still on the list, either its pidfd refers to
+/// the listed process, or the process of the pidfd has ended and takes no signal.
 pub fn handles(path: &Path) -> Result<Vec<OwnedFd>> {
     let opened = pids(path)?.into_iter().filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)));
     let opened: Vec<_> = opened.collect();
@@ -95,7 +98,7 @@ pub fn handles(path: &Path) -> Result<Vec<OwnedFd>> {
     Ok(opened.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, handle)| handle).collect())
 }
 
-/// The directory and all below it, parents first.
+/// Returns the directory and all directories below it, parents first.
 pub fn with_children(path: &Path) -> Vec<PathBuf> {
     let mut out = vec![path.to_path_buf()];
     let mut next = 0;
@@ -109,7 +112,7 @@ pub fn with_children(path: &Path) -> Vec<PathBuf> {
     out
 }
 
-/// Waits until cgroup.events has this line. False: the deadline came first.
+/// Waits until cgroup.events contains `line`. Returns false if the deadline passes first.
 pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Instant) -> Result<bool> {
     let events = open_file(dir, "cgroup.events", libc::O_RDONLY)?;
     loop {
@@ -130,17 +133,18 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Instant) -> Result<bo
     }
 }
 
-/// Kills every process, by pidfd, until none is left. A process that forks
-/// meanwhile is found by the next look. `killed` is called after each round,
-/// before its end is waited for.
+/// Kills every process in the cgroup and below it, by pidfd, until none is left. The next
+/// round finds a process that was forked meanwhile. Calls `killed` in each round after
+/// the signals, before it waits for the processes to end.
 ///
 /// # Errors
-/// A process is still there after [`PATIENCE`].
+/// A process still runs after [`PATIENCE`].
 pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let targets = handles(path)?;
-        // Whoever ended in between was no reason to go on; an empty list is the end.
+        // No handles is not enough: processes may have ended before their handles were
+        // opened. Only an empty list of pids means that the cgroup is empty.
         if targets.is_empty() && pids(path)?.is_empty() {
             return Ok(());
         }
@@ -160,12 +164,14 @@ pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
     }
 }
 
-/// Removes the directory and all below it.
+/// Removes the directory and all directories below it. A directory that does not exist is
+/// no error.
 pub fn remove(path: &Path) -> Result<()> {
     match rmdir(path) {
-        // A payload may have made cgroups of its own below.
+        // The payload may have created cgroups below this one.
         Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
-        // Where none could be made the kernel doesn't look whether there is one.
+        // On a read-only filesystem the kernel reports EROFS before it looks whether the
+        // directory exists.
         Err(Errno::EROFS) if !path.exists() => return Ok(()),
         other => return other.op_on("remove the cgroup", path.display()),
     }

@@ -1,4 +1,4 @@
-//! What files held before an update, and how they get it back.
+//! Restores the content that files had before an update.
 
 use super::setting::{self, Otherwise, Setting, Target};
 use super::tree;
@@ -6,7 +6,7 @@ use crate::error::Result;
 use nix::errno::Errno;
 use std::os::fd::BorrowedFd;
 
-/// The image of all files that an update is about to write.
+/// The content of all files that an update is about to write.
 pub struct Before<'a>(Vec<Image<'a>>);
 
 struct Image<'a> {
@@ -17,8 +17,8 @@ struct Image<'a> {
 }
 
 impl<'a> Before<'a> {
-    /// Reads it. What can't be read can't be set back, which is so of files
-    /// that hold no state.
+    /// Reads the files. Skips a file that can't be read: it holds no state, so there is
+    /// nothing to restore.
     pub fn read(targets: &[Target<'a>]) -> Result<Before<'a>> {
         let mut images = Vec::new();
         for (dir, setting) in targets {
@@ -27,7 +27,7 @@ impl<'a> Before<'a> {
         Ok(Before(images))
     }
 
-    /// Sets back what has changed, the last first.
+    /// Restores the files that have changed, the last one first.
     pub fn restore(&self) -> Result<()> {
         let mut lines = Vec::new();
         for image in self.0.iter().rev() {
@@ -44,7 +44,8 @@ impl<'a> Before<'a> {
     }
 }
 
-/// The file that will take the setting.
+/// Returns the content of the file that the setting will be written to. `None` if there
+/// is no such file, or it can't be read.
 fn image<'a>(dir: BorrowedFd<'a>, setting: &'a Setting) -> Result<Option<Image<'a>>> {
     for file in &setting.files {
         match tree::read_at(dir, file) {
@@ -60,7 +61,8 @@ fn image<'a>(dir: BorrowedFd<'a>, setting: &'a Setting) -> Result<Option<Image<'
     }
 }
 
-/// The lines that make `file` hold `before` again, after `value` was written.
+/// Returns the lines to write so that `file` contains `before` again after `value` was
+/// written.
 fn undo(file: &str, before: &str, value: &str) -> Vec<String> {
     if file == "memory.oom_control" {
         let disabled = before.lines().find_map(|line| line.strip_prefix("oom_kill_disable "));
@@ -68,25 +70,26 @@ fn undo(file: &str, before: &str, value: &str) -> Vec<String> {
     }
     match unset(file) {
         Some(unset) => value.lines().map(|line| entry(line, before, unset)).collect(),
-        // An empty write is none; an empty line empties a cpuset.
+        // The kernel ignores a write of nothing, but an empty line empties a cpuset.
         None if before.is_empty() => vec!["\n".into()],
         None => before.lines().map(str::to_owned).collect(),
     }
 }
 
-/// A file with an entry for each device or interface: the entry that `line`
-/// replaced, or what takes it away.
+/// Returns the line that restores one entry of a file with an entry for each device or
+/// interface: the old entry, or the one that removes what `line` set.
 fn entry(line: &str, before: &str, unset: &str) -> String {
     let key = match line.split_once(' ') {
         Some((key, _)) => key,
-        // The weight of all that have none of their own.
+        // The weight of all devices without an entry of their own.
         None => "default",
     };
     let old = before.lines().find(|old| old.split(' ').next() == Some(key));
     old.map_or_else(|| format!("{key} {unset}"), str::to_owned)
 }
 
-/// What an entry of such a file is when it isn't set; `None` for files without.
+/// Returns the value that means "not set" in a file with an entry for each device or
+/// interface. `None` for other files.
 fn unset(file: &str) -> Option<&'static str> {
     match file {
         "io.max" => Some("rbps=max wbps=max riops=max wiops=max"),

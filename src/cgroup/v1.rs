@@ -1,4 +1,5 @@
-//! Version 1: one tree per controller, or per co-mounted set of them.
+//! Version 1: one hierarchy for each controller, or for each set of co-mounted
+//! controllers.
 
 use super::host::V1Mount;
 use super::hybrid::{self, Placed};
@@ -16,7 +17,7 @@ use nix::unistd::write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// What a container whose cgroup is `own` sees of one hierarchy.
+/// Returns what a container with the cgroup `own` sees of a hierarchy.
 pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
     let controllers = mount.controllers.join(",");
     let options = if mount.named { format!("none,name={controllers}") } else { controllers };
@@ -24,9 +25,9 @@ pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
     cgroup_view::V1 { name, options, path: own.into() }
 }
 
-/// Makes the directories and opens the ways in. The device rules come at once:
-/// they are written one by one, from "nothing is allowed" on, and init makes
-/// device nodes.
+/// Creates the cgroups, and opens the descriptors to enter them. Sets the device rules
+/// now and not with the other limits: the controller takes them one by one and begins
+/// with "nothing is allowed", while init creates device nodes.
 pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
     hierarchies.iter().try_for_each(make_one)?;
     if let Some(path) = unified {
@@ -40,8 +41,8 @@ pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> 
     entrance(hierarchies, unified)
 }
 
-/// Makes the cgroup in the hierarchies in which the caller may. Returns these, and the
-/// others.
+/// Creates the cgroup in each hierarchy in which the caller may. Returns these
+/// hierarchies, then the others.
 pub fn delegated(all: &[Hierarchy]) -> Result<(Vec<Hierarchy>, Vec<Hierarchy>)> {
     let (mut kept, mut denied) = (Vec::new(), Vec::new());
     for hierarchy in all {
@@ -63,7 +64,7 @@ fn make_one(hierarchy: &Hierarchy) -> Result<()> {
         is_new = true;
         inherit_cpuset(dir)
     })?;
-    // One that somebody has made, and left as it was made.
+    // The cgroup existed already, and whoever created it left its cpuset empty.
     let is_empty = |file: &str| tree::read(&hierarchy.path.join(file)).is_ok_and(|list| list.is_empty());
     if !is_new && (is_empty("cpuset.cpus") || is_empty("cpuset.mems")) {
         return inherit_cpuset(&hierarchy.path);
@@ -71,8 +72,12 @@ fn make_one(hierarchy: &Hierarchy) -> Result<()> {
     Ok(())
 }
 
-/// Where version 1's controller is not mounted, version 2's program does the
-/// same. Without either the rules would not hold.
+/// Sets the device rules by version 2's program, if version 1's controller is not
+/// mounted.
+///
+/// # Errors
+/// There is no unified hierarchy either, and the caller is root: the rules would not
+/// apply.
 fn limit_devices_beside(unified: Option<&Path>, rules: Rules) -> Result<()> {
     match unified {
         Some(path) => super::v2::limit_devices(&tree::open(path)?, rules),
@@ -82,8 +87,8 @@ fn limit_devices_beside(unified: Option<&Path>, rules: Rules) -> Result<()> {
     }
 }
 
-/// Moves init to where its unit is, in the hierarchies that systemd leaves
-/// alone, and puts the device rules in the place of systemd's.
+/// Moves init into the unit's cgroup in the hierarchies that systemd does not manage.
+/// Replaces systemd's device rules by the container's.
 pub fn join_beside_systemd(hierarchies: &[Hierarchy], init: i32, rules: Rules) -> Result<()> {
     for hierarchy in hierarchies.iter().filter(|h| !h.has("systemd")) {
         make_one(hierarchy)?;
@@ -93,12 +98,12 @@ pub fn join_beside_systemd(hierarchies: &[Hierarchy], init: i32, rules: Rules) -
     limit_devices(hierarchies, rules)
 }
 
-/// Sets the device rules, where the host has the controller.
+/// Sets the device rules, if the host has the controller.
 fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
     match hierarchies.iter().find(|h| h.has("devices")) {
         Some(hierarchy) => match set_devices(&tree::open(&hierarchy.path)?, rules) {
-            // As on version 2: whoever may not set rules reaches no device through
-            // the container that he doesn't reach without it.
+            // As on version 2: if callers may not set rules, the container gives them no
+            // device that they can't reach without it.
             Err(e) if e.is(Errno::EPERM) && !super::is_root() => Ok(()),
             other => other,
         },
@@ -106,8 +111,8 @@ fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
     }
 }
 
-/// Finds limits of controllers that the host doesn't have, and device rules
-/// that its controller can't have.
+/// Refuses limits of controllers that the host lacks, and device rules that the devices
+/// controller can't hold.
 pub fn check(
     hierarchies: &[Hierarchy],
     unified: Option<&Path>,
@@ -118,7 +123,7 @@ pub fn check(
     hybrid::settings(hierarchies, unified, resources).map(drop)
 }
 
-/// Sets the limits.
+/// Sets the limits. `make` has set the device rules already.
 pub fn limit(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: &Resources) -> Result<()> {
     let limits = hybrid::applicable(hierarchies, unified, resources)?;
     if let Some(unified) = unified.filter(|unified| limits.iter().any(|(path, _)| path == unified)) {
@@ -127,12 +132,12 @@ pub fn limit(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: &Reso
     with_dirs(&limits, setting::apply)
 }
 
-/// Sets these, and then does `commit`, or undoes it all.
+/// Sets the limits, then calls `commit`. If either fails, restores the old values.
 pub fn update(limits: &[Placed], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     with_dirs(limits, |targets| setting::update(targets, commit))
 }
 
-/// Opens the directories that the limits are for, each once.
+/// Opens each directory of `limits` once, and calls `act`.
 fn with_dirs(limits: &[Placed], act: impl FnOnce(&[Target]) -> Result<()>) -> Result<()> {
     let mut dirs: Vec<(&Path, OwnedFd)> = Vec::new();
     for (path, _) in limits {
@@ -147,18 +152,19 @@ fn with_dirs(limits: &[Placed], act: impl FnOnce(&[Target]) -> Result<()>) -> Re
     act(&limits.iter().map(|(path, setting)| target((path, setting))).collect::<Result<Vec<_>>>()?)
 }
 
+/// Opens the `tasks` file, by which a process moves itself into the cgroup.
 fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {
     let path = hierarchy.path.join("tasks");
     open(&path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())
 }
 
-/// The ways into existing cgroups.
+/// Opens the descriptors to enter existing cgroups.
 pub fn entrance(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
     let tasks = hierarchies.iter().map(open_tasks).collect::<Result<_>>()?;
     Ok(Entrance { clone: unified.map(tree::open).transpose()?, tasks })
 }
 
-/// The hierarchies with the sub-cgroups of `exec --cgroup`.
+/// Returns the hierarchies with the sub-cgroups of `exec --cgroup`.
 pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarchy>> {
     let mut out = hierarchies.to_vec();
     match wanted {
@@ -173,7 +179,8 @@ pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarc
                 let unknown = || Error::msg(format!("--cgroup: unknown controller {controller}"));
                 let at = hierarchies.iter().position(|h| h.has(name)).ok_or_else(unknown)?;
                 let path = below(&hierarchies[at].path, path)?;
-                // Of controllers that share a tree each may have been named.
+                // The caller may have named several controllers that share this
+                // hierarchy.
                 if out[at].path != hierarchies[at].path && out[at].path != path {
                     let names = hierarchies[at].controllers.join(",");
                     return Err(Error::msg(format!("--cgroup: {names} share one tree, and one path")));
@@ -185,9 +192,9 @@ pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarc
     Ok(out)
 }
 
-/// A cpuset without CPUs or memory nodes, which is how it is made, takes no
-/// process: what its parent has is copied down. So is what that one's has, if
-/// somebody has made it and left it empty.
+/// Copies the CPUs and memory nodes of the parent cgroup. A new cpuset has none, and then
+/// takes no process. If somebody created the parent and left it empty, fills the parent
+/// first.
 fn inherit_cpuset(dir: &Path) -> Result<()> {
     let parent = dir.parent().ok_or_else(|| Error::msg("no such cgroup").on(dir.display().to_string()))?;
     let fd = tree::open(dir)?;
@@ -202,7 +209,7 @@ fn inherit_cpuset(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Applies the rules in their order. The controller takes one a write.
+/// Writes the rules in order. The controller takes one rule in a write.
 fn set_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let allow = tree::open_file(dir, "devices.allow", libc::O_WRONLY)?;
     let deny = tree::open_file(dir, "devices.deny", libc::O_WRONLY)?;
@@ -216,8 +223,9 @@ fn set_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     })
 }
 
-/// A rule for both kinds of device as two, unless it is for everything: of an
-/// `a` the controller reads nothing else, be it a number or an access.
+/// Splits a rule for both types of device into two rules, unless it is for every access
+/// to every device. If the type is `a`, the controller ignores the rule's numbers and
+/// access.
 fn by_kind(rules: Rules) -> Vec<DeviceRule> {
     let kinds = |rule: &DeviceRule| match rule.kind {
         None if !is_total(rule) => vec![Some(DeviceKind::Char), Some(DeviceKind::Block)],
@@ -230,8 +238,9 @@ fn is_total(rule: &DeviceRule) -> bool {
     (rule.kind, rule.major, rule.minor) == (None, None, None) && rule.read && rule.write && rule.mknod
 }
 
-/// The controller takes back what it was told to allow by the same numbers, and
-/// without a word ignores a rule that denies a part of it, or more than it.
+/// Refuses rules that the controller would silently ignore. A rule that denies takes
+/// effect only if an allowing rule has the same numbers. The controller ignores it if it
+/// denies a part of an allowing rule, or more than it.
 fn check_devices(rules: Rules) -> Result<()> {
     let mut allowed: Vec<DeviceRule> = Vec::new();
     let mut denied_by_default = false;
@@ -267,7 +276,7 @@ fn overlap(a: &DeviceRule, b: &DeviceRule) -> bool {
     a.kind == b.kind && numbers(a.major, b.major) && numbers(a.minor, b.minor) && access
 }
 
-/// `c 1:3 rwm`, as the controller reads it.
+/// Formats a rule as the controller reads it: `c 1:3 rwm`.
 fn device_line(rule: &DeviceRule) -> String {
     let kind = match rule.kind {
         None => 'a',
@@ -282,23 +291,27 @@ fn device_line(rule: &DeviceRule) -> String {
     line
 }
 
-/// Any hierarchy lists the processes; one of a controller that nobody leaves.
+/// Returns a directory that lists the container's processes. Every hierarchy lists them;
+/// this prefers a controller whose cgroup processes do not leave.
 pub fn process_dir(hierarchies: &[Hierarchy]) -> Option<PathBuf> {
     let preferred = ["devices", "freezer", "memory"];
     let found = preferred.iter().find_map(|name| hierarchies.iter().find(|h| h.has(name)));
     found.or(hierarchies.first()).map(|h| h.path.clone())
 }
 
-/// The controllers that limits are for.
+/// The controllers that `linux.resources` has limits for.
 const LIMITING: [&str; 9] =
     ["blkio", "cpu", "cpuset", "hugetlb", "memory", "net_cls", "net_prio", "pids", "rdma"];
 
 impl Hierarchy {
-    /// Whether it has a controller that limits are for.
+    /// Returns whether the hierarchy has a controller that `linux.resources` has limits
+    /// for.
     pub fn takes_limits(&self) -> bool {
         LIMITING.into_iter().any(|name| self.has(name))
     }
 
+    /// Returns whether the hierarchy has `controller`, or is the named hierarchy of that
+    /// name.
     pub fn has(&self, controller: &str) -> bool {
         self.controllers.iter().any(|name| name == controller)
     }

@@ -1,13 +1,15 @@
-//! What a container uses, read from the controllers of version 1.
+//! Reads what a container uses from the controllers of version 1.
 
 use super::Hierarchy;
 use super::stats::{Blkio, BlkioEntry, CpuUsage, Cpuset, Files, Hugetlb, Memory, MemoryEntry};
 use super::stats::{Pids, Stats, Throttling, pids_limit};
 use crate::error::Result;
 
-/// USER_HZ, which Linux fixes at 100 for all it tells, in nanoseconds.
+/// One tick of the times in cpuacct.stat, in nanoseconds. Linux reports times to user
+/// space at 100 ticks a second (USER_HZ).
 const TICK: u64 = 10_000_000;
 
+/// Reads the usage of every controller that has a hierarchy.
 pub fn read(hierarchies: &[Hierarchy]) -> Result<Stats> {
     let mut stats = Stats::default();
     let of = |controller: &str| hierarchies.iter().find(|h| h.has(controller)).map(|h| Files(&h.path));
@@ -55,7 +57,8 @@ fn cpu_usage(files: &Files) -> Result<CpuUsage> {
     })
 }
 
-/// `cpu user system` a line, below a heading.
+/// Parses lines of `cpu user system` below a heading. Returns the user times and the
+/// system times, in nanoseconds.
 fn usage_all(text: &str) -> (Vec<u64>, Vec<u64>) {
     let row = |line: &str| {
         let mut words = line.split(' ').skip(1);
@@ -96,7 +99,7 @@ fn cpuset(files: &Files) -> Result<Cpuset> {
     })
 }
 
-/// `0-2,7` as 0, 1, 2, 7.
+/// Parses a list: `0-2,7` becomes 0, 1, 2, 7. `None` if it is not a list.
 fn members(list: &str) -> Option<Vec<u16>> {
     let mut out = Vec::new();
     for part in list.split(',').filter(|part| !part.is_empty()) {
@@ -131,7 +134,7 @@ fn entry(files: &Files, name: &str) -> Result<MemoryEntry> {
 
 type Field = fn(&mut Blkio) -> &mut Vec<BlkioEntry>;
 
-/// The eight counts, in the files of a scheduler that keeps them all.
+/// Returns the eight counters and their files, for an I/O scheduler that has them all.
 fn of_scheduler(prefix: &str) -> Vec<(String, Field)> {
     let fields: [(&str, Field); 8] = [
         ("sectors", |b| &mut b.sectors_recursive),
@@ -146,7 +149,7 @@ fn of_scheduler(prefix: &str) -> Vec<(String, Field)> {
     fields.map(|(name, field)| (format!("blkio.{prefix}{name}_recursive"), field)).into()
 }
 
-/// The two counts that are always kept.
+/// Returns the two counters that always exist, and their files.
 fn basic(prefix: &str, suffix: &str) -> Vec<(String, Field)> {
     let fields: [(&str, Field); 2] = [
         ("io_serviced", |b| &mut b.io_serviced_recursive),
@@ -155,8 +158,8 @@ fn basic(prefix: &str, suffix: &str) -> Vec<(String, Field)> {
     fields.map(|(name, field)| (format!("blkio.{prefix}{name}{suffix}"), field)).into()
 }
 
-/// The first group of files of which there is something to read: those of BFQ
-/// (all only with its debugging), of its predecessor CFQ, and of throttling.
+/// Reads the first group of files that has entries. The groups are those of BFQ (it has
+/// all eight only with debugging), of its predecessor CFQ, and of throttling.
 fn blkio(files: &Files) -> Result<Blkio> {
     let mut blkio = Blkio::default();
     let groups = [
@@ -181,7 +184,7 @@ fn blkio(files: &Files) -> Result<Blkio> {
     Ok(blkio)
 }
 
-/// `8:0 Read 7`, or without a kind `8:0 7`; and the sum of all, which is left out.
+/// Parses lines like `8:0 Read 7`, or `8:0 7` without an operation. Leaves out the total.
 fn entries(files: &Files, file: &str) -> Result<Vec<BlkioEntry>> {
     let text = files.text(file)?.unwrap_or_default();
     let entry = |line: &str| {
@@ -199,7 +202,8 @@ fn entries(files: &Files, file: &str) -> Result<Vec<BlkioEntry>> {
     lines.map(|line| entry(line).ok_or_else(|| files.unclear(file, line))).collect()
 }
 
-/// Counted when reserved where the kernel does that (Linux 5.7).
+/// Reads the huge pages that are reserved, if the kernel counts these (Linux 5.7), else
+/// those in use.
 fn hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
     let reserved = format!("hugetlb.{size}.rsvd");
     let (prefix, usage) = match files.number(&format!("{reserved}.usage_in_bytes"))? {

@@ -1,5 +1,5 @@
-//! `linux.resources` as writes to the files of version 1: pure, in the order
-//! in which the kernel takes them.
+//! Translates `linux.resources` to writes to the files of version 1, in an order that the
+//! kernel accepts. Pure: touches no file.
 
 use super::common_table::{self, refused};
 use super::setting::Setting;
@@ -7,6 +7,10 @@ use super::v2_table;
 use crate::error::Result;
 use crate::spec::config::{BlockIo, Cpu, Memory, Network, Resources, ThrottleDevice};
 
+/// Returns the settings for `resources`.
+///
+/// # Errors
+/// Version 1 has no such limit, or a value is invalid.
 pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     let mut out = Vec::new();
     if !resources.unified.is_empty() {
@@ -41,8 +45,8 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
         out.extend(value.map(|value| Setting::new("memory", file, value, format!("memory/{at}"))));
     };
     let [limit, swap, reservation] = common_table::memory_limits(memory);
-    // The limit with swap may never be below the one without. A limit below
-    // the usage (`checkBeforeUpdate`) is the kernel's to refuse here.
+    // memory.memsw.limit_in_bytes may never be below memory.limit_in_bytes. The kernel
+    // itself refuses a limit below the usage, so `checkBeforeUpdate` needs nothing here.
     set("memory.limit_in_bytes", limit, "limit");
     set("memory.memsw.limit_in_bytes", swap, "swap");
     set("memory.soft_limit_in_bytes", reservation, "reservation");
@@ -60,12 +64,12 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
 fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
     let text = |value: Option<u64>| value.map(|v| v.to_string());
     let signed = |value: Option<i64>| value.map(|v| v.to_string());
-    // 0 is "not set" in what engines send.
+    // Engines send 0 for an unset field.
     let filled_text = |value: Option<u64>| text(value.filter(|v| *v != 0));
     let filled_signed = |value: Option<i64>| signed(value.filter(|v| *v != 0));
     if let Some(shares) = filled_text(cpu.shares).filter(|_| cpu.idle != Some(1)) {
-        // Once a cgroup is idle it takes no shares, and when it no longer is it
-        // has the default ones.
+        // An idle cgroup refuses shares. When it stops being idle it has the default
+        // shares, so an update of `cpu/idle` to 0 sets the shares again.
         let setting = Setting::new("cpu", "cpu.shares", shares, "cpu/shares");
         out.push(if cpu.idle == Some(0) { setting.follows(&["cpu/idle"]) } else { setting });
     }
@@ -83,7 +87,7 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
     set("cpuset", "cpuset.mems", filled(&cpu.mems), "mems");
 }
 
-/// The weights are BFQ's, under either of the names it has had.
+/// Adds the limits of block I/O. The weights are BFQ's, whose files have had two names.
 fn block_io(io: &BlockIo, out: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
         out.push(Setting::new("blkio", "blkio.weight", weight, "blockIO/weight").or("blkio.bfq.weight"));

@@ -1,4 +1,4 @@
-//! Version 2: one tree for all controllers.
+//! Version 2: one hierarchy for all controllers.
 
 use super::host::ROOT;
 use super::setting::{self, Setting, Target};
@@ -14,14 +14,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// The directory of the cgroup `own`, a path of the hierarchy that is mounted at `mount`.
+/// Returns the directory of a cgroup. `own` is its path in the hierarchy that is mounted
+/// at `mount`.
 pub fn dir_of(mount: &Path, own: &Path) -> PathBuf {
     mount.join(own.strip_prefix("/").unwrap_or(own))
 }
 
-/// An absolute path counts from the mount, any other from beside the cgroup of
-/// the runtime itself: that one holds processes, so no controller can be
-/// enabled below it.
+/// Returns the directory of the cgroup `path`. An absolute path starts at the mount. Any
+/// other path starts at the parent of the runtime's own cgroup. The runtime's cgroup
+/// contains processes, so no controller can be enabled for cgroups below it.
 pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
     match path.strip_prefix('/') {
         Some(path) => mount.join(path.trim_start_matches('/')),
@@ -32,13 +33,14 @@ pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
     }
 }
 
-/// memory.max takes any value and kills what is above it. A cgroup that is used
-/// already can be asked to be spared.
+/// Refuses a memory limit that is not above the current usage, if
+/// `memory.checkBeforeUpdate` is set. The kernel itself accepts any memory.max, and kills
+/// processes until they fit.
 pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
     if !memory.check_before_update {
         return Ok(());
     }
-    // No cgroup, no usage.
+    // A cgroup that does not exist uses no memory.
     let usage = tree::read(&path.join("memory.current")).ok().and_then(|text| text.parse::<i64>().ok());
     let Some(usage) = usage else { return Ok(()) };
     for (field, limit) in [("swap", memory.swap), ("limit", memory.limit)] {
@@ -52,20 +54,21 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
     Ok(())
 }
 
-/// Where a process is.
+/// Returns the directory of a process's cgroup. `None` if the process has none in version
+/// 2, or if that can't be read.
 pub fn of_process(pid: i32) -> Option<PathBuf> {
     let own = read_file(path_in_proc(pid, "cgroup").as_str()).ok()?;
     let path = own.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
     Some(Path::new(super::host::ROOT).join(std::ffi::OsStr::from_bytes(path)))
 }
 
-/// Makes the cgroup; the handle is for clone3.
+/// Creates the cgroup, and returns its descriptor for clone3.
 pub fn make(path: &Path) -> Result<OwnedFd> {
     tree::make(path, &mut |_| Ok(()))?;
     tree::open(path)
 }
 
-/// Sets the limits.
+/// Enables the controllers, then sets the limits and the device rules.
 pub fn limit(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) -> Result<()> {
     let settings = v2_table::settings(resources)?;
     enable_controllers(Path::new(ROOT), path)?;
@@ -74,15 +77,15 @@ pub fn limit(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) ->
     limit_devices(dir, rules)
 }
 
-/// Sets these, and then does `commit`, or undoes it all.
+/// Sets the limits, then calls `commit`. If either fails, restores the old values.
 pub fn update(path: &Path, settings: &[Setting], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let dir = tree::open(path)?;
     let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
     setting::update(&targets, commit)
 }
 
-/// Enables every controller that the root offers all the way down to `path`,
-/// so that limits can be set and usage be read.
+/// Enables every controller that `root` has in each cgroup above `path`, so that limits
+/// can be set and usage can be read in `path`.
 pub fn enable_controllers(root: &Path, path: &Path) -> Result<()> {
     let mut above: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| dir.starts_with(root)).collect();
     above.reverse();
@@ -99,8 +102,8 @@ pub fn enable_controllers(root: &Path, path: &Path) -> Result<()> {
         }
         let fd = tree::open(dir)?;
         if tree::write(&fd, "cgroup.subtree_control", &missing.join(" ")).is_err() {
-            // One that can't be enabled here must not keep the others off; a
-            // limit that needs it then fails by its own name.
+            // A controller that can't be enabled here must not keep the others disabled.
+            // A limit that needs it fails later, and the error names it.
             for controller in &missing {
                 let _ = tree::write(&fd, "cgroup.subtree_control", controller);
             }
@@ -109,24 +112,27 @@ pub fn enable_controllers(root: &Path, path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The device controller of version 2 is a program.
+/// Attaches the device rules. Version 2's device controller is a BPF program.
 pub fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let program = device_program::compile(rules);
     let explain = |e: Error| e.at("/linux/resources/devices").hint("device rules on cgroup v2 need CAP_BPF");
     let loaded = match bpf::load_device_program(&program) {
-        // As in runc and crun: a user may load no program, and reaches no
-        // device through the container that he doesn't reach without it.
+        // As in runc and crun: a user may not load a program. The container gives users
+        // no device that they can't reach without it.
         Err(Errno::EPERM) if !super::is_root() => return Ok(()),
         other => other.op("bpf: load the device program").map_err(explain)?,
     };
     bpf::attach_device_program(dir, &loaded).op("bpf: attach the device program").map_err(explain)
 }
 
-/// One write kills all (Linux 5.14), frozen or not; cgroup.events tells when
-/// they are gone. `killed` is called in between.
+/// Kills every process, frozen or not, by one write to cgroup.kill (Linux 5.14). Then
+/// calls `killed`, and waits until cgroup.events reports that no process is left.
+///
+/// # Errors
+/// A process still runs after [`PATIENCE`]. A cgroup that does not exist is no error.
 pub fn kill_all(path: &Path, killed: impl FnOnce() -> Result<()>) -> Result<()> {
     match kill_and_wait(path, killed) {
-        // Gone, or going: systemd removes a cgroup of its own once it is empty.
+        // systemd removes its cgroups as soon as they are empty.
         Err(e) if e.is(Errno::ENOENT) || e.is(Errno::ENODEV) => Ok(()),
         other => other,
     }

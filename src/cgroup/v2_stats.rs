@@ -1,10 +1,11 @@
-//! What a container uses, read from version 2 and put into version 1's words.
+//! Reads what a container uses from version 2, and returns it in the terms of version 1.
 
 use super::stats::{Blkio, BlkioEntry, Cpu, CpuUsage, Files, Hugetlb, Memory, MemoryEntry};
 use super::stats::{Pids, Stats, Throttling, pids_limit};
 use crate::error::Result;
 use std::path::Path;
 
+/// Reads the usage of every controller.
 pub fn read(path: &Path) -> Result<Stats> {
     let files = Files(path);
     Ok(Stats {
@@ -44,11 +45,12 @@ fn cpu(files: &Files) -> Result<Cpu> {
 fn memory(files: &Files) -> Result<Memory> {
     let raw = files.pairs("memory.stat")?.unwrap_or_default();
     let usage = entry(files, "memory")?.unwrap_or_default();
-    // Without accounting of swap there are no files for it.
+    // Without swap accounting there are no files for swap.
     let mut swap = entry(files, "memory.swap")?.unwrap_or_default();
     swap.usage = swap.usage.saturating_add(usage.usage);
     swap.limit = swap.limit.saturating_add(usage.limit);
-    // The two peaks needn't have been at one time.
+    // The peak of memory and the peak of swap may be from different times, so their sum
+    // means nothing.
     swap.max = 0;
     Ok(Memory {
         cache: raw.get("file").copied().unwrap_or_default(),
@@ -65,13 +67,14 @@ fn entry(files: &Files, name: &str) -> Result<Option<MemoryEntry>> {
     Ok(Some(MemoryEntry {
         usage,
         limit: files.number(&format!("{name}.max"))?.unwrap_or_default(),
-        // Since Linux 5.19, of swap since 6.5.
+        // memory.peak exists since Linux 5.19, memory.swap.peak since 6.5.
         max: files.number(&format!("{name}.peak"))?.unwrap_or_default(),
         failcnt: 0,
     }))
 }
 
-/// Where the controller isn't enabled, the processes can still be counted.
+/// Returns the number of processes and its limit. If the controller is not enabled,
+/// counts the lines of cgroup.procs.
 fn pids(files: &Files) -> Result<Pids> {
     let current = match files.number("pids.current")? {
         Some(current) => current,
@@ -80,7 +83,8 @@ fn pids(files: &Files) -> Result<Pids> {
     Ok(Pids { current, limit: pids_limit(files.number("pids.max")?) })
 }
 
-/// io.stat: `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6`.
+/// Reads io.stat, whose lines are like `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5
+/// dios=6`.
 fn blkio(files: &Files) -> Result<Blkio> {
     let mut blkio = Blkio { psi: files.pressure("io.pressure")?, ..Blkio::default() };
     for line in files.text("io.stat")?.unwrap_or_default().lines() {
@@ -95,7 +99,7 @@ fn blkio(files: &Files) -> Result<Blkio> {
                 "wbytes" => (&mut blkio.io_service_bytes_recursive, "Write"),
                 "rios" => (&mut blkio.io_serviced_recursive, "Read"),
                 "wios" => (&mut blkio.io_serviced_recursive, "Write"),
-                // Version 1 has no word for the others.
+                // Version 1 has no operation for the other keys.
                 _ => continue,
             };
             let value = value.parse().map_err(|_| files.unclear("io.stat", line))?;
@@ -105,7 +109,8 @@ fn blkio(files: &Files) -> Result<Blkio> {
     Ok(blkio)
 }
 
-/// Counted when reserved where the kernel does that (Linux 5.7).
+/// Reads the huge pages that are reserved, if the kernel counts these (Linux 5.7), else
+/// those in use.
 fn hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
     let usage = match files.number(&format!("hugetlb.{size}.rsvd.current"))? {
         Some(usage) => usage,

@@ -1,11 +1,15 @@
-//! `linux.resources` as writes to the files of version 2: pure, with the
-//! conversions that runc and crun use for fields made for version 1.
+//! Translates `linux.resources` to writes to the files of version 2. Fields that were
+//! made for version 1 are converted as runc and crun do. Pure: touches no file.
 
 use super::common_table::{self, refused};
 use super::setting::Setting;
 use crate::error::Result;
 use crate::spec::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
 
+/// Returns the settings for `resources`.
+///
+/// # Errors
+/// Version 2 has no such limit, or a value is invalid.
 pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     let mut out = Vec::new();
     if resources.network != Default::default() {
@@ -20,8 +24,8 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
         let (size, at) = (&limit.page_size, format!("hugepageLimits/{i}"));
         out.push(Setting::new("hugetlb", format!("hugetlb.{size}.max"), limit.limit, at.clone()));
-        // Limited when reserved, too, which a program can handle: no SIGBUS
-        // later. Linux has it since 5.7.
+        // Limit the reservation, too (Linux 5.7). A program can handle a reservation that
+        // fails, but not the SIGBUS that it would get later.
         let reserved = format!("hugetlb.{size}.rsvd.max");
         out.push(Setting::new("hugetlb", reserved, limit.limit, at).if_there());
     }
@@ -38,19 +42,19 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     Ok(out)
 }
 
-/// -1 is "no limit" in the specification, `max` in the kernel.
+/// Formats a limit: the specification's -1 (no limit) is `max` for the kernel.
 fn max_or(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
-/// The value of pids.max. 0 and 1 are the same limit, as init is counted and is there
-/// already: no fork succeeds. systemd takes no 0 (TasksMax), so 1 is written with both
-/// drivers, as runc does since 1.4.
+/// Returns the value of pids.max. 0 and 1 have the same effect: init already counts as
+/// one process, so no fork succeeds. systemd refuses 0 (TasksMax), so the runtime writes
+/// 1 with both drivers, as runc does since 1.4.
 pub fn pids(limit: i64) -> String {
     max_or(if limit == 0 { 1 } else { limit })
 }
 
-/// The same as a number, of which systemd takes the largest for "no limit".
+/// Converts a limit to systemd's form, in which the largest number means "no limit".
 pub fn max_or_number(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
@@ -68,7 +72,7 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     let [limit, swap, reservation] = common_table::memory_limits(memory);
     if let Some(swap) = swap {
         let value = swap_alone(swap, limit)?;
-        // Without swap there is none to limit.
+        // Without swap accounting there is nothing to limit, and no file.
         let needless = matches!(value.as_str(), "0" | "max");
         let setting =
             Setting::new("memory", "memory.swap.max", value, "memory/swap").follows(&["memory/limit"]);
@@ -84,7 +88,11 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     Ok(())
 }
 
-/// The specification's swap is memory and swap together.
+/// Returns memory.swap.max, in bytes: the specification's `memory.swap` is memory and
+/// swap together, so `limit` is subtracted.
+///
+/// # Errors
+/// `limit` is unset or unlimited, or `swap` is below it.
 pub fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String> {
     match (swap, limit) {
         (..0, _) => Ok("max".into()),
@@ -98,8 +106,9 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     if cpu.realtime_period.is_some() || cpu.realtime_runtime.is_some() {
         return Err(refused("cpu/realtimeRuntime", "cgroup v2 has no real-time limits"));
     }
-    // 0 is "not set" in what engines send. Once a cgroup is idle it takes no
-    // weight, and when it no longer is it has the default one.
+    // Engines send 0 for an unset field. An idle cgroup refuses a weight. When it stops
+    // being idle it has the default weight, so an update of `cpu/idle` to 0 sets the
+    // weight again.
     if let Some(shares) = cpu.shares.filter(|shares| *shares != 0 && cpu.idle != Some(1)) {
         let setting = Setting::new("cpu", "cpu.weight", weight_of_shares(shares), "cpu/shares");
         out.push(if cpu.idle == Some(0) { setting.follows(&["cpu/idle"]) } else { setting });
@@ -126,8 +135,8 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     Ok(())
 }
 
-/// runc's and crun's curve: 2 → 1, 1024 → 100 and 262144 → 10000, so that both
-/// ends and the default of the two scales meet.
+/// Converts CPU shares to a weight, by the curve of runc and crun: 2 → 1, 1024 → 100 and
+/// 262144 → 10000. Both ends of the two scales agree, and so do their defaults.
 pub fn weight_of_shares(shares: u64) -> u64 {
     let shares = shares.clamp(2, 262_144);
     #[allow(clippy::cast_precision_loss, reason = "at most 18 bits")]
@@ -170,7 +179,8 @@ fn weight_device(device: &WeightDevice, at: &str, out: &mut Vec<Setting>) {
     out.push(Setting::new("io", "io.bfq.weight", value(weight.into()), at).or_else(io));
 }
 
-/// From 10 to 1000, as BFQ and version 1 count, to 1 to 10000.
+/// Converts a weight from the scale of BFQ and version 1 (10 to 1000) to the scale of
+/// io.weight (1 to 10000).
 fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight.saturating_sub(10)) * 9999 / 990
 }

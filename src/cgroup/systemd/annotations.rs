@@ -1,8 +1,8 @@
-//! `org.systemd.property.NAME` annotations: properties that the bundle sets
-//! for its unit, as in runc and crun.
+//! `org.systemd.property.NAME` annotations: properties that the bundle sets for its unit,
+//! as in runc and crun.
 //!
-//! A value is GVariant text: `true`, `'text'`, `uint64 5`, `['a', 'b']`. A
-//! number without a type is an int32, which is hardly ever what systemd wants.
+//! A value is GVariant text: `true`, `'text'`, `uint64 5`, `['a', 'b']`. A number without
+//! a type is an int32, which systemd hardly ever expects.
 
 use super::table::Property;
 use super::wire::Value;
@@ -11,13 +11,19 @@ use std::collections::BTreeMap;
 
 const PREFIX: &str = "org.systemd.property.";
 
-/// Nobody nests deeper, and a hostile value must not exhaust the stack.
+/// The limit of nesting. No real value nests deeper, and a hostile value must not exhaust
+/// the stack.
 const DEPTH_LIMIT: u32 = 8;
 
-/// D-Bus's own; types nest, so it is looked at first.
+/// D-Bus's limit for the length of a signature, in bytes. The parser of types recurses,
+/// so the length is checked before.
 const SIGNATURE_LIMIT: usize = 255;
 
-/// The properties that are asked for.
+/// Returns the properties that the annotations set.
+///
+/// # Errors
+/// The name or the value of a property is invalid. The error has the annotation's JSON
+/// pointer.
 pub fn properties(annotations: &BTreeMap<String, String>) -> Result<Vec<Property>> {
     let asked = annotations.iter().filter_map(|(key, value)| Some((key, key.strip_prefix(PREFIX)?, value)));
     asked
@@ -33,7 +39,7 @@ fn property(name: &str, text: &str) -> Result<Property> {
     }
     let value = parse(text)?;
     match name.strip_suffix("Sec") {
-        // Documented with Sec, but called USec on the bus.
+        // systemd documents the property with Sec, but calls it USec on the bus.
         Some(stem) if stem.ends_with(|c: char| c.is_ascii_lowercase()) => {
             let micros = micros(&value).ok_or_else(|| Error::msg("is not a number of seconds"))?;
             Ok(Property::needed(format!("{stem}USec"), Value::Uint64(micros)))
@@ -81,7 +87,7 @@ fn syntax(what: impl Into<String>) -> Error {
 }
 
 struct Parser<'a> {
-    /// Without space in front.
+    /// The text that is left, without white space in front.
     rest: &'a str,
     depth: u32,
 }
@@ -97,7 +103,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// A bare word, a number, or a keyword.
+    /// Takes a bare word, a number or a keyword.
     fn word(&mut self) -> &'a str {
         let end = self.rest.find(|c: char| !c.is_ascii_alphanumeric() && !"+-._".contains(c));
         let (word, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
@@ -105,7 +111,7 @@ impl<'a> Parser<'a> {
         word
     }
 
-    /// One value; of the type `wanted`, if that is known.
+    /// Parses one value. `wanted` is the signature of its type, if that is known.
     fn value(&mut self, wanted: Option<&str>) -> Result<Value> {
         self.depth += 1;
         if self.depth > DEPTH_LIMIT {
@@ -124,7 +130,7 @@ impl<'a> Parser<'a> {
         value
     }
 
-    /// `@as []`: the type, then the value.
+    /// Parses a type and a value of that type: `@as []`.
     fn annotated(&mut self) -> Result<Value> {
         let (signature, rest) = self.rest[1..]
             .split_once(char::is_whitespace)
@@ -174,7 +180,8 @@ impl<'a> Parser<'a> {
         Err(syntax("a text doesn't end"))
     }
 
-    /// Elements of one type: the declared one, or that of the first.
+    /// Parses a list. All elements have one type: the declared one, or the type of the
+    /// first element.
     fn array(&mut self, wanted: Option<&str>) -> Result<Value> {
         self.eat("[");
         let mut element = wanted.map(|w| w.strip_prefix('a').map(str::to_owned).ok_or(w));
@@ -216,7 +223,8 @@ impl<'a> Parser<'a> {
             if !members.is_empty() && !self.eat(",") {
                 return Err(syntax("a tuple lacks a comma or its end"));
             }
-            // A comma may stand before the end, and must behind a single member.
+            // A comma may stand before the end. GVariant demands one after a single
+            // member.
             if self.eat(")") {
                 break;
             }
@@ -307,7 +315,7 @@ fn of_word(word: &str, wanted: Option<&str>) -> Result<Value> {
     value.ok_or_else(|| syntax(format!("{word} is not what is wanted here")))
 }
 
-/// Decimal, or with C's prefixes for hexadecimal and octal.
+/// Parses an integer: decimal, or with C's prefixes for hexadecimal and octal.
 fn integer<T: TryFrom<i128>>(word: &str) -> Option<T> {
     let (negative, digits) = match word.strip_prefix('-') {
         Some(digits) => (true, digits),
@@ -322,7 +330,7 @@ fn integer<T: TryFrom<i128>>(word: &str) -> Option<T> {
     T::try_from(if negative { -value } else { value }).ok()
 }
 
-/// The length of the one complete type that a signature begins with.
+/// Returns the length of the first complete type in a signature. `None` if there is none.
 fn one_type(signature: &str) -> Option<usize> {
     match signature.as_bytes().first()? {
         b'a' => Some(1 + one_type(&signature[1..])?),

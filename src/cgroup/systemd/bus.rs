@@ -1,9 +1,8 @@
 //! A connection to systemd by D-Bus.
 //!
-//! Everything that can be said without having heard anything is said at once:
-//! authentication, `Hello` and the match rule leave in one write, and the call
-//! itself doesn't wait for their answers. Every wait has an end, and its error
-//! says for what was waited and how long.
+//! The runtime sends at once what needs no answer. Authentication, `Hello` and the match
+//! rule leave in one write, and the call itself does not wait for their answers. Every
+//! wait has a time limit. Its error says what the runtime waited for, and how long.
 
 use super::wire::{self, Call, Message, Value};
 use crate::error::{Context, Error, Result, without_engines_words};
@@ -22,7 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const SYSTEM_BUS: &str = "unix:path=/run/dbus/system_bus_socket";
-/// Where systemd itself listens, for root alone, without a bus between.
+/// systemd's own socket, which only root may use and which has no bus in between.
 const PRIVATE: &str = "unix:path=/run/systemd/private";
 
 const BUS: &str = "org.freedesktop.DBus";
@@ -30,45 +29,49 @@ const SYSTEMD: &str = "org.freedesktop.systemd1";
 const MANAGER_PATH: &str = "/org/freedesktop/systemd1";
 const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
-/// How long systemd may take, unless SYSTEMD_BUS_TIMEOUT says so; runc's, too.
+/// The time limit for systemd's answers, unless SYSTEMD_BUS_TIMEOUT sets another. runc
+/// has the same.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 static SENT: AtomicU32 = AtomicU32::new(0);
 static RECEIVED: AtomicU32 = AtomicU32::new(0);
 
-/// The messages that this process has sent and received.
+/// Returns how many messages this process has sent and received.
 pub fn traffic() -> (u32, u32) {
     (SENT.load(Ordering::Relaxed), RECEIVED.load(Ordering::Relaxed))
 }
 
-/// Which systemd.
+/// The systemd that manages a unit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Which {
-    /// Process 1.
+    /// The system's: process 1.
     System,
-    /// A user's own, at this D-Bus address: a later verb may be called without
-    /// the environment that tells it.
+    /// A user's own, at this D-Bus address. The state record keeps the address, because a
+    /// later verb may run without the environment variables that tell it.
     User(String),
 }
 
 /// An open connection.
 pub struct Bus {
     socket: OwnedFd,
-    /// For errors.
+    /// For error messages.
     address: String,
-    /// A bus stands between; else it is systemd itself.
+    /// Whether a bus is in between. If not, systemd itself is at the other end.
     is_bus: bool,
     authenticated: bool,
     serial: u32,
+    /// Bytes to send.
     out: Vec<u8>,
+    /// Received bytes that are not decoded yet.
     inbox: Vec<u8>,
-    /// Signals that came while something else was waited for.
+    /// Jobs that ended while the runtime waited for something else.
     jobs: Vec<Job>,
     timeout: Duration,
+    /// The deadline of every wait.
     end: Instant,
 }
 
-/// A job of systemd that is over.
+/// A job of systemd that has ended.
 struct Job {
     path: String,
     result: String,
@@ -77,13 +80,13 @@ struct Job {
 /// systemd's refusal of a call.
 #[derive(Debug)]
 pub struct Refusal {
-    /// `org.freedesktop.systemd1.UnitExists`
+    /// The name of the D-Bus error, like `org.freedesktop.systemd1.UnitExists`.
     pub name: String,
     pub text: String,
 }
 
 impl Bus {
-    /// Connects and, without waiting for an answer, authenticates.
+    /// Connects, and queues the authentication.
     pub fn open(which: &Which) -> Result<Bus> {
         let timeout = timeout(std::env::var("SYSTEMD_BUS_TIMEOUT").ok().as_deref());
         let uid = super::session::claimed_uid(which);
@@ -92,7 +95,8 @@ impl Bus {
             Which::System => {
                 let address = std::env::var("DBUS_SYSTEM_BUS_ADDRESS").ok().filter(|a| !a.is_empty());
                 let address = address.as_deref().unwrap_or(SYSTEM_BUS);
-                // Without a bus (none is installed, or it is restarting) root may ask systemd itself.
+                // If no bus is installed, or the bus is restarting, root can ask systemd
+                // directly.
                 Bus::connect(address, true, uid, timeout).or_else(|error| {
                     let is_down = error.is(Errno::ENOENT) || error.is(Errno::ECONNREFUSED);
                     let private =
@@ -131,8 +135,9 @@ impl Bus {
         Err(last.hint("--systemd-cgroup needs a running systemd and its D-Bus socket"))
     }
 
-    /// Refuses a systemd that is outside of this pid namespace: it would take the number
-    /// of a process here for another process, and move that one into the unit.
+    /// Refuses a systemd outside of this pid namespace. In its pid namespace a pid from
+    /// here belongs to another process, and systemd would move that process into the
+    /// unit.
     pub fn check_pids(&self) -> Result<()> {
         let peer = getsockopt(&self.socket, sockopt::PeerCredentials).op("getsockopt SO_PEERCRED")?;
         match peer.pid() {
@@ -155,8 +160,8 @@ impl Bus {
         }
     }
 
-    /// Asks to hear of the jobs of one unit. systemd sends the signals without
-    /// being asked to, as this connection is what makes the jobs.
+    /// Subscribes to the signals about jobs of one unit. Without a bus that is not
+    /// needed: systemd sends them, because this connection creates the jobs.
     pub fn watch_jobs(&mut self, unit: &str) {
         if self.is_bus {
             let rule = format!(
@@ -173,7 +178,8 @@ impl Bus {
         }
     }
 
-    /// Calls a method of systemd's manager; the result is for [`Bus::answer`].
+    /// Calls a method of systemd's manager. Returns the call's serial number, for
+    /// [`Bus::answer`].
     pub fn call(&mut self, member: &str, args: &[Value]) -> Result<u32> {
         let serial =
             self.queue(&Call { destination: SYSTEMD, path: MANAGER_PATH, interface: MANAGER, member, args });
@@ -188,13 +194,13 @@ impl Bus {
         self.serial
     }
 
-    /// Waits for the answer to a call: its text arguments, or the refusal.
+    /// Waits for the answer to a call. Returns its text arguments, or systemd's refusal.
     pub fn answer(&mut self, serial: u32, member: &str) -> Result<std::result::Result<Vec<String>, Refusal>> {
         loop {
             match self.next(member)? {
                 Message::Return { to, texts } if to == serial => return Ok(Ok(texts)),
                 Message::Error { to, name, text } if to == serial => return Ok(Err(Refusal { name, text })),
-                // Not ours to go on without: the greeting, or the match rule.
+                // The bus refused `Hello` or the match rule, and the call needs both.
                 Message::Error { name, text, .. } => {
                     return Err(Error::msg(format!(
                         "the bus refused: {name}: {}",
@@ -207,7 +213,7 @@ impl Bus {
         }
     }
 
-    /// Waits until the job is over; its result (`done` is the good one).
+    /// Waits until a job has ended, and returns its result. `done` means success.
     pub fn job(&mut self, path: &str, member: &str) -> Result<String> {
         let what = format!("{member} (its job)");
         loop {
@@ -236,7 +242,7 @@ impl Bus {
         }
     }
 
-    /// The next message, whatever it is.
+    /// Returns the next message of any kind. `what` names the wait in an error.
     fn next(&mut self, what: &str) -> Result<Message> {
         loop {
             if self.authenticated {
@@ -260,7 +266,8 @@ impl Bus {
         }
     }
 
-    /// Reads the server's line of the authentication.
+    /// Reads the server's answer to the authentication. Returns false if the line is not
+    /// complete yet.
     fn is_accepted(&mut self) -> Result<bool> {
         const LINE_LIMIT: usize = 4096;
         let Some(end) = self.inbox.windows(2).position(|two| two == b"\r\n") else {
@@ -304,7 +311,8 @@ impl Bus {
                 Ok(len) => drop(self.out.drain(..len)),
                 Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, what)?,
                 Err(Errno::EINTR) => {}
-                // What it said before it hung up tells more.
+                // The peer hung up. The runtime still reads what the peer sent before,
+                // because that tells more.
                 Err(Errno::EPIPE) => self.out.clear(),
                 Err(errno) => return Err(errno).op_on("send to the bus", &self.address),
             }
@@ -314,7 +322,7 @@ impl Bus {
 
     fn wait(&self, flags: PollFlags, what: &str) -> Result<()> {
         let left = self.end.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last wait is not one for nothing.
+        // Rounded up, so that the last poll does not end before the deadline.
         let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), flags)];
         match poll(&mut fds, left) {
@@ -331,14 +339,15 @@ fn late(what: &str, address: &str, timeout: Duration) -> Error {
         .hint("is the bus or systemd overloaded? SYSTEMD_BUS_TIMEOUT sets how long is waited")
 }
 
-/// A place to connect to.
+/// The address of a UNIX socket.
 #[derive(Debug, PartialEq, Eq)]
 enum Socket {
     Path(Vec<u8>),
     Abstract(Vec<u8>),
 }
 
-/// A deadline for connect(2) too: it waits while the bus's backlog is full.
+/// Connects to the socket. connect(2) blocks while the bus's backlog is full, so the time
+/// limit applies to it, too.
 fn connect_to(place: &Socket, timeout: Duration) -> nix::Result<OwnedFd> {
     let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     let address = match place {
@@ -351,8 +360,8 @@ fn connect_to(place: &Socket, timeout: Duration) -> nix::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// The addresses of a list (D-Bus specification, "Server Addresses") that a
-/// client of one machine can use.
+/// Parses a list of addresses (D-Bus specification, "Server Addresses"). Returns those
+/// that a client on the same machine can use.
 fn sockets(list: &str) -> Result<Vec<Socket>> {
     let mut out = Vec::new();
     for address in list.split(';').filter(|address| !address.is_empty()) {
@@ -368,7 +377,8 @@ fn sockets(list: &str) -> Result<Vec<Socket>> {
     if out.is_empty() { Err(Error::msg("is no D-Bus address of the form unix:path=…")) } else { Ok(out) }
 }
 
-/// `%2f` for bytes that mean something in an address.
+/// Decodes an address, in which `%2f` and the like stand for bytes with a meaning of
+/// their own.
 fn unescape(text: &str) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
@@ -387,15 +397,17 @@ fn unescape(text: &str) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// EXTERNAL: the kernel tells the server who we are, and we say it, too: in
-/// decimal digits, written in hexadecimal.
+/// Returns the authentication by the mechanism EXTERNAL. The kernel tells the server the
+/// client's uid, and the client sends it, too: in decimal digits, each written in
+/// hexadecimal.
 fn authentication(uid: u32) -> Vec<u8> {
     let digits = uid.to_string();
     let hex: String = digits.bytes().map(|digit| format!("{digit:02x}")).collect();
     format!("\0AUTH EXTERNAL {hex}\r\nBEGIN\r\n").into_bytes()
 }
 
-/// sd-bus's own variable: seconds, or with a unit.
+/// Parses sd-bus's variable SYSTEMD_BUS_TIMEOUT: seconds, or a number with a unit.
+/// Returns the default for other text.
 fn timeout(given: Option<&str>) -> Duration {
     let parse = |text: &str| {
         let text = text.trim();

@@ -1,11 +1,12 @@
-//! The systemd driver: a container's cgroup is that of a transient scope.
+//! The systemd driver: a container's cgroup is the cgroup of a transient scope.
 //!
-//! A scope begins with a process, so it is asked for once init is there. The
-//! request leaves as soon as init's pid is known, init works on its mounts in
-//! the meantime, and is told when it has been moved ([`Starting`]).
+//! systemd creates a scope only for a process that exists, so the runtime asks for the
+//! unit after the fork. It sends the request as soon as it knows init's pid. Meanwhile
+//! init works on its mounts. The runtime tells init when systemd has moved it
+//! ([`Starting`]).
 //!
-//! Where the processes are and how limits are written is cgroupfs's, with this
-//! driver, too: what is here is the unit around it.
+//! The cgroupfs code finds the processes and writes the limits with this driver, too.
+//! This folder handles the unit around the cgroup.
 
 mod annotations;
 mod bus;
@@ -27,31 +28,32 @@ use serde::{Deserialize, Serialize};
 use table::Property;
 use wire::Value;
 
-/// The unit of a container, as the state has it.
+/// The unit of a container, as in the state record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unit {
     pub name: String,
     which: Which,
-    /// systemd forgets it when it ends, even if it failed. Not so if the bundle
-    /// has a wish of its own: then the failed unit is to be reset.
+    /// Whether systemd forgets the unit when it ends, even after a failure. False if the
+    /// bundle sets CollectMode by an annotation: then the runtime has to reset a failed
+    /// unit.
     collected: bool,
 }
 
-/// Where a unit and its cgroup are going to be.
+/// The unit and the cgroup that a container is going to have.
 pub struct Located {
     pub unit: Unit,
-    /// Path below the mount of the hierarchy.
+    /// The cgroup's path below the mount point of a hierarchy.
     pub cgroup: String,
 }
 
-/// The version of the hierarchies in which limits are set.
+/// The cgroup version in which limits are set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     V1,
     V2,
 }
 
-/// Finds the names; nothing is asked of systemd.
+/// Computes the names of the unit and its cgroup. Does not ask systemd.
 pub fn locate(plan: &Plan, id: &str) -> Result<Located> {
     let which = session::which()?;
     let is_user = which != Which::System;
@@ -63,6 +65,7 @@ pub fn locate(plan: &Plan, id: &str) -> Result<Located> {
 }
 
 impl Unit {
+    /// Returns whether a user's systemd manages the unit.
     pub fn is_users(&self) -> bool {
         self.which != Which::System
     }
@@ -76,7 +79,7 @@ const STOP: &str = "StopUnit";
 const RESET: &str = "ResetFailedUnit";
 const ATTACH: &str = "AttachProcessesToUnit";
 
-/// A unit that is being started, with init in it.
+/// A unit that systemd starts around init.
 pub struct Starting {
     bus: Bus,
     name: String,
@@ -84,18 +87,18 @@ pub struct Starting {
     version: Version,
     properties: Vec<Property>,
     pid: u32,
-    /// The call that has not been answered yet.
+    /// The serial number of the call that systemd has not answered yet.
     call: u32,
 }
 
 impl Starting {
-    /// Connects. What is wrong with the properties is found here, before init
-    /// is there.
+    /// Connects to systemd and computes the properties, so that errors in these are found
+    /// before the fork.
     pub fn prepare(unit: &Unit, plan: &Plan, id: &str, version: Version) -> Result<Starting> {
         let name = names::Name::of(plan.cgroups_path.as_deref(), id, unit.is_users())?;
         let mut properties = fixed(&name.slice, id, version);
         properties.extend(annotations::properties(&plan.annotations)?);
-        // A user's systemd may load no device program.
+        // A user's systemd may not load a device program.
         if !unit.is_users() {
             properties.extend(table::devices(&plan.device_rules));
         }
@@ -114,18 +117,18 @@ impl Starting {
         })
     }
 
-    /// When init may go on. On version 1 the device rules are written one by
-    /// one, and init makes device nodes.
+    /// Returns when init may go on. On version 1 init has to wait: the runtime writes the
+    /// device rules one by one, and init creates device nodes.
     pub fn arrival(&self) -> Arrival {
         if self.version == Version::V1 { Arrival::ToldFirst } else { Arrival::ToldLater }
     }
 
-    /// Is it a user's systemd?
+    /// Returns whether a user's systemd manages the unit.
     pub fn is_users(&self) -> bool {
         self.is_users
     }
 
-    /// Asks for the unit; doesn't wait.
+    /// Asks systemd for the unit, with the process `pid`. Does not wait for an answer.
     pub fn start(&mut self, pid: i32) -> Result<()> {
         self.pid = pid.unsigned_abs();
         self.ask()
@@ -140,15 +143,18 @@ impl Starting {
                 Value::text(&self.name),
                 Value::text("fail"),
                 Value::Array("(sv)".into(), properties),
-                // Auxiliary units: none.
+                // No auxiliary units.
                 Value::Array("(sa(sv))".into(), Vec::new()),
             ],
         )?;
         Ok(())
     }
 
-    /// Waits until systemd has moved init. Returns the names of properties that
-    /// this systemd doesn't have.
+    /// Waits until systemd has moved init. Returns the names of optional properties that
+    /// this systemd does not have.
+    ///
+    /// # Errors
+    /// systemd refused or failed to start the unit, or did not answer in time.
     pub fn finish(mut self) -> Result<Vec<String>> {
         let mut missing = Vec::new();
         let mut is_reset = false;
@@ -160,8 +166,8 @@ impl Starting {
             if let Some(at) = self.properties.iter().position(|p| p.optional && refusal.is_about(&p.name)) {
                 missing.push(self.properties.remove(at).name);
             } else if refusal.is("UnitExists") && !is_reset {
-                // What is left of an earlier one that failed. A unit that is
-                // still at work stays, and is an error the next time.
+                // An earlier unit of this name failed and still exists, so reset it. A
+                // unit that runs is not affected, and the next answer is an error.
                 is_reset = true;
                 reset(&mut self.bus, &self.name)?;
             } else {
@@ -172,7 +178,7 @@ impl Starting {
         match self.bus.job(&job, START)?.as_str() {
             "done" => Ok(missing),
             result => {
-                // What the bundle asked for may keep it as a failed one.
+                // By a CollectMode of the bundle, systemd may keep the failed unit.
                 let _ = reset(&mut self.bus, &self.name);
                 Err(Error::msg(format!("systemd could not start the unit: {result}"))
                     .on(self.name.clone())
@@ -199,22 +205,23 @@ impl Starting {
     }
 }
 
-/// What every container's unit has.
+/// Returns the properties of every container's unit.
 fn fixed(slice: &str, id: &str, version: Version) -> Vec<Property> {
     let on = |name: &str| Property::optional(name, Value::Bool(true));
     let io = if version == Version::V2 { "IOAccounting" } else { "BlockIOAccounting" };
     vec![
         Property::needed("Description", Value::text(format!("corten container {id}"))),
         Property::needed("Slice", Value::text(slice)),
-        // What is below is the payload's.
+        // The payload manages the cgroups below the unit's cgroup.
         Property::needed("Delegate", Value::Bool(true)),
         on("MemoryAccounting"),
         on("CPUAccounting"),
         on(io),
         on("TasksAccounting"),
-        // A shutdown doesn't end it: that is for its engine to do.
+        // The shutdown of the host does not stop the unit. The engine stops the
+        // container.
         Property::needed("DefaultDependencies", Value::Bool(false)),
-        // If it fails, by an OOM kill, it is not to stay.
+        // systemd forgets the unit if it fails, as by an OOM kill.
         Property::optional(COLLECT_MODE, Value::text("inactive-or-failed")),
     ]
 }
@@ -232,12 +239,12 @@ fn pair(property: &Property) -> Value {
 }
 
 impl Refusal {
-    /// Is the error systemd's own of this name?
+    /// Returns whether this is systemd's error `name`, without the prefix of D-Bus.
     fn is(&self, name: &str) -> bool {
         self.name.rsplit('.').next() == Some(name)
     }
 
-    /// Did it refuse the call because of this property?
+    /// Returns whether systemd refused the call because of this property.
     fn is_about(&self, property: &str) -> bool {
         let words = self.text.split(|c: char| !c.is_ascii_alphanumeric());
         (self.is("PropertyReadOnly") || self.is("UnknownProperty") || self.is("InvalidArgs"))
@@ -245,13 +252,13 @@ impl Refusal {
     }
 }
 
-/// Finds what systemd would refuse, before anything is made.
+/// Refuses limits that systemd would refuse, before the runtime creates anything.
 pub fn check(resources: &Resources, version: Version) -> Result<()> {
     limits(resources, version).map(drop)
 }
 
-/// Sets other limits of a unit that runs, until it ends. Returns the names of
-/// properties that this systemd doesn't have.
+/// Changes the limits of a running unit, until it ends. Returns the names of optional
+/// properties that this systemd does not have.
 pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Vec<String>> {
     let mut properties = limits(resources, version)?;
     let mut missing = Vec::new();
@@ -275,8 +282,8 @@ pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Ve
             }
         }
     }
-    // It answers first, then writes to the kernel's files, then looks for the
-    // next message.
+    // systemd answers a message, then writes the kernel's files, then reads the next
+    // message. So the answer to a second message shows that the files are written.
     let call = bus.call(GET, &[Value::text(&unit.name)])?;
     bus.answer(call, GET)?.map(|_| missing).map_err(|refusal| {
         let text = format!("systemd does not know the unit: {}", refusal.text);
@@ -284,15 +291,15 @@ pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Ve
     })
 }
 
-/// Stops the unit, whose processes have ended, and returns when systemd has
-/// done with it. One that is gone already is no error.
+/// Stops a unit whose processes have ended, and waits until systemd has stopped it. A
+/// unit that does not exist is no error.
 pub fn stop(unit: &Unit) -> Result<()> {
     let mut bus = Bus::open(&unit.which)?;
     bus.watch_jobs(&unit.name);
     let call = bus.call(STOP, &[Value::text(&unit.name), Value::text("replace")])?;
     match bus.answer(call, STOP)? {
         Ok(texts) => {
-            // Whatever the result: what counts is whether the cgroup is gone.
+            // Ignore the result of the job: it matters only whether the cgroup is gone.
             bus.job(&texts.into_iter().next().unwrap_or_default(), STOP)?;
         }
         Err(refusal) if refusal.is("NoSuchUnit") => {}
@@ -304,19 +311,20 @@ pub fn stop(unit: &Unit) -> Result<()> {
     if unit.collected { Ok(()) } else { reset(&mut bus, &unit.name) }
 }
 
-/// Is there something to stop although the cgroup is gone?
+/// Returns whether systemd may still know the unit when its cgroup is gone. It then has
+/// to be stopped and reset.
 pub fn outlives_its_cgroup(unit: &Unit) -> bool {
     !unit.collected
 }
 
-/// Lets systemd forget a unit that failed; that there is none is as good.
+/// Makes systemd forget a failed unit. A unit that does not exist is no error.
 fn reset(bus: &mut Bus, unit: &str) -> Result<()> {
     let call = bus.call(RESET, &[Value::text(unit)])?;
     bus.answer(call, RESET).map(drop)
 }
 
-/// Has systemd move a process into the unit: a user may not move one there from
-/// outside of what the user was given, but may ask.
+/// Asks systemd to move a process into the unit. A user may not move a process into it
+/// from outside the cgroups that are delegated to the user, but systemd may.
 pub fn attach(unit: &Unit, pid: i32) -> Result<()> {
     let mut bus = Bus::open(&unit.which)?;
     bus.check_pids()?;

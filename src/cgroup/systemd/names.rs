@@ -1,23 +1,27 @@
-//! What the container's unit is called, and in which slice it is: the
-//! `slice:prefix:name` of `linux.cgroupsPath`, as runc reads it.
+//! Names the container's unit and its slice, by the `slice:prefix:name` of
+//! `linux.cgroupsPath`, as runc does.
 
 use crate::error::{Error, Result};
 
 const AT: &str = "/linux/cgroupsPath";
 
-/// systemd's UNIT_NAME_MAX, its NUL not counted.
+/// systemd's UNIT_NAME_MAX, without the NUL.
 const NAME_LIMIT: usize = 255;
 
-/// A unit's place among the others.
+/// The name of a unit, and the slice that contains the unit.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Name {
     pub unit: String,
-    /// As the unit's Slice= takes it.
+    /// The slice's name, as in the property Slice=.
     pub slice: String,
 }
 
 impl Name {
-    /// Of the container `id`. `is_user`: of a user's own systemd.
+    /// Returns the names for the container `id`. `is_user` says whether a user's systemd
+    /// manages the unit. Without `cgroups_path` the unit is named after the id.
+    ///
+    /// # Errors
+    /// `cgroups_path` does not have three parts, or a name is invalid.
     pub fn of(cgroups_path: Option<&str>, id: &str, is_user: bool) -> Result<Name> {
         let default_slice = if is_user { "user.slice" } else { "system.slice" };
         let Some(path) = cgroups_path else {
@@ -40,14 +44,15 @@ impl Name {
         Ok(Name { unit: checked(format!("{prefix}-{name}.scope"))?, slice: slice.into() })
     }
 
-    /// The unit's cgroup, below the one of its systemd: every dash of a slice's
-    /// name is a level.
+    /// Returns the path of the unit's cgroup, below the cgroup of its systemd. Each dash
+    /// in a slice's name adds a level.
     pub fn cgroup(&self) -> Result<String> {
         Ok(format!("{}/{}", expand(&self.slice)?, self.unit))
     }
 }
 
-/// `a-b.slice` is `/a.slice/a-b.slice`, and `-.slice` the root.
+/// Converts the name of a slice to a path: `a-b.slice` becomes `/a.slice/a-b.slice`, and
+/// `-.slice` becomes the empty path.
 fn expand(slice: &str) -> Result<String> {
     let invalid = || {
         Error::config(AT, format!("invalid slice name: {slice}"))
@@ -80,8 +85,7 @@ fn is_valid(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte)
 }
 
-/// The one character of ids that systemd doesn't take, as systemd-escape(1)
-/// writes it.
+/// Escapes the one character of ids that systemd refuses, as systemd-escape(1) does.
 fn escape(id: &str) -> String {
     id.replace('+', "\\x2b")
 }

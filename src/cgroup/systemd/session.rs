@@ -1,20 +1,21 @@
-//! Whose systemd it is: the system's, or a user's own.
+//! Finds the systemd that manages a container's unit: the system's, or a user's own.
 
 use super::bus::Which;
 use crate::error::{Error, Result};
 use nix::unistd::geteuid;
 use std::path::Path;
 
-/// root's is the system's; any other user has a manager of his own, and so
-/// has who is root in a user namespace only, as under rootless Podman.
+/// Returns the systemd that the caller uses. The host's root uses the system's. Every
+/// other user has a systemd of their own. So has the root of a user namespace, as under
+/// rootless Podman.
 pub fn which() -> Result<Which> {
     let inside = crate::sys::process::in_user_namespace();
     if geteuid().is_root() && !inside {
         return Ok(Which::System);
     }
     match address() {
-        // In a system container root has a systemd of its own, and may have a
-        // session of its own there.
+        // In a system container, root has a systemd in that container, and may also have
+        // a session there.
         Some(address) if geteuid().is_root() && address.contains("/run/user/0/") => Ok(Which::System),
         Some(address) => Ok(Which::User(address)),
         None if geteuid().is_root() => Ok(Which::System),
@@ -33,14 +34,16 @@ fn address() -> Option<String> {
     })
 }
 
-/// Bytes that mean something in an address, as `%2c`.
+/// Escapes the bytes that have a meaning of their own in an address: a comma becomes
+/// `%2c`.
 fn escape(path: &str) -> String {
     let plain = |c: u8| c.is_ascii_alphanumeric() || b"-_/.*".contains(&c);
     path.bytes().map(|c| if plain(c) { char::from(c).to_string() } else { format!("%{c:02x}") }).collect()
 }
 
-/// The cgroup of the user's systemd, below which it makes all of its own. Who
-/// isn't below it now (a login session is beside it) finds it by its usual name.
+/// Returns the path of the cgroup of a user's systemd. That systemd creates all its
+/// cgroups below. If this process is not below it (a login session is beside it), the
+/// path is the usual one.
 pub fn manager_cgroup(which: &Which) -> String {
     let own = crate::sys::process::read_file("/proc/self/cgroup").unwrap_or_default();
     let uid = claimed_uid(which);
@@ -55,8 +58,9 @@ fn manager_above(own: &str) -> Option<String> {
     Some(path[..end].to_owned())
 }
 
-/// The uid to claim there. A user's bus is outside of the user namespace that
-/// this process may be in; the system's is where root is root.
+/// Returns the uid to claim at the bus. A user's bus is outside of the user namespace
+/// that this process may be in, so the uid is mapped. The system's bus sees the same uids
+/// as this process.
 pub fn claimed_uid(which: &Which) -> u32 {
     let uid = geteuid().as_raw();
     match which {

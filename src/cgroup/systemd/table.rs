@@ -1,9 +1,10 @@
-//! `linux.resources` as properties of a unit: pure, with runc's conversions.
+//! Translates `linux.resources` to properties of a unit, with runc's conversions. Pure:
+//! asks nobody.
 //!
-//! The kernel's files are written as well, so what systemd has no property for
-//! is applied all the same. systemd writes its own values again whenever it sees
-//! fit: some time after a change, at a daemon-reload for one. So what it rounds is
-//! written as it rounds it ([`rounded`]), or the value would depend on who came last.
+//! The runtime also writes the kernel's files, so limits apply that systemd has no
+//! property for. systemd writes its own values again at any time: some time after a
+//! change, or at a daemon-reload. If it rounds a value, the runtime writes the rounded
+//! value, too ([`rounded`]). Otherwise the value would depend on who wrote last.
 
 use super::wire::Value;
 use crate::cgroup::common_table::refused;
@@ -18,8 +19,8 @@ use std::collections::BTreeMap;
 pub struct Property {
     pub name: String,
     pub value: Value,
-    /// A systemd that doesn't know it is asked again without: the kernel is
-    /// told the same by its own file, or nothing depends on it.
+    /// Whether to leave the property out if systemd does not know it. The runtime then
+    /// writes the kernel's file, or nothing depends on the property.
     pub optional: bool,
 }
 
@@ -33,19 +34,19 @@ impl Property {
     }
 }
 
-/// systemd's "no limit".
+/// The value that means "no limit" to systemd.
 const INFINITY: u64 = u64::MAX;
 
-/// The kernel's default for a missing period, in microseconds.
+/// The kernel's default period, in microseconds.
 const DEFAULT_PERIOD: u64 = 100_000;
 
-/// The kernel's cpu.weight of a cgroup whose weight nobody has set.
+/// The kernel's default for cpu.weight.
 const DEFAULT_WEIGHT: u64 = 100;
 
-/// More CPUs or memory nodes than this no kernel has.
+/// The limit for the numbers of CPUs and memory nodes. No kernel has so many.
 const SET_LIMIT: usize = 1 << 16;
 
-/// For the unified hierarchy.
+/// Returns the properties for version 2.
 pub fn v2(resources: &Resources) -> Result<Vec<Property>> {
     let mut out = Vec::new();
     memory(&resources.memory, &mut out)?;
@@ -56,7 +57,7 @@ pub fn v2(resources: &Resources) -> Result<Vec<Property>> {
     Ok(out)
 }
 
-/// For hierarchies of version 1, of which systemd sets fewer limits.
+/// Returns the properties for version 1. systemd has fewer for it.
 pub fn v1(resources: &Resources) -> Vec<Property> {
     let mut out = Vec::new();
     if let Some(limit) = resources.memory.limit.filter(|limit| *limit != 0) {
@@ -97,7 +98,8 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Property>) -> Result<()> {
     } else if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
         out.push(number("CPUWeight", weight_of_shares(shares)));
     } else if cpu.idle == Some(0) {
-        // It may have been idle, and systemd would make it so again.
+        // The cgroup may have been idle before, and then systemd would make it idle
+        // again.
         out.push(number("CPUWeight", DEFAULT_WEIGHT));
     }
     quota(cpu.quota, cpu.period, out);
@@ -111,11 +113,13 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Property>) -> Result<()> {
     Ok(())
 }
 
-/// systemd's way to say `cpu.idle` (since 252).
+/// Returns the weight that sets `cpu.idle` in systemd (since 252).
 fn idle() -> Property {
     number("CPUWeight", 0)
 }
 
+/// Adds a CPU quota. `quota` is in microseconds for each period, and -1 is unlimited;
+/// `period` is in microseconds. 0 and `None` are unset.
 fn quota(quota: Option<i64>, period: Option<u64>, out: &mut Vec<Property>) {
     let quota = quota.filter(|quota| *quota != 0);
     let period = period.filter(|period| *period != 0);
@@ -129,16 +133,17 @@ fn quota(quota: Option<i64>, period: Option<u64>, out: &mut Vec<Property>) {
     }
 }
 
-/// systemd counts in per cent of a CPU. Rounded up, so that a cgroup of the
-/// container's own below may have all that was meant.
+/// Converts a quota to microseconds for each second. Rounds up to whole per cents of a
+/// CPU, which is systemd's unit. Rounding up leaves a cgroup below the container's the
+/// whole quota that was asked for.
 fn per_second_of(quota: u64, period: u64) -> u64 {
     const PER_CENT: u128 = 10_000;
     let exact = u128::from(quota) * 1_000_000 / u128::from(period);
     u64::try_from(exact.next_multiple_of(PER_CENT)).unwrap_or(INFINITY)
 }
 
-/// The resources with the values that systemd is going to write: the CPU quota in whole
-/// per cents of a CPU, as runc has it since 1.3.
+/// Returns `resources` with the values that systemd is going to write. It writes the CPU
+/// quota in whole per cents of a CPU, as runc does since 1.3.
 pub fn rounded(resources: &Resources) -> Resources {
     let mut out = resources.clone();
     out.cpu.quota = out.cpu.quota.map(|quota| rounded_quota(quota, out.cpu.period));
@@ -150,13 +155,14 @@ pub fn rounded(resources: &Resources) -> Resources {
     out
 }
 
-/// In microseconds a period, rounded down after it was rounded up, both as systemd does.
-/// Zero and less are no limits.
+/// Returns the quota that systemd writes, in microseconds for each period. Like systemd,
+/// rounds up to a per cent and then down to a microsecond. Returns a quota of 0 or less
+/// unchanged: it is no limit.
 fn rounded_quota(quota: i64, period: Option<u64>) -> i64 {
     let period = period.filter(|period| *period != 0).unwrap_or(DEFAULT_PERIOD);
     let Some(positive) = u64::try_from(quota).ok().filter(|quota| *quota != 0) else { return quota };
     match per_second_of(positive, period) {
-        // More than systemd can count, and so than any machine has.
+        // More than systemd can count, and more than any machine has.
         INFINITY => quota,
         per_second => {
             let in_period = u128::from(per_second) * u128::from(period) / 1_000_000;
@@ -165,7 +171,8 @@ fn rounded_quota(quota: i64, period: Option<u64>) -> i64 {
     }
 }
 
-/// `None` where there is no quota, or the kernel is to say what is wrong.
+/// Returns cpu.max as systemd writes it. `None` if it has no quota, or if it is invalid:
+/// the kernel then reports the error.
 fn rounded_cpu_max(value: &str) -> Option<String> {
     let mut words = value.split_ascii_whitespace();
     let quota: i64 = words.next()?.parse().ok()?;
@@ -175,7 +182,8 @@ fn rounded_cpu_max(value: &str) -> Option<String> {
     })
 }
 
-/// systemd takes no 0. It is the same: init counts, and is there already.
+/// Adds TasksMax. systemd refuses 0, and 1 has the same effect, because init already
+/// counts as one task.
 fn tasks(resources: &Resources, out: &mut Vec<Property>) {
     if let Some(limit) = resources.pids.limit {
         out.push(number("TasksMax", max_or_number(limit).max(1)));
@@ -212,15 +220,18 @@ fn per_device(name: &str, major: i64, minor: i64, value: u64) -> Property {
     Property::optional(name, Value::Array("(st)".into(), vec![pair]))
 }
 
-/// BFQ's scale, 1 to 1000, as systemd's, 1 to 10000; both have 100 for "as
-/// usual". This turns round what systemd makes of its own for BFQ.
+/// Converts a weight from BFQ's scale (1 to 1000) to systemd's (1 to 10000). Both scales
+/// have the default 100. systemd converts in the other direction for BFQ.
 fn io_weight(bfq: u64) -> u64 {
     let bfq = bfq.clamp(1, 1000);
     if bfq <= 100 { bfq } else { 100 + (bfq - 100) * 11 }
 }
 
-/// Keys of `unified` that systemd has a property for. What can't be read here
-/// is left to the kernel, which says what is wrong with it.
+/// Adds the keys of `unified` that systemd has properties for. Leaves out a limit that it
+/// can't parse: the kernel reports what is wrong with it.
+///
+/// # Errors
+/// A cpuset is not a list like `0-2,7`.
 fn unified(map: &BTreeMap<String, String>, out: &mut Vec<Property>) -> Result<()> {
     let is_idle = map.get("cpu.idle").is_some_and(|value| value.trim() == "1");
     for (key, value) in map {
@@ -266,7 +277,7 @@ fn limit_of(value: &str) -> Option<u64> {
     if value == "max" { Some(INFINITY) } else { value.parse().ok() }
 }
 
-/// `quota [period]`
+/// Adds cpu.max, whose form is `quota [period]`.
 fn cpu_max(value: &str, out: &mut Vec<Property>) {
     let mut words = value.split_ascii_whitespace();
     let share = match words.next() {
@@ -279,7 +290,7 @@ fn cpu_max(value: &str, out: &mut Vec<Property>) {
     }
 }
 
-/// Lines of `[default] WEIGHT` or `MAJOR:MINOR WEIGHT`.
+/// Adds weights, from lines of `[default] WEIGHT` or `MAJOR:MINOR WEIGHT`.
 fn weights(value: &str, scale: fn(u64) -> u64, out: &mut Vec<Property>) {
     for line in value.lines() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
@@ -296,7 +307,8 @@ fn weights(value: &str, scale: fn(u64) -> u64, out: &mut Vec<Property>) {
     }
 }
 
-/// `0-2,7` as bits, the lowest byte first, as systemd wants them.
+/// Parses a list like `0-2,7` to bits, the lowest byte first, as systemd expects them.
+/// `None` if it is empty or no list.
 fn bits(set: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     for range in set.split(',').map(str::trim).filter(|range| !range.is_empty()) {
@@ -319,11 +331,11 @@ fn not_a_set(at: &str, set: &str) -> Error {
     refused(at, "is not a list like 0-2,7").on(set)
 }
 
-/// The device rules, as far as systemd can have them: it knows no rule that
-/// denies, and none for all majors. What it is given allows at least what the
-/// rules allow, and the container's own program, which is attached beside
-/// systemd's, is exact. DeviceAllow comes before DevicePolicy, so that there is
-/// no policy without its list, not even for a moment.
+/// Returns the device rules as properties, as far as systemd has rules. systemd has no
+/// rule that denies, and none for one minor number of all majors. Its list allows at
+/// least what the rules allow. The container's own program is attached beside systemd's,
+/// and is exact. DeviceAllow comes before DevicePolicy, so that the policy never applies
+/// without its list.
 pub fn devices(rules: &[DeviceRule]) -> Vec<Property> {
     let mut allowed: Vec<DeviceRule> = Vec::new();
     let mut all = true;
@@ -351,8 +363,8 @@ pub fn devices(rules: &[DeviceRule]) -> Vec<Property> {
     ]
 }
 
-/// Takes from an allowing rule what a denying one for the same devices takes;
-/// is nothing left?
+/// Removes from an allowing rule the access that `denied` denies, if `denied` covers its
+/// devices. Returns whether nothing is left.
 fn is_taken_back(allowed: &mut DeviceRule, denied: &DeviceRule) -> bool {
     let same = |a: Option<u32>, b: Option<u32>| b.is_none() || a == b;
     let covers = (denied.kind.is_none() || denied.kind == allowed.kind)
@@ -374,7 +386,8 @@ fn access(rule: &DeviceRule) -> String {
         .collect()
 }
 
-/// `/dev/char/1:3` (there need be no such file), `char-136`, `char-*`.
+/// Returns systemd's names for the devices: `/dev/char/1:3` (the file need not exist),
+/// `char-136` or `char-*`.
 fn nodes(rule: &DeviceRule) -> impl Iterator<Item = String> + use<> {
     let kinds: &[&str] = match rule.kind {
         None => &["char", "block"],
@@ -595,7 +608,7 @@ mod tests {
         ]);
         assert_eq!(rows[1], ("/dev/block/8:1".into(), "r".into()));
         assert_eq!(allow_list(&[none, disk(true, Some(1), "rw"), disk(false, None, "rw")]).len(), 1);
-        // Part of a rule can't be taken away: the list stays the wider one.
+        // A part of a rule can't be removed, so the list allows more than the rules.
         assert_eq!(allow_list(&[none, disk(true, None, "r"), disk(false, Some(1), "r")]).len(), 2);
     }
 }

@@ -1,15 +1,14 @@
-//! The D-Bus wire format: values and messages as bytes, and back.
+//! The D-Bus wire format: encodes and decodes values and messages.
 //!
-//! Only what a client of systemd needs. What is written is little-endian; what
-//! is read may be either, and every length in it is checked against what is
-//! really there. See the D-Bus specification, "Type System" and "Message
-//! Protocol".
+//! Supports only what a client of systemd needs. Writes little-endian and reads both byte
+//! orders. Checks every length against the bytes that were received. See the D-Bus
+//! specification, "Type System" and "Message Protocol".
 
-/// A longer message is not systemd's: its own limit is 128 MiB, its answers to
-/// what is asked here are below a kilobyte.
+/// The longest message that is accepted, in bytes. D-Bus allows 128 MiB, but systemd's
+/// answers to this client are below a kilobyte.
 const MESSAGE_LIMIT: usize = 1 << 20;
 
-/// Up to and including the length of the header fields.
+/// The size of the header up to and including the length of its fields, in bytes.
 const FIXED_HEADER: usize = 16;
 
 /// A value of one of the types that unit properties have.
@@ -24,11 +23,11 @@ pub enum Value {
     Int64(i64),
     Uint64(u64),
     Double(f64),
-    /// Without NUL, as all text here.
+    /// A text without a NUL byte, like all texts here.
     Str(String),
     Path(String),
     Signature(String),
-    /// Elements of one type, whose signature comes first.
+    /// The signature of the elements, and the elements, which all have it.
     Array(String, Vec<Value>),
     Tuple(Vec<Value>),
     Variant(Box<Value>),
@@ -66,7 +65,7 @@ impl Value {
     }
 }
 
-/// Where a value of this type may begin: a multiple of this many bytes.
+/// Returns the alignment of a type: a value begins at a multiple of this many bytes.
 fn alignment(signature: &str) -> usize {
     match signature.as_bytes().first() {
         Some(b'n' | b'q') => 2,
@@ -97,14 +96,13 @@ impl Writer {
     }
 
     fn type_of(&mut self, signature: &str) {
-        // None that is written here comes near the limit of 255.
+        // No signature that is written here comes near the limit of 255 bytes.
         self.0.push(u8::try_from(signature.len()).unwrap_or(u8::MAX));
         self.0.extend_from_slice(signature.as_bytes());
         self.0.push(0);
     }
 
-    /// The length in front counts from the first element on, so without the
-    /// padding before that.
+    /// Writes an array. Its length does not include the padding before the first element.
     fn array(&mut self, element: &str, content: impl FnOnce(&mut Writer)) {
         self.align(4);
         let at = self.0.len();
@@ -156,7 +154,7 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The whole message; `serial` is what its answer will refer to.
+    /// Encodes the whole message. The answer to it contains `serial`.
     pub fn encode(&self, serial: u32) -> Vec<u8> {
         let mut body = Writer::default();
         self.args.iter().for_each(|arg| body.value(arg));
@@ -195,10 +193,10 @@ const FIELD_REPLY_SERIAL: u8 = 5;
 const FIELD_DESTINATION: u8 = 6;
 const FIELD_SIGNATURE: u8 = 8;
 
-/// A message that came in, as far as it is of use.
+/// A received message, without the parts that this client does not need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// The text arguments of an answer, up to the first that is something else.
+    /// An answer, with its text arguments up to the first array, structure or variant.
     Return {
         to: u32,
         texts: Vec<String>,
@@ -208,13 +206,13 @@ pub enum Message {
         name: String,
         text: String,
     },
-    /// A signal's text arguments; numbers among them are left out.
+    /// A signal, with its text arguments up to the first array, structure or variant.
     Signal {
         interface: String,
         member: String,
         texts: Vec<String>,
     },
-    /// A call, or a kind that is not known yet.
+    /// A method call, or a message of an unknown type.
     Other,
 }
 
@@ -222,8 +220,8 @@ pub enum Message {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Malformed;
 
-/// Takes the first message off `bytes`, if all of it is there; returns its
-/// length, too.
+/// Decodes the first message in `bytes`. Returns the message and its length in bytes.
+/// `None` if the message is not complete yet.
 pub fn decode(bytes: &[u8]) -> Result<Option<(Message, usize)>, Malformed> {
     let Some(head) = bytes.first_chunk::<FIXED_HEADER>() else { return Ok(None) };
     let big = match head[0] {
@@ -258,8 +256,8 @@ pub fn decode(bytes: &[u8]) -> Result<Option<(Message, usize)>, Malformed> {
     Ok(Some((message, end)))
 }
 
-/// The text arguments of a body. Numbers are passed over; with anything else
-/// the reading ends, as nothing that is of use follows.
+/// Returns the text arguments of a body. Skips numbers. Stops at an array, a structure or
+/// a variant, because nothing useful follows these.
 fn texts(mut body: Reader, signature: &str) -> Option<Vec<String>> {
     let mut out = Vec::new();
     for kind in signature.bytes() {
@@ -295,7 +293,7 @@ impl Fields {
                 (FIELD_ERROR_NAME, "s") => out.error = from.text()?,
                 (FIELD_REPLY_SERIAL, "u") => out.reply_to = from.u32()?,
                 (FIELD_SIGNATURE, "g") => out.signature = from.type_of()?,
-                // All fields that are defined so far are of basic types.
+                // All header fields that are defined so far have basic types.
                 (_, "s" | "o") => drop(from.text()?),
                 (_, "g") => drop(from.type_of()?),
                 (_, other) => match other.as_bytes() {
@@ -308,9 +306,10 @@ impl Fields {
     }
 }
 
-/// Reads what a peer wrote: `None` is a length that leads out of the message.
+/// Reads the bytes of a message. Every method returns `None` if a length leads out of the
+/// message.
 struct Reader<'a> {
-    /// Alignment counts from the beginning of this.
+    /// The bytes from whose beginning the alignment counts.
     bytes: &'a [u8],
     at: usize,
     big: bool,
@@ -361,7 +360,7 @@ impl<'a> Reader<'a> {
         (self.slice(1)? == [0]).then(|| String::from_utf8_lossy(text).into_owned())
     }
 
-    /// Passes over a number.
+    /// Skips a number.
     fn skip(&mut self, kind: u8) -> Option<()> {
         match kind {
             b'y' => self.take::<1>().map(drop),
