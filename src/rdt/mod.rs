@@ -1,9 +1,10 @@
-//! Intel RDT (and AMD's equivalent): a container's group in the resctrl
-//! filesystem, which gives it a share of caches and memory bandwidth, or only
-//! measures what it takes.
+//! Intel RDT, and AMD's equivalent (config-linux.md, "IntelRdt"): a container's group in
+//! the resctrl filesystem. A group gives its processes a share of caches and memory
+//! bandwidth, or only measures what they use.
 //!
-//! A group that the container brings with it goes with it. A class of service
-//! that was there before stays, and so does one that others have joined.
+//! The runtime removes a group together with its container, if it created the group for
+//! the container. It keeps a class of service that existed before, and one that other
+//! processes use.
 
 mod stats;
 
@@ -22,32 +23,36 @@ use std::path::{Path, PathBuf};
 
 const AT: &str = "/linux/intelRdt";
 
-/// Where a container's processes are put: names, not handles, so that it can be
-/// written to the state.
+/// The groups of a container's processes. Holds names, not descriptors, so that the
+/// runtime can write it to the state record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// Where resctrl is mounted.
+    /// The mount point of resctrl.
     root: PathBuf,
-    /// The class of service.
+    /// The directory of the class of service.
     path: PathBuf,
-    /// The monitoring group in it, which is always the container's own.
+    /// The monitoring group in the class. It always belongs to the container alone.
     monitor: Option<PathBuf>,
     origin: Origin,
 }
 
-/// Whose the directory of the class is.
+/// Who created the directory of the class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Origin {
-    /// It has the container's id.
+    /// This container; the class has the container's id as its name.
     Private,
-    /// Made by this container under a name that others may use.
+    /// This container; other containers may use the class by its name.
     Made,
+    /// Somebody else, before this container.
     Found,
 }
 
 impl Group {
-    /// Where the container `id` belongs. Nothing is made yet, and what can't
-    /// be made is found.
+    /// Returns the groups of the container `id`. Creates nothing.
+    ///
+    /// # Errors
+    /// No resctrl filesystem is mounted, the groups could not be created, or a class that
+    /// exists has another schema.
     pub fn locate(rdt: &Rdt, id: &str) -> Result<Group> {
         let root = find().map_err(|e| e.at(AT))?;
         let path = match rdt.clos.as_deref() {
@@ -75,7 +80,8 @@ impl Group {
         self.check_found(rdt)
     }
 
-    /// What was there before must be what is asked for.
+    /// Refuses a class that exists and has another schema than the configuration asks
+    /// for.
     fn check_found(&self, rdt: &Rdt) -> Result<()> {
         if self.origin != Origin::Found || rdt.combined.is_empty() {
             return Ok(());
@@ -89,7 +95,8 @@ impl Group {
         }
     }
 
-    /// Every group is monitored where the kernel can, so asking is all that can fail.
+    /// Refuses monitoring that the kernel does not support. If the kernel supports it, it
+    /// monitors every group, so nothing has to be switched on.
     fn check_monitoring(&self, rdt: &Rdt) -> Result<()> {
         if !rdt.needs_occupancy && !rdt.needs_bandwidth {
             return Ok(());
@@ -106,10 +113,10 @@ impl Group {
         Ok(())
     }
 
-    /// Makes what is missing and writes the schemas.
+    /// Creates the groups that do not exist, and writes the schemas.
     pub fn make(&mut self, rdt: &Rdt) -> Result<()> {
         if self.origin != Origin::Found && !self.make_dir(&self.path)? && self.origin == Origin::Made {
-            // Somebody else was faster.
+            // Somebody else created it after `locate`.
             self.origin = Origin::Found;
             self.check_found(rdt)?;
         }
@@ -123,7 +130,7 @@ impl Group {
         }
     }
 
-    /// Returns whether it was missing.
+    /// Creates a directory. Returns whether it did not exist.
     fn make_dir(&self, path: &Path) -> Result<bool> {
         match mkdir(path, Mode::from_bits_truncate(0o755)) {
             Ok(()) => Ok(true),
@@ -141,7 +148,7 @@ impl Group {
         self.put(&self.path.join("schemata"), lines).map_err(|e| e.at(format!("{AT}/{field}")))
     }
 
-    /// Puts a process into the group. Its children follow.
+    /// Moves a process into the groups. Its later children start in them.
     pub fn assign(&self, pid: i32) -> Result<()> {
         for group in [Some(&self.path), self.monitor.as_ref()].into_iter().flatten() {
             self.put(&group.join("tasks"), &pid.to_string()).map_err(|e| e.at(AT))?;
@@ -149,11 +156,11 @@ impl Group {
         Ok(())
     }
 
-    /// Puts all threads of these processes into the group.
+    /// Moves all threads of these processes into the groups.
     pub fn assign_all(&self, pids: &[i32]) -> Result<()> {
         for pid in pids {
             let threads = std::fs::read_dir(path_in_proc(*pid, "task"));
-            // Whoever has ended needs no share.
+            // Skip a process that has ended.
             let threads = threads.into_iter().flatten().flatten();
             for thread in threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
                 match self.assign(thread) {
@@ -165,8 +172,8 @@ impl Group {
         Ok(())
     }
 
-    /// Writes other schemas, then does `commit`. If that fails, or it, they are
-    /// as before.
+    /// Writes other schemas, then calls `commit`. If either fails, restores the old
+    /// schemas.
     pub fn update(&self, rdt: &Rdt, commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
         let path = self.path.join("schemata");
         let before = read_file(&path).op_on("read", path.display()).map_err(|e| e.at(AT))?;
@@ -182,34 +189,37 @@ impl Group {
         written.map(drop).map_err(|error| self.explain(error))
     }
 
-    /// The kernel says in a file of its own what was wrong.
+    /// Adds the kernel's own explanation, from info/last_cmd_status.
     fn explain(&self, error: Error) -> Error {
         let status = read_file(&self.root.join("info/last_cmd_status")).unwrap_or_default();
         let status = String::from_utf8_lossy(&status).trim().to_owned();
         error.at(AT).hint(if status.is_empty() { status } else { format!("resctrl says: {status}") })
     }
 
-    /// The group that has this container's processes and no others.
+    /// Returns the group that contains this container's processes and no others. `None`
+    /// if there is no such group.
     fn measured(&self) -> Option<&Path> {
         let private = (self.origin == Origin::Private).then_some(&self.path);
         self.monitor.as_ref().or(private).map(PathBuf::as_path)
     }
 
-    /// Removes what was made for the container. What is gone is no error.
+    /// Removes the groups that were created for the container. A group that does not
+    /// exist is no error.
     pub fn remove(&self) -> Result<()> {
         if let Some(monitor) = &self.monitor {
             remove_dir(monitor)?;
         }
         match self.origin {
             Origin::Found => Ok(()),
-            // Removing it would send others' processes to the default class.
+            // If it were removed, the kernel would move the other processes to the
+            // default class.
             Origin::Made if self.is_in_use() => Ok(()),
             Origin::Made | Origin::Private => remove_dir(&self.path),
         }
     }
 
-    /// Is a process in it that still runs? The container's own has ended, but
-    /// may not have been waited for.
+    /// Returns whether the class contains a process that still runs. The container's own
+    /// processes have ended, but some may still be zombies.
     fn is_in_use(&self) -> bool {
         let tasks = read_file(&self.path.join("tasks")).unwrap_or_default();
         let tasks = String::from_utf8_lossy(&tasks).into_owned();
@@ -228,7 +238,7 @@ fn remove_dir(path: &Path) -> Result<()> {
     }
 }
 
-/// The resctrl filesystem of this host.
+/// Returns the mount point of the resctrl filesystem.
 pub fn find() -> Result<PathBuf> {
     let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
     mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
@@ -237,18 +247,18 @@ pub fn find() -> Result<PathBuf> {
     })
 }
 
-/// Where a filesystem of type resctrl is mounted.
+/// Parses the mount point of a filesystem of type resctrl.
 fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (head, tail) = line.split_once(" - ")?;
         let point = head.split(' ').nth(4)?;
-        // The kernel writes a space as \\040; nobody mounts it at such a path.
+        // mountinfo has \\040 for a space. Nobody mounts resctrl at a path with a space.
         (tail.split(' ').next() == Some("resctrl")).then(|| point.into())
     })
 }
 
-/// The first line of `wanted` that the file's text doesn't bear out. A line has
-/// the form `L3:0=ff;1=c0`; a domain that isn't named may be anything.
+/// Returns the first line of `wanted` that `has` does not confirm. A line has the form
+/// `L3:0=ff;1=c0`. A domain that `wanted` does not name may have any value.
 fn first_difference<'a>(wanted: &'a str, has: &str) -> Option<&'a str> {
     let has: BTreeMap<_, _> = has.lines().filter_map(schema).collect();
     wanted.lines().find(|line| {
@@ -258,7 +268,8 @@ fn first_difference<'a>(wanted: &'a str, has: &str) -> Option<&'a str> {
     })
 }
 
-/// A resource and its values by domain, without the zeros in front.
+/// Parses a line to the name of a resource and its values by domain, without leading
+/// zeros.
 fn schema(line: &str) -> Option<(&str, BTreeMap<&str, String>)> {
     let (resource, domains) = line.split_once(':')?;
     let domains = domains.split(';').map(|domain| {

@@ -1,4 +1,4 @@
-//! What `events` tells of a container's group, in the form in which runc prints it.
+//! Reads the statistics of a container's group, in the form that `runc events` prints.
 
 use super::Group;
 use crate::error::{Context, Result};
@@ -7,12 +7,13 @@ use nix::errno::Errno;
 use serde::Serialize;
 use std::path::Path;
 
-/// All of it; what the machine doesn't have is left out.
+/// The statistics. A field is left out if the machine does not have the feature.
 #[derive(Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
     #[serde(skip_serializing_if = "Option::is_none")]
     l3_cache_info: Option<L3CacheInfo>,
-    /// The default group's, which is the share of all that have none of their own.
+    /// The schema of the default group, which applies to all processes without a group of
+    /// their own.
     #[serde(skip_serializing_if = "String::is_empty")]
     l3_cache_schema_root: String,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -23,7 +24,7 @@ pub struct Stats {
     mem_bw_schema_root: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     mem_bw_schema: String,
-    /// One for each cache that is monitored.
+    /// One entry for each monitored cache.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     mbm_stats: Vec<Bandwidth>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -52,7 +53,7 @@ struct MemBwInfo {
     num_closids: u64,
 }
 
-/// Bytes since the group was made.
+/// Memory traffic since the group was created, in bytes.
 #[derive(Debug, PartialEq, Serialize)]
 struct Bandwidth {
     #[serde(skip_serializing_if = "is_zero")]
@@ -61,7 +62,7 @@ struct Bandwidth {
     mbm_local_bytes: u64,
 }
 
-/// Bytes of the cache.
+/// Use of the cache, in bytes.
 #[derive(Debug, PartialEq, Serialize)]
 struct Occupancy {
     #[serde(skip_serializing_if = "is_zero")]
@@ -74,8 +75,8 @@ fn is_zero(value: &u64) -> bool {
 }
 
 impl Group {
-    /// What its files say. What a class measures that is shared with others is
-    /// no container's, and left out.
+    /// Reads the statistics. Leaves out the measurements of a class that other containers
+    /// share: they are not this container's.
     pub fn stats(&self) -> Result<Stats> {
         let default = text(&self.root.join("schemata"))?.unwrap_or_default();
         let own = text(&self.path.join("schemata"))?.unwrap_or_default();
@@ -96,7 +97,7 @@ impl Group {
 }
 
 impl Stats {
-    /// Reads what is monitored in `mon_data`, in the order of the caches.
+    /// Reads the measurements in `mon_data`, in the order of the caches.
     fn measure(&mut self, mon_data: &Path) -> Result<()> {
         let entries = std::fs::read_dir(mon_data).into_iter().flatten().flatten();
         let mut caches: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
@@ -136,19 +137,20 @@ fn mem_bw_info(dir: &Path) -> Result<Option<MemBwInfo>> {
     }))
 }
 
-/// The lines of a schema that are about this resource: with code and data
-/// prioritised apart (L3CODE, L3DATA) there are two.
+/// Returns the lines of a schema that are about `resource`. There are two if the kernel
+/// separates code and data (L3CODE and L3DATA).
 fn of_resource(schemata: &str, resource: &str) -> String {
     let lines = schemata.lines().map(str::trim).filter(|line| line.starts_with(resource));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// A counter that the hardware can't read just now says so in a word, and counts for nothing.
+/// Reads a number. If the hardware can't read a counter at the moment, the file has a
+/// word instead, and the result is 0. `None` if the file does not exist.
 fn number(path: &Path) -> Result<Option<u64>> {
     Ok(text(path)?.map(|text| text.trim().parse().unwrap_or_default()))
 }
 
-/// `None` where there is no such file: the machine lacks what it is about.
+/// Reads a file. `None` if it does not exist, because the machine lacks the feature.
 fn text(path: &Path) -> Result<Option<String>> {
     match read_file(path) {
         Err(Errno::ENOENT) => Ok(None),
