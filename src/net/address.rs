@@ -1,11 +1,11 @@
-//! The addresses of a device.
+//! Reads and sets the addresses of a network device.
 
 use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, number};
 use crate::error::Result;
 
 const RTM_NEWADDR: u16 = 20;
 const RTM_GETADDR: u16 = 22;
-/// struct ifaddrmsg: family, prefix, flags, scope, and the device's number.
+/// The size of struct ifaddrmsg: family, prefix, flags, scope, and the device's index.
 const HEADER: usize = 8;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -15,11 +15,12 @@ const IFA_RT_PRIORITY: u16 = 9;
 const IFA_PROTO: u16 = 11;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const IFA_F_PERMANENT: u32 = 0x80;
-/// What somebody has chosen: no duplicate detection, home address, temporary
-/// ones beside it, no route for the prefix, joined multicast. The rest is state.
+/// The flags that an administrator chooses: no duplicate address detection, home address,
+/// temporary addresses beside it, no route for the prefix, and joined multicast groups.
+/// The kernel sets the other flags to report a state.
 const CHOSEN: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
 
-/// One address, to be given again to the same device elsewhere.
+/// An address, as it is needed to set it on the same device in another namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     family: u8,
@@ -28,20 +29,23 @@ pub struct Address {
     attributes: Vec<(u16, Vec<u8>)>,
 }
 
-/// The addresses that config-linux.md wants kept: permanent ones with global
-/// scope, in the kernel's order, in which the first of a subnet is its primary.
+/// Returns the addresses that a device keeps (config-linux.md, "Network Devices"):
+/// permanent addresses with global scope. Keeps the kernel's order, in which the primary
+/// address of a subnet comes first.
 pub fn kept(socket: &Socket, index: u32) -> Result<Vec<Address>> {
     let [a, b, c, d] = index.to_ne_bytes();
     let request = Request::new("RTM_GETADDR", RTM_GETADDR, &[0, 0, 0, 0, a, b, c, d]);
     Ok(socket.list(&request)?.iter().filter(|answer| answer.u32(4) == index).filter_map(keep).collect())
 }
 
+/// Returns the address in an answer. `None` if the device does not keep it.
 fn keep(answer: &Answer) -> Option<Address> {
     let flags = answer.attribute(HEADER, IFA_FLAGS).map_or(answer.u8(2).into(), number);
     if flags & IFA_F_PERMANENT == 0 || answer.u8(3) != RT_SCOPE_UNIVERSE {
         return None;
     }
-    // Not the label, which has the old name in it, and no times: it is permanent.
+    // Leave out the label, which contains the old name, and the lifetimes, which a
+    // permanent address does not have.
     let wanted = [IFA_LOCAL, IFA_ADDRESS, IFA_BROADCAST, IFA_RT_PRIORITY, IFA_PROTO];
     let attributes = answer.attributes(HEADER).filter(|(kind, _)| wanted.contains(kind));
     Some(Address {
@@ -52,6 +56,7 @@ fn keep(answer: &Answer) -> Option<Address> {
     })
 }
 
+/// Sets an address on the device `index`.
 pub fn give(socket: &Socket, index: u32, address: &Address) -> Result<()> {
     let [a, b, c, d] = index.to_ne_bytes();
     let header = [address.family, address.prefix, 0, RT_SCOPE_UNIVERSE, a, b, c, d];

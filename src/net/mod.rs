@@ -1,15 +1,14 @@
-//! `linux.netDevices` (config-linux.md "Network Devices"): devices of the host
-//! that a container gets.
+//! Network devices of the host that a container gets: `linux.netDevices`
+//! (config-linux.md, "Network Devices").
 //!
-//! The host side moves them, as init in a user namespace has no right to, once
-//! the container's network namespace exists and before its sysctls are
-//! written and any hook runs. A device keeps its permanent global addresses
-//! and is set up. Its routes stay behind, as in runc and crun: they are the
-//! host's.
+//! The runtime moves them, because an init in a user namespace has no right to. It does
+//! so when the container's network namespace exists, before init writes the sysctls and
+//! before any hook runs. A device keeps its permanent addresses with global scope, and
+//! the runtime sets it up. The routes stay on the host, as in runc and crun.
 //!
-//! The specification forbids to fetch a device back when a container ends. But
-//! one that never came to be has no claim: if `create` fails, each device
-//! returns, with its name, addresses and routes.
+//! The specification forbids to move a device back when a container ends. If `create`
+//! fails, there was no container: the runtime moves each device back, and restores its
+//! name, addresses and routes.
 
 mod address;
 mod link;
@@ -28,33 +27,36 @@ use route::Route;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Devices on their way, and the way back.
+/// The devices that were moved into a container, and what is needed to move them back.
 pub struct Taken {
     host: Socket,
     container: Socket,
     taken: Vec<Device>,
 }
 
-/// A device in the container, and what it was on the host.
+/// A device in the container, and its state on the host before the move.
 struct Device {
     name: String,
     before: Link,
     addresses: Vec<Address>,
     routes: Vec<Route>,
-    /// Its number in the container.
+    /// Its index in the container.
     index: u32,
 }
 
 impl Taken {
-    /// Prepares the move into the namespace `ns`.
+    /// Opens the sockets to move devices into the namespace `ns`.
     pub fn open(ns: BorrowedFd<'_>) -> Result<Taken> {
         let open = || Ok((Socket::open()?, Socket::open_in(ns)?));
         let (host, container) = open().map_err(|e| explain(e).at("/linux/netDevices"))?;
         Ok(Taken { host, container, taken: Vec::new() })
     }
 
-    /// Moves all `devices` into `ns`. What has moved when one fails is for
-    /// [`Taken::give_back`]. All names are looked up before anything is touched.
+    /// Moves all `devices` into `ns`. Looks up all names before it moves a device.
+    ///
+    /// # Errors
+    /// A device does not exist, its new name is taken, or a move fails.
+    /// [`Taken::give_back`] moves back the devices that have moved.
     pub fn take(&mut self, devices: &[NetDevice], ns: BorrowedFd<'_>) -> Result<()> {
         if is_own(ns)? {
             return Err(Error::config(
@@ -69,7 +71,7 @@ impl Taken {
         })
     }
 
-    /// The device on the host; its name in the container must be free.
+    /// Returns the device on the host. Refuses it if its name in the container is taken.
     fn find(&self, device: &NetDevice) -> Result<Link> {
         let link = link::find(&self.host, &device.name).map_err(|e| e.at(device.at.clone()))?;
         let link = link.ok_or_else(|| {
@@ -84,8 +86,9 @@ impl Taken {
         Ok(link)
     }
 
-    /// Under a name on the way that nobody has: the kernel moves a device
-    /// first and renames it then, and would leave it moved if that failed.
+    /// Moves one device. The device has a temporary name meanwhile, which no other device
+    /// has. The kernel moves a device first and renames it then. If the rename failed,
+    /// the device would stay in the container's namespace.
     fn take_one(&mut self, device: &NetDevice, link: Link, ns: BorrowedFd<'_>) -> Result<()> {
         let addresses = address::kept(&self.host, link.index)?;
         let routes = route::over(&self.host, link.index)?;
@@ -100,8 +103,8 @@ impl Taken {
         link::set_up(&self.container, index)
     }
 
-    /// Returns every device to the host as it was. All are tried; what failed
-    /// is told.
+    /// Moves every device back to the host, in the state that it had. Tries all, and
+    /// returns the errors.
     pub fn give_back(self) -> Vec<Error> {
         let home = match own_namespace() {
             Ok(home) => home,
@@ -147,7 +150,7 @@ fn explain(error: Error) -> Error {
     error.hint(hint)
 }
 
-/// Nanoseconds, in twelve hexadecimal digits.
+/// Returns a temporary name: the time in nanoseconds, in twelve hexadecimal digits.
 fn passing_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     format!("ct-{:012x}", now & 0xffff_ffff_ffff)
@@ -163,7 +166,7 @@ fn is_own(ns: BorrowedFd<'_>) -> Result<bool> {
     Ok((ns.st_dev, ns.st_ino) == (own.st_dev, own.st_ino))
 }
 
-/// The network namespace of the process `pid`, which must be a child of ours.
+/// Opens the network namespace of process `pid`, which must be a child of this process.
 pub fn namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = crate::sys::process::path_in_proc(pid, "ns/net");
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())

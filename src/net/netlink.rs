@@ -1,7 +1,8 @@
 //! rtnetlink: requests to the kernel, and its answers.
 //!
-//! What the numbers in the messages mean is for `link.rs` and its siblings to
-//! say. Everything is in the byte order of the machine and aligned to 4 bytes.
+//! `link.rs`, `address.rs` and `route.rs` know the meaning of the numbers in messages.
+//! All numbers are in the machine's byte order. Messages and attributes are aligned to 4
+//! bytes.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::net as sys;
@@ -13,9 +14,9 @@ use nix::sys::stat::Mode;
 use std::cell::Cell;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
-/// struct nlmsghdr.
+/// The size of struct nlmsghdr.
 const HEADER: usize = 16;
-/// struct rtattr, before its data.
+/// The size of struct rtattr, without its data.
 const ATTRIBUTE: usize = 4;
 
 const NLMSG_ERROR: u16 = 2;
@@ -26,23 +27,24 @@ const NLM_F_ACK: u16 = 0x4;
 const NLM_F_DUMP: u16 = 0x300;
 pub const NLM_F_REPLACE: u16 = 0x100;
 pub const NLM_F_CREATE: u16 = 0x400;
-/// On an answer: something changed while the list was made.
+/// A flag of an answer: the objects changed while the kernel listed them.
 const NLM_F_DUMP_INTR: u16 = 0x10;
-/// On an error: its text follows.
+/// A flag of an error: attributes with a text follow.
 const NLM_F_ACK_TLVS: u16 = 0x200;
 const NLMSGERR_ATTR_MSG: u16 = 1;
 
-/// How often a list is asked for that keeps changing.
+/// How often to ask for a list, if it changes each time.
 const TRIES: u32 = 20;
 
-/// A connection to the rtnetlink of one network namespace, which it keeps alive.
+/// A connection to the rtnetlink of one network namespace. The namespace exists at least
+/// as long as the connection.
 pub struct Socket {
     fd: OwnedFd,
     sequence: Cell<u32>,
 }
 
 impl Socket {
-    /// In this process's own namespace.
+    /// Connects in this process's own network namespace.
     pub fn open() -> Result<Socket> {
         let fd =
             socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
@@ -51,7 +53,8 @@ impl Socket {
         Ok(Socket { fd, sequence: Cell::new(0) })
     }
 
-    /// In the namespace `ns`, which this process enters for the moment.
+    /// Connects in the network namespace `ns`. This process joins `ns` and then returns
+    /// to its own.
     pub fn open_in(ns: impl AsFd) -> Result<Socket> {
         let path = "/proc/self/ns/net";
         let home = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;
@@ -61,18 +64,21 @@ impl Socket {
         socket
     }
 
-    /// Asks for a change, and waits until it is made.
+    /// Asks for a change, and waits until the kernel has made it.
     pub fn change(&self, request: &Request) -> Result<()> {
         self.ask(request, NLM_F_ACK).map(drop)
     }
 
-    /// Asks for one thing.
+    /// Asks for one object.
     pub fn get(&self, request: &Request) -> Result<Answer> {
         let answers = self.ask(request, NLM_F_ACK)?;
         answers.into_iter().next().ok_or_else(|| Error::msg("the kernel gave no answer").on(request.name))
     }
 
-    /// Asks for a list, until none is torn by a change.
+    /// Asks for a list, again and again until it does not change meanwhile.
+    ///
+    /// # Errors
+    /// The list has changed each of `TRIES` times.
     pub fn list(&self, request: &Request) -> Result<Vec<Answer>> {
         for _ in 0..TRIES {
             match self.ask(request, NLM_F_DUMP) {
@@ -110,7 +116,7 @@ impl Socket {
 
 /// A message to the kernel.
 pub struct Request {
-    /// For errors: RTM_NEWLINK or the like.
+    /// For error messages: RTM_NEWLINK, for example.
     name: &'static str,
     kind: u16,
     flags: u16,
@@ -118,17 +124,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// `header` is the structure that every message of this kind begins with.
+    /// Returns a request of type `kind`. `header` is the structure with which every
+    /// message of this type begins.
     pub fn new(name: &'static str, kind: u16, header: &[u8]) -> Request {
         Request { name, kind, flags: 0, body: header.to_vec() }
     }
 
+    /// Sets flags (`NLM_F_…`).
     pub fn flags(mut self, flags: u16) -> Request {
         self.flags |= flags;
         self
     }
 
-    /// Adds an attribute. It is short: nothing here is longer than an address or a name.
+    /// Adds an attribute. Its data are an address or a name, so the length fits 16 bits.
     pub fn with(mut self, kind: u16, data: &[u8]) -> Request {
         let len = u16::try_from(ATTRIBUTE + data.len()).unwrap_or(u16::MAX);
         self.body.extend_from_slice(&len.to_ne_bytes());
@@ -145,42 +153,46 @@ impl Request {
         out.extend_from_slice(&self.kind.to_ne_bytes());
         out.extend_from_slice(&(self.flags | flags | NLM_F_REQUEST).to_ne_bytes());
         out.extend_from_slice(&sequence.to_ne_bytes());
-        // The sender's port: the kernel chooses.
+        // The sender's port: 0, so that the kernel chooses.
         out.extend_from_slice(&0u32.to_ne_bytes());
         out.extend_from_slice(&self.body);
         out
     }
 }
 
-/// The body of an answer: a header of its kind, then attributes.
+/// The body of an answer: the header of its type, then attributes.
 #[derive(Debug)]
 pub struct Answer(Vec<u8>);
 
 impl Answer {
-    /// A number of the header; 0 beyond the end of a short one.
+    /// Returns the byte at offset `at`. 0 beyond the end of the body.
     pub fn u8(&self, at: usize) -> u8 {
         self.0.get(at).copied().unwrap_or(0)
     }
 
+    /// Returns the 32-bit number at offset `at`. 0 beyond the end of the body.
     pub fn u32(&self, at: usize) -> u32 {
         self.0.get(at..).map_or(0, number)
     }
 
+    /// Returns the first `len` bytes. Empty if the body is shorter.
     pub fn header(&self, len: usize) -> &[u8] {
         self.0.get(..len).unwrap_or_default()
     }
 
-    /// The attributes behind a header of `header` bytes.
+    /// Returns the attributes after a header of `header` bytes.
     pub fn attributes(&self, header: usize) -> impl Iterator<Item = (u16, &[u8])> {
         Attributes(self.0.get(header..).unwrap_or_default())
     }
 
+    /// Returns the data of the first attribute of type `wanted`, after a header of
+    /// `header` bytes.
     pub fn attribute(&self, header: usize, wanted: u16) -> Option<&[u8]> {
         self.attributes(header).find(|(kind, _)| *kind == wanted).map(|(_, data)| data)
     }
 }
 
-/// The 32-bit number that some bytes begin with.
+/// Returns the 32-bit number at the beginning of `bytes`. 0 if there are fewer than four.
 pub fn number(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
@@ -189,7 +201,7 @@ fn short(bytes: &[u8]) -> u16 {
     bytes.first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes))
 }
 
-/// One message of the kernel.
+/// A message from the kernel.
 struct Message<'a> {
     kind: u16,
     flags: u16,
@@ -198,14 +210,14 @@ struct Message<'a> {
 }
 
 impl Message<'_> {
-    /// Of NLMSG_ERROR, which is also the acknowledgement.
+    /// Returns the result in an NLMSG_ERROR, which is also the acknowledgement (code 0).
     fn outcome(&self, name: &str) -> Result<()> {
         let code = i32::from_ne_bytes(number(self.body).to_ne_bytes());
         if code == 0 {
             return Ok(());
         }
         let error = Error::os(name, Errno::from_raw(code.saturating_neg()));
-        // Behind the code stands the header of the request.
+        // After the code comes the header of the request.
         let text = (self.flags & NLM_F_ACK_TLVS != 0).then(|| self.body.get(4 + HEADER..)).flatten();
         let text = text.and_then(|tlvs| Attributes(tlvs).find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG));
         match text {
@@ -218,7 +230,7 @@ impl Message<'_> {
     }
 }
 
-/// The messages in what was received at once.
+/// Iterates over the messages that one recv(2) has returned.
 struct Messages<'a>(&'a [u8]);
 
 impl<'a> Iterator for Messages<'a> {
@@ -243,7 +255,7 @@ impl<'a> Iterator for Attributes<'a> {
     type Item = (u16, &'a [u8]);
 
     fn next(&mut self) -> Option<(u16, &'a [u8])> {
-        // The two highest bits tell of nesting and byte order.
+        // The two highest bits of the type are flags for nesting and byte order.
         const KIND: u16 = 0x3fff;
         let len = usize::from(short(self.0)).max(ATTRIBUTE);
         let (attribute, bytes) = (self.0.get(..len)?, self.0);

@@ -1,29 +1,30 @@
-//! The routes over a device, so that it gets them back if it comes back.
+//! Reads the routes over a network device, and restores them if the device is moved back.
 
 use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, number};
 use crate::error::Result;
 
 const RTM_NEWROUTE: u16 = 24;
 const RTM_GETROUTE: u16 = 26;
-/// struct rtmsg: family, lengths, tos, table, protocol, scope, type, flags.
+/// The size of struct rtmsg: family, lengths, tos, table, protocol, scope, type, flags.
 const HEADER: usize = 12;
 const PROTOCOL: usize = 5;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_CACHEINFO: u16 = 12;
-/// Redirects, the kernel's own (which come with the address), and those of
-/// router advertisements: the kernel makes them again.
+/// The protocols of routes that the kernel creates again itself: redirects, the kernel's
+/// own (they come with an address), and those of router advertisements.
 const MADE_BY_THE_KERNEL: [u8; 3] = [1, 2, 9];
 
-/// One route, as the kernel told it.
+/// A route, as the kernel reported it.
 #[derive(Debug)]
 pub struct Route {
     header: Vec<u8>,
     attributes: Vec<(u16, Vec<u8>)>,
 }
 
-/// The routes that somebody has made over the device `index` alone. Those
-/// over a gateway come last: the gateway must be reached before.
+/// Returns the routes over the device `index` alone that somebody has added. Routes
+/// through a gateway come last, because the kernel accepts them only if the gateway is
+/// reachable.
 pub fn over(socket: &Socket, index: u32) -> Result<Vec<Route>> {
     let mut out = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
@@ -37,19 +38,22 @@ pub fn over(socket: &Socket, index: u32) -> Result<Vec<Route>> {
     Ok(out)
 }
 
+/// Returns whether a route leads over the device `index`, and was not created by the
+/// kernel.
 fn is_over(answer: &Answer, index: u32) -> bool {
     answer.attribute(HEADER, RTA_OIF).map(number) == Some(index)
         && !MADE_BY_THE_KERNEL.contains(&answer.u8(PROTOCOL))
 }
 
 fn route(answer: &Answer) -> Route {
-    // The flags behind the eight bytes are its state.
+    // The flags follow the first eight bytes. They report the route's state, so they are
+    // cleared.
     let header = [answer.header(8), &[0; 4]].concat();
     let attributes = answer.attributes(HEADER).filter(|(kind, _)| *kind != RTA_CACHEINFO);
     Route { header, attributes: attributes.map(|(kind, data)| (kind, data.to_vec())).collect() }
 }
 
-/// Makes it again, over the device that has this number now.
+/// Adds the route again. `index` is the index that the device has now.
 pub fn give(socket: &Socket, index: u32, route: &Route) -> Result<()> {
     let request =
         Request::new("RTM_NEWROUTE", RTM_NEWROUTE, &route.header).flags(NLM_F_CREATE | NLM_F_REPLACE);
