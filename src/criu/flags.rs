@@ -1,4 +1,4 @@
-//! What the flags that `checkpoint` and `restore` have in common ask of CRIU.
+//! The CRIU options that follow from the flags of both `checkpoint` and `restore`.
 
 use super::messages::{Number, Options, Text};
 use super::{CgroupsMode, NetworkLock, service};
@@ -10,15 +10,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// How much CRIU writes into its log: what it does, without details of memory.
+/// The detail of CRIU's log: its steps, without details of memory.
 const LOG_LEVEL: u64 = 4;
 
-/// Paths are absolute.
+/// The flags of both verbs. Paths are absolute.
 #[derive(Debug, Clone)]
 pub struct Flags {
     /// The directory with the images.
     pub images: PathBuf,
-    /// Where the log goes, and sockets are; `None`: to the images.
+    /// The directory for CRIU's log and sockets. `None`: the directory with the images.
     pub work: Option<PathBuf>,
     pub tcp_established: bool,
     pub tcp_close: bool,
@@ -31,16 +31,18 @@ pub struct Flags {
     pub network_lock: Option<NetworkLock>,
 }
 
-/// The directories, which CRIU finds by number as long as they are open.
+/// Open directories. CRIU finds them by the number of the descriptor, so they must stay
+/// open.
 pub struct Directories {
     pub images: OwnedFd,
     pub work: Option<OwnedFd>,
-    /// CRIU's log.
+    /// The path of CRIU's log.
     pub log: PathBuf,
 }
 
 impl Flags {
-    /// Opens the directories. That of the images is made if there is a mode for it.
+    /// Opens the directories. With a `mode`, creates the directory of the images if it
+    /// does not exist.
     pub fn directories(&self, mode: Option<u32>, log: &str) -> Result<Directories> {
         if let Some(mode) = mode {
             make_all(&self.images, mode)?;
@@ -55,11 +57,13 @@ impl Flags {
         })
     }
 
-    /// The same directories as this process sees them, in a mount namespace of its
-    /// own: CRIU can mount nothing in those of another.
+    /// Opens the same directories as process `pid` sees them in its own mount namespace,
+    /// and sets them in `options`. CRIU can't mount in a directory of another mount
+    /// namespace.
     pub fn directories_of(&self, pid: i32, here: Directories, options: &mut Options) -> Result<Directories> {
         let open = |path: &Path| {
-            // A link on the way would lead back into this process's.
+            // Resolve links first: a link to an absolute path would lead back into this
+            // process's mount namespace.
             let path = path.canonicalize().op_on("find", path.display())?;
             let inside = Path::new("/proc").join(pid.to_string()).join("root");
             open_directory(&inside.join(path.strip_prefix("/").unwrap_or(&path)))
@@ -73,8 +77,8 @@ impl Flags {
         Ok(Directories { images, work, log: here.log })
     }
 
-    /// The options that follow from these flags. `annotation` is that of CRIU's
-    /// settings.
+    /// Returns the options. `annotation` is the value of `org.criu.config`, if the bundle
+    /// has one.
     pub fn options(&self, directories: &Directories, annotation: Option<&str>) -> Result<Options> {
         let mut options = Options::default();
         options

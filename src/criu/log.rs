@@ -1,13 +1,13 @@
-//! What CRIU's own log says of a failure.
+//! Finds the cause of a failure in CRIU's log.
 
 use crate::error::without_engines_words;
 use std::path::Path;
 
-/// How many lines of it are quoted.
+/// How many lines of the log an error quotes.
 const LINES: usize = 3;
 
-/// The last lines that tell of an error, but for the one that only says that it
-/// failed; nothing if there is no log.
+/// Returns the last error lines of the log, without the final one that only says
+/// "FAILED". Empty if there is no log.
 pub fn errors(log: &Path) -> String {
     std::fs::read(log).map(|text| errors_in(&String::from_utf8_lossy(&text))).unwrap_or_default()
 }
@@ -18,10 +18,11 @@ fn errors_in(log: &str) -> String {
     without_engines_words(&last.join("; "))
 }
 
-/// What CRIU tries, and does without where it may not.
+/// Errors that are harmless: CRIU tries these calls, and goes on if they fail.
 const HARMLESS: [&str; 2] = ["rlimit: Can't setup RLIMIT_NOFILE", "tun: Unable to create tun"];
 
-/// `(00.012345) [pid: ]Error (criu/file.c:12): ` and what is behind that.
+/// Returns the text of an error line, which begins with `(00.012345) [pid: ]Error
+/// (criu/file.c:12): `.
 fn told(line: &str) -> Option<&str> {
     let (head, tail) = line.split_once("Error (")?;
     let (_, text) = tail.split_once("): ")?;

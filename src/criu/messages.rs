@@ -1,10 +1,10 @@
-//! The messages of CRIU's RPC: `criu_req`, `criu_opts` and `criu_resp` of its
-//! `images/rpc.proto`, as far as they are used.
+//! The messages of CRIU's RPC that the runtime uses: `criu_req`, `criu_opts` and
+//! `criu_resp` of CRIU's `images/rpc.proto`.
 
 use super::wire::{self, Message};
 use crate::error::Result;
 
-/// `criu_req_type`.
+/// The type of a request: `criu_req_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Dump = 1,
@@ -15,7 +15,7 @@ pub enum Kind {
     Version = 10,
 }
 
-/// Fields of `criu_opts` that are a number or a truth.
+/// Fields of `criu_opts` that hold a number or a boolean.
 #[derive(Debug, Clone, Copy)]
 pub enum Number {
     ImagesDirFd = 1,
@@ -42,7 +42,7 @@ pub enum Number {
     NetworkLock = 64,
 }
 
-/// Fields of `criu_opts` that are a text.
+/// Fields of `criu_opts` that hold a text.
 #[derive(Debug, Clone, Copy)]
 pub enum Text {
     LogFile = 10,
@@ -55,7 +55,7 @@ pub enum Text {
     LsmMountContext = 63,
 }
 
-/// `criu_opts`.
+/// The options of a request: `criu_opts`.
 #[derive(Debug, Clone, Default)]
 pub struct Options(Message);
 
@@ -74,36 +74,40 @@ impl Options {
         self
     }
 
-    /// A mount whose source is not in the images: at a checkpoint where it is
-    /// and what it is to be called, at a restore that name and its source.
+    /// Adds a mount whose source is not in the images. At a checkpoint `key` is its mount
+    /// point, and `value` the name to give it. At a restore `key` is that name, and
+    /// `value` its source.
     pub fn external_mount(&mut self, key: &[u8], value: &[u8]) -> &mut Self {
         self.text(Text::External, [b"mnt[", key, b"]:", value].concat())
     }
 
-    /// In the place of what the images call `key` goes the descriptor that has
-    /// the number `fd` in CRIU.
+    /// Replaces the descriptor that the images call `key` by the descriptor with the
+    /// number `fd` in CRIU.
     pub fn inherit_fd(&mut self, key: &str, fd: u64) -> &mut Self {
         self.0.message(27, Message::default().bytes(1, key.as_bytes()).number(2, fd));
         self
     }
 
-    /// What the images have in the cgroup of the checkpoint goes to `path`.
+    /// Restores cgroups at `path` instead of in the cgroup that the container had at the
+    /// checkpoint.
     pub fn cgroup_root(&mut self, controller: &str, path: &str) -> &mut Self {
         self.0.message(25, Message::default().bytes(1, controller.as_bytes()).bytes(2, path.as_bytes()));
         self
     }
 
+    /// Joins the namespace at `path`. `kind` is its name in /proc/PID/ns.
     pub fn join_namespace(&mut self, kind: &str, path: &[u8]) -> &mut Self {
         self.0.message(39, Message::default().bytes(1, kind.as_bytes()).bytes(2, path));
         self
     }
 
+    /// Sends memory pages to a page server at `address` and `port`.
     pub fn page_server(&mut self, address: &str, port: u16) -> &mut Self {
         self.0.message(11, Message::default().bytes(1, address.as_bytes()).number(2, port.into()));
         self
     }
 
-    /// The options that another process has put together.
+    /// Adds options that another process has encoded.
     pub fn append(&mut self, encoded: &[u8]) -> &mut Self {
         self.0.append(encoded);
         self
@@ -114,14 +118,15 @@ impl Options {
     }
 }
 
-/// Which version is it? `more`: it is to listen for another question then.
+/// Returns the question for CRIU's version. `more` keeps CRIU running for another
+/// request.
 pub fn version_question(more: bool) -> Message {
     let mut request = Message::default();
     request.number(1, Kind::Version as u64).truth(4, more);
     request
 }
 
-/// Does this kernel have what these flags need?
+/// Returns the question whether the kernel supports `features`.
 pub fn feature_question(features: Features) -> Message {
     let mut wanted = Message::default();
     wanted.truth(1, features.memory_tracking).truth(2, features.lazy_pages);
@@ -136,34 +141,35 @@ pub fn request(kind: Kind, options: &Options) -> Message {
     request
 }
 
-/// The answer to a notification: go on, or give up.
+/// Returns the answer to a notification. `go_on` false makes CRIU give up.
 pub fn notified(go_on: bool) -> Message {
     let mut request = Message::default();
     request.number(1, Kind::Notify as u64).truth(3, go_on);
     request
 }
 
-/// Of which the kernel may have none.
+/// Features that not every kernel has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Features {
-    /// Which pages were written since the last pre-dump.
+    /// Whether the kernel tracks the pages that were written since the last pre-dump.
     pub memory_tracking: bool,
-    /// userfaultfd.
+    /// Whether the kernel has userfaultfd.
     pub lazy_pages: bool,
 }
 
-/// A release of CRIU, without what is behind the second number.
+/// The first two numbers of a CRIU release.
 pub type Version = (u64, u64);
 
-/// `criu_resp`.
+/// A response: `criu_resp`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Response {
     pub kind: u64,
     pub success: bool,
     pub errno: i32,
     pub message: String,
-    /// What a notification is about, and the process, as CRIU sees it.
+    /// The name of a notification.
     pub script: String,
+    /// The process that the notification is about, as CRIU's pid namespace numbers it.
     pub pid: i32,
     pub version: Option<Version>,
     pub features: Features,
@@ -245,7 +251,7 @@ mod tests {
     #[test]
     fn a_failure_is_read() {
         let mut response = Message::default();
-        // Negative numbers take all ten bytes.
+        // A negative number takes all ten bytes.
         response.number(1, Kind::Dump as u64).truth(2, false).number(7, (-1i64).cast_unsigned());
         response.bytes(9, b"no");
         let read = Response::decode(response.encoded()).expect("a response");

@@ -1,9 +1,9 @@
-//! CRIU, which does the work of `checkpoint` and `restore`, by its RPC.
+//! CRIU, which does the work of `checkpoint` and `restore`, through its RPC.
 //!
-//! `criu swrk FD` reads requests from a SEQPACKET socket: Protocol Buffers, of
-//! which [`wire`] has the few lines that are needed. The crates for it
-//! (rust-criu, and protobuf or prost below that) bring half a megabyte of
-//! generated code for a hundred messages, and lack options that runc has.
+//! `criu swrk FD` reads requests from a SEQPACKET socket. They are Protocol Buffers, and
+//! [`wire`] encodes the few types that are needed. The crates (rust-criu, and protobuf or
+//! prost below it) add half a megabyte of code that is generated for a hundred messages,
+//! and lack options that runc has.
 
 pub mod flags;
 mod log;
@@ -21,17 +21,17 @@ use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Where programs are looked for if the caller has no PATH.
+/// The directories in which programs are looked up if the caller has no PATH.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// With it CRIU freezes cgroups of version 2, takes pid namespaces that are
-/// joined, and tells when lazy pages can be fetched.
+/// The oldest CRIU that is accepted. It freezes cgroups of version 2, accepts joined pid
+/// namespaces, and reports when lazy pages can be fetched.
 const NEEDED: Version = (3, 15);
 
-/// For a namespace that is joined, and for LSMs.
+/// The oldest CRIU that can join namespaces, and that has options for LSMs.
 pub const NEWER: Version = (3, 16);
 
-/// How a cgroup of the images is restored (`criu_cg_mode`).
+/// How CRIU restores a cgroup of the images (`criu_cg_mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CgroupsMode {
     /// Its settings, where CRIU makes the cgroup.
@@ -45,7 +45,7 @@ pub enum CgroupsMode {
     Ignore = 0,
 }
 
-/// How connections are kept still (`criu_network_lock_method`).
+/// How CRIU blocks the traffic of network connections (`criu_network_lock_method`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum NetworkLock {
     Iptables = 1,
@@ -60,8 +60,11 @@ pub struct Criu {
 }
 
 impl Criu {
-    /// Finds it in PATH, asks it for its version, and whether this kernel has
-    /// what is `wanted`.
+    /// Finds CRIU in PATH. Asks CRIU for its version, and whether the kernel supports the
+    /// features that are `wanted`.
+    ///
+    /// # Errors
+    /// CRIU is missing or too old, or the kernel lacks a feature.
     pub fn find(wanted: Features) -> Result<Criu> {
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         let program = look_up(&path).ok_or_else(|| {
@@ -91,7 +94,7 @@ impl Criu {
         Ok(criu)
     }
 
-    /// Refuses what an older one can't do.
+    /// Refuses `what` if this CRIU is older than `needed`.
     pub fn require(&self, needed: Version, what: &str) -> Result<()> {
         if self.version >= needed {
             return Ok(());
@@ -103,7 +106,7 @@ impl Criu {
     }
 }
 
-/// Refuses what this kernel can't do.
+/// Refuses features that this kernel lacks.
 fn require_features(service: &Service, wanted: Features) -> Result<()> {
     let answer = service.ask(&feature_question(wanted))?;
     let lacks = |what| Err(Error::msg(format!("criu finds no {what} on this machine")));
@@ -126,7 +129,7 @@ fn look_up(path: &OsStr) -> Option<CString> {
     })
 }
 
-/// What came of a request that failed.
+/// Returns the error for a failed request, with the cause from CRIU's log or response.
 pub fn failure(what: &str, response: &messages::Response, log: &Path) -> Error {
     let told = [log::errors(log), response.message.clone()].into_iter().find(|text| !text.is_empty());
     let mut error = Error::msg(match told {
@@ -137,9 +140,10 @@ pub fn failure(what: &str, response: &messages::Response, log: &Path) -> Error {
     error.hint(format!("its log is {}", log.display()))
 }
 
-/// CRIU's own settings, which go before the options of a request: those that
-/// the annotation `org.criu.config` names, or the host's for this runtime, or for
-/// runc. An annotation without a value is for none at all.
+/// Returns the file with CRIU's own settings. CRIU reads it before the options of a
+/// request. The annotation `org.criu.config` names the file, and an empty annotation
+/// means no file. Without the annotation, the file is the host's for corten, or the
+/// host's for runc.
 pub fn settings(annotation: Option<&str>) -> Result<Option<PathBuf>> {
     Ok(match annotation {
         Some("") => None,

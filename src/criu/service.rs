@@ -1,4 +1,4 @@
-//! A running `criu swrk`: how it comes to be, and the conversation with it.
+//! A running `criu swrk`: starts it, and exchanges messages with it.
 
 use super::messages::{Kind, Response, notified};
 use super::wire::Message;
@@ -19,29 +19,29 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
-/// The longest message of CRIU; all that it sends are short.
+/// The longest message that is accepted from CRIU, in bytes. All its messages are short.
 const MAX: usize = 40960;
 
-/// A process that is to become CRIU.
+/// A process that is, or is going to be, CRIU.
 pub struct Service {
     pub pid: i32,
     process: OwnedFd,
-    /// The other end is CRIU's.
+    /// The socket to CRIU, which has the other end.
     socket: OwnedFd,
-    /// It was waited for.
+    /// Whether this process has reaped CRIU.
     ended: bool,
-    /// The signals of a foreground verb: they end every wait for CRIU.
+    /// The signals of a foreground verb. They end every wait for CRIU.
     signals: Option<Rc<Signals>>,
 }
 
-/// Before its execve.
+/// A process that has not executed CRIU yet.
 pub struct Starting {
     pub service: Service,
     sync: HostEnd,
 }
 
-/// Forks, in its cgroup. The child does `prepare` and waits for [`Starting::go`].
-/// `pass` are descriptors that keep their numbers in CRIU.
+/// Forks a process into the cgroup of `entrance`. The child calls `prepare` and waits for
+/// [`Starting::go`]. The descriptors `pass` keep their numbers in CRIU.
 pub fn start(
     program: &CStr,
     entrance: &Entrance,
@@ -83,11 +83,11 @@ fn go_on(sync: &InitEnd) -> Result<()> {
     sync.expect(|message| (message == ToInit::Go).then_some(()))
 }
 
-/// It returns only to say why it failed.
+/// Executes CRIU. Returns only if that fails.
 fn become_criu(program: &CStr, socket: &OwnedFd, pass: &[BorrowedFd<'_>]) -> Error {
     let prepare = || -> nix::Result<()> {
-        // What it has to say is in its log. Standard input may be the terminal
-        // that is meant by --shell-job.
+        // CRIU writes to its log, so its output is not needed. Standard input stays: it
+        // may be the terminal for `--shell-job`.
         let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
         fd::dup_onto(&null, 1)?;
         fd::dup_onto(&null, 2)?;
@@ -106,7 +106,8 @@ fn become_criu(program: &CStr, socket: &OwnedFd, pass: &[BorrowedFd<'_>]) -> Err
     Error::os("execve", error).on(program.to_string_lossy())
 }
 
-/// CRIU calls programs, too. Engines may give us no PATH.
+/// CRIU executes programs, too, and needs a PATH. An engine may start the runtime without
+/// PATH.
 fn environment() -> Vec<CString> {
     let mut env = sys::environment();
     if std::env::var_os("PATH").is_none() {
@@ -116,7 +117,7 @@ fn environment() -> Vec<CString> {
 }
 
 impl Starting {
-    /// Waits until it has prepared what there is to prepare.
+    /// Waits until the process has called `prepare`.
     pub fn until_ready(&self) -> Result<()> {
         match self.sync.recv()? {
             Some((FromInit::Ready, _)) => Ok(()),
@@ -125,7 +126,7 @@ impl Starting {
         }
     }
 
-    /// Lets it become CRIU.
+    /// Lets the process execute CRIU.
     pub fn go(self) -> Result<Service> {
         self.sync.send(ToInit::Go)?;
         match self.sync.recv()? {
@@ -136,24 +137,27 @@ impl Starting {
     }
 }
 
-/// Something that CRIU tells on its way, and waits until it is taken note of.
+/// A notification from CRIU. CRIU waits until the runtime answers it.
 pub struct Notification {
+    /// The name of the notification.
     pub script: String,
-    /// The root of the process tree, where that is told.
+    /// The root of the process tree. 0 if the notification does not name it.
     pub pid: i32,
-    /// What came with it.
+    /// The descriptor that came with the notification.
     pub fd: Option<OwnedFd>,
 }
 
 impl Service {
-    /// Asks one question.
+    /// Sends a request, and waits for its response.
     pub fn ask(&self, request: &Message) -> Result<Response> {
         self.send(request)?;
         self.receive().map(|(response, _)| response)
     }
 
-    /// Makes a request, and takes note of what comes before the response. The
-    /// first failure of `note` ends the work, and is the outcome.
+    /// Sends a request, and calls `note` for each notification before the response.
+    ///
+    /// # Errors
+    /// The first failure of `note`. CRIU is told to give up then.
     pub fn work(
         &self,
         request: &Message,
@@ -173,7 +177,7 @@ impl Service {
             if !response.is(Kind::Notify) {
                 return Ok(response);
             }
-            // After a failure there may come more, which undoes what was done.
+            // After a failure CRIU may send more notifications, while it rolls back.
             if failed.is_none() {
                 let Response { script, pid, .. } = response;
                 failed = note(Notification { script, pid, fd }).err();
@@ -203,7 +207,7 @@ impl Service {
         self.signals.as_ref().map_or(Ok(()), |signals| signals.until_readable(readable.as_fd()))
     }
 
-    /// No more requests: waits until it has ended.
+    /// Closes the connection, and waits until CRIU has ended.
     pub fn end(mut self) -> Result<Exit> {
         nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)
             .op("shutdown")?;
@@ -221,7 +225,7 @@ impl Drop for Service {
     }
 }
 
-/// The number that CRIU finds a descriptor of ours by.
+/// Returns the number by which CRIU finds a descriptor of this process.
 pub fn number(fd: impl AsFd) -> u64 {
     u64::from(RawFd::unsigned_abs(fd.as_fd().as_raw_fd()))
 }

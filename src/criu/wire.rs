@@ -1,39 +1,42 @@
-//! Protocol Buffers, as far as CRIU's RPC goes: numbers, and what has a length.
+//! The part of Protocol Buffers that CRIU's RPC needs: numbers, and byte strings with a
+//! length.
 
 use crate::error::{Error, Result};
 
-/// What a field is (its wire type).
+/// The wire types of fields.
 const NUMBER: u64 = 0;
 const FIXED_64: u64 = 1;
 const WITH_LENGTH: u64 = 2;
 const FIXED_32: u64 = 5;
 
-/// A message in the making.
+/// A message to send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Message(Vec<u8>);
 
 impl Message {
-    /// A number, a truth, or a member of an enumeration.
+    /// Adds a number, a boolean, or a member of an enumeration.
     pub fn number(&mut self, field: u64, value: u64) -> &mut Self {
         self.varint(field << 3 | NUMBER).varint(value)
     }
 
+    /// Adds a boolean.
     pub fn truth(&mut self, field: u64, value: bool) -> &mut Self {
         self.number(field, value.into())
     }
 
-    /// A text, which for CRIU is bytes of any kind.
+    /// Adds a text. CRIU accepts any bytes as a text.
     pub fn bytes(&mut self, field: u64, bytes: &[u8]) -> &mut Self {
         self.varint(field << 3 | WITH_LENGTH).varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self
     }
 
+    /// Adds a message as a field.
     pub fn message(&mut self, field: u64, message: &Message) -> &mut Self {
         self.bytes(field, &message.0)
     }
 
-    /// All fields of another message of the same type.
+    /// Adds all fields of another message of the same type.
     pub fn append(&mut self, encoded: &[u8]) -> &mut Self {
         self.0.extend_from_slice(encoded);
         self
@@ -53,7 +56,7 @@ impl Message {
     }
 }
 
-/// The value of a field that was received.
+/// The value of a received field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
     Number(u64),
@@ -65,7 +68,7 @@ impl<'a> Value<'a> {
         if let Value::Number(number) = self { Ok(number) } else { Err(torn()) }
     }
 
-    /// A 32-bit number, which may be negative.
+    /// Returns a 32-bit number with a sign.
     pub fn int32(self) -> Result<i32> {
         let [a, b, c, d, ..] = self.number()?.to_le_bytes();
         Ok(i32::from_le_bytes([a, b, c, d]))
@@ -80,7 +83,7 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The fields of a message, in the order in which they came.
+/// Returns the fields of a message, in the order in which they came.
 pub fn fields(mut rest: &[u8]) -> Result<Vec<(u64, Value<'_>)>> {
     let mut out = Vec::new();
     while !rest.is_empty() {
