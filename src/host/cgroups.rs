@@ -1,4 +1,5 @@
-//! The hierarchies, their controllers, and whether the caller may make cgroups.
+//! Reports the cgroup hierarchies, their controllers, and whether the caller may create
+//! cgroups.
 
 use super::{enabled_if, text, verdict};
 use crate::cgroup::{self, Driver, Host, V1Mount};
@@ -37,7 +38,7 @@ pub fn report() -> Value {
     }
 }
 
-/// What a cgroup of version 2 has for those below it.
+/// Returns the controllers that a v2 cgroup offers to the cgroups below it.
 fn controllers(dir: &Path) -> Vec<String> {
     let file = dir.join("cgroup.controllers");
     text(&file.to_string_lossy()).split_whitespace().map(str::to_owned).collect()
@@ -59,7 +60,7 @@ fn may_make(dir: &Path) -> Result<()> {
         .op_on("make a cgroup below", dir.display())
 }
 
-/// A program that allows all, which is attached nowhere.
+/// Loads a program that allows every access, and attaches it to nothing.
 fn device_program() -> Result<()> {
     let insn = |code, imm| Insn { code, regs: 0, off: 0, imm };
     // r0 = 1; exit

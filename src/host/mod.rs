@@ -1,4 +1,4 @@
-//! What this machine lets the caller do, found out by doing it: `features --host`.
+//! Finds out what this machine lets the caller do, by doing it: `features --host`.
 
 mod cgroups;
 mod mounts;
@@ -15,8 +15,8 @@ use crate::sys::{landlock, sched, seccomp};
 use nix::errno::Errno;
 use serde_json::{Value, json};
 
-/// The whole report. A part is `{"enabled": true}`, or `false` with the reason
-/// under `why`.
+/// Returns the whole report. Each part is `{"enabled": true}`, or `{"enabled": false}`
+/// with the reason under `why`.
 pub fn report() -> Value {
     let kernel = nix::sys::utsname::uname();
     json!({
@@ -38,7 +38,7 @@ pub fn report() -> Value {
     })
 }
 
-/// Can it be done, and if not, why?
+/// Returns the part of the report for something that was tried.
 fn verdict(tried: Result<()>) -> Value {
     match tried {
         Ok(()) => json!({ "enabled": true }),
@@ -50,7 +50,8 @@ fn enabled_if(is: bool, why_not: &str) -> Value {
     verdict(if is { Ok(()) } else { Err(Error::msg(why_not)) })
 }
 
-/// Does something in a child that is cloned into new namespaces.
+/// Calls `act` in a child that is cloned into new namespaces. The child's errno comes
+/// back as the error.
 fn in_child(flags: NsFlags, act: impl FnOnce() -> nix::Result<()>) -> nix::Result<()> {
     match clone::fork(flags, None)? {
         Forked::Child => clone::exit(act().map_or_else(|errno| errno as i32, |()| 0)),
@@ -62,7 +63,8 @@ fn in_child(flags: NsFlags, act: impl FnOnce() -> nix::Result<()>) -> nix::Resul
     }
 }
 
-/// What filters can do: the actions, the flags, and asking an agent.
+/// Reports what seccomp filters can do: the actions, the flags, and whether an agent can
+/// be asked.
 fn seccomp() -> Value {
     let actions = [
         ("SCMP_ACT_KILL_PROCESS", 0x8000_0000),
@@ -83,7 +85,7 @@ fn seccomp() -> Value {
     })
 }
 
-/// The version of its interface, as programs in a container find it.
+/// Reports the version of Landlock's ABI, as a program in a container would find it.
 fn landlock() -> Value {
     match landlock::abi() {
         Ok(version) => json!({ "enabled": true, "abi": version }),
@@ -95,8 +97,8 @@ fn landlock() -> Value {
     }
 }
 
-/// Does the kernel keep the exit status of a process that another has reaped?
-/// `wait` and `delete` learn it from there.
+/// Tests whether the kernel keeps the exit status of a process that another process has
+/// reaped. `wait` and `delete` get the exit status that way.
 fn exit_status() -> Result<()> {
     match clone::fork(NsFlags::NONE, None).op("clone3")? {
         Forked::Child => clone::exit(7),
@@ -111,7 +113,7 @@ fn exit_status() -> Result<()> {
     }
 }
 
-/// The modes that the kernel takes, for the first node.
+/// Reports the modes that the kernel accepts for NUMA node 0.
 fn memory_policy() -> Value {
     let takes = |mode: i32| {
         let nodes: &[u64] = if matches!(mode, 0 | 4) { &[] } else { &[1] };
@@ -124,7 +126,7 @@ fn memory_policy() -> Value {
     json!({ "enabled": true, "modes": modes.map(|(name, _)| *name).collect::<Vec<_>>() })
 }
 
-/// A file's text, or nothing.
+/// Returns the text of a file. Empty if it can't be read.
 fn text(path: &str) -> String {
     read_file(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
 }

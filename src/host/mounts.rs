@@ -1,4 +1,4 @@
-//! The mount API, and which filesystems can map the ids of their files.
+//! Tries the mount API, and finds the filesystems that can map the ids of their files.
 
 use super::{in_child, text, verdict};
 use crate::error::{Context, Error, Result};
@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Each step by which init builds a container's mounts, in a mount namespace
-/// that is gone with its child; without privilege in a user namespace, too.
+/// Tries each step by which init builds a container's mounts. Every step runs in a child
+/// with a mount namespace of its own. Without privilege the child gets a user namespace,
+/// too.
 pub fn api() -> Value {
     let user = NsKind::User.flag().only_if(!may_clone());
     let in_own = |act: fn() -> nix::Result<()>, op: &str| {
@@ -45,7 +46,7 @@ fn attach() -> nix::Result<()> {
     attached().map(drop)
 }
 
-/// A new tmpfs over the root of the mount namespace.
+/// Attaches a new tmpfs over the root of the mount namespace.
 fn attached() -> nix::Result<OwnedFd> {
     let tree = tmpfs()?;
     let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -53,8 +54,9 @@ fn attached() -> nix::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Without it an overlay's layers must fit into one string. Linux 6.1 takes any
-/// option and refuses `lowerdir+` only as the filesystem is created (EINVAL).
+/// Tests the option `lowerdir+`. Without it all layers of an overlay must fit into one
+/// string. Linux 6.1 accepts any option, and refuses `lowerdir+` only when the filesystem
+/// is created (EINVAL).
 fn layers() -> nix::Result<()> {
     fchdir(&attached()?)?;
     let context = mount::fsopen(c"overlay")?;
@@ -65,7 +67,8 @@ fn layers() -> nix::Result<()> {
     mount::fsconfig_create(&context)
 }
 
-/// By type of filesystem, for each that is mounted here, and tmpfs.
+/// Reports whether an idmapped mount works, for each type of filesystem that is mounted
+/// here, and for tmpfs.
 pub fn idmap() -> Value {
     if !may_clone() {
         return verdict(Err(Error::msg("an idmapped mount needs CAP_SYS_ADMIN on the host")));
@@ -86,8 +89,9 @@ pub fn idmap() -> Value {
     Value::Object(out)
 }
 
-/// A place of each type that is mounted. Those whose answer is another
-/// program's, or another machine's, are left alone: there may be none.
+/// Returns a mount point for each type of filesystem that is mounted. Leaves out
+/// filesystems that another program or machine has to answer for, because that answer may
+/// never come.
 fn mounted() -> BTreeMap<String, String> {
     let waits = ["autofs", "nfs", "cifs", "smb3", "fuse", "ceph", "afs", "9p"];
     let info = text("/proc/self/mountinfo");
@@ -95,7 +99,7 @@ fn mounted() -> BTreeMap<String, String> {
     for line in info.lines() {
         let Some((head, tail)) = line.split_once(" - ") else { continue };
         let (Some(point), Some(fs)) = (head.split(' ').nth(4), tail.split(' ').next()) else { continue };
-        // The kernel writes a space as \040.
+        // mountinfo has \040 for a space.
         if !point.contains('\\') && !waits.iter().any(|name| fs.starts_with(name)) {
             out.entry(fs.to_owned()).or_insert_with(|| point.to_owned());
         }
@@ -107,7 +111,7 @@ fn mounted() -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    /// Where the tests run there are always these two.
+    /// These two are mounted wherever the tests run.
     #[test]
     fn finds_what_is_mounted() {
         let mounted = mounted();

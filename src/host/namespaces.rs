@@ -1,4 +1,4 @@
-//! Which namespaces the caller can make.
+//! Finds out which namespaces the caller can create.
 
 use super::{in_child, text, verdict};
 use crate::error::{Context, Error, Result};
@@ -10,7 +10,8 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 use serde_json::{Map, Value};
 
-/// By kind. Without privilege, all the others are made in a user namespace.
+/// Reports each type of namespace. Without privilege, every other namespace is created in
+/// a new user namespace.
 pub fn kinds() -> Value {
     let mut out = Map::new();
     for kind in NsKind::ALL {
@@ -21,8 +22,8 @@ pub fn kinds() -> Value {
 
 fn make(kind: NsKind) -> Result<()> {
     let user = NsKind::User.flag().only_if(!may_clone());
-    // In a user namespace the caller is root: some hosts let it be made and
-    // allow nothing in it.
+    // In a new user namespace the caller is root. Some hosts let the caller create it,
+    // but allow nothing in it.
     let act = || match kind {
         NsKind::User => unshare(CloneFlags::CLONE_NEWUTS),
         _ => Ok(()),
@@ -43,7 +44,8 @@ fn explain(error: Error, kind: NsKind) -> Error {
     }
 }
 
-/// Can the caller map more ids than its own? A user with the first of his ranges.
+/// Reports whether the caller can map more ids than its own. A user maps the first of the
+/// user's ranges.
 pub fn mappings() -> Value {
     verdict(try_mappings().map_err(|e| Error { at: String::new(), ..e }))
 }
@@ -65,7 +67,8 @@ fn map(own: u32, ranges: &str) -> Result<Vec<IdMap>> {
     Ok(vec![one, IdMap { container: 1, host, size }])
 }
 
-/// Of the user with this number, by it or by the name that `passwd` has for it.
+/// Returns the first id and the number of ids of a user's first range. The user is listed
+/// by `uid`, or by the name that `passwd` has for `uid`.
 fn first_range(ranges: &str, uid: &str, passwd: &str) -> Option<(u32, u32)> {
     let name = passwd.lines().find(|line| line.split(':').nth(2) == Some(uid));
     let name = name.and_then(|line| line.split(':').next()).unwrap_or(uid);
