@@ -16,9 +16,9 @@ pub(super) fn memory_limits(memory: &Memory) -> [Option<i64>; 3] {
 /// so has no `file`.
 pub(super) fn unlimited_swap(memory: &Memory, file: &str, value: &str) -> Option<Setting> {
     match memory_limits(memory) {
-        [Some(-1), None, _] => {
-            Some(Setting::new("memory", file, value, "memory/swap").follows(&["memory/limit"]).if_there())
-        }
+        [Some(-1), None, _] => Some(
+            Setting::new("memory", file, value, "memory/swap").follows(&["memory/limit"]).skip_if_missing(),
+        ),
         _ => None,
     }
 }
@@ -28,7 +28,7 @@ pub(super) fn unlimited_swap(memory: &Memory, file: &str, value: &str) -> Option
 ///
 /// # Errors
 /// The name of a device is empty or contains white space, or a device has no limit.
-pub(super) fn rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) -> Result<()> {
+pub(super) fn add_rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) -> Result<()> {
     for (device, limits) in devices {
         let at = format!("rdma/{}", device.replace('~', "~0").replace('/', "~1"));
         if device.is_empty() || device.contains(char::is_whitespace) {

@@ -71,7 +71,7 @@ pub fn compile(rules: &[DeviceRule]) -> Vec<Insn> {
         rest.truncate(end + usize::from(rest[end].allow));
     }
     for group in rest.chunk_by(|a, b| head(a) == head(b)) {
-        program.group(group);
+        program.add_group(group);
     }
     program.finish()
 }
@@ -79,10 +79,10 @@ pub fn compile(rules: &[DeviceRule]) -> Vec<Insn> {
 /// Returns what the rules of a group share: whether they allow, the type of device, and
 /// the access.
 fn head(rule: &DeviceRule) -> (bool, Option<DeviceKind>, i32) {
-    (rule.allow, rule.kind, access(rule))
+    (rule.allow, rule.kind, access_bits(rule))
 }
 
-fn access(rule: &DeviceRule) -> i32 {
+fn access_bits(rule: &DeviceRule) -> i32 {
     let bits = [(rule.mknod, MKNOD), (rule.read, READ), (rule.write, WRITE)];
     bits.iter().filter(|(on, _)| *on).fold(0, |mask, (_, bit)| mask | bit)
 }
@@ -118,36 +118,36 @@ impl Program {
         Program { insns, jumps: Vec::new() }
     }
 
-    fn jump(&mut self, code: u8, register: u8, imm: i32, to: To) {
+    fn add_jump(&mut self, code: u8, register: u8, imm: i32, to: To) {
         self.jumps.push((self.insns.len(), to));
         self.insns.push(insn(code, register, 0, 0, imm));
     }
 
     /// Adds a group: the tests that its rules share, then one comparison for each rule.
-    fn group(&mut self, rules: &[&DeviceRule]) {
+    fn add_group(&mut self, rules: &[&DeviceRule]) {
         let (allow, kind, access) = head(rules[0]);
         match kind {
             None => {}
-            Some(DeviceKind::Block) => self.jump(JNE_IMM, KIND, BLOCK, To::NextGroup),
-            Some(DeviceKind::Char | DeviceKind::Fifo) => self.jump(JNE_IMM, KIND, CHAR, To::NextGroup),
+            Some(DeviceKind::Block) => self.add_jump(JNE_IMM, KIND, BLOCK, To::NextGroup),
+            Some(DeviceKind::Char | DeviceKind::Fifo) => self.add_jump(JNE_IMM, KIND, CHAR, To::NextGroup),
         }
         if access != MKNOD | READ | WRITE {
             self.insns.push(insn(MOV_REG, SCRATCH, ACCESS, 0, 0));
             let (mask, skip) = if allow { (!access, JNE_IMM) } else { (access, JEQ_IMM) };
             self.insns.push(insn(AND_IMM, SCRATCH, 0, 0, mask));
-            self.jump(skip, SCRATCH, 0, To::NextGroup);
+            self.add_jump(skip, SCRATCH, 0, To::NextGroup);
         }
         for rule in rules {
             let to = To::Verdict(allow);
             match (rule.major, rule.minor) {
                 (Some(major), Some(minor)) => {
-                    self.jump(JEQ_IMM, DEVICE, (major << MINOR_BITS | minor).cast_signed(), to);
+                    self.add_jump(JEQ_IMM, DEVICE, (major << MINOR_BITS | minor).cast_signed(), to);
                 }
-                (Some(major), None) => self.jump(JEQ_IMM, MAJOR, major.cast_signed(), to),
-                (None, Some(minor)) => self.jump(JEQ_IMM, MINOR, minor.cast_signed(), to),
+                (Some(major), None) => self.add_jump(JEQ_IMM, MAJOR, major.cast_signed(), to),
+                (None, Some(minor)) => self.add_jump(JEQ_IMM, MINOR, minor.cast_signed(), to),
                 (None, None) => {
                     // The verifier refuses unreachable instructions.
-                    self.jump(JUMP, 0, 0, to);
+                    self.add_jump(JUMP, 0, 0, to);
                     break;
                 }
             }
@@ -191,7 +191,7 @@ mod tests {
     use super::*;
 
     /// Interprets the instructions that `compile` uses.
-    fn run(program: &[Insn], kind: i32, access: i32, major: i32, minor: i32) -> bool {
+    fn interpret(program: &[Insn], kind: i32, access: i32, major: i32, minor: i32) -> bool {
         let mut regs = [0i32; 11];
         let mut at = 0;
         loop {
@@ -239,29 +239,29 @@ mod tests {
             rule(true, Some(DeviceKind::Char), Some(1), "rw"),
             rule(false, Some(DeviceKind::Char), Some(1), "w"),
         ]);
-        assert!(run(&program, CHAR, READ, 1, 3));
-        assert!(!run(&program, CHAR, WRITE, 1, 3));
-        assert!(!run(&program, CHAR, READ | WRITE, 1, 3));
-        assert!(!run(&program, CHAR, MKNOD, 1, 3));
-        assert!(!run(&program, BLOCK, READ, 1, 3));
-        assert!(!run(&program, CHAR, READ, 2, 3));
+        assert!(interpret(&program, CHAR, READ, 1, 3));
+        assert!(!interpret(&program, CHAR, WRITE, 1, 3));
+        assert!(!interpret(&program, CHAR, READ | WRITE, 1, 3));
+        assert!(!interpret(&program, CHAR, MKNOD, 1, 3));
+        assert!(!interpret(&program, BLOCK, READ, 1, 3));
+        assert!(!interpret(&program, CHAR, READ, 2, 3));
     }
 
     #[test]
     fn a_rule_for_everything_hides_what_is_before_it() {
         let all = rule(true, None, None, "rwm");
         let program = compile(&[rule(false, None, None, "rwm"), all]);
-        assert!(run(&program, BLOCK, WRITE, 8, 0));
+        assert!(interpret(&program, BLOCK, WRITE, 8, 0));
         let program = compile(&[all, rule(false, None, None, "rwm")]);
-        assert!(!run(&program, BLOCK, WRITE, 8, 0));
+        assert!(!interpret(&program, BLOCK, WRITE, 8, 0));
     }
 
     #[test]
     fn wildcards_stand_for_either_number() {
         let minor = DeviceRule { minor: Some(7), ..rule(true, Some(DeviceKind::Block), None, "rwm") };
         let program = compile(&[minor, rule(true, Some(DeviceKind::Char), Some(136), "rwm")]);
-        assert!(run(&program, BLOCK, READ, 99, 7) && !run(&program, BLOCK, READ, 99, 8));
-        assert!(run(&program, CHAR, READ, 136, 99) && !run(&program, CHAR, READ, 137, 99));
+        assert!(interpret(&program, BLOCK, READ, 99, 7) && !interpret(&program, BLOCK, READ, 99, 8));
+        assert!(interpret(&program, CHAR, READ, 136, 99) && !interpret(&program, CHAR, READ, 137, 99));
     }
 
     /// The verifier refuses a program with an instruction that no access reaches.
@@ -296,15 +296,15 @@ mod tests {
 
     #[test]
     fn nothing_is_allowed_by_silence() {
-        assert!(!run(&compile(&[]), CHAR, READ, 1, 3));
+        assert!(!interpret(&compile(&[]), CHAR, READ, 1, 3));
     }
 
     #[test]
     fn the_defaults_allow_making_any_node_and_using_few() {
         let program = compile(&crate::spec::default_rules());
-        assert!(run(&program, BLOCK, MKNOD, 8, 0));
-        assert!(!run(&program, BLOCK, READ, 8, 0));
-        assert!(run(&program, CHAR, READ | WRITE, 1, 3));
-        assert!(run(&program, CHAR, WRITE, 136, 40));
+        assert!(interpret(&program, BLOCK, MKNOD, 8, 0));
+        assert!(!interpret(&program, BLOCK, READ, 8, 0));
+        assert!(interpret(&program, CHAR, READ | WRITE, 1, 3));
+        assert!(interpret(&program, CHAR, WRITE, 136, 40));
     }
 }

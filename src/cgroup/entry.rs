@@ -31,7 +31,7 @@ impl Cgroup {
     /// controller that takes limits, and the configuration sets a limit in a hierarchy
     /// that is not kept.
     pub fn make(&mut self, plan: &Plan, rootless: Option<bool>, log: &Log) -> Result<Entrance> {
-        match self.make_all(plan) {
+        match self.create_all(plan) {
             Err(e) if is_denied(&e) && rootless.unwrap_or_else(|| !is_root()) => {
                 let lost = self.keep_delegated(plan)?;
                 if !lost.is_empty() {
@@ -40,18 +40,20 @@ impl Cgroup {
                         lost.join(", ")
                     ));
                 }
-                self.make_all(plan)
+                self.create_all(plan)
             }
             other => other,
         }
     }
 
-    fn make_all(&self, plan: &Plan) -> Result<Entrance> {
+    fn create_all(&self, plan: &Plan) -> Result<Entrance> {
         match self {
             Cgroup::None | Cgroup::Systemd { .. } => Ok(Entrance::default()),
-            Cgroup::V2 { path } => v2::make(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() }),
+            Cgroup::V2 { path } => {
+                v2::create(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() })
+            }
             Cgroup::V1 { hierarchies, unified } => {
-                v1::make(hierarchies, unified.as_deref(), &plan.device_rules)
+                v1::create_all(hierarchies, unified.as_deref(), &plan.device_rules)
             }
         }
     }
@@ -69,8 +71,8 @@ impl Cgroup {
             *self = Cgroup::None;
             return Ok(lost);
         };
-        let (kept, denied) = v1::delegated(hierarchies)?;
-        let unified = match unified.as_deref().map(v2::make) {
+        let (kept, denied) = v1::create_where_allowed(hierarchies)?;
+        let unified = match unified.as_deref().map(v2::create) {
             Some(Err(e)) if !is_denied(&e) => return Err(e),
             Some(Ok(_)) => unified.clone(),
             Some(Err(_)) | None => None,
@@ -117,14 +119,14 @@ impl Cgroup {
     pub fn joined(&mut self, init: i32, plan: &Plan) -> Result<()> {
         let Cgroup::Systemd { unit, place } = self else { return Ok(()) };
         match &mut **place {
-            Cgroup::V2 { path } => match v2::of_process(init) {
+            Cgroup::V2 { path } => match v2::cgroup_of_process(init) {
                 Some(found) if found.file_name() == Some(unit.name.as_ref()) => {
                     *path = found;
                     Ok(())
                 }
                 _ => Err(Error::msg("systemd has not moved init into the unit").on(unit.name.clone())),
             },
-            Cgroup::V1 { hierarchies, .. } => v1::join_beside_systemd(hierarchies, init, &plan.device_rules),
+            Cgroup::V1 { hierarchies, .. } => v1::move_beside_systemd(hierarchies, init, &plan.device_rules),
             Cgroup::None | Cgroup::Systemd { .. } => Ok(()),
         }
     }
@@ -134,7 +136,7 @@ impl Cgroup {
         match self {
             Cgroup::None => Ok(Entrance::default()),
             Cgroup::V2 { path } => Ok(Entrance { clone: Some(tree::open(path)?), tasks: Vec::new() }),
-            Cgroup::V1 { hierarchies, unified } => v1::entrance(hierarchies, unified.as_deref()),
+            Cgroup::V1 { hierarchies, unified } => v1::open_entrance(hierarchies, unified.as_deref()),
             Cgroup::Systemd { place, .. } => place.entrance(),
         }
     }
@@ -146,7 +148,7 @@ impl Cgroup {
     /// version 1, without a cgroup, and if the cgroup of `init` can't be read.
     pub fn entrance_below(&self, init: i32) -> Result<Option<OwnedFd>> {
         match self {
-            Cgroup::V2 { .. } => v2::of_process(init).map(|path| tree::open(&path)).transpose(),
+            Cgroup::V2 { .. } => v2::cgroup_of_process(init).map(|path| tree::open(&path)).transpose(),
             Cgroup::Systemd { place, .. } => place.entrance_below(init),
             Cgroup::None | Cgroup::V1 { .. } => Ok(None),
         }

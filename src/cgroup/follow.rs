@@ -19,20 +19,22 @@ impl Cgroup {
         }
         match (self, Host::of_process(init)?) {
             (Cgroup::V2 { path }, Host::V2 { mount, own }) => {
-                replace(path, v2::dir_of(&mount, &own), &mount).map(|path| Cgroup::V2 { path })
+                choose_existing(path, v2::dir_of(&mount, &own), &mount).map(|path| Cgroup::V2 { path })
             }
             (Cgroup::V1 { hierarchies, unified }, Host::V1 { mounts, unified: beside }) => {
                 let follow = |hierarchy: &Hierarchy| {
                     let mount = mounts.iter().find(|mount| mount.controllers == hierarchy.controllers);
                     let path = match mount {
-                        Some(mount) => replace(&hierarchy.path, mount.place.own.clone(), &mount.place.mount)?,
+                        Some(mount) => {
+                            choose_existing(&hierarchy.path, mount.place.own.clone(), &mount.place.mount)?
+                        }
                         None => hierarchy.path.clone(),
                     };
                     Ok(Hierarchy { path, ..hierarchy.clone() })
                 };
                 let hierarchies = hierarchies.iter().map(follow).collect::<Result<_>>()?;
                 let unified = match (unified, beside) {
-                    (Some(path), Some(place)) => Some(replace(path, place.own, &place.mount)?),
+                    (Some(path), Some(place)) => Some(choose_existing(path, place.own, &place.mount)?),
                     (unified, _) => unified.clone(),
                 };
                 Ok(Cgroup::V1 { hierarchies, unified })
@@ -42,12 +44,12 @@ impl Cgroup {
     }
 }
 
-/// Returns `path` if it exists, else `now`. It is an error if `now` is the `root` of the
+/// Returns `path` if it exists, else `current`. It is an error if `current` is the `root` of the
 /// hierarchy.
-fn replace(path: &Path, now: PathBuf, root: &Path) -> Result<PathBuf> {
+fn choose_existing(path: &Path, current: PathBuf, root: &Path) -> Result<PathBuf> {
     match path.exists() {
         true => Ok(path.into()),
-        false if now != *root => Ok(now),
+        false if current != *root => Ok(current),
         false => Err(Error::msg("the container's cgroup is gone, and its init is in the root cgroup")
             .on(path.display().to_string())
             .hint("an exec process would have no limits there: move init into a cgroup of its own")),

@@ -20,11 +20,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The time limit for freezing. A running system needs milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The number of looks at freezer.state after which the runtime thaws a v1 cgroup for a
 /// moment.
-const ROUNDS: u32 = 64;
+const LOOKS_BEFORE_THAW: u32 = 64;
 
 /// The interface that freezes a container's cgroup, with the cgroup's directory.
 pub enum Freezer<'a> {
@@ -42,7 +42,7 @@ impl Cgroup {
     /// Refuses a cgroup that is frozen or below a frozen one. A new process would stop
     /// there at once and never report. The cgroup need not exist yet.
     pub fn check_not_frozen(&self) -> Result<()> {
-        match self.freezer().and_then(|freezer| freezer.stopped_by()) {
+        match self.freezer().and_then(|freezer| freezer.find_frozen()) {
             None => Ok(()),
             Some(path) => Err(Error::config("/linux/cgroupsPath", "container's cgroup unexpectedly frozen")
                 .on(path.display().to_string())
@@ -116,20 +116,20 @@ impl<'a> Freezer<'a> {
     /// Returns the cgroup that would stop a new process in this one. On version 1,
     /// freezer.state also reports a frozen cgroup above, and a new cgroup takes the state
     /// of its parent. So the lowest cgroup that exists decides there.
-    fn stopped_by(&self) -> Option<&'a Path> {
+    fn find_frozen(&self) -> Option<&'a Path> {
         match self {
             Freezer::V1(path) => {
                 let state = |dir: &Path| tree::read(&dir.join("freezer.state")).ok();
-                let there = from_here_up(path).find_map(|dir| Some((dir, state(dir)?)));
+                let there = ancestors_in_cgroupfs(path).find_map(|dir| Some((dir, state(dir)?)));
                 there.filter(|(_, state)| state != "THAWED").map(|(dir, _)| dir)
             }
-            Freezer::V2(path) => from_here_up(path).find(|dir| Freezer::V2(dir).is_frozen()),
+            Freezer::V2(path) => ancestors_in_cgroupfs(path).find(|dir| Freezer::V2(dir).is_frozen()),
         }
     }
 
     /// Freezes the cgroup. Thaws it again if that fails.
     pub fn freeze(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + FREEZE_LIMIT;
         let (path, frozen) = match self {
             Freezer::V1(path) => (path, freeze_v1(&tree::open(path)?, path, deadline)),
             Freezer::V2(path) => (path, freeze_v2(&tree::open(path)?, deadline)),
@@ -161,7 +161,7 @@ impl<'a> Freezer<'a> {
     }
 }
 
-fn from_here_up(path: &Path) -> impl Iterator<Item = &Path> {
+fn ancestors_in_cgroupfs(path: &Path) -> impl Iterator<Item = &Path> {
     path.ancestors().take_while(|dir| dir.starts_with(ROOT))
 }
 
@@ -175,7 +175,7 @@ fn freeze_v1(dir: &OwnedFd, path: &Path, deadline: Instant) -> Result<bool> {
         if Instant::now() > deadline {
             break;
         }
-        if round % ROUNDS == 0 {
+        if round % LOOKS_BEFORE_THAW == 0 {
             tree::write(dir, "freezer.state", "THAWED")?;
         }
         // On a machine with one processor, this lets the processes run that are to stop.
@@ -190,7 +190,7 @@ fn freeze_v2(dir: &OwnedFd, deadline: Instant) -> Result<bool> {
 }
 
 fn not_frozen(path: &Path) -> Error {
-    Error::msg(format!("the cgroup did not freeze within {} s", PATIENCE.as_secs()))
+    Error::msg(format!("the cgroup did not freeze within {} s", FREEZE_LIMIT.as_secs()))
         .on(path.display().to_string())
         .hint("a process that hangs in the kernel (state D in ps) can't be frozen; it has been thawed")
 }
@@ -202,7 +202,7 @@ fn not_frozen(path: &Path) -> Error {
 /// A cgroup above is frozen, or a write fails.
 pub fn thaw_all(path: &Path) -> Result<()> {
     let state = |dir: &Path| tree::read(&dir.join("freezer.state")).unwrap_or_else(|_| "THAWED".into());
-    let dirs = tree::with_children(path);
+    let dirs = tree::list_subtree(path);
     if dirs.iter().all(|dir| state(dir) == "THAWED") {
         return Ok(());
     }

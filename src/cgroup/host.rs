@@ -34,7 +34,7 @@ pub struct Place {
 impl Place {
     /// Returns the directory of the cgroup `path`. An absolute path starts at the root of
     /// the hierarchy. Any other path starts at the runtime's own cgroup, as in runc.
-    pub fn of(&self, path: &str) -> PathBuf {
+    pub fn resolve(&self, path: &str) -> PathBuf {
         match path.strip_prefix('/') {
             Some(path) => self.mount.join(path.trim_start_matches('/')),
             None => self.own.join(path),
@@ -53,7 +53,7 @@ pub struct V1Mount {
 
 impl V1Mount {
     /// Returns the container's cgroup in this hierarchy. `None` if it has none here.
-    pub fn of<'a>(&self, hierarchies: &'a [Hierarchy]) -> Option<&'a Hierarchy> {
+    pub fn find_cgroup<'a>(&self, hierarchies: &'a [Hierarchy]) -> Option<&'a Hierarchy> {
         hierarchies.iter().find(|h| h.controllers == self.controllers)
     }
 }
@@ -74,16 +74,16 @@ impl Host {
         if is_v2 && is_absolute {
             return Ok(Host::V2 { mount: ROOT.into(), own: "/".into() });
         }
-        Host::around("/proc/self/cgroup", is_v2)
+        Host::read_layout("/proc/self/cgroup", is_v2)
     }
 
     /// Reads the hierarchies of the host; each `own` is the cgroup of process `pid`.
     pub fn of_process(pid: i32) -> Result<Host> {
         let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
-        Host::around(path_in_proc(pid, "cgroup").as_str(), stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
+        Host::read_layout(path_in_proc(pid, "cgroup").as_str(), stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
     }
 
-    fn around(file: &str, is_v2: bool) -> Result<Host> {
+    fn read_layout(file: &str, is_v2: bool) -> Result<Host> {
         let own = read_file(file).op_on("read", file)?;
         let own = String::from_utf8_lossy(&own);
         if is_v2 {
@@ -106,7 +106,7 @@ fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<Place>) {
     let mut unified = None;
     for line in mountinfo.lines().filter_map(Line::parse) {
         if line.fs == "cgroup2" {
-            unified = unified.or_else(|| Some(line.place(&v2_path(own))));
+            unified = unified.or_else(|| Some(line.locate(&v2_path(own))));
         } else if let Some(mount) = v1_mount(&line, own)
             && out.iter().all(|other| other.controllers != mount.controllers)
         {
@@ -138,7 +138,7 @@ impl<'a> Line<'a> {
 
     /// Returns the mount point, and the directory of the cgroup `own`. A bind mount of a
     /// part of a hierarchy shows only the cgroups below its `root`.
-    fn place(&self, own: &Path) -> Place {
+    fn locate(&self, own: &Path) -> Place {
         let below = own.strip_prefix(self.root).unwrap_or(Path::new(""));
         Place { mount: self.point.into(), own: Path::new(self.point).join(below) }
     }
@@ -156,7 +156,7 @@ fn v1_mount(line: &Line, own: &str) -> Option<V1Mount> {
     Some(V1Mount {
         controllers: named.unwrap_or(listed).split(',').map(Into::into).collect(),
         named: named.is_some(),
-        place: line.place(Path::new(path)),
+        place: line.locate(Path::new(path)),
     })
 }
 
@@ -175,8 +175,8 @@ mod tests {
             34 25 0:26 / /elsewhere rw - cgroup cgroup rw,memory\n";
         let (mounts, unified) = v1_mounts(mountinfo, OWN);
         assert_eq!(mounts.len(), 3);
-        assert_eq!(mounts[0].place.of("c"), Path::new("/sys/fs/cgroup/memory/jobs/a/c"));
-        assert_eq!(mounts[0].place.of("/c"), Path::new("/sys/fs/cgroup/memory/c"));
+        assert_eq!(mounts[0].place.resolve("c"), Path::new("/sys/fs/cgroup/memory/jobs/a/c"));
+        assert_eq!(mounts[0].place.resolve("/c"), Path::new("/sys/fs/cgroup/memory/c"));
         assert_eq!(unified.map(|u| u.own), Some("/sys/fs/cgroup/unified/x/y".into()));
         assert_eq!(mounts[1].controllers, ["cpu", "cpuacct"]);
         assert!(mounts[2].named && mounts[2].controllers == ["systemd"]);

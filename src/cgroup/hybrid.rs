@@ -15,25 +15,25 @@ pub type Placed<'a> = (&'a Path, Setting);
 ///
 /// # Errors
 /// A limit's controller is in neither of the two.
-pub fn settings<'a>(
+pub fn place_all<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
     resources: &Resources,
 ) -> Result<Vec<Placed<'a>>> {
-    placed(hierarchies, unified, resources)?.into_iter().collect()
+    place(hierarchies, unified, resources)?.into_iter().collect()
 }
 
 /// Returns the limits whose controller is there, as writes. Drops the others: `create`
 /// has refused them already, or named them in the log.
-pub fn applicable<'a>(
+pub fn place_available<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
     resources: &Resources,
 ) -> Result<Vec<Placed<'a>>> {
-    Ok(placed(hierarchies, unified, resources)?.into_iter().flatten().collect())
+    Ok(place(hierarchies, unified, resources)?.into_iter().flatten().collect())
 }
 
-fn placed<'a>(
+fn place<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
     resources: &Resources,
@@ -42,17 +42,17 @@ fn placed<'a>(
     let mut beside: Vec<&str> =
         of_v1.iter().map(|s| s.controller).filter(|c| lacks(hierarchies, c)).collect();
     if let (Some(unified), false) = (unified, beside.is_empty()) {
-        let offered = offered(unified);
+        let offered = read_offered(unified);
         beside.retain(|controller| offered.split(' ').any(|name| name == name_in_v2(controller)));
-        let of_v2 = v2_table::settings(&only(resources, &beside))?;
+        let of_v2 = v2_table::settings(&select_controllers(resources, &beside))?;
         let of_v1 = of_v1.into_iter().filter(|setting| !beside.contains(&setting.controller));
-        let placed = of_v1.map(|setting| in_v1(hierarchies, setting));
+        let placed = of_v1.map(|setting| place_in_v1(hierarchies, setting));
         return Ok(placed.chain(of_v2.into_iter().map(|setting| Ok((unified, setting)))).collect());
     }
-    Ok(of_v1.into_iter().map(|setting| in_v1(hierarchies, setting)).collect())
+    Ok(of_v1.into_iter().map(|setting| place_in_v1(hierarchies, setting)).collect())
 }
 
-fn in_v1(hierarchies: &[Hierarchy], setting: Setting) -> Result<Placed<'_>> {
+fn place_in_v1(hierarchies: &[Hierarchy], setting: Setting) -> Result<Placed<'_>> {
     match hierarchies.iter().find(|h| h.has(setting.controller)) {
         Some(hierarchy) => Ok((&hierarchy.path, setting)),
         None if super::is_root() => Err(Error::config(
@@ -78,23 +78,23 @@ fn name_in_v2(controller: &str) -> &str {
 
 /// Returns the controllers of the unified hierarchy's root, separated by spaces. The
 /// cgroup `unified` need not exist yet.
-fn offered(unified: &Path) -> String {
-    root(unified).and_then(|root| tree::read(&root.join("cgroup.controllers")).ok()).unwrap_or_default()
+fn read_offered(unified: &Path) -> String {
+    find_root(unified).and_then(|root| tree::read(&root.join("cgroup.controllers")).ok()).unwrap_or_default()
 }
 
 /// Returns the root of the unified hierarchy: the topmost directory with a
 /// cgroup.controllers.
-fn root(unified: &Path) -> Option<&Path> {
+fn find_root(unified: &Path) -> Option<&Path> {
     unified.ancestors().filter(|dir| dir.join("cgroup.controllers").exists()).last()
 }
 
 /// Enables the controllers for the cgroup `unified`, so that limits can be set in it.
-pub fn enable(unified: &Path) -> Result<()> {
-    root(unified).map_or(Ok(()), |root| v2::enable_controllers(root, unified))
+pub fn enable_controllers(unified: &Path) -> Result<()> {
+    find_root(unified).map_or(Ok(()), |root| v2::enable_controllers(root, unified))
 }
 
 /// Returns the part of `resources` that belongs to `controllers`.
-fn only(resources: &Resources, controllers: &[&str]) -> Resources {
+fn select_controllers(resources: &Resources, controllers: &[&str]) -> Resources {
     let has = |controller: &str| controllers.contains(&controller);
     let all = resources.clone();
     let mut out = Resources::default();
@@ -158,9 +158,9 @@ mod tests {
     fn a_part_of_the_resources_is_that_of_its_controllers() {
         let text = r#"{"cpu": {"shares": 5, "cpus": "0"}, "pids": {"limit": 7}, "memory": {"limit": 9}}"#;
         let all: Resources = serde_json::from_str(text).expect("resources");
-        let cpuset = only(&all, &["cpuset"]);
+        let cpuset = select_controllers(&all, &["cpuset"]);
         assert_eq!((cpuset.cpu.cpus.as_str(), cpuset.cpu.shares), ("0", None));
-        let cpu = only(&all, &["cpu", "pids"]);
+        let cpu = select_controllers(&all, &["cpu", "pids"]);
         assert_eq!((cpu.cpu.cpus.as_str(), cpu.cpu.shares, cpu.pids.limit), ("", Some(5), Some(7)));
         assert_eq!(cpu.memory.limit, None);
     }

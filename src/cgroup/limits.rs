@@ -13,13 +13,13 @@ impl Cgroup {
     pub fn check(&self, plan: &Plan) -> Result<()> {
         let resources = &plan.resources;
         match self {
-            Cgroup::None => none_asked(resources),
+            Cgroup::None => check_no_limits(resources),
             Cgroup::V2 { path } => {
                 v2_table::settings(resources)?;
                 v2::check_memory(path, &resources.memory)
             }
             Cgroup::V1 { hierarchies, unified } => {
-                v1::check(hierarchies, unified.as_deref(), resources, &plan.device_rules)
+                v1::check_limits(hierarchies, unified.as_deref(), resources, &plan.device_rules)
             }
             Cgroup::Systemd { place, .. } => {
                 systemd::check(resources, place.version())?;
@@ -77,24 +77,24 @@ impl Cgroup {
     /// limits still apply before the payload starts, because init waits for `Commit`
     /// first.
     pub fn limit(&self, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
-        self.limit_to(&plan.resources, plan, dir)
+        self.set_limits(&plan.resources, plan, dir)
     }
 
-    fn limit_to(&self, resources: &Resources, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
+    fn set_limits(&self, resources: &Resources, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
             Cgroup::V2 { path } => {
                 let dir = dir.ok_or_else(|| Error::msg("the cgroup is not open"))?;
-                let limited = v2::limit(path, dir, resources, &plan.device_rules);
+                let limited = v2::set_limits(path, dir, resources, &plan.device_rules);
                 limited.map_err(|e| if is_root() { e } else { not_delegated(e) })
             }
-            Cgroup::V1 { hierarchies, unified } => v1::limit(hierarchies, unified.as_deref(), resources),
+            Cgroup::V1 { hierarchies, unified } => v1::set_limits(hierarchies, unified.as_deref(), resources),
             Cgroup::Systemd { unit, place } => {
                 let dir = match &**place {
                     Cgroup::V2 { path } => Some(tree::open(path)?),
                     _ => None,
                 };
-                let limited = place.limit_to(&systemd::rounded(resources), plan, dir.as_ref());
+                let limited = place.set_limits(&systemd::round_as_systemd(resources), plan, dir.as_ref());
                 limited.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
             }
         }
@@ -119,23 +119,23 @@ impl Cgroup {
             Cgroup::V2 { path } => {
                 let mut settings = v2_table::settings(resources)?;
                 settings.retain(|setting| setting.is_asked(asked));
-                v2::update(path, &settings, commit)
+                v2::update_limits(path, &settings, commit)
             }
             Cgroup::V1 { hierarchies, unified } => {
-                let mut limits = hybrid::settings(hierarchies, unified.as_deref(), resources)?;
+                let mut limits = hybrid::place_all(hierarchies, unified.as_deref(), resources)?;
                 limits.retain(|(_, setting)| setting.is_asked(asked));
-                v1::update(&limits, commit)
+                v1::update_limits(&limits, commit)
             }
             // `commit` tells systemd the limits. systemd then writes those that it has
             // properties for, so all settings are written again. systemd may write even
             // later, but the same values.
             Cgroup::Systemd { unit, place } => {
-                let resources = &systemd::rounded(resources);
-                let mut again = || {
+                let resources = &systemd::round_as_systemd(resources);
+                let mut commit_and_repeat = || {
                     commit()?;
                     place.update(resources, asked, &mut || Ok(()))
                 };
-                let updated = place.update(resources, asked, &mut again);
+                let updated = place.update(resources, asked, &mut commit_and_repeat);
                 updated.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
             }
         }
@@ -162,7 +162,7 @@ fn not_delegated(error: Error) -> Error {
 }
 
 /// Refuses limits if there is no cgroup, so that they are not dropped silently.
-fn none_asked(resources: &Resources) -> Result<()> {
+fn check_no_limits(resources: &Resources) -> Result<()> {
     if *resources == Resources::default() {
         return Ok(());
     }

@@ -24,9 +24,9 @@ impl Cgroup {
             Host::V1 { mounts, unified } => Ok(Cgroup::V1 {
                 hierarchies: mounts
                     .iter()
-                    .map(|m| Hierarchy { controllers: m.controllers.clone(), path: m.place.of(path) })
+                    .map(|m| Hierarchy { controllers: m.controllers.clone(), path: m.place.resolve(path) })
                     .collect(),
-                unified: unified.as_ref().map(|place| place.of(path)),
+                unified: unified.as_ref().map(|place| place.resolve(path)),
             }),
         }
     }
@@ -57,7 +57,7 @@ impl Cgroup {
             // of them.
             Cgroup::V1 { hierarchies, unified } if !is_root() => {
                 let paths = hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref());
-                let used = paths.map(|path| tree::pids(path).map(|pids| pids.len()));
+                let used = paths.map(|path| tree::list_pids(path).map(|pids| pids.len()));
                 used.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0)
             }
             Cgroup::V1 { .. } | Cgroup::V2 { .. } => self.pids()?.len(),
@@ -97,10 +97,13 @@ impl Cgroup {
         match (self, host) {
             (Cgroup::V2 { path }, Host::V2 { mount, .. }) => vec![(String::new(), below(path, mount))],
             (Cgroup::V1 { hierarchies, unified }, Host::V1 { mounts, unified: beside }) => {
-                let v1 = mounts.iter().filter_map(|m| Some((m, m.of(hierarchies)?))).flat_map(|(m, h)| {
-                    let name = |name: &String| if m.named { format!("name={name}") } else { name.clone() };
-                    m.controllers.iter().map(move |c| (name(c), below(&h.path, &m.place.mount)))
-                });
+                let v1 = mounts.iter().filter_map(|m| Some((m, m.find_cgroup(hierarchies)?))).flat_map(
+                    |(m, h)| {
+                        let name =
+                            |name: &String| if m.named { format!("name={name}") } else { name.clone() };
+                        m.controllers.iter().map(move |c| (name(c), below(&h.path, &m.place.mount)))
+                    },
+                );
                 let v2 = unified.iter().zip(beside).map(|(path, p)| (String::new(), below(path, &p.mount)));
                 v1.chain(v2).collect()
             }
@@ -128,12 +131,12 @@ impl Cgroup {
                     .iter()
                     // In a hierarchy that is not delegated, the container is in the
                     // caller's cgroup.
-                    .map(|m| v1::shown(m, m.of(hierarchies).map_or(&m.place.own, |h| &h.path)))
+                    .map(|m| v1::build_view(m, m.find_cgroup(hierarchies).map_or(&m.place.own, |h| &h.path)))
                     .collect(),
             },
             (_, Host::V1 { mounts, .. }) => View::V1 {
                 namespaced,
-                hierarchies: mounts.iter().map(|m| v1::shown(m, &m.place.own)).collect(),
+                hierarchies: mounts.iter().map(|m| v1::build_view(m, &m.place.own)).collect(),
             },
         }
     }

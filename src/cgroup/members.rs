@@ -11,13 +11,13 @@ impl Cgroup {
     pub fn pids(&self) -> Result<Vec<i32>> {
         match self.process_dir() {
             None => Ok(Vec::new()),
-            Some(path) => tree::pids(&path),
+            Some(path) => tree::list_pids(&path),
         }
     }
 
     /// Returns pidfds of the processes in the cgroup and below it.
     pub fn handles(&self) -> Result<Vec<OwnedFd>> {
-        self.process_dir().map_or(Ok(Vec::new()), |path| tree::handles(&path))
+        self.process_dir().map_or(Ok(Vec::new()), |path| tree::open_pidfds(&path))
     }
 
     /// Returns whether this process is in the cgroup. If so, the cgroup is not one

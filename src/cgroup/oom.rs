@@ -58,9 +58,9 @@ impl Cgroup {
     pub fn oom_kills(&self) -> Result<Option<u64>> {
         let killed = match self {
             Cgroup::None => return Ok(None),
-            Cgroup::V2 { path } => kills(path, "memory.events"),
+            Cgroup::V2 { path } => count_kills(path, "memory.events"),
             Cgroup::V1 { hierarchies, .. } => match hierarchies.iter().find(|h| h.has("memory")) {
-                Some(hierarchy) => kills(&hierarchy.path, "memory.oom_control"),
+                Some(hierarchy) => count_kills(&hierarchy.path, "memory.oom_control"),
                 None => return Ok(None),
             },
             Cgroup::Systemd { place, .. } => return place.oom_kills(),
@@ -79,9 +79,9 @@ pub struct Count {
 }
 
 impl Count {
-    fn of(path: &Path) -> Result<Count> {
+    fn open(path: &Path) -> Result<Count> {
         let events = tree::open_file(tree::open(path)?, "memory.events", libc::O_RDONLY)?;
-        let killed = killed(&events)?;
+        let killed = read_kills(&events)?;
         Ok(Count { events, killed })
     }
 
@@ -106,8 +106,8 @@ impl Watch {
     pub fn v2(path: &Path) -> Result<Watch> {
         // The parent's file comes first, so that a kill between the two reads still
         // raises the parent's count.
-        let above = path.parent().and_then(|parent| Count::of(parent).ok());
-        Ok(Watch::V2 { own: Count::of(path)?, above })
+        let above = path.parent().and_then(|parent| Count::open(parent).ok());
+        Ok(Watch::V2 { own: Count::open(path)?, above })
     }
 
     /// Returns the descriptors to poll.
@@ -129,16 +129,16 @@ impl Watch {
                 Err(Errno::EAGAIN) => Ok(false),
                 Err(errno) => Err(errno).op("read the eventfd"),
             },
-            Watch::V2 { own, above } => heard(own, above.as_mut()),
+            Watch::V2 { own, above } => has_new_kills(own, above.as_mut()),
         }
     }
 }
 
 /// Returns whether the cgroup's own count has grown. If the cgroup is gone, returns
 /// whether the parent's count has grown.
-fn heard(own: &mut Count, above: Option<&mut Count>) -> Result<bool> {
-    let total = above.as_ref().and_then(|above| killed(&above.events).ok());
-    let (new, is_gone) = match killed(&own.events) {
+fn has_new_kills(own: &mut Count, above: Option<&mut Count>) -> Result<bool> {
+    let total = above.as_ref().and_then(|above| read_kills(&above.events).ok());
+    let (new, is_gone) = match read_kills(&own.events) {
         Ok(now) => (now.saturating_sub(std::mem::replace(&mut own.killed, now)), false),
         Err(e) if e.is(Errno::ENODEV) => (0, true),
         Err(e) => return Err(e),
@@ -152,13 +152,13 @@ fn heard(own: &mut Count, above: Option<&mut Count>) -> Result<bool> {
 
 /// Returns the number of processes that the kernel has killed for lack of memory since
 /// the cgroup was created. `file` is memory.events or memory.oom_control.
-pub fn kills(path: &Path, file: &str) -> Result<u64> {
-    killed(&tree::open_file(tree::open(path)?, file, libc::O_RDONLY)?)
+pub fn count_kills(path: &Path, file: &str) -> Result<u64> {
+    read_kills(&tree::open_file(tree::open(path)?, file, libc::O_RDONLY)?)
 }
 
 /// Reads `oom_kill` from memory.events, or from version 1's memory.oom_control. 0 if
 /// there is no such line.
-fn killed(events: &OwnedFd) -> Result<u64> {
+fn read_kills(events: &OwnedFd) -> Result<u64> {
     let mut buf = [0u8; 512];
     let len = nix::sys::uio::pread(events, &mut buf, 0).op("read the memory controller's events")?;
     let text = String::from_utf8_lossy(&buf[..len]);

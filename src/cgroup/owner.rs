@@ -36,7 +36,7 @@ impl Cgroup {
         }
         match idmap::host_uid(init, plan)? {
             None => Ok(()),
-            Some(owner) => match give(path, Uid::from_raw(owner)) {
+            Some(owner) => match change_owner(path, Uid::from_raw(owner)) {
                 Err(e) if e.is(Errno::EPERM) && !is_root() => Ok(()),
                 other => other,
             },
@@ -44,7 +44,7 @@ impl Cgroup {
     }
 }
 
-fn give(path: &Path, owner: Uid) -> Result<()> {
+fn change_owner(path: &Path, owner: Uid) -> Result<()> {
     let dir = tree::open(path)?;
     let change = |name: &str| format!("change the owner of {}/{name}", path.display());
     if fstat(&dir).op(&change(""))?.st_uid == owner.as_raw() {

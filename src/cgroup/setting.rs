@@ -67,19 +67,19 @@ impl Setting {
     }
 
     /// Skips the setting if its files do not exist.
-    pub fn if_there(mut self) -> Self {
+    pub fn skip_if_missing(mut self) -> Self {
         self.otherwise = Otherwise::Skip;
         self
     }
 
     /// Applies `setting` instead if the files do not exist.
-    pub fn or_else(mut self, setting: Setting) -> Self {
+    pub fn or_setting(mut self, setting: Setting) -> Self {
         self.otherwise = Otherwise::Try(Box::new(setting));
         self
     }
 
     /// Adds the name of another file that can take the value.
-    pub fn or(mut self, file: impl Into<String>) -> Self {
+    pub fn or_file(mut self, file: impl Into<String>) -> Self {
         self.files.push(file.into());
         self
     }
@@ -104,7 +104,7 @@ impl Setting {
             let mut lines = self.value.split_inclusive('\n');
             match lines.try_for_each(|line| tree::write(dir, file, line)) {
                 Err(e) if e.is(Errno::ENOENT) => missing = e,
-                other => return other.map_err(|e| self.explain(dir, file, e)),
+                other => return other.map_err(|e| self.explain_refusal(dir, file, e)),
             }
         }
         match &self.otherwise {
@@ -112,12 +112,12 @@ impl Setting {
             Otherwise::Skip => return Ok(()),
             Otherwise::Try(setting) => return setting.apply(dir),
         }
-        Err(self.name(Error { op: self.missing(dir), errno: None, ..missing }))
+        Err(self.add_field(Error { op: self.explain_missing(dir), errno: None, ..missing }))
     }
 
     /// Returns why the file does not exist. On version 2 the controller may only be
     /// disabled in this cgroup.
-    fn missing(&self, dir: BorrowedFd) -> String {
+    fn explain_missing(&self, dir: BorrowedFd) -> String {
         let files = self.files.join(" or ");
         match tree::read_at(dir, "cgroup.controllers") {
             Ok(on) if !on.split(' ').any(|name| name == self.controller) => {
@@ -131,12 +131,12 @@ impl Setting {
     }
 
     /// Adds the JSON pointer and the value to an error.
-    fn name(&self, error: Error) -> Error {
+    fn add_field(&self, error: Error) -> Error {
         error.at(self.pointer()).on(self.value.clone())
     }
 
     /// Adds the meaning of some of the kernel's errors.
-    fn explain(&self, dir: BorrowedFd, file: &str, mut error: Error) -> Error {
+    fn explain_refusal(&self, dir: BorrowedFd, file: &str, mut error: Error) -> Error {
         let hint = match file {
             "memory.limit_in_bytes" if error.is(Errno::EBUSY) => {
                 let [usage, peak] = ["memory.usage_in_bytes", "memory.max_usage_in_bytes"]
@@ -157,7 +157,7 @@ impl Setting {
             }
             _ => "",
         };
-        self.name(error).hint(hint)
+        self.add_field(error).hint(hint)
     }
 }
 
@@ -169,7 +169,7 @@ pub type Target<'a> = (BorrowedFd<'a>, &'a Setting);
 ///
 /// # Errors
 /// A write fails in another way, or a round has no success: its first error.
-pub fn apply(targets: &[Target]) -> Result<()> {
+pub fn apply_all(targets: &[Target]) -> Result<()> {
     let mut pending = targets.to_vec();
     while !pending.is_empty() {
         let mut first = None;
@@ -193,9 +193,9 @@ pub fn apply(targets: &[Target]) -> Result<()> {
 }
 
 /// Applies all settings, then calls `commit`. If either fails, restores the old values.
-pub fn update(targets: &[Target], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+pub fn update_all(targets: &[Target], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     let before = Before::read(targets)?;
-    apply(targets).and_then(|()| commit()).map_err(|error| match before.restore() {
+    apply_all(targets).and_then(|()| commit()).map_err(|error| match before.restore() {
         Ok(()) => error,
         Err(left) => {
             Error { hint: String::new(), ..error }.hint(format!("not all could be set back: {left}"))

@@ -200,7 +200,7 @@ pub struct Files<'a>(pub &'a Path);
 impl Files<'_> {
     /// Returns the text of a file. `None` if the file does not exist, the kernel does not
     /// count this, or the cgroup has been removed.
-    pub fn text(&self, file: &str) -> Result<Option<String>> {
+    pub fn read_text(&self, file: &str) -> Result<Option<String>> {
         let path = self.0.join(file);
         match read_file(&path) {
             Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -210,27 +210,27 @@ impl Files<'_> {
     }
 
     /// Returns the number in a file that holds one number.
-    pub fn number(&self, file: &str) -> Result<Option<u64>> {
-        self.text(file)?.map(|text| self.parse(file, text.trim())).transpose()
+    pub fn read_number(&self, file: &str) -> Result<Option<u64>> {
+        self.read_text(file)?.map(|text| self.parse(file, text.trim())).transpose()
     }
 
     /// Returns the pairs of a file that holds `key value` lines.
-    pub fn pairs(&self, file: &str) -> Result<Option<BTreeMap<String, u64>>> {
-        let Some(text) = self.text(file)? else { return Ok(None) };
+    pub fn read_pairs(&self, file: &str) -> Result<Option<BTreeMap<String, u64>>> {
+        let Some(text) = self.read_text(file)? else { return Ok(None) };
         let pairs = text.lines().map(|line| match line.split_once(' ') {
             Some((key, value)) => Ok((key.to_owned(), self.parse(file, value.trim())?)),
-            None => Err(self.unclear(file, line)),
+            None => Err(self.unparsable(file, line)),
         });
         pairs.collect::<Result<_>>().map(Some)
     }
 
     /// Returns the pressure stall information in a file.
-    pub fn pressure(&self, file: &str) -> Result<Option<Pressure>> {
-        let Some(text) = self.text(file)? else { return Ok(None) };
+    pub fn read_pressure(&self, file: &str) -> Result<Option<Pressure>> {
+        let Some(text) = self.read_text(file)? else { return Ok(None) };
         let mut pressure = Pressure::default();
         for line in text.lines() {
-            let (kind, fields) = line.split_once(' ').ok_or_else(|| self.unclear(file, line))?;
-            let stall = stall(fields).ok_or_else(|| self.unclear(file, line))?;
+            let (kind, fields) = line.split_once(' ').ok_or_else(|| self.unparsable(file, line))?;
+            let stall = parse_stall(fields).ok_or_else(|| self.unparsable(file, line))?;
             match kind {
                 "some" => pressure.some = stall,
                 "full" => pressure.full = stall,
@@ -256,18 +256,18 @@ impl Files<'_> {
     }
 
     fn parse(&self, file: &str, text: &str) -> Result<u64> {
-        number(text).ok_or_else(|| self.unclear(file, text))
+        parse_number(text).ok_or_else(|| self.unparsable(file, text))
     }
 
     /// Returns the error for a line that can't be parsed.
-    pub fn unclear(&self, file: &str, line: &str) -> Error {
+    pub fn unparsable(&self, file: &str, line: &str) -> Error {
         Error::msg(format!("can't be understood: {line:?}")).on(self.0.join(file).display().to_string())
     }
 }
 
 /// Parses a number. `max` becomes `u64::MAX`, a negative number becomes 0, and other text
 /// becomes `None`.
-pub fn number(text: &str) -> Option<u64> {
+pub fn parse_number(text: &str) -> Option<u64> {
     match text {
         "max" => Some(u64::MAX),
         text => text.parse().ok().or_else(|| text.parse::<i64>().ok().map(|_| 0)),
@@ -275,7 +275,7 @@ pub fn number(text: &str) -> Option<u64> {
 }
 
 /// Parses `avg10=0.00 avg60=0.00 avg300=0.00 total=0`.
-fn stall(fields: &str) -> Option<Stall> {
+fn parse_stall(fields: &str) -> Option<Stall> {
     let mut stall = Stall::default();
     for field in fields.split(' ') {
         let (key, value) = field.split_once('=')?;
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn numbers() {
         assert_eq!(
-            [number("12"), number("max"), number("-1"), number("x")],
+            [parse_number("12"), parse_number("max"), parse_number("-1"), parse_number("x")],
             [Some(12), Some(u64::MAX), Some(0), None]
         );
         assert_eq!([pids_limit(Some(u64::MAX)), pids_limit(Some(7)), pids_limit(None)], [0, 7, 0]);
@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn pressure_has_three_averages_and_a_total() {
         let expected = Stall { avg10: 1.5, avg60: 0.25, avg300: 0.0, total: 12 };
-        assert_eq!(stall("avg10=1.50 avg60=0.25 avg300=0.00 total=12"), Some(expected));
-        assert_eq!(stall("avg10=x"), None);
+        assert_eq!(parse_stall("avg10=1.50 avg60=0.25 avg300=0.00 total=12"), Some(expected));
+        assert_eq!(parse_stall("avg10=x"), None);
     }
 }

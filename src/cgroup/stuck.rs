@@ -24,35 +24,35 @@ pub fn until_killed(process: &OwnedFd, pid: i32, id: &str) -> Result<()> {
 /// known about the process.
 pub fn still_running(pid: i32, id: &str) -> Error {
     let text = format!("container init still running {PATIENCE:?} after SIGKILL: {}", name(pid));
-    Error::msg(text).on(id).hint(hint(pid))
+    Error::msg(text).on(id).hint(choose_hint(pid))
 }
 
 /// Returns the error for a cgroup in which processes still run after SIGKILL. Names at
 /// most three.
 pub fn in_cgroup(path: &Path) -> Error {
-    let left = tree::pids(path).unwrap_or_default();
+    let left = tree::list_pids(path).unwrap_or_default();
     let names: Vec<String> = left.iter().take(3).map(|pid| name(*pid)).collect();
     let text = format!("still running {PATIENCE:?} after SIGKILL: {}", names.join("; "));
     Error::msg(text)
         .on(path.display().to_string())
-        .hint(left.first().map_or_else(String::new, |pid| hint(*pid)))
+        .hint(left.first().map_or_else(String::new, |pid| choose_hint(*pid)))
 }
 
 /// Returns a description like `process 7 (sleep), state S, wchan do_wait`. Leaves out
 /// what the caller may not read, and everything but the pid if the process has ended.
 pub fn name(pid: i32) -> String {
     let mut out = format!("process {pid}");
-    if let Some((command, state)) = read_file(path_in_proc(pid, "stat").as_str()).ok().and_then(parse) {
+    if let Some((command, state)) = read_file(path_in_proc(pid, "stat").as_str()).ok().and_then(parse_stat) {
         out.push_str(&format!(" ({command}), state {state}"));
     }
-    if let Some(place) = wchan(pid) {
+    if let Some(place) = read_wchan(pid) {
         out.push_str(&format!(", wchan {place}"));
     }
     out
 }
 
 /// Returns the command and the letter of the state from /proc/PID/stat.
-fn parse(stat: Vec<u8>) -> Option<(String, String)> {
+fn parse_stat(stat: Vec<u8>) -> Option<(String, String)> {
     let begin = stat.iter().position(|byte| *byte == b'(')?;
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let command = String::from_utf8_lossy(stat.get(begin + 1..end)?).into_owned();
@@ -61,22 +61,22 @@ fn parse(stat: Vec<u8>) -> Option<(String, String)> {
 
 /// Returns the kernel function in which the process waits. `None` if it does not wait, or
 /// if the caller may not read that.
-fn wchan(pid: i32) -> Option<String> {
+fn read_wchan(pid: i32) -> Option<String> {
     let text = String::from_utf8(read_file(path_in_proc(pid, "wchan").as_str()).ok()?).ok()?;
     Some(text).filter(|text| !text.is_empty() && text != "0")
 }
 
-fn hint(pid: i32) -> String {
+fn choose_hint(pid: i32) -> String {
     // Some kernels report a wrong wchan (user-mode-linux does). Zombies are found without
     // it, so look for them first.
-    let zombies = zombies(pid);
+    let zombies = find_zombies(pid);
     if !zombies.is_empty() {
         return format!(
             "its pid namespace still has zombies that nobody has reaped: {}; end or mend their parents",
             zombies.join(", ")
         );
     }
-    match wchan(pid).as_deref() {
+    match read_wchan(pid).as_deref() {
         Some("zap_pid_ns_processes") => "its pid namespace still has processes, which must end first".into(),
         Some(place) if place.contains("freez") || place.contains("refrigerator") => {
             "its cgroup, or one above, is frozen: thaw that".into()
@@ -89,10 +89,10 @@ fn hint(pid: i32) -> String {
 
 /// Returns up to three zombies in the cgroup of `init`, each with its parent. As the init
 /// of a pid namespace, `init` can't end before the parents have reaped them.
-fn zombies(init: i32) -> Vec<String> {
+fn find_zombies(init: i32) -> Vec<String> {
     // Without version 2 all processes are in the root cgroup, so the search would find
     // zombies of others.
-    let own = v2::of_process(init).filter(|own| own != Path::new(ROOT));
+    let own = v2::cgroup_of_process(init).filter(|own| own != Path::new(ROOT));
     let Some(own) = own else { return Vec::new() };
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -101,7 +101,7 @@ fn zombies(init: i32) -> Vec<String> {
         let mut fields = stat_fields(&stat)?;
         let is_zombie = fields.next()? == "Z" && pid != init;
         let parent: i32 = fields.next()?.parse().ok()?;
-        (is_zombie && v2::of_process(pid)?.starts_with(&own))
+        (is_zombie && v2::cgroup_of_process(pid)?.starts_with(&own))
             .then(|| format!("{pid}, child of {}", name(parent)))
     });
     zombies.take(3).collect()

@@ -54,21 +54,26 @@ impl Cgroup {
             (Cgroup::Systemd { unit, place }, _) => {
                 Ok(Cgroup::Systemd { unit: unit.clone(), place: Box::new(place.sub(wanted)?) })
             }
-            (Cgroup::V2 { path }, SubCgroups::Everywhere(sub)) => Ok(Cgroup::V2 { path: below(path, sub)? }),
+            (Cgroup::V2 { path }, SubCgroups::Everywhere(sub)) => {
+                Ok(Cgroup::V2 { path: resolve_below(path, sub)? })
+            }
             (Cgroup::V2 { .. }, SubCgroups::By(list)) => {
                 let controller = list.first().map_or("", |(controller, _)| controller);
                 Err(Error::msg(format!("--cgroup: unknown controller {controller}"))
                     .hint("on cgroup v2 there is one tree: give a path alone"))
             }
             (Cgroup::V1 { hierarchies, unified }, wanted) => {
-                let hierarchies = v1::sub(hierarchies, wanted)?;
+                let hierarchies = v1::select_sub_cgroups(hierarchies, wanted)?;
                 let unified = match (unified, wanted) {
                     // The unified hierarchy is beside the controllers' hierarchies and
                     // may lack the sub-cgroup. The process stays in the
                     // container's own cgroup there.
-                    (Some(path), SubCgroups::Everywhere(sub)) => {
-                        Some(below(path, sub).ok().filter(|sub| sub.exists()).unwrap_or_else(|| path.clone()))
-                    }
+                    (Some(path), SubCgroups::Everywhere(sub)) => Some(
+                        resolve_below(path, sub)
+                            .ok()
+                            .filter(|sub| sub.exists())
+                            .unwrap_or_else(|| path.clone()),
+                    ),
                     (unified, _) => unified.clone(),
                 };
                 Ok(Cgroup::V1 { hierarchies, unified })
@@ -92,7 +97,7 @@ pub fn explain_sub(error: Error) -> Error {
 ///
 /// # Errors
 /// `sub` contains `..`, so it could lead out of `path`.
-pub(super) fn below(path: &std::path::Path, sub: &str) -> Result<PathBuf> {
+pub(super) fn resolve_below(path: &std::path::Path, sub: &str) -> Result<PathBuf> {
     use std::path::Component;
     let sub = std::path::Path::new(sub);
     if sub.components().any(|part| part == Component::ParentDir) {

@@ -20,15 +20,15 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
         .op_on("open the cgroup", path.display())
 }
 
-/// Creates `path` and the missing directories above it. Calls `each` for every directory
+/// Creates `path` and the missing directories above it. Calls `on_created` for every directory
 /// that it created, from the top down.
-pub fn make(path: &Path, each: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
+pub fn create(path: &Path, on_created: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     loop {
         match nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755)) {
-            Ok(()) => return each(path),
+            Ok(()) => return on_created(path),
             Err(Errno::EEXIST) => return Ok(()),
             Err(Errno::ENOENT) => match path.parent() {
-                Some(parent) => make(parent, each)?,
+                Some(parent) => create(parent, on_created)?,
                 None => return Err(Error::msg("no such cgroup").on(path.display().to_string())),
             },
             Err(errno) => return Err(errno).op_on("make the cgroup", path.display()),
@@ -66,9 +66,9 @@ pub fn read(path: &Path) -> Result<String> {
 }
 
 /// Returns the pids of the processes in the cgroup and below it.
-pub fn pids(path: &Path) -> Result<Vec<i32>> {
+pub fn list_pids(path: &Path) -> Result<Vec<i32>> {
     let mut out = Vec::new();
-    for dir in with_children(path) {
+    for dir in list_subtree(path) {
         let procs = dir.join("cgroup.procs");
         match std::fs::read_to_string(&procs) {
             // 0 is a process that this pid namespace has no pid for.
@@ -88,18 +88,18 @@ pub fn pids(path: &Path) -> Result<Vec<i32>> {
 /// A pid may belong to another process by the time that its pidfd is opened. So the pids
 /// are listed again afterwards. If a pid is still on the list, either its pidfd refers to
 /// the listed process, or the process of the pidfd has ended and takes no signal.
-pub fn handles(path: &Path) -> Result<Vec<OwnedFd>> {
-    let opened = pids(path)?.into_iter().filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)));
+pub fn open_pidfds(path: &Path) -> Result<Vec<OwnedFd>> {
+    let opened = list_pids(path)?.into_iter().filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)));
     let opened: Vec<_> = opened.collect();
     if opened.is_empty() {
         return Ok(Vec::new());
     }
-    let still = pids(path)?;
+    let still = list_pids(path)?;
     Ok(opened.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, handle)| handle).collect())
 }
 
 /// Returns the directory and all directories below it, parents first.
-pub fn with_children(path: &Path) -> Vec<PathBuf> {
+pub fn list_subtree(path: &Path) -> Vec<PathBuf> {
     let mut out = vec![path.to_path_buf()];
     let mut next = 0;
     while next < out.len() {
@@ -142,10 +142,10 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Instant) -> Result<bo
 pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let targets = handles(path)?;
+        let targets = open_pidfds(path)?;
         // No handles is not enough: processes may have ended before their handles were
         // opened. Only an empty list of pids means that the cgroup is empty.
-        if targets.is_empty() && pids(path)?.is_empty() {
+        if targets.is_empty() && list_pids(path)?.is_empty() {
             return Ok(());
         }
         for target in &targets {
@@ -175,7 +175,7 @@ pub fn remove(path: &Path) -> Result<()> {
         Err(Errno::EROFS) if !path.exists() => return Ok(()),
         other => return other.op_on("remove the cgroup", path.display()),
     }
-    for dir in with_children(path).iter().rev() {
+    for dir in list_subtree(path).iter().rev() {
         rmdir(dir).op_on("remove the cgroup", dir.display())?;
     }
     Ok(())

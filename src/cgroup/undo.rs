@@ -22,7 +22,7 @@ impl<'a> Before<'a> {
     pub fn read(targets: &[Target<'a>]) -> Result<Before<'a>> {
         let mut images = Vec::new();
         for (dir, setting) in targets {
-            images.extend(image(*dir, setting)?);
+            images.extend(read_image(*dir, setting)?);
         }
         Ok(Before(images))
     }
@@ -34,19 +34,19 @@ impl<'a> Before<'a> {
             if tree::read_at(image.dir, image.file)? == image.text {
                 continue;
             }
-            for line in undo(image.file, &image.text, &image.setting.value) {
+            for line in lines_to_restore(image.file, &image.text, &image.setting.value) {
                 let setting = image.setting;
                 lines.push((image.dir, Setting::new(setting.controller, image.file, line, &*setting.at)));
             }
         }
         let targets: Vec<Target> = lines.iter().map(|(dir, setting)| (*dir, setting)).collect();
-        setting::apply(&targets)
+        setting::apply_all(&targets)
     }
 }
 
 /// Returns the content of the file that the setting will be written to. `None` if there
 /// is no such file, or it can't be read.
-fn image<'a>(dir: BorrowedFd<'a>, setting: &'a Setting) -> Result<Option<Image<'a>>> {
+fn read_image<'a>(dir: BorrowedFd<'a>, setting: &'a Setting) -> Result<Option<Image<'a>>> {
     for file in &setting.files {
         match tree::read_at(dir, file) {
             Ok(text) => return Ok(Some(Image { dir, setting, file, text })),
@@ -56,20 +56,20 @@ fn image<'a>(dir: BorrowedFd<'a>, setting: &'a Setting) -> Result<Option<Image<'
         }
     }
     match &setting.otherwise {
-        Otherwise::Try(other) => image(dir, other),
+        Otherwise::Try(other) => read_image(dir, other),
         Otherwise::Fail | Otherwise::Skip => Ok(None),
     }
 }
 
 /// Returns the lines to write so that `file` contains `before` again after `value` was
 /// written.
-fn undo(file: &str, before: &str, value: &str) -> Vec<String> {
+fn lines_to_restore(file: &str, before: &str, value: &str) -> Vec<String> {
     if file == "memory.oom_control" {
         let disabled = before.lines().find_map(|line| line.strip_prefix("oom_kill_disable "));
         return disabled.map(str::to_owned).into_iter().collect();
     }
-    match unset(file) {
-        Some(unset) => value.lines().map(|line| entry(line, before, unset)).collect(),
+    match unset_value(file) {
+        Some(unset) => value.lines().map(|line| line_to_restore(line, before, unset)).collect(),
         // The kernel ignores a write of nothing, but an empty line empties a cpuset.
         None if before.is_empty() => vec!["\n".into()],
         None => before.lines().map(str::to_owned).collect(),
@@ -78,7 +78,7 @@ fn undo(file: &str, before: &str, value: &str) -> Vec<String> {
 
 /// Returns the line that restores one entry of a file with an entry for each device or
 /// interface: the old entry, or the one that removes what `line` set.
-fn entry(line: &str, before: &str, unset: &str) -> String {
+fn line_to_restore(line: &str, before: &str, unset: &str) -> String {
     let key = match line.split_once(' ') {
         Some((key, _)) => key,
         // The weight of all devices without an entry of their own.
@@ -90,7 +90,7 @@ fn entry(line: &str, before: &str, unset: &str) -> String {
 
 /// Returns the value that means "not set" in a file with an entry for each device or
 /// interface. `None` for other files.
-fn unset(file: &str) -> Option<&'static str> {
+fn unset_value(file: &str) -> Option<&'static str> {
     match file {
         "io.max" => Some("rbps=max wbps=max riops=max wiops=max"),
         "io.weight" | "io.bfq.weight" | "blkio.weight_device" | "blkio.bfq.weight_device" => Some("default"),
@@ -105,7 +105,7 @@ fn unset(file: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::undo;
+    use super::lines_to_restore;
 
     #[test]
     fn every_kind_of_file() {
@@ -134,7 +134,7 @@ mod tests {
                 &["8:0 rbps=max wbps=max riops=max wiops=max", "8:16 rbps=max wbps=max riops=max wiops=max"],
             ),
         ] {
-            assert_eq!(undo(file, before, value), expected, "{file}: {before:?}, then {value:?}");
+            assert_eq!(lines_to_restore(file, before, value), expected, "{file}: {before:?}, then {value:?}");
         }
     }
 }

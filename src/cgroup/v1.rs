@@ -4,7 +4,7 @@
 use super::host::V1Mount;
 use super::hybrid::{self, Placed};
 use super::setting::{self, Target};
-use super::sub::below;
+use super::sub::resolve_below;
 use super::{Entrance, Hierarchy, Rules, SubCgroups, entry, tree};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view;
@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Returns what a container with the cgroup `own` sees of a hierarchy.
-pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
+pub fn build_view(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
     let controllers = mount.controllers.join(",");
     let options = if mount.named { format!("none,name={controllers}") } else { controllers };
     let name = mount.place.mount.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -28,25 +28,25 @@ pub fn shown(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
 /// Creates the cgroups, and opens the descriptors to enter them. Sets the device rules
 /// now and not with the other limits: the controller takes them one by one and begins
 /// with "nothing is allowed", while init creates device nodes.
-pub fn make(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
-    hierarchies.iter().try_for_each(make_one)?;
+pub fn create_all(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
+    hierarchies.iter().try_for_each(create_in)?;
     if let Some(path) = unified {
-        tree::make(path, &mut |_| Ok(()))?;
+        tree::create(path, &mut |_| Ok(()))?;
     }
     if hierarchies.iter().any(|h| h.has("devices")) {
         limit_devices(hierarchies, rules)?;
     } else {
-        limit_devices_beside(unified, rules)?;
+        limit_devices_in_unified(unified, rules)?;
     }
-    entrance(hierarchies, unified)
+    open_entrance(hierarchies, unified)
 }
 
 /// Creates the cgroup in each hierarchy in which the caller may. Returns these
 /// hierarchies, then the others.
-pub fn delegated(all: &[Hierarchy]) -> Result<(Vec<Hierarchy>, Vec<Hierarchy>)> {
+pub fn create_where_allowed(all: &[Hierarchy]) -> Result<(Vec<Hierarchy>, Vec<Hierarchy>)> {
     let (mut kept, mut denied) = (Vec::new(), Vec::new());
     for hierarchy in all {
-        match make_one(hierarchy).and_then(|()| open_tasks(hierarchy)) {
+        match create_in(hierarchy).and_then(|()| open_tasks(hierarchy)) {
             Ok(_) => kept.push(hierarchy.clone()),
             Err(e) if entry::is_denied(&e) => denied.push(hierarchy.clone()),
             Err(error) => return Err(error),
@@ -55,19 +55,19 @@ pub fn delegated(all: &[Hierarchy]) -> Result<(Vec<Hierarchy>, Vec<Hierarchy>)> 
     Ok((kept, denied))
 }
 
-fn make_one(hierarchy: &Hierarchy) -> Result<()> {
+fn create_in(hierarchy: &Hierarchy) -> Result<()> {
     if !hierarchy.has("cpuset") {
-        return tree::make(&hierarchy.path, &mut |_| Ok(()));
+        return tree::create(&hierarchy.path, &mut |_| Ok(()));
     }
     let mut is_new = false;
-    tree::make(&hierarchy.path, &mut |dir| {
+    tree::create(&hierarchy.path, &mut |dir| {
         is_new = true;
-        inherit_cpuset(dir)
+        copy_parent_cpuset(dir)
     })?;
     // The cgroup existed already, and whoever created it left its cpuset empty.
     let is_empty = |file: &str| tree::read(&hierarchy.path.join(file)).is_ok_and(|list| list.is_empty());
     if !is_new && (is_empty("cpuset.cpus") || is_empty("cpuset.mems")) {
-        return inherit_cpuset(&hierarchy.path);
+        return copy_parent_cpuset(&hierarchy.path);
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ fn make_one(hierarchy: &Hierarchy) -> Result<()> {
 /// # Errors
 /// There is no unified hierarchy either, and the caller is root: the rules would not
 /// apply.
-fn limit_devices_beside(unified: Option<&Path>, rules: Rules) -> Result<()> {
+fn limit_devices_in_unified(unified: Option<&Path>, rules: Rules) -> Result<()> {
     match unified {
         Some(path) => super::v2::limit_devices(&tree::open(path)?, rules),
         None if !super::is_root() => Ok(()),
@@ -89,9 +89,9 @@ fn limit_devices_beside(unified: Option<&Path>, rules: Rules) -> Result<()> {
 
 /// Moves init into the unit's cgroup in the hierarchies that systemd does not manage.
 /// Replaces systemd's device rules by the container's.
-pub fn join_beside_systemd(hierarchies: &[Hierarchy], init: i32, rules: Rules) -> Result<()> {
+pub fn move_beside_systemd(hierarchies: &[Hierarchy], init: i32, rules: Rules) -> Result<()> {
     for hierarchy in hierarchies.iter().filter(|h| !h.has("systemd")) {
-        make_one(hierarchy)?;
+        create_in(hierarchy)?;
         tree::write(tree::open(&hierarchy.path)?, "cgroup.procs", &init.to_string())
             .map_err(|e| e.on(hierarchy.path.display().to_string()))?;
     }
@@ -101,7 +101,7 @@ pub fn join_beside_systemd(hierarchies: &[Hierarchy], init: i32, rules: Rules) -
 /// Sets the device rules, if the host has the controller.
 fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
     match hierarchies.iter().find(|h| h.has("devices")) {
-        Some(hierarchy) => match set_devices(&tree::open(&hierarchy.path)?, rules) {
+        Some(hierarchy) => match write_device_rules(&tree::open(&hierarchy.path)?, rules) {
             // As on version 2: if callers may not set rules, the container gives them no
             // device that they can't reach without it.
             Err(e) if e.is(Errno::EPERM) && !super::is_root() => Ok(()),
@@ -113,32 +113,32 @@ fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
 
 /// Refuses limits of controllers that the host lacks, and device rules that the devices
 /// controller can't hold.
-pub fn check(
+pub fn check_limits(
     hierarchies: &[Hierarchy],
     unified: Option<&Path>,
     resources: &Resources,
     rules: Rules,
 ) -> Result<()> {
     check_devices(rules)?;
-    hybrid::settings(hierarchies, unified, resources).map(drop)
+    hybrid::place_all(hierarchies, unified, resources).map(drop)
 }
 
-/// Sets the limits. `make` has set the device rules already.
-pub fn limit(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: &Resources) -> Result<()> {
-    let limits = hybrid::applicable(hierarchies, unified, resources)?;
+/// Sets the limits. `create_all` has set the device rules already.
+pub fn set_limits(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: &Resources) -> Result<()> {
+    let limits = hybrid::place_available(hierarchies, unified, resources)?;
     if let Some(unified) = unified.filter(|unified| limits.iter().any(|(path, _)| path == unified)) {
-        hybrid::enable(unified)?;
+        hybrid::enable_controllers(unified)?;
     }
-    with_dirs(&limits, setting::apply)
+    with_open_dirs(&limits, setting::apply_all)
 }
 
 /// Sets the limits, then calls `commit`. If either fails, restores the old values.
-pub fn update(limits: &[Placed], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-    with_dirs(limits, |targets| setting::update(targets, commit))
+pub fn update_limits(limits: &[Placed], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    with_open_dirs(limits, |targets| setting::update_all(targets, commit))
 }
 
 /// Opens each directory of `limits` once, and calls `act`.
-fn with_dirs(limits: &[Placed], act: impl FnOnce(&[Target]) -> Result<()>) -> Result<()> {
+fn with_open_dirs(limits: &[Placed], act: impl FnOnce(&[Target]) -> Result<()>) -> Result<()> {
     let mut dirs: Vec<(&Path, OwnedFd)> = Vec::new();
     for (path, _) in limits {
         if dirs.iter().all(|(open, _)| open != path) {
@@ -159,18 +159,18 @@ fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {
 }
 
 /// Opens the descriptors to enter existing cgroups.
-pub fn entrance(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
+pub fn open_entrance(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
     let tasks = hierarchies.iter().map(open_tasks).collect::<Result<_>>()?;
     Ok(Entrance { clone: unified.map(tree::open).transpose()?, tasks })
 }
 
 /// Returns the hierarchies with the sub-cgroups of `exec --cgroup`.
-pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarchy>> {
+pub fn select_sub_cgroups(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarchy>> {
     let mut out = hierarchies.to_vec();
     match wanted {
         SubCgroups::Everywhere(path) => {
             for hierarchy in &mut out {
-                hierarchy.path = below(&hierarchy.path, path)?;
+                hierarchy.path = resolve_below(&hierarchy.path, path)?;
             }
         }
         SubCgroups::By(list) => {
@@ -178,7 +178,7 @@ pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarc
                 let name = controller.strip_prefix("name=").unwrap_or(controller);
                 let unknown = || Error::msg(format!("--cgroup: unknown controller {controller}"));
                 let at = hierarchies.iter().position(|h| h.has(name)).ok_or_else(unknown)?;
-                let path = below(&hierarchies[at].path, path)?;
+                let path = resolve_below(&hierarchies[at].path, path)?;
                 // The caller may have named several controllers that share this
                 // hierarchy.
                 if out[at].path != hierarchies[at].path && out[at].path != path {
@@ -195,13 +195,13 @@ pub fn sub(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarc
 /// Copies the CPUs and memory nodes of the parent cgroup. A new cpuset has none, and then
 /// takes no process. If somebody created the parent and left it empty, fills the parent
 /// first.
-fn inherit_cpuset(dir: &Path) -> Result<()> {
+fn copy_parent_cpuset(dir: &Path) -> Result<()> {
     let parent = dir.parent().ok_or_else(|| Error::msg("no such cgroup").on(dir.display().to_string()))?;
     let fd = tree::open(dir)?;
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let mut list = tree::read(&parent.join(file))?;
         if list.is_empty() {
-            inherit_cpuset(parent)?;
+            copy_parent_cpuset(parent)?;
             list = tree::read(&parent.join(file))?;
         }
         tree::write(&fd, file, &list)?;
@@ -210,10 +210,10 @@ fn inherit_cpuset(dir: &Path) -> Result<()> {
 }
 
 /// Writes the rules in order. The controller takes one rule in a write.
-fn set_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
+fn write_device_rules(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let allow = tree::open_file(dir, "devices.allow", libc::O_WRONLY)?;
     let deny = tree::open_file(dir, "devices.deny", libc::O_WRONLY)?;
-    by_kind(rules).iter().try_for_each(|rule| {
+    split_by_kind(rules).iter().try_for_each(|rule| {
         let file = if rule.allow { &allow } else { &deny };
         let line = device_line(rule);
         write(file, line.as_bytes())
@@ -226,7 +226,7 @@ fn set_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
 /// Splits a rule for both types of device into two rules, unless it is for every access
 /// to every device. If the type is `a`, the controller ignores the rule's numbers and
 /// access.
-fn by_kind(rules: Rules) -> Vec<DeviceRule> {
+fn split_by_kind(rules: Rules) -> Vec<DeviceRule> {
     let kinds = |rule: &DeviceRule| match rule.kind {
         None if !is_total(rule) => vec![Some(DeviceKind::Char), Some(DeviceKind::Block)],
         kind => vec![kind],
@@ -244,7 +244,7 @@ fn is_total(rule: &DeviceRule) -> bool {
 fn check_devices(rules: Rules) -> Result<()> {
     let mut allowed: Vec<DeviceRule> = Vec::new();
     let mut denied_by_default = false;
-    for rule in by_kind(rules) {
+    for rule in split_by_kind(rules) {
         if is_total(&rule) {
             denied_by_default = !rule.allow;
             allowed.clear();
@@ -258,7 +258,7 @@ fn check_devices(rules: Rules) -> Result<()> {
                     other.mknod &= !rule.mknod;
                 }
             }
-            if let Some(other) = allowed.iter().find(|other| overlap(other, &rule)) {
+            if let Some(other) = allowed.iter().find(|other| rules_overlap(other, &rule)) {
                 let text = format!(
                     "cgroup v1 can't deny a part of what another rule allows ({})",
                     device_line(other)
@@ -270,7 +270,7 @@ fn check_devices(rules: Rules) -> Result<()> {
     Ok(())
 }
 
-fn overlap(a: &DeviceRule, b: &DeviceRule) -> bool {
+fn rules_overlap(a: &DeviceRule, b: &DeviceRule) -> bool {
     let numbers = |a: Option<u32>, b: Option<u32>| a.is_none() || b.is_none() || a == b;
     let access = a.read && b.read || a.write && b.write || a.mknod && b.mknod;
     a.kind == b.kind && numbers(a.major, b.major) && numbers(a.minor, b.minor) && access
@@ -300,14 +300,14 @@ pub fn process_dir(hierarchies: &[Hierarchy]) -> Option<PathBuf> {
 }
 
 /// The controllers that `linux.resources` has limits for.
-const LIMITING: [&str; 9] =
+const LIMIT_CONTROLLERS: [&str; 9] =
     ["blkio", "cpu", "cpuset", "hugetlb", "memory", "net_cls", "net_prio", "pids", "rdma"];
 
 impl Hierarchy {
     /// Returns whether the hierarchy has a controller that `linux.resources` has limits
     /// for.
     pub fn takes_limits(&self) -> bool {
-        LIMITING.into_iter().any(|name| self.has(name))
+        LIMIT_CONTROLLERS.into_iter().any(|name| self.has(name))
     }
 
     /// Returns whether the hierarchy has `controller`, or is the named hierarchy of that
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn a_rule_for_both_kinds_is_two_unless_it_is_for_all() {
-        let lines = |rule: DeviceRule| by_kind(&[rule]).iter().map(device_line).collect::<Vec<_>>();
+        let lines = |rule: DeviceRule| split_by_kind(&[rule]).iter().map(device_line).collect::<Vec<_>>();
         assert_eq!(lines(rule(true, None, (None, None), "rwm")), ["a *:* rwm"]);
         assert_eq!(lines(rule(true, None, (None, None), "m")), ["c *:* m", "b *:* m"]);
         assert_eq!(lines(rule(true, None, (Some(5), Some(1)), "rwm")), ["c 5:1 rwm", "b 5:1 rwm"]);

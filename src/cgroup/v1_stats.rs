@@ -12,43 +12,44 @@ const TICK: u64 = 10_000_000;
 /// Reads the usage of every controller that has a hierarchy.
 pub fn read(hierarchies: &[Hierarchy]) -> Result<Stats> {
     let mut stats = Stats::default();
-    let of = |controller: &str| hierarchies.iter().find(|h| h.has(controller)).map(|h| Files(&h.path));
-    if let Some(files) = of("cpuacct") {
-        stats.cpu.usage = cpu_usage(&files)?;
+    let files_of = |controller: &str| hierarchies.iter().find(|h| h.has(controller)).map(|h| Files(&h.path));
+    if let Some(files) = files_of("cpuacct") {
+        stats.cpu.usage = read_cpu_usage(&files)?;
     }
-    if let Some(files) = of("cpu") {
-        stats.cpu.throttling = throttling(&files)?;
+    if let Some(files) = files_of("cpu") {
+        stats.cpu.throttling = read_throttling(&files)?;
     }
-    if let Some(files) = of("cpuset") {
-        stats.cpuset = cpuset(&files)?;
+    if let Some(files) = files_of("cpuset") {
+        stats.cpuset = read_cpuset(&files)?;
     }
-    if let Some(files) = of("memory") {
-        stats.memory = memory(&files)?;
+    if let Some(files) = files_of("memory") {
+        stats.memory = read_memory(&files)?;
     }
-    if let Some(files) = of("pids") {
+    if let Some(files) = files_of("pids") {
         stats.pids = Pids {
-            current: files.number("pids.current")?.unwrap_or_default(),
-            limit: pids_limit(files.number("pids.max")?),
+            current: files.read_number("pids.current")?.unwrap_or_default(),
+            limit: pids_limit(files.read_number("pids.max")?),
         };
     }
-    if let Some(files) = of("blkio") {
-        stats.blkio = blkio(&files)?;
+    if let Some(files) = files_of("blkio") {
+        stats.blkio = read_blkio(&files)?;
     }
-    if let Some(files) = of("hugetlb") {
+    if let Some(files) = files_of("hugetlb") {
         for size in files.huge_page_sizes(".usage_in_bytes")? {
-            stats.hugetlb.insert(size.clone(), hugetlb(&files, &size)?);
+            stats.hugetlb.insert(size.clone(), read_hugetlb(&files, &size)?);
         }
     }
     Ok(stats)
 }
 
-fn cpu_usage(files: &Files) -> Result<CpuUsage> {
-    let modes = files.pairs("cpuacct.stat")?.unwrap_or_default();
+fn read_cpu_usage(files: &Files) -> Result<CpuUsage> {
+    let modes = files.read_pairs("cpuacct.stat")?.unwrap_or_default();
     let ticks = |key: &str| modes.get(key).copied().unwrap_or_default().saturating_mul(TICK);
-    let percpu = files.text("cpuacct.usage_percpu")?.unwrap_or_default();
-    let (percpu_user, percpu_kernel) = usage_all(&files.text("cpuacct.usage_all")?.unwrap_or_default());
+    let percpu = files.read_text("cpuacct.usage_percpu")?.unwrap_or_default();
+    let (percpu_user, percpu_kernel) =
+        parse_usage_all(&files.read_text("cpuacct.usage_all")?.unwrap_or_default());
     Ok(CpuUsage {
-        total: files.number("cpuacct.usage")?.unwrap_or_default(),
+        total: files.read_number("cpuacct.usage")?.unwrap_or_default(),
         percpu: percpu.split_whitespace().filter_map(|word| word.parse().ok()).collect(),
         percpu_kernel,
         percpu_user,
@@ -59,7 +60,7 @@ fn cpu_usage(files: &Files) -> Result<CpuUsage> {
 
 /// Parses lines of `cpu user system` below a heading. Returns the user times and the
 /// system times, in nanoseconds.
-fn usage_all(text: &str) -> (Vec<u64>, Vec<u64>) {
+fn parse_usage_all(text: &str) -> (Vec<u64>, Vec<u64>) {
     let row = |line: &str| {
         let mut words = line.split(' ').skip(1);
         Some((words.next()?.parse::<u64>().ok()?, words.next()?.parse::<u64>().ok()?))
@@ -67,8 +68,8 @@ fn usage_all(text: &str) -> (Vec<u64>, Vec<u64>) {
     text.lines().skip(1).filter_map(row).unzip()
 }
 
-fn throttling(files: &Files) -> Result<Throttling> {
-    let stat = files.pairs("cpu.stat")?.unwrap_or_default();
+fn read_throttling(files: &Files) -> Result<Throttling> {
+    let stat = files.read_pairs("cpu.stat")?.unwrap_or_default();
     let get = |key: &str| stat.get(key).copied().unwrap_or_default();
     Ok(Throttling {
         periods: get("nr_periods"),
@@ -77,13 +78,13 @@ fn throttling(files: &Files) -> Result<Throttling> {
     })
 }
 
-fn cpuset(files: &Files) -> Result<Cpuset> {
-    let number = |file: &str| files.number(&format!("cpuset.{file}")).map(Option::unwrap_or_default);
+fn read_cpuset(files: &Files) -> Result<Cpuset> {
+    let number = |file: &str| files.read_number(&format!("cpuset.{file}")).map(Option::unwrap_or_default);
     let list = |file: &str| {
-        let text = files.text(file)?.unwrap_or_default();
-        members(text.trim()).ok_or_else(|| files.unclear(file, &text))
+        let text = files.read_text(file)?.unwrap_or_default();
+        parse_list(text.trim()).ok_or_else(|| files.unparsable(file, &text))
     };
-    let level = files.text("cpuset.sched_relax_domain_level")?.unwrap_or_default();
+    let level = files.read_text("cpuset.sched_relax_domain_level")?.unwrap_or_default();
     Ok(Cpuset {
         cpus: list("cpuset.cpus")?,
         cpu_exclusive: number("cpu_exclusive")?,
@@ -100,7 +101,7 @@ fn cpuset(files: &Files) -> Result<Cpuset> {
 }
 
 /// Parses a list: `0-2,7` becomes 0, 1, 2, 7. `None` if it is not a list.
-fn members(list: &str) -> Option<Vec<u16>> {
+fn parse_list(list: &str) -> Option<Vec<u16>> {
     let mut out = Vec::new();
     for part in list.split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -109,21 +110,21 @@ fn members(list: &str) -> Option<Vec<u16>> {
     Some(out)
 }
 
-fn memory(files: &Files) -> Result<Memory> {
-    let raw = files.pairs("memory.stat")?.unwrap_or_default();
+fn read_memory(files: &Files) -> Result<Memory> {
+    let raw = files.read_pairs("memory.stat")?.unwrap_or_default();
     Ok(Memory {
         cache: raw.get("cache").copied().unwrap_or_default(),
-        usage: entry(files, "memory")?,
-        swap: entry(files, "memory.memsw")?,
-        kernel: entry(files, "memory.kmem")?,
-        kernel_tcp: entry(files, "memory.kmem.tcp")?,
+        usage: read_memory_entry(files, "memory")?,
+        swap: read_memory_entry(files, "memory.memsw")?,
+        kernel: read_memory_entry(files, "memory.kmem")?,
+        kernel_tcp: read_memory_entry(files, "memory.kmem.tcp")?,
         raw,
         psi: None,
     })
 }
 
-fn entry(files: &Files, name: &str) -> Result<MemoryEntry> {
-    let number = |file: &str| files.number(&format!("{name}.{file}")).map(Option::unwrap_or_default);
+fn read_memory_entry(files: &Files, name: &str) -> Result<MemoryEntry> {
+    let number = |file: &str| files.read_number(&format!("{name}.{file}")).map(Option::unwrap_or_default);
     Ok(MemoryEntry {
         limit: number("limit_in_bytes")?,
         usage: number("usage_in_bytes")?,
@@ -135,7 +136,7 @@ fn entry(files: &Files, name: &str) -> Result<MemoryEntry> {
 type Field = fn(&mut Blkio) -> &mut Vec<BlkioEntry>;
 
 /// Returns the eight counters and their files, for an I/O scheduler that has them all.
-fn of_scheduler(prefix: &str) -> Vec<(String, Field)> {
+fn scheduler_counters(prefix: &str) -> Vec<(String, Field)> {
     let fields: [(&str, Field); 8] = [
         ("sectors", |b| &mut b.sectors_recursive),
         ("io_service_time", |b| &mut b.io_service_time_recursive),
@@ -150,7 +151,7 @@ fn of_scheduler(prefix: &str) -> Vec<(String, Field)> {
 }
 
 /// Returns the two counters that always exist, and their files.
-fn basic(prefix: &str, suffix: &str) -> Vec<(String, Field)> {
+fn basic_counters(prefix: &str, suffix: &str) -> Vec<(String, Field)> {
     let fields: [(&str, Field); 2] = [
         ("io_serviced", |b| &mut b.io_serviced_recursive),
         ("io_service_bytes", |b| &mut b.io_service_bytes_recursive),
@@ -160,18 +161,18 @@ fn basic(prefix: &str, suffix: &str) -> Vec<(String, Field)> {
 
 /// Reads the first group of files that has entries. The groups are those of BFQ (it has
 /// all eight only with debugging), of its predecessor CFQ, and of throttling.
-fn blkio(files: &Files) -> Result<Blkio> {
+fn read_blkio(files: &Files) -> Result<Blkio> {
     let mut blkio = Blkio::default();
     let groups = [
-        of_scheduler("bfq."),
-        basic("bfq.", "_recursive"),
-        of_scheduler(""),
-        basic("throttle.", "_recursive"),
-        basic("throttle.", ""),
+        scheduler_counters("bfq."),
+        basic_counters("bfq.", "_recursive"),
+        scheduler_counters(""),
+        basic_counters("throttle.", "_recursive"),
+        basic_counters("throttle.", ""),
     ];
     for group in groups {
         for (i, (file, field)) in group.iter().enumerate() {
-            let entries = entries(files, file)?;
+            let entries = read_entries(files, file)?;
             if i == 0 && entries.is_empty() {
                 break;
             }
@@ -185,8 +186,8 @@ fn blkio(files: &Files) -> Result<Blkio> {
 }
 
 /// Parses lines like `8:0 Read 7`, or `8:0 7` without an operation. Leaves out the total.
-fn entries(files: &Files, file: &str) -> Result<Vec<BlkioEntry>> {
-    let text = files.text(file)?.unwrap_or_default();
+fn read_entries(files: &Files, file: &str) -> Result<Vec<BlkioEntry>> {
+    let text = files.read_text(file)?.unwrap_or_default();
     let entry = |line: &str| {
         let (device, rest) = line.split_once(' ')?;
         let (major, minor) = device.split_once(':')?;
@@ -199,25 +200,25 @@ fn entries(files: &Files, file: &str) -> Result<Vec<BlkioEntry>> {
         })
     };
     let lines = text.lines().filter(|line| !line.starts_with("Total"));
-    lines.map(|line| entry(line).ok_or_else(|| files.unclear(file, line))).collect()
+    lines.map(|line| entry(line).ok_or_else(|| files.unparsable(file, line))).collect()
 }
 
 /// Reads the huge pages that are reserved, if the kernel counts these (Linux 5.7), else
 /// those in use.
-fn hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
+fn read_hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
     let reserved = format!("hugetlb.{size}.rsvd");
-    let (prefix, usage) = match files.number(&format!("{reserved}.usage_in_bytes"))? {
+    let (prefix, usage) = match files.read_number(&format!("{reserved}.usage_in_bytes"))? {
         Some(usage) => (reserved, Some(usage)),
         None => {
             let plain = format!("hugetlb.{size}");
-            let usage = files.number(&format!("{plain}.usage_in_bytes"))?;
+            let usage = files.read_number(&format!("{plain}.usage_in_bytes"))?;
             (plain, usage)
         }
     };
     Ok(Hugetlb {
         usage: usage.unwrap_or_default(),
-        max: files.number(&format!("{prefix}.max_usage_in_bytes"))?.unwrap_or_default(),
-        failcnt: files.number(&format!("{prefix}.failcnt"))?.unwrap_or_default(),
+        max: files.read_number(&format!("{prefix}.max_usage_in_bytes"))?.unwrap_or_default(),
+        failcnt: files.read_number(&format!("{prefix}.failcnt"))?.unwrap_or_default(),
     })
 }
 
@@ -227,13 +228,13 @@ mod tests {
 
     #[test]
     fn lists_of_cpus() {
-        assert_eq!(members("0-2,7"), Some(vec![0, 1, 2, 7]));
-        assert_eq!(members(""), Some(vec![]));
-        assert_eq!(members("0-x"), None);
+        assert_eq!(parse_list("0-2,7"), Some(vec![0, 1, 2, 7]));
+        assert_eq!(parse_list(""), Some(vec![]));
+        assert_eq!(parse_list("0-x"), None);
     }
 
     #[test]
     fn usage_by_cpu_and_mode() {
-        assert_eq!(usage_all("cpu user system\n0 5 6\n1 7 8\n"), (vec![5, 7], vec![6, 8]));
+        assert_eq!(parse_usage_all("cpu user system\n0 5 6\n1 7 8\n"), (vec![5, 7], vec![6, 8]));
     }
 }

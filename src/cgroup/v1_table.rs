@@ -19,25 +19,25 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
             "invalid configuration: needs cgroup v2, and this host has version 1",
         ));
     }
-    memory(&resources.memory, &mut out)?;
-    cpu(&resources.cpu, &mut out);
+    add_memory(&resources.memory, &mut out)?;
+    add_cpu(&resources.cpu, &mut out);
     if let Some(limit) = resources.pids.limit {
-        out.push(Setting::new("pids", "pids.max", v2_table::pids(limit), "pids/limit"));
+        out.push(Setting::new("pids", "pids.max", v2_table::format_pids_limit(limit), "pids/limit"));
     }
-    block_io(&resources.block_io, &mut out);
+    add_block_io(&resources.block_io, &mut out);
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
         let (size, at) = (&limit.page_size, format!("hugepageLimits/{i}"));
         let file = format!("hugetlb.{size}.limit_in_bytes");
         out.push(Setting::new("hugetlb", file, limit.limit, at.clone()));
         let reserved = format!("hugetlb.{size}.rsvd.limit_in_bytes");
-        out.push(Setting::new("hugetlb", reserved, limit.limit, at).if_there());
+        out.push(Setting::new("hugetlb", reserved, limit.limit, at).skip_if_missing());
     }
-    common_table::rdma(&resources.rdma, &mut out)?;
-    network(&resources.network, &mut out);
+    common_table::add_rdma(&resources.rdma, &mut out)?;
+    add_network(&resources.network, &mut out);
     Ok(out)
 }
 
-fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
+fn add_memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     if memory.use_hierarchy == Some(false) {
         return Err(refused("memory/useHierarchy", "can't be switched off in Linux since 5.11"));
     }
@@ -61,7 +61,7 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     Ok(())
 }
 
-fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
+fn add_cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
     let text = |value: Option<u64>| value.map(|v| v.to_string());
     let signed = |value: Option<i64>| value.map(|v| v.to_string());
     // Engines send 0 for an unset field.
@@ -88,9 +88,9 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) {
 }
 
 /// Adds the limits of block I/O. The weights are BFQ's, whose files have had two names.
-fn block_io(io: &BlockIo, out: &mut Vec<Setting>) {
+fn add_block_io(io: &BlockIo, out: &mut Vec<Setting>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        out.push(Setting::new("blkio", "blkio.weight", weight, "blockIO/weight").or("blkio.bfq.weight"));
+        out.push(Setting::new("blkio", "blkio.weight", weight, "blockIO/weight").or_file("blkio.bfq.weight"));
     }
     if let Some(weight) = io.leaf_weight.filter(|weight| *weight != 0) {
         out.push(Setting::new("blkio", "blkio.leaf_weight", weight, "blockIO/leafWeight"));
@@ -101,20 +101,21 @@ fn block_io(io: &BlockIo, out: &mut Vec<Setting>) {
         if let Some(weight) = device.weight.filter(|weight| *weight != 0) {
             let value = format!("{name} {weight}");
             out.push(
-                Setting::new("blkio", "blkio.weight_device", value, at.clone()).or("blkio.bfq.weight_device"),
+                Setting::new("blkio", "blkio.weight_device", value, at.clone())
+                    .or_file("blkio.bfq.weight_device"),
             );
         }
         if let Some(weight) = device.leaf_weight.filter(|weight| *weight != 0) {
             out.push(Setting::new("blkio", "blkio.leaf_weight_device", format!("{name} {weight}"), at));
         }
     }
-    throttle(&io.throttle_read_bps_device, "read_bps", "throttleReadBpsDevice", out);
-    throttle(&io.throttle_write_bps_device, "write_bps", "throttleWriteBpsDevice", out);
-    throttle(&io.throttle_read_iops_device, "read_iops", "throttleReadIOPSDevice", out);
-    throttle(&io.throttle_write_iops_device, "write_iops", "throttleWriteIOPSDevice", out);
+    add_throttle(&io.throttle_read_bps_device, "read_bps", "throttleReadBpsDevice", out);
+    add_throttle(&io.throttle_write_bps_device, "write_bps", "throttleWriteBpsDevice", out);
+    add_throttle(&io.throttle_read_iops_device, "read_iops", "throttleReadIOPSDevice", out);
+    add_throttle(&io.throttle_write_iops_device, "write_iops", "throttleWriteIOPSDevice", out);
 }
 
-fn throttle(devices: &[ThrottleDevice], what: &str, field: &str, out: &mut Vec<Setting>) {
+fn add_throttle(devices: &[ThrottleDevice], what: &str, field: &str, out: &mut Vec<Setting>) {
     for (i, d) in devices.iter().enumerate() {
         let value = format!("{}:{} {}", d.major, d.minor, d.rate);
         out.push(Setting::new(
@@ -126,7 +127,7 @@ fn throttle(devices: &[ThrottleDevice], what: &str, field: &str, out: &mut Vec<S
     }
 }
 
-fn network(network: &Network, out: &mut Vec<Setting>) {
+fn add_network(network: &Network, out: &mut Vec<Setting>) {
     if let Some(class) = network.class_id {
         out.push(Setting::new("net_cls", "net_cls.classid", class, "network/classID"));
     }

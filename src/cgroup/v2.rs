@@ -56,32 +56,36 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
 
 /// Returns the directory of a process's cgroup. `None` if the process has none in version
 /// 2, or if that can't be read.
-pub fn of_process(pid: i32) -> Option<PathBuf> {
+pub fn cgroup_of_process(pid: i32) -> Option<PathBuf> {
     let own = read_file(path_in_proc(pid, "cgroup").as_str()).ok()?;
     let path = own.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
     Some(Path::new(super::host::ROOT).join(std::ffi::OsStr::from_bytes(path)))
 }
 
 /// Creates the cgroup, and returns its descriptor for clone3.
-pub fn make(path: &Path) -> Result<OwnedFd> {
-    tree::make(path, &mut |_| Ok(()))?;
+pub fn create(path: &Path) -> Result<OwnedFd> {
+    tree::create(path, &mut |_| Ok(()))?;
     tree::open(path)
 }
 
 /// Enables the controllers, then sets the limits and the device rules.
-pub fn limit(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) -> Result<()> {
+pub fn set_limits(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) -> Result<()> {
     let settings = v2_table::settings(resources)?;
     enable_controllers(Path::new(ROOT), path)?;
     let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
-    setting::apply(&targets)?;
+    setting::apply_all(&targets)?;
     limit_devices(dir, rules)
 }
 
 /// Sets the limits, then calls `commit`. If either fails, restores the old values.
-pub fn update(path: &Path, settings: &[Setting], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+pub fn update_limits(
+    path: &Path,
+    settings: &[Setting],
+    commit: &mut dyn FnMut() -> Result<()>,
+) -> Result<()> {
     let dir = tree::open(path)?;
     let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
-    setting::update(&targets, commit)
+    setting::update_all(&targets, commit)
 }
 
 /// Enables every controller that `root` has in each cgroup above `path`, so that limits

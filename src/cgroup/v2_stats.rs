@@ -9,21 +9,21 @@ use std::path::Path;
 pub fn read(path: &Path) -> Result<Stats> {
     let files = Files(path);
     Ok(Stats {
-        cpu: cpu(&files)?,
-        memory: memory(&files)?,
-        pids: pids(&files)?,
-        blkio: blkio(&files)?,
+        cpu: read_cpu(&files)?,
+        memory: read_memory(&files)?,
+        pids: read_pids(&files)?,
+        blkio: read_blkio(&files)?,
         hugetlb: files
             .huge_page_sizes(".current")?
             .into_iter()
-            .map(|size| Ok((size.clone(), hugetlb(&files, &size)?)))
+            .map(|size| Ok((size.clone(), read_hugetlb(&files, &size)?)))
             .collect::<Result<_>>()?,
         ..Stats::default()
     })
 }
 
-fn cpu(files: &Files) -> Result<Cpu> {
-    let stat = files.pairs("cpu.stat")?.unwrap_or_default();
+fn read_cpu(files: &Files) -> Result<Cpu> {
+    let stat = files.read_pairs("cpu.stat")?.unwrap_or_default();
     let get = |key: &str| stat.get(key).copied().unwrap_or_default();
     let nanoseconds = |key: &str| get(key).saturating_mul(1000);
     Ok(Cpu {
@@ -38,15 +38,15 @@ fn cpu(files: &Files) -> Result<Cpu> {
             throttled_periods: get("nr_throttled"),
             throttled_time: nanoseconds("throttled_usec"),
         },
-        psi: files.pressure("cpu.pressure")?,
+        psi: files.read_pressure("cpu.pressure")?,
     })
 }
 
-fn memory(files: &Files) -> Result<Memory> {
-    let raw = files.pairs("memory.stat")?.unwrap_or_default();
-    let usage = entry(files, "memory")?.unwrap_or_default();
+fn read_memory(files: &Files) -> Result<Memory> {
+    let raw = files.read_pairs("memory.stat")?.unwrap_or_default();
+    let usage = read_memory_entry(files, "memory")?.unwrap_or_default();
     // Without swap accounting there are no files for swap.
-    let mut swap = entry(files, "memory.swap")?.unwrap_or_default();
+    let mut swap = read_memory_entry(files, "memory.swap")?.unwrap_or_default();
     swap.usage = swap.usage.saturating_add(usage.usage);
     swap.limit = swap.limit.saturating_add(usage.limit);
     // The peak of memory and the peak of swap may be from different times, so their sum
@@ -57,41 +57,41 @@ fn memory(files: &Files) -> Result<Memory> {
         usage,
         swap,
         raw,
-        psi: files.pressure("memory.pressure")?,
+        psi: files.read_pressure("memory.pressure")?,
         ..Memory::default()
     })
 }
 
-fn entry(files: &Files, name: &str) -> Result<Option<MemoryEntry>> {
-    let Some(usage) = files.number(&format!("{name}.current"))? else { return Ok(None) };
+fn read_memory_entry(files: &Files, name: &str) -> Result<Option<MemoryEntry>> {
+    let Some(usage) = files.read_number(&format!("{name}.current"))? else { return Ok(None) };
     Ok(Some(MemoryEntry {
         usage,
-        limit: files.number(&format!("{name}.max"))?.unwrap_or_default(),
+        limit: files.read_number(&format!("{name}.max"))?.unwrap_or_default(),
         // memory.peak exists since Linux 5.19, memory.swap.peak since 6.5.
-        max: files.number(&format!("{name}.peak"))?.unwrap_or_default(),
+        max: files.read_number(&format!("{name}.peak"))?.unwrap_or_default(),
         failcnt: 0,
     }))
 }
 
 /// Returns the number of processes and its limit. If the controller is not enabled,
 /// counts the lines of cgroup.procs.
-fn pids(files: &Files) -> Result<Pids> {
-    let current = match files.number("pids.current")? {
+fn read_pids(files: &Files) -> Result<Pids> {
+    let current = match files.read_number("pids.current")? {
         Some(current) => current,
-        None => files.text("cgroup.procs")?.unwrap_or_default().lines().count() as u64,
+        None => files.read_text("cgroup.procs")?.unwrap_or_default().lines().count() as u64,
     };
-    Ok(Pids { current, limit: pids_limit(files.number("pids.max")?) })
+    Ok(Pids { current, limit: pids_limit(files.read_number("pids.max")?) })
 }
 
 /// Reads io.stat, whose lines are like `8:0 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5
 /// dios=6`.
-fn blkio(files: &Files) -> Result<Blkio> {
-    let mut blkio = Blkio { psi: files.pressure("io.pressure")?, ..Blkio::default() };
-    for line in files.text("io.stat")?.unwrap_or_default().lines() {
+fn read_blkio(files: &Files) -> Result<Blkio> {
+    let mut blkio = Blkio { psi: files.read_pressure("io.pressure")?, ..Blkio::default() };
+    for line in files.read_text("io.stat")?.unwrap_or_default().lines() {
         let mut words = line.split(' ');
         let device = words.next().and_then(|device| device.split_once(':'));
         let Some((Ok(major), Ok(minor))) = device.map(|(major, minor)| (major.parse(), minor.parse())) else {
-            return Err(files.unclear("io.stat", line));
+            return Err(files.unparsable("io.stat", line));
         };
         for (key, value) in words.filter_map(|word| word.split_once('=')) {
             let (list, op) = match key {
@@ -102,7 +102,7 @@ fn blkio(files: &Files) -> Result<Blkio> {
                 // Version 1 has no operation for the other keys.
                 _ => continue,
             };
-            let value = value.parse().map_err(|_| files.unclear("io.stat", line))?;
+            let value = value.parse().map_err(|_| files.unparsable("io.stat", line))?;
             list.push(BlkioEntry { major, minor, op: op.into(), value });
         }
     }
@@ -111,11 +111,11 @@ fn blkio(files: &Files) -> Result<Blkio> {
 
 /// Reads the huge pages that are reserved, if the kernel counts these (Linux 5.7), else
 /// those in use.
-fn hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
-    let usage = match files.number(&format!("hugetlb.{size}.rsvd.current"))? {
+fn read_hugetlb(files: &Files, size: &str) -> Result<Hugetlb> {
+    let usage = match files.read_number(&format!("hugetlb.{size}.rsvd.current"))? {
         Some(usage) => usage,
-        None => files.number(&format!("hugetlb.{size}.current"))?.unwrap_or_default(),
+        None => files.read_number(&format!("hugetlb.{size}.current"))?.unwrap_or_default(),
     };
-    let events = files.pairs(&format!("hugetlb.{size}.events"))?.unwrap_or_default();
+    let events = files.read_pairs(&format!("hugetlb.{size}.events"))?.unwrap_or_default();
     Ok(Hugetlb { usage, max: 0, failcnt: events.get("max").copied().unwrap_or_default() })
 }

@@ -15,21 +15,21 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     if resources.network != Default::default() {
         return Err(refused("network", "cgroup v2 has no network controllers"));
     }
-    memory(&resources.memory, &mut out)?;
-    cpu(&resources.cpu, &mut out)?;
+    add_memory(&resources.memory, &mut out)?;
+    add_cpu(&resources.cpu, &mut out)?;
     if let Some(limit) = resources.pids.limit {
-        out.push(Setting::new("pids", "pids.max", pids(limit), "pids/limit"));
+        out.push(Setting::new("pids", "pids.max", format_pids_limit(limit), "pids/limit"));
     }
-    block_io(&resources.block_io, &mut out)?;
+    add_block_io(&resources.block_io, &mut out)?;
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
         let (size, at) = (&limit.page_size, format!("hugepageLimits/{i}"));
         out.push(Setting::new("hugetlb", format!("hugetlb.{size}.max"), limit.limit, at.clone()));
         // Limit the reservation, too (Linux 5.7). A program can handle a reservation that
         // fails, but not the SIGBUS that it would get later.
         let reserved = format!("hugetlb.{size}.rsvd.max");
-        out.push(Setting::new("hugetlb", reserved, limit.limit, at).if_there());
+        out.push(Setting::new("hugetlb", reserved, limit.limit, at).skip_if_missing());
     }
-    common_table::rdma(&resources.rdma, &mut out)?;
+    common_table::add_rdma(&resources.rdma, &mut out)?;
     for (file, value) in &resources.unified {
         if file.contains('/') {
             return Err(refused(
@@ -43,23 +43,23 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
 }
 
 /// Formats a limit: the specification's -1 (no limit) is `max` for the kernel.
-fn max_or(value: i64) -> String {
+fn format_limit(value: i64) -> String {
     if value < 0 { "max".into() } else { value.to_string() }
 }
 
 /// Returns the value of pids.max. 0 and 1 have the same effect: init already counts as
 /// one process, so no fork succeeds. systemd refuses 0 (TasksMax), so the runtime writes
 /// 1 with both drivers, as runc does since 1.4.
-pub fn pids(limit: i64) -> String {
-    max_or(if limit == 0 { 1 } else { limit })
+pub fn format_pids_limit(limit: i64) -> String {
+    format_limit(if limit == 0 { 1 } else { limit })
 }
 
 /// Converts a limit to systemd's form, in which the largest number means "no limit".
-pub fn max_or_number(value: i64) -> u64 {
+pub fn limit_as_number(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
 }
 
-fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
+fn add_memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     for (field, set) in [
         ("swappiness", memory.swappiness.is_some()),
         ("disableOOMKiller", memory.disable_oom_killer),
@@ -71,19 +71,19 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     }
     let [limit, swap, reservation] = common_table::memory_limits(memory);
     if let Some(swap) = swap {
-        let value = swap_alone(swap, limit)?;
+        let value = swap_without_memory(swap, limit)?;
         // Without swap accounting there is nothing to limit, and no file.
         let needless = matches!(value.as_str(), "0" | "max");
         let setting =
             Setting::new("memory", "memory.swap.max", value, "memory/swap").follows(&["memory/limit"]);
-        out.push(if needless { setting.if_there() } else { setting });
+        out.push(if needless { setting.skip_if_missing() } else { setting });
     }
     out.extend(common_table::unlimited_swap(memory, "memory.swap.max", "max"));
     if let Some(limit) = limit {
-        out.push(Setting::new("memory", "memory.max", max_or(limit), "memory/limit"));
+        out.push(Setting::new("memory", "memory.max", format_limit(limit), "memory/limit"));
     }
     if let Some(reservation) = reservation {
-        out.push(Setting::new("memory", "memory.low", max_or(reservation), "memory/reservation"));
+        out.push(Setting::new("memory", "memory.low", format_limit(reservation), "memory/reservation"));
     }
     Ok(())
 }
@@ -93,7 +93,7 @@ fn memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
 ///
 /// # Errors
 /// `limit` is unset or unlimited, or `swap` is below it.
-pub fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String> {
+pub fn swap_without_memory(swap: i64, limit: Option<i64>) -> Result<String> {
     match (swap, limit) {
         (..0, _) => Ok("max".into()),
         (swap, Some(limit)) if limit >= 0 && swap >= limit => Ok((swap - limit).to_string()),
@@ -102,7 +102,7 @@ pub fn swap_alone(swap: i64, limit: Option<i64>) -> Result<String> {
     }
 }
 
-fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
+fn add_cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     if cpu.realtime_period.is_some() || cpu.realtime_runtime.is_some() {
         return Err(refused("cpu/realtimeRuntime", "cgroup v2 has no real-time limits"));
     }
@@ -120,7 +120,7 @@ fn cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     let quota = cpu.quota.filter(|quota| *quota != 0);
     if quota.is_some() || period.is_some() {
         let at = if quota.is_some() { "cpu/quota" } else { "cpu/period" };
-        let quota = quota.map_or_else(|| "max".to_owned(), max_or);
+        let quota = quota.map_or_else(|| "max".to_owned(), format_limit);
         let value = format!("{quota} {}", period.unwrap_or(100_000));
         out.push(Setting::new("cpu", "cpu.max", value, at).follows(&["cpu/quota", "cpu/period"]));
     }
@@ -147,14 +147,14 @@ pub fn weight_of_shares(shares: u64) -> u64 {
     weight.clamp(1, 10_000)
 }
 
-fn block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
+fn add_block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
     if io.leaf_weight.is_some() {
         return Err(refused("blockIO/leafWeight", "cgroup v2 has no leaf weights"));
     }
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
         let at = "blockIO/weight";
         let io = Setting::new("io", "io.weight", io_weight(weight), at);
-        out.push(Setting::new("io", "io.bfq.weight", weight, at).or_else(io));
+        out.push(Setting::new("io", "io.bfq.weight", weight, at).or_setting(io));
     }
     for (i, device) in io.weight_device.iter().enumerate() {
         if device.leaf_weight.is_some() {
@@ -163,20 +163,20 @@ fn block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
                 "cgroup v2 has no leaf weights",
             ));
         }
-        weight_device(device, &format!("blockIO/weightDevice/{i}"), out);
+        add_device_weight(device, &format!("blockIO/weightDevice/{i}"), out);
     }
-    throttle(&io.throttle_read_bps_device, "rbps", "throttleReadBpsDevice", out);
-    throttle(&io.throttle_write_bps_device, "wbps", "throttleWriteBpsDevice", out);
-    throttle(&io.throttle_read_iops_device, "riops", "throttleReadIOPSDevice", out);
-    throttle(&io.throttle_write_iops_device, "wiops", "throttleWriteIOPSDevice", out);
+    add_throttle(&io.throttle_read_bps_device, "rbps", "throttleReadBpsDevice", out);
+    add_throttle(&io.throttle_write_bps_device, "wbps", "throttleWriteBpsDevice", out);
+    add_throttle(&io.throttle_read_iops_device, "riops", "throttleReadIOPSDevice", out);
+    add_throttle(&io.throttle_write_iops_device, "wiops", "throttleWriteIOPSDevice", out);
     Ok(())
 }
 
-fn weight_device(device: &WeightDevice, at: &str, out: &mut Vec<Setting>) {
+fn add_device_weight(device: &WeightDevice, at: &str, out: &mut Vec<Setting>) {
     let Some(weight) = device.weight.filter(|weight| *weight != 0) else { return };
     let value = |weight: u64| format!("{}:{} {weight}", device.major, device.minor);
     let io = Setting::new("io", "io.weight", value(io_weight(weight)), at);
-    out.push(Setting::new("io", "io.bfq.weight", value(weight.into()), at).or_else(io));
+    out.push(Setting::new("io", "io.bfq.weight", value(weight.into()), at).or_setting(io));
 }
 
 /// Converts a weight from the scale of BFQ and version 1 (10 to 1000) to the scale of
@@ -185,7 +185,7 @@ fn io_weight(weight: u16) -> u64 {
     1 + u64::from(weight.saturating_sub(10)) * 9999 / 990
 }
 
-fn throttle(devices: &[ThrottleDevice], key: &str, field: &str, out: &mut Vec<Setting>) {
+fn add_throttle(devices: &[ThrottleDevice], key: &str, field: &str, out: &mut Vec<Setting>) {
     for (i, d) in devices.iter().enumerate() {
         let value = format!("{}:{} {key}={}", d.major, d.minor, d.rate);
         out.push(Setting::new("io", "io.max", value, format!("blockIO/{field}/{i}")));
@@ -205,10 +205,10 @@ mod tests {
 
     #[test]
     fn swap_is_told_apart_from_memory() {
-        assert_eq!(swap_alone(300, Some(100)), Ok("200".into()));
-        assert_eq!(swap_alone(-1, None), Ok("max".into()));
-        assert!(swap_alone(300, None).is_err());
-        assert!(swap_alone(50, Some(100)).is_err());
+        assert_eq!(swap_without_memory(300, Some(100)), Ok("200".into()));
+        assert_eq!(swap_without_memory(-1, None), Ok("max".into()));
+        assert!(swap_without_memory(300, None).is_err());
+        assert!(swap_without_memory(50, Some(100)).is_err());
     }
 
     #[test]

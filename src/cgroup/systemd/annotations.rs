@@ -119,7 +119,7 @@ impl<'a> Parser<'a> {
         }
         let value = match self.rest.chars().next() {
             None => Err(syntax("a value is missing")),
-            Some('\'' | '"') => self.text().and_then(|text| of_text(text, wanted.unwrap_or("s"))),
+            Some('\'' | '"') => self.text().and_then(|text| convert_text(text, wanted.unwrap_or("s"))),
             Some('[') => self.array(wanted),
             Some('(') => self.tuple(wanted),
             Some('<') => self.variant(),
@@ -135,7 +135,7 @@ impl<'a> Parser<'a> {
         let (signature, rest) = self.rest[1..]
             .split_once(char::is_whitespace)
             .ok_or_else(|| syntax("a value is missing after its type"))?;
-        if signature.len() > SIGNATURE_LIMIT || one_type(signature) != Some(signature.len()) {
+        if signature.len() > SIGNATURE_LIMIT || first_type_length(signature) != Some(signature.len()) {
             return Err(syntax(format!("@{signature} is not a type")));
         }
         self.rest = rest.trim_start();
@@ -157,7 +157,7 @@ impl<'a> Parser<'a> {
             "string" => "s",
             "objectpath" => "o",
             "signature" => "g",
-            _ => return of_word(word, wanted),
+            _ => return convert_word(word, wanted),
         };
         self.value(Some(typed))
     }
@@ -230,7 +230,8 @@ impl<'a> Parser<'a> {
             }
             let known = match types {
                 Some(left) => {
-                    let end = one_type(left).ok_or_else(|| syntax("a tuple has too many members"))?;
+                    let end =
+                        first_type_length(left).ok_or_else(|| syntax("a tuple has too many members"))?;
                     types = Some(&left[end..]);
                     Some(&left[..end])
                 }
@@ -274,7 +275,7 @@ fn escaped(chars: &mut std::str::CharIndices) -> Result<char> {
     code.and_then(char::from_u32).ok_or_else(bad)
 }
 
-fn of_text(text: String, wanted: &str) -> Result<Value> {
+fn convert_text(text: String, wanted: &str) -> Result<Value> {
     match wanted {
         "s" => Ok(Value::Str(text)),
         "o" if is_object_path(&text) => Ok(Value::Path(text)),
@@ -293,13 +294,13 @@ fn is_signature(text: &str) -> bool {
         return false;
     }
     let mut left = text;
-    while let Some(end) = one_type(left) {
+    while let Some(end) = first_type_length(left) {
         left = &left[end..];
     }
     left.is_empty()
 }
 
-fn of_word(word: &str, wanted: Option<&str>) -> Result<Value> {
+fn convert_word(word: &str, wanted: Option<&str>) -> Result<Value> {
     let value = match wanted.unwrap_or(if matches!(word, "true" | "false") { "b" } else { "i" }) {
         "b" => word.parse().ok().map(Value::Bool),
         "d" => word.parse().ok().map(Value::Double),
@@ -331,13 +332,13 @@ fn integer<T: TryFrom<i128>>(word: &str) -> Option<T> {
 }
 
 /// Returns the length of the first complete type in a signature. `None` if there is none.
-fn one_type(signature: &str) -> Option<usize> {
+fn first_type_length(signature: &str) -> Option<usize> {
     match signature.as_bytes().first()? {
-        b'a' => Some(1 + one_type(&signature[1..])?),
+        b'a' => Some(1 + first_type_length(&signature[1..])?),
         b'(' => {
             let mut end = 1;
             while !signature[end..].starts_with(')') {
-                end += one_type(&signature[end..])?;
+                end += first_type_length(&signature[end..])?;
             }
             (end > 1).then_some(end + 1)
         }
@@ -350,7 +351,7 @@ fn one_type(signature: &str) -> Option<usize> {
 mod tests {
     use super::*;
 
-    fn one(name: &str, value: &str) -> Result<(String, Value)> {
+    fn property_of(name: &str, value: &str) -> Result<(String, Value)> {
         let map =
             BTreeMap::from([(format!("{PREFIX}{name}"), value.to_owned()), ("other".into(), "x".into())]);
         properties(&map).map(|mut list| list.remove(0)).map(|property| (property.name, property.value))
@@ -443,21 +444,27 @@ mod tests {
 
     #[test]
     fn seconds_are_asked_for_in_microseconds() {
-        assert_eq!(one("TimeoutStopSec", "5"), Ok(("TimeoutStopUSec".into(), Value::Uint64(5_000_000))));
         assert_eq!(
-            one("TimeoutStopSec", "double 0.5"),
+            property_of("TimeoutStopSec", "5"),
+            Ok(("TimeoutStopUSec".into(), Value::Uint64(5_000_000)))
+        );
+        assert_eq!(
+            property_of("TimeoutStopSec", "double 0.5"),
             Ok(("TimeoutStopUSec".into(), Value::Uint64(500_000)))
         );
-        assert_eq!(one("TimeoutStopUSec", "uint64 5"), Ok(("TimeoutStopUSec".into(), Value::Uint64(5))));
-        assert_eq!(one("FooSEC", "5"), Ok(("FooSEC".into(), Value::Int32(5))));
+        assert_eq!(
+            property_of("TimeoutStopUSec", "uint64 5"),
+            Ok(("TimeoutStopUSec".into(), Value::Uint64(5)))
+        );
+        assert_eq!(property_of("FooSEC", "5"), Ok(("FooSEC".into(), Value::Int32(5))));
         for bad in ["'5s'", "-5", "uint64 18446744073709551615", "double -1"] {
-            assert!(one("TimeoutStopSec", bad).is_err(), "{bad}");
+            assert!(property_of("TimeoutStopSec", bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn the_annotation_is_named() {
-        let at = |name: &str, value: &str| one(name, value).map_err(|e| (e.at, e.subject));
+        let at = |name: &str, value: &str| property_of(name, value).map_err(|e| (e.at, e.subject));
         assert_eq!(
             at("CollectMode", "what"),
             Err((format!("/annotations/{PREFIX}CollectMode"), "what".into()))

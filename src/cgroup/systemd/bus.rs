@@ -88,7 +88,7 @@ pub struct Refusal {
 impl Bus {
     /// Connects, and queues the authentication.
     pub fn open(which: &Which) -> Result<Bus> {
-        let timeout = timeout(std::env::var("SYSTEMD_BUS_TIMEOUT").ok().as_deref());
+        let timeout = parse_timeout(std::env::var("SYSTEMD_BUS_TIMEOUT").ok().as_deref());
         let uid = super::session::claimed_uid(which);
         match which {
             Which::User(address) => Bus::connect(address, true, uid, timeout),
@@ -110,7 +110,7 @@ impl Bus {
     fn connect(address: &str, is_bus: bool, uid: u32, timeout: Duration) -> Result<Bus> {
         let end = Instant::now() + timeout;
         let mut last = Error::msg("no such address").on(address.to_owned());
-        for place in sockets(address).map_err(|e| e.on(address.to_owned()))? {
+        for place in parse_addresses(address).map_err(|e| e.on(address.to_owned()))? {
             match connect_to(&place, timeout) {
                 Ok(socket) => {
                     let mut bus = Bus {
@@ -125,10 +125,10 @@ impl Bus {
                         timeout,
                         end,
                     };
-                    bus.greet();
+                    bus.queue_hello();
                     return Ok(bus);
                 }
-                Err(Errno::EAGAIN) => last = late("connect to the bus", address, timeout),
+                Err(Errno::EAGAIN) => last = timed_out("connect to the bus", address, timeout),
                 Err(errno) => last = Error::os("connect to the bus", errno).on(address.to_owned()),
             }
         }
@@ -148,7 +148,7 @@ impl Bus {
         }
     }
 
-    fn greet(&mut self) {
+    fn queue_hello(&mut self) {
         if self.is_bus {
             self.queue(&Call {
                 destination: BUS,
@@ -179,11 +179,11 @@ impl Bus {
     }
 
     /// Calls a method of systemd's manager. Returns the call's serial number, for
-    /// [`Bus::answer`].
+    /// [`Bus::wait_for_answer`].
     pub fn call(&mut self, member: &str, args: &[Value]) -> Result<u32> {
         let serial =
             self.queue(&Call { destination: SYSTEMD, path: MANAGER_PATH, interface: MANAGER, member, args });
-        self.flush(member)?;
+        self.send_queued(member)?;
         Ok(serial)
     }
 
@@ -195,9 +195,13 @@ impl Bus {
     }
 
     /// Waits for the answer to a call. Returns its text arguments, or systemd's refusal.
-    pub fn answer(&mut self, serial: u32, member: &str) -> Result<std::result::Result<Vec<String>, Refusal>> {
+    pub fn wait_for_answer(
+        &mut self,
+        serial: u32,
+        member: &str,
+    ) -> Result<std::result::Result<Vec<String>, Refusal>> {
         loop {
-            match self.next(member)? {
+            match self.next_message(member)? {
                 Message::Return { to, texts } if to == serial => return Ok(Ok(texts)),
                 Message::Error { to, name, text } if to == serial => return Ok(Err(Refusal { name, text })),
                 // The bus refused `Hello` or the match rule, and the call needs both.
@@ -208,19 +212,19 @@ impl Bus {
                     ))
                     .on(self.address.clone()));
                 }
-                other => self.keep(other),
+                other => self.keep_ended_job(other),
             }
         }
     }
 
     /// Waits until a job has ended, and returns its result. `done` means success.
-    pub fn job(&mut self, path: &str, member: &str) -> Result<String> {
+    pub fn wait_for_job(&mut self, path: &str, member: &str) -> Result<String> {
         let what = format!("{member} (its job)");
         loop {
             if let Some(at) = self.jobs.iter().position(|job| job.path == path) {
                 return Ok(self.jobs.swap_remove(at).result);
             }
-            match self.next(&what)? {
+            match self.next_message(&what)? {
                 Message::Error { name, text, .. } => {
                     return Err(Error::msg(format!(
                         "the bus refused: {name}: {}",
@@ -228,12 +232,12 @@ impl Bus {
                     ))
                     .on(self.address.clone()));
                 }
-                other => self.keep(other),
+                other => self.keep_ended_job(other),
             }
         }
     }
 
-    fn keep(&mut self, message: Message) {
+    fn keep_ended_job(&mut self, message: Message) {
         if let Message::Signal { interface, member, texts } = message
             && (interface.as_str(), member.as_str()) == (MANAGER, "JobRemoved")
             && let [path, _unit, result] = &texts[..]
@@ -243,7 +247,7 @@ impl Bus {
     }
 
     /// Returns the next message of any kind. `what` names the wait in an error.
-    fn next(&mut self, what: &str) -> Result<Message> {
+    fn next_message(&mut self, what: &str) -> Result<Message> {
         loop {
             if self.authenticated {
                 match wire::decode(&self.inbox) {
@@ -259,16 +263,16 @@ impl Bus {
                         );
                     }
                 }
-            } else if self.is_accepted()? {
+            } else if self.read_authentication()? {
                 continue;
             }
-            self.fill(what)?;
+            self.receive_bytes(what)?;
         }
     }
 
     /// Reads the server's answer to the authentication. Returns false if the line is not
     /// complete yet.
-    fn is_accepted(&mut self) -> Result<bool> {
+    fn read_authentication(&mut self) -> Result<bool> {
         const LINE_LIMIT: usize = 4096;
         let Some(end) = self.inbox.windows(2).position(|two| two == b"\r\n") else {
             if self.inbox.len() > LINE_LIMIT {
@@ -286,9 +290,9 @@ impl Bus {
             .on(self.address.clone()))
     }
 
-    fn fill(&mut self, what: &str) -> Result<()> {
+    fn receive_bytes(&mut self, what: &str) -> Result<()> {
         let mut buf = [0u8; 8192];
-        self.wait(PollFlags::POLLIN, what)?;
+        self.wait_for_socket(PollFlags::POLLIN, what)?;
         match recv(self.socket.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {
             Ok(0) | Err(Errno::ECONNRESET) => {
                 Err(Error::msg(format!("the bus hung up before it answered {what}"))
@@ -304,12 +308,12 @@ impl Bus {
         }
     }
 
-    fn flush(&mut self, what: &str) -> Result<()> {
+    fn send_queued(&mut self, what: &str) -> Result<()> {
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         while !self.out.is_empty() {
             match send(self.socket.as_raw_fd(), &self.out, flags) {
                 Ok(len) => drop(self.out.drain(..len)),
-                Err(Errno::EAGAIN) => self.wait(PollFlags::POLLOUT, what)?,
+                Err(Errno::EAGAIN) => self.wait_for_socket(PollFlags::POLLOUT, what)?,
                 Err(Errno::EINTR) => {}
                 // The peer hung up. The runtime still reads what the peer sent before,
                 // because that tells more.
@@ -320,20 +324,20 @@ impl Bus {
         Ok(())
     }
 
-    fn wait(&self, flags: PollFlags, what: &str) -> Result<()> {
+    fn wait_for_socket(&self, flags: PollFlags, what: &str) -> Result<()> {
         let left = self.end.saturating_duration_since(Instant::now());
         // Rounded up, so that the last poll does not end before the deadline.
         let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), flags)];
         match poll(&mut fds, left) {
-            Ok(0) => Err(late(&format!("answer {what}"), &self.address, self.timeout)),
+            Ok(0) => Err(timed_out(&format!("answer {what}"), &self.address, self.timeout)),
             Ok(_) | Err(Errno::EINTR) => Ok(()),
             Err(errno) => Err(errno).op("poll the bus"),
         }
     }
 }
 
-fn late(what: &str, address: &str, timeout: Duration) -> Error {
+fn timed_out(what: &str, address: &str, timeout: Duration) -> Error {
     Error::msg(format!("systemd did not {what} within {} s", timeout.as_secs_f64()))
         .on(address.to_owned())
         .hint("is the bus or systemd overloaded? SYSTEMD_BUS_TIMEOUT sets how long is waited")
@@ -362,7 +366,7 @@ fn connect_to(place: &Socket, timeout: Duration) -> nix::Result<OwnedFd> {
 
 /// Parses a list of addresses (D-Bus specification, "Server Addresses"). Returns those
 /// that a client on the same machine can use.
-fn sockets(list: &str) -> Result<Vec<Socket>> {
+fn parse_addresses(list: &str) -> Result<Vec<Socket>> {
     let mut out = Vec::new();
     for address in list.split(';').filter(|address| !address.is_empty()) {
         let Some(options) = address.strip_prefix("unix:") else { continue };
@@ -408,7 +412,7 @@ fn authentication(uid: u32) -> Vec<u8> {
 
 /// Parses sd-bus's variable SYSTEMD_BUS_TIMEOUT: seconds, or a number with a unit.
 /// Returns the default for other text.
-fn timeout(given: Option<&str>) -> Duration {
+fn parse_timeout(given: Option<&str>) -> Duration {
     let parse = |text: &str| {
         let text = text.trim();
         let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -433,23 +437,23 @@ mod tests {
     #[test]
     fn addresses_of_unix_sockets() {
         let path = |text: &str| Socket::Path(text.into());
-        assert_eq!(sockets("unix:path=/run/user/7/bus"), Ok(vec![path("/run/user/7/bus")]));
+        assert_eq!(parse_addresses("unix:path=/run/user/7/bus"), Ok(vec![path("/run/user/7/bus")]));
         assert_eq!(
-            sockets("tcp:host=x;unix:guid=0,path=/a%2cb;unix:abstract=n"),
+            parse_addresses("tcp:host=x;unix:guid=0,path=/a%2cb;unix:abstract=n"),
             Ok(vec![path("/a,b"), Socket::Abstract(b"n".to_vec())])
         );
         for bad in ["", "tcp:host=x", "unix:", "unix:path=/a%2", "unix:path=/%zz"] {
-            assert!(sockets(bad).is_err(), "{bad}");
+            assert!(parse_addresses(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
     fn time_limits() {
         for (text, wanted) in [("5", 5000), ("5s", 5000), ("250ms", 250), ("2min", 120_000)] {
-            assert_eq!(timeout(Some(text)), Duration::from_millis(wanted), "{text}");
+            assert_eq!(parse_timeout(Some(text)), Duration::from_millis(wanted), "{text}");
         }
         for default in [None, Some(""), Some("0"), Some("soon"), Some("-1"), Some("1y")] {
-            assert_eq!(timeout(default), TIMEOUT, "{default:?}");
+            assert_eq!(parse_timeout(default), TIMEOUT, "{default:?}");
         }
     }
 

@@ -17,7 +17,7 @@ mod wire;
 
 pub use bus::traffic;
 pub use names::Name;
-pub use table::rounded;
+pub use table::round_as_systemd;
 
 use crate::error::{Error, Result, without_engines_words};
 use crate::launch::Arrival;
@@ -55,7 +55,7 @@ pub enum Version {
 
 /// Computes the names of the unit and its cgroup. Does not ask systemd.
 pub fn locate(plan: &Plan, id: &str) -> Result<Located> {
-    let which = session::which()?;
+    let which = session::find_systemd()?;
     let is_user = which != Which::System;
     let name = names::Name::of(plan.cgroups_path.as_deref(), id, is_user)?;
     let below = if is_user { session::manager_cgroup(&which) } else { String::new() };
@@ -96,13 +96,13 @@ impl Starting {
     /// before the fork.
     pub fn prepare(unit: &Unit, plan: &Plan, id: &str, version: Version) -> Result<Starting> {
         let name = names::Name::of(plan.cgroups_path.as_deref(), id, unit.is_users())?;
-        let mut properties = fixed(&name.slice, id, version);
+        let mut properties = fixed_properties(&name.slice, id, version);
         properties.extend(annotations::properties(&plan.annotations)?);
         // A user's systemd may not load a device program.
         if !unit.is_users() {
-            properties.extend(table::devices(&plan.device_rules));
+            properties.extend(table::device_properties(&plan.device_rules));
         }
-        properties.extend(limits(&plan.resources, version)?);
+        properties.extend(limit_properties(&plan.resources, version)?);
         let mut bus = Bus::open(&unit.which)?;
         bus.check_pids()?;
         bus.watch_jobs(&unit.name);
@@ -131,12 +131,12 @@ impl Starting {
     /// Asks systemd for the unit, with the process `pid`. Does not wait for an answer.
     pub fn start(&mut self, pid: i32) -> Result<()> {
         self.pid = pid.unsigned_abs();
-        self.ask()
+        self.send_request()
     }
 
-    fn ask(&mut self) -> Result<()> {
+    fn send_request(&mut self) -> Result<()> {
         let pids = Property::needed("PIDs", Value::Array("u".into(), vec![Value::Uint32(self.pid)]));
-        let properties = self.properties.iter().chain([&pids]).map(pair).collect();
+        let properties = self.properties.iter().chain([&pids]).map(encode_property).collect();
         self.call = self.bus.call(
             START,
             &[
@@ -159,7 +159,7 @@ impl Starting {
         let mut missing = Vec::new();
         let mut is_reset = false;
         let job = loop {
-            let refusal = match self.bus.answer(self.call, START)? {
+            let refusal = match self.bus.wait_for_answer(self.call, START)? {
                 Ok(texts) => break texts.into_iter().next().unwrap_or_default(),
                 Err(refusal) => refusal,
             };
@@ -169,17 +169,17 @@ impl Starting {
                 // An earlier unit of this name failed and still exists, so reset it. A
                 // unit that runs is not affected, and the next answer is an error.
                 is_reset = true;
-                reset(&mut self.bus, &self.name)?;
+                reset_failed_unit(&mut self.bus, &self.name)?;
             } else {
-                return Err(self.explain(&refusal));
+                return Err(self.explain_refusal(&refusal));
             }
-            self.ask()?;
+            self.send_request()?;
         };
-        match self.bus.job(&job, START)?.as_str() {
+        match self.bus.wait_for_job(&job, START)?.as_str() {
             "done" => Ok(missing),
             result => {
                 // By a CollectMode of the bundle, systemd may keep the failed unit.
-                let _ = reset(&mut self.bus, &self.name);
+                let _ = reset_failed_unit(&mut self.bus, &self.name);
                 Err(Error::msg(format!("systemd could not start the unit: {result}"))
                     .on(self.name.clone())
                     .hint(format!("see journalctl --unit {}", self.name)))
@@ -187,7 +187,7 @@ impl Starting {
         }
     }
 
-    fn explain(&self, refusal: &Refusal) -> Error {
+    fn explain_refusal(&self, refusal: &Refusal) -> Error {
         let error = Error::msg(format!(
             "systemd refused to start the unit: {}",
             without_engines_words(&refusal.text)
@@ -206,7 +206,7 @@ impl Starting {
 }
 
 /// Returns the properties of every container's unit.
-fn fixed(slice: &str, id: &str, version: Version) -> Vec<Property> {
+fn fixed_properties(slice: &str, id: &str, version: Version) -> Vec<Property> {
     let on = |name: &str| Property::optional(name, Value::Bool(true));
     let io = if version == Version::V2 { "IOAccounting" } else { "BlockIOAccounting" };
     vec![
@@ -226,14 +226,14 @@ fn fixed(slice: &str, id: &str, version: Version) -> Vec<Property> {
     ]
 }
 
-fn limits(resources: &Resources, version: Version) -> Result<Vec<Property>> {
+fn limit_properties(resources: &Resources, version: Version) -> Result<Vec<Property>> {
     match version {
-        Version::V1 => Ok(table::v1(resources)),
-        Version::V2 => table::v2(resources),
+        Version::V1 => Ok(table::v1_properties(resources)),
+        Version::V2 => table::v2_properties(resources),
     }
 }
 
-fn pair(property: &Property) -> Value {
+fn encode_property(property: &Property) -> Value {
     let variant = Value::Variant(Box::new(property.value.clone()));
     Value::Tuple(vec![Value::text(&property.name), variant])
 }
@@ -254,23 +254,23 @@ impl Refusal {
 
 /// Refuses limits that systemd would refuse, before the runtime creates anything.
 pub fn check(resources: &Resources, version: Version) -> Result<()> {
-    limits(resources, version).map(drop)
+    limit_properties(resources, version).map(drop)
 }
 
 /// Changes the limits of a running unit, until it ends. Returns the names of optional
 /// properties that this systemd does not have.
 pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Vec<String>> {
-    let mut properties = limits(resources, version)?;
+    let mut properties = limit_properties(resources, version)?;
     let mut missing = Vec::new();
     if properties.is_empty() {
         return Ok(missing);
     }
     let mut bus = Bus::open(&unit.which)?;
     loop {
-        let pairs = properties.iter().map(pair).collect();
+        let pairs = properties.iter().map(encode_property).collect();
         let args = [Value::text(&unit.name), Value::Bool(true), Value::Array("(sv)".into(), pairs)];
         let call = bus.call(SET, &args)?;
-        let refusal = match bus.answer(call, SET)? {
+        let refusal = match bus.wait_for_answer(call, SET)? {
             Ok(_) => break,
             Err(refusal) => refusal,
         };
@@ -285,7 +285,7 @@ pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Ve
     // systemd answers a message, then writes the kernel's files, then reads the next
     // message. So the answer to a second message shows that the files are written.
     let call = bus.call(GET, &[Value::text(&unit.name)])?;
-    bus.answer(call, GET)?.map(|_| missing).map_err(|refusal| {
+    bus.wait_for_answer(call, GET)?.map(|_| missing).map_err(|refusal| {
         let text = format!("systemd does not know the unit: {}", refusal.text);
         Error::msg(text).on(unit.name.clone())
     })
@@ -297,10 +297,10 @@ pub fn stop(unit: &Unit) -> Result<()> {
     let mut bus = Bus::open(&unit.which)?;
     bus.watch_jobs(&unit.name);
     let call = bus.call(STOP, &[Value::text(&unit.name), Value::text("replace")])?;
-    match bus.answer(call, STOP)? {
+    match bus.wait_for_answer(call, STOP)? {
         Ok(texts) => {
             // Ignore the result of the job: it matters only whether the cgroup is gone.
-            bus.job(&texts.into_iter().next().unwrap_or_default(), STOP)?;
+            bus.wait_for_job(&texts.into_iter().next().unwrap_or_default(), STOP)?;
         }
         Err(refusal) if refusal.is("NoSuchUnit") => {}
         Err(refusal) => {
@@ -308,7 +308,7 @@ pub fn stop(unit: &Unit) -> Result<()> {
             return Err(Error::msg(text).on(unit.name.clone()));
         }
     }
-    if unit.collected { Ok(()) } else { reset(&mut bus, &unit.name) }
+    if unit.collected { Ok(()) } else { reset_failed_unit(&mut bus, &unit.name) }
 }
 
 /// Returns whether systemd may still know the unit when its cgroup is gone. It then has
@@ -318,9 +318,9 @@ pub fn outlives_its_cgroup(unit: &Unit) -> bool {
 }
 
 /// Makes systemd forget a failed unit. A unit that does not exist is no error.
-fn reset(bus: &mut Bus, unit: &str) -> Result<()> {
+fn reset_failed_unit(bus: &mut Bus, unit: &str) -> Result<()> {
     let call = bus.call(RESET, &[Value::text(unit)])?;
-    bus.answer(call, RESET).map(drop)
+    bus.wait_for_answer(call, RESET).map(drop)
 }
 
 /// Asks systemd to move a process into the unit. A user may not move a process into it
@@ -330,7 +330,7 @@ pub fn attach(unit: &Unit, pid: i32) -> Result<()> {
     bus.check_pids()?;
     let pids = Value::Array("u".into(), vec![Value::Uint32(pid.unsigned_abs())]);
     let call = bus.call(ATTACH, &[Value::text(&unit.name), Value::text(""), pids])?;
-    bus.answer(call, ATTACH)?.map(drop).map_err(|refusal| {
+    bus.wait_for_answer(call, ATTACH)?.map(drop).map_err(|refusal| {
         let text = format!("systemd refused to move the process into the unit: {}", refusal.text);
         Error::msg(text).on(unit.name.clone())
     })

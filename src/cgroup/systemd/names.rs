@@ -25,7 +25,7 @@ impl Name {
     pub fn of(cgroups_path: Option<&str>, id: &str, is_user: bool) -> Result<Name> {
         let default_slice = if is_user { "user.slice" } else { "system.slice" };
         let Some(path) = cgroups_path else {
-            let unit = checked(format!("corten-{}.scope", escape(id)))?;
+            let unit = check_unit_name(format!("corten-{}.scope", escape(id)))?;
             return Ok(Name { unit, slice: default_slice.into() });
         };
         let parts: Vec<&str> = path.split(':').collect();
@@ -40,20 +40,20 @@ impl Name {
             return Err(Error::config(AT, "a slice holds units and no processes").on(name));
         }
         let slice = if slice.is_empty() { default_slice } else { slice };
-        expand(slice)?;
-        Ok(Name { unit: checked(format!("{prefix}-{name}.scope"))?, slice: slice.into() })
+        slice_path(slice)?;
+        Ok(Name { unit: check_unit_name(format!("{prefix}-{name}.scope"))?, slice: slice.into() })
     }
 
     /// Returns the path of the unit's cgroup, below the cgroup of its systemd. Each dash
     /// in a slice's name adds a level.
     pub fn cgroup(&self) -> Result<String> {
-        Ok(format!("{}/{}", expand(&self.slice)?, self.unit))
+        Ok(format!("{}/{}", slice_path(&self.slice)?, self.unit))
     }
 }
 
 /// Converts the name of a slice to a path: `a-b.slice` becomes `/a.slice/a-b.slice`, and
 /// `-.slice` becomes the empty path.
-fn expand(slice: &str) -> Result<String> {
+fn slice_path(slice: &str) -> Result<String> {
     let invalid = || {
         Error::config(AT, format!("invalid slice name: {slice}"))
             .hint("a slice is called like a-b.slice, without slashes")
@@ -64,24 +64,24 @@ fn expand(slice: &str) -> Result<String> {
     }
     let levels = name.match_indices('-').map(|(at, _)| at).chain([name.len()]);
     let empty_level = name.split('-').any(str::is_empty);
-    if empty_level || name.len() > NAME_LIMIT || !name.bytes().all(is_valid) {
+    if empty_level || name.len() > NAME_LIMIT || !name.bytes().all(is_name_byte) {
         return Err(invalid());
     }
     Ok(levels.map(|end| format!("/{}.slice", &name[..end])).collect())
 }
 
-fn checked(unit: String) -> Result<String> {
+fn check_unit_name(unit: String) -> Result<String> {
     let error = |what: &str| Err(Error::config(AT, what).on(unit.clone()));
     if unit.len() > NAME_LIMIT {
         return error("the name of a systemd unit has at most 255 characters");
     }
-    if !unit.bytes().all(is_valid) {
+    if !unit.bytes().all(is_name_byte) {
         return error("the name of a systemd unit is made of letters, digits and :-_.\\");
     }
     Ok(unit)
 }
 
-fn is_valid(byte: u8) -> bool {
+fn is_name_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b":-_.\\@".contains(&byte)
 }
 
@@ -120,13 +120,13 @@ mod tests {
 
     #[test]
     fn every_dash_of_a_slice_is_a_level() {
-        assert_eq!(expand("system.slice"), Ok("/system.slice".into()));
-        assert_eq!(expand("a-b-c.slice"), Ok("/a.slice/a-b.slice/a-b-c.slice".into()));
-        assert_eq!(expand("-.slice"), Ok(String::new()));
+        assert_eq!(slice_path("system.slice"), Ok("/system.slice".into()));
+        assert_eq!(slice_path("a-b-c.slice"), Ok("/a.slice/a-b.slice/a-b-c.slice".into()));
+        assert_eq!(slice_path("-.slice"), Ok(String::new()));
         for bad in
             ["a", ".slice", "-a.slice", "a-.slice", "a--b.slice", "a/b.slice", "", "a b.slice", "slice"]
         {
-            assert!(expand(bad).is_err(), "{bad}");
+            assert!(slice_path(bad).is_err(), "{bad}");
         }
         let name = Name { unit: "x.scope".into(), slice: "a-b.slice".into() };
         assert_eq!(name.cgroup(), Ok("/a.slice/a-b.slice/x.scope".into()));

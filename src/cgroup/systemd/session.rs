@@ -8,12 +8,12 @@ use std::path::Path;
 /// Returns the systemd that the caller uses. The host's root uses the system's. Every
 /// other user has a systemd of their own. So has the root of a user namespace, as under
 /// rootless Podman.
-pub fn which() -> Result<Which> {
+pub fn find_systemd() -> Result<Which> {
     let inside = crate::sys::process::in_user_namespace();
     if geteuid().is_root() && !inside {
         return Ok(Which::System);
     }
-    match address() {
+    match session_bus_address() {
         // In a system container, root has a systemd in that container, and may also have
         // a session there.
         Some(address) if geteuid().is_root() && address.contains("/run/user/0/") => Ok(Which::System),
@@ -26,7 +26,7 @@ pub fn which() -> Result<Which> {
     }
 }
 
-fn address() -> Option<String> {
+fn session_bus_address() -> Option<String> {
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     set("DBUS_SESSION_BUS_ADDRESS").or_else(|| {
         let bus = format!("{}/bus", set("XDG_RUNTIME_DIR")?);
@@ -66,13 +66,13 @@ pub fn claimed_uid(which: &Which) -> u32 {
     match which {
         Which::User(_) if crate::sys::process::in_user_namespace() => {
             let map = crate::sys::process::read_file("/proc/self/uid_map").unwrap_or_default();
-            mapped(&String::from_utf8_lossy(&map), uid).unwrap_or(uid)
+            map_uid(&String::from_utf8_lossy(&map), uid).unwrap_or(uid)
         }
         Which::User(_) | Which::System => uid,
     }
 }
 
-fn mapped(map: &str, uid: u32) -> Option<u32> {
+fn map_uid(map: &str, uid: u32) -> Option<u32> {
     map.lines().find_map(|line| {
         let mut numbers = line.split_ascii_whitespace().map_while(|number| number.parse::<u32>().ok());
         let (inside, outside, size) = (numbers.next()?, numbers.next()?, numbers.next()?);
@@ -88,11 +88,11 @@ mod tests {
     #[test]
     fn ids_are_looked_up_in_the_map() {
         let map = "         0       1000          1\n         1     100000      65536\n";
-        assert_eq!(mapped(map, 0), Some(1000));
-        assert_eq!(mapped(map, 33), Some(100_032));
-        assert_eq!(mapped(map, 65_537), None);
-        assert_eq!(mapped("0 0 4294967295\n", 7), Some(7));
-        assert_eq!(mapped("garbage", 7), None);
+        assert_eq!(map_uid(map, 0), Some(1000));
+        assert_eq!(map_uid(map, 33), Some(100_032));
+        assert_eq!(map_uid(map, 65_537), None);
+        assert_eq!(map_uid("0 0 4294967295\n", 7), Some(7));
+        assert_eq!(map_uid("garbage", 7), None);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! The runtime also writes the kernel's files, so limits apply that systemd has no
 //! property for. systemd writes its own values again at any time: some time after a
 //! change, or at a daemon-reload. If it rounds a value, the runtime writes the rounded
-//! value, too ([`rounded`]). Otherwise the value would depend on who wrote last.
+//! value, too ([`round_as_systemd`]). Otherwise the value would depend on who wrote last.
 
 use super::wire::Value;
 use crate::cgroup::common_table::refused;
-use crate::cgroup::v2_table::{max_or_number, swap_alone, weight_of_shares};
+use crate::cgroup::v2_table::{limit_as_number, swap_without_memory, weight_of_shares};
 use crate::error::{Error, Result};
 use crate::spec::config::{BlockIo, Cpu, Memory, Resources};
 use crate::spec::plan::{DeviceKind, DeviceRule};
@@ -47,89 +47,92 @@ const DEFAULT_WEIGHT: u64 = 100;
 const SET_LIMIT: usize = 1 << 16;
 
 /// Returns the properties for version 2.
-pub fn v2(resources: &Resources) -> Result<Vec<Property>> {
+pub fn v2_properties(resources: &Resources) -> Result<Vec<Property>> {
     let mut out = Vec::new();
-    memory(&resources.memory, &mut out)?;
-    cpu(&resources.cpu, &mut out)?;
-    tasks(resources, &mut out);
-    block_io(&resources.block_io, &mut out);
-    unified(&resources.unified, &mut out)?;
+    add_memory(&resources.memory, &mut out)?;
+    add_cpu(&resources.cpu, &mut out)?;
+    add_tasks(resources, &mut out);
+    add_block_io(&resources.block_io, &mut out);
+    add_unified(&resources.unified, &mut out)?;
     Ok(out)
 }
 
 /// Returns the properties for version 1. systemd has fewer for it.
-pub fn v1(resources: &Resources) -> Vec<Property> {
+pub fn v1_properties(resources: &Resources) -> Vec<Property> {
     let mut out = Vec::new();
     if let Some(limit) = resources.memory.limit.filter(|limit| *limit != 0) {
-        out.push(number("MemoryLimit", max_or_number(limit)));
+        out.push(number_property("MemoryLimit", limit_as_number(limit)));
     }
     if let Some(shares) = resources.cpu.shares.filter(|shares| *shares != 0) {
-        out.push(number("CPUShares", shares));
+        out.push(number_property("CPUShares", shares));
     }
-    quota(resources.cpu.quota, resources.cpu.period, &mut out);
-    tasks(resources, &mut out);
+    add_quota(resources.cpu.quota, resources.cpu.period, &mut out);
+    add_tasks(resources, &mut out);
     if let Some(weight) = resources.block_io.weight.filter(|weight| *weight != 0) {
-        out.push(number("BlockIOWeight", weight.into()));
+        out.push(number_property("BlockIOWeight", weight.into()));
     }
     out
 }
 
-fn number(name: &str, value: u64) -> Property {
+fn number_property(name: &str, value: u64) -> Property {
     Property::optional(name, Value::Uint64(value))
 }
 
-fn memory(memory: &Memory, out: &mut Vec<Property>) -> Result<()> {
+fn add_memory(memory: &Memory, out: &mut Vec<Property>) -> Result<()> {
     if let Some(limit) = memory.limit.filter(|limit| *limit != 0) {
-        out.push(number("MemoryMax", max_or_number(limit)));
+        out.push(number_property("MemoryMax", limit_as_number(limit)));
     }
     if let Some(reservation) = memory.reservation.filter(|reservation| *reservation != 0) {
-        out.push(number("MemoryLow", max_or_number(reservation)));
+        out.push(number_property("MemoryLow", limit_as_number(reservation)));
     }
     if let Some(swap) = memory.swap {
-        let value = swap_alone(swap, memory.limit)?;
-        out.push(number("MemorySwapMax", limit_of(&value).unwrap_or(INFINITY)));
+        let value = swap_without_memory(swap, memory.limit)?;
+        out.push(number_property("MemorySwapMax", parse_limit(&value).unwrap_or(INFINITY)));
     }
     Ok(())
 }
 
-fn cpu(cpu: &Cpu, out: &mut Vec<Property>) -> Result<()> {
+fn add_cpu(cpu: &Cpu, out: &mut Vec<Property>) -> Result<()> {
     if cpu.idle == Some(1) {
-        out.push(idle());
+        out.push(idle_weight());
     } else if let Some(shares) = cpu.shares.filter(|shares| *shares != 0) {
-        out.push(number("CPUWeight", weight_of_shares(shares)));
+        out.push(number_property("CPUWeight", weight_of_shares(shares)));
     } else if cpu.idle == Some(0) {
         // The cgroup may have been idle before, and then systemd would make it idle
         // again.
-        out.push(number("CPUWeight", DEFAULT_WEIGHT));
+        out.push(number_property("CPUWeight", DEFAULT_WEIGHT));
     }
-    quota(cpu.quota, cpu.period, out);
+    add_quota(cpu.quota, cpu.period, out);
     for (name, set, at) in
         [("AllowedCPUs", &cpu.cpus, "cpu/cpus"), ("AllowedMemoryNodes", &cpu.mems, "cpu/mems")]
     {
         if !set.is_empty() {
-            out.push(Property::optional(name, Value::bytes(&bits(set).ok_or_else(|| not_a_set(at, set))?)));
+            out.push(Property::optional(
+                name,
+                Value::bytes(&parse_bits(set).ok_or_else(|| not_a_set(at, set))?),
+            ));
         }
     }
     Ok(())
 }
 
 /// Returns the weight that sets `cpu.idle` in systemd (since 252).
-fn idle() -> Property {
-    number("CPUWeight", 0)
+fn idle_weight() -> Property {
+    number_property("CPUWeight", 0)
 }
 
 /// Adds a CPU quota. `quota` is in microseconds for each period, and -1 is unlimited;
 /// `period` is in microseconds. 0 and `None` are unset.
-fn quota(quota: Option<i64>, period: Option<u64>, out: &mut Vec<Property>) {
+fn add_quota(quota: Option<i64>, period: Option<u64>, out: &mut Vec<Property>) {
     let quota = quota.filter(|quota| *quota != 0);
     let period = period.filter(|period| *period != 0);
     if let Some(period) = period {
-        out.push(number("CPUQuotaPeriodUSec", period));
+        out.push(number_property("CPUQuotaPeriodUSec", period));
     }
     if quota.is_some() || period.is_some() {
         let per_second = quota.and_then(|quota| u64::try_from(quota).ok());
         let per_second = per_second.map(|quota| per_second_of(quota, period.unwrap_or(DEFAULT_PERIOD)));
-        out.push(number("CPUQuotaPerSecUSec", per_second.unwrap_or(INFINITY)));
+        out.push(number_property("CPUQuotaPerSecUSec", per_second.unwrap_or(INFINITY)));
     }
 }
 
@@ -144,11 +147,11 @@ fn per_second_of(quota: u64, period: u64) -> u64 {
 
 /// Returns `resources` with the values that systemd is going to write. It writes the CPU
 /// quota in whole per cents of a CPU, as runc does since 1.3.
-pub fn rounded(resources: &Resources) -> Resources {
+pub fn round_as_systemd(resources: &Resources) -> Resources {
     let mut out = resources.clone();
-    out.cpu.quota = out.cpu.quota.map(|quota| rounded_quota(quota, out.cpu.period));
+    out.cpu.quota = out.cpu.quota.map(|quota| round_quota(quota, out.cpu.period));
     if let Some(value) = out.unified.get_mut("cpu.max")
-        && let Some(new) = rounded_cpu_max(value)
+        && let Some(new) = round_cpu_max(value)
     {
         *value = new;
     }
@@ -158,7 +161,7 @@ pub fn rounded(resources: &Resources) -> Resources {
 /// Returns the quota that systemd writes, in microseconds for each period. Like systemd,
 /// rounds up to a per cent and then down to a microsecond. Returns a quota of 0 or less
 /// unchanged: it is no limit.
-fn rounded_quota(quota: i64, period: Option<u64>) -> i64 {
+fn round_quota(quota: i64, period: Option<u64>) -> i64 {
     let period = period.filter(|period| *period != 0).unwrap_or(DEFAULT_PERIOD);
     let Some(positive) = u64::try_from(quota).ok().filter(|quota| *quota != 0) else { return quota };
     match per_second_of(positive, period) {
@@ -173,30 +176,30 @@ fn rounded_quota(quota: i64, period: Option<u64>) -> i64 {
 
 /// Returns cpu.max as systemd writes it. `None` if it has no quota, or if it is invalid:
 /// the kernel then reports the error.
-fn rounded_cpu_max(value: &str) -> Option<String> {
+fn round_cpu_max(value: &str) -> Option<String> {
     let mut words = value.split_ascii_whitespace();
     let quota: i64 = words.next()?.parse().ok()?;
     Some(match words.next() {
-        None => rounded_quota(quota, None).to_string(),
-        Some(period) => format!("{} {period}", rounded_quota(quota, Some(period.parse().ok()?))),
+        None => round_quota(quota, None).to_string(),
+        Some(period) => format!("{} {period}", round_quota(quota, Some(period.parse().ok()?))),
     })
 }
 
 /// Adds TasksMax. systemd refuses 0, and 1 has the same effect, because init already
 /// counts as one task.
-fn tasks(resources: &Resources, out: &mut Vec<Property>) {
+fn add_tasks(resources: &Resources, out: &mut Vec<Property>) {
     if let Some(limit) = resources.pids.limit {
-        out.push(number("TasksMax", max_or_number(limit).max(1)));
+        out.push(number_property("TasksMax", limit_as_number(limit).max(1)));
     }
 }
 
-fn block_io(io: &BlockIo, out: &mut Vec<Property>) {
+fn add_block_io(io: &BlockIo, out: &mut Vec<Property>) {
     if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
-        out.push(number("IOWeight", io_weight(weight.into())));
+        out.push(number_property("IOWeight", io_weight(weight.into())));
     }
     for device in &io.weight_device {
         if let Some(weight) = device.weight.filter(|weight| *weight != 0) {
-            out.push(device_weight(device.major, device.minor, io_weight(weight.into())));
+            out.push(device_weight_property(device.major, device.minor, io_weight(weight.into())));
         }
     }
     for (name, devices) in [
@@ -206,16 +209,16 @@ fn block_io(io: &BlockIo, out: &mut Vec<Property>) {
         ("IOWriteIOPSMax", &io.throttle_write_iops_device),
     ] {
         for device in devices.iter().filter(|device| device.rate != 0) {
-            out.push(per_device(name, device.major, device.minor, device.rate));
+            out.push(device_property(name, device.major, device.minor, device.rate));
         }
     }
 }
 
-fn device_weight(major: i64, minor: i64, weight: u64) -> Property {
-    per_device("IODeviceWeight", major, minor, weight)
+fn device_weight_property(major: i64, minor: i64, weight: u64) -> Property {
+    device_property("IODeviceWeight", major, minor, weight)
 }
 
-fn per_device(name: &str, major: i64, minor: i64, value: u64) -> Property {
+fn device_property(name: &str, major: i64, minor: i64, value: u64) -> Property {
     let pair = Value::Tuple(vec![Value::text(format!("/dev/block/{major}:{minor}")), Value::Uint64(value)]);
     Property::optional(name, Value::Array("(st)".into(), vec![pair]))
 }
@@ -232,28 +235,30 @@ fn io_weight(bfq: u64) -> u64 {
 ///
 /// # Errors
 /// A cpuset is not a list like `0-2,7`.
-fn unified(map: &BTreeMap<String, String>, out: &mut Vec<Property>) -> Result<()> {
+fn add_unified(map: &BTreeMap<String, String>, out: &mut Vec<Property>) -> Result<()> {
     let is_idle = map.get("cpu.idle").is_some_and(|value| value.trim() == "1");
     for (key, value) in map {
         let value = value.trim();
         match key.as_str() {
-            "cpu.idle" if is_idle => out.push(idle()),
-            "cpu.weight" if !is_idle => out.extend(value.parse().ok().map(|n| number("CPUWeight", n))),
-            "cpu.max" => cpu_max(value, out),
+            "cpu.idle" if is_idle => out.push(idle_weight()),
+            "cpu.weight" if !is_idle => {
+                out.extend(value.parse().ok().map(|n| number_property("CPUWeight", n)))
+            }
+            "cpu.max" => add_cpu_max(value, out),
             "cpuset.cpus" | "cpuset.mems" => {
                 let name = if key == "cpuset.cpus" { "AllowedCPUs" } else { "AllowedMemoryNodes" };
-                let set = bits(value).ok_or_else(|| not_a_set(&format!("unified/{key}"), value))?;
+                let set = parse_bits(value).ok_or_else(|| not_a_set(&format!("unified/{key}"), value))?;
                 out.push(Property::optional(name, Value::bytes(&set)));
             }
             "memory.oom.group" => {
                 let policy = if value == "1" { "kill" } else { "continue" };
                 out.push(Property::optional("OOMPolicy", Value::text(policy)));
             }
-            "io.weight" => weights(value, |weight| weight, out),
-            "io.bfq.weight" => weights(value, io_weight, out),
+            "io.weight" => add_weights(value, |weight| weight, out),
+            "io.bfq.weight" => add_weights(value, io_weight, out),
             _ => {
                 let name = limit_property(key);
-                out.extend(name.zip(limit_of(value)).map(|(name, limit)| number(name, limit)));
+                out.extend(name.zip(parse_limit(value)).map(|(name, limit)| number_property(name, limit)));
             }
         }
     }
@@ -273,12 +278,12 @@ fn limit_property(key: &str) -> Option<&'static str> {
     })
 }
 
-fn limit_of(value: &str) -> Option<u64> {
+fn parse_limit(value: &str) -> Option<u64> {
     if value == "max" { Some(INFINITY) } else { value.parse().ok() }
 }
 
 /// Adds cpu.max, whose form is `quota [period]`.
-fn cpu_max(value: &str, out: &mut Vec<Property>) {
+fn add_cpu_max(value: &str, out: &mut Vec<Property>) {
     let mut words = value.split_ascii_whitespace();
     let share = match words.next() {
         Some("max") => Some(-1),
@@ -286,12 +291,12 @@ fn cpu_max(value: &str, out: &mut Vec<Property>) {
     };
     let period = words.next().map_or(Some(DEFAULT_PERIOD), |word| word.parse().ok());
     if let (Some(share), Some(period)) = (share, period) {
-        quota(Some(share), Some(period), out);
+        add_quota(Some(share), Some(period), out);
     }
 }
 
 /// Adds weights, from lines of `[default] WEIGHT` or `MAJOR:MINOR WEIGHT`.
-fn weights(value: &str, scale: fn(u64) -> u64, out: &mut Vec<Property>) {
+fn add_weights(value: &str, scale: fn(u64) -> u64, out: &mut Vec<Property>) {
     for line in value.lines() {
         let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let weight = words.last().and_then(|word| word.parse().ok()).map(scale);
@@ -300,8 +305,10 @@ fn weights(value: &str, scale: fn(u64) -> u64, out: &mut Vec<Property>) {
             _ => None,
         };
         match (weight, device) {
-            (Some(weight), Some((Ok(major), Ok(minor)))) => out.push(device_weight(major, minor, weight)),
-            (Some(weight), None) => out.push(number("IOWeight", weight)),
+            (Some(weight), Some((Ok(major), Ok(minor)))) => {
+                out.push(device_weight_property(major, minor, weight))
+            }
+            (Some(weight), None) => out.push(number_property("IOWeight", weight)),
             _ => {}
         }
     }
@@ -309,7 +316,7 @@ fn weights(value: &str, scale: fn(u64) -> u64, out: &mut Vec<Property>) {
 
 /// Parses a list like `0-2,7` to bits, the lowest byte first, as systemd expects them.
 /// `None` if it is empty or no list.
-fn bits(set: &str) -> Option<Vec<u8>> {
+fn parse_bits(set: &str) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     for range in set.split(',').map(str::trim).filter(|range| !range.is_empty()) {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
@@ -336,7 +343,7 @@ fn not_a_set(at: &str, set: &str) -> Error {
 /// least what the rules allow. The container's own program is attached beside systemd's,
 /// and is exact. DeviceAllow comes before DevicePolicy, so that the policy never applies
 /// without its list.
-pub fn devices(rules: &[DeviceRule]) -> Vec<Property> {
+pub fn device_properties(rules: &[DeviceRule]) -> Vec<Property> {
     let mut allowed: Vec<DeviceRule> = Vec::new();
     let mut all = true;
     for rule in rules {
@@ -348,12 +355,12 @@ pub fn devices(rules: &[DeviceRule]) -> Vec<Property> {
         } else if rule.allow {
             allowed.push(*rule);
         } else {
-            allowed.retain_mut(|other| !is_taken_back(other, rule));
+            allowed.retain_mut(|other| !take_back(other, rule));
         }
     }
     let rows = |rule: &DeviceRule| {
         let rule = *rule;
-        nodes(&rule).map(move |node| Value::Tuple(vec![Value::text(node), Value::text(access(&rule))]))
+        device_names(&rule).map(move |node| Value::Tuple(vec![Value::text(node), Value::text(access(&rule))]))
     };
     let list = if all { Vec::new() } else { allowed.iter().flat_map(rows).collect() };
     let policy = if all { "auto" } else { "strict" };
@@ -365,7 +372,7 @@ pub fn devices(rules: &[DeviceRule]) -> Vec<Property> {
 
 /// Removes from an allowing rule the access that `denied` denies, if `denied` covers its
 /// devices. Returns whether nothing is left.
-fn is_taken_back(allowed: &mut DeviceRule, denied: &DeviceRule) -> bool {
+fn take_back(allowed: &mut DeviceRule, denied: &DeviceRule) -> bool {
     let same = |a: Option<u32>, b: Option<u32>| b.is_none() || a == b;
     let covers = (denied.kind.is_none() || denied.kind == allowed.kind)
         && same(allowed.major, denied.major)
@@ -388,7 +395,7 @@ fn access(rule: &DeviceRule) -> String {
 
 /// Returns systemd's names for the devices: `/dev/char/1:3` (the file need not exist),
 /// `char-136` or `char-*`.
-fn nodes(rule: &DeviceRule) -> impl Iterator<Item = String> + use<> {
+fn device_names(rule: &DeviceRule) -> impl Iterator<Item = String> + use<> {
     let kinds: &[&str] = match rule.kind {
         None => &["char", "block"],
         Some(DeviceKind::Block) => &["block"],
@@ -417,7 +424,7 @@ mod tests {
     }
 
     fn table(json: &str) -> Vec<(String, String)> {
-        shown(v2(&serde_json::from_str(json).expect("resources")).expect("accepted"))
+        shown(v2_properties(&serde_json::from_str(json).expect("resources")).expect("accepted"))
     }
 
     fn expect(json: &str, wanted: &[(&str, &str)]) {
@@ -463,7 +470,7 @@ mod tests {
             (-1, Some(50_000), -1),
             (i64::MAX, Some(1), i64::MAX),
         ] {
-            assert_eq!(rounded_quota(quota, period), wanted, "{quota} of {period:?}");
+            assert_eq!(round_quota(quota, period), wanted, "{quota} of {period:?}");
         }
         for (value, wanted) in [
             ("25001 50000", Some("25500 50000")),
@@ -471,7 +478,7 @@ mod tests {
             ("max 50000", None),
             ("x", None),
         ] {
-            assert_eq!(rounded_cpu_max(value).as_deref(), wanted, "{value}");
+            assert_eq!(round_cpu_max(value).as_deref(), wanted, "{value}");
         }
     }
 
@@ -485,14 +492,14 @@ mod tests {
 
     #[test]
     fn sets_are_bits() {
-        assert_eq!(bits("0-2,7"), Some(vec![0b1000_0111]));
-        assert_eq!(bits(" 9 "), Some(vec![0, 2]));
-        assert_eq!(bits("8-9,0\n"), Some(vec![1, 3]));
+        assert_eq!(parse_bits("0-2,7"), Some(vec![0b1000_0111]));
+        assert_eq!(parse_bits(" 9 "), Some(vec![0, 2]));
+        assert_eq!(parse_bits("8-9,0\n"), Some(vec![1, 3]));
         for bad in ["", "a", "3-1", "0-", "-1", "65536", "0-99999999"] {
-            assert_eq!(bits(bad), None, "{bad}");
+            assert_eq!(parse_bits(bad), None, "{bad}");
         }
         let resources = serde_json::from_str(r#"{"cpu":{"cpus":"x"}}"#).expect("resources");
-        assert_eq!(v2(&resources).map_err(|e| e.at), Err("/linux/resources/cpu/cpus".into()));
+        assert_eq!(v2_properties(&resources).map_err(|e| e.at), Err("/linux/resources/cpu/cpus".into()));
     }
 
     #[test]
@@ -536,7 +543,7 @@ mod tests {
     #[test]
     fn version_1_has_names_of_its_own() {
         let json = r#"{"memory":{"limit":9},"cpu":{"shares":2},"blockIO":{"weight":10},"pids":{"limit":3}}"#;
-        let names: Vec<_> = shown(v1(&serde_json::from_str(json).expect("resources")));
+        let names: Vec<_> = shown(v1_properties(&serde_json::from_str(json).expect("resources")));
         let names: Vec<_> = names.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["MemoryLimit", "CPUShares", "TasksMax", "BlockIOWeight"]);
     }
@@ -553,7 +560,7 @@ mod tests {
     }
 
     fn allow_list(rules: &[DeviceRule]) -> Vec<(String, String)> {
-        let properties = devices(rules);
+        let properties = device_properties(rules);
         let names: Vec<_> = properties.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["DeviceAllow", "DevicePolicy"], "in this order");
         let Value::Array(_, rows) = &properties[0].value else { panic!("{properties:?}") };

@@ -95,7 +95,7 @@ impl Writer {
         self.0.push(0);
     }
 
-    fn type_of(&mut self, signature: &str) {
+    fn put_signature(&mut self, signature: &str) {
         // No signature that is written here comes near the limit of 255 bytes.
         self.0.push(u8::try_from(signature.len()).unwrap_or(u8::MAX));
         self.0.extend_from_slice(signature.as_bytes());
@@ -126,14 +126,14 @@ impl Writer {
             Value::Uint64(n) => self.number(n.to_le_bytes()),
             Value::Double(n) => self.number(n.to_le_bytes()),
             Value::Str(text) | Value::Path(text) => self.text(text),
-            Value::Signature(text) => self.type_of(text),
+            Value::Signature(text) => self.put_signature(text),
             Value::Array(element, list) => self.array(element, |w| list.iter().for_each(|v| w.value(v))),
             Value::Tuple(members) => {
                 self.align(8);
                 members.iter().for_each(|member| self.value(member));
             }
             Value::Variant(inner) => {
-                self.type_of(&inner.signature());
+                self.put_signature(&inner.signature());
                 self.value(inner);
             }
         }
@@ -263,7 +263,7 @@ fn texts(mut body: Reader, signature: &str) -> Option<Vec<String>> {
     for kind in signature.bytes() {
         match kind {
             b's' | b'o' => out.push(body.text()?),
-            b'g' => drop(body.type_of()?),
+            b'g' => drop(body.read_signature()?),
             b'a' | b'(' | b'{' | b'v' => break,
             basic => body.skip(basic)?,
         }
@@ -286,16 +286,16 @@ impl Fields {
         while !from.is_empty() {
             from.align(8)?;
             let code = from.take::<1>()?[0];
-            let kind = from.type_of()?;
+            let kind = from.read_signature()?;
             match (code, kind.as_str()) {
                 (FIELD_INTERFACE, "s") => out.interface = from.text()?,
                 (FIELD_MEMBER, "s") => out.member = from.text()?,
                 (FIELD_ERROR_NAME, "s") => out.error = from.text()?,
                 (FIELD_REPLY_SERIAL, "u") => out.reply_to = from.u32()?,
-                (FIELD_SIGNATURE, "g") => out.signature = from.type_of()?,
+                (FIELD_SIGNATURE, "g") => out.signature = from.read_signature()?,
                 // All header fields that are defined so far have basic types.
                 (_, "s" | "o") => drop(from.text()?),
-                (_, "g") => drop(from.type_of()?),
+                (_, "g") => drop(from.read_signature()?),
                 (_, other) => match other.as_bytes() {
                     [basic] => from.skip(*basic)?,
                     _ => return None,
@@ -350,7 +350,7 @@ impl<'a> Reader<'a> {
         self.terminated(len)
     }
 
-    fn type_of(&mut self) -> Option<String> {
+    fn read_signature(&mut self) -> Option<String> {
         let len = usize::from(self.slice(1)?[0]);
         self.terminated(len)
     }
