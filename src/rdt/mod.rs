@@ -145,13 +145,13 @@ impl Group {
         if lines.is_empty() {
             return Ok(());
         }
-        self.put(&self.path.join("schemata"), lines).map_err(|e| e.at(format!("{AT}/{field}")))
+        self.write_file(&self.path.join("schemata"), lines).map_err(|e| e.at(format!("{AT}/{field}")))
     }
 
     /// Moves a process into the groups. Its later children start in them.
     pub fn assign(&self, pid: i32) -> Result<()> {
         for group in [Some(&self.path), self.monitor.as_ref()].into_iter().flatten() {
-            self.put(&group.join("tasks"), &pid.to_string()).map_err(|e| e.at(AT))?;
+            self.write_file(&group.join("tasks"), &pid.to_string()).map_err(|e| e.at(AT))?;
         }
         Ok(())
     }
@@ -178,11 +178,11 @@ impl Group {
         let path = self.path.join("schemata");
         let before = read_file(&path).op_on("read", path.display()).map_err(|e| e.at(AT))?;
         self.write_schemata(&rdt.combined, "l3CacheSchema").and_then(|()| commit()).inspect_err(|_| {
-            let _ = self.put(&path, &String::from_utf8_lossy(&before));
+            let _ = self.write_file(&path, &String::from_utf8_lossy(&before));
         })
     }
 
-    fn put(&self, path: &Path, text: &str) -> Result<()> {
+    fn write_file(&self, path: &Path, text: &str) -> Result<()> {
         let file =
             open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path.display())?;
         let written = write(&file, text.as_bytes()).op_on("write", path.display());
@@ -198,7 +198,7 @@ impl Group {
 
     /// Returns the group that contains this container's processes and no others. `None`
     /// if there is no such group.
-    fn measured(&self) -> Option<&Path> {
+    fn measured_group(&self) -> Option<&Path> {
         let private = (self.origin == Origin::Private).then_some(&self.path);
         self.monitor.as_ref().or(private).map(PathBuf::as_path)
     }
@@ -241,14 +241,14 @@ fn remove_dir(path: &Path) -> Result<()> {
 /// Returns the mount point of the resctrl filesystem.
 pub fn find() -> Result<PathBuf> {
     let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
-    mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
+    parse_mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
         Error::msg("no resctrl filesystem is mounted")
             .hint("mount -t resctrl resctrl /sys/fs/resctrl, if the processor and the kernel have it")
     })
 }
 
 /// Parses the mount point of a filesystem of type resctrl.
-fn mount_point(mountinfo: &str) -> Option<PathBuf> {
+fn parse_mount_point(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (head, tail) = line.split_once(" - ")?;
         let point = head.split(' ').nth(4)?;
@@ -260,9 +260,9 @@ fn mount_point(mountinfo: &str) -> Option<PathBuf> {
 /// Returns the first line of `wanted` that `has` does not confirm. A line has the form
 /// `L3:0=ff;1=c0`. A domain that `wanted` does not name may have any value.
 fn first_difference<'a>(wanted: &'a str, has: &str) -> Option<&'a str> {
-    let has: BTreeMap<_, _> = has.lines().filter_map(schema).collect();
+    let has: BTreeMap<_, _> = has.lines().filter_map(parse_schema).collect();
     wanted.lines().find(|line| {
-        let Some((resource, domains)) = schema(line) else { return true };
+        let Some((resource, domains)) = parse_schema(line) else { return true };
         let Some(present) = has.get(resource) else { return true };
         domains.iter().any(|(domain, value)| present.get(domain) != Some(value))
     })
@@ -270,7 +270,7 @@ fn first_difference<'a>(wanted: &'a str, has: &str) -> Option<&'a str> {
 
 /// Parses a line to the name of a resource and its values by domain, without leading
 /// zeros.
-fn schema(line: &str) -> Option<(&str, BTreeMap<&str, String>)> {
+fn parse_schema(line: &str) -> Option<(&str, BTreeMap<&str, String>)> {
     let (resource, domains) = line.split_once(':')?;
     let domains = domains.split(';').map(|domain| {
         let (id, value) = domain.split_once('=')?;
@@ -287,8 +287,8 @@ mod tests {
     fn finds_the_mount_by_its_type() {
         let text = "22 1 0:21 / /sys/fs/resctrl2 rw - tmpfs resctrl rw\n\
                     23 1 0:22 / /sys/fs/resctrl rw,nosuid - resctrl resctrl rw,cdp\n";
-        assert_eq!(mount_point(text), Some("/sys/fs/resctrl".into()));
-        assert_eq!(mount_point("22 1 0:21 / /a rw - tmpfs resctrl rw"), None);
+        assert_eq!(parse_mount_point(text), Some("/sys/fs/resctrl".into()));
+        assert_eq!(parse_mount_point("22 1 0:21 / /a rw - tmpfs resctrl rw"), None);
     }
 
     #[test]

@@ -78,19 +78,19 @@ impl Group {
     /// Reads the statistics. Leaves out the measurements of a class that other containers
     /// share: they are not this container's.
     pub fn stats(&self) -> Result<Stats> {
-        let default = text(&self.root.join("schemata"))?.unwrap_or_default();
-        let own = text(&self.path.join("schemata"))?.unwrap_or_default();
+        let default = read_text(&self.root.join("schemata"))?.unwrap_or_default();
+        let own = read_text(&self.path.join("schemata"))?.unwrap_or_default();
         let mut stats = Stats {
-            l3_cache_info: l3_cache_info(&self.root.join("info/L3"))?,
-            l3_cache_schema_root: of_resource(&default, "L3"),
-            l3_cache_schema: of_resource(&own, "L3"),
-            mem_bw_info: mem_bw_info(&self.root.join("info/MB"))?,
-            mem_bw_schema_root: of_resource(&default, "MB"),
-            mem_bw_schema: of_resource(&own, "MB"),
+            l3_cache_info: read_l3_cache_info(&self.root.join("info/L3"))?,
+            l3_cache_schema_root: lines_of_resource(&default, "L3"),
+            l3_cache_schema: lines_of_resource(&own, "L3"),
+            mem_bw_info: read_mem_bw_info(&self.root.join("info/MB"))?,
+            mem_bw_schema_root: lines_of_resource(&default, "MB"),
+            mem_bw_schema: lines_of_resource(&own, "MB"),
             ..Stats::default()
         };
-        if let Some(own) = self.measured() {
-            stats.measure(&own.join("mon_data"))?;
+        if let Some(own) = self.measured_group() {
+            stats.read_measurements(&own.join("mon_data"))?;
         }
         Ok(stats)
     }
@@ -98,18 +98,18 @@ impl Group {
 
 impl Stats {
     /// Reads the measurements in `mon_data`, in the order of the caches.
-    fn measure(&mut self, mon_data: &Path) -> Result<()> {
+    fn read_measurements(&mut self, mon_data: &Path) -> Result<()> {
         let entries = std::fs::read_dir(mon_data).into_iter().flatten().flatten();
         let mut caches: Vec<_> = entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
         caches.sort();
         for cache in caches {
             let (total, local) =
-                (number(&cache.join("mbm_total_bytes"))?, number(&cache.join("mbm_local_bytes"))?);
+                (read_number(&cache.join("mbm_total_bytes"))?, read_number(&cache.join("mbm_local_bytes"))?);
             if total.or(local).is_some() {
                 let (total, local) = (total.unwrap_or_default(), local.unwrap_or_default());
                 self.mbm_stats.push(Bandwidth { mbm_total_bytes: total, mbm_local_bytes: local });
             }
-            if let Some(llc_occupancy) = number(&cache.join("llc_occupancy"))? {
+            if let Some(llc_occupancy) = read_number(&cache.join("llc_occupancy"))? {
                 self.cmt_stats.push(Occupancy { llc_occupancy });
             }
         }
@@ -117,41 +117,41 @@ impl Stats {
     }
 }
 
-fn l3_cache_info(dir: &Path) -> Result<Option<L3CacheInfo>> {
-    let Some(mask) = text(&dir.join("cbm_mask"))? else { return Ok(None) };
+fn read_l3_cache_info(dir: &Path) -> Result<Option<L3CacheInfo>> {
+    let Some(mask) = read_text(&dir.join("cbm_mask"))? else { return Ok(None) };
     let cbm_mask = mask.trim().to_owned();
     Ok(Some(L3CacheInfo {
         cbm_mask,
-        min_cbm_bits: number(&dir.join("min_cbm_bits"))?.unwrap_or_default(),
-        num_closids: number(&dir.join("num_closids"))?.unwrap_or_default(),
+        min_cbm_bits: read_number(&dir.join("min_cbm_bits"))?.unwrap_or_default(),
+        num_closids: read_number(&dir.join("num_closids"))?.unwrap_or_default(),
     }))
 }
 
-fn mem_bw_info(dir: &Path) -> Result<Option<MemBwInfo>> {
-    let Some(min_bandwidth) = number(&dir.join("min_bandwidth"))? else { return Ok(None) };
+fn read_mem_bw_info(dir: &Path) -> Result<Option<MemBwInfo>> {
+    let Some(min_bandwidth) = read_number(&dir.join("min_bandwidth"))? else { return Ok(None) };
     Ok(Some(MemBwInfo {
-        bandwidth_gran: number(&dir.join("bandwidth_gran"))?.unwrap_or_default(),
-        delay_linear: number(&dir.join("delay_linear"))?.unwrap_or_default(),
+        bandwidth_gran: read_number(&dir.join("bandwidth_gran"))?.unwrap_or_default(),
+        delay_linear: read_number(&dir.join("delay_linear"))?.unwrap_or_default(),
         min_bandwidth,
-        num_closids: number(&dir.join("num_closids"))?.unwrap_or_default(),
+        num_closids: read_number(&dir.join("num_closids"))?.unwrap_or_default(),
     }))
 }
 
 /// Returns the lines of a schema that are about `resource`. There are two if the kernel
 /// separates code and data (L3CODE and L3DATA).
-fn of_resource(schemata: &str, resource: &str) -> String {
+fn lines_of_resource(schemata: &str, resource: &str) -> String {
     let lines = schemata.lines().map(str::trim).filter(|line| line.starts_with(resource));
     lines.collect::<Vec<_>>().join("\n")
 }
 
 /// Reads a number. If the hardware can't read a counter at the moment, the file has a
 /// word instead, and the result is 0. `None` if the file does not exist.
-fn number(path: &Path) -> Result<Option<u64>> {
-    Ok(text(path)?.map(|text| text.trim().parse().unwrap_or_default()))
+fn read_number(path: &Path) -> Result<Option<u64>> {
+    Ok(read_text(path)?.map(|text| text.trim().parse().unwrap_or_default()))
 }
 
 /// Reads a file. `None` if it does not exist, because the machine lacks the feature.
-fn text(path: &Path) -> Result<Option<String>> {
+fn read_text(path: &Path) -> Result<Option<String>> {
     match read_file(path) {
         Err(Errno::ENOENT) => Ok(None),
         other => other.op_on("read", path.display()).map(|b| Some(String::from_utf8_lossy(&b).into_owned())),
