@@ -1,6 +1,6 @@
 //! Reads and sets the addresses of a network device.
 
-use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, number};
+use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, read_u32};
 use crate::error::Result;
 
 const RTM_NEWADDR: u16 = 20;
@@ -32,15 +32,15 @@ pub struct Address {
 /// Returns the addresses that a device keeps (config-linux.md, "Network Devices"):
 /// permanent addresses with global scope. Keeps the kernel's order, in which the primary
 /// address of a subnet comes first.
-pub fn kept(socket: &Socket, index: u32) -> Result<Vec<Address>> {
+pub fn list_kept(socket: &Socket, index: u32) -> Result<Vec<Address>> {
     let [a, b, c, d] = index.to_ne_bytes();
     let request = Request::new("RTM_GETADDR", RTM_GETADDR, &[0, 0, 0, 0, a, b, c, d]);
-    Ok(socket.list(&request)?.iter().filter(|answer| answer.u32(4) == index).filter_map(keep).collect())
+    Ok(socket.list(&request)?.iter().filter(|answer| answer.u32(4) == index).filter_map(parse_kept).collect())
 }
 
 /// Returns the address in an answer. `None` if the device does not keep it.
-fn keep(answer: &Answer) -> Option<Address> {
-    let flags = answer.attribute(HEADER, IFA_FLAGS).map_or(answer.u8(2).into(), number);
+fn parse_kept(answer: &Answer) -> Option<Address> {
+    let flags = answer.attribute(HEADER, IFA_FLAGS).map_or(answer.u8(2).into(), read_u32);
     if flags & IFA_F_PERMANENT == 0 || answer.u8(3) != RT_SCOPE_UNIVERSE {
         return None;
     }
@@ -57,7 +57,7 @@ fn keep(answer: &Answer) -> Option<Address> {
 }
 
 /// Sets an address on the device `index`.
-pub fn give(socket: &Socket, index: u32, address: &Address) -> Result<()> {
+pub fn add(socket: &Socket, index: u32, address: &Address) -> Result<()> {
     let [a, b, c, d] = index.to_ne_bytes();
     let header = [address.family, address.prefix, 0, RT_SCOPE_UNIVERSE, a, b, c, d];
     let request = Request::new("RTM_NEWADDR", RTM_NEWADDR, &header)

@@ -48,7 +48,7 @@ impl Taken {
     /// Opens the sockets to move devices into the namespace `ns`.
     pub fn open(ns: BorrowedFd<'_>) -> Result<Taken> {
         let open = || Ok((Socket::open()?, Socket::open_in(ns)?));
-        let (host, container) = open().map_err(|e| explain(e).at("/linux/netDevices"))?;
+        let (host, container) = open().map_err(|e| add_hint(e).at("/linux/netDevices"))?;
         Ok(Taken { host, container, taken: Vec::new() })
     }
 
@@ -58,7 +58,7 @@ impl Taken {
     /// A device does not exist, its new name is taken, or a move fails.
     /// [`Taken::give_back`] moves back the devices that have moved.
     pub fn take(&mut self, devices: &[NetDevice], ns: BorrowedFd<'_>) -> Result<()> {
-        if is_own(ns)? {
+        if is_own_namespace(ns)? {
             return Err(Error::config(
                 "/linux/netDevices",
                 "unable to move network devices without a NET namespace: the one that is joined is the host's own",
@@ -66,8 +66,8 @@ impl Taken {
         }
         let found: Vec<_> = devices.iter().map(|device| self.find(device)).collect::<Result<_>>()?;
         devices.iter().zip(found).try_for_each(|(device, link)| {
-            self.take_one(device, link, ns)
-                .map_err(|e| explain(e).at(device.at.clone()).on(device.name.clone()))
+            self.move_device(device, link, ns)
+                .map_err(|e| add_hint(e).at(device.at.clone()).on(device.name.clone()))
         })
     }
 
@@ -89,17 +89,17 @@ impl Taken {
     /// Moves one device. The device has a temporary name meanwhile, which no other device
     /// has. The kernel moves a device first and renames it then. If the rename failed,
     /// the device would stay in the container's namespace.
-    fn take_one(&mut self, device: &NetDevice, link: Link, ns: BorrowedFd<'_>) -> Result<()> {
-        let addresses = address::kept(&self.host, link.index)?;
-        let routes = route::over(&self.host, link.index)?;
-        let passing = passing_name();
+    fn move_device(&mut self, device: &NetDevice, link: Link, ns: BorrowedFd<'_>) -> Result<()> {
+        let addresses = address::list_kept(&self.host, link.index)?;
+        let routes = route::list_over(&self.host, link.index)?;
+        let passing = temporary_name();
         link::hand_over(&self.host, link.index, ns, &passing)?;
         let there = link::find(&self.container, &passing)?;
         let index = there.ok_or_else(|| Error::msg("the device was lost on the way"))?.index;
         self.taken.push(Device { name: device.name.clone(), before: link, addresses, routes, index });
         link::rename(&self.container, index, &device.new_name)?;
         let device = self.taken.last().map(|device| device.addresses.as_slice()).unwrap_or_default();
-        device.iter().try_for_each(|address| address::give(&self.container, index, address))?;
+        device.iter().try_for_each(|address| address::add(&self.container, index, address))?;
         link::set_up(&self.container, index)
     }
 
@@ -111,12 +111,12 @@ impl Taken {
             Err(error) => return vec![error],
         };
         let back =
-            |device: &Device| self.give_one_back(device, &home).err().map(|e| e.on(device.name.clone()));
+            |device: &Device| self.move_device_back(device, &home).err().map(|e| e.on(device.name.clone()));
         self.taken.iter().rev().filter_map(back).collect()
     }
 
-    fn give_one_back(&self, device: &Device, home: &OwnedFd) -> Result<()> {
-        let passing = passing_name();
+    fn move_device_back(&self, device: &Device, home: &OwnedFd) -> Result<()> {
+        let passing = temporary_name();
         link::hand_over(&self.container, device.index, home, &passing)?;
         let back = link::find(&self.host, &passing)?;
         let index = back.ok_or_else(|| Error::msg("the device was lost on its way back"))?.index;
@@ -126,19 +126,19 @@ impl Taken {
             failed.extend(link::set_master(&self.host, index, master).err());
         }
         for address in &device.addresses {
-            failed.extend(address::give(&self.host, index, address).err());
+            failed.extend(address::add(&self.host, index, address).err());
         }
         if device.before.up {
             failed.extend(link::set_up(&self.host, index).err());
             for route in &device.routes {
-                failed.extend(route::give(&self.host, index, route).err());
+                failed.extend(route::add(&self.host, index, route).err());
             }
         }
         failed.into_iter().next().map_or(Ok(()), Err)
     }
 }
 
-fn explain(error: Error) -> Error {
+fn add_hint(error: Error) -> Error {
     let hint = match error.errno.map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES) => {
             "moving a device needs CAP_NET_ADMIN over both network namespaces"
@@ -151,7 +151,7 @@ fn explain(error: Error) -> Error {
 }
 
 /// Returns a temporary name: the time in nanoseconds, in twelve hexadecimal digits.
-fn passing_name() -> String {
+fn temporary_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_nanos());
     format!("ct-{:012x}", now & 0xffff_ffff_ffff)
 }
@@ -161,7 +161,7 @@ fn own_namespace() -> Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)
 }
 
-fn is_own(ns: BorrowedFd<'_>) -> Result<bool> {
+fn is_own_namespace(ns: BorrowedFd<'_>) -> Result<bool> {
     let (ns, own) = (fstat(ns).op("fstat")?, fstat(own_namespace()?.as_fd()).op("fstat")?);
     Ok((ns.st_dev, ns.st_ino) == (own.st_dev, own.st_ino))
 }
@@ -171,7 +171,7 @@ pub fn namespace_of(pid: i32) -> Result<OwnedFd> {
     let path = crate::sys::process::path_in_proc(pid, "ns/net");
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", &path)
-        .map_err(|e| explain(e).at("/linux/netDevices"))
+        .map_err(|e| add_hint(e).at("/linux/netDevices"))
 }
 
 #[cfg(test)]
@@ -180,6 +180,6 @@ mod tests {
 
     #[test]
     fn a_passing_name_is_one_that_a_device_can_have() {
-        assert_eq!(passing_name().len(), 15);
+        assert_eq!(temporary_name().len(), 15);
     }
 }

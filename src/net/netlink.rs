@@ -92,7 +92,7 @@ impl Socket {
     fn ask(&self, request: &Request, flags: u16) -> Result<Vec<Answer>> {
         let sequence = self.sequence.get() + 1;
         self.sequence.set(sequence);
-        let bytes = request.finish(flags, sequence);
+        let bytes = request.encode(flags, sequence);
         send(self.fd.as_raw_fd(), &bytes, MsgFlags::empty()).op(request.name)?;
         let (mut answers, mut torn) = (Vec::new(), false);
         let mut buf = vec![0u8; 65536];
@@ -104,7 +104,7 @@ impl Socket {
             for message in Messages(&buf[..len]).filter(|message| message.sequence == sequence) {
                 torn |= message.flags & NLM_F_DUMP_INTR != 0;
                 match message.kind {
-                    NLMSG_ERROR => return message.outcome(request.name).map(|()| answers),
+                    NLMSG_ERROR => return message.result(request.name).map(|()| answers),
                     NLMSG_DONE if torn => return Err(Errno::EINTR).op(request.name),
                     NLMSG_DONE => return Ok(answers),
                     _ => answers.push(Answer(message.body.to_vec())),
@@ -146,7 +146,7 @@ impl Request {
         self
     }
 
-    fn finish(&self, flags: u16, sequence: u32) -> Vec<u8> {
+    fn encode(&self, flags: u16, sequence: u32) -> Vec<u8> {
         let len = u32::try_from(HEADER + self.body.len()).unwrap_or(u32::MAX);
         let mut out = Vec::with_capacity(HEADER + self.body.len());
         out.extend_from_slice(&len.to_ne_bytes());
@@ -172,7 +172,7 @@ impl Answer {
 
     /// Returns the 32-bit number at offset `at`. 0 beyond the end of the body.
     pub fn u32(&self, at: usize) -> u32 {
-        self.0.get(at..).map_or(0, number)
+        self.0.get(at..).map_or(0, read_u32)
     }
 
     /// Returns the first `len` bytes. Empty if the body is shorter.
@@ -193,11 +193,11 @@ impl Answer {
 }
 
 /// Returns the 32-bit number at the beginning of `bytes`. 0 if there are fewer than four.
-pub fn number(bytes: &[u8]) -> u32 {
+pub fn read_u32(bytes: &[u8]) -> u32 {
     bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
 }
 
-fn short(bytes: &[u8]) -> u16 {
+fn read_u16(bytes: &[u8]) -> u16 {
     bytes.first_chunk().map_or(0, |bytes| u16::from_ne_bytes(*bytes))
 }
 
@@ -211,8 +211,8 @@ struct Message<'a> {
 
 impl Message<'_> {
     /// Returns the result in an NLMSG_ERROR, which is also the acknowledgement (code 0).
-    fn outcome(&self, name: &str) -> Result<()> {
-        let code = i32::from_ne_bytes(number(self.body).to_ne_bytes());
+    fn result(&self, name: &str) -> Result<()> {
+        let code = i32::from_ne_bytes(read_u32(self.body).to_ne_bytes());
         if code == 0 {
             return Ok(());
         }
@@ -237,13 +237,13 @@ impl<'a> Iterator for Messages<'a> {
     type Item = Message<'a>;
 
     fn next(&mut self) -> Option<Message<'a>> {
-        let len = usize::try_from(number(self.0)).ok().filter(|len| *len >= HEADER)?;
+        let len = usize::try_from(read_u32(self.0)).ok().filter(|len| *len >= HEADER)?;
         let (message, bytes) = (self.0.get(..len)?, self.0);
         self.0 = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some(Message {
-            kind: short(&message[4..]),
-            flags: short(&message[6..]),
-            sequence: number(&message[8..]),
+            kind: read_u16(&message[4..]),
+            flags: read_u16(&message[6..]),
+            sequence: read_u32(&message[8..]),
             body: &message[HEADER..],
         })
     }
@@ -257,10 +257,10 @@ impl<'a> Iterator for Attributes<'a> {
     fn next(&mut self) -> Option<(u16, &'a [u8])> {
         // The two highest bits of the type are flags for nesting and byte order.
         const KIND: u16 = 0x3fff;
-        let len = usize::from(short(self.0)).max(ATTRIBUTE);
+        let len = usize::from(read_u16(self.0)).max(ATTRIBUTE);
         let (attribute, bytes) = (self.0.get(..len)?, self.0);
         self.0 = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
-        Some((short(&attribute[2..]) & KIND, &attribute[ATTRIBUTE..]))
+        Some((read_u16(&attribute[2..]) & KIND, &attribute[ATTRIBUTE..]))
     }
 }
 
@@ -271,19 +271,19 @@ mod tests {
     #[test]
     fn attributes_are_padded_and_read_back() {
         let request = Request::new("RTM_X", 16, &[7; 8]).with(3, b"lo\0").with(9, &5u32.to_ne_bytes());
-        let bytes = request.finish(NLM_F_ACK, 1);
+        let bytes = request.encode(NLM_F_ACK, 1);
         assert_eq!(bytes.len() % 4, 0);
         let message = Messages(&bytes).next().expect("a message");
         assert_eq!((message.kind, message.flags, message.sequence), (16, NLM_F_ACK | NLM_F_REQUEST, 1));
         let answer = Answer(message.body.to_vec());
         assert_eq!(answer.attribute(8, 3), Some(&b"lo\0"[..]));
-        assert_eq!(answer.attribute(8, 9).map(number), Some(5));
+        assert_eq!(answer.attribute(8, 9).map(read_u32), Some(5));
         assert_eq!(answer.attributes(8).count(), 2);
     }
 
     #[test]
     fn torn_bytes_end_the_walk() {
-        let bytes = Request::new("RTM_X", 16, &[7; 8]).with(3, b"lo\0").finish(0, 1);
+        let bytes = Request::new("RTM_X", 16, &[7; 8]).with(3, b"lo\0").encode(0, 1);
         for end in 0..bytes.len() {
             assert_eq!(Messages(&bytes[..end]).count(), 0, "{end}");
         }
@@ -300,7 +300,7 @@ mod tests {
         let text = Request::new("", 0, &[]).with(NLMSGERR_ATTR_MSG, b"no such thing\0").body;
         body.extend_from_slice(&text);
         let message = Message { kind: NLMSG_ERROR, flags: NLM_F_ACK_TLVS, sequence: 1, body: &body };
-        let error = message.outcome("RTM_X").expect_err("an error");
+        let error = message.result("RTM_X").expect_err("an error");
         assert!(error.is(Errno::EINVAL));
         assert_eq!(error.op, "RTM_X: no such thing");
     }

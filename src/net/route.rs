@@ -1,6 +1,6 @@
 //! Reads the routes over a network device, and restores them if the device is moved back.
 
-use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, number};
+use super::netlink::{Answer, NLM_F_CREATE, NLM_F_REPLACE, Request, Socket, read_u32};
 use crate::error::Result;
 
 const RTM_NEWROUTE: u16 = 24;
@@ -25,14 +25,14 @@ pub struct Route {
 /// Returns the routes over the device `index` alone that somebody has added. Routes
 /// through a gateway come last, because the kernel accepts them only if the gateway is
 /// reachable.
-pub fn over(socket: &Socket, index: u32) -> Result<Vec<Route>> {
+pub fn list_over(socket: &Socket, index: u32) -> Result<Vec<Route>> {
     let mut out = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let family = u8::try_from(family).unwrap_or(0);
         let mut header = [0; HEADER];
         header[0] = family;
         let answers = socket.list(&Request::new("RTM_GETROUTE", RTM_GETROUTE, &header))?;
-        out.extend(answers.iter().filter(|a| a.u8(0) == family && is_over(a, index)).map(route));
+        out.extend(answers.iter().filter(|a| a.u8(0) == family && is_restorable(a, index)).map(parse_route));
     }
     out.sort_by_key(|route: &Route| route.attributes.iter().any(|(kind, _)| *kind == RTA_GATEWAY));
     Ok(out)
@@ -40,12 +40,12 @@ pub fn over(socket: &Socket, index: u32) -> Result<Vec<Route>> {
 
 /// Returns whether a route leads over the device `index`, and was not created by the
 /// kernel.
-fn is_over(answer: &Answer, index: u32) -> bool {
-    answer.attribute(HEADER, RTA_OIF).map(number) == Some(index)
+fn is_restorable(answer: &Answer, index: u32) -> bool {
+    answer.attribute(HEADER, RTA_OIF).map(read_u32) == Some(index)
         && !MADE_BY_THE_KERNEL.contains(&answer.u8(PROTOCOL))
 }
 
-fn route(answer: &Answer) -> Route {
+fn parse_route(answer: &Answer) -> Route {
     // The flags follow the first eight bytes. They report the route's state, so they are
     // cleared.
     let header = [answer.header(8), &[0; 4]].concat();
@@ -54,7 +54,7 @@ fn route(answer: &Answer) -> Route {
 }
 
 /// Adds the route again. `index` is the index that the device has now.
-pub fn give(socket: &Socket, index: u32, route: &Route) -> Result<()> {
+pub fn add(socket: &Socket, index: u32, route: &Route) -> Result<()> {
     let request =
         Request::new("RTM_NEWROUTE", RTM_NEWROUTE, &route.header).flags(NLM_F_CREATE | NLM_F_REPLACE);
     let add = |request: Request, (kind, data): &(u16, Vec<u8>)| match *kind {
