@@ -45,10 +45,10 @@ impl Flags {
     /// does not exist.
     pub fn directories(&self, mode: Option<u32>, log: &str) -> Result<Directories> {
         if let Some(mode) = mode {
-            make_all(&self.images, mode)?;
+            create_directory(&self.images, mode)?;
         }
         if let Some(work) = &self.work {
-            make_all(work, 0o700)?;
+            create_directory(work, 0o700)?;
         }
         Ok(Directories {
             images: open_directory(&self.images)?,
@@ -108,7 +108,7 @@ impl Flags {
     }
 }
 
-fn make_all(path: &Path, mode: u32) -> Result<()> {
+fn create_directory(path: &Path, mode: u32) -> Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
     made.op_on("make the directory", path.display())
 }

@@ -13,7 +13,7 @@ pub fn errors(log: &Path) -> String {
 }
 
 fn errors_in(log: &str) -> String {
-    let told: Vec<&str> = log.lines().filter_map(told).collect();
+    let told: Vec<&str> = log.lines().filter_map(error_text).collect();
     let last = &told[told.len().saturating_sub(LINES)..];
     without_engines_words(&last.join("; "))
 }
@@ -23,7 +23,7 @@ const HARMLESS: [&str; 2] = ["rlimit: Can't setup RLIMIT_NOFILE", "tun: Unable t
 
 /// Returns the text of an error line, which begins with `(00.012345) [pid: ]Error
 /// (criu/file.c:12): `.
-fn told(line: &str) -> Option<&str> {
+fn error_text(line: &str) -> Option<&str> {
     let (head, tail) = line.split_once("Error (")?;
     let (_, text) = tail.split_once("): ")?;
     let is_a_line_of_its_own = head.starts_with('(');

@@ -184,9 +184,9 @@ impl Response {
                 2 => out.success = value.number()? != 0,
                 5 => out.notification(value.bytes()?)?,
                 7 => out.errno = value.int32()?,
-                8 => out.features = features(value.bytes()?)?,
+                8 => out.features = parse_features(value.bytes()?)?,
                 9 => out.message = value.text()?,
-                10 => out.version = Some(version(value.bytes()?)?),
+                10 => out.version = Some(parse_version(value.bytes()?)?),
                 _ => {}
             }
         }
@@ -209,7 +209,7 @@ impl Response {
     }
 }
 
-fn features(bytes: &[u8]) -> Result<Features> {
+fn parse_features(bytes: &[u8]) -> Result<Features> {
     let mut out = Features::default();
     for (field, value) in wire::fields(bytes)? {
         match field {
@@ -221,7 +221,7 @@ fn features(bytes: &[u8]) -> Result<Features> {
     Ok(out)
 }
 
-fn version(bytes: &[u8]) -> Result<Version> {
+fn parse_version(bytes: &[u8]) -> Result<Version> {
     let (mut major, mut minor) = (0, 0);
     for (field, value) in wire::fields(bytes)? {
         match field {

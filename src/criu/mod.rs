@@ -67,7 +67,7 @@ impl Criu {
     /// CRIU is missing or too old, or the kernel lacks a feature.
     pub fn find(wanted: Features) -> Result<Criu> {
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
-        let program = look_up(&path).ok_or_else(|| {
+        let program = find_program(&path).ok_or_else(|| {
             Error::msg("criu is not installed").hint(format!(
                 "checkpoint and restore need CRIU {}.{} or newer (Debian's package criu), in PATH",
                 NEEDED.0, NEEDED.1
@@ -122,7 +122,7 @@ fn require_features(service: &Service, wanted: Features) -> Result<()> {
     }
 }
 
-fn look_up(path: &OsStr) -> Option<CString> {
+fn find_program(path: &OsStr) -> Option<CString> {
     std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("criu")).find_map(|file| {
         let is_program = file.is_file() && access(&file, AccessFlags::X_OK).is_ok();
         CString::new(file.as_os_str().as_bytes()).ok().filter(|_| is_program)

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 /// The longest message that is accepted from CRIU, in bytes. All its messages are short.
-const MAX: usize = 40960;
+const MESSAGE_LIMIT: usize = 40960;
 
 /// A process that is, or is going to be, CRIU.
 pub struct Service {
@@ -60,8 +60,8 @@ pub fn start(
         }
         Forked::Child => {
             drop((sync, socket));
-            let ready = join(entrance).and_then(|()| prepare());
-            let error = match ready.and_then(|()| go_on(&child_sync)) {
+            let ready = move_into_cgroup(entrance).and_then(|()| prepare());
+            let error = match ready.and_then(|()| wait_for_go(&child_sync)) {
                 Ok(()) => become_criu(program, &theirs, pass),
                 Err(error) => error,
             };
@@ -71,14 +71,14 @@ pub fn start(
     }
 }
 
-fn join(entrance: &Entrance) -> Result<()> {
+fn move_into_cgroup(entrance: &Entrance) -> Result<()> {
     entrance
         .tasks
         .iter()
         .try_for_each(|tasks| write(tasks, b"0").map(drop).op("join the cgroup (write tasks)"))
 }
 
-fn go_on(sync: &InitEnd) -> Result<()> {
+fn wait_for_go(sync: &InitEnd) -> Result<()> {
     sync.send(&FromInit::Ready)?;
     sync.expect(|message| (message == ToInit::Go).then_some(()))
 }
@@ -194,8 +194,8 @@ impl Service {
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
-        self.until(&self.socket)?;
-        let mut buf = vec![0; MAX];
+        self.wait_until_readable(&self.socket)?;
+        let mut buf = vec![0; MESSAGE_LIMIT];
         match scm::recv_fd(&self.socket, &mut buf) {
             Ok((0, _)) | Err(Errno::ECONNRESET) => Err(Error::msg("criu ended without a word")),
             Ok((len, fd)) => Ok((Response::decode(&buf[..len])?, fd)),
@@ -203,7 +203,7 @@ impl Service {
         }
     }
 
-    fn until(&self, readable: impl AsFd) -> Result<()> {
+    fn wait_until_readable(&self, readable: impl AsFd) -> Result<()> {
         self.signals.as_ref().map_or(Ok(()), |signals| signals.until_readable(readable.as_fd()))
     }
 
@@ -211,7 +211,7 @@ impl Service {
     pub fn end(mut self) -> Result<Exit> {
         nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)
             .op("shutdown")?;
-        self.until(&self.process)?;
+        self.wait_until_readable(&self.process)?;
         self.ended = true;
         pidfd::wait(&self.process).op("wait for criu")
     }

@@ -16,7 +16,7 @@ pub struct Message(Vec<u8>);
 impl Message {
     /// Adds a number, a boolean, or a member of an enumeration.
     pub fn number(&mut self, field: u64, value: u64) -> &mut Self {
-        self.varint(field << 3 | NUMBER).varint(value)
+        self.put_varint(field << 3 | NUMBER).put_varint(value)
     }
 
     /// Adds a boolean.
@@ -26,7 +26,7 @@ impl Message {
 
     /// Adds a text. CRIU accepts any bytes as a text.
     pub fn bytes(&mut self, field: u64, bytes: &[u8]) -> &mut Self {
-        self.varint(field << 3 | WITH_LENGTH).varint(bytes.len() as u64);
+        self.put_varint(field << 3 | WITH_LENGTH).put_varint(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self
     }
@@ -46,7 +46,7 @@ impl Message {
         &self.0
     }
 
-    fn varint(&mut self, mut value: u64) -> &mut Self {
+    fn put_varint(&mut self, mut value: u64) -> &mut Self {
         while value >= 0x80 {
             self.0.push((value & 0x7f) as u8 | 0x80);
             value >>= 7;
@@ -65,7 +65,7 @@ pub enum Value<'a> {
 
 impl<'a> Value<'a> {
     pub fn number(self) -> Result<u64> {
-        if let Value::Number(number) = self { Ok(number) } else { Err(torn()) }
+        if let Value::Number(number) = self { Ok(number) } else { Err(malformed()) }
     }
 
     /// Returns a 32-bit number with a sign.
@@ -75,7 +75,7 @@ impl<'a> Value<'a> {
     }
 
     pub fn bytes(self) -> Result<&'a [u8]> {
-        if let Value::Bytes(bytes) = self { Ok(bytes) } else { Err(torn()) }
+        if let Value::Bytes(bytes) = self { Ok(bytes) } else { Err(malformed()) }
     }
 
     pub fn text(self) -> Result<String> {
@@ -87,42 +87,42 @@ impl<'a> Value<'a> {
 pub fn fields(mut rest: &[u8]) -> Result<Vec<(u64, Value<'_>)>> {
     let mut out = Vec::new();
     while !rest.is_empty() {
-        let tag = varint(&mut rest)?;
+        let tag = read_varint(&mut rest)?;
         let value = match tag & 7 {
-            NUMBER => Value::Number(varint(&mut rest)?),
+            NUMBER => Value::Number(read_varint(&mut rest)?),
             WITH_LENGTH => {
-                let length = usize::try_from(varint(&mut rest)?).map_err(|_| torn())?;
-                Value::Bytes(take(&mut rest, length)?)
+                let length = usize::try_from(read_varint(&mut rest)?).map_err(|_| malformed())?;
+                Value::Bytes(take_bytes(&mut rest, length)?)
             }
-            FIXED_64 => Value::Bytes(take(&mut rest, 8)?),
-            FIXED_32 => Value::Bytes(take(&mut rest, 4)?),
-            _ => return Err(torn()),
+            FIXED_64 => Value::Bytes(take_bytes(&mut rest, 8)?),
+            FIXED_32 => Value::Bytes(take_bytes(&mut rest, 4)?),
+            _ => return Err(malformed()),
         };
         out.push((tag >> 3, value));
     }
     Ok(out)
 }
 
-fn take<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8]> {
-    let (taken, left) = rest.split_at_checked(length).ok_or_else(torn)?;
+fn take_bytes<'a>(rest: &mut &'a [u8], length: usize) -> Result<&'a [u8]> {
+    let (taken, left) = rest.split_at_checked(length).ok_or_else(malformed)?;
     *rest = left;
     Ok(taken)
 }
 
-fn varint(rest: &mut &[u8]) -> Result<u64> {
+fn read_varint(rest: &mut &[u8]) -> Result<u64> {
     let mut value = 0;
     for shift in (0..u64::BITS).step_by(7) {
-        let (byte, left) = rest.split_first().ok_or_else(torn)?;
+        let (byte, left) = rest.split_first().ok_or_else(malformed)?;
         *rest = left;
         value |= u64::from(byte & 0x7f) << shift;
         if byte & 0x80 == 0 {
             return Ok(value);
         }
     }
-    Err(torn())
+    Err(malformed())
 }
 
-fn torn() -> Error {
+fn malformed() -> Error {
     Error::msg("criu sent a message that can't be understood")
 }
 
