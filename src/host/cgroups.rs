@@ -1,7 +1,7 @@
 //! Reports the cgroup hierarchies, their controllers, and whether the caller may create
 //! cgroups.
 
-use super::{enabled_if, text, verdict};
+use super::{enabled_if, read_text, verdict};
 use crate::cgroup::{self, Driver, Host, V1Mount};
 use crate::error::{Context, Error, Result};
 use crate::sys::bpf::{self, Insn};
@@ -22,29 +22,29 @@ pub fn report() -> Value {
             let dir = cgroup::dir_of(&mount, &own);
             json!({
                 "version": "v2",
-                "controllers": controllers(&dir),
-                "mayMake": verdict(may_make(&dir)),
-                "deviceRules": verdict(device_program()),
+                "controllers": read_controllers(&dir),
+                "mayMake": verdict(check_may_create(&dir)),
+                "deviceRules": verdict(load_device_program()),
                 "systemd": systemd,
             })
         }
         Host::V1 { mounts, unified } => json!({
             "version": if unified.is_some() { "hybrid" } else { "v1" },
-            "controllers": names(&mounts),
-            "unified": unified.map(|place| controllers(&place.own)),
-            "mayMake": verdict(mounts.iter().try_for_each(|mount| may_make(&mount.place.own))),
+            "controllers": controller_names(&mounts),
+            "unified": unified.map(|place| read_controllers(&place.own)),
+            "mayMake": verdict(mounts.iter().try_for_each(|mount| check_may_create(&mount.place.own))),
             "systemd": systemd,
         }),
     }
 }
 
 /// Returns the controllers that a v2 cgroup offers to the cgroups below it.
-fn controllers(dir: &Path) -> Vec<String> {
+fn read_controllers(dir: &Path) -> Vec<String> {
     let file = dir.join("cgroup.controllers");
-    text(&file.to_string_lossy()).split_whitespace().map(str::to_owned).collect()
+    read_text(&file.to_string_lossy()).split_whitespace().map(str::to_owned).collect()
 }
 
-fn names(mounts: &[V1Mount]) -> Vec<&str> {
+fn controller_names(mounts: &[V1Mount]) -> Vec<&str> {
     let mut names: Vec<_> = mounts
         .iter()
         .filter(|mount| !mount.named)
@@ -55,13 +55,13 @@ fn names(mounts: &[V1Mount]) -> Vec<&str> {
     names
 }
 
-fn may_make(dir: &Path) -> Result<()> {
+fn check_may_create(dir: &Path) -> Result<()> {
     faccessat(AT_FDCWD, dir, AccessFlags::W_OK, AtFlags::AT_EACCESS)
         .op_on("make a cgroup below", dir.display())
 }
 
 /// Loads a program that allows every access, and attaches it to nothing.
-fn device_program() -> Result<()> {
+fn load_device_program() -> Result<()> {
     let insn = |code, imm| Insn { code, regs: 0, off: 0, imm };
     // r0 = 1; exit
     bpf::load_device_program(&[insn(0xb4, 1), insn(0x95, 0)])

@@ -127,6 +127,6 @@ fn memory_policy() -> Value {
 }
 
 /// Returns the text of a file. Empty if it can't be read.
-fn text(path: &str) -> String {
+fn read_text(path: &str) -> String {
     read_file(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
 }

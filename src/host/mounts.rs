@@ -1,6 +1,6 @@
 //! Tries the mount API, and finds the filesystems that can map the ids of their files.
 
-use super::{in_child, text, verdict};
+use super::{in_child, read_text, verdict};
 use crate::error::{Context, Error, Result};
 use crate::launch::idmap::Mappings;
 use crate::launch::sources::{clone_tree, map_ids, may_clone};
@@ -24,31 +24,31 @@ pub fn api() -> Value {
         verdict(in_child(user | NsKind::Mount.flag(), || private().and_then(|()| act())).op(op))
     };
     json!({
-        "bind": in_own(readonly_bind, "open_tree and mount_setattr"),
-        "newFilesystem": in_own(|| tmpfs().map(drop), "fsopen and fsmount"),
-        "attach": in_own(attach, "move_mount"),
-        "overlayByLayers": in_own(layers, "mount an overlay by lowerdir+ of Linux 6.8"),
+        "bind": in_own(bind_readonly, "open_tree and mount_setattr"),
+        "newFilesystem": in_own(|| create_tmpfs().map(drop), "fsopen and fsmount"),
+        "attach": in_own(try_attach, "move_mount"),
+        "overlayByLayers": in_own(mount_overlay_by_layers, "mount an overlay by lowerdir+ of Linux 6.8"),
     })
 }
 
-fn readonly_bind() -> nix::Result<()> {
+fn bind_readonly() -> nix::Result<()> {
     let tree = mount::clone_tree(AT_FDCWD, c"/", true, false)?;
     mount::set_attr(&tree, MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() }, false)
 }
 
-fn tmpfs() -> nix::Result<OwnedFd> {
+fn create_tmpfs() -> nix::Result<OwnedFd> {
     let context = mount::fsopen(c"tmpfs")?;
     mount::fsconfig_create(&context)?;
     mount::fsmount(&context, 0)
 }
 
-fn attach() -> nix::Result<()> {
-    attached().map(drop)
+fn try_attach() -> nix::Result<()> {
+    attach_tmpfs().map(drop)
 }
 
 /// Attaches a new tmpfs over the root of the mount namespace.
-fn attached() -> nix::Result<OwnedFd> {
-    let tree = tmpfs()?;
+fn attach_tmpfs() -> nix::Result<OwnedFd> {
+    let tree = create_tmpfs()?;
     let root = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
     mount::attach(&tree, &root)?;
     Ok(tree)
@@ -57,8 +57,8 @@ fn attached() -> nix::Result<OwnedFd> {
 /// Tests the option `lowerdir+`. Without it all layers of an overlay must fit into one
 /// string. Linux 6.1 accepts any option, and refuses `lowerdir+` only when the filesystem
 /// is created (EINVAL).
-fn layers() -> nix::Result<()> {
-    fchdir(&attached()?)?;
+fn mount_overlay_by_layers() -> nix::Result<()> {
+    fchdir(&attach_tmpfs()?)?;
     let context = mount::fsopen(c"overlay")?;
     for layer in [c"a", c"b"] {
         mkdirat(AT_FDCWD, layer, Mode::S_IRWXU)?;
@@ -74,27 +74,28 @@ pub fn idmap() -> Value {
         return verdict(Err(Error::msg("an idmapped mount needs CAP_SYS_ADMIN on the host")));
     }
     let mut mappings = Mappings::default();
-    let one = vec![IdMap { container: 0, host: 1, size: 1 }];
-    let maps = IdMaps { uid: one.clone(), gid: one };
+    let map = vec![IdMap { container: 0, host: 1, size: 1 }];
+    let maps = IdMaps { uid: map.clone(), gid: map };
     let users = match mappings.namespace(&maps, "") {
         Ok(users) => users,
         Err(error) => return verdict(Err(error)),
     };
-    let try_it = |tree: Result<OwnedFd>| verdict(tree.and_then(|tree| map_ids(&tree, users.as_fd(), false)));
+    let try_mapping =
+        |tree: Result<OwnedFd>| verdict(tree.and_then(|tree| map_ids(&tree, users.as_fd(), false)));
     let mut out = Map::new();
-    for (fs, point) in mounted() {
-        out.insert(fs, try_it(clone_tree(Path::new(&point), false)));
+    for (fs, point) in list_mounted() {
+        out.insert(fs, try_mapping(clone_tree(Path::new(&point), false)));
     }
-    out.insert("tmpfs".into(), try_it(tmpfs().op("fsopen and fsmount")));
+    out.insert("tmpfs".into(), try_mapping(create_tmpfs().op("fsopen and fsmount")));
     Value::Object(out)
 }
 
 /// Returns a mount point for each type of filesystem that is mounted. Leaves out
 /// filesystems that another program or machine has to answer for, because that answer may
 /// never come.
-fn mounted() -> BTreeMap<String, String> {
+fn list_mounted() -> BTreeMap<String, String> {
     let waits = ["autofs", "nfs", "cifs", "smb3", "fuse", "ceph", "afs", "9p"];
-    let info = text("/proc/self/mountinfo");
+    let info = read_text("/proc/self/mountinfo");
     let mut out = BTreeMap::new();
     for line in info.lines() {
         let Some((head, tail)) = line.split_once(" - ") else { continue };
@@ -114,7 +115,7 @@ mod tests {
     /// These two are mounted wherever the tests run.
     #[test]
     fn finds_what_is_mounted() {
-        let mounted = mounted();
+        let mounted = list_mounted();
         assert_eq!(mounted.get("proc").map(String::as_str), Some("/proc"), "{mounted:?}");
         assert!(mounted.values().any(|point| point == "/"), "{mounted:?}");
     }

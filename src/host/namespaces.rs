@@ -1,6 +1,6 @@
 //! Finds out which namespaces the caller can create.
 
-use super::{in_child, text, verdict};
+use super::{in_child, read_text, verdict};
 use crate::error::{Context, Error, Result};
 use crate::launch::idmap::Mappings;
 use crate::launch::sources::may_clone;
@@ -15,12 +15,12 @@ use serde_json::{Map, Value};
 pub fn kinds() -> Value {
     let mut out = Map::new();
     for kind in NsKind::ALL {
-        out.insert(kind.name().into(), verdict(make(kind)));
+        out.insert(kind.name().into(), verdict(try_create(kind)));
     }
     Value::Object(out)
 }
 
-fn make(kind: NsKind) -> Result<()> {
+fn try_create(kind: NsKind) -> Result<()> {
     let user = NsKind::User.flag().only_if(!may_clone());
     // In a new user namespace the caller is root. Some hosts let the caller create it,
     // but allow nothing in it.
@@ -51,20 +51,22 @@ pub fn mappings() -> Value {
 }
 
 fn try_mappings() -> Result<()> {
-    let maps =
-        IdMaps { uid: map(geteuid().as_raw(), "/etc/subuid")?, gid: map(getegid().as_raw(), "/etc/subgid")? };
+    let maps = IdMaps {
+        uid: build_map(geteuid().as_raw(), "/etc/subuid")?,
+        gid: build_map(getegid().as_raw(), "/etc/subgid")?,
+    };
     Mappings::default().namespace(&maps, "").map(drop)
 }
 
-fn map(own: u32, ranges: &str) -> Result<Vec<IdMap>> {
-    let one = IdMap { container: 0, host: own, size: 1 };
+fn build_map(id: u32, ranges: &str) -> Result<Vec<IdMap>> {
+    let own = IdMap { container: 0, host: id, size: 1 };
     if may_clone() {
-        return Ok(vec![one, IdMap { container: 1, host: 100_000, size: 65_536 }]);
+        return Ok(vec![own, IdMap { container: 1, host: 100_000, size: 65_536 }]);
     }
     let uid = geteuid().as_raw().to_string();
-    let (host, size) = first_range(&text(ranges), &uid, &text("/etc/passwd"))
+    let (host, size) = first_range(&read_text(ranges), &uid, &read_text("/etc/passwd"))
         .ok_or_else(|| Error::msg("the caller has no range of ids there").on(ranges))?;
-    Ok(vec![one, IdMap { container: 1, host, size }])
+    Ok(vec![own, IdMap { container: 1, host, size }])
 }
 
 /// Returns the first id and the number of ids of a user's first range. The user is listed
