@@ -157,9 +157,8 @@ impl Program {
     }
 
     /// Adds the exits and resolves the jumps. The exit that allows exists only if a jump
-    /// leads to it. The exit that denies also exists if the program can pass the last
-    /// group without a jump to an exit. Only a last group that allows everything rules
-    /// that out.
+    /// leads to it. The exit that denies exists if a jump leads to it, or if an access
+    /// can pass the last group. Every group but one that allows everything can be passed.
     fn finish(mut self) -> Vec<Insn> {
         let falls_through = self.jumps.last().is_none_or(|(at, _)| *at + 1 != self.insns.len())
             || self.insns.last().is_none_or(|last| last.code != JUMP)

@@ -109,8 +109,8 @@ impl Cgroup {
 
     /// Completes the move into the unit, after systemd has moved init. On version 2,
     /// reads the cgroup of `init` from the kernel, because only the kernel knows its path
-    /// for certain. On version 1, moves init in the hierarchies that systemd does not
-    /// manage, and sets the device rules.
+    /// for certain. On version 1, moves init into the unit's cgroup in the hierarchies
+    /// that systemd does not manage, and sets the device rules.
     ///
     /// # Errors
     /// On version 2: init is not in a cgroup of the unit's name. systemd does not move an
@@ -141,11 +141,11 @@ impl Cgroup {
         }
     }
 
-    /// Opens the v2 cgroup in which `init` is now, for the case that [`Cgroup::entrance`]
-    /// opens a cgroup that takes no process. A payload that is an init system moves its
-    /// processes into child cgroups and enables controllers for these. From then on the
-    /// parent cgroup takes no process, but the child of `init` does. Returns `None` on
-    /// version 1, without a cgroup, and if the cgroup of `init` can't be read.
+    /// Opens the v2 cgroup in which `init` is now. Use it if the container's own cgroup
+    /// takes no process. A payload that is an init system moves its processes into child
+    /// cgroups, and enables controllers for these. The kernel then refuses processes in
+    /// the parent cgroup, but not in the child cgroup that contains `init`. Returns
+    /// `None` on version 1, without a cgroup, and if the cgroup of `init` can't be read.
     pub fn entrance_below(&self, init: i32) -> Result<Option<OwnedFd>> {
         match self {
             Cgroup::V2 { .. } => v2::cgroup_of_process(init).map(|path| tree::open(&path)).transpose(),

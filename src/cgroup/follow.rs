@@ -44,7 +44,7 @@ impl Cgroup {
     }
 }
 
-/// Returns `path` if it exists, else `current`. It is an error if `current` is the `root` of the
+/// Returns `path` if it exists, else `current`. Fails if `current` is the `root` of the
 /// hierarchy.
 fn choose_existing(path: &Path, current: PathBuf, root: &Path) -> Result<PathBuf> {
     match path.exists() {

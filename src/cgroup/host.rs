@@ -64,9 +64,9 @@ impl Host {
         statfs(ROOT).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
     }
 
-    /// Reads the hierarchies of the host, and this process's cgroups in them. If the host
-    /// has version 2 alone and the container's path is absolute, does not read this
-    /// process's cgroup; `own` is `/` then.
+    /// Reads the hierarchies of the host, and this process's cgroups in them. Does not
+    /// read this process's cgroup if the host has version 2 alone, and the container's
+    /// path is absolute or the driver is systemd. `own` is `/` then.
     pub fn detect(driver: Driver, cgroups_path: Option<&str>) -> Result<Host> {
         let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
         let is_v2 = stat.filesystem_type() == CGROUP2_SUPER_MAGIC;

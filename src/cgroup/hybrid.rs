@@ -14,7 +14,7 @@ pub type Placed<'a> = (&'a Path, Setting);
 /// Returns the limits as writes.
 ///
 /// # Errors
-/// A limit's controller is in neither of the two.
+/// The controller of a limit is in neither version.
 pub fn place_all<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,

@@ -30,7 +30,7 @@ impl Cgroup {
 
     /// Refuses a memory limit that is not above the current usage, if the configuration
     /// asks for that check (`memory.checkBeforeUpdate`). Only version 2 needs the check:
-    /// the kernel does it on version 1.
+    /// on version 1 the kernel itself refuses such a limit.
     pub fn check_memory(&self, memory: &Memory) -> Result<()> {
         match self {
             Cgroup::V2 { path } => v2::check_memory(path, memory),
@@ -73,9 +73,9 @@ impl Cgroup {
     }
 
     /// Sets the limits, and on version 2 the device rules. `dir` is the cgroup that
-    /// clone3 used. Init is in the cgroup already and works on its mounts meanwhile. The
-    /// limits still apply before the payload starts, because init waits for `Commit`
-    /// first.
+    /// clone3 used. Init is in the cgroup already and works on its mounts meanwhile. Init
+    /// waits for `Commit` before it starts the payload, so the limits apply to the
+    /// payload from the start.
     pub fn limit(&self, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
         self.set_limits(&plan.resources, plan, dir)
     }
@@ -152,8 +152,8 @@ impl Cgroup {
     }
 }
 
-/// Adds a hint to an error without an errno. A file is missing then: a user can set
-/// limits only of controllers that are delegated to the user.
+/// Adds a hint to an error that has no errno. Such an error means that a file is missing,
+/// because its controller is not delegated to the user.
 fn not_delegated(error: Error) -> Error {
     match error.errno {
         None => error.hint("the controller is not delegated to the user: see Delegate= of user@.service"),

@@ -62,7 +62,8 @@ impl Cgroup {
                 if !place.exists() && !systemd::outlives_its_cgroup(unit) {
                     return Ok(());
                 }
-                // systemd would first ask running processes to end, and give them time.
+                // Kill first: systemd would ask running processes to end, and give them
+                // time.
                 place.kill_all()?;
                 let stopped = systemd::stop(unit);
                 // systemd leaves what it did not create: the payload's cgroups, and other
@@ -73,7 +74,7 @@ impl Cgroup {
         }
     }
 
-    /// Returns whether the cgroup exists, on version 1 in any hierarchy of a controller.
+    /// Returns whether the cgroup exists. On version 1, one hierarchy is enough.
     pub fn exists(&self) -> bool {
         match self {
             Cgroup::None => false,

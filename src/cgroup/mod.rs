@@ -58,8 +58,8 @@ pub enum Driver {
     Disabled,
 }
 
-/// A container's cgroups. Holds names, not descriptors, so that the runtime can write it
-/// to the state record.
+/// A container's cgroups. The cgroups are stored as names, not as descriptors, so that
+/// the state record can hold them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Cgroup {
     /// The container has no cgroup of its own: the driver is [`Driver::Disabled`], the

@@ -44,9 +44,10 @@ impl Cgroup {
         }
     }
 
-    /// Starts a watch that is still readable after the container has ended. Only systemd
-    /// removes a cgroup together with its last process. Returns `None` for other cgroups,
-    /// which stay and can be read at the end, and if the watch fails.
+    /// Starts a watch for a caller that reads the count after the container has ended.
+    /// systemd removes a cgroup together with its last process, but the watch remains
+    /// readable. Returns `None` if systemd does not manage the cgroup: such a cgroup
+    /// remains. Returns `None` also if the watch fails.
     pub fn watch_oom_until_the_end(&self) -> Option<Watch> {
         let Cgroup::Systemd { .. } = self else { return None };
         self.watch_oom().ok().flatten()

@@ -165,10 +165,11 @@ impl Setting {
 pub type Target<'a> = (BorrowedFd<'a>, &'a Setting);
 
 /// Applies all settings. Repeats those that the kernel refuses with EINVAL or EBUSY,
-/// until a round has no success.
+/// until every write of a round fails.
 ///
 /// # Errors
-/// A write fails in another way, or a round has no success: its first error.
+/// A write fails with another errno, or every write of a round fails. In the second case
+/// the error is the first of that round.
 pub fn apply_all(targets: &[Target]) -> Result<()> {
     let mut pending = targets.to_vec();
     while !pending.is_empty() {

@@ -198,8 +198,8 @@ fn is_zero(number: &u64) -> bool {
 pub struct Files<'a>(pub &'a Path);
 
 impl Files<'_> {
-    /// Returns the text of a file. `None` if the file does not exist, the kernel does not
-    /// count this, or the cgroup has been removed.
+    /// Returns the text of a file. `None` if the file does not exist, the kernel keeps no
+    /// such count, or the cgroup has been removed.
     pub fn read_text(&self, file: &str) -> Result<Option<String>> {
         let path = self.0.join(file);
         match read_file(&path) {

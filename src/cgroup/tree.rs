@@ -20,8 +20,8 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
         .op_on("open the cgroup", path.display())
 }
 
-/// Creates `path` and the missing directories above it. Calls `on_created` for every directory
-/// that it created, from the top down.
+/// Creates `path` and the missing directories above it. Calls `on_created` for every
+/// directory that it has created, from the top down.
 pub fn create(path: &Path, on_created: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     loop {
         match nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755)) {
@@ -143,8 +143,8 @@ pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let targets = open_pidfds(path)?;
-        // No handles is not enough: processes may have ended before their handles were
-        // opened. Only an empty list of pids means that the cgroup is empty.
+        // Empty `targets` do not mean an empty cgroup: processes may have ended before
+        // their pidfds were opened. Only an empty list of pids means that.
         if targets.is_empty() && list_pids(path)?.is_empty() {
             return Ok(());
         }

@@ -76,8 +76,9 @@ fn lines_to_restore(file: &str, before: &str, value: &str) -> Vec<String> {
     }
 }
 
-/// Returns the line that restores one entry of a file with an entry for each device or
-/// interface: the old entry, or the one that removes what `line` set.
+/// Returns the line that restores one entry of a file. The file has an entry for each
+/// device or interface. The line is the old entry, or removes the entry that `line`
+/// added.
 fn line_to_restore(line: &str, before: &str, unset: &str) -> String {
     let key = match line.split_once(' ') {
         Some((key, _)) => key,

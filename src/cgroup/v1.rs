@@ -26,8 +26,8 @@ pub fn build_view(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
 }
 
 /// Creates the cgroups, and opens the descriptors to enter them. Sets the device rules
-/// now and not with the other limits: the controller takes them one by one and begins
-/// with "nothing is allowed", while init creates device nodes.
+/// now and not with the other limits: the controller takes them one by one, beginning
+/// with "nothing is allowed", and init must not create device nodes during that time.
 pub fn create_all(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
     hierarchies.iter().try_for_each(create_in)?;
     if let Some(path) = unified {

@@ -1,5 +1,5 @@
 //! Translates `linux.resources` to writes to the files of version 1, in an order that the
-//! kernel accepts. Pure: touches no file.
+//! kernel accepts. Pure: does no I/O.
 
 use super::common_table::{self, refused};
 use super::setting::Setting;

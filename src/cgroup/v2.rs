@@ -35,7 +35,7 @@ pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
 
 /// Refuses a memory limit that is not above the current usage, if
 /// `memory.checkBeforeUpdate` is set. The kernel itself accepts any memory.max, and kills
-/// processes until they fit.
+/// processes until the usage fits.
 pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
     if !memory.check_before_update {
         return Ok(());

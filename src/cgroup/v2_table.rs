@@ -1,5 +1,5 @@
-//! Translates `linux.resources` to writes to the files of version 2. Fields that were
-//! made for version 1 are converted as runc and crun do. Pure: touches no file.
+//! Translates `linux.resources` to writes to the files of version 2. Converts fields that
+//! were made for version 1, as runc and crun do. Pure: does no I/O.
 
 use super::common_table::{self, refused};
 use super::setting::Setting;

@@ -16,8 +16,8 @@ const IFA_PROTO: u16 = 11;
 const RT_SCOPE_UNIVERSE: u8 = 0;
 const IFA_F_PERMANENT: u32 = 0x80;
 /// The flags that an administrator chooses: no duplicate address detection, home address,
-/// temporary addresses beside it, no route for the prefix, and joined multicast groups.
-/// The kernel sets the other flags to report a state.
+/// temporary addresses beside the address, no route for the prefix, and joined multicast
+/// groups. The kernel sets the other flags to report a state.
 const CHOSEN: u32 = 0x02 | 0x10 | 0x100 | 0x200 | 0x400;
 
 /// An address, as it is needed to set it on the same device in another namespace.

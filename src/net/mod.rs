@@ -6,9 +6,9 @@
 //! before any hook runs. A device keeps its permanent addresses with global scope, and
 //! the runtime sets it up. The routes stay on the host, as in runc and crun.
 //!
-//! The specification forbids to move a device back when a container ends. If `create`
-//! fails, there was no container: the runtime moves each device back, and restores its
-//! name, addresses and routes.
+//! The specification forbids moving a device back when a container ends. A container
+//! whose `create` fails never existed. So the runtime moves each device back, and
+//! restores the device's name, addresses and routes.
 
 mod address;
 mod link;
@@ -86,9 +86,9 @@ impl Taken {
         Ok(link)
     }
 
-    /// Moves one device. The device has a temporary name meanwhile, which no other device
-    /// has. The kernel moves a device first and renames it then. If the rename failed,
-    /// the device would stay in the container's namespace.
+    /// Moves one device under a temporary name that no other device has, and renames it
+    /// afterwards. The kernel moves a device first and renames it then. If that rename
+    /// failed, the device would stay in the container's namespace.
     fn move_device(&mut self, device: &NetDevice, link: Link, ns: BorrowedFd<'_>) -> Result<()> {
         let addresses = address::list_kept(&self.host, link.index)?;
         let routes = route::list_over(&self.host, link.index)?;

@@ -75,7 +75,8 @@ impl Socket {
         answers.into_iter().next().ok_or_else(|| Error::msg("the kernel gave no answer").on(request.name))
     }
 
-    /// Asks for a list, again and again until it does not change meanwhile.
+    /// Asks for a list. Repeats the request if the list changed while the kernel wrote
+    /// it.
     ///
     /// # Errors
     /// The list has changed each of `TRIES` times.

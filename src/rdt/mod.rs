@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 
 const AT: &str = "/linux/intelRdt";
 
-/// The groups of a container's processes. Holds names, not descriptors, so that the
-/// runtime can write it to the state record.
+/// The groups of a container's processes. The groups are stored as names, not as
+/// descriptors, so that the state record can hold them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// The mount point of resctrl.
@@ -95,8 +95,8 @@ impl Group {
         }
     }
 
-    /// Refuses monitoring that the kernel does not support. If the kernel supports it, it
-    /// monitors every group, so nothing has to be switched on.
+    /// Refuses monitoring that the kernel does not support. A kernel that supports
+    /// monitoring monitors every group, so nothing has to be switched on.
     fn check_monitoring(&self, rdt: &Rdt) -> Result<()> {
         if !rdt.needs_occupancy && !rdt.needs_bandwidth {
             return Ok(());

@@ -1,8 +1,9 @@
 //! A connection to systemd by D-Bus.
 //!
-//! The runtime sends at once what needs no answer. Authentication, `Hello` and the match
-//! rule leave in one write, and the call itself does not wait for their answers. Every
-//! wait has a time limit. Its error says what the runtime waited for, and how long.
+//! The runtime sends as much as it can before it waits for an answer. Authentication,
+//! `Hello` and the match rule leave in one write, and the call itself does not wait for
+//! their answers. Every wait has a time limit. Its error says what the runtime waited
+//! for, and how long.
 
 use super::wire::{self, Call, Message, Value};
 use crate::error::{Context, Error, Result, without_engines_words};
@@ -135,9 +136,8 @@ impl Bus {
         Err(last.hint("--systemd-cgroup needs a running systemd and its D-Bus socket"))
     }
 
-    /// Refuses a systemd outside of this pid namespace. In its pid namespace a pid from
-    /// here belongs to another process, and systemd would move that process into the
-    /// unit.
+    /// Refuses a systemd outside of this pid namespace. It would take a pid of this
+    /// namespace for another process, and move that process into the unit.
     pub fn check_pids(&self) -> Result<()> {
         let peer = getsockopt(&self.socket, sockopt::PeerCredentials).op("getsockopt SO_PEERCRED")?;
         match peer.pid() {

@@ -178,7 +178,7 @@ impl Starting {
         match self.bus.wait_for_job(&job, START)?.as_str() {
             "done" => Ok(missing),
             result => {
-                // By a CollectMode of the bundle, systemd may keep the failed unit.
+                // If the bundle sets CollectMode, systemd may keep the failed unit.
                 let _ = reset_failed_unit(&mut self.bus, &self.name);
                 Err(Error::msg(format!("systemd could not start the unit: {result}"))
                     .on(self.name.clone())

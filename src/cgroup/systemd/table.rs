@@ -1,5 +1,5 @@
 //! Translates `linux.resources` to properties of a unit, with runc's conversions. Pure:
-//! asks nobody.
+//! does no I/O.
 //!
 //! The runtime also writes the kernel's files, so limits apply that systemd has no
 //! property for. systemd writes its own values again at any time: some time after a
@@ -19,8 +19,8 @@ use std::collections::BTreeMap;
 pub struct Property {
     pub name: String,
     pub value: Value,
-    /// Whether to leave the property out if systemd does not know it. The runtime then
-    /// writes the kernel's file, or nothing depends on the property.
+    /// Whether the runtime may leave the property out if systemd does not know it. The
+    /// runtime also writes the kernel's file, or nothing depends on the property.
     pub optional: bool,
 }
 
