@@ -65,8 +65,8 @@ pub fn compile(rules: &[DeviceRule]) -> Vec<Insn> {
     let mut program = Program::new();
     let mut rest: Vec<&DeviceRule> = rules.iter().rev().filter(|rule| can_match(rule)).collect();
     // A rule for everything decides every access, so the program leaves out the rules
-    // that it would test later. It also leaves out a last rule that denies everything:
-    // that is the default.
+    // that it would test later. The program also leaves out a last rule that denies
+    // everything, because a denial is the default.
     if let Some(end) = rest.iter().position(|rule| is_total(rule)) {
         rest.truncate(end + usize::from(rest[end].allow));
     }

@@ -1,6 +1,6 @@
 //! Freezing: the freezer controller of version 1, and cgroup.freeze of version 2.
 //!
-//! On version 2, cgroup.events tells when every process has stopped.
+//! On version 2, cgroup.events reports when every process has stopped.
 //!
 //! Version 1 has no such event. The runtime reads freezer.state until it is FROZEN.
 //! Before each look it writes FROZEN again, because new processes may have come in
@@ -33,8 +33,8 @@ pub enum Freezer<'a> {
 }
 
 impl Cgroup {
-    /// Returns whether this cgroup itself was told to freeze. A frozen cgroup above it
-    /// does not count. False if there is no freezer.
+    /// Returns whether somebody froze this cgroup itself. A frozen cgroup above it does
+    /// not count. False if there is no freezer.
     pub fn is_frozen(&self) -> bool {
         self.freezer().is_some_and(|freezer| freezer.is_frozen())
     }
@@ -103,8 +103,8 @@ fn no_freezer() -> Error {
 }
 
 impl<'a> Freezer<'a> {
-    /// Returns whether this cgroup was told to freeze, whatever the state of the cgroups
-    /// above it.
+    /// Returns whether somebody froze this cgroup itself, whatever the state of the
+    /// cgroups above it.
     pub fn is_frozen(&self) -> bool {
         let file = match self {
             Freezer::V1(path) => path.join("freezer.self_freezing"),

@@ -126,9 +126,9 @@ impl Cgroup {
                 limits.retain(|(_, setting)| setting.is_asked(asked));
                 v1::update_limits(&limits, commit)
             }
-            // `commit` tells systemd the limits. systemd then writes those that it has
-            // properties for, so all settings are written again. systemd may write even
-            // later, but the same values.
+            // `commit` sends the limits to systemd. systemd then writes the limits that
+            // it has properties for, so the runtime writes all settings again. systemd
+            // may write even later, but the same values.
             Cgroup::Systemd { unit, place } => {
                 let resources = &systemd::round_as_systemd(resources);
                 let mut commit_and_repeat = || {
@@ -141,7 +141,7 @@ impl Cgroup {
         }
     }
 
-    /// Tells systemd the limits, if the systemd driver created the cgroup. Otherwise
+    /// Sends the limits to systemd, if the systemd driver created the cgroup. Otherwise
     /// systemd would set the old limits again. Returns the names of the properties that
     /// this systemd does not have.
     pub fn tell_systemd(&self, resources: &Resources) -> Result<Vec<String>> {

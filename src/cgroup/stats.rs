@@ -1,8 +1,9 @@
-//! What a container uses, in the form that `runc events` prints. Other programs parse it,
-//! so the names and the order of the fields are fixed. An absent controller has zeros, as
-//! in runc.
+//! The usage of a container, in the form that `runc events` prints. Other programs parse
+//! it, so the names and the order of the fields are fixed. An absent controller has
+//! zeros, as in runc.
 //!
-//! `v1_stats` and `v2_stats` read the files. This file holds what they share.
+//! `v1_stats` and `v2_stats` read the files. The types and the parsers that both need are
+//! here.
 
 use super::{Cgroup, hybrid, v2_stats};
 use crate::error::{Context, Error, Result};
@@ -20,9 +21,10 @@ pub struct Stats {
     pub memory: Memory,
     pub pids: Pids,
     pub blkio: Blkio,
-    /// By page size, as in the names of the files: `2MB`.
+    /// Keys are page sizes, as in the names of the files: `2MB`.
     pub hugetlb: BTreeMap<String, Hugetlb>,
-    /// Not from a cgroup: `container/events.rs` fills it in.
+    /// The container's RDT group. `container/events.rs` fills in this field, because no
+    /// cgroup has it.
     pub intel_rdt: crate::rdt::Stats,
     /// Always null: the runtime does not manage the interfaces of a network namespace.
     pub network_interfaces: (),

@@ -86,8 +86,8 @@ pub fn list_pids(path: &Path) -> Result<Vec<i32>> {
 /// Returns pidfds of the processes in the cgroup and below it.
 ///
 /// A pid may belong to another process by the time that its pidfd is opened. So the pids
-/// are listed again afterwards. If a pid is still on the list, either its pidfd refers to
-/// the listed process, or the process of the pidfd has ended and takes no signal.
+/// are listed again afterwards. A pid that is still on the list is safe: its pidfd refers
+/// to the listed process, or to a process that has ended and takes no signal.
 pub fn open_pidfds(path: &Path) -> Result<Vec<OwnedFd>> {
     let opened = list_pids(path)?.into_iter().filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)));
     let opened: Vec<_> = opened.collect();

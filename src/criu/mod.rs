@@ -1,8 +1,8 @@
 //! CRIU, which does the work of `checkpoint` and `restore`, through its RPC.
 //!
 //! `criu swrk FD` reads requests from a SEQPACKET socket. They are Protocol Buffers, and
-//! [`wire`] encodes the few types that are needed. The crates (rust-criu, and protobuf or
-//! prost below it) add half a megabyte of code that is generated for a hundred messages,
+//! [`wire`] encodes the few types that are needed. The crates are rust-criu, and protobuf
+//! or prost below it. They add half a megabyte of generated code for a hundred messages,
 //! and lack options that runc has.
 
 pub mod flags;
@@ -24,8 +24,8 @@ use std::path::{Path, PathBuf};
 /// The directories in which programs are looked up if the caller has no PATH.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The oldest CRIU that is accepted. It freezes cgroups of version 2, accepts joined pid
-/// namespaces, and reports when lazy pages can be fetched.
+/// The oldest CRIU that is accepted. CRIU 3.15 freezes cgroups of version 2, accepts
+/// joined pid namespaces, and reports when lazy pages can be fetched.
 const NEEDED: Version = (3, 15);
 
 /// The oldest CRIU that can join namespaces, and that has options for LSMs.

@@ -157,7 +157,7 @@ impl Service {
     /// Sends a request, and calls `note` for each notification before the response.
     ///
     /// # Errors
-    /// The first failure of `note`. CRIU is told to give up then.
+    /// The first failure of `note`. The answer to that notification makes CRIU give up.
     pub fn work(
         &self,
         request: &Message,

@@ -112,7 +112,7 @@ fn list_mounted() -> BTreeMap<String, String> {
 mod tests {
     use super::*;
 
-    /// These two are mounted wherever the tests run.
+    /// /proc and / are mounted wherever the tests run.
     #[test]
     fn finds_what_is_mounted() {
         let mounted = list_mounted();

@@ -1,10 +1,10 @@
 //! Network devices of the host that a container gets: `linux.netDevices`
 //! (config-linux.md, "Network Devices").
 //!
-//! The runtime moves them, because an init in a user namespace has no right to. It does
-//! so when the container's network namespace exists, before init writes the sysctls and
-//! before any hook runs. A device keeps its permanent addresses with global scope, and
-//! the runtime sets it up. The routes stay on the host, as in runc and crun.
+//! The runtime moves them, because an init in a user namespace has no right to. The move
+//! takes place when the container's network namespace exists, before init writes the
+//! sysctls and before any hook runs. A device keeps its permanent addresses with global
+//! scope, and the runtime sets it up. The routes stay on the host, as in runc and crun.
 //!
 //! The specification forbids moving a device back when a container ends. A container
 //! whose `create` fails never existed. So the runtime moves each device back, and

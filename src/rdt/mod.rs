@@ -3,8 +3,8 @@
 //! bandwidth, or only measures what they use.
 //!
 //! The runtime removes a group together with its container, if it created the group for
-//! the container. It keeps a class of service that existed before, and one that other
-//! processes use.
+//! the container. The runtime keeps a class of service that existed before. It also keeps
+//! a class that other processes use.
 
 mod stats;
 
@@ -31,12 +31,13 @@ pub struct Group {
     root: PathBuf,
     /// The directory of the class of service.
     path: PathBuf,
-    /// The monitoring group in the class. It always belongs to the container alone.
+    /// The monitoring group in the class. The group always belongs to the container
+    /// alone.
     monitor: Option<PathBuf>,
     origin: Origin,
 }
 
-/// Who created the directory of the class.
+/// The creator of the class's directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Origin {
     /// This container; the class has the container's id as its name.

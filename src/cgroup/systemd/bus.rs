@@ -136,8 +136,8 @@ impl Bus {
         Err(last.hint("--systemd-cgroup needs a running systemd and its D-Bus socket"))
     }
 
-    /// Refuses a systemd outside of this pid namespace. It would take a pid of this
-    /// namespace for another process, and move that process into the unit.
+    /// Refuses a systemd outside of this pid namespace. Such a systemd would take a pid
+    /// of this namespace for another process, and move that process into the unit.
     pub fn check_pids(&self) -> Result<()> {
         let peer = getsockopt(&self.socket, sockopt::PeerCredentials).op("getsockopt SO_PEERCRED")?;
         match peer.pid() {
@@ -315,8 +315,8 @@ impl Bus {
                 Ok(len) => drop(self.out.drain(..len)),
                 Err(Errno::EAGAIN) => self.wait_for_socket(PollFlags::POLLOUT, what)?,
                 Err(Errno::EINTR) => {}
-                // The peer hung up. The runtime still reads what the peer sent before,
-                // because that tells more.
+                // The peer hung up. The runtime still reads the bytes that the peer sent
+                // before, because they explain more.
                 Err(Errno::EPIPE) => self.out.clear(),
                 Err(errno) => return Err(errno).op_on("send to the bus", &self.address),
             }

@@ -1,8 +1,8 @@
 //! The systemd driver: a container's cgroup is the cgroup of a transient scope.
 //!
 //! systemd creates a scope only for a process that exists, so the runtime asks for the
-//! unit after the fork. It sends the request as soon as it knows init's pid. Meanwhile
-//! init works on its mounts. The runtime tells init when systemd has moved it
+//! unit after the fork. The runtime sends the request as soon as it knows init's pid.
+//! Meanwhile init works on its mounts. The runtime tells init when systemd has moved it
 //! ([`Starting`]).
 //!
 //! The cgroupfs code finds the processes and writes the limits with this driver, too.
@@ -311,8 +311,8 @@ pub fn stop(unit: &Unit) -> Result<()> {
     if unit.collected { Ok(()) } else { reset_failed_unit(&mut bus, &unit.name) }
 }
 
-/// Returns whether systemd may still know the unit when its cgroup is gone. It then has
-/// to be stopped and reset.
+/// Returns whether systemd may still know the unit when its cgroup is gone. The unit then
+/// has to be stopped and reset.
 pub fn outlives_its_cgroup(unit: &Unit) -> bool {
     !unit.collected
 }

@@ -41,9 +41,9 @@ fn escape(path: &str) -> String {
     path.bytes().map(|c| if plain(c) { char::from(c).to_string() } else { format!("%{c:02x}") }).collect()
 }
 
-/// Returns the path of the cgroup of a user's systemd. That systemd creates all its
-/// cgroups below. If this process is not below it (a login session is beside it), the
-/// path is the usual one.
+/// Returns the path of the cgroup of a user's systemd. A user's systemd creates all its
+/// cgroups below its own cgroup. A process in a login session is outside of that cgroup.
+/// The path is the usual one then.
 pub fn manager_cgroup(which: &Which) -> String {
     let own = crate::sys::process::read_file("/proc/self/cgroup").unwrap_or_default();
     let uid = claimed_uid(which);

@@ -145,8 +145,8 @@ fn per_second_of(quota: u64, period: u64) -> u64 {
     u64::try_from(exact.next_multiple_of(PER_CENT)).unwrap_or(INFINITY)
 }
 
-/// Returns `resources` with the values that systemd is going to write. It writes the CPU
-/// quota in whole per cents of a CPU, as runc does since 1.3.
+/// Returns `resources` with the values that systemd is going to write. systemd writes the
+/// CPU quota in whole per cents of a CPU. runc rounds the quota, too, since 1.3.
 pub fn round_as_systemd(resources: &Resources) -> Resources {
     let mut out = resources.clone();
     out.cpu.quota = out.cpu.quota.map(|quota| round_quota(quota, out.cpu.period));
