@@ -16,20 +16,20 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// The attributes that are the same bits in mount(2): ro, nosuid, nodev, noexec.
+/// The attributes whose bits are the same in mount(2): ro, nosuid, nodev, noexec.
 const PLAIN_ATTRS: u64 = 0x0f;
 
-/// What the configuration asks for.
+/// A mount of type `cgroup` in the configuration.
 pub struct Wanted<'a> {
     pub entry: &'a Mount,
     pub readonly: bool,
-    /// For the filesystem.
+    /// Options of the cgroup filesystem.
     pub options: &'a [FsOption],
-    /// The SELinux label of what is new.
+    /// The SELinux label of the tmpfs that cgroup v1 needs.
     pub label: Option<&'a FsOption>,
 }
 
-/// Mounts it on `target`.
+/// Mounts the container's view of its cgroups on `target`.
 pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
     let Wanted { entry, options, .. } = wanted;
     match view {
@@ -45,8 +45,8 @@ pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
     }
 }
 
-/// The hierarchy, which in a cgroup namespace begins with the container's own
-/// cgroup. Where the kernel allows no new mount, that cgroup is bound.
+/// Creates a cgroup2 mount. In a cgroup namespace its root is the container's own cgroup.
+/// If the kernel refuses a new mount, binds that cgroup instead.
 fn v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
     match filesystem::fresh(c"cgroup2", c"cgroup", options, entry.attr.set) {
         Ok(tree) => {
@@ -58,10 +58,10 @@ fn v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
     }
 }
 
-/// A directory of the host's hierarchy. Without a cgroup namespace that is all
-/// of it, as with other runtimes; a new mount would give the superblock, which
-/// is the host's, new flags. So the options can only be those that it has
-/// (Docker passes them on).
+/// Binds `path`, a directory of the host's hierarchy. Without a cgroup namespace that is
+/// the root of the hierarchy, as in other runtimes. A new mount would change the flags of
+/// the superblock, which belongs to the host. So `options` may contain only options that
+/// the superblock has already (Docker passes them on).
 fn bound(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
     if !options.is_empty() {
         no_options(options, &of_the_host()?)?;
@@ -71,9 +71,9 @@ fn bound(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// The attributes of a clone of the host's hierarchy, which is a peer or a slave
-/// of the host's mount: it becomes private, or a slave if the mount is to have a
-/// propagation that receives from the host.
+/// Returns the attributes for a clone of the host's hierarchy. The clone is a peer or a
+/// slave of the host's mount. It becomes private, or a slave if `entry` asks for a
+/// propagation that receives mounts from the host.
 fn apart(entry: &Mount) -> MountAttr {
     let propagation = match entry.propagation {
         Some((Propagation::Slave | Propagation::Shared, _)) => MS_SLAVE,
@@ -82,14 +82,15 @@ fn apart(entry: &Mount) -> MountAttr {
     MountAttr { propagation, ..entry.attr }
 }
 
-/// Options of the superblock of version 2.
+/// Returns the options of the host's cgroup2 superblock.
 fn of_the_host() -> Result<Vec<u8>> {
     let path = "/proc/self/mountinfo";
     let text = crate::sys::process::read_file(path).op_on("read", path)?;
     Ok(options_of_v2(&text).into())
 }
 
-/// The last field of the first mount of version 2.
+/// Returns the superblock's options of the first cgroup2 mount: the last field of its
+/// line.
 fn options_of_v2(mountinfo: &[u8]) -> &[u8] {
     const TYPE: &[u8] = b" - cgroup2 ";
     let mut lines = mountinfo.split(|c| *c == b'\n');
@@ -97,7 +98,8 @@ fn options_of_v2(mountinfo: &[u8]) -> &[u8] {
     line.and_then(|line| line.rsplit(|c| *c == b' ').next()).unwrap_or_default()
 }
 
-/// Refuses any option that is not among those `in_effect`.
+/// Refuses an option that is not in `in_effect`, the superblock's options separated by
+/// commas.
 fn no_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
     let is_set = |key: &CStr| in_effect.split(|c| *c == b',').any(|set| set == key.to_bytes());
     match options.iter().find(|(key, value)| value.is_some() || !is_set(key)) {
@@ -107,13 +109,13 @@ fn no_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
     }
 }
 
-/// A tmpfs with a directory per hierarchy, as on the host, and links for the
-/// controllers that share one.
+/// Mounts a tmpfs with one directory for each hierarchy, as on the host. Controllers that
+/// share a hierarchy get symbolic links to its directory.
 fn v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> Result<()> {
     let entry = wanted.entry;
     let mut options = vec![(c"mode".into(), Some(c"755".into()))];
     options.extend(wanted.label.cloned());
-    // Writable until its directories are made.
+    // The tmpfs stays writable until its directories are created.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
     let tmpfs = filesystem::fresh(c"tmpfs", c"tmpfs", &options, attrs)?;
     mounts::finish(entry, &tmpfs, MountAttr::default(), entry.recursive_attr)?;
@@ -132,8 +134,9 @@ fn v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -
 fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> Result<()> {
     mkdirat(tmpfs, hierarchy.name.as_str(), Mode::from_bits_truncate(0o755)).op("mkdir")?;
     if namespaced && entry.attr.set & !PLAIN_ATTRS == 0 {
-        // Relative to the tmpfs, where we stand and nobody else has been: two calls
-        // where the detached way takes seven, and there are a dozen of these.
+        // The working directory is the tmpfs, which no other process has seen. mount(2)
+        // takes two system calls here, a detached mount takes seven, and there are a
+        // dozen hierarchies.
         let flags = MsFlags::from_bits_retain(entry.attr.set);
         let name = hierarchy.name.as_str();
         nix::mount::mount(Some("cgroup"), name, Some("cgroup"), flags, Some(hierarchy.options.as_str()))

@@ -1,8 +1,10 @@
-//! The option `tmpcopyup`: a tmpfs that begins with what it covers.
+//! The mount option `tmpcopyup`: a tmpfs starts with a copy of the directory that it
+//! covers.
 //!
-//! The image is not to be trusted, and a volume in it can change meanwhile: no
-//! link is followed, no mount entered, and what was looked at by name is looked
-//! at again once it is open. The copy is detached, so its own names are safe.
+//! The image is not trusted, and a volume in it can change during the copy. So this code
+//! follows no symbolic link and enters no mount. It looks at a file by name, opens it,
+//! and checks that it opened the same file. The copy is in a detached mount, so no other
+//! process can change names in it.
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::FsOption;
@@ -23,7 +25,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Fills the detached tmpfs `tree` with what is in the directory `covered`.
+/// Copies the content of the directory `covered` to the detached tmpfs `tree`. The tmpfs
+/// gets the owner of `covered`, unless `options` has `uid` or `gid`.
 pub fn copy(covered: &OwnedFd, tree: &OwnedFd, options: &[FsOption]) -> Result<()> {
     let from = openat(covered, c".", READ_DIR, Mode::empty()).op("open the directory to copy up")?;
     let stat = fstat(&from).op("fstat the directory to copy up")?;
@@ -41,22 +44,23 @@ const READ_DIR: OFlag = OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O
 
 struct Copy<'a> {
     tree: &'a OwnedFd,
-    /// Where in the tree the first name of a file with several went.
+    /// The path in the tmpfs of each copied file that has several names, by device and
+    /// inode.
     links: HashMap<(u64, u64), PathBuf>,
 }
 
-/// A name that is to be copied from one open directory to another.
+/// A directory entry to copy from one open directory to another.
 struct Item<'a> {
     from: &'a OwnedFd,
     to: &'a OwnedFd,
     name: &'a CStr,
-    /// Its path in the tree.
+    /// The path of the copy in the tmpfs.
     path: PathBuf,
     stat: FileStat,
 }
 
 impl Copy<'_> {
-    /// Copies all that is in `from`; `path` is where `to` is in the tree.
+    /// Copies all entries of `from` to `to`. `path` is the path of `to` in the tmpfs.
     fn content(&mut self, from: &OwnedFd, to: &OwnedFd, path: &Path) -> Result<()> {
         let mut dir = Dir::from_fd(from.try_clone().op("dup")?).op("tmpcopyup: read the directory")?;
         for entry in dir.iter() {
@@ -115,8 +119,9 @@ impl Copy<'_> {
 }
 
 impl Item<'_> {
-    /// Opens what is to be copied, which must be what was looked at. `None`:
-    /// something is mounted on it, which is none of the image's.
+    /// Opens the entry and checks that it is the file that `stat` describes. Returns
+    /// `None` if something is mounted on the entry, because a mount is not part of the
+    /// image.
     fn open(&self, flags: i32) -> Result<Option<OwnedFd>> {
         let file = match openat2::beneath(self.from, self.name, flags) {
             Err(Errno::EXDEV) => return Ok(None),
@@ -137,8 +142,8 @@ impl Item<'_> {
         Mode::from_bits_truncate(self.stat.st_mode & 0o7777)
     }
 
-    /// What belongs to the file itself; a change of owner takes set-id bits and
-    /// capabilities away, so it comes first.
+    /// Sets owner, mode, attributes and times of the copy `to`. The owner comes first,
+    /// because a change of owner clears set-id bits and capabilities.
     fn finish(&self, from: Option<&OwnedFd>, to: &OwnedFd) -> Result<()> {
         let (uid, gid) = self.owner();
         fchown(to, uid, gid).op("tmpcopyup: chown")?;
@@ -161,7 +166,7 @@ impl Item<'_> {
         fchmodat(self.to, self.name, self.mode(), FchmodatFlags::FollowSymlink).op("tmpcopyup: chmod")
     }
 
-    /// Owner and times of what can't be opened.
+    /// Sets owner and times of a copy that can't be opened.
     fn by_name(&self) -> Result<()> {
         let (uid, gid) = self.owner();
         fchownat(self.to, self.name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).op("tmpcopyup: chown")?;
@@ -171,10 +176,10 @@ impl Item<'_> {
     }
 }
 
-/// Extended attributes, where a tmpfs takes them, and times.
+/// Copies the times and the extended attributes. Skips attributes that a tmpfs refuses.
 fn copy_attributes(from: &OwnedFd, to: &OwnedFd, stat: &FileStat) -> Result<()> {
     for name in xattr::list(from).op("tmpcopyup: list the attributes")? {
-        // SELinux labels a file by the mount that it is in.
+        // SELinux derives the label of a file from the mount that the file is in.
         if name.as_c_str() == c"security.selinux" {
             continue;
         }

@@ -1,4 +1,4 @@
-//! Who the payload is: ids, capabilities, no_new_privs, working directory.
+//! The payload's ids, capabilities, no_new_privs and working directory.
 
 use crate::error::{Context, Error, Result};
 use crate::launch::sync::Lacking;
@@ -8,11 +8,12 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
 use std::ffi::CStr;
 
-/// The kernel's last capability is below this.
+/// An upper bound for the number of the kernel's last capability.
 const CAP_LIMIT: u8 = 63;
 
-/// Changes directory as root; did it work? A directory that only the user may
-/// enter (a home on a filesystem that squashes root) is left to [`enter_cwd`].
+/// Changes to the working directory as root and returns whether that worked. Returns
+/// `false` if only the payload's user may enter the directory, for example a home
+/// directory on a filesystem that squashes root. [`enter_cwd`] enters such a directory.
 pub fn enter_cwd_early(process: &Process) -> Result<bool> {
     match nix::unistd::chdir(process.cwd.as_c_str()) {
         Ok(()) => Ok(true),
@@ -21,9 +22,10 @@ pub fn enter_cwd_early(process: &Process) -> Result<bool> {
     }
 }
 
-/// Makes sure, as the user, that the working directory is the right one and
-/// lies inside the container (CVE-2024-21626: a leaked descriptor of a host's
-/// directory, reached as /proc/self/fd/N, is one that getcwd can't reach).
+/// Changes to the working directory as the payload's user, unless `entered`. Then checks
+/// that the directory lies inside the container. CVE-2024-21626: /proc/self/fd/N of a
+/// leaked descriptor leads to a directory of the host. getcwd(2) returns no absolute path
+/// for it.
 pub fn enter_cwd(process: &Process, entered: bool) -> Result<()> {
     if !entered {
         nix::unistd::chdir(process.cwd.as_c_str()).map_err(|errno| cwd_error(errno, &process.cwd))?;
@@ -36,7 +38,7 @@ pub fn enter_cwd(process: &Process, entered: bool) -> Result<()> {
     }
 }
 
-/// The directory is the payload's own affair: engines match runc's words.
+/// Returns the error of a failed chdir in runc's words, because engines match them.
 fn cwd_error(errno: Errno, cwd: &CStr) -> Error {
     let error = match errno {
         Errno::EACCES => Error::msg("chdir: permission denied"),
@@ -46,7 +48,8 @@ fn cwd_error(errno: Errno, cwd: &CStr) -> Error {
     error.at("/process/cwd").on(cwd.to_string_lossy())
 }
 
-/// Ids and groups. Capabilities are kept over the change, for [`limit`] to cut.
+/// Takes the payload's ids and groups. Keeps the capabilities, so that [`limit`] can
+/// reduce them.
 pub fn become_user(process: &Process) -> Result<()> {
     umask(Mode::from_bits_truncate(process.umask));
     drop_bounding(process.capabilities.bounding)?;
@@ -65,8 +68,8 @@ fn set_groups(process: &Process) -> Result<()> {
     }
     match sys::set_groups(&process.additional_gids) {
         Ok(()) => Ok(()),
-        // setgroups is denied where a user maps his own id alone; then the
-        // groups are his own already.
+        // The kernel denies setgroups if a user maps only his own id. The groups are then
+        // the user's own already.
         Err(Errno::EPERM) if process.additional_gids.is_empty() => Ok(()),
         Err(errno) => Err(Error::os("setgroups", errno)
             .at("/process/user/additionalGids")
@@ -80,7 +83,7 @@ fn drop_bounding(keep: u64) -> Result<()> {
             continue;
         }
         match caps::bounding_drop(cap) {
-            // Beyond the last capability that the kernel knows.
+            // The kernel doesn't know this capability, nor any with a higher number.
             Err(Errno::EINVAL) => break,
             other => other.op("prctl PR_CAPBSET_DROP").map_err(|e| e.at("/process/capabilities/bounding"))?,
         }
@@ -88,24 +91,24 @@ fn drop_bounding(keep: u64) -> Result<()> {
     Ok(())
 }
 
-/// Capabilities that are held beyond the payload's own, for as long as this is.
+/// Capabilities that init holds beyond the payload's, until [`Extra::give_up`].
 #[must_use = "the payload must not have them"]
 pub struct Extra {
-    /// The payload's own, where there are more.
+    /// The payload's own capabilities. `None` if init holds no others.
     own: Option<caps::Sets>,
-    /// Those that the payload was to have, and has not.
+    /// Capabilities that the payload should have and does not get.
     pub lacking: Lacking,
 }
 
 impl Extra {
-    /// Leaves the payload's own.
+    /// Reduces the capabilities to the payload's own.
     pub fn give_up(self) -> Result<()> {
         self.own.map_or(Ok(()), |own| caps::set(own).op("capset").map_err(|e| e.at("/process/capabilities")))
     }
 }
 
-/// Capabilities and no_new_privs: from here on there is no way back, but for
-/// the capabilities in `extra`.
+/// Reduces the capabilities to the payload's and `extra` (a bit each), and sets
+/// no_new_privs. The process can't get back what it gives up here.
 pub fn limit(process: &Process, extra: u64) -> Result<Extra> {
     let extra = set_capabilities(&process.capabilities, extra)?;
     if process.no_new_privileges {
@@ -133,7 +136,8 @@ fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<Extra> {
         ..own
     };
     let (own, lacking) = match caps::set(with_extra(own)) {
-        // Not a failure, says the specification: what can be granted is.
+        // Not a failure: the runtime grants the capabilities that it can (config.md
+        // "Linux Process").
         Err(Errno::EPERM) => {
             let have = caps::get().op("capget")?;
             let granted = common(own, have);
@@ -150,8 +154,8 @@ fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<Extra> {
     Ok(Extra { own: (with_extra(own) != own).then_some(own), lacking })
 }
 
-/// Raises these, which are permitted and inheritable; returns those that are
-/// ambient now. The secure bits of the caller may forbid it.
+/// Adds `capabilities`, which are permitted and inheritable, to the ambient set. Returns
+/// those that are ambient now. The caller's secure bits may forbid it.
 fn raise_ambient(capabilities: u64) -> Result<u64> {
     let mut raised = 0;
     for cap in (0..=CAP_LIMIT).filter(|cap| capabilities >> cap & 1 == 1) {
@@ -168,7 +172,7 @@ fn raise_ambient(capabilities: u64) -> Result<u64> {
     Ok(raised)
 }
 
-/// What of `wanted` may be set by a process that has `have`.
+/// Returns the part of `wanted` that a process with the sets `have` may set.
 fn common(wanted: caps::Sets, have: caps::Sets) -> caps::Sets {
     caps::Sets {
         effective: wanted.effective & have.permitted,
@@ -177,8 +181,9 @@ fn common(wanted: caps::Sets, have: caps::Sets) -> caps::Sets {
     }
 }
 
-/// Those of `wanted` that the running kernel knows: a name of a newer one is
-/// not an error. They are numbered without gaps, so the highest tells for all.
+/// Returns the capabilities of `wanted` that the running kernel knows. A capability of a
+/// newer kernel is not an error. The kernel numbers them without gaps, so it knows all
+/// below the highest one that it knows.
 fn known_capabilities(wanted: u64) -> Result<u64> {
     let mut known = wanted;
     while let Some(highest) = known.checked_ilog2() {

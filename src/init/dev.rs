@@ -24,8 +24,9 @@ const LINKS: [(&CStr, &CStr); 5] = [
     (c"pts/ptmx", c"ptmx"),
 ];
 
-/// The nodes that are to be bound, by the index of the device: the host's, and those
-/// that it lacks. `host` is the root of the host's tree.
+/// Returns the device nodes to bind, by the index of the device: the host's nodes, and
+/// the nodes that the runtime created because the host lacks them (`made`). `host` is the
+/// root of the host's tree.
 pub fn nodes(
     host: &OwnedFd,
     mut hosts: Vec<Option<OwnedFd>>,
@@ -40,9 +41,8 @@ pub fn nodes(
     Ok(hosts)
 }
 
-/// Makes the nodes and links. A /dev of the host, which is bound, stays as it
-/// is. `nodes` are the host's by the index of the device, where these are to be
-/// bound.
+/// Creates the nodes and links. Leaves a /dev alone that is bound from the host. `nodes`
+/// holds the host's nodes by the index of the device, if the container's are to be bound.
 pub fn populate(
     plan: &Plan,
     root: &OwnedFd,
@@ -54,7 +54,7 @@ pub fn populate(
         return Ok(());
     }
     nodes.resize_with(plan.devices.len(), || None);
-    // Root of a user namespace may not make nodes: it gets the host's, bound.
+    // Root of a user namespace may not create device nodes. It gets the host's, bound.
     let bind = plan.namespaces.is_private(NsKind::User);
     let dev = target::directory(root, Path::new("/dev"))?;
     for (device, node) in plan.devices.iter().zip(nodes) {
@@ -73,16 +73,16 @@ pub fn populate(
     if hosts_dev { Ok(()) } else { links(&dev) }
 }
 
-/// The host's /dev/ptmx makes terminals of the host's devpts. The link to pts/ptmx
-/// is the container's.
+/// Whether the device is the host's /dev/ptmx, which creates terminals in the host's
+/// devpts. The link to pts/ptmx leads to the container's devpts.
 fn is_ptmx(device: &Device) -> bool {
     device.path == Path::new("/dev/ptmx") && device.number() == makedev(5, 2)
 }
 
-/// Where a device is to be.
+/// Where to create a device.
 struct Place<'a> {
     root: &'a OwnedFd,
-    /// Its directory, where that is /dev itself.
+    /// /dev, if the device is directly in it.
     dir: Option<&'a OwnedFd>,
     device: &'a Device,
 }
@@ -99,7 +99,7 @@ impl Place<'_> {
         match mknodat(dir, name.as_c_str(), kind, mode, self.device.number()) {
             Ok(()) => self.own(dir, &name),
             Err(Errno::EEXIST) => self.check_existing(dir, &name),
-            // The runtime itself is in a user namespace.
+            // The runtime itself is in a user namespace, so bind the host's node.
             Err(Errno::EPERM) if self.device.kind != DeviceKind::Fifo => self.bind(None),
             Err(errno) => Err(errno).op("mknod"),
         }
@@ -111,13 +111,13 @@ impl Place<'_> {
         }
         let (uid, gid) = (Uid::from_raw(self.device.uid), Gid::from_raw(self.device.gid));
         fchownat(dir, name, Some(uid), Some(gid), AtFlags::AT_SYMLINK_NOFOLLOW).op("chown")?;
-        // chown takes the set-id bits away.
+        // chown clears the set-id bits.
         let mode = Mode::from_bits_truncate(self.device.mode);
         fchmodat(dir, name, mode, FchmodatFlags::FollowSymlink).op("chmod")
     }
 
-    /// What the image brings along is taken only if it is the very device: a
-    /// link or another file in its place is an attack or a mistake (CVE-2025-31133).
+    /// Accepts a file of the image only if it is the same device. A link or another file
+    /// in its place is an attack or a mistake (CVE-2025-31133).
     fn check_existing(&self, dir: &OwnedFd, name: &CStr) -> Result<()> {
         match self.device.is(&fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("stat")?) {
             true => Ok(()),
@@ -125,7 +125,8 @@ impl Place<'_> {
         }
     }
 
-    /// `node` is the host's, if the host side could open it.
+    /// Binds the host's node on the device's path. `node` is `None` if the runtime could
+    /// not open it. Init opens it then.
     fn bind(&self, node: Option<&OwnedFd>) -> Result<()> {
         if self.device.kind == DeviceKind::Fifo {
             return self.make();
@@ -137,12 +138,12 @@ impl Place<'_> {
     }
 }
 
-/// The links are made where nothing is in their place.
+/// Creates the links. Leaves a name alone that exists already.
 fn links(dev: &OwnedFd) -> Result<()> {
     for (to, name) in LINKS {
         match symlinkat(to, dev, name) {
             Ok(()) | Err(Errno::EEXIST) => {}
-            // An image without a /dev of its own, on a read-only filesystem.
+            // The image has no /dev of its own and is on a read-only filesystem.
             Err(Errno::EROFS) => {}
             Err(errno) => {
                 let name: CString = name.into();

@@ -1,4 +1,5 @@
-//! A filesystem as a detached mount, by the calls that can take its options.
+//! Creates filesystems as detached mounts, by the system calls that can take their
+//! options.
 
 use super::overlay;
 use super::scratch::Scratch;
@@ -9,11 +10,11 @@ use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 
-/// fsconfig(2) takes keys and values below this many bytes.
+/// fsconfig(2) refuses keys and values of this many bytes or more.
 const FSCONFIG_LIMIT: usize = 256;
 
-/// A new mount of `new` with the attributes `attrs`, not attached anywhere.
-/// `host` is the root of the host's tree.
+/// Creates a mount of `new` with the attributes `attrs` (MOUNT_ATTR_… bits). The mount is
+/// not attached anywhere. `host` is the root of the host's tree.
 pub fn detached(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) -> Result<OwnedFd> {
     let fits = !is_long(&new.source) && !options.iter().any(has_long);
     if new.legacy == 0 && fits && !options.iter().any(has_comma) {
@@ -33,25 +34,27 @@ pub fn detached(new: &Filesystem, options: &[FsOption], attrs: u64, host: &Owned
         Ok(tree) => return Ok(tree),
         Err(error) => error,
     };
-    // From Linux 6.5 to 6.7 an overlay has a parser for fsconfig(2), but takes its
-    // layers in one string only: EINVAL for lowerdir+.
+    // From Linux 6.5 to 6.7 overlay has a parser for fsconfig(2) that takes the layers
+    // only as one string. `lowerdir+` gives EINVAL there.
     by_mount(new, options, attrs, host).map_err(|second| {
         let unknown = error.is(Errno::EINVAL) && !second.is(Errno::EINVAL);
         if unknown { second } else { error }
     })
 }
 
-/// Returns whether the kernel's own parser of fsconfig(2) stands before this
-/// filesystem's. It joins the options with commas and refuses a value that contains
-/// one, although the filesystem may take an escaped comma: overlay on Linux 6.1,
-/// EINVAL, "VFS: Legacy: Option 'lowerdir' contained comma". It takes any option,
-/// so that the filesystem refuses an unknown one only as the mount is created.
+/// Returns whether the kernel's generic parser handles the options for this filesystem
+/// (struct legacy_fs_context). That parser joins the options with commas. It refuses a
+/// value that contains a comma, although the filesystem may take an escaped one: overlay
+/// on Linux 6.1 gives EINVAL, "VFS: Legacy: Option 'lowerdir' contained comma". It
+/// accepts every option, so the filesystem refuses an unknown one only when the mount is
+/// created.
 fn has_legacy_parser(fs: &CStr) -> Result<bool> {
     let context = mount::fsopen(fs).op(&format!("fsopen {}", fs.to_string_lossy()))?;
     Ok(mount::has_legacy_parser(&context))
 }
 
-/// The security modules take their contexts before a filesystem's parser sees them.
+/// Whether the value contains a comma that the filesystem's parser would see. The
+/// security modules take their contexts before that parser.
 fn has_comma((key, value): &FsOption) -> bool {
     let contains = |value: &CString| value.to_bytes().contains(&b',');
     value.as_ref().is_some_and(contains) && !key.to_bytes().ends_with(b"context")
@@ -65,7 +68,8 @@ pub fn is_long(value: &CString) -> bool {
     value.count_bytes() >= FSCONFIG_LIMIT
 }
 
-/// A new, detached mount of a filesystem.
+/// Creates a detached mount of a new filesystem by fsopen(2). `attrs` are MOUNT_ATTR_…
+/// bits.
 pub fn fresh(fs: &CStr, source: &CStr, options: &[FsOption], attrs: u64) -> Result<OwnedFd> {
     let name = fs.to_string_lossy();
     let context = mount::fsopen(fs).op(&format!("fsopen {name}"))?;
@@ -79,7 +83,7 @@ pub fn fresh(fs: &CStr, source: &CStr, options: &[FsOption], attrs: u64) -> Resu
     mount::fsmount(&context, attrs).op(&format!("fsmount {name}"))
 }
 
-/// Changes the filesystem that is mounted at `there`.
+/// Changes the options of the filesystem that is mounted at `there`.
 pub fn reconfigure(there: &OwnedFd, options: &[FsOption]) -> Result<()> {
     let context = mount::fspick(there).op("fspick")?;
     configure(&context, "remount", options)?;
@@ -97,7 +101,7 @@ fn configure(context: &OwnedFd, name: &str, options: &[FsOption]) -> Result<()> 
     Ok(())
 }
 
-/// What the kernel has to say about it goes into the error.
+/// Adds the kernel's own message to the error.
 fn said(context: &OwnedFd, error: Error) -> Error {
     match mount::context_message(context) {
         Some(text) => Error { op: format!("{}: {text}", error.op), ..error },
@@ -105,8 +109,8 @@ fn said(context: &OwnedFd, error: Error) -> Error {
     }
 }
 
-/// Adds the names of the options, one of which the filesystem perhaps doesn't know.
-/// A legacy parser says no more than EINVAL: devpts on Linux 6.1.
+/// Adds the names of the options to the error, because the filesystem may not know one of
+/// them. A legacy parser returns only EINVAL: devpts on Linux 6.1.
 fn with_names(error: Error, options: &[FsOption]) -> Error {
     if !error.is(Errno::EINVAL) || options.is_empty() {
         return error;
@@ -115,9 +119,10 @@ fn with_names(error: Error, options: &[FsOption]) -> Error {
     Error { op: format!("{} with the options {}", error.op, names.join(", ")), ..error }
 }
 
-/// mount(2) has flags that fsconfig(2) has not, and takes a page of options.
+/// Creates the filesystem by mount(2), which has flags that fsconfig(2) lacks and takes a
+/// page of options.
 fn by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) -> Result<OwnedFd> {
-    // These must stay open until the call is made.
+    // The directories of `short` must stay open until mount(2) is called.
     let short = if new.fs.to_bytes() == b"overlay" { overlay::shortened(options)? } else { None };
     let options = short.as_ref().map_or(options, |short| short.options.as_slice());
     let (flags, options) = superblock_flags(options);
@@ -125,15 +130,16 @@ fn by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) 
     let tree = Scratch::new(host)?
         .mount(&new.source, &new.fs, new.legacy | flags, &data)
         .map_err(|e| with_names(e, &options))?;
-    // The modes of atime are one field, which is set as a whole.
+    // The atime modes are one field. The kernel sets that field as a whole.
     let clear = if attrs & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };
     let attr = MountAttr { set: attrs, clear, ..MountAttr::default() };
     mount::set_attr(&tree, attr, false).op("mount_setattr")?;
     Ok(tree)
 }
 
-/// Splits the flags of the superblock from the other options. mount(2) takes them as
-/// bits; the filesystem gets the other options as one string, and need not know these names.
+/// Splits the superblock's flags from the other options. mount(2) takes the flags as
+/// bits. The filesystem gets the other options as one string, so it need not know the
+/// flags' names.
 fn superblock_flags(options: &[FsOption]) -> (u64, Vec<FsOption>) {
     let mut flags = 0;
     let mut others = Vec::new();
@@ -158,7 +164,7 @@ fn superblock_flags(options: &[FsOption]) -> (u64, Vec<FsOption>) {
     (flags, others)
 }
 
-/// `key=value,key`: what mount(2) takes.
+/// Joins the options to the string that mount(2) takes: `key=value,key`.
 pub fn in_one_string(options: &[FsOption]) -> Result<CString> {
     let mut data = Vec::new();
     for (key, value) in options {
@@ -168,7 +174,7 @@ pub fn in_one_string(options: &[FsOption]) -> Result<CString> {
         data.extend_from_slice(key.to_bytes());
         if let Some(value) = value {
             data.push(b'=');
-            // Only in the contexts of SELinux do quotes protect a comma.
+            // Quotes protect a comma only in the contexts of SELinux.
             let quote = key.to_bytes().ends_with(b"context") && value.to_bytes().contains(&b',');
             data.extend(quote.then_some(b'"'));
             data.extend_from_slice(value.to_bytes());

@@ -1,14 +1,16 @@
-//! The gate between `create` and `start`: two FIFOs in the state directory.
+//! The start gate between `create` and `start`: two FIFOs in the state directory, `gate`
+//! and `result`.
 //!
-//! Init holds `gate` open and blocks in a read there; `start` opens it for
-//! writing, which a dead init answers with ENXIO, and writes one byte. Init
-//! holds it for reading *and* writing, so a `start` that is killed between the
-//! two leaves no hang-up behind that would wake it. Init also holds `result`
-//! open until its execve closes it: what `start` reads there is an error, or
-//! the end of the stream for success.
+//! Init holds `gate` open and blocks in a read. `start` opens `gate` for writing and
+//! writes one byte. If init is dead, that open fails with ENXIO. Init holds `gate` open
+//! for reading *and* writing. So a `start` that is killed between its open and its write
+//! causes no hang-up, and init does not wake up.
 //!
-//! One other request comes through the gate: [`REQUEST`], by which a caller without
-//! CAP_SYS_PTRACE asks for the container's namespaces (`launch/entry.rs`).
+//! Init also holds `result` open, until its execve closes it. `start` reads an error from
+//! `result`, or the end of the stream if the execve succeeded.
+//!
+//! A caller without CAP_SYS_PTRACE sends another request through the gate: [`REQUEST`]
+//! asks for the container's namespaces (`launch/entry.rs`).
 
 use super::proc::Proc;
 use crate::error::{Context, Error, Result};
@@ -17,18 +19,20 @@ use nix::errno::Errno;
 use nix::unistd::{read, write};
 use std::os::fd::OwnedFd;
 
-/// The most that a FIFO takes in one piece.
+/// The largest write to a FIFO that the kernel does not split, in bytes.
 const PIPE_BUF: usize = 4096;
 
+/// Init's ends of the start gate.
 pub struct GateEnds {
     pub gate: OwnedFd,
     pub result: OwnedFd,
-    /// `None`: whoever may enter the container needs no help.
+    /// `None` if every caller that may enter the container can do so without init's help.
     pub handout: Option<Handout>,
 }
 
 impl GateEnds {
-    /// Blocks until `start` comes, and answers who asks for the namespaces meanwhile.
+    /// Blocks until `start` opens the gate. Meanwhile answers requests for the
+    /// namespaces.
     pub fn wait(&self, proc: Option<&Proc>) -> Result<()> {
         loop {
             let mut byte = [0u8; 1];
@@ -36,7 +40,7 @@ impl GateEnds {
             if byte != [REQUEST] {
                 return Ok(());
             }
-            // It was written as one, so the rest is there.
+            // The caller writes a request in one piece, so the rest of it is there.
             let mut request = Request::default();
             self.read(&mut request)?;
             if let (Some(handout), Some(proc)) = (&self.handout, proc) {
@@ -54,9 +58,9 @@ impl GateEnds {
         }
     }
 
-    /// Tells `start` why the payload did not start.
+    /// Sends `start` the reason why the payload did not start.
     pub fn report(&self, failure: &Failure) {
-        // Nobody may be reading any more; then nobody is left to tell.
+        // If `start` has died, nobody can receive the error.
         let _ = write(&self.result, &failure.encoded());
     }
 }
@@ -64,15 +68,16 @@ impl GateEnds {
 /// Why the payload did not start.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// A startContainer hook failed: the container is to be destroyed (runtime.md
+    /// A startContainer hook failed. `start` destroys the container (runtime.md
     /// "Lifecycle", step 9).
     OfHook(Error),
-    /// Anything else: a stopped container is left.
+    /// Anything else failed. A stopped container is left.
     OfPayload(Error),
 }
 
-/// Where the errors of these hooks point, and no others. It tells the two failures apart
-/// in what is written, whose form older versions know.
+/// The JSON pointers of errors of startContainer hooks begin like this, and no others do.
+/// The encoded error has the form that older versions know, so only its pointer
+/// distinguishes the two failures.
 const START_CONTAINER: &str = "/hooks/startContainer/";
 
 impl Failure {

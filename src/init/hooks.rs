@@ -1,4 +1,5 @@
-//! The hooks that run on init's side, and the wait for those on the host's.
+//! The hooks that init runs, and the wait for the hooks that the runtime runs (config.md
+//! "POSIX-platform Hooks").
 
 use crate::error::Result;
 use crate::hooks::{self, Subject};
@@ -7,8 +8,8 @@ use crate::spec::Plan;
 use crate::spec::state::Status;
 use std::ffi::CString;
 
-/// Lets the host run its prestart and createRuntime hooks: the namespaces
-/// exist, and the root is not pivoted to yet.
+/// Waits until the runtime has run the prestart and createRuntime hooks. The namespaces
+/// exist then, and init has not changed its root yet.
 pub fn wait_for_host(plan: &Plan, sync: &InitEnd) -> Result<()> {
     if plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty() {
         return Ok(());
@@ -17,7 +18,7 @@ pub fn wait_for_host(plan: &Plan, sync: &InitEnd) -> Result<()> {
     sync.expect(|m| (m == ToInit::HooksDone).then_some(()))
 }
 
-/// createContainer: in the container's namespaces, with the host's paths.
+/// Runs the createContainer hooks: in the container's namespaces, with the host's paths.
 pub fn create_container(plan: &Plan, subject: &Subject) -> Result<()> {
     if plan.hooks.create_container.is_empty() {
         return Ok(());
@@ -25,11 +26,11 @@ pub fn create_container(plan: &Plan, subject: &Subject) -> Result<()> {
     hooks::run_all(&plan.hooks.create_container, subject, Status::Creating, pid())
 }
 
-/// startContainer: in the container, right before the payload, and unless told
-/// otherwise with its environment. These are programs of the image, so they are
-/// held to what the payload is held to; `confine` is the rest of that which init
-/// itself is not under yet. Without any hook no call is made, which a seccomp
-/// filter that is already there might forbid.
+/// Runs the startContainer hooks: in the container, right before the payload. A hook
+/// without an environment of its own gets the payload's. The hooks are programs of the
+/// image, so the payload's restrictions apply to them. `confine` applies the restrictions
+/// that init itself is not under yet. Without any hook this function makes no system
+/// call, because a seccomp filter that is in force already might forbid it.
 pub fn start_container(
     plan: &Plan,
     subject: &Subject,
@@ -44,7 +45,7 @@ pub fn start_container(
     hooks::run_in_container(&hooks, subject, pid(), confine)
 }
 
-/// Init's own, as the container sees it (runtime.md "State").
+/// Returns init's pid as the container sees it (runtime.md "State").
 fn pid() -> i32 {
     nix::unistd::getpid().as_raw()
 }

@@ -1,4 +1,5 @@
-//! The second clone of init, or of a tenant, for what only a clone enters.
+//! The double fork: the second clone of init or of an exec process. Some namespaces, such
+//! as a pid namespace, are entered only by a clone.
 
 use crate::error::{Context, Result};
 use crate::launch::courier::CourierEnd;
@@ -9,31 +10,35 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::AsFd;
 
-/// Clones into the new namespaces of `namespaces`. What returns is a sibling of this process, which ends, or stays as the courier of
-/// the sibling's seccomp listener.
+/// Clones a sibling of this process into the new namespaces `namespaces`, and returns in
+/// the sibling. This process ends, or it stays as the courier of the sibling's seccomp
+/// listener.
 ///
-/// The sibling goes on once this process has told the host side of it: what it
-/// says itself must not come first.
+/// The sibling waits until this process has told the runtime about it: the messages of
+/// the sibling must not come first.
 pub fn hop(sync: &InitEnd, namespaces: NsFlags, courier: Option<&CourierEnd>) -> Result<()> {
     let (told, teller) = nix::unistd::pipe2(OFlag::O_CLOEXEC).op("pipe")?;
     match clone::fork_sibling(namespaces, courier.is_some()).op("clone3")? {
         Forked::Child => {
             match courier {
                 None => drop(teller),
-                // In the table that they share there is only one of it.
+                // The two processes share one descriptor table: to close it here would
+                // close it for both.
                 Some(_) => std::mem::forget(teller),
             }
-            // The end of the stream, for nobody writes to it.
+            // Nobody writes to the pipe. The read ends when the other process has closed
+            // its end.
             while nix::unistd::read(&told, &mut [0]) == Err(Errno::EINTR) {}
             Ok(())
         }
         Forked::Parent { pidfd, .. } => {
             let _ = sync.send_with(&FromInit::Moved, pidfd.as_fd());
             let Some(courier) = courier else { clone::exit(0) };
-            // Its memory has all that init's had so far, and it may be seen in a pid
-            // namespace that was joined (CVE-2016-9962).
+            // The memory of this process holds everything that init had so far. A pid
+            // namespace that was joined may show this process to the processes in it
+            // (CVE-2016-9962).
             let _ = super::tenant::hide();
-            // From here on the table is init's alone to close things in.
+            // From here on only init closes descriptors in the shared table.
             drop(teller);
             std::mem::forget(told);
             courier.serve(&pidfd)

@@ -1,8 +1,7 @@
-//! Init's way into a cgroup that systemd puts it into.
+//! Init's wait for systemd, which moves init into its cgroup.
 //!
-//! systemd may take ten milliseconds for it (the kernel waits for all CPUs
-//! before it moves a process), so init goes on meanwhile, up to the first thing
-//! that depends on where it is.
+//! The move may take ten milliseconds, because the kernel waits for all CPUs before it
+//! moves a process. So init goes on until a step depends on the cgroup that init is in.
 
 use crate::error::{Context, Result};
 use crate::launch::sync::{InitEnd, ToInit};
@@ -10,20 +9,22 @@ use crate::sys::namespaces::NsFlags;
 use nix::sched::unshare;
 use std::cell::Cell;
 
-/// What is still to be done once init is there.
+/// What init still has to do once systemd has moved it.
 pub struct Joining {
     awaited: Cell<bool>,
     unshare: NsFlags,
 }
 
 impl Joining {
-    /// `awaited`: the host side is going to say when init has been moved.
-    /// `unshare`: CLONE_NEWCGROUP, whose root is where init stands then.
+    /// `awaited` says whether the runtime is going to report that systemd has moved init.
+    /// `unshare` is CLONE_NEWCGROUP or empty. The root of a cgroup namespace is the
+    /// cgroup that init is in when it creates the namespace.
     pub fn new(awaited: bool, unshare: NsFlags) -> Joining {
         Joining { awaited: Cell::new(awaited), unshare }
     }
 
-    /// Returns when init is in its cgroup and cgroup namespace.
+    /// Waits until init is in its cgroup, and then creates its cgroup namespace. Only the
+    /// first call does anything.
     pub fn complete(&self, sync: &InitEnd) -> Result<()> {
         if !self.awaited.replace(false) {
             return Ok(());

@@ -1,23 +1,23 @@
-//! A session keyring of the container's own, so that the host's keys stay out
-//! of its reach.
+//! The container's own session keyring, which keeps the host's keys out of its reach.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::keyctl;
 use nix::errno::Errno;
 use std::ffi::CStr;
 
-/// Lets the owner search the ring (KEY_USR_SEARCH), as runc does: the payload
-/// may run as a user who doesn't possess it.
+/// KEY_USR_SEARCH: lets the owner search the keyring, as runc does. The payload may run
+/// as a user who does not possess the keyring.
 const USER_SEARCH: u32 = 0x0008_0000;
-/// In a user namespace anybody else (KEY_OTH_SEARCH): the payload need not be
-/// the owner.
+/// KEY_OTH_SEARCH: in a user namespace, lets every user search the keyring. The payload
+/// need not run as its owner.
 const OTHER_SEARCH: u32 = 0x0000_0008;
 
+/// Joins the session keyring `name`. `None` keeps the caller's keyring.
 pub fn join(name: Option<&CStr>, user_namespace: bool) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
     let hint = "--no-new-keyring keeps the caller's keyring";
     let ring = match keyctl::join_session(name) {
-        // A kernel without keyrings has none to hide.
+        // A kernel without keyrings has no keys to hide.
         Err(Errno::ENOSYS) => return Ok(()),
         Err(Errno::EDQUOT) => {
             return Err(Error::os("keyctl join session keyring", Errno::EDQUOT)

@@ -1,5 +1,5 @@
-//! Opening the sources of mounts whose turn has come. The other half, and why
-//! there are any, is `launch/late.rs`.
+//! Opens sources of mounts when the turn of the mount comes. `launch/late.rs` says which
+//! sources these are, and has the runtime's part.
 
 use super::rootfs::Root;
 use crate::error::{Context, Error, Result};
@@ -15,14 +15,15 @@ use nix::sys::stat::{SFlag, fstat};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Who opens the sources that are not open yet.
+/// Opens the sources that were not opened before the fork.
 pub struct Late<'a> {
     pub plan: &'a Plan,
     pub joins: &'a Joins,
     pub sync: &'a InitEnd,
-    /// Whether the runtime may open sources. If not, init does.
+    /// Whether the runtime may open sources. If not, init opens them.
     pub by_runtime: bool,
-    /// Waits until init is in its cgroup, so that the next message is an answer.
+    /// Waits until init is in its cgroup. The runtime's next message is then an answer to
+    /// init.
     pub joined: &'a dyn Fn() -> Result<()>,
 }
 
@@ -44,8 +45,8 @@ impl Late<'_> {
             return Err(Error::msg("is no bind mount"));
         };
         let file = match late::open_inside(&root.tree, path, link) {
-            // A directory of the host, mounted here, may be closed to the
-            // container's root.
+            // The source may be in a directory of the host that is mounted here and that
+            // the container's root may not enter.
             Err(Errno::EACCES) if self.by_runtime => self.ask(index, Some(&root.tree))?,
             other => other.op("open the source in the container's root")?,
         };

@@ -1,11 +1,11 @@
-//! The child of `mounts add` and `mounts remove`: a process that changes what is
-//! mounted in a running container, all of it or nothing.
+//! The child of `mounts add` and `mounts remove`. It makes all changes to the mounts of a
+//! running container, or none.
 //!
-//! It has the rights of the container's root and a mount namespace of its own, a
-//! copy of the host's, in which it looks things up and makes filesystems: there
-//! no path, and no /proc, is the container's. It enters the container's mount
-//! namespace for the calls alone that attach a tree or detach one. The root of
-//! the container is a descriptor, and everything is found from there.
+//! The child has the rights of the container's root. It has its own mount namespace, a
+//! copy of the host's, in which it looks up paths and creates filesystems. No path and no
+//! /proc of the container is used there. The child enters the container's mount namespace
+//! only for the system calls that attach or detach a tree. The container's root is a
+//! descriptor, and every lookup in the container starts there.
 
 use super::{hop::hop, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
@@ -27,29 +27,29 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::stat::{Mode, umask};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// What is to change.
+/// The change to make.
 pub enum Change {
-    /// The mounts of this plan are added.
+    /// Adds the mounts of this plan.
     Add(Box<Plan>),
-    /// These are removed, the last one first.
+    /// Removes these mounts, the last one first.
     Remove(Vec<Mounted>),
 }
 
-/// What the host side opened.
+/// Everything that the runtime prepared for the child.
 pub struct Inherited {
     pub sync: InitEnd,
     /// The way into the container's namespaces.
     pub entry: Entry,
-    /// The container's own namespaces.
+    /// The namespaces of the container that are not the runtime's.
     pub namespaces: NsFlags,
-    /// The root of init, where it is not that of its mount namespace.
+    /// The root directory of init, if it is not the root of init's mount namespace.
     pub root: Option<OwnedFd>,
     pub joins: Joins,
-    /// `None`: the caller may not open them.
+    /// `None` if the caller may not open the sources. The child opens them then.
     pub sources: Option<Vec<Source>>,
 }
 
-/// Ends by `_exit`, when it has told how it went.
+/// Runs the child. Sends the result to the runtime and calls `_exit`.
 pub fn run(change: &Change, host: Inherited) -> ! {
     steps::begin_child("in the container");
     let done = enter(&host).and_then(|()| {
@@ -60,18 +60,20 @@ pub fn run(change: &Change, host: Inherited) -> ! {
         steps::done("changed the mounts");
     }
     let word = done.map_or_else(FromInit::Failed, |()| FromInit::Ready);
-    // If nobody listens any more there is nobody left to tell.
+    // If the runtime has died, nobody can receive the result.
     let _ = host.sync.send(&word);
     exit(0)
 }
 
-/// Takes on the container's rights, and those namespaces that decide what a new
-/// filesystem shows. A pid namespace holds for children only.
+/// Takes the rights of the container's root, and enters the namespaces that decide what a
+/// new filesystem shows. A pid namespace applies only to children, so the child clones
+/// once more.
 fn enter(host: &Inherited) -> Result<()> {
     process::default_signals();
     steps::across_clocks(|| host.entry.enter(host.namespaces.without(NsKind::Mount.flag())))?;
     hop(&host.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
-    // Now the host side knows whom to end, if a process of the container stops this one.
+    // The runtime now knows which process to end if a process of the container stops this
+    // one.
     host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
     if host.namespaces.has(NsKind::User.flag()) {
         process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
@@ -86,7 +88,8 @@ fn apply(change: &Change, host: &Inherited) -> Result<()> {
     };
     mount::propagate_all(mount::MS_PRIVATE).op("cut the mounts off from the host's")?;
     let mut work = Work::begin(host)?;
-    // What is made has the mode that is given, whatever the caller's umask.
+    // Files and directories get exactly the mode that the code gives, whatever the
+    // caller's umask.
     umask(Mode::empty());
     let done = match change {
         Change::Add(plan) => {
@@ -108,12 +111,12 @@ fn apply(change: &Change, host: &Inherited) -> Result<()> {
     })
 }
 
-/// A step that can be undone.
+/// A step that can be rolled back.
 enum Step {
     Made(Made),
-    /// This tree.
+    /// The tree that was attached.
     Attached(OwnedFd),
-    /// This copy of what was here.
+    /// A copy of the tree that was detached, and where it was.
     Detached(OwnedFd, Mounted),
 }
 
@@ -121,9 +124,9 @@ struct Work<'a> {
     /// The container's root, and the host's.
     root: Root,
     entry: &'a Entry,
-    /// This process's own mount namespace.
+    /// The mount namespace of this process.
     own: OwnedFd,
-    /// Its own descriptors, as the host's procfs has them.
+    /// /proc/self/fd of this process, in the host's procfs.
     fds: OwnedFd,
     steps: Vec<Step>,
 }
@@ -152,7 +155,7 @@ impl Work<'_> {
         Ok(work)
     }
 
-    /// Does something in the container's mount namespace.
+    /// Calls `act` in the container's mount namespace.
     fn in_container<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
         self.entry.enter(NsKind::Mount.flag())?;
         let done = act();
@@ -176,7 +179,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// What is to be attached, and where.
+    /// Returns the tree to attach and its mount point. Adds the files and directories
+    /// that it creates to `made`.
     fn prepare(
         &self,
         plan: &Plan,
@@ -239,8 +243,8 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// umount(2) takes a path: the name of the descriptor, in a directory that
-    /// nobody else has.
+    /// Unmounts `there`. umount(2) takes a path, so the path is the number of the
+    /// descriptor in `fds`, a directory that no other process has.
     fn detach(&self, there: &OwnedFd) -> Result<()> {
         let umount = || {
             nix::unistd::fchdir(&self.fds).op("fchdir")?;
@@ -256,13 +260,13 @@ impl Work<'_> {
         })
     }
 
-    /// The last step first.
+    /// Rolls all steps back, the last one first.
     fn undo(mut self) -> Result<()> {
         while let Some(step) = self.steps.pop() {
             match step {
                 Step::Attached(tree) => self.detach(&tree)?,
                 Step::Detached(tree, mounted) => self.attach(&tree, &self.find(&mounted)?)?,
-                // The container may have put something there by now.
+                // The container may have put something there meanwhile.
                 Step::Made(made) => match made.remove() {
                     Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY) => {}
                     Err(errno) => return Err(Error::os("remove the mount point", errno)),

@@ -1,10 +1,9 @@
-//! Init: what happens in the new process between clone3 and the payload's
-//! execve, from top to bottom.
+//! Init: the container's first process, from clone3 to the execve of the payload.
 //!
-//! Init is a fork of the host side, so the plan and every opened descriptor
-//! are simply there. It knows nothing of state files or cgroup settings. It
-//! never returns: it ends as the payload, or by `_exit` with its error sent to
-//! whoever waits for it.
+//! Init is a fork of the runtime process, so it has the plan and every descriptor that
+//! the runtime opened. Init does not read state files or cgroup settings. Init never
+//! returns: it becomes the payload, or it sends its error to the process that waits for
+//! it and calls `_exit`.
 
 mod cgroup_mount;
 mod copy_up;
@@ -62,36 +61,40 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
-/// What the host side opened, decided or wrote down for init.
+/// Everything that the runtime process prepared before the fork and that init needs.
 pub struct Inherited {
     pub sync: InitEnd,
     pub split: Split,
     pub joins: Joins,
-    /// `None` unless something has to be written there. Opened by init.
+    /// The host's procfs. Init opens it itself. `None` if init needs no file of it.
     pub proc: Option<proc::Proc>,
     /// The `tasks` files of the v1 cgroups that init moves itself into.
     pub cgroup_tasks: Vec<OwnedFd>,
+    /// When and how init gets into its cgroup.
     pub arrival: Arrival,
+    /// The wait for systemd, which moves init into its cgroup.
     pub joining: Joining,
     pub cgroup_view: View,
-    /// `None`: init opens them itself, as the caller may not.
+    /// `None` if the caller may not open the sources. Init opens them itself then.
     pub sources: Option<Sources>,
-    /// `None`: `run`, which doesn't stop at the gate.
+    /// `None` for `run`: init does not wait at the start gate then.
     pub gate: Option<GateEnds>,
-    /// Where the pty's master goes.
+    /// The socket to which init sends the master of the payload's terminal.
     pub console: Option<OwnedFd>,
-    /// Name of the session keyring; `None` keeps the caller's.
+    /// The name of the session keyring. `None` keeps the caller's keyring.
     pub keyring: Option<CString>,
     pub filter: Option<Filter>,
-    /// `None`: the runtime takes the listener by itself.
+    /// `None` if the runtime can take the seccomp listener out of init by itself.
     pub courier: Option<CourierEnd>,
+    /// Whether to move the root over `/` instead of calling pivot_root (`--no-pivot`).
     pub no_pivot: bool,
+    /// The number of descriptors, from 3 on, that the payload keeps (`--preserve-fds`).
     pub preserve_fds: i32,
     pub subject: crate::hooks::Subject,
 }
 
-/// The life of init. Errors before the gate go to the runtime that made the
-/// container, errors after it to the `start` that opened it.
+/// Runs init. Init sends an error before the start gate to the runtime that creates the
+/// container. Init sends an error after the gate to the `start` that opened the gate.
 pub fn run(plan: &Plan, mut host: Inherited) -> ! {
     let payload = match build(plan, &mut host) {
         Ok(payload) => payload,
@@ -109,12 +112,12 @@ pub fn run(plan: &Plan, mut host: Inherited) -> ! {
 }
 
 fn fail(sync: &InitEnd, error: Error) -> ! {
-    // If nobody listens any more there is nobody left to tell.
+    // If the runtime has died, nobody can receive the error.
     let _ = sync.send(&FromInit::Failed(error));
     exit(1)
 }
 
-/// From the clone to the gate.
+/// Does everything between the clone and the start gate.
 fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     crate::sys::process::default_signals();
     steps::begin_child("init");
@@ -134,7 +137,8 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     };
     let root = rootfs::attach(sources.rootfs, plan)?;
     steps::done("wrote the sysctls and attached the rootfs");
-    // What is made has the mode that is given, whatever the caller's umask.
+    // Files and directories get exactly the mode that the code gives, whatever the
+    // caller's umask.
     let callers_umask = umask(Mode::empty());
     let joined = || host.joining.complete(&host.sync);
     let late = Late { plan, joins: &host.joins, sync: &host.sync, by_runtime, joined: &joined };
@@ -159,7 +163,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     pivot::enter(&root, pivot::Way::of(plan, host.no_pivot))?;
     rootfs::propagate(plan, &root)?;
     steps::done("changed the root");
-    // No directory may be left open that a working directory could lead to.
+    // Closes the descriptors of the root: `process.cwd` must not lead to one of them.
     drop(root);
 
     if !plan.namespaces.is_private(NsKind::User) {
@@ -177,8 +181,8 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     creds::enter_cwd(&plan.process, entered)?;
     let payload = Payload::prepare(&plan.process, host.preserve_fds)?;
     steps::done("took the payload's user and capabilities, and found its executable");
-    // A filter may forbid the calls for it, and whoever reads the log to its end must
-    // not have to wait for `start`.
+    // The log ends here. A seccomp filter may forbid its system calls, and a caller that
+    // reads the log to its end must not have to wait for `start`.
     steps::end();
     seccomp::install_early(filter, &plan.process, extra, &host.sync)?;
     host.sync.send(&FromInit::Ready)?;
@@ -186,7 +190,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     Ok(payload)
 }
 
-/// From the gate to the payload.
+/// Does everything between the start gate and the execve of the payload.
 fn finish(plan: &Plan, host: &Inherited, payload: Payload) -> Result<Infallible, Failure> {
     if let Some(gate) = &host.gate {
         gate.wait(host.proc.as_ref()).map_err(Failure::OfPayload)?;
