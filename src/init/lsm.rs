@@ -1,9 +1,9 @@
-//! Labels of AppArmor and SELinux: what the payload's execve changes to.
+//! Labels of AppArmor and SELinux that the kernel applies at the payload's execve.
 //!
-//! They are written to files below /proc/self/attr. A container's /proc can be
-//! anything, and a label that is written somewhere else is none
-//! (CVE-2019-19921, CVE-2025-52881): so they go through the host's procfs,
-//! opened before the namespaces are entered, and checked to be one.
+//! Init sets a label by a write to a file below /proc/self/attr. A container can put
+//! anything at /proc, and a write to any other file sets no label (CVE-2019-19921,
+//! CVE-2025-52881). So init writes through the host's procfs. It opens that before it
+//! enters the namespaces, and checks that it is a procfs.
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
@@ -19,12 +19,12 @@ use std::os::fd::OwnedFd;
 const APPARMOR: &str = "/process/apparmorProfile";
 const SELINUX: &str = "/process/selinuxLabel";
 
-/// The profile of AppArmor that allows everything.
+/// The AppArmor profile that allows everything.
 const UNCONFINED: &str = "unconfined";
 
-/// Refuses a label that this host can't apply, before anything is made. The
-/// words are runc's. Without AppArmor every process is unconfined already, so a
-/// request for that is dropped.
+/// Refuses a label that this host can't apply, before anything is created. The error
+/// texts are runc's. Without AppArmor every process is unconfined already, so this
+/// function drops a request for `unconfined`.
 pub fn check(process: &mut Process) -> Result<()> {
     if let Some(profile) = &process.apparmor
         && !apparmor_is_enabled()
@@ -45,24 +45,24 @@ pub fn check(process: &mut Process) -> Result<()> {
     Ok(())
 }
 
-/// Whether the kernel has AppArmor switched on. securityfs is not asked: nothing
-/// here needs it, and Podman hides it from the runtime of a container with its
-/// own user namespace.
+/// Whether AppArmor is enabled in the kernel. Does not look at securityfs: nothing here
+/// needs it, and Podman hides it from the runtime of a container with its own user
+/// namespace.
 pub fn apparmor_is_enabled() -> bool {
     let parameter = crate::sys::process::read_file("/sys/module/apparmor/parameters/enabled");
     parameter.is_ok_and(|text| text.starts_with(b"Y"))
 }
 
-/// Has the host a policy? Found out as libselinux and runc do.
+/// Whether the host has an SELinux policy. The test is that of libselinux and runc.
 pub fn selinux_is_enabled() -> bool {
     statfs("/sys/fs/selinux").is_ok_and(|stat| stat.filesystem_type() == SELINUX_MAGIC)
 }
 
-/// The host's procfs, if the process has a label.
+/// The host's procfs. `None` if the process has no label.
 pub struct Labels(Option<OwnedFd>);
 
 impl Labels {
-    /// While the host's /proc is in sight.
+    /// Opens the host's procfs. Must run while /proc is the host's.
     pub fn open(process: &Process) -> Result<Labels> {
         if process.apparmor.is_none() && process.selinux.is_none() {
             return Ok(Labels(None));
@@ -75,19 +75,19 @@ impl Labels {
         Ok(Labels(Some(proc)))
     }
 
-    /// Lets `make` make keys that have the process's SELinux label.
+    /// Calls `make`, which creates keys, and gives these the process's SELinux label.
     pub fn on_keys<T>(&self, process: &Process, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let (Some(proc), Some(label)) = (&self.0, &process.selinux) else { return make() };
         let file = attribute(proc, c"self/attr/keycreate", SELINUX)?;
         put(&file, label, "write `/proc/self/attr/keycreate`", SELINUX)?;
         let made = make()?;
-        // An empty write is the default again.
+        // An empty write restores the default label.
         write(&file, b"").op("write `/proc/self/attr/keycreate`").map_err(|e| e.at(SELINUX))?;
         Ok(made)
     }
 
-    /// Lets the next execve change to the labels. What is executed by hooks of
-    /// this process from here on changes, too. The procfs is let go of.
+    /// Lets the next execve change to the labels. Every hook that this process executes
+    /// from here on gets the labels, too. Closes the procfs.
     pub fn on_exec(self, process: &Process) -> Result<()> {
         let Some(proc) = self.0 else { return Ok(()) };
         if let Some(label) = &process.selinux {
@@ -101,11 +101,12 @@ impl Labels {
     }
 }
 
-/// A process that is confined itself can't leave that by an execve under
-/// no_new_privs, but the profile can be stacked upon its own.
+/// Sets the AppArmor profile for the next execve. Under no_new_privs a confined process
+/// can't leave its profile by an execve, but the kernel can stack the new profile upon
+/// it.
 fn apparmor(proc: &OwnedFd, profile: &str, no_new_privileges: bool) -> Result<()> {
     let command = if no_new_privileges && is_confined(proc)? { "stack" } else { "exec" };
-    // Before Linux 5.8 all modules shared one directory.
+    // Before Linux 5.8 all security modules shared one directory.
     let (file, name) = match openat2::beneath_following(proc, c"self/attr/apparmor/exec", libc::O_WRONLY) {
         Err(Errno::ENOENT) => (attribute(proc, c"self/attr/exec", APPARMOR)?, "/proc/self/attr/exec"),
         other => (other.op("open").map_err(|e| e.at(APPARMOR))?, "/proc/self/attr/apparmor/exec"),
@@ -127,7 +128,7 @@ fn is_confined(proc: &OwnedFd) -> Result<bool> {
     Ok(confines(&String::from_utf8_lossy(&label[..len])))
 }
 
-/// `unconfined`, or `NAME (MODE)`.
+/// Whether the label (`unconfined`, or `NAME (MODE)`) confines its process.
 fn confines(label: &str) -> bool {
     let label = label.trim_end_matches(['\n', '\0']);
     label != UNCONFINED && !label.ends_with("(unconfined)")

@@ -6,12 +6,12 @@ use crate::spec::plan::{Mount, MountKind};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 
-/// Names both sides if `error` comes from a mount point that the mount `entry`
-/// can't cover, because one is a directory and the other is not. `kind` is what
-/// the mount can cover. Returns every other error as it is.
+/// If `error` occurs because one of mount and mount point is a directory and the other is
+/// not, returns an error that names both. `kind` is what the mount `entry` can cover.
+/// Returns every other error as it is.
 ///
-/// The kernel says ENOTDIR or EINVAL. Docker explains the text "not a directory"
-/// to its users, so it is in the error in both cases.
+/// The kernel returns ENOTDIR or EINVAL. Docker explains the text "not a directory" to
+/// its users, so the error has that text in both cases.
 pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: Kind) -> Error {
     if !error.is(Errno::ENOTDIR) && !error.is(Errno::EINVAL) {
         return error;

@@ -1,8 +1,8 @@
-//! The mounts of the configuration, in their order.
+//! The mounts of the configuration, in their order (config.md "Mounts").
 //!
-//! One way for all of them: a detached tree (a fresh filesystem, or a copy of
-//! a host's tree), its attributes, then the attachment on a target that was
-//! opened inside the rootfs.
+//! Every mount takes the same steps. Init takes a detached tree: a new filesystem, or a
+//! clone of a tree of the host. It sets the attributes of the tree, and attaches the tree
+//! to a target that it opened inside the rootfs.
 
 use super::cgroup_mount::{self, Wanted};
 use super::late::Late;
@@ -29,8 +29,8 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Attaches every mount of the plan; `sources` holds what was opened before the
-/// fork, and `late` opens the rest. Returns which mounts are to become read-only at
+/// Attaches every mount of the plan. `sources` holds the sources that were opened before
+/// the fork. `late` opens the others. Returns the mounts that are to become read-only at
 /// the end.
 pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -> Result<Readonly> {
     let plan = late.plan;
@@ -47,7 +47,7 @@ pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -
     Ok(attaching.readonly)
 }
 
-/// Where the mounts of a plan are attached.
+/// The state of attaching the mounts of a plan.
 struct Attaching<'a> {
     plan: &'a Plan,
     root: &'a Root,
@@ -99,8 +99,8 @@ impl Attaching<'_> {
         if changes { self.readonly.is_done(entry, &tree) } else { Ok(()) }
     }
 
-    /// crun's copy-symlink: in the place of a mount, a link like the source. One
-    /// that says the same may be there already.
+    /// Creates a copy of the source, a symbolic link, instead of a mount (crun's
+    /// `copy-symlink`). Accepts an existing link with the same target.
     fn link(&mut self, entry: &Mount, to: &OsStr) -> Result<()> {
         let tree = &self.root.tree;
         self.readonly.create(tree, &entry.target, || link(entry, tree, to))
@@ -120,8 +120,8 @@ impl Attaching<'_> {
         Ok(())
     }
 
-    /// Changes the mount that is at the target: its own attributes, and the options
-    /// of its filesystem, which all mounts of it share.
+    /// Changes the mount at the target: its own attributes, and the options of its
+    /// filesystem. All mounts of the filesystem share those options.
     fn remount(&mut self, entry: &Mount, options: &[FsOption]) -> Result<()> {
         let path = target::c_path(&entry.target)?;
         let there = openat2::in_root(&self.root.tree, &path, libc::O_PATH).op("open the mount")?;
@@ -134,7 +134,8 @@ impl Attaching<'_> {
     }
 }
 
-/// Attaches the tree of a bind mount, which has its attributes, and returns what was attached.
+/// Attaches the tree of a bind mount, whose attributes are set already. Returns the tree
+/// that was attached.
 fn attach_bind(
     plan: &Plan,
     entry: &Mount,
@@ -155,7 +156,7 @@ fn attach_bind(
     sources::attach(tree, &target.at, path, again)
 }
 
-/// What a bind mount can cover.
+/// Returns what a bind mount of `tree` can cover.
 pub fn kind_for(entry: &Mount, tree: &OwnedFd) -> Result<Kind> {
     let directory = target::is_directory(&fstat(tree).op("fstat the source")?);
     Ok(match (entry.target_nofollow, directory) {
@@ -165,7 +166,7 @@ pub fn kind_for(entry: &Mount, tree: &OwnedFd) -> Result<Kind> {
     })
 }
 
-/// May `tree` be bound there?
+/// Checks whether `tree` may be bound at `place`.
 pub fn check_bind(entry: &Mount, tree: &OwnedFd, place: Place) -> Result<()> {
     proc_paths::refuse(place, &entry.kind)?;
     if place == Place::Proc { only_procfs(tree) } else { Ok(()) }
@@ -198,7 +199,7 @@ fn can_create(new: &Filesystem) -> bool {
     !matches!(new.fs.to_bytes(), b"proc" | b"sysfs" | b"devpts" | b"mqueue")
 }
 
-/// What a new filesystem can cover.
+/// Returns what a new filesystem can cover.
 pub fn kind_for_new(new: &Filesystem) -> Kind {
     match new.fs.to_bytes() {
         b"proc" | b"sysfs" => Kind::PlainDirectory,
@@ -206,7 +207,7 @@ pub fn kind_for_new(new: &Filesystem) -> Kind {
     }
 }
 
-/// A new filesystem as it is going to be attached at `point`, but writable (see
+/// Creates the filesystem to attach at `point`. It is still writable (see
 /// [`make_readonly`]). `host` is the root of the host's tree in this mount namespace.
 pub fn filesystem_for(
     plan: &Plan,
@@ -238,14 +239,15 @@ pub fn filesystem_for(
     Ok(tree)
 }
 
-/// Makes a mount read-only, and not those below it.
+/// Makes a mount read-only, but not the mounts below it.
 pub fn make_readonly(tree: &OwnedFd) -> Result<()> {
     let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
     mount::set_attr(tree, attr, false).op("mount_setattr read-only")
 }
 
-/// procfs and sysfs are labelled by the policy, mqueue by an attribute. And
-/// whoever gives a context means it.
+/// Whether the plan's SELinux label applies to the filesystem. The policy labels procfs
+/// and sysfs, an attribute labels mqueue. An option with a context takes precedence over
+/// the plan.
 fn takes_label(new: &Filesystem) -> bool {
     !matches!(new.fs.to_bytes(), b"proc" | b"sysfs" | b"mqueue")
         && !new.options.iter().any(|(key, _)| key.to_bytes().ends_with(b"context"))
@@ -257,7 +259,8 @@ fn set_label(tree: &OwnedFd, label: &CStr) -> Result<()> {
     set.op("set the attribute security.selinux").map_err(|e| e.at("/linux/mountLabel"))
 }
 
-/// As in runc, a tmpfs keeps the mode of the directory that it covers.
+/// Adds the mode of the directory that a tmpfs covers, as runc does. Returns `None` if
+/// the options stay as they are.
 fn with_mode(new: &Filesystem, point: &MountPoint) -> Result<Option<Vec<FsOption>>> {
     let given = |(key, _): &FsOption| key.as_bytes() == b"mode";
     if new.fs.to_bytes() != b"tmpfs" || point.made || new.options.iter().any(given) {
@@ -272,7 +275,7 @@ fn nothing_there(error: Error) -> Error {
     if error.is(Errno::EINVAL) { error.hint("is anything mounted there?") } else { error }
 }
 
-/// Sets attributes, of the mount itself and of it and all below, then the propagation.
+/// Sets the attributes of the mount itself and of its whole tree, then the propagation.
 pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr, recursive: MountAttr) -> Result<()> {
     set_attributes(tree, attr, recursive)?;
     match entry.propagation {
@@ -281,11 +284,11 @@ pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr, recursive: MountAt
     }
 }
 
-/// Sets the attributes of a bind mount. Returns a warning if a flag stays that an
-/// option clears.
+/// Sets the attributes of a bind mount. Returns a warning if the mount keeps a flag that
+/// an option clears.
 ///
-/// In a user namespace the kernel locks flags of the host's mounts. runc keeps
-/// them if no option names them, crun keeps them in any case.
+/// In a user namespace the kernel locks the flags of the host's mounts. runc keeps a
+/// locked flag if no option names it. crun keeps it in any case.
 pub fn set_bind_attributes(entry: &Mount, tree: &OwnedFd) -> Result<Option<String>> {
     let attr = entry.attr;
     let with = |clear: u64| set_attributes(tree, MountAttr { clear, ..attr }, entry.recursive_attr);
@@ -296,7 +299,7 @@ pub fn set_bind_attributes(entry: &Mount, tree: &OwnedFd) -> Result<Option<Strin
     if entry.unnamed != 0 && with(attr.clear).is_ok() {
         return Ok(None);
     }
-    // A mode of atime is set only together with the mask of all.
+    // The kernel sets an atime mode only together with the mask of all modes.
     let mask = if attr.set & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };
     if with(mask).is_err() {
         return Err(locked);
@@ -305,7 +308,7 @@ pub fn set_bind_attributes(entry: &Mount, tree: &OwnedFd) -> Result<Option<Strin
     Ok(Some(format!("{}/options ({place}): the host has locked flags of its mount, which stay", entry.at)))
 }
 
-/// Sets attributes of a mount itself, then of it and all mounts below.
+/// Sets `attr` on the mount itself, then `recursive` on it and on all mounts below it.
 pub fn set_attributes(tree: &OwnedFd, attr: MountAttr, recursive: MountAttr) -> Result<()> {
     if attr != MountAttr::default() {
         mount::set_attr(tree, attr, false).op("mount_setattr").map_err(locked)?;
@@ -324,7 +327,7 @@ fn locked(error: Error) -> Error {
     error
 }
 
-/// What the kernel's bare errno usually means here.
+/// Adds a hint with the usual cause of the kernel's errno.
 pub fn explain(error: Error, entry: &Mount) -> Error {
     let MountKind::Filesystem(new) = &entry.kind else { return error };
     let hint = match (new.fs.to_bytes(), error.errno.map(Errno::from_raw)) {

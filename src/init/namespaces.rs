@@ -1,4 +1,4 @@
-//! Entering the namespaces, and naming things in them.
+//! Enters and creates init's namespaces, and sets the names in them.
 
 use super::proc::Proc;
 use super::tenant::hide;
@@ -16,12 +16,12 @@ use nix::sched::{setns, unshare};
 use nix::unistd::write;
 use std::os::fd::OwnedFd;
 
-/// Enters everything that clone3 did not.
+/// Enters all namespaces of init that clone3 did not create.
 pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
-    // Alone in the process, so moving "this thread" moves all of it. Written
-    // to `tasks` as 0 it also skips the lock that costs writers of
-    // cgroup.procs an RCU grace period, 8 to 10 ms.
-    // They stay open until execve: closing each is a call more.
+    // The process has one thread, so a move of "this thread" moves all of it. A write of
+    // 0 to `tasks` does not take the lock that costs writers of cgroup.procs an RCU grace
+    // period, 8 to 10 ms. The files stay open until execve: to close each costs another
+    // system call.
     for tasks in &host.cgroup_tasks {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }
@@ -37,14 +37,15 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     if needs_proc(plan) {
         host.proc = Some(Proc::open()?);
     } else if host.gate.as_ref().is_some_and(|gate| gate.handout.is_some()) {
-        // Without it nothing is handed out, and that is all.
+        // Without /proc init hands out nothing. That is not an error.
         host.proc = Proc::open().ok();
     }
     let mut new_time = plan.namespaces.is_new(NsKind::Time);
     let mut offsets = None;
     if joined_user {
-        // Processes of that user namespace may trace what comes in and is not hidden
-        // (CVE-2016-9962). The files of /proc/self become root's with it.
+        // A process of the joined user namespace may trace a process that enters it and
+        // is dumpable (CVE-2016-9962). `hide` gives the files of /proc/self to root, so
+        // init opens the offsets before it.
         offsets = open_offsets(plan, host.proc.as_ref())?;
         hide()?;
     }
@@ -54,8 +55,8 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     }
     if let Some(namespaces) = host.split.hop {
         if joined_user && new_time {
-            // The offsets are open for this process. The one that it clones is in the
-            // namespace.
+            // The open file sets the offsets for children of this process. The process
+            // that it clones next is in the new time namespace already.
             make_time(&plan.time_offsets, offsets.take())?;
             new_time = false;
         }
@@ -68,7 +69,7 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
         host.joining.complete(&host.sync)?;
     }
     if !joined_user {
-        // With a change of ids the files of /proc/self become the host's root's.
+        // A change of ids gives the files of /proc/self to the host's root.
         offsets = open_offsets(plan, host.proc.as_ref())?;
     }
     if joined_user || new_user {
@@ -82,29 +83,30 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     if let (true, Some(proc)) = (new_time, &host.proc) {
         steps::across_clocks(|| enter_time(&plan.time_offsets, offsets, proc))?;
     }
-    // From here on nothing below /proc/self has to be written. A change of ids may have
-    // undone it where it was hidden before.
+    // From here on init writes nothing below /proc/self. A change of ids may have made
+    // init dumpable again.
     hide()
 }
 
-/// Does init need its limits before `Go`? A memory policy is read by what the
-/// cpuset has when it is set, and mapped to something else when that changes.
+/// Whether init needs its resource limits before `Go`. The kernel interprets a memory
+/// policy by the nodes that the cpuset has when the policy is set, and maps it to other
+/// nodes when the cpuset changes.
 pub fn needs_limits(plan: &Plan) -> bool {
     plan.process.memory_policy.is_some()
 }
 
-/// Does init wait for `Go`? For its id maps, or for its limits.
+/// Whether init waits for `Go`: for its id maps, or for its resource limits.
 pub fn needs_go(plan: &Plan) -> bool {
     plan.id_maps.is_some() || needs_limits(plan)
 }
 
-/// Is something below /proc to be written once the namespaces are entered?
+/// Whether init writes below /proc after it has entered the namespaces.
 fn needs_proc(plan: &Plan) -> bool {
     plan.namespaces.is_new(NsKind::Time) || !plan.sysctl.is_empty()
 }
 
-/// Root of the user namespace, without groups of the host; where no id is
-/// mapped to root, the payload's own, with root's capabilities.
+/// Becomes root of the user namespace and drops the host's groups. If no id is mapped to
+/// root, takes the payload's ids, with root's capabilities.
 fn become_root(process: &Process) -> Result<()> {
     match crate::sys::process::set_ids(0, 0) {
         Err(Errno::EINVAL) => crate::sys::process::set_ids(process.uid, process.gid),
@@ -112,15 +114,15 @@ fn become_root(process: &Process) -> Result<()> {
     }
     .op("setresuid in the user namespace")?;
     if !process.keep_groups {
-        // Denied where the map was written without privilege; then there is
-        // nothing that could be dropped.
+        // The kernel denies setgroups if the map was written without privilege. There are
+        // no groups to drop then.
         let _ = crate::sys::process::set_groups(&[]);
     }
     Ok(())
 }
 
-/// What only a clone enters, once the namespaces are there from which it is to
-/// be made. Init is then a sibling of this process.
+/// Clones init once more, for the namespaces that only a clone enters. Init has entered
+/// the namespaces that are to own them. Afterwards init is a sibling of this process.
 fn hop(host: &Inherited, namespaces: NsFlags) -> Result<()> {
     if host.split.enter_pid {
         host.joins.enter_pid()?;
@@ -128,14 +130,15 @@ fn hop(host: &Inherited, namespaces: NsFlags) -> Result<()> {
     super::hop::hop(&host.sync, namespaces, host.courier.as_ref()).map_err(|e| e.at("/linux/namespaces"))
 }
 
-/// The file that takes the offsets of a new time namespace, if it has any.
+/// Opens the file that takes the offsets of a new time namespace. `None` if the plan has
+/// none.
 fn open_offsets(plan: &Plan, proc: Option<&Proc>) -> Result<Option<OwnedFd>> {
     let proc = proc.filter(|_| !plan.time_offsets.is_empty());
     proc.map(|proc| proc.open_at(c"self/timens_offsets", OFlag::O_WRONLY)).transpose()
 }
 
-/// Makes a time namespace for the children of this process. The offsets can be set only
-/// while nobody is in it.
+/// Creates a time namespace for the children of this process. The kernel takes offsets
+/// only while no process is in the namespace.
 fn make_time(offsets: &[String], file: Option<OwnedFd>) -> Result<()> {
     unshare(NsFlags::TIME.for_setns()).op("unshare time").map_err(|e| e.at("/linux/namespaces"))?;
     if let Some(file) = file {
@@ -155,18 +158,18 @@ fn enter_time(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<
     setns(&own, NsFlags::TIME.for_setns()).op("setns time")
 }
 
-/// Lets the host side move its devices into the network namespace.
+/// Waits until the runtime has moved its network devices into the network namespace.
 pub fn wait_for_devices(plan: &Plan, host: &Inherited) -> Result<()> {
     if plan.net_devices.is_empty() {
         return Ok(());
     }
-    // What the host side sends comes in this order.
+    // The runtime sends its messages in this order.
     host.joining.complete(&host.sync)?;
     host.sync.send(&FromInit::Networked)?;
     host.sync.expect(|m| (m == ToInit::NetworkDone).then_some(()))
 }
 
-/// Hostname, domain name, and the loopback device.
+/// Sets the hostname and the domain name, and sets the loopback device up.
 pub fn name(plan: &Plan) -> Result<()> {
     if let Some(name) = &plan.hostname {
         nix::unistd::sethostname(name).op("sethostname").map_err(|e| e.at("/hostname").on(name))?;

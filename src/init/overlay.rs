@@ -1,5 +1,5 @@
-//! The layers of an overlay: more of them, and with longer names, than one
-//! string of fsconfig(2) can hold.
+//! The layers of an overlay that don't fit into one string of fsconfig(2), because there
+//! are too many of them or their names are too long.
 
 use super::filesystem;
 use crate::error::{Context, Error, Result};
@@ -10,11 +10,11 @@ use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-/// mount(2) takes less than a page, and pages may be this small.
+/// mount(2) takes less than a page of options. The smallest page has this many bytes.
 const MOUNT_LIMIT: usize = 4096;
 
-/// Options in another form, and the directories to which they refer by
-/// descriptor; these must be open until the mount is made.
+/// Options of an overlay in another form. They may name directories by descriptor, so
+/// this value must live until the mount is created.
 pub struct Rewritten {
     pub options: Vec<FsOption>,
     open: Vec<OwnedFd>,
@@ -29,7 +29,7 @@ impl Rewritten {
         self.options.push((key.into(), Some(value)));
     }
 
-    /// A name for the directory `path` that is surely short.
+    /// Opens the directory `path` and returns a short name for it.
     fn short(&mut self, path: &[u8]) -> Result<CString> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let name = OsStr::from_bytes(path);
@@ -40,7 +40,7 @@ impl Rewritten {
     }
 }
 
-/// One option for each layer, as Linux 6.8 and later take them.
+/// Returns the options with one option for each layer, as Linux 6.8 and later take them.
 pub fn layer_by_layer(options: &[FsOption]) -> Result<Rewritten> {
     let mut out = Rewritten::new();
     for (key, value) in options {
@@ -66,7 +66,8 @@ pub fn layer_by_layer(options: &[FsOption]) -> Result<Rewritten> {
     Ok(out)
 }
 
-/// One string that is short enough for mount(2); `None` where it is anyway.
+/// Shortens the options so that they fit into one string for mount(2). `None` if they fit
+/// as they are.
 pub fn shortened(options: &[FsOption]) -> Result<Option<Rewritten>> {
     if filesystem::in_one_string(options)?.count_bytes() < MOUNT_LIMIT {
         return Ok(None);
@@ -93,8 +94,9 @@ pub fn shortened(options: &[FsOption]) -> Result<Option<Rewritten>> {
     Ok(Some(out))
 }
 
-/// The layers of a `lowerdir`, and whether `::` makes each of them one of data
-/// only. A backslash takes a colon its meaning.
+/// Returns the layers of a `lowerdir`, each with whether it is a data-only layer.
+/// Data-only layers follow `::`. overlayfs separates layers by colons; a backslash
+/// escapes a colon.
 fn layers(lower: &[u8]) -> Vec<(bool, Vec<u8>)> {
     let mut out = Vec::new();
     let mut data_only = false;

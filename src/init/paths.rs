@@ -1,4 +1,5 @@
-//! `linux.maskedPaths` and `linux.readonlyPaths`.
+//! `linux.maskedPaths` and `linux.readonlyPaths` (config-linux.md "Masked Paths" and
+//! "Readonly Paths").
 
 use super::filesystem;
 use crate::error::{Context, Error, Result};
@@ -14,9 +15,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 
-/// Covers files with /dev/null and directories with an empty, read-only tmpfs.
-/// What doesn't exist needs no mask.
-/// `label` is the SELinux label of the tmpfs.
+/// Covers files with /dev/null and directories with an empty, read-only tmpfs. Ignores
+/// paths that don't exist. `label` is the SELinux label of the tmpfs.
 pub fn mask(masked: &[PathBuf], label: Option<&FsOption>, root: &OwnedFd) -> Result<()> {
     let mut covers = Covers { label, ..Covers::default() };
     masked.iter().enumerate().try_for_each(|(i, path)| {
@@ -25,24 +25,24 @@ pub fn mask(masked: &[PathBuf], label: Option<&FsOption>, root: &OwnedFd) -> Res
     })
 }
 
-/// What there is to cover with.
+/// The mounts that cover the masked paths.
 #[derive(Default)]
 struct Covers<'a> {
     label: Option<&'a FsOption>,
-    /// One superblock serves all directories: at density, a tmpfs per masked
-    /// directory and container is what shrinkers and umount suffer from.
+    /// All directories share one superblock. With many containers on a host, a tmpfs for
+    /// each masked directory slows down shrinkers and umount.
     empty: Option<OwnedFd>,
     /// A mount of the host's /dev/null, in no peer group.
     null: Option<OwnedFd>,
 }
 
-/// A tree that is cloned is attached: to drop a detached one costs a grace
-/// period of RCU, which is a millisecond or more on an idle machine.
+/// Masks one path. Attaches every tree that it clones: to drop a detached tree costs an
+/// RCU grace period, a millisecond or more on an idle machine.
 fn one(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
     let Some(target) = existing(root, path)? else { return Ok(()) };
     let stat = fstat(&target).op("fstat")?;
     if !target::is_directory(&stat) {
-        // Another path of the list may have led here.
+        // Another path of the list may have led to this file.
         return if is_null(&stat) { Ok(()) } else { cover_file(&target, root, covers) };
     }
     if is_root(root, &target, &stat)? {
@@ -58,14 +58,14 @@ fn is_null(stat: &FileStat) -> bool {
     stat.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFCHR.bits() && stat.st_rdev == makedev(1, 3)
 }
 
-/// Whether `target` is the root itself, whatever path led to it. What is mounted
-/// on the root would not be seen: the payload's root is below it.
+/// Whether `target` is the root itself, whatever path led to it. The payload would not
+/// see a mount on the root, because the payload's root is below that mount.
 fn is_root(root: &OwnedFd, target: &OwnedFd, stat: &FileStat) -> Result<bool> {
     let own = fstat(root).op("fstat the rootfs")?;
     if (own.st_dev, own.st_ino) != (stat.st_dev, stat.st_ino) {
         return Ok(false);
     }
-    // The same directory may be bound elsewhere, too.
+    // Another mount may show the same directory.
     let id = |file: &OwnedFd| mount::id(file).op("statx");
     Ok(id(root)? == id(target)?)
 }
@@ -92,8 +92,8 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
     Ok(())
 }
 
-/// Clones the host's /dev/null, or the container's where the host has none. Either
-/// is checked to be the null device (CVE-2025-31133 took whatever the image had
+/// Clones the host's /dev/null, or the container's if the host has none. Checks that the
+/// file is the null device (CVE-2025-31133: a runtime took any file that the image had
 /// there). The clone leaves the peer group of the host's /dev.
 fn null_device(root: &OwnedFd) -> Result<OwnedFd> {
     let tree = match mount::clone_tree(AT_FDCWD, c"/dev/null", false, true) {
@@ -112,8 +112,9 @@ fn null_device(root: &OwnedFd) -> Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Binds each path on itself, read-only; the mounts below it come along. The root
-/// becomes read-only by itself, as with `root.readonly`.
+/// Binds each path on itself, read-only, together with the mounts below it. A path that
+/// leads to the root makes the root read-only without a bind mount, as `root.readonly`
+/// does.
 pub fn make_readonly(paths: &[PathBuf], root: &OwnedFd) -> Result<()> {
     // A path that is listed twice is bound once.
     let first = |(i, path): &(usize, &PathBuf)| !paths[..*i].contains(path);

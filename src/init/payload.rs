@@ -1,4 +1,4 @@
-//! Finding the payload's executable, and becoming it.
+//! Finds the payload's executable, and executes it.
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
@@ -13,12 +13,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-/// Where execvp(3) looks when the environment doesn't say.
+/// Where execvp(3) looks if the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const NOT_EXECUTABLE: &str = "is the file executable, and its filesystem not mounted noexec?";
 
-/// All that execve needs, found out while nothing is in the way of it.
+/// Everything that execve needs, found before a seccomp filter can forbid the calls for
+/// it.
 pub struct Payload<'a> {
     process: &'a Process,
     path: CString,
@@ -26,8 +27,9 @@ pub struct Payload<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Refuses at `create` what `start` could not execute. From here on only
-    /// the payload's descriptors survive execve, as whatever is opened later is
+    /// Finds the executable, so that `create` refuses what `start` could not execute.
+    /// From here on only the payload's descriptors survive execve: stdio, and
+    /// `preserve_fds` descriptors from 3 on. Every descriptor that is opened later is
     /// close-on-exec.
     pub fn prepare(process: &'a Process, preserve_fds: i32) -> Result<Payload<'a>> {
         let payload = Payload { process, path: find(process)?, env: environment(process) };
@@ -35,12 +37,12 @@ impl<'a> Payload<'a> {
         Ok(payload)
     }
 
-    /// The environment that it is going to have.
+    /// Returns the environment that the payload is going to have.
     pub fn env(&self) -> &[CString] {
         &self.env
     }
 
-    /// Becomes the payload; `last` is done right before, and nothing after it.
+    /// Becomes the payload. Calls `last` right before execve(2), as the last step.
     pub fn execute(self, last: impl FnOnce() -> Result<()>) -> Result<Infallible> {
         nix::sys::signal::sigprocmask(
             nix::sys::signal::SigmaskHow::SIG_SETMASK,
@@ -54,9 +56,9 @@ impl<'a> Payload<'a> {
     }
 }
 
-/// The file to execute, by execvp(3)'s rules: a name with a slash is a path,
-/// any other is looked up in the PATH of the process's own environment. The
-/// words of the errors are runc's, which engines match.
+/// Finds the file to execute by the rules of execvp(3). A name with a slash is a path.
+/// Any other name is looked up in the PATH of the process's own environment. The error
+/// texts are runc's, because engines match them.
 fn find(process: &Process) -> Result<CString> {
     let Some(name) = process.args.first() else { return Err(Error::msg("process args must not be empty")) };
     let shown = name.to_string_lossy();
@@ -110,8 +112,8 @@ fn executable(path: &CStr) -> nix::Result<()> {
     faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
-/// The environment as configured, with HOME where it is missing, or empty, as
-/// Podman's exec has it.
+/// Returns the configured environment, with HOME added if it is missing or empty.
+/// Podman's exec passes an empty one.
 fn environment(process: &Process) -> Vec<CString> {
     let mut env = process.env.clone();
     env.retain(|pair| pair.to_bytes() != b"HOME=");
@@ -122,9 +124,9 @@ fn environment(process: &Process) -> Vec<CString> {
     env
 }
 
-/// The home directory in the container's own /etc/passwd. What the image has
-/// there is read only if it is a plain file, and not without end. Its text is
-/// bytes: one that isn't UTF-8 must not hide the lines behind it.
+/// Returns the user's home directory from the container's /etc/passwd. Init reads what
+/// the image has there only if it is a regular file, and at most 1 MiB of it. It reads
+/// bytes: a line that is not UTF-8 must not hide the lines after it.
 fn home_of(uid: u32) -> Option<Vec<u8>> {
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = open("/etc/passwd", flags, Mode::empty()).ok()?;
@@ -135,14 +137,15 @@ fn home_of(uid: u32) -> Option<Vec<u8>> {
     lines.map_while(|line| line.ok()).find_map(|line| home_in(&line, uid))
 }
 
-/// The home directory in a line of /etc/passwd, if the line is of the user `uid`.
+/// Returns the home directory in a line of /etc/passwd, if the line belongs to the user
+/// `uid`.
 fn home_in(line: &[u8], uid: u32) -> Option<Vec<u8>> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
     let own = std::str::from_utf8(fields.get(2)?).ok()?.parse() == Ok(uid);
     fields.get(5).filter(|home| own && !home.is_empty()).map(|home| home.to_vec())
 }
 
-/// Why execve failed, in words that name the file that is really at fault.
+/// Explains why execve failed, and names the file that is at fault.
 fn explain(errno: Errno, path: &CStr) -> Error {
     let shown = path.to_string_lossy();
     let hint = match errno {
@@ -170,8 +173,8 @@ fn explain(errno: Errno, path: &CStr) -> Error {
     Error::msg(format!("exec {shown}: {text}")).hint(hint)
 }
 
-/// The interpreter that a script's `#!` or an ELF file's PT_INTERP names, if
-/// it is missing.
+/// Returns the interpreter that a script's `#!` or an ELF file's PT_INTERP names, if the
+/// interpreter does not exist.
 fn interpreter(path: &CStr) -> Option<String> {
     use std::os::unix::ffi::OsStrExt;
     let mut head = vec![0u8; 4096];
@@ -188,7 +191,8 @@ fn script_interpreter(head: &[u8]) -> Option<String> {
     Some(String::from_utf8_lossy(name).into_owned())
 }
 
-/// 64-bit little-endian ELF, which is what the supported machines run.
+/// Reads PT_INTERP from a 64-bit little-endian ELF file, the format of all supported
+/// machines.
 fn elf_interpreter(head: &[u8]) -> Option<String> {
     const PT_INTERP: u64 = 3;
     if !head.starts_with(b"\x7fELF\x02\x01") {

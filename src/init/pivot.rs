@@ -1,4 +1,4 @@
-//! Leaving the host's tree behind.
+//! The change of the root, by which init leaves the host's tree.
 
 use super::filesystem;
 use super::rootfs::Root;
@@ -16,18 +16,19 @@ use nix::sys::statfs::{FsType, PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chroot, fchdir, pivot_root};
 use std::path::Path;
 
-/// The type of a magic number depends on the C library.
+/// `FsType` has the integer type that the C library gives to these numbers.
 const SYSFS_MAGIC: FsType = FsType(0x6265_6572);
 
 /// How the container's root becomes the root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Way {
-    /// pivot_root, and the old root is gone.
+    /// By pivot_root(2). The old root is gone then.
     Pivot,
-    /// It is moved over the old one: `--no-pivot`.
+    /// Init moves the new root over the old one (`--no-pivot`).
     Cover,
-    /// For this process alone. pivot_root would move the root of every process
-    /// in a mount namespace that is joined, and take their mounts away.
+    /// By chroot(2), for this process alone. In a mount namespace that was joined,
+    /// pivot_root would change the root of every process there and take their mounts
+    /// away.
     Chroot,
 }
 
@@ -47,8 +48,9 @@ pub fn enter(root: &Root, way: Way) -> Result<()> {
         Way::Pivot => pivot(root),
         Way::Cover => {
             hide_host(root)?;
-            // What lies over `/` is what a namespace's newcomers get as their
-            // root; this process, which is inside already, has to follow.
+            // A process that enters the mount namespace later gets the mount over `/` as
+            // its root. This process is in the namespace already, so it has to call
+            // chroot.
             let (from, to) = (c".", c"/");
             nix::mount::mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)
                 .op("move the rootfs over /")?;
@@ -58,17 +60,17 @@ pub fn enter(root: &Root, way: Way) -> Result<()> {
     }
 }
 
-/// Takes the host's procfs and sysfs away from beneath the container's root. The
-/// kernel lets a nested user namespace mount a new procfs if its mount namespace
-/// has one that nothing covers, and the host's has none of the container's masks.
+/// Removes the host's procfs and sysfs from below the container's root. The kernel lets a
+/// nested user namespace mount a new procfs if its mount namespace has a procfs that
+/// nothing covers. The host's procfs has none of the container's masks.
 ///
-/// What can't be unmounted, because a more privileged mount namespace has mounted
-/// it, is covered with an empty directory.
+/// The kernel refuses to unmount what a more privileged mount namespace has mounted. This
+/// function covers such a mount with an empty directory.
 fn hide_host(root: &Root) -> Result<()> {
     let all = mountinfo::of("self").op_on("read", "/proc/self/mountinfo")?;
     let own = mount::id(&root.tree).op("statx the rootfs")?;
     let host = |point: &&Point| is_kernels(&point.fs) && !is_below(&all, point, own);
-    // What is mounted below another mount comes after it.
+    // mountinfo lists a mount after the mount below which it is attached.
     for point in all.iter().rev().filter(host) {
         match umount2(&point.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
@@ -84,7 +86,8 @@ fn is_kernels(fs: &[u8]) -> bool {
     matches!(fs, b"proc" | b"sysfs")
 }
 
-/// Whether `point` is attached below the mount `above`, or to one that is.
+/// Whether `point` is attached below the mount `above`, directly or by way of other
+/// mounts.
 fn is_below(all: &[Point], point: &Point, above: u64) -> bool {
     let mut parent = point.parent;
     for _ in 0..all.len() {
@@ -99,7 +102,7 @@ fn is_below(all: &[Point], point: &Point, above: u64) -> bool {
     false
 }
 
-/// Mounts an empty tmpfs on `path`, if a procfs or sysfs is there still.
+/// Mounts an empty tmpfs on `path`, if a procfs or sysfs is still there.
 fn cover(path: &Path) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let there = match open(path, flags, Mode::empty()) {
@@ -110,15 +113,15 @@ fn cover(path: &Path) -> Result<()> {
         return Ok(());
     }
     if !target::is_directory(&fstat(&there).op("fstat")?) {
-        // A file alone gives nobody the right to a new procfs.
+        // A single file of procfs gives nobody the right to mount a new one.
         return Ok(());
     }
     let empty = filesystem::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
     mount::attach(&empty, &there).op("move_mount an empty directory")
 }
 
-/// What the kernel means by EINVAL: it can't pivot away from the first root of
-/// all, nor from a directory that chroot made the root.
+/// Returns a hint for EINVAL of pivot_root(2). The kernel can't pivot away from the very
+/// first root, nor from a directory that chroot made the root.
 pub fn why_no_pivot() -> &'static str {
     let mounts = crate::sys::process::read_file("/proc/self/mountinfo").unwrap_or_default();
     let mut points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
@@ -130,9 +133,9 @@ pub fn why_no_pivot() -> &'static str {
     }
 }
 
-/// pivot_root(".", ".") stacks the old root on the new one, so that no
-/// directory for it is needed in the image; it is then detached through the
-/// descriptor that still refers to it.
+/// Calls pivot_root(".", "."), which stacks the old root on the new one. So the image
+/// needs no directory for the old root. Then detaches the old root by the descriptor that
+/// still refers to it.
 fn pivot(root: &Root) -> Result<()> {
     pivot_root(c".", c".").op("pivot_root").map_err(|e| e.hint(why_no_pivot()))?;
     fchdir(&root.host).op("fchdir to the old root")?;

@@ -1,12 +1,13 @@
-//! Mounts that have to be read-only, and in which something still has to be
-//! created: mount points of later mounts, device nodes, the working directory.
+//! Mounts that have to be read-only, but in which init still creates something: mount
+//! points of later mounts, device nodes, the working directory.
 //!
-//! - A new filesystem stays writable until everything is there and the hooks have
-//!   run, as with runc and crun.
-//! - A bind mount is read-only from the start. If a mount point is missing below
-//!   it, it becomes writable until then, as with crun.
+//! - A new filesystem stays writable until everything is created and the hooks have run,
+//!   as with runc and crun.
+//! - A bind mount is read-only from the start. If a mount point below it is missing, the
+//!   mount becomes writable until everything is created and the hooks have run, as with
+//!   crun.
 //!
-//! What does not belong here: the root's own attribute (`rootfs.rs`).
+//! The read-only attribute of the root does not belong here (`rootfs.rs`).
 
 use crate::error::{Context, Error, Result};
 use crate::launch::target;
@@ -21,7 +22,7 @@ use std::path::Path;
 /// The mounts of the configuration that are read-only now or at the end.
 #[derive(Default)]
 pub struct Readonly {
-    /// Mounts that are writable still.
+    /// Mounts that are still writable.
     pending: Vec<Pending>,
     /// Mounts that are read-only already because the configuration says so.
     done: Vec<Done>,
@@ -55,8 +56,8 @@ pub fn is_wanted(entry: &Mount) -> bool {
     (entry.attr.set | entry.recursive_attr.set) & MOUNT_ATTR_RDONLY != 0
 }
 
-/// Whether `entry` is going to make the mount `tree` read-only. One that the host
-/// has mounted read-only is not ours to write to.
+/// Whether `entry` is going to make the mount `tree` read-only. `false` if the host has
+/// mounted it read-only: init must not make such a mount writable.
 pub fn changes(entry: &Mount, tree: &OwnedFd) -> Result<bool> {
     if !is_wanted(entry) {
         return Ok(false);
@@ -66,7 +67,7 @@ pub fn changes(entry: &Mount, tree: &OwnedFd) -> Result<bool> {
 }
 
 impl Readonly {
-    /// Makes `tree`, the attached mount of `entry`, read-only at the end.
+    /// Remembers to make `tree`, the attached mount of `entry`, read-only at the end.
     pub fn later(&mut self, entry: &Mount, tree: OwnedFd) {
         self.pending.push(Pending { tree, entry: Place::of(entry) });
     }
@@ -78,9 +79,9 @@ impl Readonly {
         Ok(())
     }
 
-    /// Calls `create`, which creates `path` in the container. While that fails
-    /// with EROFS because of an entry of the configuration, the mount becomes
-    /// writable and `create` is called again.
+    /// Calls `create`, which creates `path` in the container. If that fails with EROFS
+    /// because of an entry of the configuration, makes the mount writable and calls
+    /// `create` again.
     pub fn create<T>(&mut self, root: &OwnedFd, path: &Path, create: impl Fn() -> Result<T>) -> Result<T> {
         loop {
             match create() {
@@ -94,8 +95,8 @@ impl Readonly {
         }
     }
 
-    /// Makes the mount writable in which `path` is missing. Returns false if the
-    /// configuration didn't make it read-only.
+    /// Makes the mount writable in which `path` is missing. Returns `false` if the
+    /// configuration did not make that mount read-only, or if the kernel refuses.
     fn lift(&mut self, root: &OwnedFd, path: &Path) -> Result<bool> {
         let dir = nearest(root, path)?;
         let id = mount::id(&dir).op("statx the directory")?;
@@ -104,7 +105,7 @@ impl Readonly {
         let attr = MountAttr { clear: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         match mount::set_attr(&tree, attr, false) {
             Ok(()) => {}
-            // In a user namespace the host's own read-only mounts stay so.
+            // In a user namespace the host's own read-only mounts stay read-only.
             Err(Errno::EPERM) => return Ok(false),
             Err(errno) => return Err(Error::os("mount_setattr writable", errno)),
         }
@@ -112,7 +113,7 @@ impl Readonly {
         Ok(true)
     }
 
-    /// Makes everything read-only that has to be. Nothing is created any more.
+    /// Makes all pending mounts read-only. Nothing may be created in them afterwards.
     pub fn finish(self) -> Result<()> {
         let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         self.pending.iter().try_for_each(|Pending { tree, entry }| {
@@ -123,7 +124,7 @@ impl Readonly {
     }
 }
 
-/// The deepest directory on the way to `path` that exists.
+/// Opens the deepest directory on the way to `path` that exists.
 fn nearest(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     for above in path.ancestors().skip(1) {
         match openat2::in_root(root, &target::c_path(above)?, libc::O_PATH | libc::O_DIRECTORY) {
@@ -134,8 +135,8 @@ fn nearest(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     Err(Error::os("open the directory", Errno::ENOENT).on(path.display().to_string()))
 }
 
-/// The root of the mount in which `dir` is. It must not be the root of the
-/// process.
+/// Opens the root of the mount that contains `dir`. That root must not be the root of the
+/// process, from which `..` does not leave the mount.
 fn root_of_mount(mut dir: OwnedFd) -> Result<OwnedFd> {
     loop {
         match openat2::parent_in_mount(&dir) {

@@ -1,4 +1,4 @@
-//! The root filesystem: attached among the host's mounts, in this namespace alone.
+//! Attaches the root filesystem among the host's mounts, in this mount namespace alone.
 
 use crate::error::{Context, Error, Result};
 use crate::launch::sources;
@@ -10,19 +10,19 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
 
-/// The container's root, attached, and the host's, still beneath it.
+/// The container's root, which is attached, and the host's root beneath it.
 pub struct Root {
     pub tree: OwnedFd,
     pub host: OwnedFd,
 }
 
-/// Attaches the tree at its own path, where hooks of GPU toolkits look for the
-/// container's mounts. In a user namespace that path may be closed to us: then
-/// it goes over `/`. Nothing here depends on which: everything in the container
-/// is reached from `tree`.
+/// Attaches the tree at its own path on the host, because hooks of GPU toolkits look for
+/// the container's mounts there. In a user namespace init may not be allowed to walk to
+/// that path. Then it attaches the tree over `/`. No later step depends on the place:
+/// each step reaches everything in the container from [`Root::tree`].
 ///
-/// A mount namespace that is joined is others', too: its mounts stay as they
-/// are but for the root, which is added at its path, and nowhere else.
+/// Other processes use a mount namespace that was joined. So its mounts stay as they are,
+/// and init adds only the root, at the root's own path and nowhere else.
 pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     let joined = plan.namespaces.is_joined(NsKind::Mount);
     if !joined {
@@ -48,7 +48,8 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     Ok(root)
 }
 
-/// Once nothing has to be made in it any more.
+/// Makes the root read-only, if the plan says so. Must run after everything is created in
+/// it.
 pub fn make_readonly(plan: &Plan, root: &Root) -> Result<()> {
     if !plan.root_readonly {
         return Ok(());
@@ -57,8 +58,9 @@ pub fn make_readonly(plan: &Plan, root: &Root) -> Result<()> {
     mount::set_attr(&root.tree, attr, false).op("mount_setattr read-only").map_err(|e| e.at("/root/readonly"))
 }
 
-/// Mounts that the image's tree brought along get what an `r…` form says. Those
-/// of the configuration have options of their own.
+/// Sets the propagation of the mounts that the image's tree brought along, if the option
+/// for the root is recursive (`rshared`, `runbindable`). The configuration's mounts have
+/// options of their own.
 fn propagate_below(plan: &Plan, root: &Root) -> Result<()> {
     let Some((propagation @ (Propagation::Shared | Propagation::Unbindable), true)) = plan.root_propagation
     else {
@@ -66,14 +68,14 @@ fn propagate_below(plan: &Plan, root: &Root) -> Result<()> {
     };
     let until_the_pivot = sources::root_base(plan);
     sources::set_propagation(&root.tree, propagation, true)
-        // The kernel takes no shared root in pivot_root, and nothing is bound
-        // from an unbindable one.
+        // pivot_root refuses a shared root, and the kernel binds nothing from an
+        // unbindable one.
         .and_then(|()| sources::set_propagation(&root.tree, until_the_pivot, false))
         .map_err(|e| e.at("/linux/rootfsPropagation"))
 }
 
-/// The root's own, after the pivot. `shared` is of a peer group of the
-/// container's own; slave and private it has been all the time.
+/// Sets the propagation of the root itself, after the pivot. A shared root is in a peer
+/// group of its own. A slave or private root has had its propagation from the start.
 pub fn propagate(plan: &Plan, root: &Root) -> Result<()> {
     match plan.root_propagation {
         Some((propagation @ (Propagation::Shared | Propagation::Unbindable), _)) => {

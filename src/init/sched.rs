@@ -1,22 +1,23 @@
-//! The CPUs and memory nodes of a process, and its personality: what it can
-//! only set itself. What others can set is in `launch/sched.rs`.
+//! CPU affinity, memory policy and personality, which only the process itself can set.
+//! `launch/sched.rs` sets what another process can set, too.
 
 use crate::error::{Context, Result};
 use crate::spec::plan::Process;
 use crate::sys::sched;
 
-/// As many CPUs as any kernel of the supported machines can have.
+/// A bit for as many CPUs as any kernel of the supported machines can have.
 static ALL_CPUS: [u64; 128] = [u64::MAX; 128];
 
-/// Lets a process that has just entered its cgroup run on all CPUs that the
-/// cpuset has. Since Linux 6.2 the affinity that a caller was given by taskset
-/// or its service manager outlives the way into another cpuset.
+/// Lets a process that has just moved into its cgroup run on all CPUs of the cpuset.
+/// Since Linux 6.2 a process keeps the affinity that taskset or the service manager gave
+/// to the caller, even when it moves into another cpuset.
 pub fn reset_affinity() {
-    // Where that is denied the affinity can't have been changed either.
+    // If the kernel denies this, the affinity can't have been changed, either.
     let _ = sched::set_affinity(&ALL_CPUS);
 }
 
-/// The CPUs of an exec's process, likewise.
+/// Sets the CPUs of an exec process (`process.execCPUAffinity.final`). Without them, it
+/// may run on all CPUs of the cpuset.
 pub fn set_affinity(process: &Process) -> Result<()> {
     let cpus = &process.cpu_affinity.last;
     if cpus.is_empty() {
@@ -28,8 +29,8 @@ pub fn set_affinity(process: &Process) -> Result<()> {
     })
 }
 
-/// The memory policy, which is interpreted by the memory nodes that the cpuset
-/// has by now; and the personality.
+/// Sets the memory policy and the personality. The kernel interprets the policy by the
+/// memory nodes that the cpuset has at this moment.
 pub fn set_policy_and_personality(process: &Process) -> Result<()> {
     if let Some(policy) = &process.memory_policy {
         let hint =

@@ -1,8 +1,8 @@
-//! A place for mount(2), which can't make a detached mount.
+//! A hidden directory for mount(2), which can't create a detached mount.
 //!
-//! Mounted right on its target, a mount could not be told from what lies there
-//! by name, and a name can change under us. So it is made in a directory that
-//! nobody else has ever seen, and cloned off there.
+//! If mount(2) mounted a filesystem on its target, init could open the new mount only by
+//! name, and another process can change what the name leads to. So init mounts it in a
+//! directory that no other process has ever seen, and clones it from there.
 
 use super::filesystem;
 use crate::error::{Context, Result};
@@ -12,7 +12,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-/// A tmpfs over the host's root in this mount namespace, for as long as it lives.
+/// A tmpfs over the host's root in this mount namespace. Dropping this value unmounts it.
 pub struct Scratch {
     root: OwnedFd,
 }
@@ -20,8 +20,8 @@ pub struct Scratch {
 const NAME: &CStr = c"mount";
 
 impl Scratch {
-    /// `host` is the root of the host's tree; lookups that begin there stay
-    /// beneath the new mount.
+    /// Mounts the tmpfs over `host`, the root of the host's tree. Lookups that begin at
+    /// `host` stay beneath the new mount.
     pub fn new(host: &OwnedFd) -> Result<Scratch> {
         let root = filesystem::fresh(c"tmpfs", c"tmpfs", &[], 0)?;
         mount::attach(&root, host).op("move_mount a scratch tmpfs")?;
@@ -30,7 +30,8 @@ impl Scratch {
         Ok(scratch)
     }
 
-    /// mount(2), as a detached mount. `flags` are MS_… bits.
+    /// Mounts a filesystem by mount(2) and returns a detached clone of it. `flags` are
+    /// MS_… bits.
     pub fn mount(&self, source: &CStr, fs: &CStr, flags: u64, data: &CStr) -> Result<OwnedFd> {
         let target = format!("/proc/self/fd/{}/{}", self.root.as_raw_fd(), NAME.to_string_lossy());
         let flags = MsFlags::from_bits_retain(flags);
@@ -43,7 +44,8 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let path = format!("/proc/self/fd/{}", self.root.as_raw_fd());
-        // It stays in a namespace that has no other use than to be left.
+        // If this fails, the tmpfs stays over the host's root, which init is going to
+        // leave.
         let _ = umount2(path.as_str(), MntFlags::MNT_DETACH);
     }
 }

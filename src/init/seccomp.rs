@@ -1,16 +1,19 @@
 //! Installing the seccomp filter.
 //!
-//! A filter is in the way of everything that comes after it, so it comes last.
-//! With no_new_privs that is right before execve. The startContainer hooks are
-//! programs of the image: the process of each installs the filter for itself,
-//! right before its own execve. Without no_new_privs, the kernel wants
-//! CAP_SYS_ADMIN for it, which init must not keep while it waits at the gate:
-//! then it is the last thing before the gate, with the drop of that capability.
-//! So is a filter with a listener, which the `create` that is still there hands
-//! over. Hooks inherit such a filter.
+//! The filter applies to every later system call, so init installs it as late as
+//! possible:
 //!
-//! What init does after that are capset, write, read, rt_sigprocmask and
-//! execve, which a profile must allow.
+//! - With no_new_privs, right before execve. The startContainer hooks are programs of the
+//!   image. The process of each hook installs the filter for itself, right before its own
+//!   execve.
+//! - Without no_new_privs, right before the start gate. The kernel wants CAP_SYS_ADMIN
+//!   for it, which init must not keep while it waits at the gate. Init drops that
+//!   capability right after the filter is installed. Hooks inherit the filter.
+//! - With a listener, right before the start gate, too: the `create` that is still there
+//!   hands the listener over. Hooks inherit the filter.
+//!
+//! After it has installed the filter, init calls capset, write, read, rt_sigprocmask and
+//! execve. A profile must allow these calls.
 
 use super::creds;
 use crate::error::{Error, Result};
@@ -25,7 +28,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 
-/// Is it installed before the gate?
+/// Whether init installs the filter before the gate.
 fn is_early(has_listener: bool, process: &Process) -> bool {
     has_listener || !process.no_new_privileges
 }
@@ -35,8 +38,8 @@ pub fn filters_at_the_gate(profile: &Profile, process: &Process) -> bool {
     is_early(profile.listener.is_some(), process)
 }
 
-/// What has to be kept beyond the payload's own capabilities until the filter
-/// is there, as far as we have it.
+/// Returns the capabilities that init must keep beyond the payload's until it has
+/// installed the filter. Leaves out those that init does not have.
 pub fn needed(filter: Option<&Filter>, process: &Process) -> u64 {
     match filter {
         Some(_) if !process.no_new_privileges => caps::get().map_or(0, |have| have.permitted & CAP_SYS_ADMIN),
@@ -44,8 +47,8 @@ pub fn needed(filter: Option<&Filter>, process: &Process) -> u64 {
     }
 }
 
-/// Before the gate: the filter, if this is its time, and then the capabilities
-/// that are left over from it.
+/// Installs the filter if it belongs before the gate. Then gives up the capabilities that
+/// only the filter needed.
 pub fn install_early(
     filter: Option<&Filter>,
     process: &Process,
@@ -58,8 +61,8 @@ pub fn install_early(
     extra.give_up()
 }
 
-/// Right before the execve of the payload or of a startContainer hook: the
-/// filter, if it isn't there yet.
+/// Installs the filter if it is not in force yet. Call this right before the execve of
+/// the payload or of a startContainer hook.
 pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) -> Result<()> {
     match filter.filter(|filter| !is_early(filter.has_listener(), process)) {
         Some(filter) => install(filter, sync),
@@ -67,7 +70,7 @@ pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) 
     }
 }
 
-/// Installs the filter, and sees its listener handed over.
+/// Installs the filter. If it has a listener, waits until the runtime has taken it.
 pub fn install(filter: &Filter, sync: &InitEnd) -> Result<()> {
     match set_filter(filter.flags, &filter.program) {
         Ok(None) => Ok(()),
@@ -76,8 +79,8 @@ pub fn install(filter: &Filter, sync: &InitEnd) -> Result<()> {
     }
 }
 
-/// Nobody else may hold the listener: as long as somebody does, calls wait for
-/// an answer, even if the agent has died.
+/// Hands the listener over and closes it here. As long as any process holds the listener,
+/// the filter's calls wait for an answer, even if the agent has died.
 fn hand_over(listener: OwnedFd, sync: &InitEnd) -> Result<()> {
     sync.send(&FromInit::Listener(listener.as_raw_fd()))?;
     sync.expect(|m| (m == ToInit::ListenerTaken).then_some(()))

@@ -1,4 +1,4 @@
-//! Kernel parameters of the container's namespaces.
+//! Kernel parameters of the container's namespaces (config-linux.md "Sysctl").
 
 use super::proc::Proc;
 use crate::error::{Context, Error, Result};
@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::write;
 use std::os::fd::OwnedFd;
 
-/// Writes each value. `proc` is there if there are any.
+/// Writes each value. `proc` is `Some` if there are any values.
 pub fn write_all(values: &[Sysctl], proc: Option<&Proc>) -> Result<()> {
     let Some(proc) = proc.filter(|_| !values.is_empty()) else { return Ok(()) };
     let dir = proc.sys()?;
@@ -19,7 +19,8 @@ pub fn write_all(values: &[Sysctl], proc: Option<&Proc>) -> Result<()> {
 
 fn one(dir: &OwnedFd, value: &Sysctl) -> Result<()> {
     if value.path.as_c_str() == c"kernel/domainname" {
-        // The file is the host's root's in every namespace; the call is not.
+        // In every namespace only the host's root may write this file. The system call
+        // also works for root of the namespace.
         return crate::sys::process::set_domainname(&value.value).op("setdomainname");
     }
     let file = openat2::beneath(dir, &value.path, libc::O_WRONLY).op("open the sysctl").map_err(|e| {

@@ -1,4 +1,4 @@
-//! The child of `exec`: a process that moves into a running container.
+//! The child of `exec`: the exec process, which enters a running container.
 
 use super::payload::Payload;
 use super::{creds, hop::hop, keyring, lsm, sched, seccomp, terminal};
@@ -19,34 +19,36 @@ use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What the host side opened for the tenant.
+/// Everything that the runtime prepared for the exec process.
 pub struct Inherited {
     pub sync: InitEnd,
     pub cgroup_tasks: Vec<OwnedFd>,
-    /// The way into them.
+    /// The way into the namespaces.
     pub entry: Entry,
     /// The namespaces to enter.
     pub namespaces: NsFlags,
-    /// The caller could not enter the pid namespace for us.
+    /// Whether to clone once more for the pid namespace, because the caller could not
+    /// enter it.
     pub hop: bool,
-    /// The root of init, where it is not that of its mount namespace.
+    /// The root directory of init, if it is not the root of init's mount namespace.
     pub root: Option<OwnedFd>,
     pub console: Option<OwnedFd>,
     pub keyring: Option<CString>,
     pub filter: Option<Filter>,
-    /// `None`: the runtime takes the listener by itself.
+    /// `None` if the runtime can take the seccomp listener by itself.
     pub courier: Option<CourierEnd>,
+    /// The number of descriptors, from 3 on, that the process keeps (`--preserve-fds`).
     pub preserve_fds: i32,
 }
 
-/// Ends as the process, or by `_exit` with the error sent.
+/// Becomes the user's program, or sends the error to the runtime and calls `_exit`.
 pub fn run(process: &Process, host: Inherited) -> ! {
     let sync = &host.sync;
     let error = match enter(process, &host) {
         Ok(never) => match never {},
         Err(error) => error,
     };
-    // If nobody listens any more there is nobody left to tell.
+    // If the runtime has died, nobody can receive the error.
     let _ = sync.send(&FromInit::Failed(error));
     exit(1)
 }
@@ -54,7 +56,7 @@ pub fn run(process: &Process, host: Inherited) -> ! {
 fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     crate::sys::process::default_signals();
     steps::begin_child("in the container");
-    // Still with the host's rights and the host's /proc.
+    // These calls need the host's rights and the host's /proc.
     limits::set(Of::Myself, process)?;
     let labels = lsm::Labels::open(process)?;
     for tasks in &host.cgroup_tasks {
@@ -64,7 +66,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     crate::launch::sched::set(Of::Myself, process)?;
     steps::done("joined the cgroup, and set limits, CPUs and the scheduler");
     if host.hop {
-        // Not sooner: the files of /proc/self become root's with it.
+        // Not sooner, because it gives the files of /proc/self to root.
         hide()?;
     }
     let pid = NsKind::Pid.flag().only_if(!host.hop);
@@ -74,7 +76,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
         nix::unistd::chroot(c".").op("chroot")?;
     }
     if host.hop {
-        // setns(pid) holds for children only.
+        // setns(2) into a pid namespace applies only to children.
         hop(&host.sync, NsFlags::NONE, host.courier.as_ref())
             .map_err(|e| e.on("the container's pid namespace"))?;
     }
@@ -99,7 +101,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     creds::enter_cwd(process, entered)?;
     let payload = Payload::prepare(process, host.preserve_fds)?;
     steps::done("took the process's user and capabilities, and found its executable");
-    // A filter may forbid the calls for it.
+    // A seccomp filter may forbid the log's system calls.
     steps::end();
     host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
     payload.execute(|| {
@@ -108,13 +110,13 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     })
 }
 
-/// The newcomer is visible in the container before it is done: nothing there
-/// may trace it or open its files (CVE-2016-9962).
+/// Makes this process not dumpable. It is visible in the container before it is ready,
+/// and no process there may trace it or open its files (CVE-2016-9962).
 pub fn hide() -> Result<()> {
     nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")
 }
 
-/// The root directory of the process `pid`.
+/// Opens the root directory of the process `pid`.
 pub fn root_of(pid: i32) -> Result<OwnedFd> {
     let path = crate::sys::process::path_in_proc(pid, "root");
     open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())

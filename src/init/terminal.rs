@@ -1,4 +1,4 @@
-//! The payload's terminal.
+//! The payload's terminal (config.md "Process", `terminal`).
 
 use crate::error::{Context, Error, Result};
 use crate::launch::sources;
@@ -13,14 +13,14 @@ use nix::unistd::{Gid, Uid, fchown};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// The type of a magic number depends on the C library.
+/// `FsType` has the integer type that the C library gives to these numbers.
 const DEVPTS: FsType = FsType(0x1cd1);
 
-/// The slave of the pty, if the process has a terminal.
+/// The slave of the pty. `None` if the process has no terminal.
 pub struct Terminal(Option<OwnedFd>);
 
-/// Opens a pty of the container's own devpts, shows it at /dev/console and
-/// sends its master to `console`.
+/// Opens a pty of the container's own devpts, mounts its slave at /dev/console and sends
+/// its master to `console`.
 pub fn open(plan: &Plan, root: &OwnedFd, console: Option<OwnedFd>) -> Result<Terminal> {
     if !plan.process.terminal {
         return Ok(Terminal(None));
@@ -31,12 +31,12 @@ pub fn open(plan: &Plan, root: &OwnedFd, console: Option<OwnedFd>) -> Result<Ter
     Ok(Terminal(Some(slave)))
 }
 
-/// The same for a process that enters a running container: /dev/console stays.
+/// Opens a pty for an exec process, like [`open`], but leaves /dev/console as it is.
 pub fn open_for_exec(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Result<Terminal> {
     open_pty(process, root, console).map(|slave| Terminal(Some(slave)))
 }
 
-/// No terminal: the caller's stdio.
+/// Returns no terminal. The process then keeps the stdio that the caller passed.
 pub fn none() -> Terminal {
     Terminal(None)
 }
@@ -46,7 +46,7 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
     let master = openat2::in_root(root, c"/dev/pts/ptmx", flags)
         .op_on("open", "/dev/pts/ptmx")
         .map_err(|e| e.hint("a terminal needs a devpts mount at /dev/pts"))?;
-    // An image can put anything at that path; only a devpts makes ptys.
+    // An image can put anything at that path. Only a devpts creates ptys.
     if fstatfs(&master).op("fstatfs")?.filesystem_type() != DEVPTS {
         return Err(Error::msg("/dev/pts is not a devpts"));
     }
@@ -63,18 +63,19 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
     Ok(slave)
 }
 
-/// Never follows what the image has there (CVE-2025-52565, CVE-2026-88264).
+/// Mounts the slave at /dev/console. Never follows a link that the image has there
+/// (CVE-2025-52565, CVE-2026-88264).
 fn show_at_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
     let target = target::file_itself(root, Path::new("/dev/console"))?;
     let tree = mount::clone_tree(slave, c"", false, false).op("open_tree the terminal")?;
-    // /dev/pts may be the host's, bound.
+    // /dev/pts may be the host's, bound. Leave its peer group.
     sources::set_propagation(&tree, Propagation::Private, false)?;
     mount::attach(&tree, &target).op("move_mount the terminal")
 }
 
 impl Terminal {
-    /// Makes it stdin, stdout, stderr and the controlling terminal; without a
-    /// terminal, lets the payload's user own the stdio it was given.
+    /// Makes the slave stdin, stdout, stderr and the controlling terminal. Without a
+    /// terminal, gives the caller's stdio to the payload's user.
     pub fn install(self, process: &Process) -> Result<()> {
         let Some(slave) = self.0 else { return own_stdio(process) };
         pty::make_controlling(&slave).op("ioctl TIOCSCTTY")?;
@@ -88,8 +89,8 @@ impl Terminal {
     }
 }
 
-/// A user without privilege must be able to reopen /dev/stdout. The null
-/// device is everybody's and stays root's (CVE-2026-88265).
+/// Gives stdio to the payload's user, because an unprivileged user must be able to reopen
+/// /dev/stdout. The null device belongs to everybody and stays root's (CVE-2026-88265).
 fn own_stdio(process: &Process) -> Result<()> {
     if process.uid == 0 {
         return Ok(());
@@ -101,7 +102,7 @@ fn own_stdio(process: &Process) -> Result<()> {
             continue;
         }
         match fchown(stdio, Some(Uid::from_raw(process.uid)), None::<Gid>) {
-            // An id that isn't mapped, a read-only file, somebody else's file.
+            // The id isn't mapped, the file is read-only, or it is another user's file.
             Ok(()) | Err(Errno::EINVAL | Errno::EPERM | Errno::EROFS) => {}
             Err(errno) => return Err(errno).op("chown stdio"),
         }
