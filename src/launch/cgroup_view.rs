@@ -1,32 +1,34 @@
-//! What a mount of type `cgroup` is to show (`init/cgroup_mount.rs`). The host's side
-//! knows where the hierarchies are, and init doesn't.
+//! What a mount of type `cgroup` shows (`init/cgroup_mount.rs`). The runtime knows where
+//! the hierarchies are, and init does not.
 
 use std::path::PathBuf;
 
-/// What the host's cgroups look like, from the point of view of a container
-/// that is to see its own.
+/// The host's cgroups, as a mount of type `cgroup` shows them to the container.
 pub enum View {
     V2 {
-        /// Where the host has the hierarchy mounted.
+        /// Where the hierarchy is mounted on the host.
         mount: PathBuf,
-        /// The container's cgroup, on the host.
+        /// The path of the container's cgroup on the host.
         own: PathBuf,
+        /// Whether the container has a cgroup namespace of its own.
         namespaced: bool,
     },
     V1 {
+        /// Whether the container has a cgroup namespace of its own.
         namespaced: bool,
         hierarchies: Vec<V1>,
     },
-    /// No cgroup mounts on the host.
+    /// The host has no cgroup mounts.
     None,
 }
 
 /// One hierarchy of version 1.
 pub struct V1 {
-    /// Its directory below /sys/fs/cgroup, as `cpu,cpuacct`.
+    /// Its directory below /sys/fs/cgroup, such as `cpu,cpuacct`.
     pub name: String,
-    /// Mount options that select it: `cpu,cpuacct`, `none,name=systemd`.
+    /// The mount options that select the hierarchy: `cpu,cpuacct`, or
+    /// `none,name=systemd`.
     pub options: String,
-    /// The container's cgroup in it, on the host.
+    /// The path of the container's cgroup in this hierarchy, on the host.
     pub path: PathBuf,
 }

@@ -1,20 +1,22 @@
-//! The courier: takes a seccomp listener out of an init that the runtime may not trace.
+//! The courier: a process that passes init's seccomp listener to a runtime that may not
+//! trace init.
 //!
-//! A filter that asks an agent about read(2) or sendmsg(2) stops init in that call until
-//! the agent answers, and the agent gets the listener only after that call. So init can't
-//! send its listener. Root takes it out of init by pidfd_getfd(2), which wants the right
-//! to trace init: init is not dumpable, so that is CAP_SYS_PTRACE.
+//! If a filter asks an agent about read(2) or sendmsg(2), such a call of init waits for
+//! the agent's answer. The agent gets the listener only after that call, so init can't
+//! send the listener. A runtime with privilege takes it out of init by pidfd_getfd(2).
+//! That call wants the right to trace init. Init is not dumpable, so that right is
+//! CAP_SYS_PTRACE.
 //!
-//! For a runtime without it, the process that is cloned first clones init once more and
-//! lets it share its table of descriptors (CLONE_FILES). It stays outside of the
-//! container's new pid namespace and has no filter, so it can send what init has opened.
-//! Until it ends it counts in the container's cgroup: a pids limit of 2 leaves no room
-//! for a createContainer hook.
+//! For a runtime without CAP_SYS_PTRACE, the process that is cloned first becomes the
+//! courier. It clones init once more and shares its descriptor table with init
+//! (CLONE_FILES). The courier stays outside of the container's new pid namespace and has
+//! no filter, so it can send what init has opened. The courier counts in the container's
+//! cgroup until it ends: a pids limit of 2 leaves no room for a createContainer hook.
 //!
-//! It ends when it has sent one descriptor, when the runtime closes its socket, or when
-//! init ends. The last is needed as the table also has init's end of the handshake
-//! (`sync.rs`): as long as the courier has that open, the runtime does not hear of
-//! init's end.
+//! The courier ends when it has sent one descriptor, when the runtime closes its socket,
+//! or when init ends. It has to end with init because the shared table also has init's
+//! end of the handshake (`sync.rs`): while the courier has that end open, the runtime
+//! does not notice that init has ended.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::clone::exit;
@@ -28,9 +30,9 @@ use nix::unistd::read;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Instant;
 
-/// Whether this process may not take descriptors out of one that is not dumpable.
+/// Whether this process may not take descriptors out of a process that is not dumpable.
 pub fn is_needed() -> bool {
-    // Yama's 3: nobody may trace anybody.
+    // In Yama's scope 3 no process may trace another.
     let scope = read_file("/proc/sys/kernel/yama/ptrace_scope");
     !caps::may_trace() || scope.is_ok_and(|scope| scope.starts_with(b"3"))
 }
@@ -38,14 +40,15 @@ pub fn is_needed() -> bool {
 /// The runtime's handle on the courier.
 pub struct Courier {
     socket: OwnedFd,
-    /// Its pidfd, once it is known who is the courier and who is init.
+    /// The courier's pidfd. `None` until the runtime knows which process is the courier
+    /// and which is init.
     process: Option<OwnedFd>,
 }
 
-/// What the courier itself has.
+/// The courier's end of the socket.
 pub struct CourierEnd(OwnedFd);
 
-/// Makes the two ends.
+/// Creates the socket between the runtime and the courier.
 pub fn pair() -> Result<(Courier, CourierEnd)> {
     let (socket, end) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .op("socketpair")?;
@@ -53,15 +56,15 @@ pub fn pair() -> Result<(Courier, CourierEnd)> {
 }
 
 impl Courier {
-    /// This is the courier; it has cloned init.
+    /// Notes that the courier is `process`, a pidfd. The courier has cloned init by then.
     pub fn is(&mut self, process: OwnedFd) {
         self.process = Some(process);
     }
 
-    /// Fetches init's descriptor `number`.
+    /// Fetches a copy of init's descriptor `number`.
     ///
     /// # Errors
-    /// The courier died, or does not answer within [`PATIENCE`].
+    /// The courier died, or it does not answer within [`PATIENCE`].
     pub fn fetch(&self, number: i32) -> Result<OwnedFd> {
         let process = self.process.as_ref().ok_or_else(|| Error::msg("there is no courier"))?;
         let died = || Error::msg("the process that shares init's descriptors died");
@@ -69,9 +72,9 @@ impl Courier {
         send(raw, &number.to_le_bytes(), MsgFlags::MSG_NOSIGNAL).map_err(|_| died())?;
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // Init holds the courier's end, too, so its death is not the end of the stream.
-            // The kernel looks at them in this order: if the courier has ended, its answer is
-            // there already.
+            // Init has the courier's end of the socket open, too, so the courier's death
+            // does not end the stream. poll(2) looks at the courier before it looks at
+            // the socket: if the courier has ended, its answer is in the socket already.
             let mut fds = [process.as_fd(), self.socket.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match poll(&mut fds, timeout_until(deadline)) {
                 Ok(0) if Instant::now() >= deadline => {
@@ -97,13 +100,13 @@ impl Drop for Courier {
 }
 
 impl CourierEnd {
-    /// Waits for the runtime's request or for the end of `init`, a pidfd, answers the
-    /// request, and ends.
+    /// Waits for the runtime's request or for the end of `init`, a pidfd. Then answers
+    /// the request, if there is one, and calls `_exit`.
     pub fn serve(&self, init: &OwnedFd) -> ! {
         let mut fds = [self.0.as_fd(), init.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
         let mut number = [0u8; 4];
-        // Without a request there is nothing to read: the runtime has ended, or init has.
+        // If the runtime or init has ended, there is no request to read.
         let is_asked = fds[0].any() == Some(true) && read(&self.0, &mut number) == Ok(number.len());
         if is_asked {
             let _ = scm::send_number(&self.0, &[0], i32::from_le_bytes(number));

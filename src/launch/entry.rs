@@ -1,31 +1,33 @@
 //! How a caller without CAP_SYS_PTRACE gets into a container whose init waits for `start`.
 //!
-//! Until its execve, init is not dumpable and its memory belongs to the user
-//! namespace of the runtime. The kernel then refuses /proc/INIT/ns, /proc/INIT/root
-//! and setns(2) by init's pidfd to everybody without CAP_SYS_PTRACE in that user
-//! namespace: also to the user who owns the container's user namespace. A dumpable
-//! init would let that user in, and with them every process of the container's user
-//! namespace: to init's descriptors and memory (CVE-2016-9962, CVE-2024-21626), and
-//! to trace it while neither its seccomp filter nor its label is in force.
+//! Until its execve, init is not dumpable, and its memory belongs to the user namespace
+//! of the runtime. The kernel then refuses /proc/INIT/ns, /proc/INIT/root and setns(2) by
+//! init's pidfd to every process without CAP_SYS_PTRACE in that user namespace. It also
+//! refuses them to the user who owns the container's user namespace.
 //!
-//! So init stays closed and hands its namespaces out itself. The runtime gives init a
+//! Init must not become dumpable for that user's sake. Every process of the container's
+//! user namespace could then reach init's descriptors and memory (CVE-2016-9962,
+//! CVE-2024-21626). It could also trace init while neither init's seccomp filter nor its
+//! label is in force.
+//!
+//! So init hands descriptors of its namespaces out itself. The runtime gives init a
 //! datagram socket with an abstract name, and puts that name into the state record. The
-//! caller connects a socket to that name, and writes its own socket's name to the start
-//! gate, which only the owner of the state directory can open. Init answers by one
+//! caller connects a socket to that name. It writes the name of its own socket to the
+//! start gate, which only the owner of the state directory can open. Init answers by one
 //! datagram with all descriptors.
 //!
-//! Everybody in the network namespace sees both names: other users of the host, and
-//! processes of containers that share it. So:
-//! - The kernel lets nobody but init send to the caller, whose socket is connected to
-//!   init's. The sender's pid alone proves nothing: a process with CAP_SYS_ADMIN over
-//!   its pid namespace may claim to be any process in there. With namespaces of its
-//!   choice an exec would run outside of the container.
-//! - In another network namespace init's name can be another's. So a caller asks only
-//!   from the one that init's socket is in.
-//! - The name of a caller that has gone can become another's. So a request is void
-//!   after [`PATIENCE`], as long as the caller waits.
+//! Every process in the network namespace sees both names: processes of other users of
+//! the host, and of containers that share the network namespace. So:
+//! - The caller's socket is connected to init's socket, and the kernel lets only init
+//!   send to it. The sender's pid alone would prove nothing: a process with CAP_SYS_ADMIN
+//!   over its pid namespace may claim to be any process in that namespace. With
+//!   namespaces of an attacker's choice, an exec would run outside of the container.
+//! - In another network namespace, init's name can belong to another socket. So a caller
+//!   asks only from the network namespace that init's socket is in.
+//! - When a caller has ended, another process can take its name. So a request becomes
+//!   void after [`PATIENCE`]. The caller waits for as long.
 //!
-//! Beside read(2), which the gate needs anyway, init makes the calls of [`CALLS`].
+//! Besides read(2), which the start gate needs anyway, init makes the calls of [`CALLS`].
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::NsKind;
@@ -52,20 +54,20 @@ pub const REQUEST: u8 = b'n';
 /// The length of the abstract names that the kernel chooses, in bytes (unix(7)).
 const NAME: usize = 5;
 
-/// What follows [`REQUEST`]: the caller's abstract name, and when the request becomes
-/// void, in milliseconds as [`now`] counts them (little-endian).
+/// The rest of a request after [`REQUEST`]: the caller's abstract name, and the time when
+/// the request becomes void, in milliseconds as [`now`] counts them (little-endian).
 pub type Request = [u8; NAME + 8];
 
-/// What init calls to answer a request. clock_gettime(2) is one where the vDSO has no
-/// clock to read.
+/// The system calls that init makes to answer a request. clock_gettime(2) is a system
+/// call only where the vDSO has no clock to read.
 pub const CALLS: [libc::c_long; 4] =
     [libc::SYS_openat, libc::SYS_sendmsg, libc::SYS_close, libc::SYS_clock_gettime];
 
-/// Stands for init's root directory in an answer. A namespace has its place in
+/// The tag of init's root directory in an answer. The tag of a namespace is its index in
 /// [`NsKind::ALL`].
 const ROOT: u8 = u8::MAX;
 
-/// Every kind of namespace, and the root directory.
+/// The most descriptors in an answer: every kind of namespace, and the root directory.
 const MOST: usize = NsKind::ALL.len() + 1;
 
 fn new_socket() -> Result<OwnedFd> {
@@ -82,57 +84,59 @@ fn bind_to_a_name(socket: &OwnedFd) -> Result<String> {
     name.ok_or_else(|| Error::msg("the kernel gave the socket no abstract name"))
 }
 
-/// Returns the milliseconds since 1970. A time namespace shifts all other clocks.
+/// Returns the milliseconds since 1970. A time namespace shifts every other clock.
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The inode of the network namespace that this process is in. `None` without /proc.
+/// Returns the inode of the network namespace of this process. `None` without /proc.
 fn network() -> Option<u64> {
     stat("/proc/self/ns/net").ok().map(|stat| stat.st_ino)
 }
 
-/// Where the socket of an init is found, for the state record.
+/// The address of init's socket, for the state record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
-    /// Its abstract name.
+    /// The socket's abstract name.
     name: String,
-    /// The inode of its network namespace, which lives for as long as the socket.
+    /// The inode of the socket's network namespace, which lives as long as the socket.
     network: u64,
 }
 
-/// Init's side.
+/// Init's socket, through which it hands its namespaces out.
 pub struct Handout {
     socket: OwnedFd,
     /// The namespaces to hand out.
     namespaces: NsFlags,
-    /// Whether to hand out the root directory: it is not that of the mount namespace.
+    /// Whether to hand out the root directory, because it is not that of the mount
+    /// namespace.
     root: bool,
 }
 
 impl Handout {
-    /// Makes it in the runtime's network namespace. Returns it with the address for
-    /// [`Caller::connect`], or `None` if which network namespace that is can't be told.
+    /// Creates the socket in the runtime's network namespace. Returns it with the address
+    /// for [`Caller::connect`]. Returns `None` if the runtime can't tell its network
+    /// namespace.
     pub fn new(namespaces: NsFlags, root: bool) -> Result<Option<(Handout, Address)>> {
         let Some(network) = network() else { return Ok(None) };
         let socket = new_socket()?;
         let address = Address { name: bind_to_a_name(&socket)?, network };
-        // Nobody can leave messages and descriptors in it.
+        // No process can leave messages and descriptors in this socket.
         shutdown(socket.as_raw_fd(), Shutdown::Read).op("shutdown")?;
         Ok(Some((Handout { socket, namespaces, root }, address)))
     }
 
-    /// Answers a request; `namespace` opens a file of init's /proc/self/ns. A caller that
-    /// has gone, or doesn't read, is none of init's business. An answer without
-    /// descriptors says that they can't be opened, or not be sent: the user has as many on
-    /// the way as it may have open (ETOOMANYREFS).
+    /// Answers a request. `namespace` opens a file of init's /proc/self/ns. Ignores a
+    /// caller that has ended, or that does not read. An answer without descriptors tells
+    /// the caller that init can't open them, or can't send them: the user has as many
+    /// descriptors in flight as it may have open (ETOOMANYREFS).
     pub fn answer(&self, request: &Request, namespace: impl Fn(&str) -> Result<OwnedFd>) {
         let (name, void) = request.split_at(NAME);
         let void = void.try_into().map_or(0, u64::from_le_bytes);
         let Ok(caller) = UnixAddr::new_abstract(name) else { return };
         let (tags, fds) = self.open(namespace).unwrap_or_default();
-        // Asked last: init may have been stopped up to here.
+        // Init looks at the clock last, because it may have been stopped up to here.
         if now() < void && scm::send_fds_to(&self.socket, &tags, &fds, &caller).is_err() {
             let _ = scm::send_fds_to(&self.socket, &[], &[], &caller);
         }
@@ -159,31 +163,33 @@ impl Handout {
 pub struct Caller(OwnedFd);
 
 impl Caller {
-    /// Connects to the socket of the init at this address. `None` if there is none: init
-    /// has ended or executed the payload, or its socket is of another network namespace.
+    /// Connects to the socket of the init at this address. Returns `None` if there is no
+    /// such socket: init has ended or executed the payload, or the socket is in another
+    /// network namespace.
     pub fn connect(address: &Address) -> Result<Option<Caller>> {
         if network() != Some(address.network) {
             return Ok(None);
         }
         let socket = new_socket()?;
         let init = UnixAddr::new_abstract(address.name.as_bytes()).op("name the socket of init")?;
-        // Before the socket has a name, and SO_PASSCRED would give it one: anybody could
-        // send to it in between.
+        // Connects before the socket has a name. SO_PASSCRED would give it a name, and
+        // then any process could send to it before it is connected.
         match connect(socket.as_raw_fd(), &init) {
             Err(Errno::ECONNREFUSED) => Ok(None),
             other => other.op("connect to init").map(|()| Some(Caller(socket))),
         }
     }
 
-    /// Asks `init` by the start gate, which was opened for writing after the socket was
-    /// connected: init has its socket open for longer than the gate, so the name was
-    /// init's. `namespaces` are those that it must hand out; `root`,
-    /// whether it must hand out its root directory. Returns `None` if init has ended
-    /// or executed the payload meanwhile.
+    /// Asks `init`, a pid, through the start gate. The caller must open the gate for
+    /// writing after it has connected the socket: init has its socket open for longer
+    /// than the gate, so the name was init's. `namespaces` are the namespaces that init
+    /// must hand out. `root` says whether init must hand out its root directory. Returns
+    /// `None` if init has ended or executed the payload meanwhile.
     ///
     /// # Errors
-    /// It does not answer within [`PATIENCE`]: it is stopped or frozen. It can't open its
-    /// namespaces, or hands out others than were asked for.
+    /// Init does not answer within [`PATIENCE`], because it is stopped or frozen. Init
+    /// can't open its namespaces. Init hands out other namespaces than the caller asked
+    /// for.
     pub fn ask(&self, gate: &OwnedFd, init: i32, namespaces: NsFlags, root: bool) -> Result<Option<Handed>> {
         let socket = &self.0;
         setsockopt(socket, sockopt::PassCred, &true).op("setsockopt SO_PASSCRED")?;
@@ -195,7 +201,7 @@ impl Caller {
             other => other.op("write to the gate")?,
         };
         loop {
-            // Init's end of the gate is closed by its execve, or with it.
+            // Init's execve closes its end of the gate, and so does its end.
             let mut fds = [
                 PollFd::new(socket.as_fd(), PollFlags::POLLIN),
                 PollFd::new(gate.as_fd(), PollFlags::empty()),
@@ -206,7 +212,8 @@ impl Caller {
             }
             let is_closed = fds[1].any() == Some(true);
             match scm::recv_fds::<MOST>(socket) {
-                // The kernel lets nobody else send; this looks once more.
+                // The kernel lets no other process send. This checks the sender once
+                // more.
                 Ok(message) if message.sender == init => {
                     return Handed::new(message, namespaces, root).map(Some);
                 }
@@ -222,15 +229,15 @@ impl Caller {
     }
 }
 
-/// What init has handed out.
+/// The descriptors that init has handed out.
 pub struct Handed {
     namespaces: Vec<(NsKind, OwnedFd)>,
     root: Option<OwnedFd>,
 }
 
 impl Handed {
-    /// Takes the descriptors out of an answer. In the place of one that is missing a process
-    /// would stay on the host.
+    /// Takes the descriptors out of an answer. Refuses an answer that lacks one: instead
+    /// of that namespace, a process would stay in the host's.
     fn new(message: scm::Message, namespaces: NsFlags, root: bool) -> Result<Handed> {
         if message.fds.is_empty() && !namespaces.is_none() {
             return Err(Error::msg("the container's init can't hand out its namespaces")
@@ -251,7 +258,7 @@ impl Handed {
         }
     }
 
-    /// Takes init's root directory, if that was handed out.
+    /// Takes init's root directory. `None` if init has not handed it out.
     pub fn take_root(&mut self) -> Option<OwnedFd> {
         self.root.take()
     }
@@ -261,12 +268,13 @@ impl Handed {
 pub enum Entry {
     /// By the pidfd of its init.
     Init(OwnedFd),
-    /// By what its init has handed out.
+    /// By the descriptors that its init has handed out.
     Handed(Handed),
 }
 
 impl Entry {
-    /// What setns(2) takes to enter the pid namespace, if there is one to enter.
+    /// Returns what setns(2) takes to enter the pid namespace. `None` if there is none to
+    /// enter.
     pub fn pid_namespace(&self) -> Option<&OwnedFd> {
         match self {
             Entry::Init(init) => Some(init),
@@ -276,13 +284,14 @@ impl Entry {
         }
     }
 
-    /// Enters these namespaces. A pid namespace holds for children only.
+    /// Enters these namespaces. A pid namespace applies only to children.
     pub fn enter(&self, flags: NsFlags) -> Result<()> {
         let enter = |fd: &OwnedFd, flags: NsFlags| setns(fd, flags.for_setns());
         match self {
             _ if flags.is_none() => Ok(()),
             Entry::Init(init) => enter(init, flags).op("setns to the container"),
-            // The user namespace comes first: the rights over the others come with it.
+            // The user namespace comes first, because it gives the rights over the
+            // others.
             Entry::Handed(handed) => handed
                 .namespaces
                 .iter()

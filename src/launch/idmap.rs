@@ -1,10 +1,10 @@
-//! The id mappings of a user namespace: of a new one written from outside, of
-//! one that is joined compared with what the configuration says; and user
-//! namespaces that are nothing but their mappings.
+//! Id mappings of user namespaces. The runtime writes the mappings of a new user
+//! namespace from outside. It compares those of a joined one with the configuration. And
+//! it creates user namespaces that serve only for their mappings.
 //!
-//! The kernel lets an unprivileged user map its own id alone. Any more is for
-//! newuidmap(1) and newgidmap(1), which are set-user-ID and look into
-//! /etc/subuid and /etc/subgid.
+//! The kernel lets an unprivileged user map only his own id. For other ids the runtime
+//! calls newuidmap(1) and newgidmap(1), which are set-user-ID and look into /etc/subuid
+//! and /etc/subgid.
 
 use crate::error::{Context, Error, Result, without_engines_words};
 use crate::spec::plan::{IdMap, IdMaps, NsKind, Plan};
@@ -23,18 +23,18 @@ use std::process::{Command, Stdio};
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
 
-/// Who writes a map.
+/// How the runtime writes a map.
 #[derive(Debug)]
 enum Writer {
-    /// This process, with the capability for it.
+    /// The runtime itself, with CAP_SETUID or CAP_SETGID.
     Privileged,
-    /// This process, its own id alone.
+    /// The runtime itself, without privilege: the map has only the caller's own id.
     Own,
-    /// A set-user-ID program.
+    /// The set-user-ID program at this path.
     Helper(PathBuf),
 }
 
-/// Who writes which map of a new user namespace.
+/// How the runtime writes the two maps of a new user namespace.
 #[derive(Debug)]
 pub struct Writers {
     uid: Writer,
@@ -72,8 +72,8 @@ fn find(program: &str) -> Option<PathBuf> {
 }
 
 impl Writers {
-    /// Finds out, before anything is made, how the maps are going to be
-    /// written. `at` is the pointer of the object that has the mappings.
+    /// Decides how to write the maps, before anything is created. `at` is the JSON
+    /// pointer of the object that has the mappings.
     pub fn of(maps: &IdMaps, at: &str) -> Result<Writers> {
         let effective = caps::get().op("capget")?.effective;
         let may = |cap: u32| effective >> cap & 1 == 1;
@@ -88,8 +88,8 @@ impl Writers {
 
     /// Maps the ids of the process `pid`, which waits in its new user namespace.
     pub fn write(&self, pid: i32, maps: &IdMaps) -> Result<()> {
-        // Without privilege the kernel wants setgroups off before it takes a
-        // gid map: a group that denies something must not be droppable.
+        // Without privilege the kernel wants setgroups denied before it takes a gid map:
+        // a process must not be able to drop a group that denies it something.
         if matches!(self.gid, Writer::Own) {
             put(pid, "setgroups", "deny")?;
         }
@@ -110,12 +110,13 @@ impl Writer {
     }
 }
 
-/// User namespaces for idmapped mounts: one for all mounts of equal mappings.
+/// User namespaces for idmapped mounts. Mounts with equal mappings share one.
 #[derive(Default)]
 pub struct Mappings(Vec<(IdMaps, OwnedFd)>);
 
 impl Mappings {
-    /// The namespace of `maps`, which were found at `at`.
+    /// Returns the user namespace with the mappings `maps`. `at` is the mount's JSON
+    /// pointer.
     pub fn namespace(&mut self, maps: &IdMaps, at: &str) -> Result<BorrowedFd<'_>> {
         let known = self.0.iter().position(|(other, _)| other == maps);
         let i = match known {
@@ -129,10 +130,11 @@ impl Mappings {
     }
 }
 
-/// A user namespace is made by a process that enters it. This one sends the namespace, for
-/// it is as hidden as the runtime is, and nobody without CAP_SYS_PTRACE can open a hidden
-/// process's. It then waits until its maps are written, and ends; the descriptor keeps the
-/// namespace.
+/// Creates a user namespace with the mappings `maps`. A child enters the new namespace
+/// and sends a descriptor of it. The runtime can't open the namespace itself: the child
+/// is not dumpable, just as the runtime is not, and only a process with CAP_SYS_PTRACE
+/// can open the namespaces of such a process. The child then waits until its maps are
+/// written, and ends. The descriptor keeps the namespace.
 fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
     let (here, there) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .op("socketpair")?;
@@ -141,7 +143,8 @@ fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
             drop(here);
             let own = open(c"/proc/self/ns/user", OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty());
             if own.is_ok_and(|own| scm::send_fd(&there, &[0], own.as_fd()).is_ok()) {
-                // Ends with our end of the socket, be it that we were killed.
+                // The read ends when the runtime closes its end of the socket, or when
+                // the runtime is killed.
                 let _ = read(&there, &mut [0]);
             }
             clone::exit(0)
@@ -163,14 +166,14 @@ fn lines(maps: &[IdMap]) -> String {
     maps.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
 }
 
-/// One write: the kernel takes a map whole or not at all.
+/// Writes `text` in one write, because the kernel takes a map whole or not at all.
 fn put(pid: i32, file: &str, text: &str) -> Result<()> {
     let path = path_in_proc(pid, file);
     let fd = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", &path)?;
     write(fd, text.as_bytes()).op_on("write", &path).map(drop)
 }
 
-/// `newuidmap PID CONTAINER HOST SIZE…`
+/// Executes `newuidmap PID CONTAINER HOST SIZE…`.
 fn run(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
     let numbers = maps.iter().flat_map(|m| [m.container, m.host, m.size]);
     let mut command = Command::new(program);
@@ -186,8 +189,8 @@ fn run(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
         .hint("the ranges must be the caller's in /etc/subuid and /etc/subgid"))
 }
 
-/// A configuration may say which mappings the user namespace has that it joins,
-/// as containerd's do; then it must have them.
+/// Checks that a user namespace that is joined has the mappings that the configuration
+/// gives. containerd's configurations give them. `pid` is a process in that namespace.
 pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
     let Some(maps) = &plan.joined_maps else { return Ok(()) };
     for (file, said, at) in
@@ -206,9 +209,10 @@ pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
     Ok(())
 }
 
-/// The payload's uid as the runtime's user namespace has it; `None` if the container's
-/// has no such id. `init` is in its user namespace. The kernel translates: what it
-/// writes into the map are ids of whoever reads it.
+/// Returns the payload's uid in the runtime's user namespace. `None` if the container's
+/// user namespace doesn't map that uid. `init` is the pid of a process in the container's
+/// user namespace. The kernel translates the ids in uid_map for the process that reads
+/// it.
 pub fn host_uid(init: i32, plan: &Plan) -> Result<Option<u32>> {
     let uid = plan.process.uid;
     if !plan.namespaces.is_private(NsKind::User) {
@@ -232,8 +236,8 @@ fn parse(text: &str) -> Vec<IdMap> {
     text.lines().filter_map(line).collect()
 }
 
-/// In the order of the container's ids, with what adjoins in one range: the
-/// same ids can be mapped in many ways.
+/// Sorts the mappings by the container's ids and unites adjacent ranges, because the same
+/// ids can be mapped in many ways.
 fn sorted(maps: &[IdMap]) -> Vec<IdMap> {
     let mut maps = maps.to_vec();
     maps.sort_by_key(|m| m.container);

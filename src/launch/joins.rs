@@ -1,4 +1,4 @@
-//! Namespaces that are joined by path: opened on the host, entered by init.
+//! Namespaces that are joined by path. The runtime opens them, and init enters them.
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind, Plan};
@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, fstat, stat};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Open descriptors of the namespaces to join, in the order of entering.
+/// Descriptors of the namespaces to join, in the order in which init enters them.
 #[derive(Default)]
 pub struct Joins(Vec<Join>);
 
@@ -25,16 +25,16 @@ struct Join {
 }
 
 impl Joins {
-    /// None but the user namespace of the process `pid`.
+    /// Returns only the user namespace of the process `pid`.
     pub fn user_of(pid: i32) -> Result<Joins> {
         let path = crate::sys::process::path_in_proc(pid, "ns/user");
         Ok(Joins(vec![Join::open(NsKind::User, &path, "").map_err(|e| e.on(path.clone()))?]))
     }
 
-    /// Opens every path of the plan and checks that it is a namespace of the
-    /// right kind, which setns would only say by EINVAL. A user namespace that
-    /// is the runtime's own, which no process can enter again, counts as
-    /// inherited from then on.
+    /// Opens every namespace path of the plan, and checks that it is a namespace of the
+    /// right kind. setns(2) would only return EINVAL for a wrong kind. No process can
+    /// enter its own user namespace again. So if the user namespace is the runtime's own,
+    /// the plan inherits it from then on.
     pub fn open(plan: &mut Plan) -> Result<Joins> {
         let mut out = Vec::new();
         for kind in NsKind::ALL {
@@ -52,7 +52,7 @@ impl Joins {
         Ok(joins)
     }
 
-    /// A joined namespace that is the host's own must not be tuned.
+    /// Refuses a sysctl of a joined namespace that is the host's own.
     fn check_sysctl(&self, plan: &Plan) -> Result<()> {
         for sysctl in &plan.sysctl {
             if self.is_own(sysctl.kind)? {
@@ -67,13 +67,12 @@ impl Joins {
         self.0.iter().find(|join| join.kind == kind)
     }
 
-    /// The open namespace of this kind, if one is joined.
+    /// Returns the open namespace of this kind. `None` if none of this kind is joined.
     pub fn get(&self, kind: NsKind) -> Option<&OwnedFd> {
         self.find(kind).map(|join| &join.fd)
     }
 
-    /// Is the namespace of this kind joined, and the very one that the runtime
-    /// is in?
+    /// Whether a namespace of this kind is joined and is the one that the runtime is in.
     pub fn is_own(&self, kind: NsKind) -> Result<bool> {
         let Some(join) = self.find(kind) else { return Ok(false) };
         let path = format!("/proc/self/ns/{}", kind.file());
@@ -81,13 +80,13 @@ impl Joins {
         Ok((joined.st_dev, joined.st_ino) == (own.st_dev, own.st_ino))
     }
 
-    /// Enters the joined pid namespace, if there is one, for the next child.
-    /// One that lies beyond this process's rights is left to init, which will
-    /// have those of the joined user namespace.
+    /// Enters the joined pid namespace, if there is one, for the next child. If this
+    /// process lacks the rights, it leaves that to init, which will have the rights of
+    /// the joined user namespace.
     pub fn enter_pid_for_child(&self) -> Result<Pid> {
         let Some(join) = self.find(NsKind::Pid) else { return Ok(Pid::Stayed) };
-        // Root of a user namespace may leave the host's pid namespace, and not
-        // come back: it isn't root there.
+        // Root of a user namespace may leave the host's pid namespace, but can't come
+        // back, because it is not root there. So this process tries the way back first.
         if setns(&own_pid()?, CloneFlags::CLONE_NEWPID) == Err(Errno::EPERM) {
             return Ok(Pid::Denied);
         }
@@ -98,9 +97,10 @@ impl Joins {
         }
     }
 
-    /// Enters, of those that aren't a user or pid namespace, what the host's
-    /// rights reach. After it come the rights of a user namespace, which may
-    /// not reach them, but the rest.
+    /// Enters those joined namespaces for which the host's rights suffice, except the
+    /// user and the pid namespace. Afterwards init has only the rights of a user
+    /// namespace. They may not suffice for these namespaces, but they suffice for the
+    /// others.
     pub fn enter_with_hosts_rights(&mut self) -> Result<()> {
         let mut left = Vec::new();
         for join in std::mem::take(&mut self.0) {
@@ -121,13 +121,13 @@ impl Joins {
         self.find(NsKind::User).map_or(Ok(()), Join::enter)
     }
 
-    /// Puts the next child into the joined pid namespace.
+    /// Puts the next child into the joined pid namespace, if there is one.
     pub fn enter_pid(&self) -> Result<()> {
         self.find(NsKind::Pid).map_or(Ok(()), Join::enter)
     }
 
-    /// Enters what is still to be entered but the user and the pid namespace;
-    /// the mount namespace last, as it takes the host's paths away.
+    /// Enters all remaining namespaces except the user and the pid namespace. The mount
+    /// namespace comes last, because it takes the host's paths away.
     pub fn enter_rest(&self) -> Result<()> {
         self.0.iter().filter(|join| !join.is_late()).try_for_each(Join::enter)
     }
@@ -155,15 +155,15 @@ impl Join {
         error.at(self.at.clone()).on(self.path.clone()).hint(hint)
     }
 
-    /// Entered by itself, after the others.
+    /// Whether init enters this namespace separately, after the others.
     fn is_late(&self) -> bool {
         matches!(self.kind, NsKind::User | NsKind::Pid)
     }
 }
 
-/// Takes the mount at `path` out of the mount namespace at `namespace`, which
-/// may be gone. For a child to do: the way back from another mount namespace
-/// would not lead to this process's root.
+/// Unmounts `path` in the mount namespace whose file is `namespace`, unless that file is
+/// gone. A child does it: the way back from another mount namespace would not lead to
+/// this process's root directory.
 pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
     let name = |e: Error| e.on(path.display().to_string());
     let Ok(ns) = open(namespace, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return Ok(()) };
@@ -183,7 +183,7 @@ pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
 
 fn unmounted(exit: Exit) -> Result<()> {
     match exit {
-        // Not a mount point, or not even a path: it is not there any more.
+        // `path` is no mount point, or it does not exist: the mount is gone already.
         Exit::Code(0 | libc::EINVAL | libc::ENOENT) => Ok(()),
         Exit::Code(errno) => {
             Err(Error::os("umount the rootfs in the mount namespace that was joined", Errno::from_raw(errno)))
@@ -192,18 +192,19 @@ fn unmounted(exit: Exit) -> Result<()> {
     }
 }
 
-/// What became of the pid namespace of the next child.
+/// The pid namespace of the next child.
 pub enum Pid {
-    /// It is the caller's.
+    /// It is the caller's own.
     Stayed,
-    /// It is another; this is the way back.
+    /// It is another one. The descriptor is the way back.
     Entered(OwnedFd),
-    /// It is to be another, but the caller may not enter that.
+    /// It should be another one, but the caller may not enter that.
     Denied,
 }
 
-/// Puts the next child into a pid namespace, given by a file of it or by the
-/// pidfd of a process in it. Returns the way back.
+/// Puts the next child into a pid namespace. `pid` is a file of that namespace, or the
+/// pidfd of a process in it. Returns the caller's own pid namespace, which is the way
+/// back.
 pub fn enter_pid(pid: impl AsFd) -> Result<OwnedFd> {
     let home = own_pid()?;
     setns(pid, CloneFlags::CLONE_NEWPID).op("setns pid")?;
@@ -215,13 +216,15 @@ fn own_pid() -> Result<OwnedFd> {
     open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)
 }
 
-/// Clones once; then the caller comes back `home`, so that hooks stay on the host.
+/// Calls `clone` once. Then puts the next child back into the pid namespace `home`, so
+/// that hooks stay on the host.
 pub fn fork(home: Option<OwnedFd>, clone: impl FnOnce() -> Result<Forked>) -> Result<Forked> {
     let forked = clone();
     match (&forked, home) {
         (Ok(Forked::Child), _) | (_, None) => {}
         (_, Some(home)) => match setns(&home, CloneFlags::CLONE_NEWPID) {
-            // Root of a user namespace: an exec, and that clones no more.
+            // Root of a user namespace may not come back. That is an exec, which clones
+            // nothing more.
             Ok(()) | Err(Errno::EPERM) => {}
             Err(errno) => return Err(Error::os("setns pid", errno)),
         },

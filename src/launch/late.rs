@@ -1,11 +1,11 @@
-//! Sources of bind mounts that are opened when the mount's turn comes, and not
-//! before the fork.
+//! Sources of bind mounts that are opened when the mount's turn comes, not before the
+//! fork.
 //!
-//! - A source below the rootfs: what is there may be an earlier mount. It is
-//!   looked up beneath the container's root, because a path across the rootfs is
-//!   the image's to choose: no link in it leads to the host.
-//! - Sources for which there are too few descriptors. The runtime opens one at a
-//!   time when init asks for it.
+//! - A source below the rootfs, because an earlier mount may be there. Init looks it up
+//!   beneath the container's root: the image decides where a path across the rootfs
+//!   leads, and no link in that path may lead to the host.
+//! - Sources for which there are too few descriptors. The runtime opens one at a time
+//!   when init asks for it.
 
 use super::sources::Opener;
 use super::target;
@@ -17,26 +17,27 @@ use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// Descriptors that `create` and init need for other things: cgroups (up to a
-/// dozen on version 1), sockets, gates, and what is open for a moment.
+/// The number of descriptors that `create` and init need for other things: cgroups (up to
+/// a dozen on version 1), sockets, the start gate, and files that are open only for a
+/// moment.
 const RESERVE: usize = 32;
 
-/// How many descriptors may be kept open until the container's mounts are made.
-/// `newest` is one that was just opened: all below it are in use.
+/// Returns how many descriptors may stay open until the container's mounts are made.
+/// `newest` was just opened, so all numbers below it are in use.
 pub fn budget(newest: &OwnedFd) -> usize {
     let used = usize::try_from(newest.as_raw_fd()).unwrap_or(0) + 1;
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
     usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(used + RESERVE)
 }
 
-/// Where below the rootfs a source is, if it is there; relative, `.` for the
-/// rootfs itself.
+/// Returns the path of a source relative to the rootfs, `.` for the rootfs itself. `None`
+/// if the source is not below the rootfs.
 pub fn inside(plan: &Plan, source: &Path) -> Option<PathBuf> {
     let below = source.strip_prefix(&plan.rootfs).ok()?;
     relative(plan, below)
 }
 
-/// The same for a source that can't be found: its path may lead to the rootfs by
+/// Like [`inside`], for a source that does not exist: its path may lead to the rootfs by
 /// another name.
 pub fn inside_by_another_name(plan: &Plan, source: &Path) -> Option<PathBuf> {
     let rootfs = plan.rootfs.canonicalize().ok()?;
@@ -47,7 +48,7 @@ pub fn inside_by_another_name(plan: &Plan, source: &Path) -> Option<PathBuf> {
 }
 
 fn relative(plan: &Plan, below: &Path) -> Option<PathBuf> {
-    // Where the host's root is the container's, everything is below it.
+    // If the host's root is the container's root, everything is below it.
     if plan.rootfs == Path::new("/") || !proc_paths::is_plain(below) {
         return None;
     }
@@ -61,7 +62,7 @@ pub fn open_inside(root: &OwnedFd, path: &Path, link: SourceLink) -> nix::Result
     openat2::in_root(root, &path, flags)
 }
 
-/// What the runtime does for init after the fork.
+/// The runtime's part in opening sources after the fork.
 pub struct Late<'a> {
     plan: &'a Plan,
     opener: Opener<'a>,
@@ -72,8 +73,8 @@ impl<'a> Late<'a> {
         Late { plan, opener }
     }
 
-    /// Opens the source of the mount with this index. With the container's `root`
-    /// it is a file below that root, which init may not be allowed to walk to.
+    /// Opens the source of the mount with this index. With `root`, the container's root,
+    /// opens a file below that root. Init may not be allowed to walk to that file.
     pub fn open(&mut self, index: u32, root: Option<&OwnedFd>) -> Result<OwnedFd> {
         let entry = self.entry(index)?;
         let MountKind::Bind { source, link, .. } = &entry.kind else {
@@ -90,7 +91,8 @@ impl<'a> Late<'a> {
         opened.map_err(|e| of_source(e, entry))
     }
 
-    /// Maps the ids of a detached tree of init's. Only the host's root may.
+    /// Maps the ids of a detached tree that init has cloned. Only the host's root may do
+    /// that.
     pub fn map_ids(&mut self, index: u32, tree: &OwnedFd) -> Result<()> {
         let entry = self.entry(index)?;
         self.opener.map_ids(entry, tree).map_err(|e| of_source(e, entry))

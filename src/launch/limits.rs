@@ -1,9 +1,8 @@
-//! Resource limits and the OOM score of a process.
+//! Rlimits and the OOM score of a process.
 //!
-//! Set by whoever has the right and the latest moment for it: a process sets
-//! its own right before it takes the payload's ids, but one that is cloned
-//! into a new user namespace has no right left there, and is given its limits
-//! by the runtime, from outside.
+//! A process sets its own rlimits as late as it has the right to: right before it takes
+//! the payload's ids. A process that is cloned into a new user namespace has no such
+//! right there. The runtime sets its rlimits from outside.
 
 use crate::error::{Context, Result};
 use crate::spec::plan::Process;
@@ -11,19 +10,20 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::write;
 
-/// Whose limits.
+/// The process whose rlimits or OOM score to set.
 #[derive(Clone, Copy)]
 pub enum Of {
     Myself,
     Process(i32),
 }
 
-/// Sets all of `process`'s limits, while the host's /proc is in sight.
+/// Sets the OOM score and all rlimits of `process`. /proc must still be the host's.
 pub fn set(of: Of, process: &Process) -> Result<()> {
     set_oom_score(of, process)?;
     set_rlimits(of, process)
 }
 
+/// Sets the rlimits (config.md "POSIX process", `rlimits`).
 pub fn set_rlimits(of: Of, process: &Process) -> Result<()> {
     let pid = match of {
         Of::Myself => 0,
@@ -37,7 +37,7 @@ pub fn set_rlimits(of: Of, process: &Process) -> Result<()> {
     Ok(())
 }
 
-/// Through the host's procfs.
+/// Writes the OOM score (`process.oomScoreAdj`) by the host's procfs.
 pub fn set_oom_score(of: Of, process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj else { return Ok(()) };
     let path = match of {

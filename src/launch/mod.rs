@@ -1,4 +1,4 @@
-//! The fork boundary: everything between "the plan is made" and "init runs".
+//! The fork boundary: everything between the finished plan and the start of init.
 
 pub mod cgroup_view;
 pub mod courier;
@@ -21,48 +21,53 @@ use crate::sys::namespaces::NsFlags;
 use joins::{Joins, Pid};
 use std::os::fd::BorrowedFd;
 
-/// When init is in its cgroup.
+/// How, and when, init gets into its cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// From the first instant: clone3 put it there.
+    /// clone3 creates init in its cgroup.
     WithClone,
-    /// It moves itself, before it does anything else.
+    /// Init moves itself, before it does anything else.
     ByItself,
-    /// systemd moves it: the host side says when, and init waits for that first.
+    /// systemd moves init. The runtime reports that, and init waits for the report first.
     ToldFirst,
-    /// The same, but init makes its mounts in the meantime.
+    /// systemd moves init. Init makes its mounts before it waits for the runtime's
+    /// report.
     ToldLater,
 }
 
-/// Which new namespaces are made by whom.
+/// Which process creates which new namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Split {
-    /// By clone3 itself.
+    /// clone3 creates these.
     pub in_clone: NsFlags,
-    /// By init, with unshare(2), once it is who it is to be.
+    /// Init creates these by unshare(2), after it has taken its ids.
     pub in_init: NsFlags,
-    /// By init too, but not before it has been told that it is in its cgroup.
+    /// Init creates these by unshare(2), after the runtime's report that it is in its
+    /// cgroup.
     pub in_cgroup: NsFlags,
-    /// By init too, which has to clone once more for it: into these, and into
-    /// the pid namespace that it has joined.
+    /// Init's double fork creates these. The second clone also enters the pid namespace
+    /// that init has joined. `None` if init clones no more.
     pub hop: Option<NsFlags>,
-    /// Is it for init to enter the pid namespace that is joined?
+    /// Whether init has to enter the joined pid namespace, because the runtime may not.
     pub enter_pid: bool,
 }
 
 impl Split {
-    /// - A new user namespace must be mapped before it is root over others: a
-    ///   mqueue made before that belongs to nobody (measured: uid 65534).
-    /// - The pid namespace has to be made by a clone, so it is made by the
-    ///   first one, unless the user namespace that is to own it is still to be
-    ///   joined: then init clones once more.
-    /// - A new user namespace takes away the rights over the host's that are to
-    ///   be joined (as a pod's network is). Then, too, init clones once more.
-    /// - The root of a cgroup namespace is where its maker stands, so init has
-    ///   to be in its cgroup by then.
-    /// - The time namespace can't be made by clone3: its offsets come first.
-    /// - The network namespace costs as much as all the others together. Init
-    ///   makes it, while the host side sets the limits.
+    /// Decides which process creates which new namespace.
+    ///
+    /// - A new user namespace needs its maps before its root has rights over other
+    ///   namespaces: an mqueue that is created before that belongs to nobody (measured:
+    ///   uid 65534).
+    /// - Only a clone can create a pid namespace, so the first clone does. If the user
+    ///   namespace that is to own it is still to be joined, init clones once more.
+    /// - A new user namespace takes away the rights over the host's namespaces that are
+    ///   to be joined, such as a pod's network namespace. Then, too, init clones once
+    ///   more.
+    /// - The root of a cgroup namespace is the cgroup of the process that creates it. So
+    ///   init must be in its cgroup by then.
+    /// - clone3 can't create the time namespace, because its offsets come first.
+    /// - The network namespace takes as long as all the others together. Init creates it
+    ///   while the runtime sets the resource limits.
     pub fn of(namespaces: &Namespaces, arrival: Arrival) -> Split {
         let new = NsKind::ALL.into_iter().filter(|kind| namespaces.is_new(*kind));
         let all: NsFlags = new.filter(|kind| *kind != NsKind::Time).map(NsKind::flag).collect();
@@ -84,15 +89,15 @@ impl Split {
         Split { in_clone, in_init, in_cgroup, hop, enter_pid: false }
     }
 
-    /// Lets init clone once more whatever its namespaces are, so that the process that is
-    /// cloned first stays outside of them (`launch/courier.rs`).
+    /// Lets init clone once more in any case, so that the process that is cloned first
+    /// stays outside of the new namespaces (`launch/courier.rs`).
     pub fn with_hop(self) -> Split {
         Split { in_clone: NsFlags::NONE, hop: Some(self.in_clone | self.hop.unwrap_or_default()), ..self }
     }
 }
 
-/// Clones init. A pid namespace that is joined is entered by the parent for
-/// its next child only, and left again; where it may not, that is left to init.
+/// Clones init. If a pid namespace is joined, the parent enters it for its next child
+/// only, and comes back. If the parent may not enter it, init does.
 pub fn fork(split: &mut Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let home = match joins.enter_pid_for_child()? {
         Pid::Stayed => None,

@@ -1,9 +1,9 @@
 //! Device nodes that the host lacks, for a container with a new user namespace.
 //!
-//! Root of a user namespace may not make a device node, and the kernel opens none
-//! on a filesystem that such a root has mounted. Both hold for neither a node nor a
-//! tmpfs that the host's root makes. So the runtime makes the nodes in a detached
-//! tmpfs, and init binds each of them.
+//! Root of a user namespace may not create a device node, and the kernel opens no node on
+//! a filesystem that such a root has mounted. Neither rule applies to a node and a tmpfs
+//! that the host's root creates. So the runtime creates the nodes in a detached tmpfs,
+//! and init binds each of them.
 
 use super::target::c_path;
 use crate::error::{Context, Error, Result};
@@ -16,14 +16,15 @@ use nix::unistd::{Gid, Uid, fchownat};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-/// A tmpfs with a node for each device that the host lacks, named by its index.
+/// A tmpfs with a node for each device that the host lacks. A node's name is the device's
+/// index.
 pub struct Nodes {
     tmpfs: OwnedFd,
     indices: Vec<usize>,
 }
 
 impl Nodes {
-    /// A detached tmpfs without nodes. It needs CAP_SYS_ADMIN.
+    /// Creates a detached tmpfs without nodes. That needs CAP_SYS_ADMIN.
     pub fn new() -> Result<Nodes> {
         let context = mount::fsopen(c"tmpfs").op("fsopen tmpfs")?;
         mount::fsconfig_create(&context).op("fsconfig create tmpfs")?;
@@ -31,8 +32,8 @@ impl Nodes {
         Ok(Nodes { tmpfs, indices: Vec::new() })
     }
 
-    /// Makes the node of the device with this index. Its owner is the host's id of the
-    /// configuration's. It needs CAP_MKNOD on the host.
+    /// Creates the node of the device with this index. Translates the owner of the
+    /// configuration to the host's id. That needs CAP_MKNOD on the host.
     pub fn add(&mut self, index: usize, device: &Device, maps: &IdMaps) -> Result<()> {
         let id =
             |maps: &[IdMap], id| on_the_host(maps, id).ok_or_else(|| Error::msg("its owner is not mapped"));
@@ -49,7 +50,7 @@ impl Nodes {
             AtFlags::AT_SYMLINK_NOFOLLOW,
         )
         .op("chown")?;
-        // The caller's umask, and chown, take bits away.
+        // The caller's umask and the chown clear bits of the mode.
         fchmodat(&self.tmpfs, name.as_str(), mode, FchmodatFlags::FollowSymlink).op("chmod")?;
         self.indices.push(index);
         Ok(())
@@ -59,8 +60,9 @@ impl Nodes {
         self.indices.is_empty()
     }
 
-    /// Clones the nodes for init, in whose mount namespace `host` is the host's root:
-    /// before Linux 6.15 only what is attached can be cloned. By their index.
+    /// Clones the nodes for init and returns them with their index. `host` is the host's
+    /// root in init's mount namespace. Before Linux 6.15 the kernel clones only what is
+    /// attached, so the tmpfs is attached to `host` meanwhile.
     pub fn clones(self, host: &OwnedFd) -> Result<Vec<(usize, OwnedFd)>> {
         mount::attach(&self.tmpfs, host).op("move_mount a tmpfs")?;
         let clone = |index: &usize| {
@@ -79,7 +81,7 @@ fn name(index: usize) -> String {
     index.to_string()
 }
 
-/// The host's id of an id of the container's.
+/// Returns the host's id for the container's `id`. `None` if the id is not mapped.
 fn on_the_host(maps: &[IdMap], id: u32) -> Option<u32> {
     maps.iter().find_map(|map| {
         let offset = id.checked_sub(map.container).filter(|offset| *offset < map.size)?;

@@ -1,11 +1,12 @@
 //! Scheduling policy and I/O priority of a process.
 //!
-//! Set when the process is in its cgroup and the limits are there: a v1 cgroup
-//! without `realtimeRuntime` has no real-time process. For init the host side
-//! does it, at the end: with the host's rights, which root of a user namespace
-//! doesn't have, and after the last hook that init runs for it, as a process of
-//! SCHED_DEADLINE can't fork. The child of an exec does it itself, before it
-//! enters the container.
+//! A process gets them when it is in its cgroup and the resource limits are in force: a
+//! v1 cgroup without `realtimeRuntime` has no real-time process.
+//!
+//! The runtime sets those of init, at the end. The runtime has the host's rights, which
+//! root of a user namespace lacks. And init has run its last hook by then: a process of
+//! SCHED_DEADLINE can't fork. An exec process sets its own, before it enters the
+//! container.
 
 use super::limits::Of;
 use crate::error::{Context, Error, Result};
@@ -13,6 +14,8 @@ use crate::spec::plan::Process;
 use crate::sys::sched;
 use nix::errno::Errno;
 
+/// Sets the policy and the I/O priority (config.md "Linux Process", `scheduler` and
+/// `ioPriority`).
 pub fn set(of: Of, process: &Process) -> Result<()> {
     let pid = match of {
         Of::Myself => 0,
@@ -52,8 +55,7 @@ fn explain(error: Error, attr: &sched::Attr, pid: i32) -> Error {
     error.at("/process/scheduler").hint(hint)
 }
 
-/// Whether the process may not run on all CPUs that are online: a cpuset or its
-/// affinity keeps it from some.
+/// Whether a cpuset or its affinity keeps the process from a CPU that is online.
 fn lacks_cpus(pid: i32) -> bool {
     let online = crate::sys::process::read_file("/sys/devices/system/cpu/online").unwrap_or_default();
     let online = crate::spec::list::bits(String::from_utf8_lossy(&online).trim(), "").unwrap_or_default();

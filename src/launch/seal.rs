@@ -1,17 +1,18 @@
 //! The seal: no container may reach the runtime's binary for writing.
 //!
-//! CVE-2019-5736: a payload that executes `/proc/self/exe`, or that opens the
-//! `/proc/PID/exe` of a process entering it, gets hold of the runtime's own
-//! file, and as root it can overwrite it. So the verbs that put a process into
-//! a container run from a detached, read-only bind of the binary: opening it
-//! for writing then fails with EROFS, and no mount namespace holds a mount to
-//! be remounted. A read-only `/proc/self/exe` is both the proof and the guard
-//! against doing it twice.
+//! CVE-2019-5736: a payload that executes `/proc/self/exe`, or that opens `/proc/PID/exe`
+//! of a process entering its container, gets the runtime's own file. As root it can
+//! overwrite that file.
 //!
-//! On x86_64 this has happened before libc started (`sys/early.rs`); what is
-//! here does it elsewhere, and where the bind isn't allowed (without
-//! CAP_SYS_ADMIN): nothing is needed if the caller can't write the file
-//! anyway; else a sealed copy in memory takes over.
+//! So the verbs that put a process into a container run from a detached, read-only bind
+//! mount of the binary. To open that for writing fails with EROFS. No mount namespace
+//! holds the mount, so no process can remount it. A read-only `/proc/self/exe` proves
+//! that the process is sealed, and keeps it from being sealed twice.
+//!
+//! On x86_64 this happens before libc starts (`sys/early.rs`). This file seals the
+//! process on other machines, and where the bind mount isn't allowed (without
+//! CAP_SYS_ADMIN). In the latter case nothing is needed if the caller can't write the
+//! file anyway. Otherwise the process continues from a sealed copy in memory.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::early;
@@ -61,7 +62,8 @@ fn read_only_bind() -> nix::Result<OwnedFd> {
     Ok(tree)
 }
 
-/// Whoever can't write the file has no ids that could.
+/// Whether the caller can write the file. If not, no process that it starts has ids that
+/// can.
 fn may_be_written() -> bool {
     faccessat(AT_FDCWD, EXE, AccessFlags::W_OK, AtFlags::AT_EACCESS).is_ok()
 }

@@ -1,9 +1,8 @@
-//! What init attaches but can't open itself: the host's trees.
+//! The host's trees that init attaches but can't open itself.
 //!
-//! They are cloned on the host side, as detached mounts, because a user
-//! namespace's root may not be allowed to walk to them. An unprivileged
-//! runtime can't clone mounts of the host; there init, which is root over its
-//! own mount namespace, does the same with the same function.
+//! The runtime clones them, as detached mounts, because root of a user namespace may not
+//! be allowed to walk to them. An unprivileged runtime can't clone mounts of the host.
+//! Then init, which is root over its own mount namespace, calls the same function.
 
 use super::idmap::Mappings;
 use super::joins::Joins;
@@ -28,23 +27,24 @@ use std::path::{Path, PathBuf};
 /// The detached trees of a plan.
 pub struct Sources {
     pub rootfs: OwnedFd,
-    /// By the index of the mount.
+    /// The sources of the mounts, by the mount's index.
     pub mounts: Vec<Source>,
-    /// The host's device nodes by the index of the device, where the container
-    /// can make none of its own.
+    /// The host's device nodes by the device's index, if the container can create none of
+    /// its own.
     pub devices: Vec<Option<OwnedFd>>,
-    /// Those that the host lacks.
+    /// The device nodes that the host lacks and that the runtime created.
     pub made: Option<Nodes>,
 }
 
 /// What a mount takes from the host.
 pub enum Source {
+    /// The mount takes nothing.
     None,
     /// The tree of a bind mount.
     Tree(OwnedFd),
-    /// A link that is to be copied.
+    /// The target of a symbolic link that is to be copied.
     Link(OsString),
-    /// The user namespace through which a new filesystem is shown.
+    /// The user namespace through which a new filesystem shows the owners of its files.
     Users(OwnedFd),
     /// What is at this path below the container's root when the mount's turn comes.
     Inside(PathBuf),
@@ -53,22 +53,22 @@ pub enum Source {
 }
 
 impl Sources {
-    /// Opens them if this process may; otherwise init will have to.
+    /// Opens the sources if this process may. `None` if it may not; init opens them then.
     pub fn on_the_host(plan: &Plan, joins: &Joins) -> Result<Option<Sources>> {
         on_the_host(plan, || Sources::open(plan, joins))
     }
 
     /// Clones the rootfs and every bind source.
     ///
-    /// Where the limit of open files is low, only some are opened, see [`late`].
+    /// If the limit of open files is low, this opens only some of them, see [`late`].
     pub fn open(plan: &Plan, joins: &Joins) -> Result<Sources> {
         let rootfs = clone_tree(&plan.rootfs, true).map_err(|e| rootfs_error(e, &plan.rootfs))?;
-        // Mounts that the host makes below the rootfs come in, unless it is
-        // private; none go out.
+        // Unless the root is private, mounts that the host makes below the rootfs appear
+        // in the container. Mounts of the container never appear on the host.
         set_propagation(&rootfs, root_base(plan), true)?;
         let mut budget = late::budget(&rootfs);
         let (mut devices, mut made) = (Vec::new(), None);
-        // Init opens for itself what is not opened here.
+        // Init opens for itself the devices that are not opened here.
         if plan.namespaces.is_private(NsKind::User) && plan.devices.len() < budget {
             (devices, made) = nodes(plan);
             budget -= devices.len() + usize::from(made.is_some());
@@ -79,8 +79,8 @@ impl Sources {
     }
 }
 
-/// The host's nodes, and those that it lacks if this process may make them. What
-/// is in neither, init reports.
+/// Opens the host's nodes, and creates those that the host lacks if this process may.
+/// Init reports a device that is in neither list.
 fn nodes(plan: &Plan) -> (Vec<Option<OwnedFd>>, Option<Nodes>) {
     let mut made = None;
     let mut find = |(index, device)| match (node(device), &plan.id_maps) {
@@ -98,15 +98,15 @@ fn nodes(plan: &Plan) -> (Vec<Option<OwnedFd>>, Option<Nodes>) {
     (devices, made.filter(|nodes| !nodes.is_empty()))
 }
 
-/// What the mounts of a plan take from the host, by their index, for a container
-/// that runs. Nothing is opened later.
+/// Opens what the mounts of a plan take from the host, by the mount's index, for a
+/// container that runs already. Nothing is opened later.
 pub fn open_mounts(plan: &Plan, joins: &Joins) -> Result<Vec<Source>> {
     let mut opener = Opener::new(plan, joins);
     plan.mounts.iter().map(|mount| opener.at_once(mount)).collect()
 }
 
-/// Opens if this process may; otherwise one with a mount namespace of its own
-/// will have to.
+/// Calls `open` if this process may clone the host's mounts. `None` if it may not; then a
+/// process with its own mount namespace has to open them.
 pub fn on_the_host<T>(plan: &Plan, open: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
     if may_clone() {
         return open().map(Some);
@@ -117,24 +117,25 @@ pub fn on_the_host<T>(plan: &Plan, open: impl FnOnce() -> Result<T>) -> Result<O
     }
 }
 
-/// May this process clone the host's mounts?
+/// Whether this process may clone the host's mounts (CAP_SYS_ADMIN).
 pub fn may_clone() -> bool {
     crate::sys::caps::get().is_ok_and(|sets| sets.effective >> 21 & 1 == 1)
 }
 
-/// Is the container's root to know nothing of mounts of the host?
+/// Whether the container's root must not receive mounts of the host.
 fn is_apart(plan: &Plan) -> bool {
     matches!(plan.root_propagation, Some((Propagation::Private | Propagation::Unbindable, _)))
 }
 
-/// The propagation of the root's tree until the container's is set.
+/// Returns the propagation of the root's tree until the container's own is set.
 pub fn root_base(plan: &Plan) -> Propagation {
     if is_apart(plan) { Propagation::Private } else { Propagation::Slave }
 }
 
-/// The propagation of all the host's mounts in init's namespace, so that nothing
-/// done here reaches the host. What may have to be cloned from them once more
-/// (see [`attach`]) and is to hear of the host's mounts has to find them slaves.
+/// Returns the propagation of all the host's mounts in init's mount namespace. It keeps
+/// mounts of init from reaching the host. The host's mounts must be slaves there if a
+/// mount is to receive mounts from the host, because init may have to clone its source
+/// once more (see [`attach`]).
 pub fn namespace_base(plan: &Plan) -> Propagation {
     let listens = |mount: &Mount| {
         matches!(mount.kind, MountKind::Bind { recursive: true, .. })
@@ -155,8 +156,8 @@ impl<'a> Opener<'a> {
         Opener { plan, joins, mappings: Mappings::default() }
     }
 
-    /// What a mount needs before the fork; `budget` is how many descriptors may
-    /// stay open for that.
+    /// Opens what a mount needs before the fork. `budget` is the number of descriptors
+    /// that may stay open for the mounts.
     fn early(&mut self, entry: &Mount, budget: &mut usize) -> Result<Source> {
         if let MountKind::Bind { source, .. } = &entry.kind
             && let Some(path) = late::inside(self.plan, source)
@@ -204,14 +205,14 @@ impl<'a> Opener<'a> {
         }
     }
 
-    /// The tree of a bind mount, prepared but for its attributes.
+    /// Opens the tree of a bind mount, and sets everything but its attributes.
     pub fn tree(&mut self, entry: &Mount) -> Result<OwnedFd> {
         let MountKind::Bind { source, recursive, link } = &entry.kind else {
             return Err(Error::msg("is no bind mount"));
         };
         let nofollow = *link == SourceLink::Itself;
-        // As it is on the host, and not in the container: a link of the image's
-        // must not lead out of the rootfs.
+        // The path is looked up as it is on the host, not in the container: a link of the
+        // image must not lead out of the rootfs.
         let tree = match late::inside(self.plan, source) {
             Some(path) => {
                 let flags = libc::O_PATH | libc::O_DIRECTORY;
@@ -235,7 +236,7 @@ impl<'a> Opener<'a> {
         }
     }
 
-    /// The user namespace with the mappings of `idmap`.
+    /// Returns the user namespace with the mappings of `idmap`.
     fn users(&mut self, entry: &Mount, idmap: &Idmap) -> Result<BorrowedFd<'_>> {
         match &idmap.users {
             IdmapUsers::Maps(maps) => self.mappings.namespace(maps, &entry.at),
@@ -247,7 +248,7 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// Where the link at `path` leads; `None` if it is no link.
+/// Returns where the link at `path` leads. `None` if it is no link.
 fn link_at(path: &Path) -> Result<Option<OsString>> {
     match readlinkat(AT_FDCWD, path) {
         Ok(target) => Ok(Some(target)),
@@ -256,19 +257,19 @@ fn link_at(path: &Path) -> Result<Option<OsString>> {
     }
 }
 
-/// Relates a bind mount's tree to the host's, whose peer it is now, and gives
-/// it the propagation that it is to have.
+/// Sets the propagation of a bind mount's tree, which is a peer of the host's mount so
+/// far.
 ///
-/// It is as if it were bound in a namespace whose mounts all have the
-/// propagation of the container's root, and slave where that is not given. So
-/// only a container whose root is shared takes part in the host's groups.
+/// The result is as if the tree were bound in a namespace where every mount has the
+/// propagation of the container's root, or slave if the configuration does not give it.
+/// So only a container with a shared root takes part in the host's peer groups.
 pub fn relate(plan: &Plan, entry: &Mount, tree: &OwnedFd) -> Result<()> {
     let own = entry.propagation;
     let base = match (plan.root_propagation, own) {
         (Some((Propagation::Shared, _)), _) => None,
-        // One that leaves the group for good needs no step in between.
+        // A mount that leaves the peer group for good needs no step in between.
         (_, Some((Propagation::Private | Propagation::Slave | Propagation::Unbindable, true))) => None,
-        // Who asks to be a slave wants a master.
+        // A mount that is to be a slave needs a master, so it can't be private first.
         (_, Some((Propagation::Slave, false))) => Some(Propagation::Slave),
         _ => Some(root_base(plan)),
     };
@@ -278,13 +279,13 @@ pub fn relate(plan: &Plan, entry: &Mount, tree: &OwnedFd) -> Result<()> {
         .try_for_each(|(propagation, recursive)| set_propagation(tree, propagation, recursive))
 }
 
-/// Sets the propagation of a mount, or of all of its tree.
+/// Sets the propagation of a mount, or of its whole tree if `recursive`.
 pub fn set_propagation(tree: &OwnedFd, propagation: Propagation, recursive: bool) -> Result<()> {
     let attr = MountAttr { propagation: propagation.flag(), ..MountAttr::default() };
     mount::set_attr(tree, attr, recursive).op("mount_setattr propagation")
 }
 
-/// Shows the owners of the files of a detached `tree` through `users`.
+/// Shows the owners of the files of a detached `tree` through the user namespace `users`.
 pub fn map_ids(tree: &OwnedFd, users: BorrowedFd<'_>, recursive: bool) -> Result<()> {
     let userns_fd = u64::from(users.as_raw_fd().unsigned_abs());
     let attr = MountAttr { set: MOUNT_ATTR_IDMAP, userns_fd, ..MountAttr::default() };
@@ -293,7 +294,8 @@ pub fn map_ids(tree: &OwnedFd, users: BorrowedFd<'_>, recursive: bool) -> Result
         .map_err(|e| explain_idmap(e, tree, recursive))
 }
 
-/// The kernel's EINVAL says only that some mount of the tree can't.
+/// Adds a hint, because the kernel's EINVAL says only that some mount of the tree can't
+/// be idmapped.
 fn explain_idmap(error: Error, tree: &OwnedFd, recursive: bool) -> Error {
     if error.is(Errno::EPERM) {
         return error
@@ -307,7 +309,7 @@ fn explain_idmap(error: Error, tree: &OwnedFd, recursive: bool) -> Error {
     error.hint(format!("perhaps this kernel can't map the ids of {fs}{below} or they are mapped already"))
 }
 
-/// The type of the filesystem, as mountinfo has it for the same device.
+/// Returns the type of the filesystem that mountinfo has for the same device.
 fn filesystem_of(tree: &OwnedFd) -> Option<String> {
     let device = fstat(tree).ok()?.st_dev;
     let text = crate::sys::process::read_file("/proc/self/mountinfo").ok()?;
@@ -319,13 +321,13 @@ fn filesystem_of(tree: &OwnedFd) -> Option<String> {
     })
 }
 
-/// Attaches `tree`, a recursive clone of `path`, and returns what came of it.
+/// Attaches `tree`, a recursive clone of `path`, and returns the tree that was attached.
 ///
-/// A tree in which the file of a mount namespace is mounted (snapd keeps some
-/// in /run) can't be moved to a newer namespace: ELOOP. In this namespace's
-/// own copy of the host's mounts the kernel has left such files out, so the
-/// tree is cloned once more, here, and prepared `again`. Without a `path`, one of
-/// the host's, that is an error.
+/// The kernel refuses to move a tree to a newer namespace if the file of a mount
+/// namespace is mounted in it: ELOOP. snapd keeps such mounts in /run. The kernel has
+/// left them out of this namespace's own copy of the host's mounts. So this function
+/// clones the tree once more, here, and calls `prepare` for the clone. Without `path`, a
+/// path of the host, ELOOP is an error.
 pub fn attach(
     tree: OwnedFd,
     target: &OwnedFd,
@@ -348,12 +350,12 @@ pub fn attach(
     Ok(own)
 }
 
-/// What ELOOP of move_mount(2) means.
+/// The hint for ELOOP of move_mount(2).
 pub const LOOP: &str = "the file of an older mount namespace is mounted in the source";
 
-/// The host's node of a device, at the path that it is to have or among the
-/// links that udev keeps by number. Whatever lies at a path, only the very
-/// device is taken.
+/// Opens the host's node of a device: at the path that the node is to have, or among the
+/// links that udev keeps by number. Accepts only the very device, whatever lies at a
+/// path.
 pub fn node(device: &Device) -> Result<OwnedFd> {
     let (major, minor) = (device.major, device.minor);
     let by_number = match device.kind {
@@ -364,7 +366,8 @@ pub fn node(device: &Device) -> Result<OwnedFd> {
     node_at(&device.path, device).or_else(|error| node_at(Path::new(&by_number), device).map_err(|_| error))
 }
 
-/// Of a /dev that is the host's: which devices of the configuration it lacks.
+/// Returns a warning for each device of the configuration that a /dev bound from the host
+/// lacks.
 pub fn missing_devices(plan: &Plan) -> Vec<String> {
     let Some(dev) = plan.bound_dev() else { return Vec::new() };
     let lacks = |device: &&Device| {
@@ -384,22 +387,22 @@ fn node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
         return Err(Error::msg("the host has another file there")
             .hint("in a user namespace devices are bind-mounted from the host's path of the same name"));
     }
-    // The clone is a peer of the host's /dev: what the container mounts on it
-    // would cover the host's node, too. Like crun, allow no set-id bits and no
-    // mapping of executable pages.
+    // The clone is a peer of the host's /dev. A mount of the container on it would cover
+    // the host's node, too. Like crun, this allows neither set-id bits nor mappings of
+    // executable pages.
     let set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC;
     let attr = MountAttr { set, propagation: MS_PRIVATE, ..MountAttr::default() };
     mount::set_attr(&tree, attr, false).op("mount_setattr the device")?;
     Ok(tree)
 }
 
-/// Clones `path`, with all that is mounted below it if `recursive`.
+/// Clones the tree at `path`, with all mounts below it if `recursive`.
 pub fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
     mount::clone_tree(AT_FDCWD, &c_path(path)?, recursive, false).op("open_tree")
 }
 
-/// Mounts that came from a more privileged namespace can't be lifted off what
-/// they cover.
+/// Adds a hint for EINVAL: mounts that came from a more privileged namespace can't be
+/// lifted off what they cover.
 fn clone_hint(error: Error, recursive: bool) -> Error {
     if error.is(Errno::EINVAL) && !recursive {
         return error.hint("the mounts below it are locked in this user namespace: use rbind");

@@ -1,35 +1,37 @@
-//! The protocol between the host side and init, over one SEQPACKET socketpair.
+//! The messages between the runtime and init, over one SEQPACKET socketpair.
 //!
 //! ```text
-//!      host side                            init
-//!   Go ───────────────────────────────▶              only where init waits for it: id maps,
-//!                                                    limits
-//!            ◀───────────── Moved (+ pidfd)          only after a hop: this is init now
-//!   Joined ───────────────────────────▶              only where systemd moved init to its cgroup
-//!            ◀───────────────── Networked            only with netDevices: its network
-//!   NetworkDone ──────────────────────▶              namespace is there
-//!            ◀───────── Source {mount} (+ fd)          only for a source that is opened late, see
+//!       runtime                             init
+//!   Go ───────────────────────────────▶              only if init waits for its id maps or its
+//!                                                    resource limits
+//!            ◀───────────── Moved (+ pidfd)          only after a double fork: the pidfd is init's
+//!   Joined ───────────────────────────▶              only if systemd moved init into its cgroup
+//!            ◀───────────────── Networked            only with netDevices: init's network
+//!   NetworkDone ──────────────────────▶              namespace exists
+//!            ◀───────── Source {mount} (+ fd)        only for a source that is opened late, see
 //!   Source (+ fd) ────────────────────▶              launch/late.rs
-//!            ◀────────── MapIds {mount} + fd         only for one that is idmapped, too
+//!            ◀────────── MapIds {mount} + fd         only for a late source that is idmapped
 //!   Mapped ───────────────────────────▶
-//!            ◀──────────── Warning {a line}           only where something is kept, not refused
+//!            ◀──────────── Warning {a line}          only if a mount keeps a flag that it should not
 //!            ◀───────────────────── Built            only with prestart/createRuntime hooks
 //!   HooksDone ────────────────────────▶
-//!            ◀────────── Lacks {capabilities}        only where not all that are wanted can be granted
-//!            ◀────────────── Listener {fd}           only with a seccomp agent: here is its listener
+//!            ◀────────── Lacks {capabilities}        only if init can't get all capabilities
+//!            ◀────────────── Listener {fd}           only with a seccomp agent: the listener's number
 //!   ListenerTaken ────────────────────▶
-//!            ◀───────────────────── Ready            all is set up but the payload
-//!   Commit ───────────────────────────▶              go on: to the gate, or to execve
+//!            ◀───────────────────── Ready            everything is set up except the payload
+//!   Commit ───────────────────────────▶              init goes on: to the start gate, or to execve
 //!            ◀───────── (end of stream)              execve succeeded, or init waits at the gate
 //! ```
 //!
-//! A tenant (`exec`) sends no Ready, and has its listener taken after Commit.
+//! An exec process sends no Ready. The runtime takes its listener after Commit.
 //!
-//! Init speaks by read(2) and write(2) alone: a seccomp filter that leaves a
-//! program those two lets it say all it has to.
+//! Init uses only read(2) and write(2) for messages without a descriptor. So a seccomp
+//! filter that allows a program these two calls lets init send every message that comes
+//! after the filter.
 //!
-//! At any point init may send `Failed` as its last word. The end of the stream
-//! in place of a message means that the other side died; init then exits, so a killed runtime leaves no half-made container.
+//! Init may send `Failed` as its last message at any point. The end of the stream in place
+//! of a message means that the other side died. Init then exits, so a killed runtime leaves
+//! no incomplete container.
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
@@ -42,22 +44,25 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Instant;
 
-/// The longest message; a longer error is cut by its sender.
+/// The longest message, in bytes. The sender cuts a longer error.
 const MAX: usize = 8192;
 
+/// A message from init or an exec process.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromInit {
-    /// Init is another process than the one that was cloned. Its pidfd comes
-    /// along; init may not know its pid on the host.
+    /// Init is no longer the process that was cloned. The new process's pidfd comes
+    /// along, because init may not know its own pid on the host.
     Moved,
+    /// Init's network namespace exists.
     Networked,
+    /// The mounts are attached, and the runtime may run its hooks.
     Built,
-    /// The turn of the mount with this index has come: its source is to be opened,
-    /// below the container's root if that comes along.
+    /// Asks for the source of the mount with this index. The container's root comes along
+    /// if the source is below it.
     Source(u32),
-    /// The ids of the tree that comes along are to be mapped for this mount.
+    /// Asks to map the ids of the tree that comes along, for the mount with this index.
     MapIds(u32),
-    /// The number of a descriptor of init's: the listener of its filter.
+    /// The number of init's descriptor that is the listener of its filter.
     Listener(i32),
     Ready,
     Lacks(Lacking),
@@ -66,7 +71,7 @@ pub enum FromInit {
     Failed(Error),
 }
 
-/// Capabilities, a bit each, that the process was to have and hasn't.
+/// Capabilities, a bit each, that the process should have and lacks.
 #[derive(Debug, Default, PartialEq, Eq, Clone, Copy)]
 pub struct Lacking {
     /// The runtime itself lacks them.
@@ -75,17 +80,19 @@ pub struct Lacking {
     pub ambient: u64,
 }
 
+/// A message to init or an exec process.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum ToInit {
-    /// What has to be done to init from outside is done.
+    /// The runtime has done what only another process can do to init.
     Go,
+    /// systemd has moved init into its cgroup.
     Joined,
     NetworkDone,
     HooksDone,
     /// The source of a mount comes along.
     Source,
     Mapped,
-    /// The listener is with its agent.
+    /// The agent has the listener.
     ListenerTaken,
     Commit,
 }
@@ -152,7 +159,7 @@ impl FromInit {
     }
 }
 
-/// Each field cut to what surely fits.
+/// Cuts each field to 400 characters, so that the message fits.
 fn shortened(error: &Error) -> Error {
     let cut = |text: &String| text.chars().take(400).collect();
     Error {
@@ -194,17 +201,17 @@ impl ToInit {
     }
 }
 
-/// The host's end.
+/// The runtime's end.
 pub struct HostEnd {
     socket: OwnedFd,
-    /// The signals of a foreground verb, which end every wait for a message.
+    /// The signals of a foreground verb. They end every wait for a message.
     signals: Option<Rc<Signals>>,
 }
 
 /// Init's end.
 pub struct InitEnd(OwnedFd);
 
-/// Makes the two connected ends, both closed by execve.
+/// Creates the two connected ends. execve closes both.
 pub fn pair() -> Result<(HostEnd, InitEnd)> {
     let (host, init) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .op("socketpair")?;
@@ -212,8 +219,8 @@ pub fn pair() -> Result<(HostEnd, InitEnd)> {
 }
 
 impl HostEnd {
-    /// Lets signals end every wait for init: it may never have run its first
-    /// instruction. Without this they end the process.
+    /// Lets signals end every wait for init, which may never have run its first
+    /// instruction. Without this, signals end the process.
     pub fn stopped_by(self, signals: Option<&Rc<Signals>>) -> HostEnd {
         HostEnd { signals: signals.cloned(), ..self }
     }
@@ -223,16 +230,16 @@ impl HostEnd {
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop).op("send to init")
     }
 
-    /// A message and a descriptor that belongs to it.
+    /// Sends a message and a descriptor that belongs to it.
     pub fn send_with(&self, message: ToInit, fd: BorrowedFd<'_>) -> Result<()> {
         scm::send_fd(&self.socket, &message.encode(), fd).op("send to init")
     }
 
-    /// The next message and the descriptor that came with it; `None` at the
-    /// end of the stream.
+    /// Waits for the next message, and returns it with the descriptor that came along.
+    /// `None` at the end of the stream.
     ///
     /// # Errors
-    /// A signal came that stops the verb; or what came is no message.
+    /// A signal stops the verb, or the bytes are no message of the protocol.
     pub fn recv(&self) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
         if let Some(signals) = &self.signals {
             signals.until_readable(self.socket.as_fd())?;
@@ -240,10 +247,11 @@ impl HostEnd {
         self.receive()
     }
 
-    /// Waits until `end` for the next message; for the rest, see [`HostEnd::recv`].
+    /// Waits until `end` for the next message. Otherwise like [`HostEnd::recv`], but
+    /// signals don't end the wait.
     ///
     /// # Errors
-    /// ETIMEDOUT if none came.
+    /// ETIMEDOUT if no message came.
     pub fn recv_until(&self, end: Instant) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         loop {
@@ -256,8 +264,8 @@ impl HostEnd {
         }
     }
 
-    /// Returns the next message and its descriptor if they are there already. `None`
-    /// otherwise, and after a message that is not of the protocol.
+    /// Returns the next message and its descriptor if they have come already. `None` if
+    /// not, and for bytes that are no message of the protocol.
     pub fn pending(&self) -> Option<(FromInit, Option<OwnedFd>)> {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
         let readable = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0);
@@ -267,8 +275,8 @@ impl HostEnd {
     fn receive(&self) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
         let mut buf = [0u8; MAX];
         let received = match scm::recv_fd(&self.socket, &mut buf) {
-            // Init ended with a message of ours unread. That is told first, and
-            // once; what init itself had to say is still there.
+            // Init ended and left a message of the runtime unread. The kernel reports
+            // that once, before the messages that init itself has sent.
             Err(Errno::ECONNRESET) => scm::recv_fd(&self.socket, &mut buf),
             other => other,
         };
@@ -287,12 +295,12 @@ impl InitEnd {
         write(&self.0, &message.encode()).map(drop).op("send to the runtime")
     }
 
-    /// A message and a descriptor that belongs to it.
+    /// Sends a message and a descriptor that belongs to it.
     pub fn send_with(&self, message: &FromInit, fd: BorrowedFd<'_>) -> Result<()> {
         scm::send_fd(&self.0, &message.encode(), fd).op("send to the runtime")
     }
 
-    /// Waits for the one message that may come now.
+    /// Waits for the one message that may come now. `pick` returns `None` for any other.
     pub fn expect<T>(&self, pick: impl Fn(ToInit) -> Option<T>) -> Result<T> {
         let mut buf = [0u8; 64];
         let len = loop {
@@ -305,7 +313,7 @@ impl InitEnd {
         message.and_then(pick).ok_or_else(died)
     }
 
-    /// Waits for the one message that may come now, and its descriptor.
+    /// Waits for the message `expected` and its descriptor.
     pub fn expect_with(&self, expected: ToInit) -> Result<OwnedFd> {
         let mut buf = [0u8; 64];
         let (len, fd) = scm::recv_fd(&self.0, &mut buf).op("receive from the runtime")?;

@@ -1,6 +1,6 @@
-//! Mount points in the container, by descriptor: every lookup starts at the
-//! rootfs and can't leave it, whatever links the image holds (CVE-2018-15664,
-//! CVE-2021-30465 and the other dozen of that class).
+//! Mount points in the container, by descriptor. Every lookup starts at the rootfs and
+//! can't leave it, whatever links the image holds (CVE-2018-15664, CVE-2021-30465 and a
+//! dozen others of that class).
 
 use crate::error::{Context, Error, Result};
 use crate::spec::proc_paths::{self, Place};
@@ -17,7 +17,7 @@ use std::path::{Component, Path, PathBuf};
 
 const DIR_MODE: u32 = 0o755;
 
-/// The directory `path`, made with its parents where it is missing.
+/// Opens the directory `path`. Creates it and its parents if they are missing.
 pub fn directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let path = &*without_missing(root, path)?;
     let flags = libc::O_PATH | libc::O_DIRECTORY;
@@ -27,23 +27,23 @@ pub fn directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     }
 }
 
-/// Where a mount goes.
+/// An open mount point.
 pub struct MountPoint {
     pub at: OwnedFd,
-    /// It was not there before.
+    /// Whether it was created for the mount.
     pub made: bool,
 }
 
-/// What may be in a mount's place.
+/// The kind of file that a mount can cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Directory,
-    /// A directory of the image, reached without any link: for procfs and sysfs
+    /// A directory that is reached without any link, for procfs and sysfs
     /// (CVE-2019-19921, CVE-2023-27561).
     PlainDirectory,
     /// Anything but a directory.
     File,
-    /// A link is covered itself.
+    /// The link itself, if there is one.
     Link,
 }
 
@@ -57,9 +57,9 @@ impl Kind {
     }
 }
 
-/// Opens the mount point `path`, made with its parents where it is missing.
-/// Where the path itself does not tell where it leads, `check` is asked about
-/// the place to which it led.
+/// Opens the mount point `path`. Creates it and its parents if they are missing. If the
+/// path itself does not tell where it leads, calls `check` with the place to which it
+/// led.
 pub fn mount_point(
     root: &OwnedFd,
     path: &Path,
@@ -84,7 +84,7 @@ pub fn mount_point(
         },
         Err(Errno::ENOENT) => match make_plainly(root, path, kind) {
             Ok(at) => return Ok(MountPoint { at, made: true }),
-            // A link has turned up.
+            // A link has appeared meanwhile.
             Err(Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST) => (make(root, path, kind, LINKS)?, true),
             Err(errno) => return Err(errno).op_on("make the mount point", path.display()),
         },
@@ -95,8 +95,8 @@ pub fn mount_point(
     Ok(MountPoint { at, made })
 }
 
-/// Makes what `path` names, with its parents, and follows no link: so it is where
-/// the path says.
+/// Creates the file or directory `path` and its parents. Follows no link, so the result
+/// is where the path says.
 fn make_plainly(root: &OwnedFd, path: &Path, kind: Kind) -> nix::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ENOENT) };
     let [parent_path, name] =
@@ -111,9 +111,9 @@ fn make_plainly(root: &OwnedFd, path: &Path, kind: Kind) -> nix::Result<OwnedFd>
     }
 }
 
-/// Makes what `path` names, with its parents. Where a link lies there that leads
-/// nowhere, what it leads to is made, as other runtimes do; `links` of them are
-/// followed.
+/// Creates the file or directory `path` and its parents. If `path` is a link that leads
+/// nowhere, creates the target of the link, as other runtimes do. Follows at most `links`
+/// such links.
 fn make(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> {
     let (parent, name) = parent_of(root, path)?;
     let made = match kind {
@@ -136,7 +136,7 @@ fn make(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> 
     }
 }
 
-/// What was made for a mount, and goes if the mount fails.
+/// A file or directory that was created for a mount. It is removed if the mount fails.
 pub struct Made {
     parent: OwnedFd,
     name: CString,
@@ -144,15 +144,16 @@ pub struct Made {
 }
 
 impl Made {
-    /// Whatever somebody has put in a directory meanwhile keeps it.
+    /// Removes the file or directory. A directory stays if a process has put something
+    /// into it.
     pub fn remove(&self) -> nix::Result<()> {
         unlinkat(&self.parent, self.name.as_c_str(), self.flag)
     }
 }
 
-/// Like [`mount_point`], in a container that runs: what has to be made is noted
-/// in `made`, in its order, and of a link that leads nowhere nothing is made.
-/// Where the path leads is looked at, whatever it says.
+/// Opens a mount point like [`mount_point`], in a container that runs already. Adds
+/// everything that it creates to `made`, in the order of creation. Creates nothing behind
+/// a link that leads nowhere. Calls `check` for every path, whatever it says.
 pub fn mount_point_noting(
     root: &OwnedFd,
     path: &Path,
@@ -204,17 +205,17 @@ fn make_noting(root: &OwnedFd, path: &Path, kind: Kind, made: &mut Vec<Made>) ->
     openat2::beneath(&parent, &name, kind.flags() | libc::O_NOFOLLOW).map_err(explain)
 }
 
-/// Where in the container an open file is.
+/// Returns where in the container an open file is.
 pub fn place_of(root: &OwnedFd, file: &OwnedFd) -> Result<Place> {
     Ok(proc_paths::place(&found_at(root, file)?))
 }
 
-/// As many as the kernel follows.
+/// How many links the kernel follows.
 const LINKS: u32 = 40;
 
-/// Returns `path` without each `..` that follows a name that doesn't exist, and
-/// without that name. The kernel can't look such a path up, and the name is not
-/// to be created. runc leaves both out, too.
+/// Returns `path` without each name that doesn't exist and is followed by `..`, and
+/// without that `..`. The kernel can't look such a path up, and init must not create the
+/// name. runc leaves both out, too.
 fn without_missing<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Path>> {
     if proc_paths::is_plain(path) {
         return Ok(Cow::Borrowed(path));
@@ -242,8 +243,8 @@ pub fn leads_to_directory(root: &OwnedFd, path: &Path) -> Option<bool> {
     fstat(&found).ok().map(|stat| is_directory(&stat))
 }
 
-/// The file `path` itself, never what a link in its place leads to; made empty
-/// where it is missing.
+/// Opens the file `path` itself, and refuses a link in its place. Creates an empty file
+/// if there is none.
 pub fn file_itself(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let (parent, name) = parent_of(root, path)?;
     let file = match openat2::entry(&parent, &name, libc::O_PATH) {
@@ -258,7 +259,8 @@ pub fn file_itself(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     }
 }
 
-/// Where in the container an open file is: a name to look at, not to follow.
+/// Returns the path of an open file in the container. Use this path only to look at it,
+/// never to follow it.
 pub fn found_at(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
     let name = |fd: &OwnedFd| {
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
@@ -275,7 +277,7 @@ fn make_file(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     openat(parent, name, flags, Mode::from_bits_truncate(0o644))
 }
 
-/// Makes a directory. A name that turns up in between is taken if it is a
+/// Creates a directory. If the name has appeared meanwhile, accepts it if it is a
 /// directory and no link.
 fn make_directory(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     match mkdirat(parent, name, Mode::from_bits_truncate(DIR_MODE)) {
@@ -285,13 +287,14 @@ fn make_directory(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     openat2::beneath(parent, name, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
 }
 
-/// A missing working directory is made, as runc and crun do. Where it can't be
-/// (a read-only image) the chdir to come says so.
+/// Creates the working directory if it is missing, as runc and crun do. Ignores errors:
+/// on a read-only image, for example, the later chdir reports the error.
 pub fn make_cwd(root: &OwnedFd, cwd: &CStr) {
     let _ = directory(root, Path::new(OsStr::from_bytes(cwd.to_bytes())));
 }
 
-/// The parent directory of `path` and its last name.
+/// Opens the parent directory of `path`, and creates it if it is missing. Returns it with
+/// the last name of `path`.
 pub fn parent_of(root: &OwnedFd, path: &Path) -> Result<(OwnedFd, CString)> {
     let parent = directory(root, path.parent().unwrap_or(Path::new("/")))?;
     Ok((parent, c_name(path)?))
