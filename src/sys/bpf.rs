@@ -40,7 +40,7 @@ struct AttachAttr {
     attach_flags: u32,
 }
 
-/// Loads a device program; the verifier's answer is the errno.
+/// Loads a device program. The errno is the answer of the kernel's verifier.
 pub fn load_device_program(program: &[Insn]) -> Result<OwnedFd> {
     let attr = LoadAttr {
         prog_type: BPF_PROG_TYPE_CGROUP_DEVICE,
@@ -53,7 +53,8 @@ pub fn load_device_program(program: &[Insn]) -> Result<OwnedFd> {
     unsafe { owned(libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, &raw const attr, size_of::<LoadAttr>())) }
 }
 
-/// Attaches a device program to a cgroup beside those of its ancestors.
+/// Attaches a device program to a cgroup. The programs of the cgroup's ancestors stay in
+/// force.
 pub fn attach_device_program(cgroup: impl AsFd, program: impl AsFd) -> Result<()> {
     let attr = AttachAttr {
         target_fd: cgroup.as_fd().as_raw_fd().unsigned_abs(),

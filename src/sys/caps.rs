@@ -1,4 +1,5 @@
-//! Capability sets, all at once: one capset instead of one call per set.
+//! Capability sets of this process. One capset(2) sets all of them, instead of one call
+//! for each.
 
 use super::{Result, check};
 
@@ -23,7 +24,7 @@ struct Data {
     inheritable: u32,
 }
 
-/// A bit per capability number.
+/// Three capability sets. A capability's number is the number of its bit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sets {
     pub effective: u64,
@@ -40,7 +41,7 @@ fn high(bits: u64) -> u32 {
     low(bits >> 32)
 }
 
-/// capget(2) of this process.
+/// Returns the sets of this process (capget(2)).
 pub fn get() -> Result<Sets> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let mut data = [Data::default(); 2];
@@ -54,14 +55,14 @@ pub fn get() -> Result<Sets> {
     })
 }
 
-/// Whether this process may trace processes that are not dumpable, of its own user
-/// namespace and of those below: it has CAP_SYS_PTRACE.
+/// Whether this process has CAP_SYS_PTRACE. It may then trace processes that are not
+/// dumpable, in its own user namespace and in those below.
 pub fn may_trace() -> bool {
     const CAP_SYS_PTRACE: u32 = 19;
     get().is_ok_and(|sets| sets.effective >> CAP_SYS_PTRACE & 1 == 1)
 }
 
-/// capset(2) of this process.
+/// Sets the sets of this process (capset(2)).
 pub fn set(sets: Sets) -> Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let half = |part: fn(u64) -> u32| Data {
@@ -74,14 +75,15 @@ pub fn set(sets: Sets) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) }).map(drop)
 }
 
-/// Is `cap` in the bounding set? An error says that the kernel doesn't know it.
+/// Whether `cap` is in the bounding set. An error means that the kernel doesn't know
+/// `cap`.
 pub fn bounding_has(cap: u8) -> Result<bool> {
     // SAFETY: PR_CAPBSET_READ takes a number.
     let ret = unsafe { libc::prctl(PR_CAPBSET_READ, libc::c_ulong::from(cap), 0, 0, 0) };
     check(ret.into()).map(|value| value == 1)
 }
 
-/// Takes `cap` out of the bounding set for good.
+/// Removes `cap` from the bounding set for good.
 pub fn bounding_drop(cap: u8) -> Result<()> {
     // SAFETY: PR_CAPBSET_DROP takes a number.
     check(unsafe { libc::prctl(PR_CAPBSET_DROP, libc::c_ulong::from(cap), 0, 0, 0) }.into()).map(drop)

@@ -1,4 +1,4 @@
-//! clone3(2): the one fork of the runtime.
+//! clone3(2) and clone(2): how the runtime forks.
 
 use super::namespaces::NsFlags;
 use super::{Result, check};
@@ -28,35 +28,38 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// The two returns of a fork.
+/// The two results of a fork.
 pub enum Forked {
     Child,
     Parent { pid: i32, pidfd: OwnedFd },
 }
 
-/// Forks into the new namespaces of `namespaces` and, if given, straight into the cgroup that `cgroup` is open on.
+/// Forks into the new namespaces `namespaces`. With `cgroup`, a descriptor of a cgroup's
+/// directory, the child starts in that cgroup.
 ///
-/// The child runs on a copy of this single-threaded process with the default
-/// signal handlers. glibc's cached thread id is stale there, so it leaves by
+/// The child runs on a copy of this single-threaded process, with the default signal
+/// handlers. glibc's cached thread id is stale in the child. So the child must end by
 /// `_exit` or `execve` only.
 pub fn fork(namespaces: NsFlags, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     clone3(namespaces.for_clone(), cgroup, libc::SIGCHLD as u64)
 }
 
-/// Forks a sibling: a child of this process's parent. With `share_files` the two have one
-/// table of descriptors: what one of them opens or closes, the other has or has not.
+/// Forks a sibling: a child of this process's parent. With `share_files` the two
+/// processes share one descriptor table: what one of them opens or closes is open or
+/// closed for the other, too.
 pub fn fork_sibling(namespaces: NsFlags, share_files: bool) -> Result<Forked> {
     let files = if share_files { CLONE_FILES } else { 0 };
-    // With CLONE_PARENT the exit signal is the caller's own and must not be given.
+    // With CLONE_PARENT the child has the caller's own exit signal, and the arguments
+    // must not have one.
     clone3(namespaces.for_clone() | files | CLONE_PARENT, None, 0)
 }
 
-/// Forks by clone(2), which a seccomp filter allows more often than clone3(2):
-/// Docker's and Podman's profiles answer ENOSYS to clone3, because they can't
-/// look at its flags.
+/// Forks by clone(2), which seccomp filters allow more often than clone3(2). The profiles
+/// of Docker and Podman answer ENOSYS to clone3, because they can't look at its flags.
 ///
-/// The child is as that of [`fork`], but keeps the caller's signal handlers and
-/// ignored signals. It is meant to execve; the same holds for its thread id.
+/// The child is like the child of [`fork`], but keeps the caller's signal handlers and
+/// ignored signals. It should call execve, because glibc's cached thread id is stale in
+/// this child, too.
 pub fn fork_under_filter() -> Result<Forked> {
     let mut pidfd: libc::c_int = -1;
     let flags = CLONE_PIDFD | libc::SIGCHLD as u64;
@@ -89,7 +92,7 @@ fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: u64) -> Resul
     forked(ret, pidfd)
 }
 
-/// What the return value `ret` of a clone with CLONE_PIDFD means.
+/// Turns the return value `ret` of a clone with CLONE_PIDFD into a result.
 fn forked(ret: libc::c_long, pidfd: libc::c_int) -> Result<Forked> {
     match i32::try_from(ret).map_err(|_| Errno::EOVERFLOW)? {
         0 => Ok(Forked::Child),
@@ -98,7 +101,7 @@ fn forked(ret: libc::c_long, pidfd: libc::c_int) -> Result<Forked> {
     }
 }
 
-/// Leaves without running destructors or libc's exit handlers, which belong to
+/// Ends the process without destructors and without libc's exit handlers. Both belong to
 /// the process that was forked.
 pub fn exit(status: i32) -> ! {
     // SAFETY: _exit takes no pointers and does not return.

@@ -1,23 +1,26 @@
-//! The seal, before libc wakes up.
+//! The seal, before libc starts.
 //!
-//! The runtime's binary must never be reachable for writing from a container
-//! (CVE-2019-5736), so the verbs that start processes run from a detached
-//! read-only bind of it (`launch/seal.rs` has the whole story). That costs a
-//! second exec, and most of an exec of ours is glibc's start-up: its 68 CPUID
-//! instructions trap in a virtual machine (0.45 ms). So the ELF entry point of
-//! the binary is `corten_entry`: it does the seal with five raw system calls
-//! and only the sealed image goes on to libc's `_start`.
+//! No container may reach the runtime's binary for writing (CVE-2019-5736). So the verbs
+//! that start processes run from a detached, read-only bind mount of the binary
+//! (`launch/seal.rs` has the details).
 //!
-//! Nothing here may use libc, thread-locals, relocated data or a `memcpy`: the
-//! image isn't relocated yet. Whatever fails falls through to `_start`, and
-//! `launch::seal` then decides with a full runtime under its feet.
+//! That costs a second exec. Most of the time of such an exec is glibc's start-up: its 68
+//! CPUID instructions trap in a virtual machine (0.45 ms). So the ELF entry point of the
+//! binary is `corten_entry`. It seals the process with five raw system calls, and only
+//! the sealed image goes on to libc's `_start`.
+//!
+//! This code must not use libc, thread-locals, relocated data or `memcpy`, because the
+//! image isn't relocated yet. If a step fails, the process goes on to `_start`, and
+//! `launch::seal` decides what to do with the whole runtime at hand.
 
-/// Defines, from one list of verbs, both questions that are asked about it: by
-/// `launch::seal` with the verb that was parsed, and before libc with each
-/// argument. A stray match of the latter (an id named `run`) only costs time. A
-/// verb of this list can't be missed, as it must stand in argv. A verb that enters a
-/// container and is not in the list is neither sealed here nor later: tests/security.rs
-/// tries each such verb (`cve_2019_5736_by_*`).
+/// Defines two functions from one list of verbs. `launch::seal` calls the first one with
+/// the verb that was parsed. The code before libc calls the second one with each
+/// argument, because it has no parser. A verb of the list always stands in argv, so the
+/// second function finds it. An argument that only looks like a verb (an id named `run`)
+/// costs nothing but time.
+///
+/// A verb that enters a container and is not in this list is sealed neither here nor
+/// later. tests/security.rs tries each such verb (`cve_2019_5736_by_*`).
 macro_rules! sealed_verbs {
     ($($verb:literal),+) => {
         /// Whether this verb runs from the sealed image.
@@ -25,7 +28,8 @@ macro_rules! sealed_verbs {
             [$($verb.as_slice()),+].contains(&verb)
         }
 
-        /// The same for an argument, without a table, which would need relocations.
+        /// Whether the argument is one of these verbs. Uses no table, because a table
+        /// needs relocations.
         ///
         /// # Safety
         /// `arg` must point to a C string.
@@ -38,10 +42,10 @@ macro_rules! sealed_verbs {
     };
 }
 
-// The verbs that put a process into a container, each at most eight letters long.
+// The verbs that put a process into a container. Each has at most eight letters.
 sealed_verbs!(b"create", b"run", b"exec", b"restore", b"mounts");
 
-/// The arguments that the C `main` was given.
+/// Returns the arguments of C's `main`.
 ///
 /// # Safety
 /// `argc` and `argv` must be those of `main`.
@@ -66,12 +70,12 @@ mod x86_64 {
     const AT_EMPTY_PATH: usize = 0x1000;
     const OPEN_TREE_CLONE_CLOEXEC: usize = 1 | 0o2_000_000;
 
-    /// The binary's entry point (`src/build.rs` tells the linker).
+    /// The binary's entry point. `src/build.rs` tells the linker its name.
     #[unsafe(naked)]
     #[unsafe(no_mangle)]
     pub unsafe extern "C" fn corten_entry() -> ! {
-        // The stack holds argc, argv, envp; rdx is the loader's exit hook. Both
-        // reach _start as they came. Two pushes keep the stack aligned.
+        // The stack holds argc, argv and envp. rdx holds the loader's exit hook. Both
+        // reach _start unchanged. Two pushes keep the stack aligned.
         naked_asm!(
             "xor ebp, ebp",
             "mov rdi, rsp",
@@ -101,8 +105,8 @@ mod x86_64 {
         thing.cast::<u8>().expose_provenance()
     }
 
-    /// Is the C string at `arg` equal to the letters given? Spelt out as code,
-    /// because a table of strings would need relocations.
+    /// Whether the C string at `arg` equals the `len` letters in `word`. The comparison
+    /// is code, because a table of strings would need relocations.
     ///
     /// # Safety
     /// `arg` must point to a C string.
@@ -110,7 +114,7 @@ mod x86_64 {
     pub unsafe fn is(arg: *const u8, word: u64, len: usize) -> bool {
         let mut i = 0;
         while i < len {
-            // SAFETY: no byte past the terminator is read: a shorter string
+            // SAFETY: the loop reads no byte past the terminator: a shorter string
             // differs at its terminator, and the loop ends there.
             if unsafe { arg.add(i).read() } != word.to_le_bytes()[i] {
                 return false;
@@ -121,7 +125,8 @@ mod x86_64 {
         (unsafe { arg.add(len).read() }) == 0
     }
 
-    /// The letters of `text` as [`is`] takes them.
+    /// Returns the letters of `text` in the form that [`is`] takes: the first one in the
+    /// lowest byte.
     pub const fn word(text: &[u8]) -> u64 {
         assert!(text.len() <= 8, "a verb of more than eight letters");
         let mut word = 0;
@@ -133,6 +138,8 @@ mod x86_64 {
         word
     }
 
+    /// Re-executes the binary from a sealed image, if an argument names a sealed verb.
+    ///
     /// # Safety
     /// `stack` must be the stack pointer at the process's entry.
     unsafe extern "C" fn seal(stack: *const usize) {
@@ -155,18 +162,20 @@ mod x86_64 {
         }
     }
 
+    /// Re-executes the binary from a read-only bind mount. Returns if the image is sealed
+    /// already, or if a step fails.
+    ///
     /// # Safety
     /// `argv` and `envp` must be the addresses of the process's own vectors.
     unsafe fn reexec(argv: usize, envp: usize) {
         let exe = address(c"/proc/self/exe".as_ptr());
         let empty = address(c"".as_ptr());
         let mut statfs = MaybeUninit::<[usize; 16]>::uninit();
-        // A struct mount_attr: set, clear, propagation, userns_fd; written
-        // piece by piece so that no memset is called.
+        // A struct mount_attr: set, clear, propagation, userns_fd. It is written field by
+        // field, so that the compiler calls no memset.
         let mut attr = MaybeUninit::<[u64; 4]>::uninit();
-        // SAFETY: the buffers are large enough for what the kernel writes or
-        // reads; the strings are C strings; the descriptor is closed again
-        // where execveat comes back.
+        // SAFETY: the buffers are large enough for what the kernel writes or reads. The
+        // strings are C strings. The descriptor is closed if execveat returns.
         unsafe {
             if syscall(libc::SYS_statfs, exe, address(statfs.as_ptr()), 0, 0, 0) < 0 {
                 return;

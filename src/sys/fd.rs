@@ -1,4 +1,4 @@
-//! The descriptor table.
+//! The descriptor table of this process.
 
 use super::{Result, check};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -12,19 +12,20 @@ pub fn cloexec_from(first: RawFd) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, CLOSE_RANGE_CLOEXEC) }).map(drop)
 }
 
-/// Lets one descriptor through execve again.
+/// Clears close-on-exec of one descriptor.
 pub fn keep_on_exec(fd: RawFd) -> Result<()> {
     // SAFETY: F_SETFD on any number is defined; a closed one gives EBADF.
     check(unsafe { libc::fcntl(fd, libc::F_SETFD, 0) }.into()).map(drop)
 }
 
-/// Is this descriptor open?
+/// Whether the descriptor `fd` is open.
 pub fn is_open(fd: RawFd) -> bool {
     // SAFETY: F_GETFD on any number is defined; a closed one gives EBADF.
     unsafe { libc::fcntl(fd, libc::F_GETFD) != -1 }
 }
 
-/// A descriptor that was received by number, from our caller's hands.
+/// Takes over a descriptor that the runtime's caller has passed by its number. EBADF if
+/// it is not open.
 pub fn adopt(fd: RawFd) -> Result<OwnedFd> {
     if !is_open(fd) {
         return Err(nix::errno::Errno::EBADF);
@@ -33,13 +34,14 @@ pub fn adopt(fd: RawFd) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Makes `fd` the process's descriptor number `target` (0, 1 or 2).
+/// Duplicates `fd` to the descriptor number `target` (0, 1 or 2).
 pub fn dup_onto(fd: impl AsFd, target: RawFd) -> Result<()> {
     // SAFETY: dup2 takes plain numbers; replacing stdio is what the caller asks for.
     check(unsafe { libc::dup2(fd.as_fd().as_raw_fd(), target) }.into()).map(drop)
 }
 
-/// Makes sure that 0, 1 and 2 are open, so that no later file lands there.
+/// Opens /dev/null as 0, 1 and 2 where they are closed, so that no later file gets such a
+/// number.
 pub fn fill_stdio() -> Result<()> {
     for fd in 0..=2 {
         if !is_open(fd) {
@@ -50,25 +52,25 @@ pub fn fill_stdio() -> Result<()> {
     Ok(())
 }
 
-/// A copy that execve closes, with a number that is not less than `least`.
+/// Duplicates `fd`. The copy is close-on-exec, and its number is not less than `least`.
 pub fn copy_from(fd: impl AsFd, least: RawFd) -> Result<OwnedFd> {
     // SAFETY: numbers only; the new descriptor is nobody else's.
     unsafe { super::owned(libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_DUPFD_CLOEXEC, least).into()) }
 }
 
-/// Writes to a pipe what it takes at once.
+/// Writes to a pipe, without waiting, what the pipe takes at once.
 ///
 /// # Errors
-/// EAGAIN if it is full. EOPNOTSUPP if the kernel can't do that.
+/// EAGAIN if the pipe is full. EOPNOTSUPP if the kernel can't write without waiting.
 pub fn write_to_pipe_at_once(fd: impl AsFd, bytes: &[u8]) -> Result<()> {
     let part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    // SAFETY: the one part describes a slice that lives through the call, which only
-    // reads it. An offset of -1 is that of a file that has none.
+    // SAFETY: `part` describes a slice that lives through the call. The call only reads
+    // it. The offset -1 is for files that have none.
     let ret = unsafe { libc::pwritev2(fd.as_fd().as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
     check(ret as libc::c_long).map(drop)
 }
 
-/// NS_GET_NSTYPE: the CLONE_NEW… bit of an open namespace file.
+/// Returns the CLONE_NEW… bit of an open namespace file (NS_GET_NSTYPE).
 pub fn namespace_type(fd: impl AsFd) -> Result<i32> {
     const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: the ioctl takes no argument; another kind of file answers ENOTTY.
@@ -76,7 +78,8 @@ pub fn namespace_type(fd: impl AsFd) -> Result<i32> {
     i32::try_from(flag).map_err(|_| nix::errno::Errno::EOVERFLOW)
 }
 
-/// flock(2), exclusive; it lasts until the last copy of the descriptor closes.
+/// Takes an exclusive flock(2), and waits for it without a limit. The lock lasts until
+/// the last copy of the descriptor is closed.
 pub fn lock(fd: impl AsFd) -> Result<()> {
     loop {
         // SAFETY: numbers only.
@@ -87,13 +90,13 @@ pub fn lock(fd: impl AsFd) -> Result<()> {
     }
 }
 
-/// Gives the lock up before that.
+/// Releases the lock before the descriptor is closed.
 pub fn unlock(fd: impl AsFd) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_UN) }.into()).map(drop)
 }
 
-/// Does somebody else hold the lock?
+/// Whether somebody else holds the lock.
 pub fn is_locked(fd: impl AsFd) -> Result<bool> {
     let fd = fd.as_fd().as_raw_fd();
     // SAFETY: numbers only.

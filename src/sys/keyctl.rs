@@ -10,17 +10,17 @@ const KEYCTL_DESCRIBE: libc::c_int = 6;
 /// A key's serial number.
 pub type Serial = i32;
 
-/// Makes (or joins) the session keyring `name` and returns its serial number.
+/// Joins the session keyring `name`, or creates it. Returns its serial number.
 pub fn join_session(name: &CStr) -> Result<Serial> {
     // SAFETY: `name` is a C string.
     let ret = check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name.as_ptr()) })?;
     Serial::try_from(ret).map_err(|_| nix::errno::Errno::EOVERFLOW)
 }
 
-/// The permission bits of a key, out of its description
-/// (`type;uid;gid;perm;name`, perm in hexadecimal).
+/// Returns the permission bits of a key, from its description (`type;uid;gid;perm;name`,
+/// perm in hexadecimal).
 pub fn permissions(key: Serial) -> Result<u32> {
-    // The kernel writes all or nothing, and the name holds a container's id.
+    // The kernel writes all or nothing, and the name contains the container's id.
     let mut buf = [0u8; 1024];
     // SAFETY: the buffer and its length are given; the kernel writes no further.
     check(unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_DESCRIBE, key, buf.as_mut_ptr(), buf.len()) })?;

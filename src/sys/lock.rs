@@ -1,8 +1,8 @@
 //! Record locks, each on one byte of a file: fcntl(2) with F_SETLK.
 //!
-//! Such a lock belongs to the process that took it. No child inherits it, and it
-//! ends with the process, whatever copies of the descriptor are left. The price:
-//! the process loses it when it closes *any* descriptor of the same file.
+//! A record lock belongs to the process that took it. No child inherits it, and it ends
+//! with the process, even if copies of the descriptor stay open. Its drawback: the
+//! process loses the lock when it closes *any* descriptor of the same file.
 
 use super::{Result, check};
 use nix::errno::Errno;
@@ -11,22 +11,23 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signa
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-/// Takes the exclusive lock on the byte `at` (which need not be there) of a file that
-/// is open for writing, and waits at most `patience` for it. Returns `false` if
-/// somebody else still holds it then.
+/// Takes the exclusive lock on the byte at the offset `at` of a file that is open for
+/// writing. The file need not have that byte. Waits at most `patience`. Returns `false`
+/// if somebody else still holds the lock then.
 ///
 /// # Errors
 /// EBADF if the file is not open for writing; EDEADLK if the holder waits for a
 /// lock of this process.
 pub fn lock(fd: impl AsFd, at: i64, patience: Duration) -> Result<bool> {
     match fcntl(fd.as_fd(), FcntlArg::F_SETLK(&byte(at, libc::F_WRLCK))) {
-        // POSIX allows either.
+        // POSIX allows both errnos.
         Err(Errno::EAGAIN | Errno::EACCES) => wait(fd, at, patience),
         other => other.map(|_| true),
     }
 }
 
-/// The kernel has no lock call with a limit: a timer's signal interrupts the wait.
+/// Waits for the lock. The kernel has no lock call with a limit, so a timer's signal
+/// interrupts the wait.
 fn wait(fd: impl AsFd, at: i64, patience: Duration) -> Result<bool> {
     let end = Instant::now() + patience;
     let _alarm = Alarm::set(patience)?;
@@ -39,13 +40,13 @@ fn wait(fd: impl AsFd, at: i64, patience: Duration) -> Result<bool> {
     }
 }
 
-/// Gives the lock up.
+/// Releases the lock.
 pub fn unlock(fd: impl AsFd, at: i64) -> Result<()> {
     fcntl(fd, FcntlArg::F_SETLK(&byte(at, libc::F_UNLCK))).map(drop)
 }
 
-/// Returns the pid of the process that holds the lock, or `None` if none but this
-/// one does. The pid is 0 if the holder lives in a pid namespace out of sight.
+/// Returns the pid of the process that holds the lock. `None` if no other process holds
+/// it. 0 if the holder is in a pid namespace that this process can't see.
 pub fn holder(fd: impl AsFd, at: i64) -> Result<Option<i32>> {
     let mut found = byte(at, libc::F_WRLCK);
     fcntl(fd, FcntlArg::F_GETLK(&mut found))?;
@@ -58,7 +59,8 @@ fn byte(at: i64, kind: libc::c_int) -> libc::flock {
     libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: at, l_len: 1, l_pid: 0 }
 }
 
-/// SIGALRM with a handler that does nothing, until it is dropped.
+/// A timer that sends SIGALRM, whose handler does nothing. Dropping this value stops the
+/// timer.
 struct Alarm {
     before: SigAction,
     mask: SigSet,
@@ -67,8 +69,8 @@ struct Alarm {
 extern "C" fn ignore(_: libc::c_int) {}
 
 impl Alarm {
-    /// The first signal comes after `delay`. It is repeated: one that comes just
-    /// before the call that it is to interrupt is lost.
+    /// Starts the timer. The first signal comes after `delay`. It is repeated, because a
+    /// signal that comes just before the system call does not interrupt it.
     fn set(delay: Duration) -> Result<Alarm> {
         let action = SigAction::new(SigHandler::Handler(ignore), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing, which is safe at any point.

@@ -1,8 +1,8 @@
 //! System calls that no crate in use wraps, each as a thin safe function.
 //!
-//! This is the only room with `unsafe`. File descriptors come in as `AsFd` and
-//! go out as `OwnedFd`; errors are plain errnos, and naming them for the user is
-//! the caller's part. What nix already wraps well is called from nix directly.
+//! Besides `main.rs`, only this room has `unsafe`. The functions take descriptors as
+//! `AsFd` and return them as `OwnedFd`. Errors are plain errnos; the caller adds the
+//! names that users see. What nix wraps well is called from nix directly.
 #![allow(unsafe_code)]
 
 pub mod bpf;
@@ -31,8 +31,8 @@ use nix::errno::Errno;
 
 pub type Result<T> = std::result::Result<T, Errno>;
 
-/// The timeout of a poll(2) that is to end at `end`, rounded up to the next
-/// millisecond: the last wake-up is not too early.
+/// Returns the timeout for a poll(2) that is to end at `end`. Rounds up to the next
+/// millisecond, so that the last wake-up is not too early.
 pub fn timeout_until(end: std::time::Instant) -> nix::poll::PollTimeout {
     let left = end.saturating_duration_since(std::time::Instant::now());
     if left.is_zero() {
@@ -47,7 +47,7 @@ fn check(ret: libc::c_long) -> Result<libc::c_long> {
     if ret < 0 { Err(Errno::last()) } else { Ok(ret) }
 }
 
-/// Makes an owned descriptor of a system call's return value.
+/// Takes ownership of the descriptor that a system call returned.
 ///
 /// # Safety
 /// `ret`, unless negative, must be a descriptor that nothing else owns.

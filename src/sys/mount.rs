@@ -10,16 +10,16 @@ pub const MOUNT_ATTR_RDONLY: u64 = 0x01;
 pub const MOUNT_ATTR_NOSUID: u64 = 0x02;
 pub const MOUNT_ATTR_NODEV: u64 = 0x04;
 pub const MOUNT_ATTR_NOEXEC: u64 = 0x08;
-/// The mask of the three atime modes; relatime is its zero.
+/// The mask of the three atime modes. relatime is 0.
 pub const MOUNT_ATTR_ATIME: u64 = 0x70;
 pub const MOUNT_ATTR_NOATIME: u64 = 0x10;
 pub const MOUNT_ATTR_STRICTATIME: u64 = 0x20;
 pub const MOUNT_ATTR_NODIRATIME: u64 = 0x80;
-/// The owners of files are shown through the user namespace of `userns_fd`.
+/// Shows the owners of files through the user namespace `userns_fd`.
 pub const MOUNT_ATTR_IDMAP: u64 = 0x0010_0000;
 pub const MOUNT_ATTR_NOSYMFOLLOW: u64 = 0x0020_0000;
 
-/// Flags of the superblock, which fsconfig(2) takes by their names.
+/// Flags of the superblock. fsconfig(2) takes them by their names.
 pub const MS_RDONLY: u64 = 1;
 pub const MS_SYNCHRONOUS: u64 = 1 << 4;
 pub const MS_MANDLOCK: u64 = 1 << 6;
@@ -61,13 +61,14 @@ pub struct MountAttr {
     pub userns_fd: u64,
 }
 
-/// fsopen(2): a configuration context for a filesystem of type `fs`.
+/// Opens a configuration context for a filesystem of type `fs` (fsopen(2)).
 pub fn fsopen(fs: &CStr) -> Result<OwnedFd> {
     // SAFETY: `fs` is a valid C string; the kernel returns a new descriptor.
     unsafe { owned(libc::syscall(libc::SYS_fsopen, fs.as_ptr(), FSOPEN_CLOEXEC)) }
 }
 
-/// fspick(2): a context to reconfigure the filesystem whose mount's root `mount` is.
+/// Opens a context to reconfigure a filesystem. `mount` is the root of a mount of it
+/// (fspick(2)).
 pub fn fspick(mount: impl AsFd) -> Result<OwnedFd> {
     let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
     // SAFETY: the path is a valid C string; the kernel returns a new descriptor.
@@ -84,19 +85,19 @@ pub fn fsconfig_flag(fs: impl AsFd, key: &CStr) -> Result<()> {
     fsconfig(fs, FSCONFIG_SET_FLAG, key.as_ptr(), ptr::null())
 }
 
-/// Makes the superblock that the context describes.
+/// Creates the superblock that the context describes.
 pub fn fsconfig_create(fs: impl AsFd) -> Result<()> {
     fsconfig(fs, FSCONFIG_CMD_CREATE, ptr::null(), ptr::null())
 }
 
-/// Applies the changes to the superblock that was picked.
+/// Applies the changes of a context of [`fspick`] to its superblock.
 pub fn fsconfig_reconfigure(fs: impl AsFd) -> Result<()> {
     fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, ptr::null(), ptr::null())
 }
 
-/// Returns whether the kernel collects the options of this context in one string,
-/// which the filesystem then parses. fsconfig(2) refuses an option of another type
-/// than flag or string with EOPNOTSUPP there, before it looks at the option.
+/// Returns whether the kernel collects the options of this context in one string, which
+/// the filesystem then parses. fsconfig(2) then refuses an option that is neither a flag
+/// nor a string with EOPNOTSUPP, before it looks at the option.
 pub fn has_legacy_parser(context: impl AsFd) -> bool {
     let fd = context.as_fd().as_raw_fd();
     let (key, value) = (c"none".as_ptr(), ptr::null::<libc::c_char>());
@@ -111,14 +112,15 @@ fn fsconfig(fs: impl AsFd, cmd: u32, key: *const libc::c_char, value: *const lib
     check(unsafe { libc::syscall(libc::SYS_fsconfig, fs, cmd, key, value, 0) }).map(drop)
 }
 
-/// fsmount(2): a detached mount of the created superblock.
+/// Creates a detached mount of the context's superblock (fsmount(2)). `attrs` are
+/// MOUNT_ATTR_… bits.
 pub fn fsmount(fs: impl AsFd, attrs: u64) -> Result<OwnedFd> {
     // SAFETY: no pointers; the kernel returns a new descriptor.
     unsafe { owned(libc::syscall(libc::SYS_fsmount, fs.as_fd().as_raw_fd(), FSMOUNT_CLOEXEC, attrs)) }
 }
 
-/// open_tree(2) with OPEN_TREE_CLONE: a detached copy of the mount at `path`
-/// below `dir`, or of `dir` itself where `path` is empty.
+/// Clones the mount at `path` below `dir`, or `dir` itself if `path` is empty. The clone
+/// is detached (open_tree(2) with OPEN_TREE_CLONE).
 pub fn clone_tree(dir: impl AsFd, path: &CStr, recursive: bool, nofollow: bool) -> Result<OwnedFd> {
     let mut flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC;
     if recursive {
@@ -134,7 +136,8 @@ pub fn clone_tree(dir: impl AsFd, path: &CStr, recursive: bool, nofollow: bool) 
     unsafe { owned(libc::syscall(libc::SYS_open_tree, dir.as_fd().as_raw_fd(), path.as_ptr(), flags)) }
 }
 
-/// mount_setattr(2) on the mount that `tree` refers to.
+/// Changes the mount that `tree` refers to, and all mounts below it if `recursive`
+/// (mount_setattr(2)).
 pub fn set_attr(tree: impl AsFd, attr: MountAttr, recursive: bool) -> Result<()> {
     let flags = AT_EMPTY_PATH | if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: the attribute block lives through the call and its size is given.
@@ -151,12 +154,13 @@ pub fn set_attr(tree: impl AsFd, attr: MountAttr, recursive: bool) -> Result<()>
     check(ret).map(drop)
 }
 
-/// The size of the kernel's `struct statx`, and where in it the mount's id is.
+/// The size of the kernel's `struct statx`, and the offset of the mount's id in it, in
+/// bytes.
 const STATX_SIZE: usize = 256;
 const STATX_AT_MOUNT_ID: usize = 0x90;
 const STATX_MNT_ID: u32 = 0x1000;
 
-/// statx(2): the id of the mount in which `file` is, as mountinfo has it.
+/// Returns the id of the mount that contains `file`, as mountinfo has it (statx(2)).
 pub fn id(file: impl AsFd) -> Result<u64> {
     let mut out = [0u64; STATX_SIZE / 8];
     // SAFETY: the path is a valid C string, and `out` has room for all that the kernel writes.
@@ -173,19 +177,19 @@ pub fn id(file: impl AsFd) -> Result<u64> {
     Ok(out[STATX_AT_MOUNT_ID / 8])
 }
 
-/// Gives every mount of this namespace a propagation (an MS_… bit).
+/// Sets the propagation (an MS_… bit) of every mount of this namespace.
 pub fn propagate_all(propagation: u64) -> Result<()> {
     let flags = nix::mount::MsFlags::from_bits_retain(propagation) | nix::mount::MsFlags::MS_REC;
     nix::mount::mount(None::<&str>, c"/", None::<&str>, flags, None::<&str>)
 }
 
-/// move_mount(2): attaches the detached `tree` on the object that `target` refers to.
+/// Attaches the detached `tree` to the file that `target` refers to (move_mount(2)).
 pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<()> {
     attach_at(tree, target, c"")
 }
 
-/// The same on the entry `name` of the directory `dir`, which must be one that
-/// nobody else can change.
+/// Attaches the detached `tree` to the entry `name` of the directory `dir`. No other
+/// process may be able to change that directory.
 pub fn attach_at(tree: impl AsFd, dir: impl AsFd, name: &CStr) -> Result<()> {
     let target_flag = if name.is_empty() { MOVE_MOUNT_T_EMPTY_PATH } else { 0 };
     // SAFETY: the strings are valid C strings; no other pointers.
@@ -202,8 +206,8 @@ pub fn attach_at(tree: impl AsFd, dir: impl AsFd, name: &CStr) -> Result<()> {
     check(ret).map(drop)
 }
 
-/// What the kernel says about the last failure on a context, without its
-/// leading severity, or nothing.
+/// Returns the kernel's message about the last failure on a context, without the severity
+/// at its start. `None` if there is no message.
 pub fn context_message(fs: impl AsFd) -> Option<String> {
     let mut last = None;
     let mut line = [0u8; 512];

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 /// A mount.
 pub struct Point {
     pub id: u64,
-    /// The id of the mount that it is attached to.
+    /// The id of the mount to which this one is attached.
     pub parent: u64,
     /// Major and minor number of its filesystem.
     pub device: Vec<u8>,
-    /// The directory of the filesystem that is mounted.
+    /// The directory of its filesystem that is mounted.
     pub root: PathBuf,
     /// Where it is mounted, from the root of the process.
     pub path: PathBuf,
@@ -20,14 +20,14 @@ pub struct Point {
     pub fs: Vec<u8>,
 }
 
-/// Reads the mounts of a process, by its pid or `self`.
+/// Reads the mounts of a process. `process` is its pid or `self`.
 pub fn of(process: &str) -> Result<Vec<Point>> {
     let text = process::read_file(format!("/proc/{process}/mountinfo").as_str())?;
     Ok(text.split(|byte| *byte == b'\n').filter_map(Point::parse).collect())
 }
 
 impl Point {
-    /// `id parent dev root point options… - type source super`
+    /// Parses a line: `id parent dev root point options… - type source super`.
     fn parse(line: &[u8]) -> Option<Point> {
         let mut fields = line.split(|byte| *byte == b' ');
         let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
@@ -39,8 +39,8 @@ impl Point {
     }
 }
 
-/// A space, a tab, a newline and a backslash are three octal digits behind a
-/// backslash.
+/// Decodes a path of mountinfo, where a space, a tab, a newline and a backslash are each
+/// a backslash and three octal digits.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;

@@ -4,18 +4,18 @@ use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 use std::ops::BitOr;
 
-/// CLONE_NEW… bits (namespaces(7)). clone3 takes them in 64 bits without a sign, the
-/// others in an int.
+/// A set of namespaces, as CLONE_NEW… bits (namespaces(7)). clone3 takes the bits in 64
+/// bits without a sign, unshare and setns take them in an int.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NsFlags(u32);
 
 impl NsFlags {
     pub const NONE: NsFlags = NsFlags(0);
-    /// libc lacks it.
+    /// CLONE_NEWTIME, which libc lacks.
     pub const TIME: NsFlags = NsFlags(0x80);
 
-    /// One of libc's CLONE_NEW….
+    /// Returns the set with one of libc's CLONE_NEW… bits.
     pub const fn new(flag: libc::c_int) -> NsFlags {
         NsFlags(flag.cast_unsigned())
     }
@@ -24,7 +24,7 @@ impl NsFlags {
         self == NsFlags::NONE
     }
 
-    /// Whether all of `others` are among these.
+    /// Whether all of `others` are in this set.
     pub fn has(self, others: NsFlags) -> bool {
         self.0 & others.0 == others.0
     }
@@ -33,17 +33,17 @@ impl NsFlags {
         NsFlags(self.0 & !others.0)
     }
 
-    /// These if `is`, or none.
+    /// Returns this set if `is` is true, or the empty set.
     pub fn only_if(self, is: bool) -> NsFlags {
         if is { self } else { NsFlags::NONE }
     }
 
-    /// For clone3.
+    /// Returns the bits for clone3.
     pub fn for_clone(self) -> u64 {
         self.0.into()
     }
 
-    /// For unshare and setns.
+    /// Returns the bits for unshare and setns.
     pub fn for_setns(self) -> CloneFlags {
         CloneFlags::from_bits_retain(self.0.cast_signed())
     }

@@ -1,12 +1,12 @@
-//! Network calls that nix has none for.
+//! Network calls that nix lacks.
 
 use super::{Result, check, owned};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// IFF_UP | IFF_RUNNING, in the width that the request has.
+/// IFF_UP | IFF_RUNNING, in the width of the request's field.
 const UP_AND_RUNNING: libc::c_short = 0x1 | 0x40;
 
-/// libc's is of another type than its ioctl on musl.
+/// On musl, libc's constant has another type than its ioctl takes.
 const SIOCSIFFLAGS: libc::Ioctl = 0x8914;
 
 /// Sets the loopback device of this network namespace up.
@@ -23,8 +23,9 @@ pub fn loopback_up() -> Result<()> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCSIFFLAGS, &raw mut request) }.into()).map(drop)
 }
 
-/// Lets a netlink socket tell more of an error than its number, less of the
-/// request that caused it, and heed the filter of a request for a list.
+/// Lets errors of a netlink socket explain themselves (NETLINK_EXT_ACK) and leave out
+/// most of the request that caused them (NETLINK_CAP_ACK). Lets the kernel apply the
+/// filter of a request for a list (NETLINK_GET_STRICT_CHK).
 pub fn netlink_options(socket: impl AsFd) -> Result<()> {
     const NETLINK_CAP_ACK: libc::c_int = 10;
     const NETLINK_EXT_ACK: libc::c_int = 11;

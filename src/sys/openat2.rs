@@ -5,13 +5,13 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// Opens `path` as a process whose root is `root` would, without magic links.
-/// Symbolic links are followed inside the root, as the payload would see them.
+/// Opens `path` as a process with the root directory `root` would. Follows symbolic links
+/// inside the root, as the payload would see them, but no magic links.
 pub fn in_root(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(root, path, flags, ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS)
 }
 
-/// The same, but following no link at all: they are ELOOP.
+/// Like [`in_root`], but follows no link at all. A link gives ELOOP.
 pub fn in_root_plain(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
         root,
@@ -21,8 +21,8 @@ pub fn in_root_plain(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd
     )
 }
 
-/// Opens `path` below `dir` without following any link and without crossing
-/// into another mount: for files of procfs and cgroupfs.
+/// Opens `path` below `dir`. Follows no link and crosses into no other mount: for files
+/// of procfs and cgroupfs.
 pub fn beneath(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
         dir,
@@ -35,7 +35,7 @@ pub fn beneath(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     )
 }
 
-/// The same, but following symbolic links that stay below `dir`, such as
+/// Like [`beneath`], but follows symbolic links that stay below `dir`, such as
 /// /proc/self.
 pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
@@ -46,17 +46,18 @@ pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Owne
     )
 }
 
-/// Opens the path `path` of the host as open(2) does.
+/// Opens the host's `path` as open(2) does.
 pub fn plainly(path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(nix::fcntl::AT_FDCWD, path, flags, ResolveFlag::empty())
 }
 
-/// Opens the parent of the directory `dir`. EXDEV: `dir` is the root of its mount.
+/// Opens the parent of the directory `dir`. EXDEV means that `dir` is the root of its
+/// mount.
 pub fn parent_in_mount(dir: impl AsFd) -> Result<OwnedFd> {
     open(dir, c"..", libc::O_PATH | libc::O_DIRECTORY, ResolveFlag::RESOLVE_NO_XDEV)
 }
 
-/// Opens the entry `name` of the directory `dir`, be it a link or a mount point.
+/// Opens the entry `name` of the directory `dir`, even if it is a link or a mount point.
 pub fn entry(dir: impl AsFd, name: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
         dir,
@@ -69,7 +70,7 @@ pub fn entry(dir: impl AsFd, name: &CStr, flags: i32) -> Result<OwnedFd> {
 fn open(dir: impl AsFd, path: &CStr, flags: i32, resolve: ResolveFlag) -> Result<OwnedFd> {
     let how = OpenHow::new().flags(OFlag::from_bits_retain(flags | libc::O_CLOEXEC)).resolve(resolve);
     loop {
-        // The kernel gives up with EAGAIN when a rename raced with the walk.
+        // The kernel returns EAGAIN if a rename raced with the lookup.
         match nix::fcntl::openat2(&dir, path, how) {
             Err(nix::errno::Errno::EAGAIN) => {}
             other => return other,

@@ -1,16 +1,16 @@
-//! Processes by descriptor: no call here can hit a reused pid.
+//! Processes by pidfd. No call here can hit another process that has the pid now.
 
 use super::{Result, check, owned};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// pidfd_open(2) on a thread-group leader.
+/// Opens a pidfd of a thread-group leader (pidfd_open(2)).
 pub fn open(pid: i32) -> Result<OwnedFd> {
     // SAFETY: no pointers; the kernel returns a new descriptor.
     unsafe { owned(libc::syscall(libc::SYS_pidfd_open, pid, 0)) }
 }
 
-/// pidfd_send_signal(2). Signal 0 only probes.
+/// Sends a signal (pidfd_send_signal(2)). Signal 0 only checks that the process exists.
 pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
     let fd = pidfd.as_fd().as_raw_fd();
     // SAFETY: a null siginfo asks the kernel to fill in kill(2)'s own.
@@ -18,20 +18,21 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
         .map(drop)
 }
 
-/// pidfd_getfd(2): a copy of a descriptor of the process, closed by execve.
+/// Copies a descriptor of the process (pidfd_getfd(2)). execve closes the copy.
 pub fn get_fd(pidfd: impl AsFd, number: i32) -> Result<OwnedFd> {
     // SAFETY: numbers only; the kernel returns a new descriptor.
     unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0)) }
 }
 
-/// The process's pid as this process's /proc counts, which whoever cloned it
-/// in another pid namespace can't tell.
+/// Returns the pid of the process as this process's /proc counts it. A process that
+/// cloned it in another pid namespace does not know that pid. ESRCH if the process has none
+/// there.
 pub fn pid(pidfd: impl AsFd) -> Result<i32> {
     let info =
         super::process::read_file(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()).as_str())?;
     let line = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"));
     let pid = line.and_then(|pid| std::str::from_utf8(pid).ok()?.trim().parse().ok());
-    // 0 and -1: not to be seen from here, and dead.
+    // 0 means that the process is not visible here, -1 that it has ended.
     pid.filter(|pid| *pid > 0).ok_or(nix::errno::Errno::ESRCH)
 }
 
@@ -43,7 +44,8 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// The shell's and runc's convention: 128 + n for death by signal n.
+    /// Returns the exit status by the convention of the shell and of runc: 128 + n for
+    /// death by signal n.
     pub fn status(self) -> i32 {
         match self {
             Exit::Code(code) => code,
@@ -52,7 +54,7 @@ impl Exit {
     }
 }
 
-/// What wait(2) would tell a parent, as one number.
+/// Decodes a status as wait(2) returns it.
 pub fn exit_of_status(status: i32) -> Exit {
     if libc::WIFSIGNALED(status) {
         Exit::Signal(libc::WTERMSIG(status))
@@ -61,10 +63,10 @@ pub fn exit_of_status(status: i32) -> Exit {
     }
 }
 
-/// How a process ended that its parent has reaped: the kernel keeps that for
-/// the handles that were open (Linux 6.15). `None` while it isn't reaped.
+/// Returns how a process ended that its parent has reaped. The kernel keeps that for the
+/// pidfds that were open (Linux 6.15). `None` while the process isn't reaped.
 pub fn exit_of_reaped(pidfd: impl AsFd) -> Result<Option<Exit>> {
-    /// _IOWR(0xff, 11, struct pidfd_info), of its first published size
+    /// _IOWR(0xff, 11, struct pidfd_info), with the first published size of the struct.
     const PIDFD_GET_INFO: u32 = 0xc040_ff0b;
     const PIDFD_INFO_EXIT: u64 = 1 << 3;
     /// The kernel's `struct pidfd_info`.
@@ -90,7 +92,7 @@ pub fn wait(pidfd: impl AsFd) -> Result<Exit> {
         match waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED) {
             Ok(WaitStatus::Exited(_, code)) => return Ok(Exit::Code(code)),
             Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(Exit::Signal(signal as i32)),
-            // nix can't name real-time signals, though they do kill.
+            // nix has no names for real-time signals, but they do kill.
             Err(nix::errno::Errno::EINVAL) => return wait_raw(pidfd),
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -98,18 +100,18 @@ pub fn wait(pidfd: impl AsFd) -> Result<Exit> {
     }
 }
 
-/// How long what was sent SIGKILL, or closed its last descriptor, may take to end.
-/// runc waits as long for an init.
+/// How long a process may take to end after it was sent SIGKILL or has closed its last
+/// descriptor. runc waits as long for an init.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits for the end of a child and reaps it. Returns `None` if it has not ended
+/// Waits for the end of a child and reaps it. Returns `None` if the child has not ended
 /// within [`PATIENCE`]: it hangs in the kernel, or its cgroup is frozen.
 pub fn reap(pidfd: impl AsFd) -> Result<Option<Exit>> {
     if ends_within(&pidfd, PATIENCE)? { wait(pidfd).map(Some) } else { Ok(None) }
 }
 
-/// Kills a child and reaps it; what has ended already is only reaped. Returns
-/// `false` if it does not end within [`PATIENCE`].
+/// Kills a child and reaps it. Only reaps a child that has ended already. Returns `false`
+/// if the child does not end within [`PATIENCE`].
 pub fn kill_and_reap(pidfd: impl AsFd) -> bool {
     let _ = send_signal(&pidfd, libc::SIGKILL);
     !matches!(reap(pidfd), Ok(None))
@@ -126,13 +128,13 @@ fn wait_raw(pidfd: impl AsFd) -> Result<Exit> {
     Ok(if info.si_code == libc::CLD_EXITED { Exit::Code(status) } else { Exit::Signal(status) })
 }
 
-/// Has the process ended? Doesn't wait, and reaps nothing.
+/// Whether the process has ended. Does not wait, and reaps nothing.
 pub fn has_ended(pidfd: impl AsFd) -> Result<bool> {
     ends_within(pidfd, Duration::ZERO)
 }
 
-/// Waits at most `limit` for the end of the process, whoever's child it is, and
-/// reaps nothing. Returns whether it has ended.
+/// Waits at most `limit` for the end of a process, which need not be a child. Reaps
+/// nothing. Returns whether the process has ended.
 pub fn ends_within(pidfd: impl AsFd, limit: Duration) -> Result<bool> {
     use nix::poll::{PollFd, PollFlags, poll};
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
@@ -146,7 +148,7 @@ pub fn ends_within(pidfd: impl AsFd, limit: Duration) -> Result<bool> {
     }
 }
 
-/// Blocks until the process ends, whoever's child it is, and reaps nothing.
+/// Blocks until a process ends, which need not be a child. Reaps nothing.
 pub fn wait_for_end(pidfd: impl AsFd) -> Result<()> {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];

@@ -1,11 +1,10 @@
-//! Attributes of this process that nix has no call for.
+//! Attributes of this process for which nix has no call.
 
 use super::{Result, check};
 use std::ffi::{CStr, CString};
 use std::sync::OnceLock;
 
-/// The whole of a file without asking for its size, which those of procfs
-/// don't have.
+/// Reads a whole file without asking for its size, because files of procfs have none.
 pub fn read_file<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
     use nix::fcntl::{OFlag, open};
     let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
@@ -24,8 +23,8 @@ pub fn read_file<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
     Ok(out)
 }
 
-/// An execve(2) that needs no more than the call itself: a seccomp filter may
-/// stand before it that allows no memory to be had.
+/// An execve(2) that makes no other call and needs no memory: a seccomp filter that is in
+/// force may forbid both.
 pub struct Execve<'a> {
     path: &'a CStr,
     args: Vec<*const libc::c_char>,
@@ -41,7 +40,7 @@ impl<'a> Execve<'a> {
         Execve { path, args: pointers(args), env: pointers(env), strings: std::marker::PhantomData }
     }
 
-    /// It returns only to say why it failed.
+    /// Calls execve. Returns only if it failed, with the reason.
     pub fn call(&self) -> nix::errno::Errno {
         // SAFETY: both lists end with a null pointer, and the strings that they
         // point to are borrowed for as long as this value lives.
@@ -50,16 +49,16 @@ impl<'a> Execve<'a> {
     }
 }
 
-/// What a signal means, in strsignal(3)'s words, but in small letters, as Go has
-/// it: "bad system call" for SIGSYS.
+/// Returns the text of a signal in the words of strsignal(3), in small letters as Go has
+/// them: "bad system call" for SIGSYS.
 pub fn signal_text(signal: i32) -> String {
     // SAFETY: the string is static or libc's own, and is copied before another call.
     let text = unsafe { libc::strsignal(signal).as_ref().map(|text| CStr::from_ptr(text)) };
     text.map_or_else(|| format!("signal {signal}"), |text| text.to_string_lossy().to_lowercase())
 }
 
-/// setgroups(2), setresgid(2) and setresuid(2) by raw calls: libc's wrappers
-/// would signal other threads, which a freshly cloned process doesn't have.
+/// Sets all ids by raw setresgid(2) and setresuid(2). libc's wrappers would signal other
+/// threads, and a freshly cloned process has none.
 pub fn set_ids(uid: u32, gid: u32) -> Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) })?;
@@ -67,15 +66,15 @@ pub fn set_ids(uid: u32, gid: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
-/// See [`set_ids`].
+/// Sets the groups by a raw setgroups(2), for the same reason as [`set_ids`].
 pub fn set_groups(groups: &[u32]) -> Result<()> {
     // SAFETY: the pointer and the length describe one slice.
     check(unsafe { libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()) }).map(drop)
 }
 
-/// Resets every ignored signal to its default: what is ignored stays so across
-/// execve, and the payload must not inherit that from whoever called us. The
-/// real-time signals, which no program ignores for its children, are left.
+/// Resets every ignored signal to its default. An ignored signal stays ignored across
+/// execve, and the payload must not inherit that from the runtime's caller. Leaves the
+/// real-time signals alone: no program ignores them for its children.
 pub fn default_signals() {
     // SAFETY: an all-zero sigaction is SIG_DFL without flags.
     let default: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -87,23 +86,24 @@ pub fn default_signals() {
     }
 }
 
-/// A bit per signal, from 1 on: field 33 of /proc/self/stat. One file to read
-/// instead of 29 calls to make.
+/// Returns the ignored signals, a bit each, from signal 1 on: field 33 of
+/// /proc/self/stat. To read one file takes less than 29 calls of sigaction(2).
 fn ignored_signals() -> Option<u32> {
     stat_fields(&read_file("/proc/self/stat").ok()?)?.nth(33 - 3)?.parse().ok()
 }
 
-/// The path of a file of the process `pid` in /proc, such as `ns/user`.
+/// Returns the path of a file of the process `pid` in /proc. `file` is a name such as
+/// `ns/user`.
 ///
-/// /proc may belong to another pid namespace (`unshare --pid --fork` leaves the
-/// old one mounted). It then has another number for the process, and another
-/// process under this number.
+/// /proc may belong to another pid namespace (`unshare --pid --fork` leaves the old one
+/// mounted). The process then has another number there, and another process has the
+/// number `pid`.
 pub fn path_in_proc(pid: i32, file: &str) -> String {
-    // There is no process 0, so a process that is gone gives ENOENT.
+    // No process has the number 0, so the path of a process that has ended gives ENOENT.
     format!("/proc/{}/{file}", number_in_proc(pid).unwrap_or(0))
 }
 
-/// The number of the process `pid` in /proc.
+/// Returns the number of the process `pid` in /proc.
 ///
 /// # Errors
 /// ESRCH if /proc belongs to another pid namespace and doesn't show the process.
@@ -111,9 +111,9 @@ pub fn number_in_proc(pid: i32) -> Result<i32> {
     if proc_is_ours() { Ok(pid) } else { super::pidfd::pid(super::pidfd::open(pid)?) }
 }
 
-/// Whether /proc has the numbers of this process's own pid namespace. It is asked
-/// for once, and for this process: that it has the same number in two namespaces
-/// is not ruled out, but nothing less than an accident.
+/// Whether /proc has the numbers of this process's own pid namespace. Compares only the
+/// number of this process itself, and only once. A process can have the same number in
+/// two namespaces, but only by accident.
 fn proc_is_ours() -> bool {
     static OURS: OnceLock<bool> = OnceLock::new();
     *OURS.get_or_init(|| {
@@ -122,14 +122,15 @@ fn proc_is_ours() -> bool {
     })
 }
 
-/// The fields of a /proc/PID/stat from the third on, which is the state. Before
-/// it stands the command's name in brackets, which may contain anything, brackets too.
+/// Returns the fields of a /proc/PID/stat from the third one on, which is the state. The
+/// second field is the command's name in brackets. The name may contain anything,
+/// brackets too.
 pub fn stat_fields(stat: &[u8]) -> Option<std::str::SplitAsciiWhitespace<'_>> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     Some(std::str::from_utf8(stat.get(name_end + 2..)?).ok()?.split_ascii_whitespace())
 }
 
-/// prlimit(2) on another process: the new soft and hard limit.
+/// Sets the soft and the hard limit of a process (prlimit(2)). Pid 0 is the caller.
 pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the new limit lives through the call; no old one is asked for.
@@ -139,21 +140,21 @@ pub fn set_rlimit(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     .map(drop)
 }
 
-/// Sets PR_SET_SECUREBITS or any other one-argument prctl.
+/// Calls prctl(2) with an option that takes one number.
 pub fn prctl(option: libc::c_int, value: libc::c_ulong) -> Result<()> {
     // SAFETY: the options used here take a plain number.
     check(unsafe { libc::prctl(option, value, 0, 0, 0) }.into()).map(drop)
 }
 
-/// setdomainname(2).
+/// Sets the domain name of this UTS namespace (setdomainname(2)).
 pub fn set_domainname(name: &str) -> Result<()> {
     // SAFETY: the pointer and the length describe one slice.
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
 }
 
-/// Does `write` with the signals ignored that a write may raise: SIGPIPE (nobody reads
-/// any more) and SIGXFSZ (RLIMIT_FSIZE, which may be the payload's by then). The write
-/// fails in their place.
+/// Calls `write` while SIGPIPE and SIGXFSZ are ignored, so that the write fails instead.
+/// The kernel sends SIGPIPE if nobody reads any more. It sends SIGXFSZ at RLIMIT_FSIZE,
+/// which may be the payload's by then.
 pub fn without_signals_of_writes<T>(write: impl FnOnce() -> T) -> T {
     let signals = [libc::SIGPIPE, libc::SIGXFSZ];
     // SAFETY: SIG_IGN is a valid disposition; what `signal` returns is put back below.
@@ -166,8 +167,8 @@ pub fn without_signals_of_writes<T>(write: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Makes this process fit to work: SIGPIPE an error of write(2), and children
-/// waited for, which a caller's ignored SIGCHLD would forbid.
+/// Prepares the signals of this process. SIGPIPE becomes an error of write(2). This
+/// process can wait for its children, even if its caller ignored SIGCHLD.
 pub fn ready() -> Result<()> {
     for (signal, disposition) in [(libc::SIGPIPE, libc::SIG_IGN), (libc::SIGCHLD, libc::SIG_DFL)] {
         // SAFETY: both are valid dispositions; children reset them.
@@ -178,17 +179,17 @@ pub fn ready() -> Result<()> {
     Ok(())
 }
 
-/// Is this not the initial user namespace? The inode of that one is fixed.
+/// Whether this process is outside of the initial user namespace, whose inode is fixed.
 pub fn in_user_namespace() -> bool {
     const INITIAL: u64 = 0xefff_fffd;
     nix::sys::stat::stat("/proc/self/ns/user").is_ok_and(|s| s.st_ino != INITIAL)
 }
 
-/// This process's environment, as execve takes it.
+/// Returns this process's environment in the form that execve takes.
 pub fn environment() -> Vec<CString> {
     use std::os::unix::ffi::OsStringExt;
     let pair = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
-        // What came in by execve has no NUL.
+        // Strings that came in by execve contain no NUL.
         CString::new([key.into_vec(), value.into_vec()].join(&b'=')).ok()
     };
     std::env::vars_os().filter_map(pair).collect()

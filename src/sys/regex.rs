@@ -1,45 +1,46 @@
-//! POSIX extended regular expressions, by the C library that is there anyway.
+//! POSIX extended regular expressions, by the C library, which is linked anyway.
 
 use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 
-/// A compiled expression. Boxed: the library may point into it.
+/// A compiled expression. It is boxed because the library may point into it.
 pub struct Regex(Box<libc::regex_t>);
 
 impl Regex {
-    /// Fails with the library's explanation.
+    /// Compiles `pattern`. The error is the library's explanation.
     pub fn new(pattern: &CStr) -> Result<Regex, String> {
         let mut regex = Box::new(MaybeUninit::<libc::regex_t>::zeroed());
         let flags = libc::REG_EXTENDED | libc::REG_NOSUB;
-        // SAFETY: the place is valid for writing, the pattern ends with NUL.
+        // SAFETY: the memory is valid for writing, and the pattern ends with NUL.
         let code = unsafe { libc::regcomp(regex.as_mut_ptr(), pattern.as_ptr(), flags) };
         if code != 0 {
             return Err(explained(code, regex.as_ptr()));
         }
-        // SAFETY: regcomp succeeded, and so it is all there.
+        // SAFETY: regcomp succeeded, so it has initialized the expression.
         Ok(Regex(unsafe { regex.assume_init() }))
     }
 
-    /// Is there a match anywhere in `text`? One with a NUL in it has none.
+    /// Whether the expression matches anywhere in `text`. It never matches a text with a
+    /// NUL.
     pub fn is_match(&self, text: &str) -> bool {
         let Ok(text) = CString::new(text) else { return false };
-        // SAFETY: the expression is compiled, the text ends with NUL, and no
-        // places of matches are asked for.
+        // SAFETY: the expression is compiled, the text ends with NUL, and the call asks
+        // for no positions of matches.
         unsafe { libc::regexec(&raw const *self.0, text.as_ptr(), 0, std::ptr::null_mut(), 0) == 0 }
     }
 }
 
 impl Drop for Regex {
     fn drop(&mut self) {
-        // SAFETY: it is compiled, and freed once.
+        // SAFETY: the expression is compiled, and freed once.
         unsafe { libc::regfree(&raw mut *self.0) };
     }
 }
 
 fn explained(code: i32, regex: *const libc::regex_t) -> String {
     let mut text = [0u8; 128];
-    // SAFETY: the buffer is as long as is said; after a failure the expression
-    // is only looked at for its locale.
+    // SAFETY: the length is the buffer's. After a failed regcomp, regerror looks at the
+    // expression only for its locale.
     unsafe { libc::regerror(code, regex, text.as_mut_ptr().cast(), text.len()) };
     CStr::from_bytes_until_nul(&text).unwrap_or_default().to_string_lossy().into_owned()
 }

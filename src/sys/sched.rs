@@ -12,7 +12,7 @@ pub struct Attr {
     pub flags: u64,
     pub nice: i32,
     pub priority: u32,
-    /// In nanoseconds, as the next two.
+    /// In nanoseconds, as are `deadline` and `period`.
     pub runtime: u64,
     pub deadline: u64,
     pub period: u64,
@@ -20,7 +20,7 @@ pub struct Attr {
     pub util_max: u32,
 }
 
-/// sched_setattr(2); pid 0 is the caller.
+/// Sets policy and attributes of a process (sched_setattr(2)). Pid 0 is the caller.
 pub fn set_attr(pid: i32, attr: &Attr) -> Result<()> {
     const SIZE: u32 = 56;
     const { assert!(size_of::<Attr>() == SIZE as usize) };
@@ -29,15 +29,16 @@ pub fn set_attr(pid: i32, attr: &Attr) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, pid, &raw const attr, 0) }).map(drop)
 }
 
-/// sched_setaffinity(2) on the caller: a bit per CPU. The kernel drops what is
-/// beyond its own number of CPUs, and what the cpuset doesn't have.
+/// Sets the CPUs of the caller, a bit each (sched_setaffinity(2)). The kernel ignores
+/// bits beyond its own number of CPUs, and CPUs that the cpuset lacks.
 pub fn set_affinity(cpus: &[u64]) -> Result<()> {
     let len = size_of_val(cpus);
     // SAFETY: the pointer and the length describe one slice.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, len, cpus.as_ptr()) }).map(drop)
 }
 
-/// ioprio_set(2) on a process (0 is the caller): class and level in one number.
+/// Sets the I/O priority of a process: class and level in one number (ioprio_set(2)). Pid
+/// 0 is the caller.
 pub fn set_io_priority(pid: i32, priority: u16) -> Result<()> {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     // SAFETY: numbers only.
@@ -47,9 +48,10 @@ pub fn set_io_priority(pid: i32, priority: u16) -> Result<()> {
     .map(drop)
 }
 
-/// set_mempolicy(2): the mode with its flags, and a bit per NUMA node.
+/// Sets the memory policy: the mode with its flags, and a bit for each NUMA node
+/// (set_mempolicy(2)).
 pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
-    // The kernel takes one off before it counts the bits.
+    // The kernel subtracts one from the number of bits before it uses that.
     let (mask, bits) = match nodes {
         [] => (std::ptr::null(), 0),
         nodes => (nodes.as_ptr(), 8 * size_of_val(nodes) + 1),
@@ -58,7 +60,7 @@ pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, mask, bits) }).map(drop)
 }
 
-/// personality(2).
+/// Sets the execution domain of this process (personality(2)).
 pub fn set_personality(persona: u32) -> Result<()> {
     // SAFETY: a number only.
     check(unsafe { libc::syscall(libc::SYS_personality, persona) }).map(drop)

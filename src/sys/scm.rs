@@ -13,20 +13,19 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-/// How long a peer may leave us waiting to be accepted, or with a full buffer, in
-/// seconds.
+/// How long to wait for a peer that doesn't accept, or whose buffer is full, in seconds.
 const PATIENCE: i64 = 10;
 
-/// A stream to the unix socket at `path`.
+/// Connects a stream to the unix socket at `path`.
 ///
 /// # Errors
-/// EAGAIN if as many wait there as its backlog takes, for ten seconds.
+/// EAGAIN if the socket's backlog stays full for ten seconds.
 pub fn connect(path: &Path) -> Result<OwnedFd> {
     let fd = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     setsockopt(&fd, sockopt::SendTimeout, &TimeVal::seconds(PATIENCE))?;
     match UnixAddr::new(path) {
         Ok(address) => link(fd.as_raw_fd(), &address)?,
-        // An address holds 107 bytes: the socket is named by a descriptor instead.
+        // An address holds 107 bytes. A descriptor names the socket instead.
         Err(Errno::ENAMETOOLONG) => {
             let there = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
             let name = format!("/proc/self/fd/{}", there.as_raw_fd());
@@ -42,11 +41,11 @@ pub fn send_fd(socket: impl AsFd, data: &[u8], fd: BorrowedFd<'_>) -> Result<()>
     send_number(socket, data, fd.as_raw_fd())
 }
 
-/// The same for a descriptor that is known by its number only: another process that
-/// shares the table of descriptors has opened it.
+/// Sends one message with the descriptor `number`. Another process that shares the
+/// descriptor table may have opened it.
 ///
 /// # Errors
-/// EBADF if it is not open.
+/// EBADF if the descriptor is not open.
 pub fn send_number(socket: impl AsFd, data: &[u8], number: RawFd) -> Result<()> {
     let fds = [number];
     let cmsg = [ControlMessage::ScmRights(&fds)];
@@ -54,8 +53,8 @@ pub fn send_number(socket: impl AsFd, data: &[u8], number: RawFd) -> Result<()> 
     sendmsg::<()>(socket.as_fd().as_raw_fd(), &iov, &cmsg, MsgFlags::MSG_NOSIGNAL, None).map(drop)
 }
 
-/// Receives one message with at most one descriptor; a length of zero is the
-/// end of the stream.
+/// Receives one message with at most one descriptor. A length of zero means the end of
+/// the stream.
 pub fn recv_fd(socket: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<OwnedFd>)> {
     let mut space = nix::cmsg_space!(std::os::fd::RawFd);
     let mut iov = [IoSliceMut::new(buf)];
@@ -78,16 +77,18 @@ pub fn recv_fd(socket: impl AsFd, buf: &mut [u8]) -> Result<(usize, Option<Owned
     Ok((msg.bytes, received))
 }
 
-/// A datagram with the descriptors that came along, and who sent it.
+/// A datagram with its descriptors and its sender.
 pub struct Message {
     pub data: Vec<u8>,
     pub fds: Vec<OwnedFd>,
-    /// The sender's pid, as this process's pid namespace has it. The kernel vouches
-    /// for it. 0 if it isn't in there.
+    /// The sender's pid in this process's pid namespace, which the kernel has checked. A
+    /// process with CAP_SYS_ADMIN over its pid namespace may give any pid of that
+    /// namespace. 0 if the sender is not visible here.
     pub sender: i32,
 }
 
-/// Sends one datagram with these descriptors to `address`. It does not wait for room.
+/// Sends one datagram with these descriptors to `address`. Does not wait for room in its
+/// buffer.
 pub fn send_fds_to(socket: impl AsFd, data: &[u8], fds: &[OwnedFd], address: &UnixAddr) -> Result<()> {
     let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     let rights = [ControlMessage::ScmRights(&raw)];
@@ -96,8 +97,8 @@ pub fn send_fds_to(socket: impl AsFd, data: &[u8], fds: &[OwnedFd], address: &Un
     sendmsg(socket.as_fd().as_raw_fd(), &[IoSlice::new(data)], control, flags, Some(address)).map(drop)
 }
 
-/// Receives one datagram of at most `MOST` bytes and descriptors, from a socket with
-/// SO_PASSCRED.
+/// Receives one datagram of at most `MOST` bytes and `MOST` descriptors. The socket must
+/// have SO_PASSCRED.
 pub fn recv_fds<const MOST: usize>(socket: impl AsFd) -> Result<Message> {
     let mut buf = [0; MOST];
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; MOST], nix::sys::socket::UnixCredentials);

@@ -5,10 +5,11 @@ use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// The kernel's own limit for a list of names, and for a value.
+/// The kernel's limit for a list of names and for a value, in bytes.
 const MOST: usize = 64 * 1024;
 
-/// flistxattr(2): the names. Empty where the filesystem has no attributes.
+/// Returns the names of the attributes (flistxattr(2)). Empty if the filesystem supports
+/// none.
 pub fn list(file: impl AsFd) -> Result<Vec<CString>> {
     let mut names = vec![0u8; MOST];
     // SAFETY: the buffer is valid for writing all through the length given.
@@ -25,7 +26,7 @@ pub fn list(file: impl AsFd) -> Result<Vec<CString>> {
     }
 }
 
-/// fgetxattr(2).
+/// Returns the value of an attribute (fgetxattr(2)).
 pub fn get(file: impl AsFd, name: &CStr) -> Result<Vec<u8>> {
     let mut value = vec![0u8; MOST];
     // SAFETY: `name` is a C string; the buffer is valid for the length given.
@@ -36,7 +37,7 @@ pub fn get(file: impl AsFd, name: &CStr) -> Result<Vec<u8>> {
     Ok(value)
 }
 
-/// fsetxattr(2), whether the attribute is there or not.
+/// Sets an attribute, whether it exists or not (fsetxattr(2)).
 pub fn set(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<()> {
     let fd = file.as_fd().as_raw_fd();
     // SAFETY: `name` is a C string; the value is valid for the length given.
