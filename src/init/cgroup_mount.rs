@@ -35,46 +35,50 @@ pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
     match view {
         View::None => Err(Error::msg("the host has no cgroup mounts")),
         View::V2 { mount, own, namespaced } => {
-            let tree = if *namespaced { v2(entry, own, options)? } else { bound(entry, mount, options)? };
+            let tree = if *namespaced {
+                mount_v2(entry, own, options)?
+            } else {
+                bind_hierarchy(entry, mount, options)?
+            };
             mount::attach(&tree, target).op("move_mount cgroup2")
         }
         View::V1 { namespaced, hierarchies } => {
-            no_options(options, b"")?;
-            v1(wanted, target, *namespaced, hierarchies)
+            refuse_new_options(options, b"")?;
+            mount_v1(wanted, target, *namespaced, hierarchies)
         }
     }
 }
 
 /// Creates a cgroup2 mount. In a cgroup namespace its root is the container's own cgroup.
 /// If the kernel refuses a new mount, binds that cgroup instead.
-fn v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
-    match filesystem::fresh(c"cgroup2", c"cgroup", options, entry.attr.set) {
+fn mount_v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
+    match filesystem::create_by_fsopen(c"cgroup2", c"cgroup", options, entry.attr.set) {
         Ok(tree) => {
             mounts::finish(entry, &tree, MountAttr::default(), entry.recursive_attr)?;
             Ok(tree)
         }
-        Err(e) if e.is(Errno::EPERM) || e.is(Errno::EBUSY) => bound(entry, own, options),
+        Err(e) if e.is(Errno::EPERM) || e.is(Errno::EBUSY) => bind_hierarchy(entry, own, options),
         Err(error) => Err(error),
     }
 }
 
-/// Binds `path`, a directory of the host's hierarchy. Without a cgroup namespace that is
-/// the root of the hierarchy, as in other runtimes. A new mount would change the flags of
+/// Binds `path`, a directory of the host's hierarchy. Without a cgroup namespace the path
+/// is the root of the hierarchy, as in other runtimes. A new mount would change the flags of
 /// the superblock, which belongs to the host. So `options` may contain only options that
 /// the superblock has already (Docker passes them on).
-fn bound(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
+fn bind_hierarchy(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<OwnedFd> {
     if !options.is_empty() {
-        no_options(options, &of_the_host()?)?;
+        refuse_new_options(options, &host_superblock_options()?)?;
     }
-    let tree = clone(path)?;
-    mounts::finish(entry, &tree, apart(entry), entry.recursive_attr)?;
+    let tree = clone_path(path)?;
+    mounts::finish(entry, &tree, clone_attributes(entry), entry.recursive_attr)?;
     Ok(tree)
 }
 
 /// Returns the attributes for a clone of the host's hierarchy. The clone is a peer or a
 /// slave of the host's mount. It becomes private, or a slave if `entry` asks for a
 /// propagation that receives mounts from the host.
-fn apart(entry: &Mount) -> MountAttr {
+fn clone_attributes(entry: &Mount) -> MountAttr {
     let propagation = match entry.propagation {
         Some((Propagation::Slave | Propagation::Shared, _)) => MS_SLAVE,
         _ => MS_PRIVATE,
@@ -83,15 +87,15 @@ fn apart(entry: &Mount) -> MountAttr {
 }
 
 /// Returns the options of the host's cgroup2 superblock.
-fn of_the_host() -> Result<Vec<u8>> {
+fn host_superblock_options() -> Result<Vec<u8>> {
     let path = "/proc/self/mountinfo";
     let text = crate::sys::process::read_file(path).op_on("read", path)?;
-    Ok(options_of_v2(&text).into())
+    Ok(superblock_options(&text).into())
 }
 
 /// Returns the superblock's options of the first cgroup2 mount: the last field of its
 /// line.
-fn options_of_v2(mountinfo: &[u8]) -> &[u8] {
+fn superblock_options(mountinfo: &[u8]) -> &[u8] {
     const TYPE: &[u8] = b" - cgroup2 ";
     let mut lines = mountinfo.split(|c| *c == b'\n');
     let line = lines.find(|line| line.windows(TYPE.len()).any(|part| part == TYPE));
@@ -100,7 +104,7 @@ fn options_of_v2(mountinfo: &[u8]) -> &[u8] {
 
 /// Refuses an option that is not in `in_effect`, the superblock's options separated by
 /// commas.
-fn no_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
+fn refuse_new_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
     let is_set = |key: &CStr| in_effect.split(|c| *c == b',').any(|set| set == key.to_bytes());
     match options.iter().find(|(key, value)| value.is_some() || !is_set(key)) {
         Some((key, _)) => Err(Error::msg(format!("{} can't be set here", key.to_string_lossy()))
@@ -111,18 +115,18 @@ fn no_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
 
 /// Mounts a tmpfs with one directory for each hierarchy, as on the host. Controllers that
 /// share a hierarchy get symbolic links to its directory.
-fn v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> Result<()> {
+fn mount_v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> Result<()> {
     let entry = wanted.entry;
     let mut options = vec![(c"mode".into(), Some(c"755".into()))];
     options.extend(wanted.label.cloned());
     // The tmpfs stays writable until its directories are created.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
-    let tmpfs = filesystem::fresh(c"tmpfs", c"tmpfs", &options, attrs)?;
+    let tmpfs = filesystem::create_by_fsopen(c"tmpfs", c"tmpfs", &options, attrs)?;
     mounts::finish(entry, &tmpfs, MountAttr::default(), entry.recursive_attr)?;
     mount::attach(&tmpfs, target).op("move_mount tmpfs")?;
     fchdir(&tmpfs).op("fchdir")?;
     for hierarchy in hierarchies {
-        one_v1(entry, &tmpfs, namespaced, hierarchy).map_err(|e| e.on(hierarchy.name.clone()))?;
+        mount_v1_hierarchy(entry, &tmpfs, namespaced, hierarchy).map_err(|e| e.on(hierarchy.name.clone()))?;
     }
     if wanted.readonly {
         let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
@@ -131,7 +135,7 @@ fn v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -
     Ok(())
 }
 
-fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> Result<()> {
+fn mount_v1_hierarchy(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> Result<()> {
     mkdirat(tmpfs, hierarchy.name.as_str(), Mode::from_bits_truncate(0o755)).op("mkdir")?;
     if namespaced && entry.attr.set & !PLAIN_ATTRS == 0 {
         // The working directory is the tmpfs, which no other process has seen. mount(2)
@@ -142,8 +146,8 @@ fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> R
         nix::mount::mount(Some("cgroup"), name, Some("cgroup"), flags, Some(hierarchy.options.as_str()))
             .op("mount cgroup")?;
     } else {
-        let tree = clone(&hierarchy.path)?;
-        mounts::finish(entry, &tree, apart(entry), entry.recursive_attr)?;
+        let tree = clone_path(&hierarchy.path)?;
+        mounts::finish(entry, &tree, clone_attributes(entry), entry.recursive_attr)?;
         let name = target::c_path(Path::new(&hierarchy.name))?;
         mount::attach_at(&tree, tmpfs, &name).op("move_mount cgroup")?;
     }
@@ -155,7 +159,7 @@ fn one_v1(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> R
     Ok(())
 }
 
-fn clone(path: &Path) -> Result<OwnedFd> {
+fn clone_path(path: &Path) -> Result<OwnedFd> {
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::msg("NUL in a path"))?;
     let c_path: &CStr = &c_path;
     mount::clone_tree(AT_FDCWD, c_path, false, false).op_on("open_tree", path.display())
@@ -169,12 +173,12 @@ mod tests {
     fn options_that_the_host_has_are_no_change() {
         let mountinfo = b"41 31 0:37 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
             42 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        let host = options_of_v2(mountinfo);
+        let host = superblock_options(mountinfo);
         assert_eq!(host, b"rw,nsdelegate");
         let option = |key: &CStr, value| [(CString::from(key), value)];
-        assert!(no_options(&option(c"nsdelegate", None), host).is_ok());
-        assert!(no_options(&option(c"memory_recursiveprot", None), host).is_err());
-        assert!(no_options(&option(c"nsdelegate", Some(c"1".into())), host).is_err());
-        assert_eq!(options_of_v2(b"1 0 0:1 / / rw - ext4 /dev/vda rw\n"), b"");
+        assert!(refuse_new_options(&option(c"nsdelegate", None), host).is_ok());
+        assert!(refuse_new_options(&option(c"memory_recursiveprot", None), host).is_err());
+        assert!(refuse_new_options(&option(c"nsdelegate", Some(c"1".into())), host).is_err());
+        assert_eq!(superblock_options(b"1 0 0:1 / / rw - ext4 /dev/vda rw\n"), b"");
     }
 }

@@ -31,7 +31,7 @@ pub fn copy(covered: &OwnedFd, tree: &OwnedFd, options: &[FsOption]) -> Result<(
     let from = openat(covered, c".", READ_DIR, Mode::empty()).op("open the directory to copy up")?;
     let stat = fstat(&from).op("fstat the directory to copy up")?;
     let to = openat(tree, c".", READ_DIR, Mode::empty()).op("open the tmpfs")?;
-    Copy { tree, links: HashMap::new() }.content(&from, &to, Path::new(""))?;
+    Copy { tree, links: HashMap::new() }.copy_content(&from, &to, Path::new(""))?;
     let owned = options.iter().any(|(key, _)| matches!(key.as_bytes(), b"uid" | b"gid"));
     if !owned {
         fchown(&to, Some(Uid::from_raw(stat.st_uid)), Some(Gid::from_raw(stat.st_gid)))
@@ -61,7 +61,7 @@ struct Item<'a> {
 
 impl Copy<'_> {
     /// Copies all entries of `from` to `to`. `path` is the path of `to` in the tmpfs.
-    fn content(&mut self, from: &OwnedFd, to: &OwnedFd, path: &Path) -> Result<()> {
+    fn copy_content(&mut self, from: &OwnedFd, to: &OwnedFd, path: &Path) -> Result<()> {
         let mut dir = Dir::from_fd(from.try_clone().op("dup")?).op("tmpcopyup: read the directory")?;
         for entry in dir.iter() {
             let entry = entry.op("tmpcopyup: read the directory")?;
@@ -71,33 +71,33 @@ impl Copy<'_> {
             }
             let path = path.join(OsStr::from_bytes(name.to_bytes()));
             let shown = path.display().to_string();
-            self.name(from, to, name, path).map_err(|e| explain(e).on(shown))?;
+            self.copy_entry(from, to, name, path).map_err(|e| explain(e).on(shown))?;
         }
         Ok(())
     }
 
-    fn name(&mut self, from: &OwnedFd, to: &OwnedFd, name: &CStr, path: PathBuf) -> Result<()> {
+    fn copy_entry(&mut self, from: &OwnedFd, to: &OwnedFd, name: &CStr, path: PathBuf) -> Result<()> {
         let stat = fstatat(from, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("tmpcopyup: stat")?;
         let item = Item { from, to, name, path, stat };
         match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
-            SFlag::S_IFDIR => self.directory(&item),
-            SFlag::S_IFREG => self.file(&item),
-            SFlag::S_IFLNK => item.link(),
-            kind => item.node(kind),
+            SFlag::S_IFDIR => self.copy_directory(&item),
+            SFlag::S_IFREG => self.copy_file(&item),
+            SFlag::S_IFLNK => item.copy_link(),
+            kind => item.copy_node(kind),
         }
     }
 
-    fn directory(&mut self, item: &Item) -> Result<()> {
+    fn copy_directory(&mut self, item: &Item) -> Result<()> {
         mkdirat(item.to, item.name, Mode::S_IRWXU).op("tmpcopyup: mkdir")?;
         let to = openat(item.to, item.name, READ_DIR, Mode::empty()).op("tmpcopyup: open")?;
         let Some(from) = item.open(libc::O_DIRECTORY)? else {
             return item.finish(None, &to);
         };
-        self.content(&from, &to, &item.path)?;
+        self.copy_content(&from, &to, &item.path)?;
         item.finish(Some(&from), &to)
     }
 
-    fn file(&mut self, item: &Item) -> Result<()> {
+    fn copy_file(&mut self, item: &Item) -> Result<()> {
         let id = (item.stat.st_dev, item.stat.st_ino);
         if item.stat.st_nlink > 1
             && let Some(first) = self.links.get(&id)
@@ -154,20 +154,20 @@ impl Item<'_> {
         }
     }
 
-    fn link(&self) -> Result<()> {
+    fn copy_link(&self) -> Result<()> {
         let target = readlinkat(self.from, self.name).op("tmpcopyup: readlink")?;
         symlinkat(target.as_os_str(), self.to, self.name).op("tmpcopyup: symlink")?;
-        self.by_name()
+        self.set_owner_and_times()
     }
 
-    fn node(&self, kind: SFlag) -> Result<()> {
+    fn copy_node(&self, kind: SFlag) -> Result<()> {
         mknodat(self.to, self.name, kind, Mode::empty(), self.stat.st_rdev).op("tmpcopyup: mknod")?;
-        self.by_name()?;
+        self.set_owner_and_times()?;
         fchmodat(self.to, self.name, self.mode(), FchmodatFlags::FollowSymlink).op("tmpcopyup: chmod")
     }
 
     /// Sets owner and times of a copy that can't be opened.
-    fn by_name(&self) -> Result<()> {
+    fn set_owner_and_times(&self) -> Result<()> {
         let (uid, gid) = self.owner();
         fchownat(self.to, self.name, uid, gid, AtFlags::AT_SYMLINK_NOFOLLOW).op("tmpcopyup: chown")?;
         let (access, change) = times(&self.stat);

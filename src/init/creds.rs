@@ -48,8 +48,8 @@ fn cwd_error(errno: Errno, cwd: &CStr) -> Error {
     error.at("/process/cwd").on(cwd.to_string_lossy())
 }
 
-/// Takes the payload's ids and groups. Keeps the capabilities, so that [`limit`] can
-/// reduce them.
+/// Takes the payload's ids and groups. Keeps the capabilities, so that
+/// [`drop_privileges`] can reduce them.
 pub fn become_user(process: &Process) -> Result<()> {
     umask(Mode::from_bits_truncate(process.umask));
     drop_bounding(process.capabilities.bounding)?;
@@ -109,7 +109,7 @@ impl Extra {
 
 /// Reduces the capabilities to the payload's and `extra` (a bit each), and sets
 /// no_new_privs. The process can't get back what it gives up here.
-pub fn limit(process: &Process, extra: u64) -> Result<Extra> {
+pub fn drop_privileges(process: &Process, extra: u64) -> Result<Extra> {
     let extra = set_capabilities(&process.capabilities, extra)?;
     if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().op("prctl PR_SET_NO_NEW_PRIVS")?;
@@ -182,8 +182,8 @@ fn common(wanted: caps::Sets, have: caps::Sets) -> caps::Sets {
 }
 
 /// Returns the capabilities of `wanted` that the running kernel knows. A capability of a
-/// newer kernel is not an error. The kernel numbers them without gaps, so it knows all
-/// below the highest one that it knows.
+/// newer kernel is not an error. Capability numbers have no gaps, so the kernel knows
+/// all capabilities below the highest one that it knows.
 fn known_capabilities(wanted: u64) -> Result<u64> {
     let mut known = wanted;
     while let Some(highest) = known.checked_ilog2() {

@@ -27,7 +27,7 @@ const LINKS: [(&CStr, &CStr); 5] = [
 /// Returns the device nodes to bind, by the index of the device: the host's nodes, and
 /// the nodes that the runtime created because the host lacks them (`made`). `host` is the
 /// root of the host's tree.
-pub fn nodes(
+pub fn nodes_to_bind(
     host: &OwnedFd,
     mut hosts: Vec<Option<OwnedFd>>,
     made: Option<Nodes>,
@@ -66,11 +66,11 @@ pub fn populate(
         }
         let in_dev = device.path.parent() == Some(Path::new("/dev"));
         let place = Place { root, dir: in_dev.then_some(&dev), device };
-        let make = || if bind { place.bind(node.as_ref()) } else { place.make() };
-        let made = readonly.create(root, &device.path, make);
+        let create = || if bind { place.bind(node.as_ref()) } else { place.create() };
+        let made = readonly.create(root, &device.path, create);
         made.map_err(|e| e.at(device.at.clone()).on(device.path.display().to_string()))?;
     }
-    if hosts_dev { Ok(()) } else { links(&dev) }
+    if hosts_dev { Ok(()) } else { create_links(&dev) }
 }
 
 /// Whether the device is the host's /dev/ptmx, which creates terminals in the host's
@@ -88,7 +88,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    fn make(&self) -> Result<()> {
+    fn create(&self) -> Result<()> {
         let (found, name) = match self.dir {
             Some(_) => (None, target::c_path(Path::new(self.device.path.file_name().unwrap_or_default()))?),
             None => target::parent_of(self.root, &self.device.path).map(|(dir, name)| (Some(dir), name))?,
@@ -97,7 +97,7 @@ impl Place<'_> {
         let kind = SFlag::from_bits_truncate(self.device.file_type());
         let mode = Mode::from_bits_truncate(self.device.mode);
         match mknodat(dir, name.as_c_str(), kind, mode, self.device.number()) {
-            Ok(()) => self.own(dir, &name),
+            Ok(()) => self.set_owner(dir, &name),
             Err(Errno::EEXIST) => self.check_existing(dir, &name),
             // The runtime itself is in a user namespace, so bind the host's node.
             Err(Errno::EPERM) if self.device.kind != DeviceKind::Fifo => self.bind(None),
@@ -105,7 +105,7 @@ impl Place<'_> {
         }
     }
 
-    fn own(&self, dir: &OwnedFd, name: &CStr) -> Result<()> {
+    fn set_owner(&self, dir: &OwnedFd, name: &CStr) -> Result<()> {
         if (self.device.uid, self.device.gid) == (0, 0) {
             return Ok(());
         }
@@ -129,7 +129,7 @@ impl Place<'_> {
     /// not open it. Init opens it then.
     fn bind(&self, node: Option<&OwnedFd>) -> Result<()> {
         if self.device.kind == DeviceKind::Fifo {
-            return self.make();
+            return self.create();
         }
         let opened = if node.is_none() { Some(sources::node(self.device)?) } else { None };
         let Some(node) = node.or(opened.as_ref()) else { return Err(Error::msg("no node")) };
@@ -139,7 +139,7 @@ impl Place<'_> {
 }
 
 /// Creates the links. Leaves a name alone that exists already.
-fn links(dev: &OwnedFd) -> Result<()> {
+fn create_links(dev: &OwnedFd) -> Result<()> {
     for (to, name) in LINKS {
         match symlinkat(to, dev, name) {
             Ok(()) | Err(Errno::EEXIST) => {}

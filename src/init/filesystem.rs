@@ -15,28 +15,33 @@ const FSCONFIG_LIMIT: usize = 256;
 
 /// Creates a mount of `new` with the attributes `attrs` (MOUNT_ATTR_… bits). The mount is
 /// not attached anywhere. `host` is the root of the host's tree.
-pub fn detached(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) -> Result<OwnedFd> {
+pub fn create_detached(
+    new: &Filesystem,
+    options: &[FsOption],
+    attrs: u64,
+    host: &OwnedFd,
+) -> Result<OwnedFd> {
     let fits = !is_long(&new.source) && !options.iter().any(has_long);
     if new.legacy == 0 && fits && !options.iter().any(has_comma) {
-        return fresh(&new.fs, &new.source, options, attrs);
+        return create_by_fsopen(&new.fs, &new.source, options, attrs);
     }
     if new.legacy != 0 || has_legacy_parser(&new.fs)? {
-        return by_mount(new, options, attrs, host);
+        return create_by_mount(new, options, attrs, host);
     }
     if fits {
-        return fresh(&new.fs, &new.source, options, attrs);
+        return create_by_fsopen(&new.fs, &new.source, options, attrs);
     }
     if new.fs.to_bytes() != b"overlay" {
-        return by_mount(new, options, attrs, host);
+        return create_by_mount(new, options, attrs, host);
     }
-    let layers = overlay::layer_by_layer(options)?;
-    let error = match fresh(&new.fs, &new.source, &layers.options, attrs) {
+    let layers = overlay::split_layers(options)?;
+    let error = match create_by_fsopen(&new.fs, &new.source, &layers.options, attrs) {
         Ok(tree) => return Ok(tree),
         Err(error) => error,
     };
     // From Linux 6.5 to 6.7 overlay has a parser for fsconfig(2) that takes the layers
     // only as one string. `lowerdir+` gives EINVAL there.
-    by_mount(new, options, attrs, host).map_err(|second| {
+    create_by_mount(new, options, attrs, host).map_err(|second| {
         let unknown = error.is(Errno::EINVAL) && !second.is(Errno::EINVAL);
         if unknown { second } else { error }
     })
@@ -70,16 +75,16 @@ pub fn is_long(value: &CString) -> bool {
 
 /// Creates a detached mount of a new filesystem by fsopen(2). `attrs` are MOUNT_ATTR_…
 /// bits.
-pub fn fresh(fs: &CStr, source: &CStr, options: &[FsOption], attrs: u64) -> Result<OwnedFd> {
+pub fn create_by_fsopen(fs: &CStr, source: &CStr, options: &[FsOption], attrs: u64) -> Result<OwnedFd> {
     let name = fs.to_string_lossy();
     let context = mount::fsopen(fs).op(&format!("fsopen {name}"))?;
     mount::fsconfig_string(&context, c"source", source)
         .op("fsconfig source")
-        .map_err(|e| said(&context, e))?;
+        .map_err(|e| with_kernel_message(&context, e))?;
     configure(&context, &name, options)?;
     mount::fsconfig_create(&context)
         .op(&format!("fsconfig create {name}"))
-        .map_err(|e| said(&context, with_names(e, options)))?;
+        .map_err(|e| with_kernel_message(&context, with_names(e, options)))?;
     mount::fsmount(&context, attrs).op(&format!("fsmount {name}"))
 }
 
@@ -87,7 +92,9 @@ pub fn fresh(fs: &CStr, source: &CStr, options: &[FsOption], attrs: u64) -> Resu
 pub fn reconfigure(there: &OwnedFd, options: &[FsOption]) -> Result<()> {
     let context = mount::fspick(there).op("fspick")?;
     configure(&context, "remount", options)?;
-    mount::fsconfig_reconfigure(&context).op("fsconfig reconfigure").map_err(|e| said(&context, e))
+    mount::fsconfig_reconfigure(&context)
+        .op("fsconfig reconfigure")
+        .map_err(|e| with_kernel_message(&context, e))
 }
 
 fn configure(context: &OwnedFd, name: &str, options: &[FsOption]) -> Result<()> {
@@ -96,13 +103,14 @@ fn configure(context: &OwnedFd, name: &str, options: &[FsOption]) -> Result<()> 
             Some(value) => mount::fsconfig_string(context, key, value),
             None => mount::fsconfig_flag(context, key),
         };
-        done.op(&format!("{name} mount option {}", key.to_string_lossy())).map_err(|e| said(context, e))?;
+        done.op(&format!("{name} mount option {}", key.to_string_lossy()))
+            .map_err(|e| with_kernel_message(context, e))?;
     }
     Ok(())
 }
 
 /// Adds the kernel's own message to the error.
-fn said(context: &OwnedFd, error: Error) -> Error {
+fn with_kernel_message(context: &OwnedFd, error: Error) -> Error {
     match mount::context_message(context) {
         Some(text) => Error { op: format!("{}: {text}", error.op), ..error },
         None => error,
@@ -121,9 +129,9 @@ fn with_names(error: Error, options: &[FsOption]) -> Error {
 
 /// Creates the filesystem by mount(2), which has flags that fsconfig(2) lacks and takes a
 /// page of options.
-fn by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) -> Result<OwnedFd> {
+fn create_by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &OwnedFd) -> Result<OwnedFd> {
     // The directories of `short` must stay open until mount(2) is called.
-    let short = if new.fs.to_bytes() == b"overlay" { overlay::shortened(options)? } else { None };
+    let short = if new.fs.to_bytes() == b"overlay" { overlay::shorten_for_mount(options)? } else { None };
     let options = short.as_ref().map_or(options, |short| short.options.as_slice());
     let (flags, options) = superblock_flags(options);
     let data = in_one_string(&options)?;

@@ -16,14 +16,14 @@ use std::os::fd::AsFd;
 ///
 /// The sibling waits until this process has told the runtime about it: the messages of
 /// the sibling must not come first.
-pub fn hop(sync: &InitEnd, namespaces: NsFlags, courier: Option<&CourierEnd>) -> Result<()> {
+pub fn double_fork(sync: &InitEnd, namespaces: NsFlags, courier: Option<&CourierEnd>) -> Result<()> {
     let (told, teller) = nix::unistd::pipe2(OFlag::O_CLOEXEC).op("pipe")?;
     match clone::fork_sibling(namespaces, courier.is_some()).op("clone3")? {
         Forked::Child => {
             match courier {
                 None => drop(teller),
-                // The two processes share one descriptor table: to close it here would
-                // close it for both.
+                // The two processes share one descriptor table: to close `teller` here
+                // would close it for both.
                 Some(_) => std::mem::forget(teller),
             }
             // Nobody writes to the pipe. The read ends when the other process has closed

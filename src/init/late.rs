@@ -32,22 +32,22 @@ impl Late<'_> {
     pub fn open(&self, index: usize, root: &Root, source: Source) -> Result<Source> {
         let entry = &self.plan.mounts[index];
         let opened = match source {
-            Source::Inside(path) => self.inside(index, entry, root, &path),
-            Source::Later if self.by_runtime => self.ask(index, None).map(Source::Tree),
+            Source::Inside(path) => self.open_below_root(index, entry, root, &path),
+            Source::Later if self.by_runtime => self.ask_runtime(index, None).map(Source::Tree),
             Source::Later => Opener::new(self.plan, self.joins).tree(entry).map(Source::Tree),
             open => return Ok(open),
         };
         opened.map_err(|e| late::of_source(e, entry))
     }
 
-    fn inside(&self, index: usize, entry: &Mount, root: &Root, path: &Path) -> Result<Source> {
+    fn open_below_root(&self, index: usize, entry: &Mount, root: &Root, path: &Path) -> Result<Source> {
         let MountKind::Bind { recursive, link, .. } = entry.kind else {
             return Err(Error::msg("is no bind mount"));
         };
         let file = match late::open_inside(&root.tree, path, link) {
             // The source may be in a directory of the host that is mounted here and that
             // the container's root may not enter.
-            Err(Errno::EACCES) if self.by_runtime => self.ask(index, Some(&root.tree))?,
+            Err(Errno::EACCES) if self.by_runtime => self.ask_runtime(index, Some(&root.tree))?,
             other => other.op("open the source in the container's root")?,
         };
         if link == SourceLink::Copy && is_link(&file)? {
@@ -55,15 +55,15 @@ impl Late<'_> {
         }
         let tree = mount::clone_tree(&file, c"", recursive, false).op("open_tree")?;
         if entry.idmap.is_some() {
-            self.map_ids(index, &tree)?;
+            self.ask_to_map_ids(index, &tree)?;
         }
         sources::relate(self.plan, entry, &tree)?;
         Ok(Source::Tree(tree))
     }
 
-    fn ask(&self, index: usize, root: Option<&OwnedFd>) -> Result<OwnedFd> {
+    fn ask_runtime(&self, index: usize, root: Option<&OwnedFd>) -> Result<OwnedFd> {
         (self.joined)()?;
-        let message = FromInit::Source(number(index)?);
+        let message = FromInit::Source(mount_number(index)?);
         match root {
             Some(root) => self.sync.send_with(&message, root.as_fd()),
             None => self.sync.send(&message),
@@ -71,17 +71,17 @@ impl Late<'_> {
         self.sync.expect_with(ToInit::Source)
     }
 
-    fn map_ids(&self, index: usize, tree: &OwnedFd) -> Result<()> {
+    fn ask_to_map_ids(&self, index: usize, tree: &OwnedFd) -> Result<()> {
         if !self.by_runtime {
             return Err(Error::msg("an idmapped mount needs CAP_SYS_ADMIN on the host"));
         }
         (self.joined)()?;
-        self.sync.send_with(&FromInit::MapIds(number(index)?), tree.as_fd())?;
+        self.sync.send_with(&FromInit::MapIds(mount_number(index)?), tree.as_fd())?;
         self.sync.expect(|m| (m == ToInit::Mapped).then_some(()))
     }
 }
 
-fn number(index: usize) -> Result<u32> {
+fn mount_number(index: usize) -> Result<u32> {
     u32::try_from(index).map_err(|_| Error::msg("too many mounts"))
 }
 

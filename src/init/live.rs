@@ -7,7 +7,7 @@
 //! only for the system calls that attach or detach a tree. The container's root is a
 //! descriptor, and every lookup in the container starts there.
 
-use super::{hop::hop, mismatch, mounts, readonly, rootfs::Root};
+use super::{hop::double_fork, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::entry::Entry;
 use crate::launch::joins::Joins;
@@ -59,9 +59,9 @@ pub fn run(change: &Change, host: Inherited) -> ! {
     if done.is_ok() {
         steps::done("changed the mounts");
     }
-    let word = done.map_or_else(FromInit::Failed, |()| FromInit::Ready);
+    let message = done.map_or_else(FromInit::Failed, |()| FromInit::Ready);
     // If the runtime has died, nobody can receive the result.
-    let _ = host.sync.send(&word);
+    let _ = host.sync.send(&message);
     exit(0)
 }
 
@@ -71,7 +71,7 @@ pub fn run(change: &Change, host: Inherited) -> ! {
 fn enter(host: &Inherited) -> Result<()> {
     process::default_signals();
     steps::across_clocks(|| host.entry.enter(host.namespaces.without(NsKind::Mount.flag())))?;
-    hop(&host.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
+    double_fork(&host.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
     // The runtime now knows which process to end if a process of the container stops this
     // one.
     host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
@@ -105,7 +105,7 @@ fn apply(change: &Change, host: &Inherited) -> Result<()> {
             work.remove(mounted).map_err(|e| e.at(mounted.at.clone()).on(mounted.path.display().to_string()))
         }),
     };
-    done.map_err(|error| match work.undo() {
+    done.map_err(|error| match work.roll_back() {
         Ok(()) => error,
         Err(other) => Error { op: format!("{} (and undoing it failed: {other})", error.op), ..error },
     })
@@ -222,14 +222,14 @@ impl Work<'_> {
         })
     }
 
-    fn find(&self, mounted: &Mounted) -> Result<OwnedFd> {
+    fn open_mount(&self, mounted: &Mounted) -> Result<OwnedFd> {
         let nofollow = if mounted.nofollow { libc::O_NOFOLLOW } else { 0 };
         let path = target::c_path(&mounted.path)?;
         openat2::in_root(&self.root.tree, &path, libc::O_PATH | nofollow).op("open the mount")
     }
 
     fn remove(&mut self, mounted: &Mounted) -> Result<()> {
-        let there = self.find(mounted)?;
+        let there = self.open_mount(mounted)?;
         match target::place_of(&self.root.tree, &there)? {
             Place::Root => return Err(Error::msg("the container's root can't be unmounted")),
             Place::InProc => return Err(Error::msg("what hides a file of /proc can't be unmounted")),
@@ -251,8 +251,8 @@ impl Work<'_> {
             umount2(there.as_raw_fd().to_string().as_str(), MntFlags::MNT_DETACH).op("umount")
         };
         self.in_container(umount).map_err(|e| {
-            let nothing = e.is(Errno::EINVAL);
-            if nothing {
+            let is_no_mount = e.is(Errno::EINVAL);
+            if is_no_mount {
                 e.hint("nothing is mounted there, or it is not the container's to unmount")
             } else {
                 e
@@ -261,11 +261,11 @@ impl Work<'_> {
     }
 
     /// Rolls all steps back, the last one first.
-    fn undo(mut self) -> Result<()> {
+    fn roll_back(mut self) -> Result<()> {
         while let Some(step) = self.steps.pop() {
             match step {
                 Step::Attached(tree) => self.detach(&tree)?,
-                Step::Detached(tree, mounted) => self.attach(&tree, &self.find(&mounted)?)?,
+                Step::Detached(tree, mounted) => self.attach(&tree, &self.open_mount(&mounted)?)?,
                 // The container may have put something there meanwhile.
                 Step::Made(made) => match made.remove() {
                     Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY) => {}

@@ -2,8 +2,8 @@
 //!
 //! Init sets a label by a write to a file below /proc/self/attr. A container can put
 //! anything at /proc, and a write to any other file sets no label (CVE-2019-19921,
-//! CVE-2025-52881). So init writes through the host's procfs. It opens that before it
-//! enters the namespaces, and checks that it is a procfs.
+//! CVE-2025-52881). So init writes through the host's procfs. Init opens that procfs
+//! before it enters the namespaces, and checks its type.
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
@@ -53,7 +53,7 @@ pub fn apparmor_is_enabled() -> bool {
     parameter.is_ok_and(|text| text.starts_with(b"Y"))
 }
 
-/// Whether the host has an SELinux policy. The test is that of libselinux and runc.
+/// Whether the host has an SELinux policy. Tests that as libselinux and runc do.
 pub fn selinux_is_enabled() -> bool {
     statfs("/sys/fs/selinux").is_ok_and(|stat| stat.filesystem_type() == SELINUX_MAGIC)
 }
@@ -78,8 +78,8 @@ impl Labels {
     /// Calls `make`, which creates keys, and gives these the process's SELinux label.
     pub fn on_keys<T>(&self, process: &Process, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let (Some(proc), Some(label)) = (&self.0, &process.selinux) else { return make() };
-        let file = attribute(proc, c"self/attr/keycreate", SELINUX)?;
-        put(&file, label, "write `/proc/self/attr/keycreate`", SELINUX)?;
+        let file = open_attribute(proc, c"self/attr/keycreate", SELINUX)?;
+        write_label(&file, label, "write `/proc/self/attr/keycreate`", SELINUX)?;
         let made = make()?;
         // An empty write restores the default label.
         write(&file, b"").op("write `/proc/self/attr/keycreate`").map_err(|e| e.at(SELINUX))?;
@@ -91,11 +91,11 @@ impl Labels {
     pub fn on_exec(self, process: &Process) -> Result<()> {
         let Some(proc) = self.0 else { return Ok(()) };
         if let Some(label) = &process.selinux {
-            let file = attribute(&proc, c"self/attr/exec", SELINUX)?;
-            put(&file, label, "write `/proc/self/attr/exec`", SELINUX)?;
+            let file = open_attribute(&proc, c"self/attr/exec", SELINUX)?;
+            write_label(&file, label, "write `/proc/self/attr/exec`", SELINUX)?;
         }
         if let Some(profile) = &process.apparmor {
-            apparmor(&proc, profile, process.no_new_privileges)?;
+            set_apparmor_profile(&proc, profile, process.no_new_privileges)?;
         }
         Ok(())
     }
@@ -104,15 +104,15 @@ impl Labels {
 /// Sets the AppArmor profile for the next execve. Under no_new_privs a confined process
 /// can't leave its profile by an execve, but the kernel can stack the new profile upon
 /// it.
-fn apparmor(proc: &OwnedFd, profile: &str, no_new_privileges: bool) -> Result<()> {
+fn set_apparmor_profile(proc: &OwnedFd, profile: &str, no_new_privileges: bool) -> Result<()> {
     let command = if no_new_privileges && is_confined(proc)? { "stack" } else { "exec" };
     // Before Linux 5.8 all security modules shared one directory.
     let (file, name) = match openat2::beneath_following(proc, c"self/attr/apparmor/exec", libc::O_WRONLY) {
-        Err(Errno::ENOENT) => (attribute(proc, c"self/attr/exec", APPARMOR)?, "/proc/self/attr/exec"),
+        Err(Errno::ENOENT) => (open_attribute(proc, c"self/attr/exec", APPARMOR)?, "/proc/self/attr/exec"),
         other => (other.op("open").map_err(|e| e.at(APPARMOR))?, "/proc/self/attr/apparmor/exec"),
     };
     let operation = format!("apparmor failed to apply profile: write `{name}`");
-    put(&file, &format!("{command} {profile}"), &operation, APPARMOR)
+    write_label(&file, &format!("{command} {profile}"), &operation, APPARMOR)
 }
 
 fn is_confined(proc: &OwnedFd) -> Result<bool> {
@@ -134,13 +134,13 @@ fn confines(label: &str) -> bool {
     label != UNCONFINED && !label.ends_with("(unconfined)")
 }
 
-fn attribute(proc: &OwnedFd, path: &CStr, at: &str) -> Result<OwnedFd> {
+fn open_attribute(proc: &OwnedFd, path: &CStr, at: &str) -> Result<OwnedFd> {
     openat2::beneath_following(proc, path, libc::O_WRONLY)
         .op(&format!("open `/proc/{}`", path.to_string_lossy()))
         .map_err(|e| e.at(at))
 }
 
-fn put(file: &OwnedFd, label: &str, op: &str, at: &str) -> Result<()> {
+fn write_label(file: &OwnedFd, label: &str, op: &str, at: &str) -> Result<()> {
     let text = CString::new(label).map_err(|_| Error::config(at, "must not contain NUL"))?;
     let hint = match at {
         SELINUX => "does the policy know the label, and allow the change?",

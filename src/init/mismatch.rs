@@ -17,15 +17,15 @@ pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: Kind) -> Error
         return error;
     }
     let Some(on_directory) = target::leads_to_directory(root, &entry.target) else { return error };
-    let (ours, theirs) = match (kind, on_directory) {
+    let (mounted, covered) = match (kind, on_directory) {
         (Kind::Directory | Kind::PlainDirectory, false) => ("directory", "file"),
         (Kind::File, true) => ("file", "directory"),
         _ => return error,
     };
     let operation = match &entry.kind {
-        MountKind::Bind { source, .. } => format!("bind the {ours} {} on a {theirs}", source.display()),
-        MountKind::Filesystem(new) => format!("mount {} on a {theirs}", new.fs.to_string_lossy()),
-        MountKind::Cgroup { .. } => format!("mount cgroup on a {theirs}"),
+        MountKind::Bind { source, .. } => format!("bind the {mounted} {} on a {covered}", source.display()),
+        MountKind::Filesystem(new) => format!("mount {} on a {covered}", new.fs.to_string_lossy()),
+        MountKind::Cgroup { .. } => format!("mount cgroup on a {covered}"),
         MountKind::Remount { .. } => return error,
     };
     Error::os(&operation, Errno::ENOTDIR).hint("a directory covers a directory only, and a file a file")

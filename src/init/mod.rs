@@ -66,7 +66,7 @@ pub struct Inherited {
     pub sync: InitEnd,
     pub split: Split,
     pub joins: Joins,
-    /// The host's procfs. Init opens it itself. `None` if init needs no file of it.
+    /// The host's procfs, which init opens itself. `None` if init needs no file of /proc.
     pub proc: Option<proc::Proc>,
     /// The `tasks` files of the v1 cgroups that init moves itself into.
     pub cgroup_tasks: Vec<OwnedFd>,
@@ -125,7 +125,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     namespaces::enter(plan, host)?;
     let user_namespace = plan.namespaces.is_private(NsKind::User);
     labels.on_keys(&plan.process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
-    namespaces::name(plan)?;
+    namespaces::set_names(plan)?;
     namespaces::wait_for_devices(plan, host)?;
     steps::done("entered the namespaces");
     sysctl::write_all(&plan.sysctl, host.proc.as_ref())?;
@@ -144,7 +144,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     let late = Late { plan, joins: &host.joins, sync: &host.sync, by_runtime, joined: &joined };
     let mut readonly = mounts::attach_all(&late, &root, sources.mounts, &host.cgroup_view)?;
     steps::done_with(|| format!("attached {} mounts", plan.mounts.len()));
-    let nodes = dev::nodes(&root.host, sources.devices, sources.made)?;
+    let nodes = dev::nodes_to_bind(&root.host, sources.devices, sources.made)?;
     dev::populate(plan, &root.tree, nodes, &mut readonly)?;
     target::make_cwd(&root.tree, &plan.process.cwd);
     umask(callers_umask);
@@ -160,8 +160,8 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     rootfs::make_readonly(plan, &root)?;
     steps::done("masked paths and made others read-only");
     labels.on_exec(&plan.process)?;
-    pivot::enter(&root, pivot::Way::of(plan, host.no_pivot))?;
-    rootfs::propagate(plan, &root)?;
+    pivot::change_root(&root, pivot::Way::of(plan, host.no_pivot))?;
+    rootfs::set_root_propagation(plan, &root)?;
     steps::done("changed the root");
     // Closes the descriptors of the root: `process.cwd` must not lead to one of them.
     drop(root);
@@ -174,7 +174,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     let entered = creds::enter_cwd_early(&plan.process)?;
     creds::become_user(&plan.process)?;
     let filter = host.filter.as_ref();
-    let extra = creds::limit(&plan.process, seccomp::needed(filter, &plan.process))?;
+    let extra = creds::drop_privileges(&plan.process, seccomp::needed_capabilities(filter, &plan.process))?;
     if extra.lacking != Lacking::default() {
         host.sync.send(&FromInit::Lacks(extra.lacking))?;
     }

@@ -59,8 +59,8 @@ struct Attaching<'a> {
 impl Attaching<'_> {
     fn attach(&mut self, entry: &Mount, source: Source) -> Result<()> {
         match (&entry.kind, source) {
-            (MountKind::Bind { source, .. }, Source::Tree(tree)) => self.bind(entry, source, tree),
-            (_, Source::Link(to)) => self.link(entry, &to),
+            (MountKind::Bind { source, .. }, Source::Tree(tree)) => self.attach_bind(entry, source, tree),
+            (_, Source::Link(to)) => self.copy_link(entry, &to),
             (MountKind::Bind { .. }, _) => Err(Error::msg("the source was not opened")),
             (MountKind::Cgroup { readonly, options }, _) => {
                 let point = self.mount_point(entry, Kind::Directory)?;
@@ -81,7 +81,7 @@ impl Attaching<'_> {
             .map_err(|error| mismatch::explain(error, tree, entry, kind))
     }
 
-    fn bind(&mut self, entry: &Mount, source: &Path, tree: OwnedFd) -> Result<()> {
+    fn attach_bind(&mut self, entry: &Mount, source: &Path, tree: OwnedFd) -> Result<()> {
         let kind = kind_for(entry, &tree)?;
         if proc_paths::place(&entry.target) == Place::Proc {
             only_procfs(&tree)?;
@@ -92,18 +92,18 @@ impl Attaching<'_> {
             .readonly
             .create(root, &entry.target, || target::mount_point(root, &entry.target, kind, check))
             .map_err(|error| mismatch::explain(error, root, entry, kind))?;
-        let changes = readonly::changes(entry, &tree)?;
+        let changes = readonly::will_make_readonly(entry, &tree)?;
         self.warnings.extend(set_bind_attributes(entry, &tree)?);
-        let tree = attach_bind(self.plan, entry, source, tree, &target)
+        let tree = attach_bind_tree(self.plan, entry, source, tree, &target)
             .map_err(|error| mismatch::explain(error, root, entry, kind))?;
-        if changes { self.readonly.is_done(entry, &tree) } else { Ok(()) }
+        if changes { self.readonly.note_done(entry, &tree) } else { Ok(()) }
     }
 
     /// Creates a copy of the source, a symbolic link, instead of a mount (crun's
     /// `copy-symlink`). Accepts an existing link with the same target.
-    fn link(&mut self, entry: &Mount, to: &OsStr) -> Result<()> {
+    fn copy_link(&mut self, entry: &Mount, to: &OsStr) -> Result<()> {
         let tree = &self.root.tree;
-        self.readonly.create(tree, &entry.target, || link(entry, tree, to))
+        self.readonly.create(tree, &entry.target, || create_link(entry, tree, to))
     }
 
     fn new_filesystem(&mut self, entry: &Mount, new: &Filesystem, source: &Source) -> Result<()> {
@@ -115,7 +115,7 @@ impl Attaching<'_> {
         }
         mount::attach(&tree, &point.at).op("move_mount")?;
         if late && can_create(new) {
-            self.readonly.later(entry, tree);
+            self.readonly.make_readonly_later(entry, tree);
         }
         Ok(())
     }
@@ -125,25 +125,25 @@ impl Attaching<'_> {
     fn remount(&mut self, entry: &Mount, options: &[FsOption]) -> Result<()> {
         let path = target::c_path(&entry.target)?;
         let there = openat2::in_root(&self.root.tree, &path, libc::O_PATH).op("open the mount")?;
-        let changes = readonly::changes(entry, &there)?;
+        let changes = readonly::will_make_readonly(entry, &there)?;
         if !options.is_empty() {
             filesystem::reconfigure(&there, options).map_err(nothing_there)?;
         }
         finish(entry, &there, entry.attr, entry.recursive_attr).map_err(nothing_there)?;
-        if changes { self.readonly.is_done(entry, &there) } else { Ok(()) }
+        if changes { self.readonly.note_done(entry, &there) } else { Ok(()) }
     }
 }
 
 /// Attaches the tree of a bind mount, whose attributes are set already. Returns the tree
 /// that was attached.
-fn attach_bind(
+fn attach_bind_tree(
     plan: &Plan,
     entry: &Mount,
     source: &Path,
     tree: OwnedFd,
     target: &MountPoint,
 ) -> Result<OwnedFd> {
-    let again = |tree: &OwnedFd| {
+    let prepare = |tree: &OwnedFd| {
         if entry.idmap.is_some() || matches!(plan.root_propagation, Some((Propagation::Shared, _))) {
             return Err(
                 Error::os("move_mount", Errno::ELOOP).hint("the file of a mount namespace is mounted in it")
@@ -153,7 +153,7 @@ fn attach_bind(
         set_bind_attributes(entry, tree).map(drop)
     };
     let path = late::inside(plan, source).is_none().then_some(source);
-    sources::attach(tree, &target.at, path, again)
+    sources::attach(tree, &target.at, path, prepare)
 }
 
 /// Returns what a bind mount of `tree` can cover.
@@ -180,7 +180,7 @@ fn only_procfs(tree: &OwnedFd) -> Result<()> {
     Err(Error::msg("cannot be mounted because it is not of type proc"))
 }
 
-fn link(entry: &Mount, root: &OwnedFd, to: &OsStr) -> Result<()> {
+fn create_link(entry: &Mount, root: &OwnedFd, to: &OsStr) -> Result<()> {
     let (parent, name) = target::parent_of(root, &entry.target)?;
     match symlinkat(to, &parent, name.as_c_str()) {
         Err(Errno::EEXIST) => {
@@ -223,7 +223,7 @@ pub fn filesystem_for(
         options.get_or_insert_with(|| new.options.clone()).push(label.clone());
     }
     let options = options.as_deref().unwrap_or(&new.options);
-    let tree = filesystem::detached(new, options, entry.attr.set & !MOUNT_ATTR_RDONLY, host)?;
+    let tree = filesystem::create_detached(new, options, entry.attr.set & !MOUNT_ATTR_RDONLY, host)?;
     if let Some((_, Some(label))) = label.filter(|_| new.fs.as_c_str() == c"mqueue") {
         set_label(&tree, label)?;
     }

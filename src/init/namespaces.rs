@@ -55,12 +55,12 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     }
     if let Some(namespaces) = host.split.hop {
         if joined_user && new_time {
-            // The open file sets the offsets for children of this process. The process
-            // that it clones next is in the new time namespace already.
-            make_time(&plan.time_offsets, offsets.take())?;
+            // The open file sets the offsets for the children of this process. The next
+            // child is in the new time namespace, so the offsets come before it.
+            create_time_namespace(&plan.time_offsets, offsets.take())?;
             new_time = false;
         }
-        steps::across_clocks(|| hop(host, namespaces))?;
+        steps::across_clocks(|| double_fork(host, namespaces))?;
     }
     if needs_go(plan) {
         host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
@@ -81,7 +81,7 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
         unshare(host.split.in_init.for_setns()).op("unshare").map_err(|e| e.at("/linux/namespaces"))?;
     }
     if let (true, Some(proc)) = (new_time, &host.proc) {
-        steps::across_clocks(|| enter_time(&plan.time_offsets, offsets, proc))?;
+        steps::across_clocks(|| enter_time_namespace(&plan.time_offsets, offsets, proc))?;
     }
     // From here on init writes nothing below /proc/self. A change of ids may have made
     // init dumpable again.
@@ -123,11 +123,12 @@ fn become_root(process: &Process) -> Result<()> {
 
 /// Clones init once more, for the namespaces that only a clone enters. Init has entered
 /// the namespaces that are to own them. Afterwards init is a sibling of this process.
-fn hop(host: &Inherited, namespaces: NsFlags) -> Result<()> {
+fn double_fork(host: &Inherited, namespaces: NsFlags) -> Result<()> {
     if host.split.enter_pid {
         host.joins.enter_pid()?;
     }
-    super::hop::hop(&host.sync, namespaces, host.courier.as_ref()).map_err(|e| e.at("/linux/namespaces"))
+    super::hop::double_fork(&host.sync, namespaces, host.courier.as_ref())
+        .map_err(|e| e.at("/linux/namespaces"))
 }
 
 /// Opens the file that takes the offsets of a new time namespace. `None` if the plan has
@@ -139,7 +140,7 @@ fn open_offsets(plan: &Plan, proc: Option<&Proc>) -> Result<Option<OwnedFd>> {
 
 /// Creates a time namespace for the children of this process. The kernel takes offsets
 /// only while no process is in the namespace.
-fn make_time(offsets: &[String], file: Option<OwnedFd>) -> Result<()> {
+fn create_time_namespace(offsets: &[String], file: Option<OwnedFd>) -> Result<()> {
     unshare(NsFlags::TIME.for_setns()).op("unshare time").map_err(|e| e.at("/linux/namespaces"))?;
     if let Some(file) = file {
         let text = offsets.join("\n") + "\n";
@@ -152,8 +153,8 @@ fn make_time(offsets: &[String], file: Option<OwnedFd>) -> Result<()> {
     Ok(())
 }
 
-fn enter_time(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<()> {
-    make_time(offsets, file)?;
+fn enter_time_namespace(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) -> Result<()> {
+    create_time_namespace(offsets, file)?;
     let own = proc.open_at(c"self/ns/time_for_children", OFlag::O_RDONLY)?;
     setns(&own, NsFlags::TIME.for_setns()).op("setns time")
 }
@@ -170,7 +171,7 @@ pub fn wait_for_devices(plan: &Plan, host: &Inherited) -> Result<()> {
 }
 
 /// Sets the hostname and the domain name, and sets the loopback device up.
-pub fn name(plan: &Plan) -> Result<()> {
+pub fn set_names(plan: &Plan) -> Result<()> {
     if let Some(name) = &plan.hostname {
         nix::unistd::sethostname(name).op("sethostname").map_err(|e| e.at("/hostname").on(name))?;
     }

@@ -30,7 +30,7 @@ impl Rewritten {
     }
 
     /// Opens the directory `path` and returns a short name for it.
-    fn short(&mut self, path: &[u8]) -> Result<CString> {
+    fn short_name(&mut self, path: &[u8]) -> Result<CString> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let name = OsStr::from_bytes(path);
         let dir = open(name, flags, Mode::empty()).op_on("open the layer", name.display())?;
@@ -41,7 +41,7 @@ impl Rewritten {
 }
 
 /// Returns the options with one option for each layer, as Linux 6.8 and later take them.
-pub fn layer_by_layer(options: &[FsOption]) -> Result<Rewritten> {
+pub fn split_layers(options: &[FsOption]) -> Result<Rewritten> {
     let mut out = Rewritten::new();
     for (key, value) in options {
         let Some(value) = value else {
@@ -49,15 +49,15 @@ pub fn layer_by_layer(options: &[FsOption]) -> Result<Rewritten> {
             continue;
         };
         if key.as_bytes() == b"lowerdir" {
-            for (data_only, path) in layers(value.as_bytes()) {
+            for (data_only, path) in parse_layers(value.as_bytes()) {
                 let key = if data_only { c"datadir+" } else { c"lowerdir+" };
                 let path = c_string(path)?;
-                let path = if filesystem::is_long(&path) { out.short(path.as_bytes())? } else { path };
+                let path = if filesystem::is_long(&path) { out.short_name(path.as_bytes())? } else { path };
                 out.push(key, path);
             }
         } else if filesystem::is_long(value) {
-            let path = unescaped(value.as_bytes());
-            let short = out.short(&path)?;
+            let path = unescape(value.as_bytes());
+            let short = out.short_name(&path)?;
             out.push(key, short);
         } else {
             out.push(key, value.clone());
@@ -68,7 +68,7 @@ pub fn layer_by_layer(options: &[FsOption]) -> Result<Rewritten> {
 
 /// Shortens the options so that they fit into one string for mount(2). `None` if they fit
 /// as they are.
-pub fn shortened(options: &[FsOption]) -> Result<Option<Rewritten>> {
+pub fn shorten_for_mount(options: &[FsOption]) -> Result<Option<Rewritten>> {
     if filesystem::in_one_string(options)?.count_bytes() < MOUNT_LIMIT {
         return Ok(None);
     }
@@ -77,15 +77,15 @@ pub fn shortened(options: &[FsOption]) -> Result<Option<Rewritten>> {
         match (key.as_bytes(), value) {
             (b"lowerdir", Some(value)) => {
                 let mut text = Vec::new();
-                for (data_only, path) in layers(value.as_bytes()) {
+                for (data_only, path) in parse_layers(value.as_bytes()) {
                     let separator: &[u8] = if data_only { b"::" } else { b":" };
                     text.extend_from_slice(if text.is_empty() { b"" } else { separator });
-                    text.extend_from_slice(out.short(&path)?.as_bytes());
+                    text.extend_from_slice(out.short_name(&path)?.as_bytes());
                 }
                 out.push(key, c_string(text)?);
             }
             (b"upperdir" | b"workdir", Some(value)) => {
-                let short = out.short(&unescaped(value.as_bytes()))?;
+                let short = out.short_name(&unescape(value.as_bytes()))?;
                 out.push(key, short);
             }
             _ => out.options.push((key.clone(), value.clone())),
@@ -97,20 +97,20 @@ pub fn shortened(options: &[FsOption]) -> Result<Option<Rewritten>> {
 /// Returns the layers of a `lowerdir`, each with whether it is a data-only layer.
 /// Data-only layers follow `::`. overlayfs separates layers by colons; a backslash
 /// escapes a colon.
-fn layers(lower: &[u8]) -> Vec<(bool, Vec<u8>)> {
+fn parse_layers(lower: &[u8]) -> Vec<(bool, Vec<u8>)> {
     let mut out = Vec::new();
     let mut data_only = false;
-    for layer in at_colons(lower) {
+    for layer in split_at_colons(lower) {
         if layer.is_empty() {
             data_only = true;
         } else {
-            out.push((data_only, unescaped(layer)));
+            out.push((data_only, unescape(layer)));
         }
     }
     out
 }
 
-fn at_colons(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn split_at_colons(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut escaped = false;
     text.split(move |c| {
         let splits = *c == b':' && !escaped;
@@ -119,7 +119,7 @@ fn at_colons(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn unescaped(text: &[u8]) -> Vec<u8> {
+fn unescape(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut escaped = false;
     for c in text {
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn layers_are_split_at_colons() {
         let text = |lower: &str| {
-            let named = layers(lower.as_bytes()).into_iter();
+            let named = parse_layers(lower.as_bytes()).into_iter();
             named.map(|(data, path)| (data, String::from_utf8(path).expect("UTF-8"))).collect::<Vec<_>>()
         };
         assert_eq!(text("/a:/b"), [(false, "/a".into()), (false, "/b".into())]);
@@ -153,6 +153,6 @@ mod tests {
     #[test]
     fn short_options_stay_as_they_are() {
         let options = [(c"lowerdir".into(), Some(c"/a:/b".into()))];
-        assert!(shortened(&options).expect("no NUL").is_none());
+        assert!(shorten_for_mount(&options).expect("no NUL").is_none());
     }
 }

@@ -20,7 +20,7 @@ use std::slice::from_ref;
 pub fn mask(masked: &[PathBuf], label: Option<&FsOption>, root: &OwnedFd) -> Result<()> {
     let mut covers = Covers { label, ..Covers::default() };
     masked.iter().enumerate().try_for_each(|(i, path)| {
-        one(path, root, &mut covers)
+        mask_path(path, root, &mut covers)
             .map_err(|e| e.at(format!("/linux/maskedPaths/{i}")).on(path.display().to_string()))
     })
 }
@@ -38,8 +38,8 @@ struct Covers<'a> {
 
 /// Masks one path. Attaches every tree that it clones: to drop a detached tree costs an
 /// RCU grace period, a millisecond or more on an idle machine.
-fn one(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
-    let Some(target) = existing(root, path)? else { return Ok(()) };
+fn mask_path(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
+    let Some(target) = open_existing(root, path)? else { return Ok(()) };
     let stat = fstat(&target).op("fstat")?;
     if !target::is_directory(&stat) {
         // Another path of the list may have led to this file.
@@ -86,7 +86,12 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
         let tree = mount::clone_tree(empty, c"", false, false).op("open_tree the empty directory")?;
         return mount::attach(tree, target).op("move_mount the empty directory");
     }
-    let tree = filesystem::fresh(c"tmpfs", c"tmpfs", covers.label.map_or(&[], from_ref), MOUNT_ATTR_RDONLY)?;
+    let tree = filesystem::create_by_fsopen(
+        c"tmpfs",
+        c"tmpfs",
+        covers.label.map_or(&[], from_ref),
+        MOUNT_ATTR_RDONLY,
+    )?;
     mount::attach(&tree, target).op("move_mount the empty directory")?;
     covers.empty = Some(tree);
     Ok(())
@@ -119,13 +124,13 @@ pub fn make_readonly(paths: &[PathBuf], root: &OwnedFd) -> Result<()> {
     // A path that is listed twice is bound once.
     let first = |(i, path): &(usize, &PathBuf)| !paths[..*i].contains(path);
     paths.iter().enumerate().filter(first).try_for_each(|(i, path)| {
-        readonly(path, root)
+        make_path_readonly(path, root)
             .map_err(|e| e.at(format!("/linux/readonlyPaths/{i}")).on(path.display().to_string()))
     })
 }
 
-fn readonly(path: &Path, root: &OwnedFd) -> Result<()> {
-    let Some(target) = existing(root, path)? else { return Ok(()) };
+fn make_path_readonly(path: &Path, root: &OwnedFd) -> Result<()> {
+    let Some(target) = open_existing(root, path)? else { return Ok(()) };
     let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
     if is_root(root, &target, &fstat(&target).op("fstat")?)? {
         return mount::set_attr(root, attr, false).op("mount_setattr read-only");
@@ -135,7 +140,7 @@ fn readonly(path: &Path, root: &OwnedFd) -> Result<()> {
     mount::attach(&tree, &target).op("move_mount")
 }
 
-fn existing(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
+fn open_existing(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
     match openat2::in_root(root, &target::c_path(path)?, libc::O_PATH) {
         Ok(target) => Ok(Some(target)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),

@@ -32,7 +32,7 @@ impl<'a> Payload<'a> {
     /// `preserve_fds` descriptors from 3 on. Every descriptor that is opened later is
     /// close-on-exec.
     pub fn prepare(process: &'a Process, preserve_fds: i32) -> Result<Payload<'a>> {
-        let payload = Payload { process, path: find(process)?, env: environment(process) };
+        let payload = Payload { process, path: find_executable(process)?, env: environment(process) };
         fd::cloexec_from(3 + preserve_fds).op("close_range")?;
         Ok(payload)
     }
@@ -59,11 +59,11 @@ impl<'a> Payload<'a> {
 /// Finds the file to execute by the rules of execvp(3). A name with a slash is a path.
 /// Any other name is looked up in the PATH of the process's own environment. The error
 /// texts are runc's, because engines match them.
-fn find(process: &Process) -> Result<CString> {
+fn find_executable(process: &Process) -> Result<CString> {
     let Some(name) = process.args.first() else { return Err(Error::msg("process args must not be empty")) };
     let shown = name.to_string_lossy();
     if name.to_bytes().contains(&b'/') {
-        return match executable(name) {
+        return match check_executable(name) {
             Ok(()) => Ok(name.clone()),
             Err(Errno::ENOENT) => {
                 Err(Error::msg(format!("exec: \"{shown}\": stat {shown}: no such file or directory")))
@@ -77,7 +77,7 @@ fn find(process: &Process) -> Result<CString> {
         path.push(b'/');
         path.extend_from_slice(name.to_bytes());
         let Ok(path) = CString::new(path) else { continue };
-        match executable(&path) {
+        match check_executable(&path) {
             Ok(()) => return Ok(path),
             Err(Errno::EACCES) => denied = true,
             Err(_) => {}
@@ -104,7 +104,7 @@ fn search_path(process: &Process) -> &[u8] {
     path.unwrap_or(DEFAULT_PATH)
 }
 
-fn executable(path: &CStr) -> nix::Result<()> {
+fn check_executable(path: &CStr) -> nix::Result<()> {
     let stat = stat(path)?;
     if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR {
         return Err(Errno::EISDIR);
@@ -149,7 +149,7 @@ fn home_in(line: &[u8], uid: u32) -> Option<Vec<u8>> {
 fn explain(errno: Errno, path: &CStr) -> Error {
     let shown = path.to_string_lossy();
     let hint = match errno {
-        Errno::ENOENT => match interpreter(path) {
+        Errno::ENOENT => match missing_interpreter(path) {
             Some(name) if name.ends_with('\r') => {
                 format!("its first line ends in CR LF, so the interpreter asked for is {name:?}")
             }
@@ -175,7 +175,7 @@ fn explain(errno: Errno, path: &CStr) -> Error {
 
 /// Returns the interpreter that a script's `#!` or an ELF file's PT_INTERP names, if the
 /// interpreter does not exist.
-fn interpreter(path: &CStr) -> Option<String> {
+fn missing_interpreter(path: &CStr) -> Option<String> {
     use std::os::unix::ffi::OsStrExt;
     let mut head = vec![0u8; 4096];
     let path = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
@@ -198,15 +198,16 @@ fn elf_interpreter(head: &[u8]) -> Option<String> {
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
-    let number = |at: usize, len: usize| -> Option<u64> {
+    let read_number = |at: usize, len: usize| -> Option<u64> {
         let bytes = head.get(at..at.checked_add(len)?)?;
         Some(bytes.iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     };
     let index = |value: u64| usize::try_from(value).ok();
-    let (table, size, count) = (index(number(32, 8)?)?, index(number(54, 2)?)?, index(number(56, 2)?)?);
+    let (table, size, count) =
+        (index(read_number(32, 8)?)?, index(read_number(54, 2)?)?, index(read_number(56, 2)?)?);
     let mut headers = (0..count).map_while(|i| table.checked_add(i * size).filter(|at| *at < head.len()));
-    let header = headers.find(|at| number(*at, 4) == Some(PT_INTERP))?;
-    let (start, len) = (index(number(header + 8, 8)?)?, index(number(header + 32, 8)?)?);
+    let header = headers.find(|at| read_number(*at, 4) == Some(PT_INTERP))?;
+    let (start, len) = (index(read_number(header + 8, 8)?)?, index(read_number(header + 32, 8)?)?);
     let name = head.get(start..start.checked_add(len)?)?;
     Some(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned())
 }

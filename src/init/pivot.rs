@@ -42,7 +42,7 @@ impl Way {
     }
 }
 
-pub fn enter(root: &Root, way: Way) -> Result<()> {
+pub fn change_root(root: &Root, way: Way) -> Result<()> {
     fchdir(&root.tree).op("fchdir to the rootfs")?;
     match way {
         Way::Pivot => pivot(root),
@@ -74,7 +74,7 @@ fn hide_host(root: &Root) -> Result<()> {
     for point in all.iter().rev().filter(host) {
         match umount2(&point.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(Errno::EINVAL | Errno::EPERM) => cover(&point.path),
+            Err(Errno::EINVAL | Errno::EPERM) => cover_with_tmpfs(&point.path),
             Err(errno) => Err(Error::os("umount", errno)),
         }
         .map_err(|e| e.on(point.path.display().to_string()))?;
@@ -103,7 +103,7 @@ fn is_below(all: &[Point], point: &Point, above: u64) -> bool {
 }
 
 /// Mounts an empty tmpfs on `path`, if a procfs or sysfs is still there.
-fn cover(path: &Path) -> Result<()> {
+fn cover_with_tmpfs(path: &Path) -> Result<()> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let there = match open(path, flags, Mode::empty()) {
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
@@ -116,7 +116,7 @@ fn cover(path: &Path) -> Result<()> {
         // A single file of procfs gives nobody the right to mount a new one.
         return Ok(());
     }
-    let empty = filesystem::fresh(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
+    let empty = filesystem::create_by_fsopen(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
     mount::attach(&empty, &there).op("move_mount an empty directory")
 }
 

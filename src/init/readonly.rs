@@ -46,7 +46,7 @@ struct Place {
 }
 
 impl Place {
-    fn of(entry: &Mount) -> Place {
+    fn from_mount(entry: &Mount) -> Place {
         Place { at: entry.at.clone(), target: entry.target.display().to_string() }
     }
 }
@@ -58,7 +58,7 @@ pub fn is_wanted(entry: &Mount) -> bool {
 
 /// Whether `entry` is going to make the mount `tree` read-only. `false` if the host has
 /// mounted it read-only: init must not make such a mount writable.
-pub fn changes(entry: &Mount, tree: &OwnedFd) -> Result<bool> {
+pub fn will_make_readonly(entry: &Mount, tree: &OwnedFd) -> Result<bool> {
     if !is_wanted(entry) {
         return Ok(false);
     }
@@ -68,14 +68,14 @@ pub fn changes(entry: &Mount, tree: &OwnedFd) -> Result<bool> {
 
 impl Readonly {
     /// Remembers to make `tree`, the attached mount of `entry`, read-only at the end.
-    pub fn later(&mut self, entry: &Mount, tree: OwnedFd) {
-        self.pending.push(Pending { tree, entry: Place::of(entry) });
+    pub fn make_readonly_later(&mut self, entry: &Mount, tree: OwnedFd) {
+        self.pending.push(Pending { tree, entry: Place::from_mount(entry) });
     }
 
     /// Notes that `entry` made the attached mount `tree` read-only.
-    pub fn is_done(&mut self, entry: &Mount, tree: &OwnedFd) -> Result<()> {
+    pub fn note_done(&mut self, entry: &Mount, tree: &OwnedFd) -> Result<()> {
         let id = mount::id(tree).op("statx the mount")?;
-        self.done.push(Done { id, entry: Place::of(entry) });
+        self.done.push(Done { id, entry: Place::from_mount(entry) });
         Ok(())
     }
 
@@ -86,7 +86,7 @@ impl Readonly {
         loop {
             match create() {
                 Err(error) if error.is(Errno::EROFS) => {
-                    if !self.lift(root, path)? {
+                    if !self.make_writable(root, path)? {
                         return Err(error);
                     }
                 }
@@ -97,8 +97,8 @@ impl Readonly {
 
     /// Makes the mount writable in which `path` is missing. Returns `false` if the
     /// configuration did not make that mount read-only, or if the kernel refuses.
-    fn lift(&mut self, root: &OwnedFd, path: &Path) -> Result<bool> {
-        let dir = nearest(root, path)?;
+    fn make_writable(&mut self, root: &OwnedFd, path: &Path) -> Result<bool> {
+        let dir = open_nearest_directory(root, path)?;
         let id = mount::id(&dir).op("statx the directory")?;
         let Some(index) = self.done.iter().position(|done| done.id == id) else { return Ok(false) };
         let tree = root_of_mount(dir)?;
@@ -125,7 +125,7 @@ impl Readonly {
 }
 
 /// Opens the deepest directory on the way to `path` that exists.
-fn nearest(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+fn open_nearest_directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     for above in path.ancestors().skip(1) {
         match openat2::in_root(root, &target::c_path(above)?, libc::O_PATH | libc::O_DIRECTORY) {
             Err(Errno::ENOENT) => {}
@@ -136,7 +136,7 @@ fn nearest(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
 }
 
 /// Opens the root of the mount that contains `dir`. That root must not be the root of the
-/// process, from which `..` does not leave the mount.
+/// process, because `..` stays there.
 fn root_of_mount(mut dir: OwnedFd) -> Result<OwnedFd> {
     loop {
         match openat2::parent_in_mount(&dir) {

@@ -39,8 +39,8 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
             .on(plan.rootfs.display().to_string()));
     }
     let target = own.as_ref().unwrap_or(&host);
-    let again = |tree: &OwnedFd| sources::set_propagation(tree, sources::root_base(plan), true);
-    let tree = sources::attach(tree, target, Some(&plan.rootfs), again).map_err(|e| {
+    let prepare = |tree: &OwnedFd| sources::set_propagation(tree, sources::root_base(plan), true);
+    let tree = sources::attach(tree, target, Some(&plan.rootfs), prepare).map_err(|e| {
         e.at("/root/path").on(plan.rootfs.display().to_string()).hint("the rootfs must be a directory")
     })?;
     let root = Root { tree, host };
@@ -76,7 +76,7 @@ fn propagate_below(plan: &Plan, root: &Root) -> Result<()> {
 
 /// Sets the propagation of the root itself, after the pivot. A shared root is in a peer
 /// group of its own. A slave or private root has had its propagation from the start.
-pub fn propagate(plan: &Plan, root: &Root) -> Result<()> {
+pub fn set_root_propagation(plan: &Plan, root: &Root) -> Result<()> {
     match plan.root_propagation {
         Some((propagation @ (Propagation::Shared | Propagation::Unbindable), _)) => {
             sources::set_propagation(&root.tree, propagation, false)

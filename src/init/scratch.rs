@@ -23,7 +23,7 @@ impl Scratch {
     /// Mounts the tmpfs over `host`, the root of the host's tree. Lookups that begin at
     /// `host` stay beneath the new mount.
     pub fn new(host: &OwnedFd) -> Result<Scratch> {
-        let root = filesystem::fresh(c"tmpfs", c"tmpfs", &[], 0)?;
+        let root = filesystem::create_by_fsopen(c"tmpfs", c"tmpfs", &[], 0)?;
         mount::attach(&root, host).op("move_mount a scratch tmpfs")?;
         let scratch = Scratch { root };
         mkdirat(&scratch.root, NAME, Mode::S_IRWXU).op("mkdir in a scratch tmpfs")?;

@@ -6,9 +6,9 @@
 //! - With no_new_privs, right before execve. The startContainer hooks are programs of the
 //!   image. The process of each hook installs the filter for itself, right before its own
 //!   execve.
-//! - Without no_new_privs, right before the start gate. The kernel wants CAP_SYS_ADMIN
-//!   for it, which init must not keep while it waits at the gate. Init drops that
-//!   capability right after the filter is installed. Hooks inherit the filter.
+//! - Without no_new_privs, right before the start gate. The kernel then wants
+//!   CAP_SYS_ADMIN. Init must not keep that capability while it waits at the gate, so init
+//!   drops it right after it has installed the filter. Hooks inherit the filter.
 //! - With a listener, right before the start gate, too: the `create` that is still there
 //!   hands the listener over. Hooks inherit the filter.
 //!
@@ -40,7 +40,7 @@ pub fn filters_at_the_gate(profile: &Profile, process: &Process) -> bool {
 
 /// Returns the capabilities that init must keep beyond the payload's until it has
 /// installed the filter. Leaves out those that init does not have.
-pub fn needed(filter: Option<&Filter>, process: &Process) -> u64 {
+pub fn needed_capabilities(filter: Option<&Filter>, process: &Process) -> u64 {
     match filter {
         Some(_) if !process.no_new_privileges => caps::get().map_or(0, |have| have.permitted & CAP_SYS_ADMIN),
         _ => 0,
@@ -74,14 +74,14 @@ pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) 
 pub fn install(filter: &Filter, sync: &InitEnd) -> Result<()> {
     match set_filter(filter.flags, &filter.program) {
         Ok(None) => Ok(()),
-        Ok(Some(listener)) => hand_over(listener, sync),
+        Ok(Some(listener)) => hand_over_listener(listener, sync),
         Err(errno) => Err(explain(errno, filter)),
     }
 }
 
 /// Hands the listener over and closes it here. As long as any process holds the listener,
 /// the filter's calls wait for an answer, even if the agent has died.
-fn hand_over(listener: OwnedFd, sync: &InitEnd) -> Result<()> {
+fn hand_over_listener(listener: OwnedFd, sync: &InitEnd) -> Result<()> {
     sync.send(&FromInit::Listener(listener.as_raw_fd()))?;
     sync.expect(|m| (m == ToInit::ListenerTaken).then_some(()))
 }

@@ -12,12 +12,12 @@ use std::os::fd::OwnedFd;
 pub fn write_all(values: &[Sysctl], proc: Option<&Proc>) -> Result<()> {
     let Some(proc) = proc.filter(|_| !values.is_empty()) else { return Ok(()) };
     let dir = proc.sys()?;
-    values
-        .iter()
-        .try_for_each(|value| one(&dir, value).map_err(|e| e.at(value.at.clone()).on(value.value.clone())))
+    values.iter().try_for_each(|value| {
+        write_value(&dir, value).map_err(|e| e.at(value.at.clone()).on(value.value.clone()))
+    })
 }
 
-fn one(dir: &OwnedFd, value: &Sysctl) -> Result<()> {
+fn write_value(dir: &OwnedFd, value: &Sysctl) -> Result<()> {
     if value.path.as_c_str() == c"kernel/domainname" {
         // In every namespace only the host's root may write this file. The system call
         // also works for root of the namespace.

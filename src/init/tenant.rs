@@ -1,7 +1,7 @@
 //! The child of `exec`: the exec process, which enters a running container.
 
 use super::payload::Payload;
-use super::{creds, hop::hop, keyring, lsm, sched, seccomp, terminal};
+use super::{creds, hop::double_fork, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
 use crate::launch::courier::CourierEnd;
 use crate::launch::entry::Entry;
@@ -77,7 +77,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     }
     if host.hop {
         // setns(2) into a pid namespace applies only to children.
-        hop(&host.sync, NsFlags::NONE, host.courier.as_ref())
+        double_fork(&host.sync, NsFlags::NONE, host.courier.as_ref())
             .map_err(|e| e.on("the container's pid namespace"))?;
     }
     if host.namespaces.has(NsKind::User.flag()) {
@@ -94,7 +94,7 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     steps::done("set keyring, labels and the terminal");
     let entered = creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
-    let extra = creds::limit(process, seccomp::needed(host.filter.as_ref(), process))?;
+    let extra = creds::drop_privileges(process, seccomp::needed_capabilities(host.filter.as_ref(), process))?;
     if extra.lacking != Lacking::default() {
         host.sync.send(&FromInit::Lacks(extra.lacking))?;
     }
