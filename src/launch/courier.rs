@@ -8,7 +8,7 @@
 //! CAP_SYS_PTRACE.
 //!
 //! For a runtime without CAP_SYS_PTRACE, the process that is cloned first becomes the
-//! courier. It clones init once more and shares its descriptor table with init
+//! courier. The courier clones init once more and shares its descriptor table with init
 //! (CLONE_FILES). The courier stays outside of the container's new pid namespace and has
 //! no filter, so it can send what init has opened. The courier counts in the container's
 //! cgroup until it ends: a pids limit of 2 leaves no room for a createContainer hook.

@@ -7,8 +7,8 @@
 //!
 //! Init must not become dumpable for that user's sake. Every process of the container's
 //! user namespace could then reach init's descriptors and memory (CVE-2016-9962,
-//! CVE-2024-21626). It could also trace init while neither init's seccomp filter nor its
-//! label is in force.
+//! CVE-2024-21626). Every such process could also trace init while neither the seccomp
+//! filter nor the label of init is in force.
 //!
 //! So init hands descriptors of its namespaces out itself. The runtime gives init a
 //! datagram socket with an abstract name, and puts that name into the state record. The
@@ -201,7 +201,7 @@ impl Caller {
             other => other.op("write to the gate")?,
         };
         loop {
-            // Init's execve closes its end of the gate, and so does its end.
+            // Init closes the gate by its execve, or when init ends.
             let mut fds = [
                 PollFd::new(socket.as_fd(), PollFlags::POLLIN),
                 PollFd::new(gate.as_fd(), PollFlags::empty()),
@@ -236,8 +236,8 @@ pub struct Handed {
 }
 
 impl Handed {
-    /// Takes the descriptors out of an answer. Refuses an answer that lacks one: instead
-    /// of that namespace, a process would stay in the host's.
+    /// Takes the descriptors out of an answer. Refuses an answer that lacks a namespace:
+    /// the process would stay in the host's namespace of that kind.
     fn new(message: scm::Message, namespaces: NsFlags, root: bool) -> Result<Handed> {
         if message.fds.is_empty() && !namespaces.is_none() {
             return Err(Error::msg("the container's init can't hand out its namespaces")

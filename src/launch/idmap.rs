@@ -42,8 +42,8 @@ pub struct Writers {
     at: String,
 }
 
-fn writer(maps: &[IdMap], may: bool, own: u32, helper: &str) -> Result<Writer> {
-    let size = lines(maps).len();
+fn choose_writer(maps: &[IdMap], may: bool, own: u32, helper: &str) -> Result<Writer> {
+    let size = format_lines(maps).len();
     let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten().unwrap_or(4096);
     if i64::try_from(size).is_ok_and(|size| size >= page) {
         return Err(Error::msg(format!("the map has {size} bytes, and the kernel takes less than {page}")));
@@ -56,7 +56,7 @@ fn writer(maps: &[IdMap], may: bool, own: u32, helper: &str) -> Result<Writer> {
     {
         return Ok(Writer::Own);
     }
-    find(helper).map(Writer::Helper).ok_or_else(|| {
+    find_in_path(helper).map(Writer::Helper).ok_or_else(|| {
         Error::msg(format!("{helper} is not in $PATH; without it a user may map its own id alone")).hint(
             format!(
                 "install {helper} (package uidmap or shadow-utils), or map one id to {own} with a size of 1"
@@ -65,7 +65,7 @@ fn writer(maps: &[IdMap], may: bool, own: u32, helper: &str) -> Result<Writer> {
     })
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+fn find_in_path(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let absolute = std::env::split_paths(&path).filter(|dir| dir.is_absolute());
     absolute.map(|dir| dir.join(program)).find(|file| access(file, AccessFlags::X_OK).is_ok())
@@ -80,8 +80,8 @@ impl Writers {
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
         let (uid_at, gid_at) = (format!("{at}/uidMappings"), format!("{at}/gidMappings"));
         Ok(Writers {
-            uid: writer(&maps.uid, may(CAP_SETUID), uid, "newuidmap").map_err(|e| e.at(uid_at))?,
-            gid: writer(&maps.gid, may(CAP_SETGID), gid, "newgidmap").map_err(|e| e.at(gid_at))?,
+            uid: choose_writer(&maps.uid, may(CAP_SETUID), uid, "newuidmap").map_err(|e| e.at(uid_at))?,
+            gid: choose_writer(&maps.gid, may(CAP_SETGID), gid, "newgidmap").map_err(|e| e.at(gid_at))?,
             at: at.into(),
         })
     }
@@ -91,7 +91,7 @@ impl Writers {
         // Without privilege the kernel wants setgroups denied before it takes a gid map:
         // a process must not be able to drop a group that denies it something.
         if matches!(self.gid, Writer::Own) {
-            put(pid, "setgroups", "deny")?;
+            write_proc_file(pid, "setgroups", "deny")?;
         }
         self.uid.write(pid, "uid_map", &maps.uid).map_err(|e| e.at(format!("{}/uidMappings", self.at)))?;
         self.gid.write(pid, "gid_map", &maps.gid).map_err(|e| e.at(format!("{}/gidMappings", self.at)))
@@ -101,11 +101,17 @@ impl Writers {
 impl Writer {
     fn write(&self, pid: i32, file: &str, maps: &[IdMap]) -> Result<()> {
         match self {
-            Writer::Privileged | Writer::Own => put(pid, file, &lines(maps)).map_err(|e| {
-                let not_ours = e.is(Errno::EPERM);
-                if not_ours { e.hint("the runtime's own user namespace must have these host ids") } else { e }
-            }),
-            Writer::Helper(program) => run(program, pid, maps),
+            Writer::Privileged | Writer::Own => {
+                write_proc_file(pid, file, &format_lines(maps)).map_err(|e| {
+                    let not_ours = e.is(Errno::EPERM);
+                    if not_ours {
+                        e.hint("the runtime's own user namespace must have these host ids")
+                    } else {
+                        e
+                    }
+                })
+            }
+            Writer::Helper(program) => run_helper(program, pid, maps),
         }
     }
 }
@@ -162,19 +168,19 @@ fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
     }
 }
 
-fn lines(maps: &[IdMap]) -> String {
+fn format_lines(maps: &[IdMap]) -> String {
     maps.iter().map(|m| format!("{} {} {}\n", m.container, m.host, m.size)).collect()
 }
 
 /// Writes `text` in one write, because the kernel takes a map whole or not at all.
-fn put(pid: i32, file: &str, text: &str) -> Result<()> {
+fn write_proc_file(pid: i32, file: &str, text: &str) -> Result<()> {
     let path = path_in_proc(pid, file);
     let fd = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", &path)?;
     write(fd, text.as_bytes()).op_on("write", &path).map(drop)
 }
 
 /// Executes `newuidmap PID CONTAINER HOST SIZE…`.
-fn run(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
+fn run_helper(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
     let numbers = maps.iter().flat_map(|m| [m.container, m.host, m.size]);
     let mut command = Command::new(program);
     let pid = number_in_proc(pid).op("find the process in /proc")?;
@@ -189,8 +195,8 @@ fn run(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
         .hint("the ranges must be the caller's in /etc/subuid and /etc/subgid"))
 }
 
-/// Checks that a user namespace that is joined has the mappings that the configuration
-/// gives. containerd's configurations give them. `pid` is a process in that namespace.
+/// Checks that a joined user namespace has the mappings that the configuration gives, as
+/// containerd's configurations do. `pid` is a process in that namespace.
 pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
     let Some(maps) = &plan.joined_maps else { return Ok(()) };
     for (file, said, at) in
@@ -198,9 +204,9 @@ pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
     {
         let path = path_in_proc(pid, file);
         let text = read_file(path.as_str()).op_on("read", &path)?;
-        let has = parse(&String::from_utf8_lossy(&text));
-        if sorted(said) != sorted(&has) {
-            let has: Vec<_> = lines(&has).lines().map(str::to_owned).collect();
+        let has = parse_lines(&String::from_utf8_lossy(&text));
+        if normalize(said) != normalize(&has) {
+            let has: Vec<_> = format_lines(&has).lines().map(str::to_owned).collect();
             return Err(Error::config(at, "the user namespace that is joined has other mappings")
                 .on(has.join(", "))
                 .hint("leave the mappings out: the namespace has its own"));
@@ -220,14 +226,14 @@ pub fn host_uid(init: i32, plan: &Plan) -> Result<Option<u32>> {
     }
     let path = path_in_proc(init, "uid_map");
     let text = read_file(path.as_str()).op_on("read", &path)?;
-    let maps = parse(&String::from_utf8_lossy(&text));
+    let maps = parse_lines(&String::from_utf8_lossy(&text));
     Ok(maps.iter().find_map(|map| {
         let offset = uid.checked_sub(map.container).filter(|offset| *offset < map.size)?;
         map.host.checked_add(offset)
     }))
 }
 
-fn parse(text: &str) -> Vec<IdMap> {
+fn parse_lines(text: &str) -> Vec<IdMap> {
     let line = |line: &str| {
         let mut numbers = line.split_ascii_whitespace().map(|n| n.parse().ok());
         let mut next = || numbers.next().flatten();
@@ -238,7 +244,7 @@ fn parse(text: &str) -> Vec<IdMap> {
 
 /// Sorts the mappings by the container's ids and unites adjacent ranges, because the same
 /// ids can be mapped in many ways.
-fn sorted(maps: &[IdMap]) -> Vec<IdMap> {
+fn normalize(maps: &[IdMap]) -> Vec<IdMap> {
     let mut maps = maps.to_vec();
     maps.sort_by_key(|m| m.container);
     let mut out: Vec<IdMap> = Vec::new();
@@ -267,25 +273,25 @@ mod tests {
     #[test]
     fn the_kernels_lines_are_read_back() {
         assert_eq!(
-            parse("         0     100000      65536\n   70000 5 1\n"),
+            parse_lines("         0     100000      65536\n   70000 5 1\n"),
             [map(0, 100_000, 65536), map(70_000, 5, 1)]
         );
-        assert_eq!(lines(&[map(0, 1, 2)]), "0 1 2\n");
+        assert_eq!(format_lines(&[map(0, 1, 2)]), "0 1 2\n");
     }
 
     #[test]
     fn the_same_ids_are_the_same_mappings() {
         let split = [map(10, 20, 5), map(0, 10, 10)];
-        assert_eq!(sorted(&split), [map(0, 10, 15)]);
-        assert_ne!(sorted(&split), sorted(&[map(0, 10, 10), map(10, 30, 5)]));
+        assert_eq!(normalize(&split), [map(0, 10, 15)]);
+        assert_ne!(normalize(&split), normalize(&[map(0, 10, 10), map(10, 30, 5)]));
     }
 
     #[test]
     fn the_own_id_needs_no_helper() {
-        assert!(matches!(writer(&[map(0, 1000, 1)], false, 1000, "-"), Ok(Writer::Own)));
-        assert!(matches!(writer(&[map(0, 5, 9)], true, 1000, "-"), Ok(Writer::Privileged)));
+        assert!(matches!(choose_writer(&[map(0, 1000, 1)], false, 1000, "-"), Ok(Writer::Own)));
+        assert!(matches!(choose_writer(&[map(0, 5, 9)], true, 1000, "-"), Ok(Writer::Privileged)));
         for maps in [&[map(0, 1000, 2)][..], &[map(0, 1001, 1)], &[map(0, 1000, 1), map(1, 2000, 1)]] {
-            let error = writer(maps, false, 1000, "no-such-helper").expect_err("needs help");
+            let error = choose_writer(maps, false, 1000, "no-such-helper").expect_err("needs help");
             assert!(error.to_string().contains("no-such-helper is not in $PATH"), "{error}");
         }
     }
@@ -293,7 +299,7 @@ mod tests {
     #[test]
     fn a_map_of_a_page_is_refused() {
         let maps: Vec<_> = (0..340).map(|n| map(n, 4_000_000_000 + n, 1)).collect();
-        assert!(writer(&maps, true, 0, "-").is_err());
-        assert!(writer(&maps[..200], true, 0, "-").is_ok());
+        assert!(choose_writer(&maps, true, 0, "-").is_err());
+        assert!(choose_writer(&maps[..200], true, 0, "-").is_ok());
     }
 }

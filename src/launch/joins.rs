@@ -31,8 +31,8 @@ impl Joins {
         Ok(Joins(vec![Join::open(NsKind::User, &path, "").map_err(|e| e.on(path.clone()))?]))
     }
 
-    /// Opens every namespace path of the plan, and checks that it is a namespace of the
-    /// right kind. setns(2) would only return EINVAL for a wrong kind. No process can
+    /// Opens every namespace path of the plan, and checks that the file is a namespace of
+    /// the right kind. setns(2) would only return EINVAL for a wrong kind. No process can
     /// enter its own user namespace again. So if the user namespace is the runtime's own,
     /// the plan inherits it from then on.
     pub fn open(plan: &mut Plan) -> Result<Joins> {
@@ -81,13 +81,13 @@ impl Joins {
     }
 
     /// Enters the joined pid namespace, if there is one, for the next child. If this
-    /// process lacks the rights, it leaves that to init, which will have the rights of
-    /// the joined user namespace.
+    /// process lacks the rights, init enters the namespace later, with the rights of the
+    /// joined user namespace.
     pub fn enter_pid_for_child(&self) -> Result<Pid> {
         let Some(join) = self.find(NsKind::Pid) else { return Ok(Pid::Stayed) };
         // Root of a user namespace may leave the host's pid namespace, but can't come
         // back, because it is not root there. So this process tries the way back first.
-        if setns(&own_pid()?, CloneFlags::CLONE_NEWPID) == Err(Errno::EPERM) {
+        if setns(&open_own_pid_namespace()?, CloneFlags::CLONE_NEWPID) == Err(Errno::EPERM) {
             return Ok(Pid::Denied);
         }
         match enter_pid(&join.fd) {
@@ -104,7 +104,7 @@ impl Joins {
     pub fn enter_with_hosts_rights(&mut self) -> Result<()> {
         let mut left = Vec::new();
         for join in std::mem::take(&mut self.0) {
-            match join.is_late() {
+            match join.is_separate() {
                 true => left.push(join),
                 false => match join.enter() {
                     Err(e) if e.is(Errno::EPERM) => left.push(join),
@@ -129,7 +129,7 @@ impl Joins {
     /// Enters all remaining namespaces except the user and the pid namespace. The mount
     /// namespace comes last, because it takes the host's paths away.
     pub fn enter_rest(&self) -> Result<()> {
-        self.0.iter().filter(|join| !join.is_late()).try_for_each(Join::enter)
+        self.0.iter().filter(|join| !join.is_separate()).try_for_each(Join::enter)
     }
 }
 
@@ -156,14 +156,14 @@ impl Join {
     }
 
     /// Whether init enters this namespace separately, after the others.
-    fn is_late(&self) -> bool {
+    fn is_separate(&self) -> bool {
         matches!(self.kind, NsKind::User | NsKind::Pid)
     }
 }
 
 /// Unmounts `path` in the mount namespace whose file is `namespace`, unless that file is
-/// gone. A child does it: the way back from another mount namespace would not lead to
-/// this process's root directory.
+/// gone. A child does the unmount: the way back from another mount namespace would not
+/// lead to this process's root directory.
 pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
     let name = |e: Error| e.on(path.display().to_string());
     let Ok(ns) = open(namespace, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()) else { return Ok(()) };
@@ -177,11 +177,11 @@ pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
     };
     match pidfd::reap(&pidfd).op("wait for the unmount")? {
         None => Err(name(Error::msg("the unmount in the mount namespace that was joined does not end"))),
-        Some(exit) => unmounted(exit).map_err(name),
+        Some(exit) => explain_unmount(exit).map_err(name),
     }
 }
 
-fn unmounted(exit: Exit) -> Result<()> {
+fn explain_unmount(exit: Exit) -> Result<()> {
     match exit {
         // `path` is no mount point, or it does not exist: the mount is gone already.
         Exit::Code(0 | libc::EINVAL | libc::ENOENT) => Ok(()),
@@ -206,12 +206,12 @@ pub enum Pid {
 /// pidfd of a process in it. Returns the caller's own pid namespace, which is the way
 /// back.
 pub fn enter_pid(pid: impl AsFd) -> Result<OwnedFd> {
-    let home = own_pid()?;
+    let home = open_own_pid_namespace()?;
     setns(pid, CloneFlags::CLONE_NEWPID).op("setns pid")?;
     Ok(home)
 }
 
-fn own_pid() -> Result<OwnedFd> {
+fn open_own_pid_namespace() -> Result<OwnedFd> {
     let path = "/proc/self/ns/pid";
     open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)
 }
@@ -223,8 +223,8 @@ pub fn fork(home: Option<OwnedFd>, clone: impl FnOnce() -> Result<Forked>) -> Re
     match (&forked, home) {
         (Ok(Forked::Child), _) | (_, None) => {}
         (_, Some(home)) => match setns(&home, CloneFlags::CLONE_NEWPID) {
-            // Root of a user namespace may not come back. That is an exec, which clones
-            // nothing more.
+            // Root of a user namespace may not come back. Only an exec has such rights
+            // here, and an exec clones nothing more.
             Ok(()) | Err(Errno::EPERM) => {}
             Err(errno) => return Err(Error::os("setns pid", errno)),
         },

@@ -34,7 +34,7 @@ pub fn budget(newest: &OwnedFd) -> usize {
 /// if the source is not below the rootfs.
 pub fn inside(plan: &Plan, source: &Path) -> Option<PathBuf> {
     let below = source.strip_prefix(&plan.rootfs).ok()?;
-    relative(plan, below)
+    relative_to_rootfs(plan, below)
 }
 
 /// Like [`inside`], for a source that does not exist: its path may lead to the rootfs by
@@ -44,10 +44,10 @@ pub fn inside_by_another_name(plan: &Plan, source: &Path) -> Option<PathBuf> {
     let (above, real) =
         source.ancestors().find_map(|above| above.canonicalize().ok().map(|real| (above, real)))?;
     let whole = real.join(source.strip_prefix(above).ok()?);
-    relative(plan, whole.strip_prefix(rootfs).ok()?)
+    relative_to_rootfs(plan, whole.strip_prefix(rootfs).ok()?)
 }
 
-fn relative(plan: &Plan, below: &Path) -> Option<PathBuf> {
+fn relative_to_rootfs(plan: &Plan, below: &Path) -> Option<PathBuf> {
     // If the host's root is the container's root, everything is below it.
     if plan.rootfs == Path::new("/") || !proc_paths::is_plain(below) {
         return None;

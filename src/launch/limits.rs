@@ -2,7 +2,7 @@
 //!
 //! A process sets its own rlimits as late as it has the right to: right before it takes
 //! the payload's ids. A process that is cloned into a new user namespace has no such
-//! right there. The runtime sets its rlimits from outside.
+//! right there. So the runtime sets the rlimits of such a process from outside.
 
 use crate::error::{Context, Result};
 use crate::spec::plan::Process;

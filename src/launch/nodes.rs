@@ -35,10 +35,9 @@ impl Nodes {
     /// Creates the node of the device with this index. Translates the owner of the
     /// configuration to the host's id. That needs CAP_MKNOD on the host.
     pub fn add(&mut self, index: usize, device: &Device, maps: &IdMaps) -> Result<()> {
-        let id =
-            |maps: &[IdMap], id| on_the_host(maps, id).ok_or_else(|| Error::msg("its owner is not mapped"));
+        let id = |maps: &[IdMap], id| host_id(maps, id).ok_or_else(|| Error::msg("its owner is not mapped"));
         let (uid, gid) = (id(&maps.uid, device.uid)?, id(&maps.gid, device.gid)?);
-        let name = name(index);
+        let name = node_name(index);
         let (kind, mode) =
             (SFlag::from_bits_truncate(device.file_type()), Mode::from_bits_truncate(device.mode));
         mknodat(&self.tmpfs, name.as_str(), kind, mode, device.number()).op("mknod")?;
@@ -66,7 +65,7 @@ impl Nodes {
     pub fn clones(self, host: &OwnedFd) -> Result<Vec<(usize, OwnedFd)>> {
         mount::attach(&self.tmpfs, host).op("move_mount a tmpfs")?;
         let clone = |index: &usize| {
-            let name = c_path(Path::new(&name(*index)))?;
+            let name = c_path(Path::new(&node_name(*index)))?;
             let tree = mount::clone_tree(&self.tmpfs, &name, false, false).op("open_tree the node")?;
             Ok((*index, tree))
         };
@@ -77,12 +76,12 @@ impl Nodes {
     }
 }
 
-fn name(index: usize) -> String {
+fn node_name(index: usize) -> String {
     index.to_string()
 }
 
 /// Returns the host's id for the container's `id`. `None` if the id is not mapped.
-fn on_the_host(maps: &[IdMap], id: u32) -> Option<u32> {
+fn host_id(maps: &[IdMap], id: u32) -> Option<u32> {
     maps.iter().find_map(|map| {
         let offset = id.checked_sub(map.container).filter(|offset| *offset < map.size)?;
         map.host.checked_add(offset)

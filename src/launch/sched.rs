@@ -1,11 +1,11 @@
 //! Scheduling policy and I/O priority of a process.
 //!
-//! A process gets them when it is in its cgroup and the resource limits are in force: a
+//! A process gets both when it is in its cgroup and the resource limits are in force: a
 //! v1 cgroup without `realtimeRuntime` has no real-time process.
 //!
-//! The runtime sets those of init, at the end. The runtime has the host's rights, which
+//! The runtime sets both for init, at the end. The runtime has the host's rights, which
 //! root of a user namespace lacks. And init has run its last hook by then: a process of
-//! SCHED_DEADLINE can't fork. An exec process sets its own, before it enters the
+//! SCHED_DEADLINE can't fork. An exec process sets both for itself, before it enters the
 //! container.
 
 use super::limits::Of;

@@ -5,11 +5,11 @@
 //! overwrite that file.
 //!
 //! So the verbs that put a process into a container run from a detached, read-only bind
-//! mount of the binary. To open that for writing fails with EROFS. No mount namespace
-//! holds the mount, so no process can remount it. A read-only `/proc/self/exe` proves
-//! that the process is sealed, and keeps it from being sealed twice.
+//! mount of the binary. An open of this mount for writing fails with EROFS. No mount
+//! namespace holds the mount, so no process can remount it. A read-only `/proc/self/exe`
+//! proves that the process is sealed, and keeps the runtime from sealing it twice.
 //!
-//! On x86_64 this happens before libc starts (`sys/early.rs`). This file seals the
+//! On x86_64 `sys/early.rs` seals the process before libc starts. This file seals the
 //! process on other machines, and where the bind mount isn't allowed (without
 //! CAP_SYS_ADMIN). In the latter case nothing is needed if the caller can't write the
 //! file anyway. Otherwise the process continues from a sealed copy in memory.

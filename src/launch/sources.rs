@@ -70,18 +70,18 @@ impl Sources {
         let (mut devices, mut made) = (Vec::new(), None);
         // Init opens for itself the devices that are not opened here.
         if plan.namespaces.is_private(NsKind::User) && plan.devices.len() < budget {
-            (devices, made) = nodes(plan);
+            (devices, made) = open_nodes(plan);
             budget -= devices.len() + usize::from(made.is_some());
         }
         let mut opener = Opener::new(plan, joins);
-        let mounts = plan.mounts.iter().map(|mount| opener.early(mount, &mut budget));
+        let mounts = plan.mounts.iter().map(|mount| opener.open_early(mount, &mut budget));
         Ok(Sources { rootfs, mounts: mounts.collect::<Result<_>>()?, devices, made })
     }
 }
 
 /// Opens the host's nodes, and creates those that the host lacks if this process may.
 /// Init reports a device that is in neither list.
-fn nodes(plan: &Plan) -> (Vec<Option<OwnedFd>>, Option<Nodes>) {
+fn open_nodes(plan: &Plan) -> (Vec<Option<OwnedFd>>, Option<Nodes>) {
     let mut made = None;
     let mut find = |(index, device)| match (node(device), &plan.id_maps) {
         (Ok(node), _) => Some(node),
@@ -102,7 +102,7 @@ fn nodes(plan: &Plan) -> (Vec<Option<OwnedFd>>, Option<Nodes>) {
 /// container that runs already. Nothing is opened later.
 pub fn open_mounts(plan: &Plan, joins: &Joins) -> Result<Vec<Source>> {
     let mut opener = Opener::new(plan, joins);
-    plan.mounts.iter().map(|mount| opener.at_once(mount)).collect()
+    plan.mounts.iter().map(|mount| opener.open_now(mount)).collect()
 }
 
 /// Calls `open` if this process may clone the host's mounts. `None` if it may not; then a
@@ -123,19 +123,19 @@ pub fn may_clone() -> bool {
 }
 
 /// Whether the container's root must not receive mounts of the host.
-fn is_apart(plan: &Plan) -> bool {
+fn is_root_private(plan: &Plan) -> bool {
     matches!(plan.root_propagation, Some((Propagation::Private | Propagation::Unbindable, _)))
 }
 
 /// Returns the propagation of the root's tree until the container's own is set.
 pub fn root_base(plan: &Plan) -> Propagation {
-    if is_apart(plan) { Propagation::Private } else { Propagation::Slave }
+    if is_root_private(plan) { Propagation::Private } else { Propagation::Slave }
 }
 
-/// Returns the propagation of all the host's mounts in init's mount namespace. It keeps
-/// mounts of init from reaching the host. The host's mounts must be slaves there if a
-/// mount is to receive mounts from the host, because init may have to clone its source
-/// once more (see [`attach`]).
+/// Returns the propagation of all the host's mounts in init's mount namespace, so that no
+/// mount of init reaches the host. The host's mounts must be slaves there if a mount of
+/// the container is to receive mounts from the host: init may have to clone the source of
+/// that mount once more (see [`attach`]).
 pub fn namespace_base(plan: &Plan) -> Propagation {
     let listens = |mount: &Mount| {
         matches!(mount.kind, MountKind::Bind { recursive: true, .. })
@@ -158,13 +158,13 @@ impl<'a> Opener<'a> {
 
     /// Opens what a mount needs before the fork. `budget` is the number of descriptors
     /// that may stay open for the mounts.
-    fn early(&mut self, entry: &Mount, budget: &mut usize) -> Result<Source> {
+    fn open_early(&mut self, entry: &Mount, budget: &mut usize) -> Result<Source> {
         if let MountKind::Bind { source, .. } = &entry.kind
             && let Some(path) = late::inside(self.plan, source)
         {
             return Ok(Source::Inside(path));
         }
-        let opened = match self.source(entry, *budget == 0) {
+        let opened = match self.open_source(entry, *budget == 0) {
             Err(error) if error.is(Errno::ENOENT) || error.is(Errno::ENOTDIR) => match &entry.kind {
                 MountKind::Bind { source, .. } => {
                     late::inside_by_another_name(self.plan, source).map(Source::Inside).ok_or(error)
@@ -177,15 +177,15 @@ impl<'a> Opener<'a> {
         Ok(opened)
     }
 
-    fn at_once(&mut self, entry: &Mount) -> Result<Source> {
-        self.source(entry, false)
+    fn open_now(&mut self, entry: &Mount) -> Result<Source> {
+        self.open_source(entry, false)
     }
 
-    fn source(&mut self, entry: &Mount, later: bool) -> Result<Source> {
+    fn open_source(&mut self, entry: &Mount, later: bool) -> Result<Source> {
         match &entry.kind {
             MountKind::Bind { source, link, .. } => {
                 if *link == SourceLink::Copy
-                    && let Some(target) = link_at(source).map_err(|e| late::of_source(e, entry))?
+                    && let Some(target) = read_link(source).map_err(|e| late::of_source(e, entry))?
                 {
                     return Ok(Source::Link(target));
                 }
@@ -196,7 +196,7 @@ impl<'a> Opener<'a> {
             }
             MountKind::Filesystem(_) => match &entry.idmap {
                 Some(idmap) => {
-                    let users = self.users(entry, idmap)?.try_clone_to_owned();
+                    let users = self.user_namespace(entry, idmap)?.try_clone_to_owned();
                     users.op("dup the user namespace").map(Source::Users)
                 }
                 None => Ok(Source::None),
@@ -231,13 +231,13 @@ impl<'a> Opener<'a> {
     /// Maps the ids of a detached tree as `entry` asks for.
     pub fn map_ids(&mut self, entry: &Mount, tree: &OwnedFd) -> Result<()> {
         match &entry.idmap {
-            Some(idmap) => map_ids(tree, self.users(entry, idmap)?, idmap.recursive),
+            Some(idmap) => map_ids(tree, self.user_namespace(entry, idmap)?, idmap.recursive),
             None => Ok(()),
         }
     }
 
     /// Returns the user namespace with the mappings of `idmap`.
-    fn users(&mut self, entry: &Mount, idmap: &Idmap) -> Result<BorrowedFd<'_>> {
+    fn user_namespace(&mut self, entry: &Mount, idmap: &Idmap) -> Result<BorrowedFd<'_>> {
         match &idmap.users {
             IdmapUsers::Maps(maps) => self.mappings.namespace(maps, &entry.at),
             IdmapUsers::Joined => {
@@ -249,7 +249,7 @@ impl<'a> Opener<'a> {
 }
 
 /// Returns where the link at `path` leads. `None` if it is no link.
-fn link_at(path: &Path) -> Result<Option<OsString>> {
+fn read_link(path: &Path) -> Result<Option<OsString>> {
     match readlinkat(AT_FDCWD, path) {
         Ok(target) => Ok(Some(target)),
         Err(Errno::EINVAL) => Ok(None),
@@ -304,13 +304,13 @@ fn explain_idmap(error: Error, tree: &OwnedFd, recursive: bool) -> Error {
     if !error.is(Errno::EINVAL) {
         return error;
     }
-    let fs = filesystem_of(tree).unwrap_or_else(|| "this filesystem".into());
+    let fs = filesystem_type(tree).unwrap_or_else(|| "this filesystem".into());
     let below = if recursive { ", or one of a mount below it," } else { "" };
     error.hint(format!("perhaps this kernel can't map the ids of {fs}{below} or they are mapped already"))
 }
 
 /// Returns the type of the filesystem that mountinfo has for the same device.
-fn filesystem_of(tree: &OwnedFd) -> Option<String> {
+fn filesystem_type(tree: &OwnedFd) -> Option<String> {
     let device = fstat(tree).ok()?.st_dev;
     let text = crate::sys::process::read_file("/proc/self/mountinfo").ok()?;
     String::from_utf8_lossy(&text).lines().find_map(|line| {
@@ -323,16 +323,16 @@ fn filesystem_of(tree: &OwnedFd) -> Option<String> {
 
 /// Attaches `tree`, a recursive clone of `path`, and returns the tree that was attached.
 ///
-/// The kernel refuses to move a tree to a newer namespace if the file of a mount
-/// namespace is mounted in it: ELOOP. snapd keeps such mounts in /run. The kernel has
-/// left them out of this namespace's own copy of the host's mounts. So this function
-/// clones the tree once more, here, and calls `prepare` for the clone. Without `path`, a
-/// path of the host, ELOOP is an error.
+/// The kernel refuses to move a tree to a newer mount namespace if the file of a mount
+/// namespace is mounted in the tree: ELOOP. snapd keeps such mounts in /run. The kernel
+/// has left such mounts out of this namespace's own copy of the host's mounts. So this
+/// function clones the tree once more, here, and calls `prepare` for the clone. Without
+/// `path`, a path of the host, ELOOP is an error.
 pub fn attach(
     tree: OwnedFd,
     target: &OwnedFd,
     path: Option<&Path>,
-    again: impl FnOnce(&OwnedFd) -> Result<()>,
+    prepare: impl FnOnce(&OwnedFd) -> Result<()>,
 ) -> Result<OwnedFd> {
     match mount::attach(&tree, target) {
         Ok(()) => return Ok(tree),
@@ -345,7 +345,7 @@ pub fn attach(
     if (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino) {
         return Err(Error::os("move_mount", Errno::ELOOP).hint(LOOP));
     }
-    again(&own)?;
+    prepare(&own)?;
     mount::attach(&own, target).op("move_mount").map_err(|e| e.hint(LOOP))?;
     Ok(own)
 }
@@ -363,7 +363,8 @@ pub fn node(device: &Device) -> Result<OwnedFd> {
         DeviceKind::Block => format!("/dev/block/{major}:{minor}"),
         DeviceKind::Fifo => return Err(Error::msg("a FIFO is made, not bound")),
     };
-    node_at(&device.path, device).or_else(|error| node_at(Path::new(&by_number), device).map_err(|_| error))
+    open_node_at(&device.path, device)
+        .or_else(|error| open_node_at(Path::new(&by_number), device).map_err(|_| error))
 }
 
 /// Returns a warning for each device of the configuration that a /dev bound from the host
@@ -380,7 +381,7 @@ pub fn missing_devices(plan: &Plan) -> Vec<String> {
     plan.devices.iter().filter(lacks).map(warn).collect()
 }
 
-fn node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
+fn open_node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
     let tree = clone_tree(path, false).map_err(|e| e.hint("the host's device is bound, and it has none"))?;
     let stat = fstat(&tree).op("fstat")?;
     if !device.is(&stat) {

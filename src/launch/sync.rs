@@ -130,7 +130,7 @@ impl FromInit {
                 out.push(4);
                 error.encode(&mut out);
                 if out.len() > MAX {
-                    return FromInit::Failed(Error { errno: error.errno, ..shortened(error) }).encode();
+                    return FromInit::Failed(Error { errno: error.errno, ..shorten_fields(error) }).encode();
                 }
             }
         }
@@ -160,7 +160,7 @@ impl FromInit {
 }
 
 /// Cuts each field to 400 characters, so that the message fits.
-fn shortened(error: &Error) -> Error {
+fn shorten_fields(error: &Error) -> Error {
     let cut = |text: &String| text.chars().take(400).collect();
     Error {
         at: cut(&error.at),
@@ -310,7 +310,7 @@ impl InitEnd {
             }
         };
         let message = ToInit::decode(&buf[..len]);
-        message.and_then(pick).ok_or_else(died)
+        message.and_then(pick).ok_or_else(runtime_died)
     }
 
     /// Waits for the message `expected` and its descriptor.
@@ -318,11 +318,11 @@ impl InitEnd {
         let mut buf = [0u8; 64];
         let (len, fd) = scm::recv_fd(&self.0, &mut buf).op("receive from the runtime")?;
         let message = ToInit::decode(&buf[..len]);
-        fd.filter(|_| message == Some(expected)).ok_or_else(died)
+        fd.filter(|_| message == Some(expected)).ok_or_else(runtime_died)
     }
 }
 
-fn died() -> Error {
+fn runtime_died() -> Error {
     Error::msg("the runtime died while it made the container")
 }
 

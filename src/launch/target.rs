@@ -19,10 +19,10 @@ const DIR_MODE: u32 = 0o755;
 
 /// Opens the directory `path`. Creates it and its parents if they are missing.
 pub fn directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
-    let path = &*without_missing(root, path)?;
+    let path = &*remove_missing_names(root, path)?;
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     match openat2::in_root(root, &c_path(path)?, flags) {
-        Err(Errno::ENOENT) => make(root, path, Kind::Directory, LINKS),
+        Err(Errno::ENOENT) => create_through_links(root, path, Kind::Directory, LINKS),
         other => other.op_on("open the directory", path.display()),
     }
 }
@@ -66,7 +66,7 @@ pub fn mount_point(
     kind: Kind,
     check: impl Fn(Place) -> Result<()>,
 ) -> Result<MountPoint> {
-    let path = &*without_missing(root, path)?;
+    let path = &*remove_missing_names(root, path)?;
     let c_path = c_path(path)?;
     let plain = if proc_paths::is_plain(path) {
         openat2::in_root_plain(root, &c_path, kind.flags())
@@ -79,13 +79,15 @@ pub fn mount_point(
             return Err(Error::msg("must be mounted on ordinary directory").on(path.display().to_string()));
         }
         Err(Errno::ELOOP) => match openat2::in_root(root, &c_path, kind.flags()) {
-            Err(Errno::ENOENT) => (make(root, path, kind, LINKS)?, true),
+            Err(Errno::ENOENT) => (create_through_links(root, path, kind, LINKS)?, true),
             other => (other.op_on("open the mount point", path.display())?, false),
         },
-        Err(Errno::ENOENT) => match make_plainly(root, path, kind) {
+        Err(Errno::ENOENT) => match create_plainly(root, path, kind) {
             Ok(at) => return Ok(MountPoint { at, made: true }),
             // A link has appeared meanwhile.
-            Err(Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST) => (make(root, path, kind, LINKS)?, true),
+            Err(Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST) => {
+                (create_through_links(root, path, kind, LINKS)?, true)
+            }
             Err(errno) => return Err(errno).op_on("make the mount point", path.display()),
         },
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
@@ -97,28 +99,28 @@ pub fn mount_point(
 
 /// Creates the file or directory `path` and its parents. Follows no link, so the result
 /// is where the path says.
-fn make_plainly(root: &OwnedFd, path: &Path, kind: Kind) -> nix::Result<OwnedFd> {
+fn create_plainly(root: &OwnedFd, path: &Path, kind: Kind) -> nix::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ENOENT) };
     let [parent_path, name] =
         [parent.as_os_str(), name].map(|name| CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL));
     let parent = match openat2::in_root_plain(root, &parent_path?, Kind::Directory.flags()) {
-        Err(Errno::ENOENT) => make_plainly(root, parent, Kind::Directory)?,
+        Err(Errno::ENOENT) => create_plainly(root, parent, Kind::Directory)?,
         other => other?,
     };
     match kind {
-        Kind::Directory | Kind::PlainDirectory => make_directory(&parent, &name?),
-        Kind::File | Kind::Link => make_file(&parent, &name?),
+        Kind::Directory | Kind::PlainDirectory => create_directory(&parent, &name?),
+        Kind::File | Kind::Link => create_file(&parent, &name?),
     }
 }
 
 /// Creates the file or directory `path` and its parents. If `path` is a link that leads
 /// nowhere, creates the target of the link, as other runtimes do. Follows at most `links`
 /// such links.
-fn make(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> {
+fn create_through_links(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> {
     let (parent, name) = parent_of(root, path)?;
     let made = match kind {
-        Kind::Directory | Kind::PlainDirectory => make_directory(&parent, &name),
-        Kind::File | Kind::Link => make_file(&parent, &name),
+        Kind::Directory | Kind::PlainDirectory => create_directory(&parent, &name),
+        Kind::File | Kind::Link => create_file(&parent, &name),
     };
     let errno = match made {
         Err(errno @ (Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST)) => errno,
@@ -128,7 +130,7 @@ fn make(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> 
         Ok(to) if links > 0 && kind != Kind::PlainDirectory => {
             let to = path.parent().unwrap_or(Path::new("/")).join(to);
             match openat2::in_root(root, &c_path(&to)?, kind.flags()) {
-                Err(Errno::ENOENT) => make(root, &to, kind, links - 1),
+                Err(Errno::ENOENT) => create_through_links(root, &to, kind, links - 1),
                 other => other.op_on("open the mount point", path.display()),
             }
         }
@@ -153,7 +155,7 @@ impl Made {
 
 /// Opens a mount point like [`mount_point`], in a container that runs already. Adds
 /// everything that it creates to `made`, in the order of creation. Creates nothing behind
-/// a link that leads nowhere. Calls `check` for every path, whatever it says.
+/// a link that leads nowhere. Calls `check` for every path, whatever the path says.
 pub fn mount_point_noting(
     root: &OwnedFd,
     path: &Path,
@@ -161,7 +163,7 @@ pub fn mount_point_noting(
     check: impl Fn(Place) -> Result<()>,
     made: &mut Vec<Made>,
 ) -> Result<MountPoint> {
-    let path = &*without_missing(root, path)?;
+    let path = &*remove_missing_names(root, path)?;
     let c_path = c_path(path)?;
     let there = match kind {
         Kind::PlainDirectory => openat2::in_root_plain(root, &c_path, kind.flags()),
@@ -169,7 +171,7 @@ pub fn mount_point_noting(
     };
     let point = match there {
         Ok(at) => MountPoint { at, made: false },
-        Err(Errno::ENOENT) => MountPoint { at: make_noting(root, path, kind, made)?, made: true },
+        Err(Errno::ENOENT) => MountPoint { at: create_noting(root, path, kind, made)?, made: true },
         Err(Errno::ELOOP | Errno::ENOTDIR) if kind == Kind::PlainDirectory => {
             return Err(Error::msg("must be mounted on ordinary directory").on(path.display().to_string()));
         }
@@ -179,10 +181,10 @@ pub fn mount_point_noting(
     Ok(point)
 }
 
-fn make_noting(root: &OwnedFd, path: &Path, kind: Kind, made: &mut Vec<Made>) -> Result<OwnedFd> {
+fn create_noting(root: &OwnedFd, path: &Path, kind: Kind, made: &mut Vec<Made>) -> Result<OwnedFd> {
     let above = path.parent().unwrap_or(Path::new("/"));
     let parent = match openat2::in_root(root, &c_path(above)?, Kind::Directory.flags()) {
-        Err(Errno::ENOENT) => make_noting(root, above, Kind::Directory, made)?,
+        Err(Errno::ENOENT) => create_noting(root, above, Kind::Directory, made)?,
         other => other.op_on("open the directory", above.display())?,
     };
     let name = c_name(path)?;
@@ -197,7 +199,7 @@ fn make_noting(root: &OwnedFd, path: &Path, kind: Kind, made: &mut Vec<Made>) ->
             UnlinkatFlags::RemoveDir
         }
         Kind::File | Kind::Link => {
-            make_file(&parent, &name).map_err(explain)?;
+            create_file(&parent, &name).map_err(explain)?;
             UnlinkatFlags::NoRemoveDir
         }
     };
@@ -216,7 +218,7 @@ const LINKS: u32 = 40;
 /// Returns `path` without each name that doesn't exist and is followed by `..`, and
 /// without that `..`. The kernel can't look such a path up, and init must not create the
 /// name. runc leaves both out, too.
-fn without_missing<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Path>> {
+fn remove_missing_names<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Path>> {
     if proc_paths::is_plain(path) {
         return Ok(Cow::Borrowed(path));
     }
@@ -238,7 +240,7 @@ fn without_missing<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Path>> 
 
 /// Returns whether `path` leads to a directory; `None` if it leads nowhere.
 pub fn leads_to_directory(root: &OwnedFd, path: &Path) -> Option<bool> {
-    let path = without_missing(root, path).ok()?;
+    let path = remove_missing_names(root, path).ok()?;
     let found = openat2::in_root(root, &c_path(&path).ok()?, libc::O_PATH).ok()?;
     fstat(&found).ok().map(|stat| is_directory(&stat))
 }
@@ -248,7 +250,9 @@ pub fn leads_to_directory(root: &OwnedFd, path: &Path) -> Option<bool> {
 pub fn file_itself(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let (parent, name) = parent_of(root, path)?;
     let file = match openat2::entry(&parent, &name, libc::O_PATH) {
-        Err(Errno::ENOENT) => return make_file(&parent, &name).op_on("make the mount point", path.display()),
+        Err(Errno::ENOENT) => {
+            return create_file(&parent, &name).op_on("make the mount point", path.display());
+        }
         other => other.op_on("open the file", path.display())?,
     };
     match fstat(&file).op("fstat")?.st_mode & SFlag::S_IFMT.bits() {
@@ -271,15 +275,15 @@ pub fn found_at(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
     Ok(Path::new("/").join(below))
 }
 
-/// Makes an empty file and never follows a link that lies there.
-fn make_file(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
+/// Creates an empty file. Never follows a link that lies there.
+fn create_file(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     openat(parent, name, flags, Mode::from_bits_truncate(0o644))
 }
 
 /// Creates a directory. If the name has appeared meanwhile, accepts it if it is a
 /// directory and no link.
-fn make_directory(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
+fn create_directory(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
     match mkdirat(parent, name, Mode::from_bits_truncate(DIR_MODE)) {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno),
@@ -305,14 +309,14 @@ pub fn is_directory(stat: &FileStat) -> bool {
 }
 
 pub fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| nul(path))
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| nul_error(path))
 }
 
 fn c_name(path: &Path) -> Result<CString> {
     let name = path.file_name().ok_or_else(|| Error::msg("names no file").on(path.display().to_string()))?;
-    CString::new(name.as_bytes()).map_err(|_| nul(path))
+    CString::new(name.as_bytes()).map_err(|_| nul_error(path))
 }
 
-fn nul(path: &Path) -> Error {
+fn nul_error(path: &Path) -> Error {
     Error::msg("contains a NUL byte").on(path.display().to_string())
 }
