@@ -47,11 +47,11 @@ pub fn get() -> Result<Sets> {
     let mut data = [Data::default(); 2];
     // SAFETY: version 3 reads the header and writes exactly two data blocks.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, data.as_mut_ptr()) })?;
-    let join = |pick: fn(&Data) -> u32| u64::from(pick(&data[0])) | u64::from(pick(&data[1])) << 32;
+    let join_halves = |pick: fn(&Data) -> u32| u64::from(pick(&data[0])) | u64::from(pick(&data[1])) << 32;
     Ok(Sets {
-        effective: join(|d| d.effective),
-        permitted: join(|d| d.permitted),
-        inheritable: join(|d| d.inheritable),
+        effective: join_halves(|d| d.effective),
+        permitted: join_halves(|d| d.permitted),
+        inheritable: join_halves(|d| d.inheritable),
     })
 }
 
@@ -62,7 +62,7 @@ pub fn may_trace() -> bool {
     get().is_ok_and(|sets| sets.effective >> CAP_SYS_PTRACE & 1 == 1)
 }
 
-/// Sets the sets of this process (capset(2)).
+/// Replaces the sets of this process (capset(2)).
 pub fn set(sets: Sets) -> Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let half = |part: fn(u64) -> u32| Data {

@@ -70,7 +70,7 @@ pub fn fork_under_filter() -> Result<Forked> {
     // process has one thread, so no lock can be held by a thread that the child
     // lacks.
     let ret = check(unsafe { libc::syscall(libc::SYS_clone, flags, none, &raw mut pidfd, none, none) })?;
-    forked(ret, pidfd)
+    to_forked(ret, pidfd)
 }
 
 fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: u64) -> Result<Forked> {
@@ -89,11 +89,11 @@ fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>, exit_signal: u64) -> Resul
     // stack, as with fork(2); `args` and `pidfd` outlive the call. The process
     // has one thread, so no lock can be held by a thread that the child lacks.
     let ret = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) })?;
-    forked(ret, pidfd)
+    to_forked(ret, pidfd)
 }
 
 /// Turns the return value `ret` of a clone with CLONE_PIDFD into a result.
-fn forked(ret: libc::c_long, pidfd: libc::c_int) -> Result<Forked> {
+fn to_forked(ret: libc::c_long, pidfd: libc::c_int) -> Result<Forked> {
     match i32::try_from(ret).map_err(|_| Errno::EOVERFLOW)? {
         0 => Ok(Forked::Child),
         // SAFETY: the kernel stored a new descriptor in `pidfd` before it returned.

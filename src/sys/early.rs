@@ -10,8 +10,8 @@
 //! the sealed image goes on to libc's `_start`.
 //!
 //! This code must not use libc, thread-locals, relocated data or `memcpy`, because the
-//! image isn't relocated yet. If a step fails, the process goes on to `_start`, and
-//! `launch::seal` decides what to do with the whole runtime at hand.
+//! image isn't relocated yet. If a step fails, the process goes on to `_start`. Then
+//! `launch::seal`, which can use all of the runtime, decides what to do.
 
 /// Defines two functions from one list of verbs. `launch::seal` calls the first one with
 /// the verb that was parsed. The code before libc calls the second one with each

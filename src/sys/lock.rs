@@ -19,20 +19,20 @@ use std::time::{Duration, Instant};
 /// EBADF if the file is not open for writing; EDEADLK if the holder waits for a
 /// lock of this process.
 pub fn lock(fd: impl AsFd, at: i64, patience: Duration) -> Result<bool> {
-    match fcntl(fd.as_fd(), FcntlArg::F_SETLK(&byte(at, libc::F_WRLCK))) {
+    match fcntl(fd.as_fd(), FcntlArg::F_SETLK(&lock_on_byte(at, libc::F_WRLCK))) {
         // POSIX allows both errnos.
-        Err(Errno::EAGAIN | Errno::EACCES) => wait(fd, at, patience),
+        Err(Errno::EAGAIN | Errno::EACCES) => wait_for_lock(fd, at, patience),
         other => other.map(|_| true),
     }
 }
 
 /// Waits for the lock. The kernel has no lock call with a limit, so a timer's signal
 /// interrupts the wait.
-fn wait(fd: impl AsFd, at: i64, patience: Duration) -> Result<bool> {
+fn wait_for_lock(fd: impl AsFd, at: i64, patience: Duration) -> Result<bool> {
     let end = Instant::now() + patience;
     let _alarm = Alarm::set(patience)?;
     loop {
-        match fcntl(fd.as_fd(), FcntlArg::F_SETLKW(&byte(at, libc::F_WRLCK))) {
+        match fcntl(fd.as_fd(), FcntlArg::F_SETLKW(&lock_on_byte(at, libc::F_WRLCK))) {
             Err(Errno::EINTR) if Instant::now() >= end => return Ok(false),
             Err(Errno::EINTR) => {}
             other => return other.map(|_| true),
@@ -42,20 +42,20 @@ fn wait(fd: impl AsFd, at: i64, patience: Duration) -> Result<bool> {
 
 /// Releases the lock.
 pub fn unlock(fd: impl AsFd, at: i64) -> Result<()> {
-    fcntl(fd, FcntlArg::F_SETLK(&byte(at, libc::F_UNLCK))).map(drop)
+    fcntl(fd, FcntlArg::F_SETLK(&lock_on_byte(at, libc::F_UNLCK))).map(drop)
 }
 
 /// Returns the pid of the process that holds the lock. `None` if no other process holds
 /// it. 0 if the holder is in a pid namespace that this process can't see.
 pub fn holder(fd: impl AsFd, at: i64) -> Result<Option<i32>> {
-    let mut found = byte(at, libc::F_WRLCK);
+    let mut found = lock_on_byte(at, libc::F_WRLCK);
     fcntl(fd, FcntlArg::F_GETLK(&mut found))?;
     let is_free = i32::from(found.l_type) == libc::F_UNLCK;
     Ok((!is_free).then_some(found.l_pid.max(0)))
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "the constants of the ABI fit")]
-fn byte(at: i64, kind: libc::c_int) -> libc::flock {
+fn lock_on_byte(at: i64, kind: libc::c_int) -> libc::flock {
     libc::flock { l_type: kind as _, l_whence: libc::SEEK_SET as _, l_start: at, l_len: 1, l_pid: 0 }
 }
 
@@ -69,8 +69,8 @@ struct Alarm {
 extern "C" fn ignore(_: libc::c_int) {}
 
 impl Alarm {
-    /// Starts the timer. The first signal comes after `delay`. It is repeated, because a
-    /// signal that comes just before the system call does not interrupt it.
+    /// Starts the timer. The first signal comes after `delay`. The timer repeats the
+    /// signal, because a signal just before the system call does not interrupt that call.
     fn set(delay: Duration) -> Result<Alarm> {
         let action = SigAction::new(SigHandler::Handler(ignore), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing, which is safe at any point.
@@ -78,21 +78,21 @@ impl Alarm {
         let mut mask = SigSet::empty();
         let alarm = SigSet::from(Signal::SIGALRM);
         sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&alarm), Some(&mut mask))?;
-        timer(delay, Duration::from_millis(100))?;
+        set_timer(delay, Duration::from_millis(100))?;
         Ok(Alarm { before, mask })
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let _ = timer(Duration::ZERO, Duration::ZERO);
+        let _ = set_timer(Duration::ZERO, Duration::ZERO);
         let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&self.mask), None);
         // SAFETY: what was there before is valid again.
         let _ = unsafe { sigaction(Signal::SIGALRM, &self.before) };
     }
 }
 
-fn timer(delay: Duration, interval: Duration) -> Result<()> {
+fn set_timer(delay: Duration, interval: Duration) -> Result<()> {
     let value = |time: Duration| libc::timeval {
         tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_usec: time.subsec_micros().into(),

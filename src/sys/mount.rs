@@ -67,8 +67,8 @@ pub fn fsopen(fs: &CStr) -> Result<OwnedFd> {
     unsafe { owned(libc::syscall(libc::SYS_fsopen, fs.as_ptr(), FSOPEN_CLOEXEC)) }
 }
 
-/// Opens a context to reconfigure a filesystem. `mount` is the root of a mount of it
-/// (fspick(2)).
+/// Opens a context to reconfigure a mounted filesystem (fspick(2)). `mount` is the root
+/// of its mount.
 pub fn fspick(mount: impl AsFd) -> Result<OwnedFd> {
     let flags = FSPICK_CLOEXEC | FSPICK_EMPTY_PATH;
     // SAFETY: the path is a valid C string; the kernel returns a new descriptor.

@@ -34,14 +34,14 @@ impl Point {
         let (id, parent) = (number()?, number()?);
         let (device, root, path) = (fields.next()?, fields.next()?, fields.next()?);
         let fs = fields.skip_while(|field| *field != b"-").nth(1)?;
-        let (root, path) = (unescaped(root), unescaped(path));
+        let (root, path) = (unescape(root), unescape(path));
         Some(Point { id, parent, device: device.into(), root, path, fs: fs.into() })
     }
 }
 
 /// Decodes a path of mountinfo, where a space, a tab, a newline and a backslash are each
 /// a backslash and three octal digits.
-fn unescaped(field: &[u8]) -> PathBuf {
+fn unescape(field: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((byte, behind)) = rest.split_first() {

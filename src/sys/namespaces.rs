@@ -4,8 +4,8 @@ use nix::sched::CloneFlags;
 use serde::{Deserialize, Serialize};
 use std::ops::BitOr;
 
-/// A set of namespaces, as CLONE_NEW… bits (namespaces(7)). clone3 takes the bits in 64
-/// bits without a sign, unshare and setns take them in an int.
+/// A set of namespaces, as CLONE_NEW… bits (namespaces(7)). clone3 takes the bits as an
+/// unsigned 64-bit number. unshare and setns take them as an int.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NsFlags(u32);

@@ -23,9 +23,9 @@ pub fn loopback_up() -> Result<()> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), SIOCSIFFLAGS, &raw mut request) }.into()).map(drop)
 }
 
-/// Lets errors of a netlink socket explain themselves (NETLINK_EXT_ACK) and leave out
-/// most of the request that caused them (NETLINK_CAP_ACK). Lets the kernel apply the
-/// filter of a request for a list (NETLINK_GET_STRICT_CHK).
+/// Sets three options of a netlink socket. Errors then carry an explanation
+/// (NETLINK_EXT_ACK), and less of the request that caused them (NETLINK_CAP_ACK). The
+/// kernel applies the filter of a request for a list (NETLINK_GET_STRICT_CHK).
 pub fn netlink_options(socket: impl AsFd) -> Result<()> {
     const NETLINK_CAP_ACK: libc::c_int = 10;
     const NETLINK_EXT_ACK: libc::c_int = 11;

@@ -1,4 +1,4 @@
-//! Processes by pidfd. No call here can hit another process that has the pid now.
+//! Processes by pidfd. No call here can hit another process that reuses the pid.
 
 use super::{Result, check, owned};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -24,9 +24,8 @@ pub fn get_fd(pidfd: impl AsFd, number: i32) -> Result<OwnedFd> {
     unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0)) }
 }
 
-/// Returns the pid of the process as this process's /proc counts it. A process that
-/// cloned it in another pid namespace does not know that pid. ESRCH if the process has none
-/// there.
+/// Returns the pid of the process as this process's /proc counts it. A parent in another
+/// pid namespace does not know that pid. ESRCH if the process has none there.
 pub fn pid(pidfd: impl AsFd) -> Result<i32> {
     let info =
         super::process::read_file(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()).as_str())?;
@@ -63,8 +62,8 @@ pub fn exit_of_status(status: i32) -> Exit {
     }
 }
 
-/// Returns how a process ended that its parent has reaped. The kernel keeps that for the
-/// pidfds that were open (Linux 6.15). `None` while the process isn't reaped.
+/// Returns how a process ended that its parent has reaped. The kernel keeps the status
+/// for the pidfds that were open (Linux 6.15). `None` while the process isn't reaped.
 pub fn exit_of_reaped(pidfd: impl AsFd) -> Result<Option<Exit>> {
     /// _IOWR(0xff, 11, struct pidfd_info), with the first published size of the struct.
     const PIDFD_GET_INFO: u32 = 0xc040_ff0b;

@@ -87,7 +87,7 @@ pub fn default_signals() {
 }
 
 /// Returns the ignored signals, a bit each, from signal 1 on: field 33 of
-/// /proc/self/stat. To read one file takes less than 29 calls of sigaction(2).
+/// /proc/self/stat. Reading this one file replaces 29 calls of sigaction(2).
 fn ignored_signals() -> Option<u32> {
     stat_fields(&read_file("/proc/self/stat").ok()?)?.nth(33 - 3)?.parse().ok()
 }
@@ -108,15 +108,15 @@ pub fn path_in_proc(pid: i32, file: &str) -> String {
 /// # Errors
 /// ESRCH if /proc belongs to another pid namespace and doesn't show the process.
 pub fn number_in_proc(pid: i32) -> Result<i32> {
-    if proc_is_ours() { Ok(pid) } else { super::pidfd::pid(super::pidfd::open(pid)?) }
+    if proc_is_of_own_namespace() { Ok(pid) } else { super::pidfd::pid(super::pidfd::open(pid)?) }
 }
 
 /// Whether /proc has the numbers of this process's own pid namespace. Compares only the
 /// number of this process itself, and only once. A process can have the same number in
 /// two namespaces, but only by accident.
-fn proc_is_ours() -> bool {
-    static OURS: OnceLock<bool> = OnceLock::new();
-    *OURS.get_or_init(|| {
+fn proc_is_of_own_namespace() -> bool {
+    static IS_OWN: OnceLock<bool> = OnceLock::new();
+    *IS_OWN.get_or_init(|| {
         let Ok(own) = nix::fcntl::readlink("/proc/self") else { return true };
         own.to_str().and_then(|own| own.parse().ok()) == Some(std::process::id())
     })

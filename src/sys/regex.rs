@@ -14,7 +14,7 @@ impl Regex {
         // SAFETY: the memory is valid for writing, and the pattern ends with NUL.
         let code = unsafe { libc::regcomp(regex.as_mut_ptr(), pattern.as_ptr(), flags) };
         if code != 0 {
-            return Err(explained(code, regex.as_ptr()));
+            return Err(error_text(code, regex.as_ptr()));
         }
         // SAFETY: regcomp succeeded, so it has initialized the expression.
         Ok(Regex(unsafe { regex.assume_init() }))
@@ -37,7 +37,7 @@ impl Drop for Regex {
     }
 }
 
-fn explained(code: i32, regex: *const libc::regex_t) -> String {
+fn error_text(code: i32, regex: *const libc::regex_t) -> String {
     let mut text = [0u8; 128];
     // SAFETY: the length is the buffer's. After a failed regcomp, regerror looks at the
     // expression only for its locale.

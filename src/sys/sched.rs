@@ -51,7 +51,7 @@ pub fn set_io_priority(pid: i32, priority: u16) -> Result<()> {
 /// Sets the memory policy: the mode with its flags, and a bit for each NUMA node
 /// (set_mempolicy(2)).
 pub fn set_memory_policy(mode: i32, nodes: &[u64]) -> Result<()> {
-    // The kernel subtracts one from the number of bits before it uses that.
+    // The kernel subtracts one from the number of bits that it is given.
     let (mask, bits) = match nodes {
         [] => (std::ptr::null(), 0),
         nodes => (nodes.as_ptr(), 8 * size_of_val(nodes) + 1),
