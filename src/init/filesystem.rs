@@ -69,6 +69,7 @@ fn has_long((key, value): &FsOption) -> bool {
     is_long(key) || value.as_ref().is_some_and(is_long)
 }
 
+/// Whether fsconfig(2) refuses the value because of its length.
 pub fn is_long(value: &CString) -> bool {
     value.count_bytes() >= FSCONFIG_LIMIT
 }

@@ -81,6 +81,7 @@ pub enum Failure {
 const START_CONTAINER: &str = "/hooks/startContainer/";
 
 impl Failure {
+    /// Returns the error of either kind.
     pub fn error(&self) -> &Error {
         let (Failure::OfHook(error) | Failure::OfPayload(error)) = self;
         error

@@ -33,6 +33,8 @@ pub enum Way {
 }
 
 impl Way {
+    /// Chooses how to change the root. `no_pivot` is ignored in a mount namespace that
+    /// was joined.
     pub fn of(plan: &Plan, no_pivot: bool) -> Way {
         match (plan.namespaces.is_joined(NsKind::Mount), no_pivot) {
             (true, _) => Way::Chroot,
@@ -42,6 +44,7 @@ impl Way {
     }
 }
 
+/// Makes the container's root the root of this process, and its working directory.
 pub fn change_root(root: &Root, way: Way) -> Result<()> {
     fchdir(&root.tree).op("fchdir to the rootfs")?;
     match way {

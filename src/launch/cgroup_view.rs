@@ -10,11 +10,11 @@ pub enum View {
         mount: PathBuf,
         /// The path of the container's cgroup on the host.
         own: PathBuf,
-        /// Whether the container has a cgroup namespace of its own.
+        /// Whether the container is in another cgroup namespace than the runtime.
         namespaced: bool,
     },
     V1 {
-        /// Whether the container has a cgroup namespace of its own.
+        /// Whether the container is in another cgroup namespace than the runtime.
         namespaced: bool,
         hierarchies: Vec<V1>,
     },

@@ -25,6 +25,11 @@
 //!
 //! An exec process sends no Ready. The runtime takes its listener after Commit.
 //!
+//! Two other children use a few of these messages. The child of `mounts` sends Moved,
+//! waits for Go, and sends Ready when it has changed the mounts (`init/live.rs`). The
+//! child that becomes CRIU sends Ready, waits for Go, and calls execve
+//! (`criu/service.rs`).
+//!
 //! Init uses only read(2) and write(2) for messages without a descriptor. So a seccomp
 //! filter that allows a program these two calls lets init send every message that comes
 //! after the filter.
@@ -47,7 +52,7 @@ use std::time::Instant;
 /// The longest message, in bytes. The sender cuts a longer error.
 const MAX: usize = 8192;
 
-/// A message from init or an exec process.
+/// A message to the runtime from init or another child of the runtime.
 #[derive(Debug, PartialEq, Eq)]
 pub enum FromInit {
     /// Init is no longer the process that was cloned. The new process's pidfd comes
@@ -64,10 +69,13 @@ pub enum FromInit {
     MapIds(u32),
     /// The number of init's descriptor that is the listener of its filter.
     Listener(i32),
+    /// From init: everything is set up except the payload.
     Ready,
+    /// Capabilities that the process should have and can't get. They are no failure.
     Lacks(Lacking),
     /// A line for the log.
     Warning(String),
+    /// The last message: the reason why the sender ends.
     Failed(Error),
 }
 
@@ -80,24 +88,30 @@ pub struct Lacking {
     pub ambient: u64,
 }
 
-/// A message to init or an exec process.
+/// A message from the runtime to init or another child.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum ToInit {
-    /// The runtime has done what only another process can do to init.
+    /// The runtime has done what only another process can do to the child.
     Go,
     /// systemd has moved init into its cgroup.
     Joined,
+    /// The network devices are in init's network namespace.
     NetworkDone,
+    /// The prestart and createRuntime hooks have run.
     HooksDone,
     /// The source of a mount comes along.
     Source,
+    /// The ids of the tree are mapped.
     Mapped,
     /// The agent has the listener.
     ListenerTaken,
+    /// Init may go on: to the start gate, or to execve.
     Commit,
 }
 
 impl FromInit {
+    /// Encodes the message for one packet: a tag, and the bytes of its value. Cuts a long
+    /// warning or error, so that the packet has at most 8192 bytes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
@@ -137,6 +151,7 @@ impl FromInit {
         out
     }
 
+    /// Decodes a packet. `None` if it is no message of the protocol.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         match (tag, rest) {
@@ -185,6 +200,7 @@ impl ToInit {
         }
     }
 
+    /// Decodes a packet. `None` if it is no message of the protocol.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (tag, rest) = bytes.split_first()?;
         match (tag, rest) {
@@ -225,6 +241,7 @@ impl HostEnd {
         HostEnd { signals: signals.cloned(), ..self }
     }
 
+    /// Sends a message. Raises no SIGPIPE if init has died.
     pub fn send(&self, message: ToInit) -> Result<()> {
         let bytes = message.encode();
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop).op("send to init")
@@ -291,6 +308,7 @@ impl HostEnd {
 }
 
 impl InitEnd {
+    /// Sends a message by write(2).
     pub fn send(&self, message: &FromInit) -> Result<()> {
         write(&self.0, &message.encode()).map(drop).op("send to the runtime")
     }

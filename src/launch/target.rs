@@ -308,6 +308,7 @@ pub fn is_directory(stat: &FileStat) -> bool {
     SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR
 }
 
+/// Returns the path for a system call. Fails if the path contains a NUL byte.
 pub fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| nul_error(path))
 }

@@ -33,6 +33,7 @@ pub struct Execve<'a> {
 }
 
 impl<'a> Execve<'a> {
+    /// Prepares the lists of pointers. `args` and `env` are borrowed until the call.
     pub fn new(path: &'a CStr, args: &'a [CString], env: &'a [CString]) -> Self {
         let pointers = |strings: &[CString]| {
             strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect()
