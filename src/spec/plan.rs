@@ -576,7 +576,7 @@ pub struct Hook {
     /// Absolute path: in the container for `start_container`, on the host for all other
     /// hooks.
     pub path: CString,
-    /// The arguments, at least one. The first is argv[0].
+    /// The arguments, at least one. The first is `argv[0]`.
     pub args: Vec<CString>,
     /// `None` if the configuration has no environment. `hooks.rs` says which one the hook
     /// gets then.
