@@ -119,3 +119,55 @@ fn only_cli_parses_the_command_line() {
         assert_eq!(others.count(), 0, "{}", path.display());
     }
 }
+
+/// The files of the folder that `mod.rs` names, by what it exports from each.
+fn exports(folder: &Path) -> BTreeMap<String, String> {
+    let text = code(&folder.join("mod.rs"));
+    let uses = text.split("pub use ").skip(1).filter_map(|rest| rest.split_once("::"));
+    uses.flat_map(|(file, rest)| names(rest).into_iter().map(move |name| (name, file.to_owned()))).collect()
+}
+
+/// Which files of a folder each of them uses.
+fn neighbours(folder: &Path) -> Arrows {
+    let room = room_of(folder);
+    let exported = exports(folder);
+    let all: BTreeSet<String> = fs::read_dir(folder)
+        .expect("a room")
+        .map(|entry| {
+            entry.expect("an entry").file_name().to_string_lossy().trim_end_matches(".rs").to_owned()
+        })
+        .filter(|name| name != "mod")
+        .collect();
+    let mut out = Arrows::new();
+    for file in &all {
+        let path = folder.join(format!("{file}.rs"));
+        let code = if path.is_file() { code(&path) } else { continue };
+        let own = format!("crate::{room}::");
+        let mut named: Vec<String> =
+            ["super::", &own].iter().flat_map(|at| code.split(*at).skip(1)).flat_map(names).collect();
+        named.iter_mut().for_each(|name| *name = exported.get(name).unwrap_or(name).clone());
+        let used = named.into_iter().filter(|name| all.contains(name) && name != file).collect();
+        out.insert(file.clone(), used);
+    }
+    out
+}
+
+/// Whether a path of arrows leads from `from` to `to`.
+fn leads(arrows: &Arrows, from: &str, to: &str, seen: &mut BTreeSet<String>) -> bool {
+    let next = arrows.get(from).into_iter().flatten();
+    next.into_iter().any(|name| name == to || seen.insert(name.clone()) && leads(arrows, name, to, seen))
+}
+
+#[test]
+fn files_of_a_folder_use_each_other_in_no_circle() {
+    let folders: BTreeSet<PathBuf> = files(&src())
+        .iter()
+        .filter(|path| path.ends_with("mod.rs"))
+        .filter_map(|path| path.parent().map(Path::to_path_buf))
+        .collect();
+    for folder in folders {
+        let arrows = neighbours(&folder);
+        let circle = arrows.keys().find(|file| leads(&arrows, file, file, &mut BTreeSet::new()));
+        assert_eq!(circle, None, "{}: this file leads back to itself", folder.display());
+    }
+}

@@ -1,21 +1,13 @@
 //! Creates cgroups, and gets processes into them.
 
+use super::entrance::{Entrance, is_denied};
+use super::pids;
 use super::setting::Setting;
 use super::{Cgroup, Hierarchy, Starting, Unit, is_root, tree, v1, v1_table, v2};
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::spec::Plan;
 use std::os::fd::OwnedFd;
-
-/// The descriptors by which a new process gets into its cgroups.
-#[derive(Default)]
-pub struct Entrance {
-    /// The v2 cgroup into which clone3 puts the process. `None` if there is no such
-    /// cgroup.
-    pub clone: Option<OwnedFd>,
-    /// The `tasks` files of the v1 cgroups. The process moves itself by writing to them.
-    pub tasks: Vec<OwnedFd>,
-}
 
 impl Cgroup {
     /// Creates the cgroups, and returns how a process gets into them.
@@ -119,7 +111,7 @@ impl Cgroup {
     pub fn joined(&mut self, init: i32, plan: &Plan) -> Result<()> {
         let Cgroup::Systemd { unit, place } = self else { return Ok(()) };
         match &mut **place {
-            Cgroup::V2 { path } => match v2::cgroup_of_process(init) {
+            Cgroup::V2 { path } => match pids::cgroup_of_process(init) {
                 Some(found) if found.file_name() == Some(unit.name.as_ref()) => {
                     *path = found;
                     Ok(())
@@ -148,7 +140,7 @@ impl Cgroup {
     /// `None` on version 1, without a cgroup, and if the cgroup of `init` can't be read.
     pub fn entrance_below(&self, init: i32) -> Result<Option<OwnedFd>> {
         match self {
-            Cgroup::V2 { .. } => v2::cgroup_of_process(init).map(|path| tree::open(&path)).transpose(),
+            Cgroup::V2 { .. } => pids::cgroup_of_process(init).map(|path| tree::open(&path)).transpose(),
             Cgroup::Systemd { place, .. } => place.entrance_below(init),
             Cgroup::None | Cgroup::V1 { .. } => Ok(None),
         }
@@ -177,11 +169,4 @@ impl Cgroup {
             _ => None,
         }
     }
-}
-
-/// Returns whether `error` says that the caller may not create a cgroup or move a process
-/// into it: EACCES, EPERM or EROFS.
-pub(super) fn is_denied(error: &Error) -> bool {
-    use nix::errno::Errno;
-    [Errno::EACCES, Errno::EPERM, Errno::EROFS].into_iter().any(|errno| error.is(errno))
 }

@@ -2,7 +2,8 @@
 
 use super::{Driver, Hierarchy};
 use crate::error::{Context, Result};
-use crate::sys::process::{path_in_proc, read_file};
+use crate::sys::proc_pid::path_in_proc;
+use crate::sys::process::read_file;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 

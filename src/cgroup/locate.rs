@@ -1,10 +1,12 @@
 //! Finds where a container's cgroups belong. Creates nothing.
 
-use super::{Cgroup, Driver, Hierarchy, Host, is_root, systemd, tree, v1, v2};
+use super::pids;
+use super::{Cgroup, Driver, Hierarchy, Host, is_root, systemd, v1, v2};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view::View;
 use crate::spec::plan::{Ns, NsKind, Plan};
-use crate::sys::process::{path_in_proc, read_file};
+use crate::sys::proc_pid::path_in_proc;
+use crate::sys::process::read_file;
 use std::path::{Path, PathBuf};
 
 impl Cgroup {
@@ -57,7 +59,7 @@ impl Cgroup {
             // of them.
             Cgroup::V1 { hierarchies, unified } if !is_root() => {
                 let paths = hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref());
-                let used = paths.map(|path| tree::list_pids(path).map(|pids| pids.len()));
+                let used = paths.map(|path| pids::list_pids(path).map(|pids| pids.len()));
                 used.collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0)
             }
             Cgroup::V1 { .. } | Cgroup::V2 { .. } => self.pids()?.len(),

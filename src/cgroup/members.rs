@@ -1,5 +1,7 @@
 //! Lists and kills the processes in a container's cgroups, and removes the cgroups.
 
+use super::pids;
+use super::processes;
 use super::{Cgroup, systemd, tree, v1, v2};
 use crate::error::Result;
 use std::os::fd::OwnedFd;
@@ -11,13 +13,13 @@ impl Cgroup {
     pub fn pids(&self) -> Result<Vec<i32>> {
         match self.process_dir() {
             None => Ok(Vec::new()),
-            Some(path) => tree::list_pids(&path),
+            Some(path) => pids::list_pids(&path),
         }
     }
 
     /// Returns pidfds of the processes in the cgroup and below it.
     pub fn handles(&self) -> Result<Vec<OwnedFd>> {
-        self.process_dir().map_or(Ok(Vec::new()), |path| tree::open_pidfds(&path))
+        self.process_dir().map_or(Ok(Vec::new()), |path| processes::open_pidfds(&path))
     }
 
     /// Returns whether this process is in the cgroup. If so, the cgroup is not one
@@ -41,7 +43,7 @@ impl Cgroup {
             Cgroup::Systemd { place, .. } => place.kill_all(),
             Cgroup::V1 { .. } => match self.process_dir() {
                 None => Ok(()),
-                Some(path) => tree::kill_each(&path, || self.let_die()),
+                Some(path) => processes::kill_each(&path, || self.let_die()),
             },
         }
     }

@@ -7,7 +7,6 @@
 //! read these: it repeats the writes that the kernel refused, after the others.
 
 use super::tree;
-use super::undo::Before;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use serde_json::Value;
@@ -191,17 +190,6 @@ pub fn apply_all(targets: &[Target]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Applies all settings, then calls `commit`. If either fails, restores the old values.
-pub fn update_all(targets: &[Target], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-    let before = Before::read(targets)?;
-    apply_all(targets).and_then(|()| commit()).map_err(|error| match before.restore() {
-        Ok(()) => error,
-        Err(left) => {
-            Error { hint: String::new(), ..error }.hint(format!("not all could be set back: {left}"))
-        }
-    })
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! `v1_stats` and `v2_stats` read the files. The types and the parsers that both need are
 //! here.
 
-use super::{Cgroup, hybrid, v2_stats};
 use crate::error::{Context, Error, Result};
 use crate::sys::process::read_file;
 use nix::errno::Errno;
@@ -28,19 +27,6 @@ pub struct Stats {
     pub intel_rdt: crate::rdt::Stats,
     /// Always null: the runtime does not manage the interfaces of a network namespace.
     pub network_interfaces: (),
-}
-
-impl Cgroup {
-    /// Reads the usage of every controller.
-    pub fn stats(&self) -> Result<Stats> {
-        match self {
-            // Zeros instead of an error, as in runc, so that monitoring programs go on.
-            Cgroup::None => Ok(Stats::default()),
-            Cgroup::V2 { path } => v2_stats::read(path),
-            Cgroup::V1 { hierarchies, unified } => hybrid::stats(hierarchies, unified.as_deref()),
-            Cgroup::Systemd { place, .. } => place.stats(),
-        }
-    }
 }
 
 #[derive(Debug, Default, PartialEq, Serialize)]

@@ -1,10 +1,11 @@
 //! Names the processes that do not end or do not release a lock, and what they wait for.
 
 use super::host::ROOT;
-use super::{tree, v2};
+use super::pids;
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, PATIENCE};
-use crate::sys::process::{path_in_proc, read_file, stat_fields};
+use crate::sys::proc_pid::path_in_proc;
+use crate::sys::process::{read_file, stat_fields};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -30,7 +31,7 @@ pub fn still_running(pid: i32, id: &str) -> Error {
 /// Returns the error for a cgroup in which processes still run after SIGKILL. Names at
 /// most three.
 pub fn in_cgroup(path: &Path) -> Error {
-    let left = tree::list_pids(path).unwrap_or_default();
+    let left = pids::list_pids(path).unwrap_or_default();
     let names: Vec<String> = left.iter().take(3).map(|pid| name(*pid)).collect();
     let text = format!("still running {PATIENCE:?} after SIGKILL: {}", names.join("; "));
     Error::msg(text)
@@ -92,7 +93,7 @@ fn choose_hint(pid: i32) -> String {
 fn find_zombies(init: i32) -> Vec<String> {
     // Without version 2 all processes are in the root cgroup, so the search would find
     // zombies of others.
-    let own = v2::cgroup_of_process(init).filter(|own| own != Path::new(ROOT));
+    let own = pids::cgroup_of_process(init).filter(|own| own != Path::new(ROOT));
     let Some(own) = own else { return Vec::new() };
     let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -101,7 +102,7 @@ fn find_zombies(init: i32) -> Vec<String> {
         let mut fields = stat_fields(&stat)?;
         let is_zombie = fields.next()? == "Z" && pid != init;
         let parent: i32 = fields.next()?.parse().ok()?;
-        (is_zombie && v2::cgroup_of_process(pid)?.starts_with(&own))
+        (is_zombie && pids::cgroup_of_process(pid)?.starts_with(&own))
             .then(|| format!("{pid}, child of {}", name(parent)))
     });
     zombies.take(3).collect()

@@ -1,9 +1,7 @@
 //! Directories of a cgroup filesystem of either version.
 
-use super::stuck;
 use crate::error::{Context, Error, Result};
 use crate::sys::openat2;
-use crate::sys::pidfd::{self, PATIENCE};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_path};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -65,39 +63,6 @@ pub fn read(path: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&buf[..len]).trim_end().to_owned())
 }
 
-/// Returns the pids of the processes in the cgroup and below it.
-pub fn list_pids(path: &Path) -> Result<Vec<i32>> {
-    let mut out = Vec::new();
-    for dir in list_subtree(path) {
-        let procs = dir.join("cgroup.procs");
-        match std::fs::read_to_string(&procs) {
-            // 0 is a process that this pid namespace has no pid for.
-            Ok(text) => {
-                out.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0))
-            }
-            // The cgroup has been removed meanwhile, or is threaded.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENODEV | libc::EOPNOTSUPP)) => {}
-            Err(e) => return Err(e).op_on("read", procs.display()),
-        }
-    }
-    Ok(out)
-}
-
-/// Returns pidfds of the processes in the cgroup and below it.
-///
-/// A pid may belong to another process by the time that its pidfd is opened. So the pids
-/// are listed again afterwards. A pid that is still on the list is safe: its pidfd refers
-/// to the listed process, or to a process that has ended and takes no signal.
-pub fn open_pidfds(path: &Path) -> Result<Vec<OwnedFd>> {
-    let opened = list_pids(path)?.into_iter().filter_map(|pid| Some((pid, pidfd::open(pid).ok()?)));
-    let opened: Vec<_> = opened.collect();
-    if opened.is_empty() {
-        return Ok(Vec::new());
-    }
-    let still = list_pids(path)?;
-    Ok(opened.into_iter().filter(|(pid, _)| still.contains(pid)).map(|(_, handle)| handle).collect())
-}
-
 /// Returns the directory and all directories below it, parents first.
 pub fn list_subtree(path: &Path) -> Vec<PathBuf> {
     let mut out = vec![path.to_path_buf()];
@@ -129,37 +94,6 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Instant) -> Result<bo
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).op("poll cgroup.events"),
-        }
-    }
-}
-
-/// Kills every process in the cgroup and below it, by pidfd, until none is left. The next
-/// round finds a process that was forked meanwhile. Calls `killed` in each round after
-/// the signals, before it waits for the processes to end.
-///
-/// # Errors
-/// A process still runs after [`PATIENCE`].
-pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let targets = open_pidfds(path)?;
-        // Empty `targets` do not mean an empty cgroup: processes may have ended before
-        // their pidfds were opened. Only an empty list of pids means that.
-        if targets.is_empty() && list_pids(path)?.is_empty() {
-            return Ok(());
-        }
-        for target in &targets {
-            match pidfd::send_signal(target, libc::SIGKILL) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(errno) => return Err(errno).op_on("kill a process of", path.display()),
-            }
-        }
-        killed()?;
-        for target in &targets {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !pidfd::ends_within(target, left).op("poll a pidfd")? {
-                return Err(stuck::in_cgroup(path));
-            }
         }
     }
 }

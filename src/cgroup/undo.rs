@@ -2,7 +2,7 @@
 
 use super::setting::{self, Otherwise, Setting, Target};
 use super::tree;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use nix::errno::Errno;
 use std::os::fd::BorrowedFd;
 
@@ -42,6 +42,17 @@ impl<'a> Before<'a> {
         let targets: Vec<Target> = lines.iter().map(|(dir, setting)| (*dir, setting)).collect();
         setting::apply_all(&targets)
     }
+}
+
+/// Applies all settings, then calls `commit`. If either fails, restores the old values.
+pub fn update_all(targets: &[Target], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
+    let before = Before::read(targets)?;
+    setting::apply_all(targets).and_then(|()| commit()).map_err(|error| match before.restore() {
+        Ok(()) => error,
+        Err(left) => {
+            Error { hint: String::new(), ..error }.hint(format!("not all could be set back: {left}"))
+        }
+    })
 }
 
 /// Returns the content of the file that the setting will be written to. `None` if there

@@ -4,8 +4,9 @@
 use super::host::V1Mount;
 use super::hybrid::{self, Placed};
 use super::setting::{self, Target};
-use super::sub::resolve_below;
-use super::{Entrance, Hierarchy, Rules, SubCgroups, entry, tree};
+use super::sub_path::resolve_below;
+use super::undo;
+use super::{Entrance, Hierarchy, Rules, SubCgroups, entrance, tree};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view;
 use crate::spec::config::Resources;
@@ -48,7 +49,7 @@ pub fn create_where_allowed(all: &[Hierarchy]) -> Result<(Vec<Hierarchy>, Vec<Hi
     for hierarchy in all {
         match create_in(hierarchy).and_then(|()| open_tasks(hierarchy)) {
             Ok(_) => kept.push(hierarchy.clone()),
-            Err(e) if entry::is_denied(&e) => denied.push(hierarchy.clone()),
+            Err(e) if entrance::is_denied(&e) => denied.push(hierarchy.clone()),
             Err(error) => return Err(error),
         }
     }
@@ -134,7 +135,7 @@ pub fn set_limits(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: 
 
 /// Sets the limits, then calls `commit`. If either fails, restores the old values.
 pub fn update_limits(limits: &[Placed], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-    with_open_dirs(limits, |targets| setting::update_all(targets, commit))
+    with_open_dirs(limits, |targets| undo::update_all(targets, commit))
 }
 
 /// Opens each directory of `limits` once, and calls `act`.

@@ -2,15 +2,14 @@
 
 use super::host::ROOT;
 use super::setting::{self, Setting, Target};
+use super::undo;
 use super::{Rules, device_program, stuck, tree, v2_table};
 use crate::error::{Context, Error, Result};
 use crate::spec::config::{Memory, Resources};
 use crate::sys::bpf;
 use crate::sys::pidfd::PATIENCE;
-use crate::sys::process::{path_in_proc, read_file};
 use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -54,14 +53,6 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
     Ok(())
 }
 
-/// Returns the directory of a process's cgroup. `None` if the process has none in version
-/// 2, or if that can't be read.
-pub fn cgroup_of_process(pid: i32) -> Option<PathBuf> {
-    let own = read_file(path_in_proc(pid, "cgroup").as_str()).ok()?;
-    let path = own.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
-    Some(Path::new(super::host::ROOT).join(std::ffi::OsStr::from_bytes(path)))
-}
-
 /// Creates the cgroup, and returns its descriptor for clone3.
 pub fn create(path: &Path) -> Result<OwnedFd> {
     tree::create(path, &mut |_| Ok(()))?;
@@ -85,7 +76,7 @@ pub fn update_limits(
 ) -> Result<()> {
     let dir = tree::open(path)?;
     let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
-    setting::update_all(&targets, commit)
+    undo::update_all(&targets, commit)
 }
 
 /// Enables every controller that `root` has in each cgroup above `path`, so that limits

@@ -17,6 +17,7 @@ use crate::cgroup::{Cgroup, Entrance, Host, Starting};
 use crate::error::{Error, Result};
 use crate::hooks::Subject;
 use crate::init;
+use crate::launch::hide::hide;
 use crate::launch::idmap::Writers;
 use crate::launch::joins::Joins;
 use crate::launch::sources::Sources;
@@ -68,7 +69,7 @@ pub fn create(options: &Options) -> Result<Created> {
     let mut guard = CreateGuard::claim(options, &plan, state, writers)?;
     guard.save_intent(&text, options.notify)?;
     steps::done("claimed the state directory");
-    hide()?;
+    hide_clones()?;
     let sources = Sources::on_the_host(&plan, &joins)?;
     steps::done("opened the sources of the mounts");
     let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless, options.log)?;
@@ -170,8 +171,8 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
 ///
 /// The files of /proc/INIT then belong to root. A caller without root has to write init's
 /// id mappings there, so in that case init hides itself (`init/namespaces.rs`).
-fn hide() -> Result<()> {
-    if nix::unistd::geteuid().is_root() { init::tenant::hide() } else { Ok(()) }
+fn hide_clones() -> Result<()> {
+    if nix::unistd::geteuid().is_root() { hide() } else { Ok(()) }
 }
 
 /// Refuses a container without a user namespace for a caller that is not root.

@@ -15,6 +15,7 @@ use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, stuck};
 use crate::error::{Context, Error, Result};
 use crate::init::tenant;
 use crate::launch::courier::{self, Courier};
+use crate::launch::hide::hide;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
 use crate::launch::{joins, sources};
 use crate::log::Log;
@@ -124,7 +125,7 @@ fn exec_attended(
     let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
     let double_fork = needed || !sources::may_clone() && state.namespaces.has(NsKind::User.flag());
     if !double_fork {
-        tenant::hide()?;
+        hide()?;
     }
     move_to_first_cpus(process)?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();

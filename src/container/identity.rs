@@ -4,7 +4,8 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
-use crate::sys::process::{path_in_proc, read_file, stat_fields};
+use crate::sys::proc_pid::path_in_proc;
+use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};

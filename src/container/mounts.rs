@@ -10,8 +10,8 @@ use super::root::Root;
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init::live::{self, Change, Inherited};
-use crate::init::tenant;
 use crate::launch::entry::Handed;
+use crate::launch::hide::hide;
 use crate::launch::joins::Joins;
 use crate::launch::sources;
 use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
@@ -59,7 +59,7 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
 fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<Handed>)> {
     // Processes of the container must not trace the process that enters it, nor the one that
     // creates a user namespace for a mount (CVE-2016-9962).
-    tenant::hide()?;
+    hide()?;
     let dir = root.find(id)?;
     // Before the lock: no verb holds it while it waits for init.
     let before = dir.made_state()?;

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::hooks::Subject;
 use crate::launch::entry::Address;
 use crate::rdt::Group;
-use crate::spec::inherit::Fields;
+use crate::spec::plan::Fields;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::spec::state::Container;
 use crate::sys::namespaces::NsFlags;

@@ -1,6 +1,7 @@
 //! The container's view of its cgroups at a mount of type `cgroup`.
 
-use super::{filesystem, mounts};
+use super::attributes;
+use super::fs_context;
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view::{V1, View};
 use crate::launch::target;
@@ -52,9 +53,9 @@ pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
 /// Creates a cgroup2 mount. In a cgroup namespace its root is the container's own cgroup.
 /// If the kernel refuses a new mount, binds that cgroup instead.
 fn mount_v2(entry: &Mount, own: &Path, options: &[FsOption]) -> Result<OwnedFd> {
-    match filesystem::create_by_fsopen(c"cgroup2", c"cgroup", options, entry.attr.set) {
+    match fs_context::create_by_fsopen(c"cgroup2", c"cgroup", options, entry.attr.set) {
         Ok(tree) => {
-            mounts::finish(entry, &tree, MountAttr::default(), entry.recursive_attr)?;
+            attributes::finish(entry, &tree, MountAttr::default(), entry.recursive_attr)?;
             Ok(tree)
         }
         Err(e) if e.is(Errno::EPERM) || e.is(Errno::EBUSY) => bind_hierarchy(entry, own, options),
@@ -71,7 +72,7 @@ fn bind_hierarchy(entry: &Mount, path: &Path, options: &[FsOption]) -> Result<Ow
         refuse_new_options(options, &host_superblock_options()?)?;
     }
     let tree = clone_path(path)?;
-    mounts::finish(entry, &tree, clone_attributes(entry), entry.recursive_attr)?;
+    attributes::finish(entry, &tree, clone_attributes(entry), entry.recursive_attr)?;
     Ok(tree)
 }
 
@@ -121,8 +122,8 @@ fn mount_v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[
     options.extend(wanted.label.cloned());
     // The tmpfs stays writable until its directories are created.
     let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY;
-    let tmpfs = filesystem::create_by_fsopen(c"tmpfs", c"tmpfs", &options, attrs)?;
-    mounts::finish(entry, &tmpfs, MountAttr::default(), entry.recursive_attr)?;
+    let tmpfs = fs_context::create_by_fsopen(c"tmpfs", c"tmpfs", &options, attrs)?;
+    attributes::finish(entry, &tmpfs, MountAttr::default(), entry.recursive_attr)?;
     mount::attach(&tmpfs, target).op("move_mount tmpfs")?;
     fchdir(&tmpfs).op("fchdir")?;
     for hierarchy in hierarchies {
@@ -147,7 +148,7 @@ fn mount_v1_hierarchy(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarch
             .op("mount cgroup")?;
     } else {
         let tree = clone_path(&hierarchy.path)?;
-        mounts::finish(entry, &tree, clone_attributes(entry), entry.recursive_attr)?;
+        attributes::finish(entry, &tree, clone_attributes(entry), entry.recursive_attr)?;
         let name = target::c_path(Path::new(&hierarchy.name))?;
         mount::attach_at(&tree, tmpfs, &name).op("move_mount cgroup")?;
     }

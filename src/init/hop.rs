@@ -37,7 +37,7 @@ pub fn double_fork(sync: &InitEnd, namespaces: NsFlags, courier: Option<&Courier
             // The memory of this process holds everything that init had so far. A pid
             // namespace that was joined may show this process to the processes in it
             // (CVE-2016-9962).
-            let _ = super::tenant::hide();
+            let _ = crate::launch::hide::hide();
             // From here on only init closes descriptors in the shared table.
             drop(teller);
             std::mem::forget(told);

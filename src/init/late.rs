@@ -3,8 +3,8 @@
 
 use super::rootfs::Root;
 use crate::error::{Context, Error, Result};
+use crate::launch::inside_rootfs;
 use crate::launch::joins::Joins;
-use crate::launch::late;
 use crate::launch::sources::{self, Opener, Source};
 use crate::launch::sync::{FromInit, InitEnd, ToInit};
 use crate::spec::plan::{Mount, MountKind, Plan, SourceLink};
@@ -37,14 +37,14 @@ impl Late<'_> {
             Source::Later => Opener::new(self.plan, self.joins).tree(entry).map(Source::Tree),
             open => return Ok(open),
         };
-        opened.map_err(|e| late::of_source(e, entry))
+        opened.map_err(|e| sources::of_source(e, entry))
     }
 
     fn open_below_root(&self, index: usize, entry: &Mount, root: &Root, path: &Path) -> Result<Source> {
         let MountKind::Bind { recursive, link, .. } = entry.kind else {
             return Err(Error::msg("is no bind mount"));
         };
-        let file = match late::open_inside(&root.tree, path, link) {
+        let file = match inside_rootfs::open_inside(&root.tree, path, link) {
             // The source may be in a directory of the host that is mounted here and that
             // the container's root may not enter.
             Err(Errno::EACCES) if self.by_runtime => self.ask_runtime(index, Some(&root.tree))?,

@@ -7,6 +7,7 @@
 //! only for the system calls that attach or detach a tree. The container's root is a
 //! descriptor, and every lookup in the container starts there.
 
+use super::attributes;
 use super::{hop::double_fork, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::entry::Entry;
@@ -194,7 +195,7 @@ impl Work<'_> {
             (MountKind::Bind { .. }, Source::Tree(tree)) => {
                 let check = |place| mounts::check_bind(entry, tree, place);
                 let point = target::mount_point_noting(root, path, kind, check, made)?;
-                if let Some(locked) = mounts::set_bind_attributes(entry, tree)? {
+                if let Some(locked) = attributes::set_bind_attributes(entry, tree)? {
                     return Err(Error::msg(locked));
                 }
                 Ok((tree.try_clone().op("dup")?, point.at))

@@ -5,11 +5,13 @@
 //! returns: it becomes the payload, or it sends its error to the process that waits for
 //! it and calls `_exit`.
 
+mod attributes;
 mod cgroup_mount;
 mod copy_up;
 mod creds;
 mod dev;
 mod filesystem;
+mod fs_context;
 mod gate;
 mod hooks;
 mod hop;

@@ -4,7 +4,9 @@
 //! clone of a tree of the host. It sets the attributes of the tree, and attaches the tree
 //! to a target that it opened inside the rootfs.
 
+use super::attributes;
 use super::cgroup_mount::{self, Wanted};
+use super::fs_context;
 use super::late::Late;
 use super::mismatch;
 use super::readonly::{self, Readonly};
@@ -12,13 +14,13 @@ use super::rootfs::Root;
 use super::{copy_up, filesystem};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view::View;
-use crate::launch::late;
+use crate::launch::inside_rootfs;
 use crate::launch::sources::{self, Source};
 use crate::launch::sync::FromInit;
 use crate::launch::target::{self, Kind, MountPoint};
 use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
 use crate::spec::proc_paths::{self, Place};
-use crate::sys::mount::{self, MOUNT_ATTR_ATIME, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::{openat2, xattr};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
@@ -93,7 +95,7 @@ impl Attaching<'_> {
             .create(root, &entry.target, || target::mount_point(root, &entry.target, kind, check))
             .map_err(|error| mismatch::explain(error, root, entry, kind))?;
         let changes = readonly::will_make_readonly(entry, &tree)?;
-        self.warnings.extend(set_bind_attributes(entry, &tree)?);
+        self.warnings.extend(attributes::set_bind_attributes(entry, &tree)?);
         let tree = attach_bind_tree(self.plan, entry, source, tree, &target)
             .map_err(|error| mismatch::explain(error, root, entry, kind))?;
         if changes { self.readonly.note_done(entry, &tree) } else { Ok(()) }
@@ -127,9 +129,9 @@ impl Attaching<'_> {
         let there = openat2::in_root(&self.root.tree, &path, libc::O_PATH).op("open the mount")?;
         let changes = readonly::will_make_readonly(entry, &there)?;
         if !options.is_empty() {
-            filesystem::reconfigure(&there, options).map_err(nothing_there)?;
+            fs_context::reconfigure(&there, options).map_err(nothing_there)?;
         }
-        finish(entry, &there, entry.attr, entry.recursive_attr).map_err(nothing_there)?;
+        attributes::finish(entry, &there, entry.attr, entry.recursive_attr).map_err(nothing_there)?;
         if changes { self.readonly.note_done(entry, &there) } else { Ok(()) }
     }
 }
@@ -150,9 +152,9 @@ fn attach_bind_tree(
             );
         }
         sources::relate(plan, entry, tree)?;
-        set_bind_attributes(entry, tree).map(drop)
+        attributes::set_bind_attributes(entry, tree).map(drop)
     };
-    let path = late::inside(plan, source).is_none().then_some(source);
+    let path = inside_rootfs::inside(plan, source).is_none().then_some(source);
     sources::attach(tree, &target.at, path, prepare)
 }
 
@@ -235,7 +237,7 @@ pub fn filesystem_for(
     }
     let below = entry.recursive_attr;
     let below = MountAttr { set: below.set & !MOUNT_ATTR_RDONLY, ..below };
-    finish(entry, &tree, MountAttr::default(), below)?;
+    attributes::finish(entry, &tree, MountAttr::default(), below)?;
     Ok(tree)
 }
 
@@ -273,58 +275,6 @@ fn with_mode(new: &Filesystem, point: &MountPoint) -> Result<Option<Vec<FsOption
 
 fn nothing_there(error: Error) -> Error {
     if error.is(Errno::EINVAL) { error.hint("is anything mounted there?") } else { error }
-}
-
-/// Sets the attributes of the mount itself and of its whole tree, then the propagation.
-pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr, recursive: MountAttr) -> Result<()> {
-    set_attributes(tree, attr, recursive)?;
-    match entry.propagation {
-        Some((propagation, recursive)) => sources::set_propagation(tree, propagation, recursive),
-        None => Ok(()),
-    }
-}
-
-/// Sets the attributes of a bind mount. Returns a warning if the mount keeps a flag that
-/// an option clears.
-///
-/// In a user namespace the kernel locks the flags of the host's mounts. runc keeps a
-/// locked flag if no option names it. crun keeps it in any case.
-pub fn set_bind_attributes(entry: &Mount, tree: &OwnedFd) -> Result<Option<String>> {
-    let attr = entry.attr;
-    let with = |clear: u64| set_attributes(tree, MountAttr { clear, ..attr }, entry.recursive_attr);
-    let locked = match with(attr.clear | entry.unnamed) {
-        Err(error) if error.is(Errno::EPERM) && attr.clear | entry.unnamed != 0 => error,
-        other => return other.map(|()| None),
-    };
-    if entry.unnamed != 0 && with(attr.clear).is_ok() {
-        return Ok(None);
-    }
-    // The kernel sets an atime mode only together with the mask of all modes.
-    let mask = if attr.set & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };
-    if with(mask).is_err() {
-        return Err(locked);
-    }
-    let place = entry.target.display();
-    Ok(Some(format!("{}/options ({place}): the host has locked flags of its mount, which stay", entry.at)))
-}
-
-/// Sets `attr` on the mount itself, then `recursive` on it and on all mounts below it.
-pub fn set_attributes(tree: &OwnedFd, attr: MountAttr, recursive: MountAttr) -> Result<()> {
-    if attr != MountAttr::default() {
-        mount::set_attr(tree, attr, false).op("mount_setattr").map_err(locked)?;
-    }
-    if recursive != MountAttr::default() {
-        mount::set_attr(tree, recursive, true).op("mount_setattr (recursive)").map_err(locked)?;
-    }
-    Ok(())
-}
-
-fn locked(error: Error) -> Error {
-    if error.is(Errno::EPERM) {
-        return error
-            .hint("without privilege on the host, what it mounted ro, nosuid, nodev or noexec stays so");
-    }
-    error
 }
 
 /// Adds a hint with the usual cause of the kernel's errno.

@@ -1,9 +1,9 @@
 //! Enters and creates init's namespaces, and sets the names in them.
 
 use super::proc::Proc;
-use super::tenant::hide;
 use super::{Inherited, sched};
 use crate::error::{Context, Error, Result};
+use crate::launch::hide::hide;
 use crate::launch::sync::{FromInit, ToInit};
 use crate::launch::{Arrival, limits};
 use crate::spec::Plan;

@@ -1,7 +1,7 @@
 //! The layers of an overlay that don't fit into one string of fsconfig(2), because there
 //! are too many of them or their names are too long.
 
-use super::filesystem;
+use super::fs_context;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::FsOption;
 use nix::fcntl::{OFlag, open};
@@ -52,10 +52,10 @@ pub fn split_layers(options: &[FsOption]) -> Result<Rewritten> {
             for (data_only, path) in parse_layers(value.as_bytes()) {
                 let key = if data_only { c"datadir+" } else { c"lowerdir+" };
                 let path = c_string(path)?;
-                let path = if filesystem::is_long(&path) { out.short_name(path.as_bytes())? } else { path };
+                let path = if fs_context::is_long(&path) { out.short_name(path.as_bytes())? } else { path };
                 out.push(key, path);
             }
-        } else if filesystem::is_long(value) {
+        } else if fs_context::is_long(value) {
             let path = unescape(value.as_bytes());
             let short = out.short_name(&path)?;
             out.push(key, short);
@@ -69,7 +69,7 @@ pub fn split_layers(options: &[FsOption]) -> Result<Rewritten> {
 /// Shortens the options so that they fit into one string for mount(2). `None` if they fit
 /// as they are.
 pub fn shorten_for_mount(options: &[FsOption]) -> Result<Option<Rewritten>> {
-    if filesystem::in_one_string(options)?.count_bytes() < MOUNT_LIMIT {
+    if fs_context::in_one_string(options)?.count_bytes() < MOUNT_LIMIT {
         return Ok(None);
     }
     let mut out = Rewritten::new();

@@ -1,7 +1,7 @@
 //! `linux.maskedPaths` and `linux.readonlyPaths` (config-linux.md "Masked Paths" and
 //! "Readonly Paths").
 
-use super::filesystem;
+use super::fs_context;
 use crate::error::{Context, Error, Result};
 use crate::launch::sources;
 use crate::launch::target;
@@ -86,7 +86,7 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
         let tree = mount::clone_tree(empty, c"", false, false).op("open_tree the empty directory")?;
         return mount::attach(tree, target).op("move_mount the empty directory");
     }
-    let tree = filesystem::create_by_fsopen(
+    let tree = fs_context::create_by_fsopen(
         c"tmpfs",
         c"tmpfs",
         covers.label.map_or(&[], from_ref),

@@ -1,7 +1,7 @@
 //! The change of the root, by which init leaves the host's tree.
 
-use super::filesystem;
-use super::rootfs::Root;
+use super::fs_context;
+use super::rootfs::{Root, why_no_pivot};
 use crate::error::{Context, Error, Result};
 use crate::launch::target;
 use crate::spec::Plan;
@@ -119,21 +119,8 @@ fn cover_with_tmpfs(path: &Path) -> Result<()> {
         // A single file of procfs gives nobody the right to mount a new one.
         return Ok(());
     }
-    let empty = filesystem::create_by_fsopen(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
+    let empty = fs_context::create_by_fsopen(c"tmpfs", c"tmpfs", &[], MOUNT_ATTR_RDONLY)?;
     mount::attach(&empty, &there).op("move_mount an empty directory")
-}
-
-/// Returns a hint for EINVAL of pivot_root(2). The kernel can't pivot away from the very
-/// first root, nor from a directory that chroot made the root.
-pub fn why_no_pivot() -> &'static str {
-    let mounts = crate::sys::process::read_file("/proc/self/mountinfo").unwrap_or_default();
-    let mut points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
-    match points.any(|point| point == b"/") {
-        true => "a root on initramfs can't be pivoted away from: use --no-pivot there",
-        false => {
-            "the runtime is in a chroot, whose root is no mount point: bind-mount that directory on itself first"
-        }
-    }
 }
 
 /// Calls pivot_root(".", "."), which stacks the old root on the new one. So the image

@@ -28,7 +28,7 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     if !joined {
         mount::propagate_all(sources::namespace_base(plan).flag())
             .op("cut the mounts off from the host's")
-            .map_err(|e| if e.is(Errno::EINVAL) { e.hint(super::pivot::why_no_pivot()) } else { e })?;
+            .map_err(|e| if e.is(Errno::EINVAL) { e.hint(why_no_pivot()) } else { e })?;
     }
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let host = open(c"/", flags, Mode::empty()).op_on("open", "/")?;
@@ -83,5 +83,18 @@ pub fn set_root_propagation(plan: &Plan, root: &Root) -> Result<()> {
                 .map_err(|e| e.at("/linux/rootfsPropagation"))
         }
         _ => Ok(()),
+    }
+}
+
+/// Returns a hint for EINVAL of pivot_root(2). The kernel can't pivot away from the very
+/// first root, nor from a directory that chroot made the root.
+pub fn why_no_pivot() -> &'static str {
+    let mounts = crate::sys::process::read_file("/proc/self/mountinfo").unwrap_or_default();
+    let mut points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
+    match points.any(|point| point == b"/") {
+        true => "a root on initramfs can't be pivoted away from: use --no-pivot there",
+        false => {
+            "the runtime is in a chroot, whose root is no mount point: bind-mount that directory on itself first"
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! name, and another process can change what the name leads to. So init mounts it in a
 //! directory that no other process has ever seen, and clones it from there.
 
-use super::filesystem;
+use super::fs_context;
 use crate::error::{Context, Result};
 use crate::sys::mount;
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -23,7 +23,7 @@ impl Scratch {
     /// Mounts the tmpfs over `host`, the root of the host's tree. Lookups that begin at
     /// `host` stay beneath the new mount.
     pub fn new(host: &OwnedFd) -> Result<Scratch> {
-        let root = filesystem::create_by_fsopen(c"tmpfs", c"tmpfs", &[], 0)?;
+        let root = fs_context::create_by_fsopen(c"tmpfs", c"tmpfs", &[], 0)?;
         mount::attach(&root, host).op("move_mount a scratch tmpfs")?;
         let scratch = Scratch { root };
         mkdirat(&scratch.root, NAME, Mode::S_IRWXU).op("mkdir in a scratch tmpfs")?;

@@ -5,6 +5,7 @@ use super::{creds, hop::double_fork, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
 use crate::launch::courier::CourierEnd;
 use crate::launch::entry::Entry;
+use crate::launch::hide::hide;
 use crate::launch::limits::{self, Of};
 use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
 use crate::seccomp::Filter;
@@ -110,15 +111,9 @@ fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
     })
 }
 
-/// Makes this process not dumpable. It is visible in the container before it is ready,
-/// and no process there may trace it or open its files (CVE-2016-9962).
-pub fn hide() -> Result<()> {
-    nix::sys::prctl::set_dumpable(false).op("prctl PR_SET_DUMPABLE")
-}
-
 /// Opens the root directory of the process `pid`.
 pub fn root_of(pid: i32) -> Result<OwnedFd> {
-    let path = crate::sys::process::path_in_proc(pid, "root");
+    let path = crate::sys::proc_pid::path_in_proc(pid, "root");
     open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", &path)
 }

@@ -9,7 +9,8 @@
 use crate::error::{Context, Error, Result, without_engines_words};
 use crate::spec::plan::{IdMap, IdMaps, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
-use crate::sys::process::{number_in_proc, path_in_proc, read_file};
+use crate::sys::proc_pid::{number_in_proc, path_in_proc};
+use crate::sys::process::read_file;
 use crate::sys::{caps, pidfd, scm};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};

@@ -27,7 +27,7 @@ struct Join {
 impl Joins {
     /// Returns only the user namespace of the process `pid`.
     pub fn user_of(pid: i32) -> Result<Joins> {
-        let path = crate::sys::process::path_in_proc(pid, "ns/user");
+        let path = crate::sys::proc_pid::path_in_proc(pid, "ns/user");
         Ok(Joins(vec![Join::open(NsKind::User, &path, "").map_err(|e| e.on(path.clone()))?]))
     }
 

@@ -42,7 +42,7 @@ pub fn set_oom_score(of: Of, process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj else { return Ok(()) };
     let path = match of {
         Of::Myself => "/proc/self/oom_score_adj".to_owned(),
-        Of::Process(pid) => crate::sys::process::path_in_proc(pid, "oom_score_adj"),
+        Of::Process(pid) => crate::sys::proc_pid::path_in_proc(pid, "oom_score_adj"),
     };
     let file = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", &path)?;
     write(&file, score.to_string().as_bytes()).op("write oom_score_adj").map(drop).map_err(|e| {

@@ -3,7 +3,9 @@
 pub mod cgroup_view;
 pub mod courier;
 pub mod entry;
+pub mod hide;
 pub mod idmap;
+pub mod inside_rootfs;
 pub mod joins;
 pub mod late;
 pub mod limits;

@@ -5,8 +5,8 @@
 //! Then init, which is root over its own mount namespace, calls the same function.
 
 use super::idmap::Mappings;
+use super::inside_rootfs;
 use super::joins::Joins;
-use super::late;
 use super::nodes::Nodes;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{
@@ -18,6 +18,7 @@ use crate::sys::mount::{
 use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, readlinkat};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::{fstat, makedev, stat};
 use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -60,13 +61,13 @@ impl Sources {
 
     /// Clones the rootfs and every bind source.
     ///
-    /// If the limit of open files is low, this opens only some of them, see [`late`].
+    /// If the limit of open files is low, this opens only some of them, see [`late`](super::late).
     pub fn open(plan: &Plan, joins: &Joins) -> Result<Sources> {
         let rootfs = clone_tree(&plan.rootfs, true).map_err(|e| rootfs_error(e, &plan.rootfs))?;
         // Unless the root is private, mounts that the host makes below the rootfs appear
         // in the container. Mounts of the container never appear on the host.
         set_propagation(&rootfs, root_base(plan), true)?;
-        let mut budget = late::budget(&rootfs);
+        let mut budget = budget(&rootfs);
         let (mut devices, mut made) = (Vec::new(), None);
         // Init opens for itself the devices that are not opened here.
         if plan.namespaces.is_private(NsKind::User) && plan.devices.len() < budget {
@@ -160,14 +161,14 @@ impl<'a> Opener<'a> {
     /// that may stay open for the mounts.
     fn open_early(&mut self, entry: &Mount, budget: &mut usize) -> Result<Source> {
         if let MountKind::Bind { source, .. } = &entry.kind
-            && let Some(path) = late::inside(self.plan, source)
+            && let Some(path) = inside_rootfs::inside(self.plan, source)
         {
             return Ok(Source::Inside(path));
         }
         let opened = match self.open_source(entry, *budget == 0) {
             Err(error) if error.is(Errno::ENOENT) || error.is(Errno::ENOTDIR) => match &entry.kind {
                 MountKind::Bind { source, .. } => {
-                    late::inside_by_another_name(self.plan, source).map(Source::Inside).ok_or(error)
+                    inside_rootfs::inside_by_another_name(self.plan, source).map(Source::Inside).ok_or(error)
                 }
                 _ => Err(error),
             },
@@ -185,14 +186,14 @@ impl<'a> Opener<'a> {
         match &entry.kind {
             MountKind::Bind { source, link, .. } => {
                 if *link == SourceLink::Copy
-                    && let Some(target) = read_link(source).map_err(|e| late::of_source(e, entry))?
+                    && let Some(target) = read_link(source).map_err(|e| of_source(e, entry))?
                 {
                     return Ok(Source::Link(target));
                 }
                 if later {
                     return Ok(Source::Later);
                 }
-                self.tree(entry).map(Source::Tree).map_err(|e| late::of_source(e, entry))
+                self.tree(entry).map(Source::Tree).map_err(|e| of_source(e, entry))
             }
             MountKind::Filesystem(_) => match &entry.idmap {
                 Some(idmap) => {
@@ -213,11 +214,12 @@ impl<'a> Opener<'a> {
         let nofollow = *link == SourceLink::Itself;
         // The path is looked up as it is on the host, not in the container: a link of the
         // image must not lead out of the rootfs.
-        let tree = match late::inside(self.plan, source) {
+        let tree = match inside_rootfs::inside(self.plan, source) {
             Some(path) => {
                 let flags = libc::O_PATH | libc::O_DIRECTORY;
                 let rootfs = openat2::plainly(&c_path(&self.plan.rootfs)?, flags).op("open the rootfs")?;
-                let file = late::open_inside(&rootfs, &path, *link).op("open the source in the rootfs")?;
+                let file =
+                    inside_rootfs::open_inside(&rootfs, &path, *link).op("open the source in the rootfs")?;
                 mount::clone_tree(&file, c"", *recursive, nofollow).op("open_tree")
             }
             None => mount::clone_tree(AT_FDCWD, &c_path(source)?, *recursive, nofollow).op("open_tree"),
@@ -419,4 +421,27 @@ fn rootfs_error(error: Error, path: &Path) -> Error {
     let missing = error.is(Errno::ENOENT);
     let error = error.at("/root/path").on(path.display().to_string());
     if missing { error.hint("the rootfs must exist; a relative path is the bundle's") } else { error }
+}
+
+/// The number of descriptors that `create` and init need for other things: cgroups (up to
+/// a dozen on version 1), sockets, the start gate, and files that are open only for a
+/// moment.
+const RESERVE: usize = 32;
+
+/// Returns how many descriptors may stay open until the container's mounts are made.
+/// `newest` was just opened, so all numbers below it are in use.
+pub fn budget(newest: &OwnedFd) -> usize {
+    let used = usize::try_from(newest.as_raw_fd()).unwrap_or(0) + 1;
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(used + RESERVE)
+}
+
+/// Names the source in an error.
+pub fn of_source(error: Error, entry: &Mount) -> Error {
+    match &entry.kind {
+        MountKind::Bind { source, .. } => {
+            error.at(format!("{}/source", entry.at)).on(source.display().to_string())
+        }
+        _ => error,
+    }
 }

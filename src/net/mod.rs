@@ -168,7 +168,7 @@ fn is_own_namespace(ns: BorrowedFd<'_>) -> Result<bool> {
 
 /// Opens the network namespace of process `pid`, which must be a child of this process.
 pub fn namespace_of(pid: i32) -> Result<OwnedFd> {
-    let path = crate::sys::process::path_in_proc(pid, "ns/net");
+    let path = crate::sys::proc_pid::path_in_proc(pid, "ns/net");
     open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", &path)
         .map_err(|e| add_hint(e).at("/linux/netDevices"))

@@ -12,7 +12,8 @@ pub use stats::Stats;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
-use crate::sys::process::{path_in_proc, read_file, stat_fields};
+use crate::sys::proc_pid::path_in_proc;
+use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;

@@ -5,11 +5,9 @@
 //! score of the engine, which protects the engine from the OOM killer.
 
 use super::config::{Config, Process};
-use super::{memory_policy, personality, plan};
+use super::plan::{self, Fields};
+use super::{memory_policy, personality};
 use crate::error::Result;
-
-/// A set of fields that can be taken over, with a bit for each.
-pub type Fields = u16;
 
 /// The bit for `linux.personality` and `linux.memoryPolicy`. No process has these fields
 /// itself.

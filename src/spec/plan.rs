@@ -6,7 +6,6 @@
 //! call.
 
 use super::config::Resources;
-use super::inherit::Fields;
 use crate::seccomp::profile::Profile;
 use crate::sys::mount::{MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAttr};
 use crate::sys::namespaces::NsFlags;
@@ -15,6 +14,10 @@ use crate::sys::sched::Attr;
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
+
+/// A set of fields that an `exec` process can take over, with a bit for each
+/// ([`inherit`](super::inherit)).
+pub type Fields = u16;
 
 /// A container, resolved from `config.json`.
 #[derive(Debug)]

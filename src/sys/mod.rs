@@ -19,6 +19,7 @@ pub mod namespaces;
 pub mod net;
 pub mod openat2;
 pub mod pidfd;
+pub mod proc_pid;
 pub mod process;
 pub mod pty;
 pub mod regex;

@@ -2,7 +2,6 @@
 
 use super::{Result, check};
 use std::ffi::{CStr, CString};
-use std::sync::OnceLock;
 
 /// Reads a whole file without asking for its size, because files of procfs have none.
 pub fn read_file<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
@@ -91,36 +90,6 @@ pub fn default_signals() {
 /// /proc/self/stat. Reading this one file replaces 29 calls of sigaction(2).
 fn ignored_signals() -> Option<u32> {
     stat_fields(&read_file("/proc/self/stat").ok()?)?.nth(33 - 3)?.parse().ok()
-}
-
-/// Returns the path of a file of the process `pid` in /proc. `file` is a name such as
-/// `ns/user`.
-///
-/// /proc may belong to another pid namespace (`unshare --pid --fork` leaves the old one
-/// mounted). The process then has another number there, and another process has the
-/// number `pid`.
-pub fn path_in_proc(pid: i32, file: &str) -> String {
-    // No process has the number 0, so the path of a process that has ended gives ENOENT.
-    format!("/proc/{}/{file}", number_in_proc(pid).unwrap_or(0))
-}
-
-/// Returns the number of the process `pid` in /proc.
-///
-/// # Errors
-/// ESRCH if /proc belongs to another pid namespace and doesn't show the process.
-pub fn number_in_proc(pid: i32) -> Result<i32> {
-    if proc_is_of_own_namespace() { Ok(pid) } else { super::pidfd::pid(super::pidfd::open(pid)?) }
-}
-
-/// Whether /proc has the numbers of this process's own pid namespace. Compares only the
-/// number of this process itself, and only once. A process can have the same number in
-/// two namespaces, but only by accident.
-fn proc_is_of_own_namespace() -> bool {
-    static IS_OWN: OnceLock<bool> = OnceLock::new();
-    *IS_OWN.get_or_init(|| {
-        let Ok(own) = nix::fcntl::readlink("/proc/self") else { return true };
-        own.to_str().and_then(|own| own.parse().ok()) == Some(std::process::id())
-    })
 }
 
 /// Returns the fields of a /proc/PID/stat from the third one on, which is the state. The

@@ -5,6 +5,7 @@
 //! their answers. Every wait has a time limit. Its error says what the runtime waited
 //! for, and how long.
 
+use super::session::Which;
 use super::wire::{self, Call, Message, Value};
 use crate::error::{Context, Error, Result, without_engines_words};
 use nix::errno::Errno;
@@ -14,7 +15,6 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use nix::sys::time::TimeVal;
-use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -40,16 +40,6 @@ static RECEIVED: AtomicU32 = AtomicU32::new(0);
 /// Returns how many messages this process has sent and received.
 pub fn traffic() -> (u32, u32) {
     (SENT.load(Ordering::Relaxed), RECEIVED.load(Ordering::Relaxed))
-}
-
-/// The systemd that manages a unit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Which {
-    /// The system's: process 1.
-    System,
-    /// A user's own, at this D-Bus address. The state record keeps the address, because a
-    /// later verb may run without the environment variables that tell it.
-    User(String),
 }
 
 /// An open connection.

@@ -23,8 +23,9 @@ use crate::error::{Error, Result, without_engines_words};
 use crate::launch::Arrival;
 use crate::spec::Plan;
 use crate::spec::config::Resources;
-use bus::{Bus, Refusal, Which};
+use bus::{Bus, Refusal};
 use serde::{Deserialize, Serialize};
+use session::Which;
 use table::Property;
 use wire::Value;
 

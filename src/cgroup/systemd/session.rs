@@ -1,9 +1,19 @@
 //! Finds the systemd that manages a container's unit: the system's, or a user's own.
 
-use super::bus::Which;
 use crate::error::{Error, Result};
 use nix::unistd::geteuid;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
+
+/// The systemd that manages a unit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Which {
+    /// The system's: process 1.
+    System,
+    /// A user's own, at this D-Bus address. The state record keeps the address, because a
+    /// later verb may run without the environment variables that tell it.
+    User(String),
+}
 
 /// Returns the systemd that the caller uses. The host's root uses the system's. Every
 /// other user has a systemd of their own. So has the root of a user namespace, as under

@@ -254,7 +254,7 @@ impl<'a> Place<'a> {
             }
             return Ok(());
         }
-        let path = process::path_in_proc(pid, "cgroup");
+        let path = crate::sys::proc_pid::path_in_proc(pid, "cgroup");
         let text = process::read_file(path.as_str()).op_on("read", path)?;
         for line in String::from_utf8_lossy(&text).lines() {
             let mut fields = line.splitn(3, ':').skip(1);
