@@ -142,7 +142,7 @@ impl std::error::Error for Error {}
 /// same. A missing bus or a read-only cgroup must not cause these exit codes. So only
 /// errors about the payload contain these words (`init/payload.rs`, `init/creds.rs`,
 /// `spec/process.rs`). The one exception is `exec --cgroup`, which no engine uses
-/// (`cgroup/sub.rs`).
+/// (`cgroup/sub_cgroups.rs`).
 const ENGINES_WORDS: [(&str, &str); 5] = [
     ("no such file", "missing file"),
     ("not found", "missing"),
@@ -284,7 +284,8 @@ mod tests {
                 }
             }
         }
-        let expected = ["cgroup/sub.rs", "error.rs", "init/creds.rs", "init/payload.rs", "spec/process.rs"];
+        let expected =
+            ["cgroup/sub_cgroups.rs", "error.rs", "init/creds.rs", "init/payload.rs", "spec/process.rs"];
         assert_eq!(said.iter().map(String::as_str).collect::<Vec<_>>(), expected);
     }
 

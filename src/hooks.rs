@@ -51,7 +51,7 @@ pub struct Output {
 }
 
 /// Runs hooks in their order, up to the first failure.
-pub fn run_all(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Result<()> {
+pub fn run_until_failure(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
@@ -73,7 +73,7 @@ pub fn run_in_container(
 
 /// Runs all hooks, even after a failure, and returns the failures. The container has
 /// already stopped, so a failure cannot prevent anything.
-pub fn run_each(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Vec<Error> {
+pub fn run_despite_failures(hooks: &[Hook], subject: &Subject, status: Status, pid: i32) -> Vec<Error> {
     if hooks.is_empty() {
         return Vec::new();
     }

@@ -7,9 +7,9 @@
 //! folder adds the methods of [`Cgroup`] for one subject.
 
 mod common_table;
+mod create;
 mod device_program;
 mod entrance;
-mod entry;
 mod follow;
 mod freezer;
 mod host;
@@ -21,14 +21,14 @@ mod oom;
 mod owner;
 mod pids;
 mod processes;
+mod rollback;
 mod setting;
 mod stats;
-pub mod stuck;
-mod sub;
+mod sub_cgroups;
 mod sub_path;
 mod systemd;
 mod tree;
-mod undo;
+pub mod unkillable;
 mod usage;
 mod v1;
 mod v1_stats;
@@ -41,7 +41,7 @@ pub use entrance::Entrance;
 pub use host::{Host, V1Mount};
 pub use oom::Watch as OomWatch;
 pub use stats::Stats;
-pub use sub::explain_sub;
+pub use sub_cgroups::explain_sub;
 pub use sub_path::SubCgroups;
 pub use systemd::Name as UnitName;
 pub use systemd::{Starting, Unit, attach, traffic as bus_traffic};

@@ -1,7 +1,7 @@
 //! Opens and kills the processes of a cgroup.
 
 use super::pids::list_pids;
-use super::stuck;
+use super::unkillable;
 use crate::error::{Context, Result};
 use crate::sys::pidfd::{self, PATIENCE};
 use nix::errno::Errno;
@@ -49,7 +49,7 @@ pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
         for target in &targets {
             let left = deadline.saturating_duration_since(Instant::now());
             if !pidfd::ends_within(target, left).op("poll a pidfd")? {
-                return Err(stuck::in_cgroup(path));
+                return Err(unkillable::in_cgroup(path));
             }
         }
     }

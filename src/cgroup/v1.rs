@@ -3,9 +3,9 @@
 
 use super::host::V1Mount;
 use super::hybrid::{self, Placed};
+use super::rollback;
 use super::setting::{self, Target};
 use super::sub_path::resolve_below;
-use super::undo;
 use super::{Entrance, Hierarchy, Rules, SubCgroups, entrance, tree};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view;
@@ -135,7 +135,7 @@ pub fn set_limits(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: 
 
 /// Sets the limits, then calls `commit`. If either fails, restores the old values.
 pub fn update_limits(limits: &[Placed], commit: &mut dyn FnMut() -> Result<()>) -> Result<()> {
-    with_open_dirs(limits, |targets| undo::update_all(targets, commit))
+    with_open_dirs(limits, |targets| rollback::update_all(targets, commit))
 }
 
 /// Opens each directory of `limits` once, and calls `act`.

@@ -1,9 +1,9 @@
 //! Version 2: one hierarchy for all controllers.
 
 use super::host::ROOT;
+use super::rollback;
 use super::setting::{self, Setting, Target};
-use super::undo;
-use super::{Rules, device_program, stuck, tree, v2_table};
+use super::{Rules, device_program, tree, unkillable, v2_table};
 use crate::error::{Context, Error, Result};
 use crate::spec::config::{Memory, Resources};
 use crate::sys::bpf;
@@ -76,7 +76,7 @@ pub fn update_limits(
 ) -> Result<()> {
     let dir = tree::open(path)?;
     let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
-    undo::update_all(&targets, commit)
+    rollback::update_all(&targets, commit)
 }
 
 /// Enables every controller that `root` has in each cgroup above `path`, so that limits
@@ -140,7 +140,7 @@ fn kill_and_wait(path: &Path, killed: impl FnOnce() -> Result<()>) -> Result<()>
     if tree::wait_for_event(&dir, "populated 0", Instant::now() + PATIENCE)? {
         return Ok(());
     }
-    Err(stuck::in_cgroup(path))
+    Err(unkillable::in_cgroup(path))
 }
 
 #[cfg(test)]

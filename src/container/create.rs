@@ -21,8 +21,8 @@ use crate::launch::hide::hide;
 use crate::launch::idmap::Writers;
 use crate::launch::joins::Joins;
 use crate::launch::sources::Sources;
-use crate::launch::sync::{self, HostEnd, ToInit};
-use crate::launch::{self, Arrival, Split, limits, sched};
+use crate::launch::sync::{self, RuntimeEnd, ToInit};
+use crate::launch::{self, CgroupEntry, Split, rlimits, sched};
 use crate::rdt::Group;
 use crate::seccomp;
 use crate::spec::Plan;
@@ -37,7 +37,7 @@ pub struct Created {
     pub dir: Dir,
     pub state: State,
     pub init: OwnedFd,
-    pub sync: HostEnd,
+    pub sync: RuntimeEnd,
     /// The master side of the terminal, if `run` relays it in the foreground.
     pub terminal: Option<OwnedFd>,
     /// The socket by which the payload of `run` tells that it is ready (sd_notify).
@@ -58,7 +58,8 @@ pub fn create(options: &Options) -> Result<Created> {
     let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;
     let (host, mut cgroup) = locate_cgroup(options, &plan)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
-    let (filter, agent) = (seccomp::prepare(plan.seccomp.as_ref())?, Agent::of(plan.seccomp.as_ref())?);
+    let (filter, agent) =
+        (seccomp::compile_filter(plan.seccomp.as_ref())?, Agent::of(plan.seccomp.as_ref())?);
     let receivers = Receiver::connect(&plan.annotations, options.pidfd_socket)?;
     let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;
@@ -82,7 +83,7 @@ pub fn create(options: &Options) -> Result<Created> {
     // The fork. The child continues in `init`.
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
-    let by_clone = if tasks.is_empty() { Arrival::WithClone } else { Arrival::ByItself };
+    let by_clone = if tasks.is_empty() { CgroupEntry::ByClone } else { CgroupEntry::BySelf };
     let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
     let mut split = Split::of(&plan.namespaces, arrival);
     let courier_end = guard.make_courier(agent.is_some(), &mut split)?;
@@ -90,14 +91,14 @@ pub fn create(options: &Options) -> Result<Created> {
     match forked.map_err(|error| guard.state.cgroup.explain_entry(error))? {
         Forked::Parent { pid, pidfd } => guard.init = Some((pid, pidfd)),
         Forked::Child => {
-            let inherited = init::Inherited {
+            let inherited = init::InitContext {
                 sync: init_end,
                 split,
                 joins,
                 proc: None,
                 cgroup_tasks: tasks,
                 arrival,
-                joining: init::Joining::new(unit.is_some(), split.in_cgroup),
+                cgroup_move: init::CgroupMove::new(unit.is_some(), split.in_cgroup),
                 cgroup_view: cgroup.view(&plan, &host),
                 sources,
                 gate,
@@ -123,11 +124,11 @@ pub fn create(options: &Options) -> Result<Created> {
     // Work that the runtime does while init builds the container, and answers to init.
     steps::done_with(|| format!("cloned init, pid {}", guard.pid()));
     steps::note(|| format!("cgroups: {cgroup:?}"));
-    guard.set_up_and_limit(&host_end, unit, split.hop.is_some(), &mut cgroup, clone.as_ref())?;
+    guard.set_up_and_limit(&host_end, unit, split.double_fork.is_some(), &mut cgroup, clone.as_ref())?;
     steps::done("set init up and wrote the limits");
     guard.until_ready(&host_end, agent, &joins)?;
     steps::done("init is ready");
-    sched::set(limits::Of::Process(guard.pid()), &plan.process)?;
+    sched::set(rlimits::Of::Process(guard.pid()), &plan.process)?;
     cgroup.give_to_payload(&plan, guard.pid())?;
 
     // The container is complete. Other processes may see it now.

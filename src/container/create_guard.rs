@@ -9,7 +9,7 @@ use super::options::Options;
 use super::pid_file::write_pid_file;
 use super::pidfd_receiver::Receiver;
 use super::state::State;
-use crate::cgroup::stuck;
+use crate::cgroup::unkillable;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Subject};
 use crate::init::GateEnds;
@@ -98,7 +98,7 @@ impl<'a> CreateGuard<'a> {
         }
         let (courier, end) = courier::pair()?;
         self.courier = Some(courier);
-        *split = split.with_hop();
+        *split = split.with_double_fork();
         Ok(Some(end))
     }
 
@@ -173,7 +173,7 @@ impl CreateGuard<'_> {
         self.state.init = identity.ok();
         dir.save(&self.state)?;
         dir.remove_gate();
-        Err(stuck::still_running(pid, dir.id()))
+        Err(unkillable::still_running(pid, dir.id()))
     }
 }
 
@@ -212,7 +212,12 @@ impl CreateGuard<'_> {
         failed.extend(self.state.cgroup.remove().err());
         failed.extend(self.state.rdt.as_ref().and_then(|group| group.remove().err()));
         if self.hooks_began {
-            failed.extend(hooks::run_each(&self.plan.hooks.poststop, &self.subject, Status::Stopped, 0));
+            failed.extend(hooks::run_despite_failures(
+                &self.plan.hooks.poststop,
+                &self.subject,
+                Status::Stopped,
+                0,
+            ));
         }
         failed.extend(dir.remove().err());
         failed

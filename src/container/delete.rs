@@ -7,7 +7,7 @@ use super::dir::Dir;
 use super::hook_output;
 use super::root::Root;
 use super::state::State;
-use crate::cgroup::stuck;
+use crate::cgroup::unkillable;
 use crate::error::{Context, Error, Result};
 use crate::hooks::{self, Subject};
 use crate::log::Log;
@@ -83,7 +83,7 @@ fn remains(dir: &Dir, error: Error, log: &Log) -> Result<State> {
 pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
     if let Some(init) = kill(&state)? {
         dir.unlock()?;
-        stuck::until_killed(&init, state.pid(), &state.id)?;
+        unkillable::until_killed(&init, state.pid(), &state.id)?;
         steps::done("killed init, which has ended");
         if !dir.lock()? {
             // Another `delete` was faster.
@@ -97,7 +97,7 @@ pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
 /// Kills init and waits for its end. If init has a pid namespace of its own, every process
 /// in that namespace has ended before init.
 fn end(state: &State) -> Result<()> {
-    kill(state)?.map_or(Ok(()), |init| stuck::until_killed(&init, state.pid(), &state.id))
+    kill(state)?.map_or(Ok(()), |init| unkillable::until_killed(&init, state.pid(), &state.id))
 }
 
 /// Sends SIGKILL to init and returns init's pidfd. `None`: init has ended already.
@@ -164,7 +164,7 @@ fn run_poststop(state: &State, hooks: &[Hook], signals: Option<&Rc<Signals>>, lo
         state.subject()
     });
     let subject = Subject { signals: signals.cloned(), ..subject };
-    for error in hooks::run_each(hooks, &subject, Status::Stopped, 0) {
+    for error in hooks::run_despite_failures(hooks, &subject, Status::Stopped, 0) {
         log.warn(error.to_string());
     }
 }

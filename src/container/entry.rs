@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 /// seccomp filter is in force at the start gate and would not let init's calls through.
 pub fn handout(plan: &Plan, state: &State) -> Result<Option<(Handout, Address)>> {
     let early = plan.seccomp.as_ref().filter(|profile| init::filters_at_the_gate(profile, &plan.process));
-    let lets = |profile| seccomp::lets_through(profile, &CALLS);
+    let lets = |profile| seccomp::allows_calls(profile, &CALLS);
     if caps::may_trace() || !early.map_or(Ok(true), lets)? {
         return Ok(None);
     }
@@ -47,7 +47,7 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
 pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd>> {
     match handed {
         Some(handed) => Ok(handed.take_root()),
-        None if state.mount_namespace.is_some() => init::tenant::root_of(state.pid()).map(Some),
+        None if state.mount_namespace.is_some() => init::exec_process::root_of(state.pid()).map(Some),
         None => Ok(None),
     }
 }

@@ -11,12 +11,12 @@ use super::root::Root;
 use super::seccomp_agent::{self, Agent};
 use super::state::State;
 use super::{run, stdio};
-use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, stuck};
+use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, unkillable};
 use crate::error::{Context, Error, Result};
-use crate::init::tenant;
+use crate::init::exec_process;
 use crate::launch::courier::{self, Courier};
 use crate::launch::hide::hide;
-use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
+use crate::launch::sync::{self, FromInit, RuntimeEnd, ToInit};
 use crate::launch::{joins, sources};
 use crate::log::Log;
 use crate::seccomp::{self, profile::Profile};
@@ -120,7 +120,7 @@ fn exec_attended(
     crate::init::check_labels(process)?;
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
     let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
-    let (filter, agent) = (seccomp::prepare(profile)?, Agent::of(profile)?);
+    let (filter, agent) = (seccomp::compile_filter(profile)?, Agent::of(profile)?);
     let needed = agent.is_some() && courier::is_needed();
     let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
     let double_fork = needed || !sources::may_clone() && state.namespaces.has(NsKind::User.flag());
@@ -152,12 +152,12 @@ fn exec_attended(
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
                 drop((host_end, ours, agent, receiver, courier));
-                let inherited = tenant::Inherited {
+                let inherited = exec_process::ExecContext {
                     sync: init_end,
                     cgroup_tasks: entrance.tasks,
                     entry,
                     namespaces: state.namespaces,
-                    hop: double_fork,
+                    double_fork,
                     root,
                     console: theirs,
                     keyring: state.keyring.then(|| keyring_name(&state.id)),
@@ -165,7 +165,7 @@ fn exec_attended(
                     courier: courier_end,
                     preserve_fds: options.preserve_fds,
                 };
-                tenant::run(process, inherited)
+                exec_process::run(process, inherited)
             }
         };
     drop((init_end, theirs, entrance, courier_end));
@@ -193,7 +193,7 @@ fn exec_attended(
         Ok(terminal) => terminal,
         Err(error) => {
             if !pidfd::kill_and_reap(&pidfd) {
-                options.log.warn(format!("still running after SIGKILL: {}", stuck::name(pid)));
+                options.log.warn(format!("still running after SIGKILL: {}", unkillable::name(pid)));
             }
             return Err(error);
         }
@@ -261,7 +261,7 @@ fn clone_into(
 /// Waits for the second clone of a double fork and returns it. The first clone ends, or stays
 /// as the courier.
 fn await_second_clone(
-    sync: &HostEnd,
+    sync: &RuntimeEnd,
     first: OwnedFd,
     courier: Option<&mut Courier>,
 ) -> Result<(i32, OwnedFd)> {
@@ -289,7 +289,7 @@ fn await_second_clone(
 
 /// Lets the exec process go on, and waits for its execve.
 fn await_execve(
-    sync: &HostEnd,
+    sync: &RuntimeEnd,
     exec_process: &seccomp_agent::Process,
     agent: Option<(Agent, Option<Courier>)>,
     ours: Option<OwnedFd>,
@@ -314,7 +314,7 @@ fn await_execve(
 
 /// Sends the listener of the exec process's seccomp filter to the agent.
 fn hand_over(
-    sync: &HostEnd,
+    sync: &RuntimeEnd,
     exec_process: &seccomp_agent::Process,
     (agent, courier): (Agent, Option<Courier>),
     log: &Log,

@@ -9,10 +9,10 @@ use crate::hooks;
 use crate::init;
 use crate::launch::idmap;
 use crate::launch::joins::Joins;
-use crate::launch::late::Late;
-use crate::launch::limits;
+use crate::launch::late::LateOpener;
+use crate::launch::rlimits;
 use crate::launch::sources::Opener;
-use crate::launch::sync::{FromInit, HostEnd, Lacking, ToInit};
+use crate::launch::sync::{FromInit, Lacking, RuntimeEnd, ToInit};
 use crate::log::Log;
 use crate::net;
 use crate::spec;
@@ -23,22 +23,22 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl CreateGuard<'_> {
-    /// Sets resource limits, id mappings and systemd's unit. `hop`: whether init does a
+    /// Sets resource limits, id mappings and systemd's unit. `double_fork`: whether init does a
     /// double fork and reports it. `dir` is the cgroup that clone3 put init into.
     pub(super) fn set_up_and_limit(
         &mut self,
-        sync: &HostEnd,
+        sync: &RuntimeEnd,
         unit: Option<Starting>,
-        hop: bool,
+        double_fork: bool,
         cgroup: &mut Cgroup,
         dir: Option<&OwnedFd>,
     ) -> Result<()> {
         let limits_first = init::needs_limits(self.plan);
         match unit {
-            Some(unit) => self.set_up_in_unit(sync, unit, hop, cgroup)?,
+            Some(unit) => self.set_up_in_unit(sync, unit, double_fork, cgroup)?,
             None => {
                 // With a limit of one process, init's second clone would fail.
-                if hop {
+                if double_fork {
                     self.await_second_clone(sync)?;
                 }
                 if limits_first {
@@ -58,12 +58,12 @@ impl CreateGuard<'_> {
 
     /// Sets init up from outside and saves the record of init's identity, which is published
     /// once init is ready.
-    fn set_up(&mut self, sync: &HostEnd) -> Result<()> {
+    fn set_up(&mut self, sync: &RuntimeEnd) -> Result<()> {
         self.map_ids_and_release(sync)?;
         self.record()
     }
 
-    fn map_ids_and_release(&mut self, sync: &HostEnd) -> Result<()> {
+    fn map_ids_and_release(&mut self, sync: &RuntimeEnd) -> Result<()> {
         let pid = self.pid();
         if let Some(group) = &self.state.rdt {
             group.assign(pid)?;
@@ -71,7 +71,7 @@ impl CreateGuard<'_> {
         if let (Some(maps), Some(writers)) = (&self.plan.id_maps, &self.writers) {
             // Before the id mappings: afterwards root of the new user namespace may not raise
             // an rlimit, nor may the runtime raise one of a process with other ids.
-            limits::set(limits::Of::Process(pid), &self.plan.process)?;
+            rlimits::set(rlimits::Of::Process(pid), &self.plan.process)?;
             writers.write(pid, maps)?;
             steps::done("wrote the id mappings");
         }
@@ -85,12 +85,12 @@ impl CreateGuard<'_> {
     /// Does the same while systemd creates a unit for init.
     fn set_up_in_unit(
         &mut self,
-        sync: &HostEnd,
+        sync: &RuntimeEnd,
         mut unit: Starting,
-        hop: bool,
+        double_fork: bool,
         cgroup: &mut Cgroup,
     ) -> Result<()> {
-        if hop {
+        if double_fork {
             self.await_second_clone(sync)?;
         }
         unit.start(self.pid())?;
@@ -124,7 +124,7 @@ impl CreateGuard<'_> {
     }
 
     /// Waits for the process that becomes init by a double fork.
-    fn await_second_clone(&mut self, sync: &HostEnd) -> Result<()> {
+    fn await_second_clone(&mut self, sync: &RuntimeEnd) -> Result<()> {
         match sync.recv()? {
             Some((FromInit::Moved, Some(pidfd))) => self.replace_init(pidfd),
             Some((FromInit::Failed(error), _)) => Err(error),
@@ -148,11 +148,11 @@ impl CreateGuard<'_> {
     /// Answers init's messages until init is ready to execute the payload.
     pub(super) fn until_ready(
         &mut self,
-        sync: &HostEnd,
+        sync: &RuntimeEnd,
         mut agent: Option<Agent>,
         joins: &Joins,
     ) -> Result<()> {
-        let mut late = Late::new(self.plan, Opener::new(self.plan, joins));
+        let mut late = LateOpener::new(self.plan, Opener::new(self.plan, joins));
         loop {
             match sync.recv()? {
                 None => return Err(self.init_died()),
@@ -202,11 +202,11 @@ impl CreateGuard<'_> {
     pub(super) fn run_runtime_hooks(&mut self) -> Result<()> {
         self.hooks_began = true;
         let pid = self.pid();
-        hooks::run_all(&self.plan.hooks.prestart, &self.subject, Status::Creating, pid)?;
-        hooks::run_all(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
+        hooks::run_until_failure(&self.plan.hooks.prestart, &self.subject, Status::Creating, pid)?;
+        hooks::run_until_failure(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
     }
 
-    fn hand_over(&mut self, agent: Option<Agent>, number: i32, sync: &HostEnd) -> Result<()> {
+    fn hand_over(&mut self, agent: Option<Agent>, number: i32, sync: &RuntimeEnd) -> Result<()> {
         let courier = self.courier.take();
         let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
             return Err(Error::msg("init has a listener, and there is no agent for it"));
@@ -217,7 +217,7 @@ impl CreateGuard<'_> {
     }
 
     /// Returns the error of init if it has ended, which is then why the unit could not start.
-    fn what_init_says(&mut self, sync: &HostEnd) -> Option<Error> {
+    fn what_init_says(&mut self, sync: &RuntimeEnd) -> Option<Error> {
         let (_, pidfd) = self.init.as_ref()?;
         if !pidfd::has_ended(pidfd).unwrap_or(false) {
             return None;

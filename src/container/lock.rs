@@ -9,7 +9,7 @@
 //! Every wait for the lock has a bound, and no verb holds the lock while it waits for the
 //! end of a killed process (`delete.rs`).
 
-use crate::cgroup::stuck;
+use crate::cgroup::unkillable;
 use crate::error::{Context, Error, Result};
 use crate::sys::fd::write_all;
 use crate::sys::lock;
@@ -64,7 +64,7 @@ impl Lock {
         if lock::lock(&self.0, of as i64, PATIENCE).op_on("lock the container", id)? {
             return Ok(());
         }
-        let who = self.holder(of, id)?.map_or_else(|| "another command".to_owned(), stuck::name);
+        let who = self.holder(of, id)?.map_or_else(|| "another command".to_owned(), unkillable::name);
         Err(Error::msg(format!("the container is busy: {who} has held its lock for {PATIENCE:?}"))
             .on(id)
             .hint("wait for that command, or end it"))

@@ -1,5 +1,5 @@
 //! `mounts add` and `mounts remove`: change the mounts of a running container. The part that
-//! works inside the container is `init/live.rs`.
+//! works inside the container is `init/live_mounts.rs`.
 //!
 //! The list has the form of the configuration's `mounts` and passes the same checks. The
 //! state does not record the mounts, because the kernel knows them.
@@ -9,12 +9,12 @@ use super::entry;
 use super::root::Root;
 use super::state::State;
 use crate::error::{Context, Error, Result};
-use crate::init::live::{self, Change, Inherited};
+use crate::init::live_mounts::{self, Change, LiveContext};
 use crate::launch::entry::Handed;
 use crate::launch::hide::hide;
 use crate::launch::joins::Joins;
 use crate::launch::sources;
-use crate::launch::sync::{self, FromInit, HostEnd, ToInit};
+use crate::launch::sync::{self, FromInit, RuntimeEnd, ToInit};
 use crate::log::Log;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::spec::state::Status;
@@ -104,7 +104,7 @@ fn change(
             drop(host_end);
             let namespaces = state.namespaces;
             let entry = entry::way(handed, init);
-            live::run(&change, Inherited { sync: init_end, entry, namespaces, root, joins, sources })
+            live_mounts::run(&change, LiveContext { sync: init_end, entry, namespaces, root, joins, sources })
         }
         Forked::Parent { pidfd, .. } => {
             drop(init_end);
@@ -118,7 +118,7 @@ fn change(
 /// Waits for the process that changes the mounts, at most for [`PATIENCE`], because this verb
 /// holds the lock. A process of the container may stop that process, or serve a filesystem
 /// that does not answer.
-fn attend(sync: &HostEnd, first: OwnedFd) -> Result<()> {
+fn attend(sync: &RuntimeEnd, first: OwnedFd) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     let mut second = None;
     let outcome = loop {

@@ -9,9 +9,9 @@ use super::options::Options;
 use super::sd_notify::Relay;
 use super::state::State;
 use super::{delete, start, stdio};
-use crate::cgroup::stuck;
+use crate::cgroup::unkillable;
 use crate::error::{Error, Result};
-use crate::launch::sync::{FromInit, HostEnd};
+use crate::launch::sync::{FromInit, RuntimeEnd};
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::Hook;
@@ -113,7 +113,7 @@ fn started(created: &Created, options: &Options) -> Result<()> {
 }
 
 /// Waits for the payload's execve, which closes init's end of the handshake.
-pub fn until_executed(sync: &HostEnd, log: &Log) -> Result<()> {
+pub fn until_executed(sync: &RuntimeEnd, log: &Log) -> Result<()> {
     match next(sync, log)? {
         None => Ok(()),
         Some(FromInit::Failed(error)) => Err(error),
@@ -122,7 +122,7 @@ pub fn until_executed(sync: &HostEnd, log: &Log) -> Result<()> {
 }
 
 /// Returns the next message, after warnings, which it logs. `None`: the end of the stream.
-pub fn next(sync: &HostEnd, log: &Log) -> Result<Option<FromInit>> {
+pub fn next(sync: &RuntimeEnd, log: &Log) -> Result<Option<FromInit>> {
     loop {
         match sync.recv()? {
             Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, log),
@@ -134,7 +134,7 @@ pub fn next(sync: &HostEnd, log: &Log) -> Result<Option<FromInit>> {
 fn remove(created: &Created, options: &Options) {
     if !pidfd::kill_and_reap(&created.init) {
         // The record stays, for `delete --force`.
-        options.log.warn(stuck::still_running(created.state.pid(), &created.state.id).to_string());
+        options.log.warn(unkillable::still_running(created.state.pid(), &created.state.id).to_string());
         return;
     }
     let removed =

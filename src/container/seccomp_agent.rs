@@ -9,7 +9,7 @@
 
 use crate::error::{Context, Result};
 use crate::launch::courier::Courier;
-use crate::launch::sync::{HostEnd, ToInit};
+use crate::launch::sync::{RuntimeEnd, ToInit};
 use crate::seccomp::profile::Profile;
 use crate::spec::state::{Container, Status};
 use crate::sys::{pidfd, scm};
@@ -54,7 +54,7 @@ impl Agent {
         process: &Process,
         number: i32,
         courier: Option<Courier>,
-        sync: &HostEnd,
+        sync: &RuntimeEnd,
     ) -> Result<()> {
         let listener = match courier {
             Some(courier) => courier.fetch(number).map_err(|e| e.at("/linux/seccomp"))?,

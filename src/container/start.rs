@@ -124,5 +124,5 @@ pub fn run_poststart(hooks: &[Hook], state: &State, signals: Option<&Rc<Signals>
         return Ok(());
     }
     let subject = Subject { signals: signals.cloned(), ..hook_output::opened(state.subject())? };
-    hooks::run_all(hooks, &subject, Status::Running, state.pid())
+    hooks::run_until_failure(hooks, &subject, Status::Running, state.pid())
 }

@@ -4,7 +4,7 @@ use super::messages::{Kind, Response, notified};
 use super::wire::Message;
 use crate::cgroup::Entrance;
 use crate::error::{Context, Error, Result};
-use crate::launch::sync::{self, FromInit, HostEnd, InitEnd, ToInit};
+use crate::launch::sync::{self, FromInit, InitEnd, RuntimeEnd, ToInit};
 use crate::signals::Signals;
 use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
@@ -37,7 +37,7 @@ pub struct Service {
 /// A process that has not executed CRIU yet.
 pub struct Starting {
     pub service: Service,
-    sync: HostEnd,
+    sync: RuntimeEnd,
 }
 
 /// Forks a process into the cgroup of `entrance`. The child calls `prepare` and waits for

@@ -2,8 +2,8 @@
 //! options.
 
 use super::fs_context::{create_by_fsopen, in_one_string, is_long, with_names};
+use super::hidden_tmpfs::HiddenTmpfs;
 use super::overlay;
-use super::scratch::Scratch;
 use crate::error::{Context, Result};
 use crate::spec::plan::{Filesystem, FsOption};
 use crate::sys::mount::{self, MOUNT_ATTR_ATIME, MountAttr};
@@ -75,7 +75,7 @@ fn create_by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &Ow
     let options = short.as_ref().map_or(options, |short| short.options.as_slice());
     let (flags, options) = superblock_flags(options);
     let data = in_one_string(&options)?;
-    let tree = Scratch::new(host)?
+    let tree = HiddenTmpfs::new(host)?
         .mount(&new.source, &new.fs, new.legacy | flags, &data)
         .map_err(|e| with_names(e, &options))?;
     // The atime modes are one field. The kernel sets that field as a whole.

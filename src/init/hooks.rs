@@ -23,7 +23,7 @@ pub fn create_container(plan: &Plan, subject: &Subject) -> Result<()> {
     if plan.hooks.create_container.is_empty() {
         return Ok(());
     }
-    hooks::run_all(&plan.hooks.create_container, subject, Status::Creating, pid())
+    hooks::run_until_failure(&plan.hooks.create_container, subject, Status::Creating, pid())
 }
 
 /// Runs the startContainer hooks: in the container, right before the payload. A hook

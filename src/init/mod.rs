@@ -7,18 +7,20 @@
 
 mod attributes;
 mod cgroup_mount;
+mod cgroup_move;
 mod copy_up;
 mod creds;
 mod dev;
+mod double_fork;
+pub mod exec_process;
 mod filesystem;
 mod fs_context;
 mod gate;
+mod hidden_tmpfs;
 mod hooks;
-mod hop;
-mod joining;
 pub mod keyring;
 mod late;
-pub mod live;
+pub mod live_mounts;
 mod lsm;
 mod mismatch;
 mod mounts;
@@ -31,14 +33,12 @@ pub mod proc;
 mod readonly;
 mod rootfs;
 mod sched;
-mod scratch;
 mod seccomp;
 pub mod sysctl;
-pub mod tenant;
 mod terminal;
 
+pub use cgroup_move::CgroupMove;
 pub use gate::{Failure, GateEnds};
-pub use joining::Joining;
 pub use lsm::{apparmor_is_enabled, check as check_labels, selinux_is_enabled};
 pub use namespaces::{needs_go, needs_limits};
 pub use seccomp::filters_at_the_gate;
@@ -47,10 +47,10 @@ use crate::error::{Error, Result};
 use crate::launch::cgroup_view::View;
 use crate::launch::courier::CourierEnd;
 use crate::launch::joins::Joins;
-use crate::launch::limits;
+use crate::launch::rlimits;
 use crate::launch::sources::Sources;
 use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
-use crate::launch::{Arrival, Split, target};
+use crate::launch::{CgroupEntry, Split, target};
 use crate::seccomp::Filter;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
@@ -64,7 +64,7 @@ use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 /// Everything that the runtime process prepared before the fork and that init needs.
-pub struct Inherited {
+pub struct InitContext {
     pub sync: InitEnd,
     pub split: Split,
     pub joins: Joins,
@@ -73,9 +73,9 @@ pub struct Inherited {
     /// The `tasks` files of the v1 cgroups that init moves itself into.
     pub cgroup_tasks: Vec<OwnedFd>,
     /// When and how init gets into its cgroup.
-    pub arrival: Arrival,
+    pub arrival: CgroupEntry,
     /// The wait for systemd, which moves init into its cgroup.
-    pub joining: Joining,
+    pub cgroup_move: CgroupMove,
     pub cgroup_view: View,
     /// `None` if the caller may not open the sources. Init opens them itself then.
     pub sources: Option<Sources>,
@@ -97,7 +97,7 @@ pub struct Inherited {
 
 /// Runs init. Init sends an error before the start gate to the runtime that creates the
 /// container. Init sends an error after the gate to the `start` that opened the gate.
-pub fn run(plan: &Plan, mut host: Inherited) -> ! {
+pub fn run(plan: &Plan, mut host: InitContext) -> ! {
     let payload = match build(plan, &mut host) {
         Ok(payload) => payload,
         Err(error) => fail(&host.sync, error),
@@ -120,7 +120,7 @@ fn fail(sync: &InitEnd, error: Error) -> ! {
 }
 
 /// Does everything between the clone and the start gate.
-fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
+fn build<'a>(plan: &'a Plan, host: &mut InitContext) -> Result<Payload<'a>> {
     crate::sys::process::default_signals();
     steps::begin_child("init");
     let labels = lsm::Labels::open(&plan.process)?;
@@ -142,7 +142,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     // Files and directories get exactly the mode that the code gives, whatever the
     // caller's umask.
     let callers_umask = umask(Mode::empty());
-    let joined = || host.joining.complete(&host.sync);
+    let joined = || host.cgroup_move.complete(&host.sync);
     let late = Late { plan, joins: &host.joins, sync: &host.sync, by_runtime, joined: &joined };
     let mut readonly = mounts::attach_all(&late, &root, sources.mounts, &host.cgroup_view)?;
     steps::done_with(|| format!("attached {} mounts", plan.mounts.len()));
@@ -169,7 +169,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
     drop(root);
 
     if !plan.namespaces.is_private(NsKind::User) {
-        limits::set_rlimits(limits::Of::Myself, &plan.process)?;
+        rlimits::set_rlimits(rlimits::Of::Myself, &plan.process)?;
     }
     terminal.install(&plan.process)?;
     sched::set_policy_and_personality(&plan.process)?;
@@ -193,7 +193,7 @@ fn build<'a>(plan: &'a Plan, host: &mut Inherited) -> Result<Payload<'a>> {
 }
 
 /// Does everything between the start gate and the execve of the payload.
-fn finish(plan: &Plan, host: &Inherited, payload: Payload) -> Result<Infallible, Failure> {
+fn finish(plan: &Plan, host: &InitContext, payload: Payload) -> Result<Infallible, Failure> {
     if let Some(gate) = &host.gate {
         gate.wait(host.proc.as_ref()).map_err(Failure::OfPayload)?;
     }

@@ -1,11 +1,11 @@
 //! Enters and creates init's namespaces, and sets the names in them.
 
 use super::proc::Proc;
-use super::{Inherited, sched};
+use super::{InitContext, sched};
 use crate::error::{Context, Error, Result};
 use crate::launch::hide::hide;
 use crate::launch::sync::{FromInit, ToInit};
-use crate::launch::{Arrival, limits};
+use crate::launch::{CgroupEntry, rlimits};
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Process};
 use crate::steps;
@@ -17,7 +17,7 @@ use nix::unistd::write;
 use std::os::fd::OwnedFd;
 
 /// Enters all namespaces of init that clone3 did not create.
-pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
+pub fn enter(plan: &Plan, host: &mut InitContext) -> Result<()> {
     // The process has one thread, so a move of "this thread" moves all of it. A write of
     // 0 to `tasks` does not take the lock that costs writers of cgroup.procs an RCU grace
     // period, 8 to 10 ms. The files stay open until execve: to close each costs another
@@ -29,9 +29,9 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     let (new_user, joined_user) =
         (plan.namespaces.is_new(NsKind::User), plan.namespaces.is_joined(NsKind::User));
     if !new_user {
-        limits::set_oom_score(limits::Of::Myself, &plan.process)?;
+        rlimits::set_oom_score(rlimits::Of::Myself, &plan.process)?;
         if joined_user {
-            limits::set_rlimits(limits::Of::Myself, &plan.process)?;
+            rlimits::set_rlimits(rlimits::Of::Myself, &plan.process)?;
         }
     }
     if needs_proc(plan) {
@@ -49,11 +49,11 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
         offsets = open_offsets(plan, host.proc.as_ref())?;
         hide()?;
     }
-    if joined_user || host.split.hop.is_some() {
+    if joined_user || host.split.double_fork.is_some() {
         host.joins.enter_with_hosts_rights()?;
         host.joins.enter_user()?;
     }
-    if let Some(namespaces) = host.split.hop {
+    if let Some(namespaces) = host.split.double_fork {
         if joined_user && new_time {
             // The open file sets the offsets for the children of this process. The next
             // child is in the new time namespace, so the offsets come before it.
@@ -65,8 +65,8 @@ pub fn enter(plan: &Plan, host: &mut Inherited) -> Result<()> {
     if needs_go(plan) {
         host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
     }
-    if host.arrival == Arrival::ToldFirst {
-        host.joining.complete(&host.sync)?;
+    if host.arrival == CgroupEntry::BySystemdFirst {
+        host.cgroup_move.complete(&host.sync)?;
     }
     if !joined_user {
         // A change of ids gives the files of /proc/self to the host's root.
@@ -123,11 +123,11 @@ fn become_root(process: &Process) -> Result<()> {
 
 /// Clones init once more, for the namespaces that only a clone enters. Init has entered
 /// the namespaces that are to own them. Afterwards init is a sibling of this process.
-fn double_fork(host: &Inherited, namespaces: NsFlags) -> Result<()> {
+fn double_fork(host: &InitContext, namespaces: NsFlags) -> Result<()> {
     if host.split.enter_pid {
         host.joins.enter_pid()?;
     }
-    super::hop::double_fork(&host.sync, namespaces, host.courier.as_ref())
+    super::double_fork::double_fork(&host.sync, namespaces, host.courier.as_ref())
         .map_err(|e| e.at("/linux/namespaces"))
 }
 
@@ -160,12 +160,12 @@ fn enter_time_namespace(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) 
 }
 
 /// Waits until the runtime has moved its network devices into the network namespace.
-pub fn wait_for_devices(plan: &Plan, host: &Inherited) -> Result<()> {
+pub fn wait_for_devices(plan: &Plan, host: &InitContext) -> Result<()> {
     if plan.net_devices.is_empty() {
         return Ok(());
     }
     // The runtime sends its messages in this order.
-    host.joining.complete(&host.sync)?;
+    host.cgroup_move.complete(&host.sync)?;
     host.sync.send(&FromInit::Networked)?;
     host.sync.expect(|m| (m == ToInit::NetworkDone).then_some(()))
 }

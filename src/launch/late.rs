@@ -14,14 +14,14 @@ use crate::spec::plan::{Mount, MountKind, Plan};
 use std::os::fd::OwnedFd;
 
 /// The runtime's part in opening sources after the fork.
-pub struct Late<'a> {
+pub struct LateOpener<'a> {
     plan: &'a Plan,
     opener: Opener<'a>,
 }
 
-impl<'a> Late<'a> {
-    pub fn new(plan: &'a Plan, opener: Opener<'a>) -> Late<'a> {
-        Late { plan, opener }
+impl<'a> LateOpener<'a> {
+    pub fn new(plan: &'a Plan, opener: Opener<'a>) -> LateOpener<'a> {
+        LateOpener { plan, opener }
     }
 
     /// Opens the source of the mount with this index. With `root`, the container's root,

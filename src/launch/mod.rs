@@ -8,8 +8,8 @@ pub mod idmap;
 pub mod inside_rootfs;
 pub mod joins;
 pub mod late;
-pub mod limits;
 pub mod nodes;
+pub mod rlimits;
 pub mod sched;
 pub mod seal;
 pub mod sources;
@@ -25,16 +25,16 @@ use std::os::fd::BorrowedFd;
 
 /// How, and when, init gets into its cgroup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arrival {
+pub enum CgroupEntry {
     /// clone3 creates init in its cgroup.
-    WithClone,
+    ByClone,
     /// Init moves itself, before it does anything else.
-    ByItself,
+    BySelf,
     /// systemd moves init. The runtime reports that, and init waits for the report first.
-    ToldFirst,
+    BySystemdFirst,
     /// systemd moves init. Init makes its mounts before it waits for the runtime's
     /// report.
-    ToldLater,
+    BySystemdLate,
 }
 
 /// Which process creates which new namespaces.
@@ -49,7 +49,7 @@ pub struct Split {
     pub in_cgroup: NsFlags,
     /// Init's double fork creates these. The second clone also enters the pid namespace
     /// that init has joined. `None` if init clones no more.
-    pub hop: Option<NsFlags>,
+    pub double_fork: Option<NsFlags>,
     /// Whether init has to enter the joined pid namespace, because the runtime may not.
     pub enter_pid: bool,
 }
@@ -70,31 +70,35 @@ impl Split {
     /// - clone3 can't create the time namespace, because its offsets come first.
     /// - The network namespace takes as long as all the others together. Init creates it
     ///   while the runtime sets the resource limits.
-    pub fn of(namespaces: &Namespaces, arrival: Arrival) -> Split {
+    pub fn of(namespaces: &Namespaces, arrival: CgroupEntry) -> Split {
         let new = NsKind::ALL.into_iter().filter(|kind| namespaces.is_new(*kind));
         let all: NsFlags = new.filter(|kind| *kind != NsKind::Time).map(NsKind::flag).collect();
         let [user, pid, cgroup] = [NsKind::User, NsKind::Pid, NsKind::Cgroup].map(NsKind::flag);
         let new_pid = pid.only_if(all.has(pid));
         let others_joined =
             NsKind::ALL.into_iter().any(|kind| kind != NsKind::Pid && namespaces.is_joined(kind));
-        let (in_clone, hop) = match namespaces.get(NsKind::User) {
+        let (in_clone, double_fork) = match namespaces.get(NsKind::User) {
             Ns::Inherit => {
                 let in_clone = all.without(NsKind::Network.flag());
-                (if arrival == Arrival::WithClone { in_clone } else { in_clone.without(cgroup) }, None)
+                (if arrival == CgroupEntry::ByClone { in_clone } else { in_clone.without(cgroup) }, None)
             }
             Ns::New if others_joined => (NsFlags::NONE, Some(new_pid | user)),
             Ns::New => (new_pid | user, None),
             Ns::Join { .. } => (NsFlags::NONE, (!new_pid.is_none()).then_some(new_pid)),
         };
-        let in_cgroup = cgroup.only_if(arrival == Arrival::ToldLater && all.has(cgroup));
-        let in_init = all.without(in_clone | hop.unwrap_or_default() | in_cgroup);
-        Split { in_clone, in_init, in_cgroup, hop, enter_pid: false }
+        let in_cgroup = cgroup.only_if(arrival == CgroupEntry::BySystemdLate && all.has(cgroup));
+        let in_init = all.without(in_clone | double_fork.unwrap_or_default() | in_cgroup);
+        Split { in_clone, in_init, in_cgroup, double_fork, enter_pid: false }
     }
 
     /// Lets init clone once more in any case, so that the process that is cloned first
     /// stays outside of the new namespaces (`launch/courier.rs`).
-    pub fn with_hop(self) -> Split {
-        Split { in_clone: NsFlags::NONE, hop: Some(self.in_clone | self.hop.unwrap_or_default()), ..self }
+    pub fn with_double_fork(self) -> Split {
+        Split {
+            in_clone: NsFlags::NONE,
+            double_fork: Some(self.in_clone | self.double_fork.unwrap_or_default()),
+            ..self
+        }
     }
 }
 
@@ -106,7 +110,7 @@ pub fn fork(split: &mut Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) ->
         Pid::Entered(home) => Some(home),
         Pid::Denied => {
             split.enter_pid = true;
-            split.hop = Some(split.hop.unwrap_or_default());
+            split.double_fork = Some(split.double_fork.unwrap_or_default());
             None
         }
     };
@@ -130,65 +134,66 @@ mod tests {
     #[test]
     fn without_a_user_namespace_all_is_one_clone() {
         let ns = namespaces(&[(NsKind::Pid, Ns::New), (NsKind::Mount, Ns::New), (NsKind::Time, Ns::New)]);
-        let split = Split::of(&ns, Arrival::WithClone);
+        let split = Split::of(&ns, CgroupEntry::ByClone);
         assert_eq!(split.in_clone, NsKind::Pid.flag() | NsKind::Mount.flag());
-        assert_eq!((split.in_init, split.hop), (NsFlags::NONE, None));
+        assert_eq!((split.in_init, split.double_fork), (NsFlags::NONE, None));
     }
 
     #[test]
     fn the_network_namespace_is_made_beside_the_limits() {
         let ns = namespaces(&[(NsKind::Network, Ns::New), (NsKind::Mount, Ns::New)]);
-        assert_eq!(Split::of(&ns, Arrival::WithClone).in_init, NsKind::Network.flag());
+        assert_eq!(Split::of(&ns, CgroupEntry::ByClone).in_init, NsKind::Network.flag());
     }
 
     #[test]
     fn a_cgroup_namespace_waits_for_the_cgroup() {
         let ns = namespaces(&[(NsKind::Cgroup, Ns::New), (NsKind::Mount, Ns::New)]);
-        assert_eq!(Split::of(&ns, Arrival::ByItself).in_init, NsKind::Cgroup.flag());
-        assert_eq!(Split::of(&ns, Arrival::ToldFirst).in_init, NsKind::Cgroup.flag());
-        let later = Split::of(&ns, Arrival::ToldLater);
+        assert_eq!(Split::of(&ns, CgroupEntry::BySelf).in_init, NsKind::Cgroup.flag());
+        assert_eq!(Split::of(&ns, CgroupEntry::BySystemdFirst).in_init, NsKind::Cgroup.flag());
+        let later = Split::of(&ns, CgroupEntry::BySystemdLate);
         assert_eq!((later.in_init, later.in_cgroup), (NsFlags::NONE, NsKind::Cgroup.flag()));
         assert_eq!(later.in_clone, NsKind::Mount.flag());
-        assert_eq!(Split::of(&ns, Arrival::WithClone).in_init, NsFlags::NONE);
+        assert_eq!(Split::of(&ns, CgroupEntry::ByClone).in_init, NsFlags::NONE);
     }
 
     #[test]
     fn a_new_user_namespace_comes_first() {
         let ns = namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
-        let split = Split::of(&ns, Arrival::WithClone);
+        let split = Split::of(&ns, CgroupEntry::ByClone);
         assert_eq!(split.in_clone, NsKind::User.flag() | NsKind::Pid.flag());
-        assert_eq!((split.in_init, split.hop), (NsKind::Ipc.flag(), None));
+        assert_eq!((split.in_init, split.double_fork), (NsKind::Ipc.flag(), None));
     }
 
     #[test]
     fn the_hosts_namespaces_are_joined_before_a_new_user_namespace() {
         let ns = [(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)];
         let split =
-            Split::of(&namespaces(&[&ns[..], &[(NsKind::Network, join())]].concat()), Arrival::WithClone);
+            Split::of(&namespaces(&[&ns[..], &[(NsKind::Network, join())]].concat()), CgroupEntry::ByClone);
         assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
-        assert_eq!(split.hop, Some(NsKind::User.flag() | NsKind::Pid.flag()));
+        assert_eq!(split.double_fork, Some(NsKind::User.flag() | NsKind::Pid.flag()));
         // The parent enters a pid namespace with its own rights.
         let split =
-            Split::of(&namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, join())]), Arrival::WithClone);
-        assert_eq!((split.in_clone, split.hop), (NsKind::User.flag(), None));
+            Split::of(&namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, join())]), CgroupEntry::ByClone);
+        assert_eq!((split.in_clone, split.double_fork), (NsKind::User.flag(), None));
     }
 
     #[test]
     fn a_courier_stays_outside() {
         let ns = namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
-        let split = Split::of(&ns, Arrival::WithClone).with_hop();
+        let split = Split::of(&ns, CgroupEntry::ByClone).with_double_fork();
         assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
-        assert_eq!(split.hop, Some(NsKind::User.flag() | NsKind::Pid.flag()));
+        assert_eq!(split.double_fork, Some(NsKind::User.flag() | NsKind::Pid.flag()));
     }
 
     #[test]
     fn a_joined_user_namespace_owns_the_new_pid_namespace() {
         let ns = namespaces(&[(NsKind::User, join()), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
-        let split = Split::of(&ns, Arrival::WithClone);
+        let split = Split::of(&ns, CgroupEntry::ByClone);
         assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
-        assert_eq!(split.hop, Some(NsKind::Pid.flag()));
+        assert_eq!(split.double_fork, Some(NsKind::Pid.flag()));
         assert_eq!(
-            Split::of(&namespaces(&[(NsKind::User, join()), (NsKind::Pid, join())]), Arrival::WithClone).hop,
+            Split::of(&namespaces(&[(NsKind::User, join()), (NsKind::Pid, join())]), CgroupEntry::ByClone)
+                .double_fork,
             None
         );
     }

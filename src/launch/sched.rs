@@ -8,7 +8,7 @@
 //! SCHED_DEADLINE can't fork. An exec process sets both for itself, before it enters the
 //! container.
 
-use super::limits::Of;
+use super::rlimits::Of;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
 use crate::sys::sched;

@@ -26,7 +26,7 @@
 //! An exec process sends no Ready. The runtime takes its listener after Commit.
 //!
 //! Two other children use a few of these messages. The child of `mounts` sends Moved,
-//! waits for Go, and sends Ready when it has changed the mounts (`init/live.rs`). The
+//! waits for Go, and sends Ready when it has changed the mounts (`init/live_mounts.rs`). The
 //! child that becomes CRIU sends Ready, waits for Go, and calls execve
 //! (`criu/service.rs`).
 //!
@@ -218,7 +218,7 @@ impl ToInit {
 }
 
 /// The runtime's end.
-pub struct HostEnd {
+pub struct RuntimeEnd {
     socket: OwnedFd,
     /// The signals of a foreground verb. They end every wait for a message.
     signals: Option<Rc<Signals>>,
@@ -228,17 +228,17 @@ pub struct HostEnd {
 pub struct InitEnd(OwnedFd);
 
 /// Creates the two connected ends. execve closes both.
-pub fn pair() -> Result<(HostEnd, InitEnd)> {
+pub fn pair() -> Result<(RuntimeEnd, InitEnd)> {
     let (host, init) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .op("socketpair")?;
-    Ok((HostEnd { socket: host, signals: None }, InitEnd(init)))
+    Ok((RuntimeEnd { socket: host, signals: None }, InitEnd(init)))
 }
 
-impl HostEnd {
+impl RuntimeEnd {
     /// Lets signals end every wait for init, which may never have run its first
     /// instruction. Without this, signals end the process.
-    pub fn stopped_by(self, signals: Option<&Rc<Signals>>) -> HostEnd {
-        HostEnd { signals: signals.cloned(), ..self }
+    pub fn stopped_by(self, signals: Option<&Rc<Signals>>) -> RuntimeEnd {
+        RuntimeEnd { signals: signals.cloned(), ..self }
     }
 
     /// Sends a message. Raises no SIGPIPE if init has died.
@@ -264,7 +264,7 @@ impl HostEnd {
         self.receive()
     }
 
-    /// Waits until `end` for the next message. Otherwise like [`HostEnd::recv`], but
+    /// Waits until `end` for the next message. Otherwise like [`RuntimeEnd::recv`], but
     /// signals don't end the wait.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ mod table;
 mod verdicts;
 
 pub use compile::compile;
-pub use verdicts::lets_through;
+pub use verdicts::allows_calls;
 
 use crate::error::{Error, Result};
 use crate::steps;
@@ -38,7 +38,7 @@ impl Filter {
 
 /// Compiles the filter for init. Returns `None` if there is no profile. Finds every error
 /// in the profile, before the runtime creates anything.
-pub fn prepare(profile: Option<&Profile>) -> Result<Option<Filter>> {
+pub fn compile_filter(profile: Option<&Profile>) -> Result<Option<Filter>> {
     let Some(profile) = profile else { return Ok(None) };
     for name in &profile.unknown {
         steps::note(|| format!("seccomp: no architecture has {name}, which the profile names"));

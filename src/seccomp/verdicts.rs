@@ -53,7 +53,7 @@ pub fn collect(profile: &Profile, arch: Arch) -> Result<Vec<(u32, Verdict)>> {
 /// Returns whether the filter lets these calls of the native architecture through,
 /// whatever their arguments. A call that the agent decides about counts as let through,
 /// although the agent may take its time.
-pub fn lets_through(profile: &Profile, calls: &[libc::c_long]) -> Result<bool> {
+pub fn allows_calls(profile: &Profile, calls: &[libc::c_long]) -> Result<bool> {
     let Some(arch) = profile.archs.first() else { return Ok(true) };
     let verdicts = collect(profile, *arch)?;
     let lets = |action: Action| action.lets_unknown_calls_through() || action == Action::NOTIFY;

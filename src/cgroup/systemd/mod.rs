@@ -20,7 +20,7 @@ pub use names::Name;
 pub use table::round_as_systemd;
 
 use crate::error::{Error, Result, without_engines_words};
-use crate::launch::Arrival;
+use crate::launch::CgroupEntry;
 use crate::spec::Plan;
 use crate::spec::config::Resources;
 use bus::{Bus, Refusal};
@@ -120,8 +120,8 @@ impl Starting {
 
     /// Returns when init may go on. On version 1 init has to wait: the runtime writes the
     /// device rules one by one, and init creates device nodes.
-    pub fn arrival(&self) -> Arrival {
-        if self.version == Version::V1 { Arrival::ToldFirst } else { Arrival::ToldLater }
+    pub fn arrival(&self) -> CgroupEntry {
+        if self.version == Version::V1 { CgroupEntry::BySystemdFirst } else { CgroupEntry::BySystemdLate }
     }
 
     /// Returns whether a user's systemd manages the unit.

@@ -8,7 +8,7 @@
 //! descriptor, and every lookup in the container starts there.
 
 use super::attributes;
-use super::{hop::double_fork, mismatch, mounts, readonly, rootfs::Root};
+use super::{double_fork::double_fork, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::entry::Entry;
 use crate::launch::joins::Joins;
@@ -37,7 +37,7 @@ pub enum Change {
 }
 
 /// Everything that the runtime prepared for the child.
-pub struct Inherited {
+pub struct LiveContext {
     pub sync: InitEnd,
     /// The way into the container's namespaces.
     pub entry: Entry,
@@ -51,7 +51,7 @@ pub struct Inherited {
 }
 
 /// Runs the child. Sends the result to the runtime and calls `_exit`.
-pub fn run(change: &Change, host: Inherited) -> ! {
+pub fn run(change: &Change, host: LiveContext) -> ! {
     steps::begin_child("in the container");
     let done = enter(&host).and_then(|()| {
         steps::done("entered the container's namespaces");
@@ -69,7 +69,7 @@ pub fn run(change: &Change, host: Inherited) -> ! {
 /// Takes the rights of the container's root, and enters the namespaces that decide what a
 /// new filesystem shows. A pid namespace applies only to children, so the child clones
 /// once more.
-fn enter(host: &Inherited) -> Result<()> {
+fn enter(host: &LiveContext) -> Result<()> {
     process::default_signals();
     steps::across_clocks(|| host.entry.enter(host.namespaces.without(NsKind::Mount.flag())))?;
     double_fork(&host.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
@@ -82,7 +82,7 @@ fn enter(host: &Inherited) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).op("unshare the mount namespace")
 }
 
-fn apply(change: &Change, host: &Inherited) -> Result<()> {
+fn apply(change: &Change, host: &LiveContext) -> Result<()> {
     let opened = match (change, &host.sources) {
         (Change::Add(plan), None) => sources::open_mounts(plan, &host.joins)?,
         _ => Vec::new(),
@@ -135,7 +135,7 @@ struct Work<'a> {
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 impl Work<'_> {
-    fn begin(host: &Inherited) -> Result<Work<'_>> {
+    fn begin(host: &LiveContext) -> Result<Work<'_>> {
         let dir = |path: &str| open(path, DIRECTORY, Mode::empty()).op_on("open", path);
         let path = "/proc/self/ns/mnt";
         let own = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;

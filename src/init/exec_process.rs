@@ -1,12 +1,12 @@
 //! The child of `exec`: the exec process, which enters a running container.
 
 use super::payload::Payload;
-use super::{creds, hop::double_fork, keyring, lsm, sched, seccomp, terminal};
+use super::{creds, double_fork::double_fork, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
 use crate::launch::courier::CourierEnd;
 use crate::launch::entry::Entry;
 use crate::launch::hide::hide;
-use crate::launch::limits::{self, Of};
+use crate::launch::rlimits::{self, Of};
 use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
@@ -21,7 +21,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Everything that the runtime prepared for the exec process.
-pub struct Inherited {
+pub struct ExecContext {
     pub sync: InitEnd,
     pub cgroup_tasks: Vec<OwnedFd>,
     /// The way into the namespaces.
@@ -30,7 +30,7 @@ pub struct Inherited {
     pub namespaces: NsFlags,
     /// Whether to clone once more for the pid namespace, because the caller could not
     /// enter it.
-    pub hop: bool,
+    pub double_fork: bool,
     /// The root directory of init, if it is not the root of init's mount namespace.
     pub root: Option<OwnedFd>,
     pub console: Option<OwnedFd>,
@@ -43,9 +43,9 @@ pub struct Inherited {
 }
 
 /// Becomes the user's program, or sends the error to the runtime and calls `_exit`.
-pub fn run(process: &Process, host: Inherited) -> ! {
-    let sync = &host.sync;
-    let error = match enter(process, &host) {
+pub fn run(process: &Process, context: ExecContext) -> ! {
+    let sync = &context.sync;
+    let error = match enter(process, &context) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -54,59 +54,60 @@ pub fn run(process: &Process, host: Inherited) -> ! {
     exit(1)
 }
 
-fn enter(process: &Process, host: &Inherited) -> Result<Infallible> {
+fn enter(process: &Process, context: &ExecContext) -> Result<Infallible> {
     crate::sys::process::default_signals();
     steps::begin_child("in the container");
     // These calls need the host's rights and the host's /proc.
-    limits::set(Of::Myself, process)?;
+    rlimits::set(Of::Myself, process)?;
     let labels = lsm::Labels::open(process)?;
-    for tasks in &host.cgroup_tasks {
+    for tasks in &context.cgroup_tasks {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }
     sched::set_affinity(process)?;
     crate::launch::sched::set(Of::Myself, process)?;
     steps::done("joined the cgroup, and set limits, CPUs and the scheduler");
-    if host.hop {
+    if context.double_fork {
         // Not sooner, because it gives the files of /proc/self to root.
         hide()?;
     }
-    let pid = NsKind::Pid.flag().only_if(!host.hop);
-    steps::across_clocks(|| host.entry.enter(host.namespaces.without(pid)))?;
-    if let Some(root) = &host.root {
+    let pid = NsKind::Pid.flag().only_if(!context.double_fork);
+    steps::across_clocks(|| context.entry.enter(context.namespaces.without(pid)))?;
+    if let Some(root) = &context.root {
         nix::unistd::fchdir(root).op("fchdir to the container's root")?;
         nix::unistd::chroot(c".").op("chroot")?;
     }
-    if host.hop {
+    if context.double_fork {
         // setns(2) into a pid namespace applies only to children.
-        double_fork(&host.sync, NsFlags::NONE, host.courier.as_ref())
+        double_fork(&context.sync, NsFlags::NONE, context.courier.as_ref())
             .map_err(|e| e.on("the container's pid namespace"))?;
     }
-    if host.namespaces.has(NsKind::User.flag()) {
+    if context.namespaces.has(NsKind::User.flag()) {
         crate::sys::process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }
     nix::unistd::setsid().op("setsid")?;
     steps::done("entered the namespaces");
-    let user_namespace = host.namespaces.has(NsKind::User.flag());
-    labels.on_keys(process, || keyring::join(host.keyring.as_deref(), user_namespace))?;
+    let user_namespace = context.namespaces.has(NsKind::User.flag());
+    labels.on_keys(process, || keyring::join(context.keyring.as_deref(), user_namespace))?;
     labels.on_exec(process)?;
     sched::set_policy_and_personality(process)?;
-    let terminal = open_terminal(process, host)?;
+    let terminal = open_terminal(process, context)?;
     terminal.install(process)?;
     steps::done("set keyring, labels and the terminal");
     let entered = creds::enter_cwd_early(process)?;
     creds::become_user(process)?;
-    let extra = creds::drop_privileges(process, seccomp::needed_capabilities(host.filter.as_ref(), process))?;
+    let extra =
+        creds::drop_privileges(process, seccomp::needed_capabilities(context.filter.as_ref(), process))?;
     if extra.lacking != Lacking::default() {
-        host.sync.send(&FromInit::Lacks(extra.lacking))?;
+        context.sync.send(&FromInit::Lacks(extra.lacking))?;
     }
     creds::enter_cwd(process, entered)?;
-    let payload = Payload::prepare(process, host.preserve_fds)?;
+    let payload = Payload::prepare(process, context.preserve_fds)?;
     steps::done("took the process's user and capabilities, and found its executable");
     // A seccomp filter may forbid the log's system calls.
     steps::end();
-    host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
+    context.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
     payload.execute(|| {
-        host.filter.as_ref().map_or(Ok(()), |filter| seccomp::install(filter, &host.sync))?;
+        context.filter.as_ref().map_or(Ok(()), |filter| seccomp::install(filter, &context.sync))?;
         extra.give_up()
     })
 }
@@ -118,11 +119,11 @@ pub fn root_of(pid: i32) -> Result<OwnedFd> {
         .op_on("open", &path)
 }
 
-fn open_terminal(process: &Process, host: &Inherited) -> Result<terminal::Terminal> {
+fn open_terminal(process: &Process, context: &ExecContext) -> Result<terminal::Terminal> {
     if !process.terminal {
         return Ok(terminal::none());
     }
-    let console = host.console.as_ref().ok_or_else(|| Error::msg("no console socket"))?;
+    let console = context.console.as_ref().ok_or_else(|| Error::msg("no console socket"))?;
     let root = open(c"/", OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op("open the container's root")?;
     terminal::open_for_exec(process, &root, console.as_fd())

@@ -13,19 +13,19 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 /// A tmpfs over the host's root in this mount namespace. Dropping this value unmounts it.
-pub struct Scratch {
+pub struct HiddenTmpfs {
     root: OwnedFd,
 }
 
 const NAME: &CStr = c"mount";
 
-impl Scratch {
+impl HiddenTmpfs {
     /// Mounts the tmpfs over `host`, the root of the host's tree. Lookups that begin at
     /// `host` stay beneath the new mount.
-    pub fn new(host: &OwnedFd) -> Result<Scratch> {
+    pub fn new(host: &OwnedFd) -> Result<HiddenTmpfs> {
         let root = fs_context::create_by_fsopen(c"tmpfs", c"tmpfs", &[], 0)?;
         mount::attach(&root, host).op("move_mount a scratch tmpfs")?;
-        let scratch = Scratch { root };
+        let scratch = HiddenTmpfs { root };
         mkdirat(&scratch.root, NAME, Mode::S_IRWXU).op("mkdir in a scratch tmpfs")?;
         Ok(scratch)
     }
@@ -41,7 +41,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for HiddenTmpfs {
     fn drop(&mut self) {
         let path = format!("/proc/self/fd/{}", self.root.as_raw_fd());
         // If this fails, the tmpfs stays over the host's root, which init is going to

@@ -10,17 +10,17 @@ use nix::sched::unshare;
 use std::cell::Cell;
 
 /// What init still has to do once systemd has moved it.
-pub struct Joining {
+pub struct CgroupMove {
     awaited: Cell<bool>,
     unshare: NsFlags,
 }
 
-impl Joining {
+impl CgroupMove {
     /// `awaited` says whether the runtime is going to report that systemd has moved init.
     /// `unshare` is CLONE_NEWCGROUP or empty. The root of a cgroup namespace is the
     /// cgroup that init is in when it creates the namespace.
-    pub fn new(awaited: bool, unshare: NsFlags) -> Joining {
-        Joining { awaited: Cell::new(awaited), unshare }
+    pub fn new(awaited: bool, unshare: NsFlags) -> CgroupMove {
+        CgroupMove { awaited: Cell::new(awaited), unshare }
     }
 
     /// Waits until init is in its cgroup, and then creates its cgroup namespace. Only the
