@@ -19,6 +19,7 @@ cases![
     exec_enters_joined_namespaces,
     exec_by_root_enters,
     exec_by_root_who_may_not_trace_enters,
+    exec_waits_for_a_start_on_its_way,
     exec_needs_the_profiles_leave,
     a_stopped_init_is_not_waited_for,
     nobody_but_init_answers,
@@ -141,6 +142,41 @@ fn exec_by_root_who_may_not_trace_enters(t: &Test) {
         verb(&["start", &id]).ok();
         verb(&["delete", "--force", &id]).ok();
     }
+}
+
+/// Between the gate and the execve init is closed to the user, and answers nobody: while a
+/// startContainer hook runs, for example.
+fn exec_waits_for_a_start_on_its_way(t: &Test) {
+    let plain = Plain::new(t);
+    let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo on > /tmp/on; read go < /tmp/go"] }]);
+    let bundle = plain.bundle().set("/hooks/startContainer", hook).pausing();
+    let [on, go] = ["/tmp/on", "/tmp/go"].map(|path| {
+        nix::unistd::mkfifo(&bundle.inside(path), nix::sys::stat::Mode::from_bits_truncate(0o666)).unwrap();
+        fs::set_permissions(bundle.inside(path), std::os::unix::fs::PermissionsExt::from_mode(0o666))
+            .unwrap();
+        bundle.inside(path)
+    });
+    let (id, _) = created(&plain, &bundle);
+    let start = plain.call(["start", &id]).spawn();
+    assert_eq!(fs::read_to_string(on).unwrap(), "on\n");
+    let exec = plain.call(["exec", &id, "/probe"]).spawn();
+    // It looks for the gate before it waits: so long it must live.
+    while exec.is_alive() && !waits_for_a_lock(exec.pid()) {
+        std::thread::yield_now();
+    }
+    assert!(exec.is_alive(), "{:?}", exec.out());
+    fs::write(go, "go\n").unwrap();
+    assert_eq!(start.out().code, 0);
+    assert_eq!(exec.out().report()["ids"]["uid"], json!([0, 0, 0]));
+    plain.call(["delete", "--force", &id]).ok();
+}
+
+/// Is the process in fcntl(F_SETLKW), or whatever it waits for a record lock in?
+fn waits_for_a_lock(pid: i32) -> bool {
+    let locks = fs::read_to_string("/proc/locks").unwrap();
+    locks
+        .lines()
+        .any(|line| line.contains("->") && line.split_whitespace().any(|word| word == pid.to_string()))
 }
 
 /// Init makes some calls to hand its namespaces out. It must not be killed for them.

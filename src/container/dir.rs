@@ -173,6 +173,17 @@ impl Dir {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.give_up(Of::Start, &self.id))
     }
 
+    /// Waits until no `start` waits for the payload's execve, but not longer than for a lock.
+    /// This process must not hold the writers' lock.
+    pub fn await_start(&self) {
+        if let Ok(Some(lock)) = Lock::open(&self.dir, CONFIG, OFlag::empty())
+            && lock.take(Of::Start, &self.id).is_ok()
+        {
+            // The end of `lock` releases it, too.
+            let _ = lock.give_up(Of::Start, &self.id);
+        }
+    }
+
     /// Takes the lock as [`Dir::locked`] does, but after a `start` that waits for the payload's
     /// execve, so that the record of a failed `start` comes first. Does not wait for `start`
     /// longer than for the lock.

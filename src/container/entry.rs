@@ -36,8 +36,12 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
             let root = state.mount_namespace.is_some();
             caller.ask(&gate, state.pid(), state.namespaces, root).map_err(named)
         }
-        // The container was started, is paused or has ended.
-        Err(Errno::ENOENT | Errno::ENXIO) => Ok(None),
+        // The container was started, is paused or has ended. If `start` is still waiting for
+        // init's execve, init is closed to this caller until then.
+        Err(Errno::ENOENT | Errno::ENXIO) => {
+            dir.await_start();
+            Ok(None)
+        }
         Err(errno) => Err(errno).op_on("open the gate", &state.id),
     }
 }
