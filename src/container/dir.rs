@@ -45,7 +45,8 @@ pub const CRIU_ROOT: &str = "criu-root";
 /// from directories of other programs.
 pub(super) const CLAIMED: u32 = 0o1700;
 
-fn locked(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
+/// Opens the claimed directory and takes its lock; see [`Dir::take`].
+fn lock_claim(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
     let Some(dir) = open_dir(root, id)? else { return Ok(None) };
     let Some(lock) = Lock::create(&dir, CONFIG)? else { return Ok(None) };
     match lock.take(Of::Writer, id).and_then(|()| is_there(root, id, &dir)) {
@@ -102,7 +103,7 @@ impl Dir {
     /// the directory was removed meanwhile, and a directory of that name may be another
     /// runtime's claim, whose lock file is there already. A failure gives the claim up.
     pub(super) fn take(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
-        match locked(&root, id) {
+        match lock_claim(&root, id) {
             Ok(Some((dir, lock))) => Ok(Some(Dir { root, id: id.into(), dir, lock: Some(lock) })),
             Ok(None) => Ok(None),
             Err(error) => {
@@ -176,11 +177,9 @@ impl Dir {
     /// Waits until no `start` waits for the payload's execve, but not longer than for a lock.
     /// This process must not hold the writers' lock.
     pub fn await_start(&self) {
-        if let Ok(Some(lock)) = Lock::open(&self.dir, CONFIG, OFlag::empty())
-            && lock.take(Of::Start, &self.id).is_ok()
-        {
+        if let Ok(Some(lock)) = Lock::open(&self.dir, CONFIG, OFlag::empty()) {
             // The end of `lock` releases it, too.
-            let _ = lock.give_up(Of::Start, &self.id);
+            let _ = lock.pass(Of::Start, &self.id);
         }
     }
 
@@ -189,9 +188,7 @@ impl Dir {
     /// longer than for the lock.
     pub fn locked_after_start(self) -> Result<Dir> {
         let dir = self.with_lock()?;
-        if dir.starts().is_ok() {
-            dir.started()?;
-        }
+        dir.lock.as_ref().map_or(Ok(()), |lock| lock.pass(Of::Start, &dir.id))?;
         if dir.lock()? { Ok(dir) } else { Err(does_not_exist(&dir.id)) }
     }
 

@@ -70,6 +70,12 @@ impl Lock {
             .hint("wait for that command, or end it"))
     }
 
+    /// Waits until no other process holds the lock, at most as long as [`Lock::take`]. That
+    /// the wait was too long is no error.
+    pub fn pass(&self, of: Of, id: &str) -> Result<()> {
+        if self.take(of, id).is_ok() { self.give_up(of, id) } else { Ok(()) }
+    }
+
     pub fn give_up(&self, of: Of, id: &str) -> Result<()> {
         lock::unlock(&self.0, of as i64).op_on("unlock the container", id)
     }

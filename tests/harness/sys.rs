@@ -117,10 +117,11 @@ pub fn receive(socket: impl AsFd) -> std::io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let mut space = nix::cmsg_space!([i32; 8]);
     let mut parts = [IoSliceMut::new(&mut buf)];
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let raw = socket.as_fd().as_raw_fd();
-    // A receive with a time limit is not restarted after a signal.
-    while nix::sys::socket::recv(raw, &mut [0], MsgFlags::MSG_PEEK) == Err(nix::errno::Errno::EINTR) {}
-    let message = recvmsg::<()>(raw, &mut parts, Some(&mut space), flags)?;
+    let message = match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags) {
+        // A receive with a time limit is not restarted after a signal.
+        Err(nix::errno::Errno::EINTR) => return receive(socket),
+        other => other?,
+    };
     let numbers = message.cmsgs()?.flat_map(|part| match part {
         ControlMessageOwned::ScmRights(fds) => fds,
         other => panic!("unexpected {other:?}"),
