@@ -26,6 +26,7 @@ cases![
     update_that_systemd_refuses_changes_nothing,
     delete_works_without_a_bus,
     inits_own_error_wins,
+    inits_own_error_wins_while_init_ends,
     an_init_that_is_not_moved_costs_nobody_else,
     a_killed_create_leaves_no_init,
     nor_does_one_whose_init_waits_for_an_agent,
@@ -275,6 +276,29 @@ fn inits_own_error_wins(t: &Test) {
     let (bundle, _bus) = on(t, &[Fault::TooLate, refusal]);
     let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
     t.refused(&bundle).one_clear_line(&["cheesefs", "/mounts/"]);
+}
+
+/// The same while the kernel is still at work on the end of init: its pidfd does not show it.
+fn inits_own_error_wins_while_init_ends(t: &Test) {
+    if !cgroup_v2() {
+        t.skip("on cgroup v1 init does nothing that could fail before it has been moved");
+    }
+    let refusal = Fault::Refusal {
+        at: "StartTransientUnit",
+        name: "org.freedesktop.DBus.Error.UnixProcessIdUnknown",
+        text: "Failed to set unit properties: No such process",
+    };
+    // Init must be traced before it fails, so it has other mounts to make first.
+    let held = (0..50).any(|_| {
+        let (mut bundle, bus) = on(t, &[Fault::WhileItEnds, refusal.clone()]);
+        bundle = bundle.without_mount("/sys/fs/cgroup");
+        for number in 0..100 {
+            bundle = bundle.mount(&format!("/tmp/{number}"), "tmpfs", "tmpfs", &[]);
+        }
+        t.refused(&bundle.mount("/tmp", "cheesefs", "none", &[])).one_clear_line(&["cheesefs", "/mounts/"]);
+        !bus.faults_left().iter().any(|fault| matches!(fault, Fault::WhileItEnds))
+    });
+    assert!(held, "init always ended before it could be traced");
 }
 
 /// An init that has ended stays in the caller's cgroup, whatever the bus says.

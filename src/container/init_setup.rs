@@ -216,19 +216,19 @@ impl CreateGuard<'_> {
         agent.hand_over(&process, number, courier, sync)
     }
 
-    /// Returns the error of init if it has ended, which is then why the unit could not start.
+    /// Returns the error of init if it has failed or ended, which is then why the unit could
+    /// not start. Drops the other messages of init.
     fn what_init_says(&mut self, sync: &RuntimeEnd) -> Option<Error> {
-        let (_, pidfd) = self.init.as_ref()?;
-        if !pidfd::has_ended(pidfd).unwrap_or(false) {
-            return None;
-        }
-        loop {
-            match sync.recv() {
-                Ok(Some((FromInit::Failed(error), _))) => return Some(error),
-                Ok(Some(_)) => {}
-                Ok(None) | Err(_) => return Some(self.init_died()),
+        // An init that ends leaves its cgroup before its pidfd shows the end: systemd may know
+        // of it first.
+        let has_ended = sync.is_closed()
+            || self.init.as_ref().is_some_and(|(_, pidfd)| pidfd::has_ended(pidfd).unwrap_or(false));
+        while let Some((message, _)) = sync.pending() {
+            if let FromInit::Failed(error) = message {
+                return Some(error);
             }
         }
+        has_ended.then(|| self.init_died())
     }
 
     /// The error for an init that ended without a message: most likely the kernel killed it

@@ -22,7 +22,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::clone::exit;
 use crate::sys::pidfd::{self, PATIENCE};
 use crate::sys::process::read_file;
-use crate::sys::{caps, scm, timeout_until};
+use crate::sys::{caps, poll_until, scm};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
@@ -71,20 +71,15 @@ impl Courier {
         let raw = self.socket.as_raw_fd();
         send(raw, &number.to_le_bytes(), MsgFlags::MSG_NOSIGNAL).map_err(|_| died())?;
         let deadline = Instant::now() + PATIENCE;
-        loop {
-            // Init has the courier's end of the socket open, too, so the courier's death
-            // does not end the stream. poll(2) looks at the courier before it looks at
-            // the socket: if the courier has ended, its answer is in the socket already.
-            let mut fds = [process.as_fd(), self.socket.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            match poll(&mut fds, timeout_until(deadline)) {
-                Ok(0) if Instant::now() >= deadline => {
-                    return Err(Error::msg("the process that shares init's descriptors does not answer"));
-                }
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) if fds[1].any() == Some(true) => break,
-                Ok(_) => return Err(died()),
-                Err(errno) => return Err(errno).op("poll"),
-            }
+        // Init has the courier's end of the socket open, too, so the courier's death does not
+        // end the stream. poll(2) looks at the courier before it looks at the socket: if the
+        // courier has ended, its answer is in the socket already.
+        let mut fds = [process.as_fd(), self.socket.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        if !poll_until(&mut fds, deadline).op("poll")? {
+            return Err(Error::msg("the process that shares init's descriptors does not answer"));
+        }
+        if fds[1].any() != Some(true) {
+            return Err(died());
         }
         let (_, fd) = scm::recv_fd(&self.socket, &mut [0]).op("receive the seccomp listener")?;
         fd.ok_or_else(died)

@@ -33,10 +33,10 @@ use crate::error::{Context, Error, Result};
 use crate::spec::plan::NsKind;
 use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::PATIENCE;
-use crate::sys::{scm, timeout_until};
+use crate::sys::{poll_until, scm};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sched::setns;
 use nix::sys::socket::{
     AddressFamily, Shutdown, SockFlag, SockType, UnixAddr, bind, connect, getsockname, setsockopt, shutdown,
@@ -117,11 +117,16 @@ pub struct Handout {
 impl Handout {
     /// Creates the socket in the runtime's network namespace. Returns it with the address
     /// for [`Caller::connect`]. Returns `None` if the runtime can't tell its network
-    /// namespace.
+    /// namespace, or if other processes have taken all abstract names there: the container
+    /// runs without the socket.
     pub fn new(namespaces: NsFlags, root: bool) -> Result<Option<(Handout, Address)>> {
         let Some(network) = network() else { return Ok(None) };
         let socket = new_socket()?;
-        let address = Address { name: bind_to_a_name(&socket)?, network };
+        let name = match bind_to_a_name(&socket) {
+            Err(error) if error.is(Errno::ENOSPC) => return Ok(None),
+            other => other?,
+        };
+        let address = Address { name, network };
         // No process can leave messages and descriptors in this socket.
         shutdown(socket.as_raw_fd(), Shutdown::Read).op("shutdown")?;
         Ok(Some((Handout { socket, namespaces, root }, address)))
@@ -206,10 +211,7 @@ impl Caller {
                 PollFd::new(socket.as_fd(), PollFlags::POLLIN),
                 PollFd::new(gate.as_fd(), PollFlags::empty()),
             ];
-            match poll(&mut fds, timeout_until(deadline)) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(errno).op("poll"),
-            }
+            poll_until(&mut fds, deadline).op("poll")?;
             let is_closed = fds[1].any() == Some(true);
             match scm::recv_fds::<MOST>(socket) {
                 // The kernel lets no other process send. This checks the sender once

@@ -40,7 +40,7 @@
 
 use crate::error::{Context, Error, Result};
 use crate::signals::Signals;
-use crate::sys::{scm, timeout_until};
+use crate::sys::{poll_until, scm};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
@@ -271,22 +271,31 @@ impl RuntimeEnd {
     /// ETIMEDOUT if no message came.
     pub fn recv_until(&self, end: Instant) -> Result<Option<(FromInit, Option<OwnedFd>)>> {
         let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        loop {
-            match poll(&mut fds, timeout_until(end)) {
-                Ok(0) if Instant::now() >= end => return Err(Errno::ETIMEDOUT).op("receive from init"),
-                Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return self.receive(),
-                Err(errno) => return Err(errno).op("poll"),
-            }
+        match poll_until(&mut fds, end).op("poll")? {
+            true => self.receive(),
+            false => Err(Errno::ETIMEDOUT).op("receive from init"),
         }
     }
 
     /// Returns the next message and its descriptor if they have come already. `None` if
     /// not, and for bytes that are no message of the protocol.
     pub fn pending(&self) -> Option<(FromInit, Option<OwnedFd>)> {
-        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
-        let readable = poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0);
+        let readable = self.poll_now().contains(PollFlags::POLLIN);
         if readable { self.receive().ok().flatten() } else { None }
+    }
+
+    /// Whether init has closed its end. Init does so when it ends, before it leaves its
+    /// cgroup and before its pidfd shows the end. Its messages can still be received.
+    pub fn is_closed(&self) -> bool {
+        self.poll_now().contains(PollFlags::POLLHUP)
+    }
+
+    fn poll_now(&self) -> PollFlags {
+        let mut fds = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(1) => fds[0].revents().unwrap_or(PollFlags::empty()),
+            _ => PollFlags::empty(),
+        }
     }
 
     fn receive(&self) -> Result<Option<(FromInit, Option<OwnedFd>)>> {

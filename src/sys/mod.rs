@@ -32,6 +32,19 @@ use nix::errno::Errno;
 
 pub type Result<T> = std::result::Result<T, Errno>;
 
+/// Waits with poll(2) until a descriptor is ready or the time is `end`. Signals don't end
+/// the wait. Returns whether a descriptor is ready: `false` at `end`. Looks at the
+/// descriptors once even if `end` is past.
+pub fn poll_until(fds: &mut [nix::poll::PollFd<'_>], end: std::time::Instant) -> Result<bool> {
+    loop {
+        match nix::poll::poll(fds, timeout_until(end)) {
+            Ok(0) if std::time::Instant::now() >= end => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            other => return other.map(|ready| ready > 0),
+        }
+    }
+}
+
 /// Returns the timeout for a poll(2) that is to end at `end`. Rounds up to the next
 /// millisecond, so that the last wake-up is not too early.
 pub fn timeout_until(end: std::time::Instant) -> nix::poll::PollTimeout {

@@ -135,16 +135,8 @@ pub fn has_ended(pidfd: impl AsFd) -> Result<bool> {
 /// Waits at most `limit` for the end of a process, which need not be a child. Reaps
 /// nothing. Returns whether the process has ended.
 pub fn ends_within(pidfd: impl AsFd, limit: Duration) -> Result<bool> {
-    use nix::poll::{PollFd, PollFlags, poll};
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    let end = Instant::now() + limit;
-    loop {
-        match poll(&mut fds, super::timeout_until(end)) {
-            Err(nix::errno::Errno::EINTR) => {}
-            Ok(0) if Instant::now() < end => {}
-            other => return other.map(|ready| ready > 0),
-        }
-    }
+    use nix::poll::{PollFd, PollFlags};
+    super::poll_until(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], Instant::now() + limit)
 }
 
 /// Blocks until a process ends, which need not be a child. Reaps nothing.

@@ -4,7 +4,7 @@
 //! It moves processes into cgroups as systemd does, and forgets nothing that it
 //! was asked.
 
-use super::sys::{PATIENCE, PidFd};
+use super::sys::{HeldAtExit, PATIENCE, PidFd};
 use serde_json::{Value, json};
 use std::cell::Cell;
 use std::fs;
@@ -44,6 +44,9 @@ pub enum Fault {
     Late(Duration),
     /// A process is moved when it has ended, that is to say not at all.
     TooLate,
+    /// The process of the unit is held at its end (PTRACE_EVENT_EXIT) until the runtime
+    /// hangs up: it has said its last, and its pidfd does not show the end yet.
+    WhileItEnds,
 }
 
 /// The process that a StartTransientUnit is for.
@@ -120,6 +123,11 @@ impl Bus {
         self.systemd.asked.lock().expect("a lock").clone()
     }
 
+    /// The faults that have not taken place.
+    pub fn faults_left(&self) -> Vec<Fault> {
+        self.systemd.faults.lock().expect("a lock").clone()
+    }
+
     /// The names of the methods.
     pub fn members(&self) -> Vec<String> {
         self.asked().into_iter().map(|asked| asked.member).collect()
@@ -185,6 +193,7 @@ impl Connection<'_> {
 
     fn talk(&mut self) -> Result<(), Over> {
         self.authenticate()?;
+        let mut held = Vec::new();
         loop {
             let (call, serial) = self.call()?;
             self.systemd.asked.lock().expect("a lock").push(call.clone());
@@ -193,6 +202,7 @@ impl Connection<'_> {
             self.fault(&call.member)?;
             if call.member == "StartTransientUnit" {
                 self.outlive(&call);
+                held.extend(self.hold(&call));
             }
             match self.refusal(&call.member) {
                 Some((name, text)) => self.refuse(serial, name, text)?,
@@ -243,6 +253,16 @@ impl Connection<'_> {
         if self.systemd.faults.lock().expect("a lock").iter().any(|f| matches!(f, Fault::TooLate)) {
             PidFd::open(pid_of(call) as i32).ended();
         }
+    }
+
+    /// Holds the unit's process at its end, if that is the fault.
+    fn hold(&self, call: &Asked) -> Option<HeldAtExit> {
+        let mut faults = self.systemd.faults.lock().expect("a lock");
+        let index = faults.iter().position(|fault| matches!(fault, Fault::WhileItEnds))?;
+        let held = HeldAtExit::hold(pid_of(call) as i32)?;
+        // Who finds the fault gone knows that it took place.
+        faults.remove(index);
+        Some(held)
     }
 
     /// Makes the unit's cgroups, in the root slice, and moves the process.

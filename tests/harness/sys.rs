@@ -180,3 +180,40 @@ pub fn read_signal(from: &File) -> String {
         }
     }
 }
+
+/// A process that this thread traces and that the kernel has stopped in its exit: it runs no
+/// more code of its own, and its descriptors are still open.
+pub struct HeldAtExit(i32);
+
+impl HeldAtExit {
+    /// Waits for the exit. `None` if the process has ended already.
+    pub fn hold(pid: i32) -> Option<HeldAtExit> {
+        // SAFETY: integers only.
+        if unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, libc::PTRACE_O_TRACEEXIT) } != 0 {
+            return None;
+        }
+        let mut status = 0;
+        loop {
+            // SAFETY: `status` is valid for writing.
+            if unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) } != pid {
+                return None;
+            }
+            if status >> 8 == libc::SIGTRAP | libc::PTRACE_EVENT_EXIT << 8 {
+                return Some(HeldAtExit(pid));
+            }
+            if !libc::WIFSTOPPED(status) {
+                return None;
+            }
+            // SAFETY: integers only.
+            unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, libc::WSTOPSIG(status)) };
+        }
+    }
+}
+
+/// Lets the process end.
+impl Drop for HeldAtExit {
+    fn drop(&mut self) {
+        // SAFETY: integers only.
+        unsafe { libc::ptrace(libc::PTRACE_DETACH, self.0, 0, 0) };
+    }
+}
