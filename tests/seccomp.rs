@@ -3,7 +3,7 @@
 pub mod agent;
 
 use crate::before_start::created;
-use crate::harness::{Bundle, PidFd, Test, cap_mask, is_corten};
+use crate::harness::{Bundle, PidFd, Test, cap_mask, is_corten, read_fifo};
 use crate::profiles;
 use crate::userns::Plain;
 use agent::{Agent, Silent};
@@ -634,7 +634,7 @@ fn nothing_outlives_a_runtime_that_is_killed(t: &Test) {
     let bundle = plain.bundle().set("/linux/seccomp", asking(&agent, json!(["times", "read"])));
     let (bundle, id) = (bundle.set("/hooks", json!({ "createRuntime": hook })), t.id());
     let create = plain.call(["create", "--bundle", bundle.lay().to_str().unwrap(), &id]).spawn();
-    std::fs::read_to_string(&fifo).expect("the hook runs");
+    read_fifo(&fifo);
     let path = format!("/proc/{0}/task/{0}/children", create.pid());
     let children = std::fs::read_to_string(path).expect("the runtime's children");
     let is_runtimes = |pid: &i32| {

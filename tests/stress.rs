@@ -1,7 +1,7 @@
 //! Many containers, and calls that die half-way. `stress.sh` does it by the
 //! thousand.
 
-use crate::harness::{PidFd, Running, Test};
+use crate::harness::{PidFd, Running, Test, read_fifo};
 use serde_json::json;
 use std::fs;
 
@@ -80,7 +80,7 @@ fn create_killed_half_way_leaves_no_init(t: &Test) {
     let id = t.id();
     t.will_delete(&id);
     let running = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
-    let pid = fs::read_to_string(&fifo).expect("the init's pid");
+    let pid = read_fifo(&fifo);
     let init = PidFd::open(pid.trim().parse().expect("a pid"));
     let hook = children(running.pid()).into_iter().filter(|pid| *pid != init.pid).map(PidFd::open);
     let hooks: Vec<_> = hook.collect();

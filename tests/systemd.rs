@@ -4,7 +4,7 @@
 
 use crate::harness::{
     Bundle, Call, Container, PidFd, Running, Test, cgroup_file, cgroup_v2, cgroups_named, is_corten, pipe,
-    read_line, remove_tree,
+    read_fifo, read_line, remove_tree,
 };
 use serde_json::json;
 use std::fs;
@@ -515,7 +515,7 @@ fn killed_creates_leave_no_unit(t: &Test) {
     let id = t.id();
     t.will_delete(&id);
     let running = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
-    let pid = fs::read_to_string(&fifo).expect("the init's pid");
+    let pid = read_fifo(&fifo);
     let init = PidFd::open(pid.trim().parse().expect("a pid"));
     assert!(cgroup_of(init.pid).ends_with(unit(t)));
     let text = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();

@@ -136,10 +136,10 @@ fn exec_attended(
     let explain = |error| if sub.is_some() { cgroup::explain_sub(error) } else { error };
     let (target, entrance) = open_cgroups(state, sub.as_ref()).map_err(explain)?;
     let target = &*target;
+    steps::done("opened the cgroups");
     let socket = options.pidfd_socket;
     let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
 
-    steps::done("opened the cgroups");
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.stopped_by(options.signals.as_ref());
     let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));

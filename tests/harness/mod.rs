@@ -22,7 +22,9 @@ pub use host::{
     mountinfo, remove_cgroup, remove_tree,
 };
 pub use runner::{Case, Failure, run};
-pub use sys::{PATIENCE, PidFd, is_readable, pipe, read_line, read_signal, receive, receive_pidfd};
+pub use sys::{
+    PATIENCE, PidFd, accept, is_readable, pipe, read_fifo, read_line, read_signal, receive, receive_pidfd,
+};
 pub use test::Test;
 
 /// Lists the tests of a module. A function that is not listed is dead code, and

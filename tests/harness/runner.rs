@@ -7,6 +7,8 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 
 /// One test: its name within the module, and what it does.
 pub struct Case {
@@ -123,6 +125,7 @@ fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
 }
 
 fn execute(case: &Case) -> Result<Completion, (Failure, String)> {
+    let _watch = Watch::start(case.name, MOST);
     sys::has_hung();
     let test = Test::new();
     let verdict = catch_unwind(AssertUnwindSafe(|| (case.body)(&test)));
@@ -146,4 +149,28 @@ fn execute(case: &Case) -> Result<Completion, (Failure, String)> {
     let left: String = leaks.iter().map(|l| format!("left behind: {l}\n")).collect();
     let text = panic.map(|(text, _)| text).unwrap_or_default();
     Err((failure, format!("{text}\n{left}--- what was run\n{}", test.transcript())))
+}
+
+/// How long a test may take in all. A test that takes longer waits in a call that has no
+/// limit of its own. The longest takes four minutes on an emulated machine.
+const MOST: Duration = Duration::from_secs(30 * 60);
+
+/// Ends the whole run, with the name of the test, if the test does not end in time: a
+/// thread can't be ended from outside.
+struct Watch {
+    /// Dropped with the watch, which tells the thread.
+    _end: Sender<()>,
+}
+
+impl Watch {
+    fn start(name: &'static str, most: Duration) -> Watch {
+        let (end, ended) = channel::<()>();
+        std::thread::spawn(move || {
+            if ended.recv_timeout(most) == Err(RecvTimeoutError::Timeout) {
+                eprintln!("{name} has not ended within {most:?}: it waits without a limit");
+                std::process::exit(101);
+            }
+        });
+        Watch { _end: end }
+    }
 }

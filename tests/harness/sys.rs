@@ -7,7 +7,8 @@ use std::cell::Cell;
 use std::fs::File;
 use std::io::{IoSliceMut, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::os::unix::net::UnixListener;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 /// How long anything may take before a test calls it a hang. Some calls wait for ten
@@ -130,6 +131,30 @@ pub fn receive(socket: impl AsFd) -> std::io::Result<(Vec<u8>, Vec<OwnedFd>)> {
     let fds = numbers.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
     let len = message.bytes;
     Ok((buf[..len].to_vec(), fds))
+}
+
+/// The next connection; panics when none comes.
+#[track_caller]
+pub fn accept(listener: &UnixListener) -> UnixStream {
+    assert!(readable(listener.as_fd()), "no connection within {PATIENCE:?}");
+    listener.accept().expect("a connection").0
+}
+
+/// All that is written to a FIFO until its writers have closed it; panics when nothing is.
+#[track_caller]
+pub fn read_fifo(path: &std::path::Path) -> String {
+    // Without O_NONBLOCK, the open would wait for a writer without a limit.
+    let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+    let mut fifo =
+        std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path).expect("open the FIFO");
+    let mut text = Vec::new();
+    loop {
+        assert!(readable(fifo.as_fd()), "nothing comes through {} within {PATIENCE:?}", path.display());
+        match fifo.read_to_end(&mut text) {
+            Ok(_) => return String::from_utf8(text).expect("UTF-8"),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}"),
+        }
+    }
 }
 
 /// What a runtime has sent to a socket of ours, and the process whose pidfd came along.

@@ -1,7 +1,7 @@
 //! A seccomp agent: listens on a socket, takes one listener per connection, and
 //! answers for the calls until nobody is left who could make one.
 
-use crate::harness::{Bundle, PATIENCE, PidFd, Test, receive};
+use crate::harness::{Bundle, PATIENCE, PidFd, Test, accept, receive};
 use nix::poll::{PollFd, PollFlags, poll};
 use serde_json::{Value, json};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -103,7 +103,7 @@ impl Silent {
 
     /// Waits until a process waits for its answer; that process, and the listener.
     fn asked(&self) -> (PidFd, OwnedFd) {
-        let (state, listener) = take(&self.socket.accept().expect("a connection").0);
+        let (state, listener) = take(&accept(&self.socket));
         let timeout = nix::poll::PollTimeout::try_from(PATIENCE).expect("a timeout");
         let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut fds, timeout), Ok(1), "nobody asks");
