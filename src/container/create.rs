@@ -20,8 +20,9 @@ use crate::init;
 use crate::launch::hide::hide;
 use crate::launch::idmap::Writers;
 use crate::launch::joins::Joins;
+use crate::launch::messages::{Create, ToInit};
 use crate::launch::sources::Sources;
-use crate::launch::sync::{self, RuntimeEnd, ToInit};
+use crate::launch::sync::{self, RuntimeEnd};
 use crate::launch::{self, CgroupEntry, Split, rlimits, sched};
 use crate::rdt::Group;
 use crate::seccomp;
@@ -37,7 +38,7 @@ pub struct Created {
     pub dir: Dir,
     pub state: State,
     pub init: OwnedFd,
-    pub sync: RuntimeEnd,
+    pub sync: RuntimeEnd<Create>,
     /// The master side of the terminal, if `run` relays it in the foreground.
     pub terminal: Option<OwnedFd>,
     /// The socket by which the payload of `run` tells that it is ready (sd_notify).
@@ -82,7 +83,7 @@ pub fn create(options: &Options) -> Result<Created> {
 
     // The fork. The child continues in `init`.
     let (host_end, init_end) = sync::pair()?;
-    let host_end = host_end.stopped_by(options.signals.as_ref());
+    let host_end = host_end.with_signals(options.signals.as_ref());
     let by_clone = if tasks.is_empty() { CgroupEntry::ByClone } else { CgroupEntry::BySelf };
     let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
     let mut split = Split::of(&plan.namespaces, arrival);

@@ -4,6 +4,7 @@ use super::console::{self, Console};
 use super::dir::Dir;
 use super::entry;
 use super::id::keyring_name;
+use super::init_setup::warn_of_lack;
 use super::options::Mode;
 use super::pid_file::write_pid_file;
 use super::pidfd_receiver::{self, Receiver};
@@ -16,7 +17,8 @@ use crate::error::{Context, Error, Result};
 use crate::init::exec_process;
 use crate::launch::courier::{self, Courier};
 use crate::launch::hide::hide;
-use crate::launch::sync::{self, FromInit, RuntimeEnd, ToInit};
+use crate::launch::messages::{Exec, FromExec, ToExec};
+use crate::launch::sync::{self, RuntimeEnd};
 use crate::launch::{joins, sources};
 use crate::log::Log;
 use crate::seccomp::{self, profile::Profile};
@@ -141,7 +143,7 @@ fn exec_attended(
     let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
 
     let (host_end, init_end) = sync::pair()?;
-    let host_end = host_end.stopped_by(options.signals.as_ref());
+    let host_end = host_end.with_signals(options.signals.as_ref());
     let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
     let is_parents = !double_fork && state.namespaces.has(NsKind::Pid.flag());
     let home = entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid).transpose()?;
@@ -261,7 +263,7 @@ fn clone_into(
 /// Waits for the second clone of a double fork and returns it. The first clone ends, or stays
 /// as the courier.
 fn await_second_clone(
-    sync: &RuntimeEnd,
+    sync: &RuntimeEnd<Exec>,
     first: OwnedFd,
     courier: Option<&mut Courier>,
 ) -> Result<(i32, OwnedFd)> {
@@ -270,7 +272,7 @@ fn await_second_clone(
         Err(error) => {
             // The first clone may have cloned already. After its death its message is there.
             pidfd::kill_and_reap(&first);
-            if let Some((FromInit::Moved, Some(second))) = sync.pending() {
+            if let Some((FromExec::SecondClone, Some(second))) = sync.pending() {
                 pidfd::kill_and_reap(second);
             }
             return Err(error);
@@ -281,15 +283,15 @@ fn await_second_clone(
         None => drop(pidfd::reap(&first).op("wait for the first clone")?),
     }
     match answer {
-        Some((FromInit::Moved, Some(pidfd))) => Ok((pidfd::pid(&pidfd).op("find the process")?, pidfd)),
-        Some((FromInit::Failed(error), _)) => Err(error),
+        Some((FromExec::SecondClone, Some(pidfd))) => Ok((pidfd::pid(&pidfd).op("find the process")?, pidfd)),
+        Some((FromExec::Failed(error), _)) => Err(error),
         _ => Err(Error::msg("the process ended while it entered the container")),
     }
 }
 
 /// Lets the exec process go on, and waits for its execve.
 fn await_execve(
-    sync: &RuntimeEnd,
+    sync: &RuntimeEnd<Exec>,
     exec_process: &seccomp_agent::Process,
     agent: Option<(Agent, Option<Courier>)>,
     ours: Option<OwnedFd>,
@@ -300,11 +302,11 @@ fn await_execve(
         group.assign(exec_process.pid)?;
     }
     // If the process has failed already, its error is the next message.
-    let _ = sync.send(ToInit::Commit);
+    let _ = sync.send(ToExec::Commit);
     if let Some(agent) = agent {
         hand_over(sync, exec_process, agent, options.log)?;
     }
-    run::until_executed(sync, options.log)?;
+    until_executed(sync, options.log)?;
     steps::done("the process was executed");
     if let Some(path) = options.pid_file {
         write_pid_file(path, exec_process.pid)?;
@@ -314,14 +316,33 @@ fn await_execve(
 
 /// Sends the listener of the exec process's seccomp filter to the agent.
 fn hand_over(
-    sync: &RuntimeEnd,
+    sync: &RuntimeEnd<Exec>,
     exec_process: &seccomp_agent::Process,
     (agent, courier): (Agent, Option<Courier>),
     log: &Log,
 ) -> Result<()> {
-    match run::next(sync, log)? {
-        Some(FromInit::Listener(number)) => agent.hand_over(exec_process, number, courier, sync),
-        Some(FromInit::Failed(error)) => Err(error),
+    match next(sync, log)? {
+        Some(FromExec::Listener(number)) => agent.hand_over(exec_process, number, courier, sync),
+        Some(FromExec::Failed(error)) => Err(error),
         _ => Err(Error::msg("the process ended before its seccomp listener was there")),
+    }
+}
+
+/// Waits for the execve, which closes the process's end of the handshake.
+fn until_executed(sync: &RuntimeEnd<Exec>, log: &Log) -> Result<()> {
+    match next(sync, log)? {
+        None => Ok(()),
+        Some(FromExec::Failed(error)) => Err(error),
+        Some(_) => Err(Error::msg("init sent a message out of turn")),
+    }
+}
+
+/// Returns the next message, after warnings, which it logs. `None`: the end of the stream.
+fn next(sync: &RuntimeEnd<Exec>, log: &Log) -> Result<Option<FromExec>> {
+    loop {
+        match sync.recv()? {
+            Some((FromExec::LacksCapabilities(capabilities), _)) => warn_of_lack(capabilities, log),
+            other => return Ok(other.map(|(message, _)| message)),
+        }
     }
 }

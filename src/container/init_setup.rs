@@ -10,9 +10,10 @@ use crate::init;
 use crate::launch::idmap;
 use crate::launch::joins::Joins;
 use crate::launch::late::LateOpener;
+use crate::launch::messages::{Create, FromInit, Lacking, ToInit};
 use crate::launch::rlimits;
 use crate::launch::sources::Opener;
-use crate::launch::sync::{FromInit, Lacking, RuntimeEnd, ToInit};
+use crate::launch::sync::RuntimeEnd;
 use crate::log::Log;
 use crate::net;
 use crate::spec;
@@ -27,13 +28,13 @@ impl CreateGuard<'_> {
     /// double fork and reports it. `dir` is the cgroup that clone3 put init into.
     pub(super) fn set_up_and_limit(
         &mut self,
-        sync: &RuntimeEnd,
+        sync: &RuntimeEnd<Create>,
         unit: Option<Starting>,
         double_fork: bool,
         cgroup: &mut Cgroup,
         dir: Option<&OwnedFd>,
     ) -> Result<()> {
-        let limits_first = init::needs_limits(self.plan);
+        let limits_first = init::waits_for_limits(self.plan);
         match unit {
             Some(unit) => self.set_up_in_unit(sync, unit, double_fork, cgroup)?,
             None => {
@@ -58,12 +59,12 @@ impl CreateGuard<'_> {
 
     /// Sets init up from outside and saves the record of init's identity, which is published
     /// once init is ready.
-    fn set_up(&mut self, sync: &RuntimeEnd) -> Result<()> {
+    fn set_up(&mut self, sync: &RuntimeEnd<Create>) -> Result<()> {
         self.map_ids_and_release(sync)?;
         self.record()
     }
 
-    fn map_ids_and_release(&mut self, sync: &RuntimeEnd) -> Result<()> {
+    fn map_ids_and_release(&mut self, sync: &RuntimeEnd<Create>) -> Result<()> {
         let pid = self.pid();
         if let Some(group) = &self.state.rdt {
             group.assign(pid)?;
@@ -75,9 +76,9 @@ impl CreateGuard<'_> {
             writers.write(pid, maps)?;
             steps::done("wrote the id mappings");
         }
-        if init::needs_go(self.plan) {
+        if init::waits_for_ids_or_limits(self.plan) {
             // If init has failed already, its error is the next message.
-            let _ = sync.send(ToInit::Go);
+            let _ = sync.send(ToInit::IdsAndLimitsSet);
         }
         Ok(())
     }
@@ -85,7 +86,7 @@ impl CreateGuard<'_> {
     /// Does the same while systemd creates a unit for init.
     fn set_up_in_unit(
         &mut self,
-        sync: &RuntimeEnd,
+        sync: &RuntimeEnd<Create>,
         mut unit: Starting,
         double_fork: bool,
         cgroup: &mut Cgroup,
@@ -96,7 +97,7 @@ impl CreateGuard<'_> {
         unit.start(self.pid())?;
         // A user's systemd may move only processes of that user, and the id mappings give
         // init other ids.
-        let limits_first = init::needs_limits(self.plan);
+        let limits_first = init::waits_for_limits(self.plan);
         let early = !unit.is_users() && !limits_first;
         if early {
             self.map_ids_and_release(sync)?;
@@ -119,14 +120,14 @@ impl CreateGuard<'_> {
             self.map_ids_and_release(sync)?;
         }
         // If init has failed already, its error is the next message.
-        let _ = sync.send(ToInit::Joined);
+        let _ = sync.send(ToInit::InCgroup);
         self.record()
     }
 
     /// Waits for the process that becomes init by a double fork.
-    fn await_second_clone(&mut self, sync: &RuntimeEnd) -> Result<()> {
+    fn await_second_clone(&mut self, sync: &RuntimeEnd<Create>) -> Result<()> {
         match sync.recv()? {
-            Some((FromInit::Moved, Some(pidfd))) => self.replace_init(pidfd),
+            Some((FromInit::SecondClone, Some(pidfd))) => self.replace_init(pidfd),
             Some((FromInit::Failed(error), _)) => Err(error),
             Some(_) => Err(Error::msg("init sent a message out of turn")),
             None => Err(self.init_died()),
@@ -148,7 +149,7 @@ impl CreateGuard<'_> {
     /// Answers init's messages until init is ready to execute the payload.
     pub(super) fn until_ready(
         &mut self,
-        sync: &RuntimeEnd,
+        sync: &RuntimeEnd<Create>,
         mut agent: Option<Agent>,
         joins: &Joins,
     ) -> Result<()> {
@@ -156,20 +157,20 @@ impl CreateGuard<'_> {
         loop {
             match sync.recv()? {
                 None => return Err(self.init_died()),
-                Some((FromInit::Networked, _)) => {
+                Some((FromInit::NetworkCreated, _)) => {
                     self.take_net_devices()?;
                     steps::done("moved network devices into the container");
-                    sync.send(ToInit::NetworkDone)?;
+                    sync.send(ToInit::DevicesMoved)?;
                 }
-                Some((FromInit::Source(mount), root)) => {
+                Some((FromInit::OpenSource(mount), root)) => {
                     let source = late.open(mount, root.as_ref())?;
-                    sync.send_with(ToInit::Source, source.as_fd())?;
+                    sync.send_with(ToInit::SourceOpened, source.as_fd())?;
                 }
                 Some((FromInit::MapIds(mount), Some(tree))) => {
                     late.map_ids(mount, &tree)?;
-                    sync.send(ToInit::Mapped)?;
+                    sync.send(ToInit::IdsMapped)?;
                 }
-                Some((FromInit::Built, _)) => {
+                Some((FromInit::MountsReady, _)) => {
                     self.run_runtime_hooks()?;
                     // If init has ended meanwhile, the next receive reports it.
                     let _ = sync.send(ToInit::HooksDone);
@@ -178,7 +179,9 @@ impl CreateGuard<'_> {
                     self.hand_over(agent.take(), number, sync)?;
                 }
                 Some((FromInit::Warning(text), _)) => self.options.log.warn(text),
-                Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, self.options.log),
+                Some((FromInit::LacksCapabilities(capabilities), _)) => {
+                    warn_of_lack(capabilities, self.options.log)
+                }
                 Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
                 Some((FromInit::Failed(error), _)) => {
                     // The createContainer hooks, which init runs, may have run.
@@ -188,7 +191,9 @@ impl CreateGuard<'_> {
                 Some((FromInit::MapIds(_), None)) => {
                     return Err(Error::msg("init sent no mount to map"));
                 }
-                Some((FromInit::Moved, _)) => return Err(Error::msg("init sent a message out of turn")),
+                Some((FromInit::SecondClone, _)) => {
+                    return Err(Error::msg("init sent a message out of turn"));
+                }
             }
         }
     }
@@ -206,7 +211,7 @@ impl CreateGuard<'_> {
         hooks::run_until_failure(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
     }
 
-    fn hand_over(&mut self, agent: Option<Agent>, number: i32, sync: &RuntimeEnd) -> Result<()> {
+    fn hand_over(&mut self, agent: Option<Agent>, number: i32, sync: &RuntimeEnd<Create>) -> Result<()> {
         let courier = self.courier.take();
         let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
             return Err(Error::msg("init has a listener, and there is no agent for it"));
@@ -218,7 +223,7 @@ impl CreateGuard<'_> {
 
     /// Returns the error of init if it has failed or ended, which is then why the unit could
     /// not start. Drops the other messages of init.
-    fn what_init_says(&mut self, sync: &RuntimeEnd) -> Option<Error> {
+    fn what_init_says(&mut self, sync: &RuntimeEnd<Create>) -> Option<Error> {
         // An init that ends leaves its cgroup before its pidfd shows the end: systemd may know
         // of it first.
         let has_ended = sync.is_closed()

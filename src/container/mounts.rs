@@ -13,8 +13,9 @@ use crate::init::live_mounts::{self, Change, LiveContext};
 use crate::launch::entry::Handed;
 use crate::launch::hide::hide;
 use crate::launch::joins::Joins;
+use crate::launch::messages::{FromMounter, LiveMounts, ToMounter};
 use crate::launch::sources;
-use crate::launch::sync::{self, FromInit, RuntimeEnd, ToInit};
+use crate::launch::sync::{self, RuntimeEnd};
 use crate::log::Log;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::spec::state::Status;
@@ -118,18 +119,18 @@ fn change(
 /// Waits for the process that changes the mounts, at most for [`PATIENCE`], because this verb
 /// holds the lock. A process of the container may stop that process, or serve a filesystem
 /// that does not answer.
-fn attend(sync: &RuntimeEnd, first: OwnedFd) -> Result<()> {
+fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     let mut second = None;
     let outcome = loop {
         match sync.recv_until(end) {
-            Ok(Some((FromInit::Moved, Some(pidfd)))) => {
+            Ok(Some((FromMounter::SecondClone, Some(pidfd)))) => {
                 second = Some(pidfd);
                 // The process may have ended already.
-                let _ = sync.send(ToInit::Go);
+                let _ = sync.send(ToMounter::SecondCloneKnown);
             }
-            Ok(Some((FromInit::Ready, _))) => break Ok(()),
-            Ok(Some((FromInit::Failed(error), _))) => break Err(error),
+            Ok(Some((FromMounter::MountsChanged, _))) => break Ok(()),
+            Ok(Some((FromMounter::Failed(error), _))) => break Err(error),
             Ok(_) => break Err(Error::msg("the process that changes the mounts was killed")),
             Err(error) if error.is(Errno::ETIMEDOUT) => {
                 break Err(Error::msg("the process that changes the mounts does not answer").hint(
@@ -142,7 +143,7 @@ fn attend(sync: &RuntimeEnd, first: OwnedFd) -> Result<()> {
     };
     // After its last message the process has nothing left to do.
     pidfd::kill_and_reap(&first);
-    // Without Go the second clone does nothing and ends when this process closes the socket.
+    // Without the runtime's message the second clone does nothing and ends when this process closes the socket.
     if let Some(second) = &second {
         pidfd::kill_and_reap(second);
     }

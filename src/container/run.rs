@@ -4,14 +4,14 @@
 use super::create::{Created, create};
 use super::dir::Dir;
 use super::exit;
-use super::init_setup::warn_of_lack;
 use super::options::Options;
 use super::sd_notify::Relay;
 use super::state::State;
 use super::{delete, start, stdio};
 use crate::cgroup::unkillable;
 use crate::error::{Error, Result};
-use crate::launch::sync::{FromInit, RuntimeEnd};
+use crate::launch::messages::{Create, FromInit};
+use crate::launch::sync::RuntimeEnd;
 use crate::log::Log;
 use crate::signals::Signals;
 use crate::spec::plan::Hook;
@@ -107,27 +107,17 @@ pub fn removed(
 
 /// Waits for the payload's execve, then runs the poststart hooks.
 fn started(created: &Created, options: &Options) -> Result<()> {
-    until_executed(&created.sync, options.log)?;
+    until_executed(&created.sync)?;
     steps::done("init ran any startContainer hooks and executed the payload");
     start::run_poststart(&created.plan.hooks.poststart, &created.state, options.signals.as_ref())
 }
 
 /// Waits for the payload's execve, which closes init's end of the handshake.
-pub fn until_executed(sync: &RuntimeEnd, log: &Log) -> Result<()> {
-    match next(sync, log)? {
+fn until_executed(sync: &RuntimeEnd<Create>) -> Result<()> {
+    match sync.recv()? {
         None => Ok(()),
-        Some(FromInit::Failed(error)) => Err(error),
+        Some((FromInit::Failed(error), _)) => Err(error),
         Some(_) => Err(Error::msg("init sent a message out of turn")),
-    }
-}
-
-/// Returns the next message, after warnings, which it logs. `None`: the end of the stream.
-pub fn next(sync: &RuntimeEnd, log: &Log) -> Result<Option<FromInit>> {
-    loop {
-        match sync.recv()? {
-            Some((FromInit::Lacks(capabilities), _)) => warn_of_lack(capabilities, log),
-            other => return Ok(other.map(|(message, _)| message)),
-        }
     }
 }
 

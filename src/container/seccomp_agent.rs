@@ -9,7 +9,8 @@
 
 use crate::error::{Context, Result};
 use crate::launch::courier::Courier;
-use crate::launch::sync::{RuntimeEnd, ToInit};
+use crate::launch::messages::WithListener;
+use crate::launch::sync::RuntimeEnd;
 use crate::seccomp::profile::Profile;
 use crate::spec::state::{Container, Status};
 use crate::sys::{pidfd, scm};
@@ -49,19 +50,19 @@ impl Agent {
     }
 
     /// Takes the listener, descriptor `number` of the process, and sends it to the agent.
-    pub fn hand_over(
+    pub fn hand_over<C: WithListener>(
         self,
         process: &Process,
         number: i32,
         courier: Option<Courier>,
-        sync: &RuntimeEnd,
+        sync: &RuntimeEnd<C>,
     ) -> Result<()> {
         let listener = match courier {
             Some(courier) => courier.fetch(number).map_err(|e| e.at("/linux/seccomp"))?,
             None => pidfd::get_fd(process.pidfd, number).op("pidfd_getfd of the seccomp listener")?,
         };
         self.send(process, &listener)?;
-        sync.send(ToInit::ListenerTaken)
+        sync.send(C::LISTENER_TAKEN)
     }
 
     fn send(self, process: &Process, listener: &OwnedFd) -> Result<()> {

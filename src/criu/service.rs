@@ -4,7 +4,8 @@ use super::messages::{Kind, Response, notified};
 use super::wire::Message;
 use crate::cgroup::Entrance;
 use crate::error::{Context, Error, Result};
-use crate::launch::sync::{self, FromInit, InitEnd, RuntimeEnd, ToInit};
+use crate::launch::messages::{FromCriu, StartCriu, ToCriu};
+use crate::launch::sync::{self, ChildEnd, RuntimeEnd};
 use crate::signals::Signals;
 use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
@@ -37,7 +38,7 @@ pub struct Service {
 /// A process that has not executed CRIU yet.
 pub struct Starting {
     pub service: Service,
-    sync: RuntimeEnd,
+    sync: RuntimeEnd<StartCriu>,
 }
 
 /// Forks a process into the cgroup of `entrance`. The child calls `prepare` and waits for
@@ -55,17 +56,17 @@ pub fn start(
     match clone::fork(NsFlags::NONE, entrance.clone.as_ref().map(OwnedFd::as_fd)).op("clone3 for criu")? {
         Forked::Parent { pid, pidfd } => {
             let signals = signals.cloned();
-            let sync = sync.stopped_by(signals.as_ref());
+            let sync = sync.with_signals(signals.as_ref());
             Ok(Starting { service: Service { pid, process: pidfd, socket, ended: false, signals }, sync })
         }
         Forked::Child => {
             drop((sync, socket));
             let ready = move_into_cgroup(entrance).and_then(|()| prepare());
-            let error = match ready.and_then(|()| wait_for_go(&child_sync)) {
+            let error = match ready.and_then(|()| wait_to_execute(&child_sync)) {
                 Ok(()) => become_criu(program, &theirs, pass),
                 Err(error) => error,
             };
-            let _ = child_sync.send(&FromInit::Failed(error));
+            child_sync.fail(error);
             clone::exit(1)
         }
     }
@@ -78,9 +79,9 @@ fn move_into_cgroup(entrance: &Entrance) -> Result<()> {
         .try_for_each(|tasks| write(tasks, b"0").map(drop).op("join the cgroup (write tasks)"))
 }
 
-fn wait_for_go(sync: &InitEnd) -> Result<()> {
-    sync.send(&FromInit::Ready)?;
-    sync.expect(|message| (message == ToInit::Go).then_some(()))
+fn wait_to_execute(sync: &ChildEnd<StartCriu>) -> Result<()> {
+    sync.send(FromCriu::Prepared)?;
+    sync.expect(ToCriu::Execute)
 }
 
 /// Executes CRIU. Returns only if that fails.
@@ -120,18 +121,18 @@ impl Starting {
     /// Waits until the process has called `prepare`.
     pub fn until_ready(&self) -> Result<()> {
         match self.sync.recv()? {
-            Some((FromInit::Ready, _)) => Ok(()),
-            Some((FromInit::Failed(error), _)) => Err(error),
+            Some((FromCriu::Prepared, _)) => Ok(()),
+            Some((FromCriu::Failed(error), _)) => Err(error),
             _ => Err(Error::msg("the process that was to become criu ended")),
         }
     }
 
     /// Lets the process execute CRIU.
     pub fn go(self) -> Result<Service> {
-        self.sync.send(ToInit::Go)?;
+        self.sync.send(ToCriu::Execute)?;
         match self.sync.recv()? {
             None => Ok(self.service),
-            Some((FromInit::Failed(error), _)) => Err(error),
+            Some((FromCriu::Failed(error), _)) => Err(error),
             Some(_) => Err(Error::msg("the process that was to become criu spoke out of turn")),
         }
     }

@@ -4,7 +4,8 @@
 //! moves a process. So init goes on until a step depends on the cgroup that init is in.
 
 use crate::error::{Context, Result};
-use crate::launch::sync::{InitEnd, ToInit};
+use crate::launch::messages::{Create, ToInit};
+use crate::launch::sync::ChildEnd;
 use crate::sys::namespaces::NsFlags;
 use nix::sched::unshare;
 use std::cell::Cell;
@@ -25,11 +26,11 @@ impl CgroupMove {
 
     /// Waits until init is in its cgroup, and then creates its cgroup namespace. Only the
     /// first call does anything.
-    pub fn complete(&self, sync: &InitEnd) -> Result<()> {
+    pub fn complete(&self, sync: &ChildEnd<Create>) -> Result<()> {
         if !self.awaited.replace(false) {
             return Ok(());
         }
-        sync.expect(|m| (m == ToInit::Joined).then_some(()))?;
+        sync.expect(ToInit::InCgroup)?;
         if self.unshare.is_none() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The payload's ids, capabilities, no_new_privs and working directory.
 
 use crate::error::{Context, Error, Result};
-use crate::launch::sync::Lacking;
+use crate::launch::messages::Lacking;
 use crate::spec::plan::{Capabilities, Process};
 use crate::sys::{caps, process as sys};
 use nix::errno::Errno;

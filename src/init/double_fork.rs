@@ -3,7 +3,8 @@
 
 use crate::error::{Context, Result};
 use crate::launch::courier::CourierEnd;
-use crate::launch::sync::{FromInit, InitEnd};
+use crate::launch::messages::WithSecondClone;
+use crate::launch::sync::ChildEnd;
 use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
 use nix::errno::Errno;
@@ -16,7 +17,11 @@ use std::os::fd::AsFd;
 ///
 /// The sibling waits until this process has told the runtime about it: the messages of
 /// the sibling must not come first.
-pub fn double_fork(sync: &InitEnd, namespaces: NsFlags, courier: Option<&CourierEnd>) -> Result<()> {
+pub fn double_fork<C: WithSecondClone>(
+    sync: &ChildEnd<C>,
+    namespaces: NsFlags,
+    courier: Option<&CourierEnd>,
+) -> Result<()> {
     let (told, teller) = nix::unistd::pipe2(OFlag::O_CLOEXEC).op("pipe")?;
     match clone::fork_sibling(namespaces, courier.is_some()).op("clone3")? {
         Forked::Child => {
@@ -32,7 +37,7 @@ pub fn double_fork(sync: &InitEnd, namespaces: NsFlags, courier: Option<&Courier
             Ok(())
         }
         Forked::Parent { pidfd, .. } => {
-            let _ = sync.send_with(&FromInit::Moved, pidfd.as_fd());
+            let _ = sync.send_with(C::SECOND_CLONE, pidfd.as_fd());
             let Some(courier) = courier else { clone::exit(0) };
             // The memory of this process holds everything that init had so far. A pid
             // namespace that was joined may show this process to the processes in it

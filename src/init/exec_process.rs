@@ -6,8 +6,9 @@ use crate::error::{Context, Error, Result};
 use crate::launch::courier::CourierEnd;
 use crate::launch::entry::Entry;
 use crate::launch::hide::hide;
+use crate::launch::messages::{Exec, FromExec, Lacking, ToExec};
 use crate::launch::rlimits::{self, Of};
-use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
+use crate::launch::sync::ChildEnd;
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
 use crate::steps;
@@ -22,7 +23,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Everything that the runtime prepared for the exec process.
 pub struct ExecContext {
-    pub sync: InitEnd,
+    pub sync: ChildEnd<Exec>,
     pub cgroup_tasks: Vec<OwnedFd>,
     /// The way into the namespaces.
     pub entry: Entry,
@@ -49,8 +50,7 @@ pub fn run(process: &Process, context: ExecContext) -> ! {
         Ok(never) => match never {},
         Err(error) => error,
     };
-    // If the runtime has died, nobody can receive the error.
-    let _ = sync.send(&FromInit::Failed(error));
+    sync.fail(error);
     exit(1)
 }
 
@@ -98,14 +98,14 @@ fn enter(process: &Process, context: &ExecContext) -> Result<Infallible> {
     let extra =
         creds::drop_privileges(process, seccomp::needed_capabilities(context.filter.as_ref(), process))?;
     if extra.lacking != Lacking::default() {
-        context.sync.send(&FromInit::Lacks(extra.lacking))?;
+        context.sync.send(FromExec::LacksCapabilities(extra.lacking))?;
     }
     creds::enter_cwd(process, entered)?;
     let payload = Payload::prepare(process, context.preserve_fds)?;
     steps::done("took the process's user and capabilities, and found its executable");
     // A seccomp filter may forbid the log's system calls.
     steps::end();
-    context.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
+    context.sync.expect(ToExec::Commit)?;
     payload.execute(|| {
         context.filter.as_ref().map_or(Ok(()), |filter| seccomp::install(filter, &context.sync))?;
         extra.give_up()

@@ -3,19 +3,20 @@
 
 use crate::error::Result;
 use crate::hooks::{self, Subject};
-use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::launch::messages::{Create, FromInit, ToInit};
+use crate::launch::sync::ChildEnd;
 use crate::spec::Plan;
 use crate::spec::state::Status;
 use std::ffi::CString;
 
 /// Waits until the runtime has run the prestart and createRuntime hooks. The namespaces
 /// exist then, and init has not changed its root yet.
-pub fn wait_for_host(plan: &Plan, sync: &InitEnd) -> Result<()> {
+pub fn wait_for_host(plan: &Plan, sync: &ChildEnd<Create>) -> Result<()> {
     if plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty() {
         return Ok(());
     }
-    sync.send(&FromInit::Built)?;
-    sync.expect(|m| (m == ToInit::HooksDone).then_some(()))
+    sync.send(FromInit::MountsReady)?;
+    sync.expect(ToInit::HooksDone)
 }
 
 /// Runs the createContainer hooks: in the container's namespaces, with the host's paths.

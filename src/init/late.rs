@@ -5,8 +5,9 @@ use super::rootfs::Root;
 use crate::error::{Context, Error, Result};
 use crate::launch::inside_rootfs;
 use crate::launch::joins::Joins;
+use crate::launch::messages::{Create, FromInit, ToInit};
 use crate::launch::sources::{self, Opener, Source};
-use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::launch::sync::ChildEnd;
 use crate::spec::plan::{Mount, MountKind, Plan, SourceLink};
 use crate::sys::mount;
 use nix::errno::Errno;
@@ -19,7 +20,7 @@ use std::path::Path;
 pub struct Late<'a> {
     pub plan: &'a Plan,
     pub joins: &'a Joins,
-    pub sync: &'a InitEnd,
+    pub sync: &'a ChildEnd<Create>,
     /// Whether the runtime may open sources. If not, init opens them.
     pub by_runtime: bool,
     /// Waits until init is in its cgroup. The runtime's next message is then an answer to
@@ -63,12 +64,12 @@ impl Late<'_> {
 
     fn ask_runtime(&self, index: usize, root: Option<&OwnedFd>) -> Result<OwnedFd> {
         (self.joined)()?;
-        let message = FromInit::Source(mount_number(index)?);
+        let message = FromInit::OpenSource(mount_number(index)?);
         match root {
-            Some(root) => self.sync.send_with(&message, root.as_fd()),
-            None => self.sync.send(&message),
+            Some(root) => self.sync.send_with(message, root.as_fd()),
+            None => self.sync.send(message),
         }?;
-        self.sync.expect_with(ToInit::Source)
+        self.sync.expect_with(ToInit::SourceOpened)
     }
 
     fn ask_to_map_ids(&self, index: usize, tree: &OwnedFd) -> Result<()> {
@@ -76,8 +77,8 @@ impl Late<'_> {
             return Err(Error::msg("an idmapped mount needs CAP_SYS_ADMIN on the host"));
         }
         (self.joined)()?;
-        self.sync.send_with(&FromInit::MapIds(mount_number(index)?), tree.as_fd())?;
-        self.sync.expect(|m| (m == ToInit::Mapped).then_some(()))
+        self.sync.send_with(FromInit::MapIds(mount_number(index)?), tree.as_fd())?;
+        self.sync.expect(ToInit::IdsMapped)
     }
 }
 

@@ -12,8 +12,9 @@ use super::{double_fork::double_fork, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
 use crate::launch::entry::Entry;
 use crate::launch::joins::Joins;
+use crate::launch::messages::{FromMounter, LiveMounts, ToMounter};
 use crate::launch::sources::{self, LOOP, Source};
-use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::launch::sync::ChildEnd;
 use crate::launch::target::{self, Kind, Made};
 use crate::spec::plan::{Mount, MountKind, Mounted, NsKind, Plan};
 use crate::spec::proc_paths::{self, Place};
@@ -38,7 +39,7 @@ pub enum Change {
 
 /// Everything that the runtime prepared for the child.
 pub struct LiveContext {
-    pub sync: InitEnd,
+    pub sync: ChildEnd<LiveMounts>,
     /// The way into the container's namespaces.
     pub entry: Entry,
     /// The namespaces of the container that are not the runtime's.
@@ -60,9 +61,9 @@ pub fn run(change: &Change, host: LiveContext) -> ! {
     if done.is_ok() {
         steps::done("changed the mounts");
     }
-    let message = done.map_or_else(FromInit::Failed, |()| FromInit::Ready);
+    let message = done.map_or_else(FromMounter::Failed, |()| FromMounter::MountsChanged);
     // If the runtime has died, nobody can receive the result.
-    let _ = host.sync.send(&message);
+    let _ = host.sync.send(message);
     exit(0)
 }
 
@@ -75,7 +76,7 @@ fn enter(host: &LiveContext) -> Result<()> {
     double_fork(&host.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
     // The runtime now knows which process to end if a process of the container stops this
     // one.
-    host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
+    host.sync.expect(ToMounter::SecondCloneKnown)?;
     if host.namespaces.has(NsKind::User.flag()) {
         process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }

@@ -40,16 +40,17 @@ mod terminal;
 pub use cgroup_move::CgroupMove;
 pub use gate::{Failure, GateEnds};
 pub use lsm::{apparmor_is_enabled, check as check_labels, selinux_is_enabled};
-pub use namespaces::{needs_go, needs_limits};
+pub use namespaces::{waits_for_ids_or_limits, waits_for_limits};
 pub use seccomp::filters_at_the_gate;
 
 use crate::error::{Error, Result};
 use crate::launch::cgroup_view::View;
 use crate::launch::courier::CourierEnd;
 use crate::launch::joins::Joins;
+use crate::launch::messages::{Create, FromInit, Lacking, ToInit};
 use crate::launch::rlimits;
 use crate::launch::sources::Sources;
-use crate::launch::sync::{FromInit, InitEnd, Lacking, ToInit};
+use crate::launch::sync::ChildEnd;
 use crate::launch::{CgroupEntry, Split, target};
 use crate::seccomp::Filter;
 use crate::spec::Plan;
@@ -65,7 +66,7 @@ use std::os::fd::OwnedFd;
 
 /// Everything that the runtime process prepared before the fork and that init needs.
 pub struct InitContext {
-    pub sync: InitEnd,
+    pub sync: ChildEnd<Create>,
     pub split: Split,
     pub joins: Joins,
     /// The host's procfs, which init opens itself. `None` if init needs no file of /proc.
@@ -113,9 +114,8 @@ pub fn run(plan: &Plan, mut host: InitContext) -> ! {
     exit(1)
 }
 
-fn fail(sync: &InitEnd, error: Error) -> ! {
-    // If the runtime has died, nobody can receive the error.
-    let _ = sync.send(&FromInit::Failed(error));
+fn fail(sync: &ChildEnd<Create>, error: Error) -> ! {
+    sync.fail(error);
     exit(1)
 }
 
@@ -178,7 +178,7 @@ fn build<'a>(plan: &'a Plan, host: &mut InitContext) -> Result<Payload<'a>> {
     let filter = host.filter.as_ref();
     let extra = creds::drop_privileges(&plan.process, seccomp::needed_capabilities(filter, &plan.process))?;
     if extra.lacking != Lacking::default() {
-        host.sync.send(&FromInit::Lacks(extra.lacking))?;
+        host.sync.send(FromInit::LacksCapabilities(extra.lacking))?;
     }
     creds::enter_cwd(&plan.process, entered)?;
     let payload = Payload::prepare(&plan.process, host.preserve_fds)?;
@@ -187,8 +187,8 @@ fn build<'a>(plan: &'a Plan, host: &mut InitContext) -> Result<Payload<'a>> {
     // reads the log to its end must not have to wait for `start`.
     steps::end();
     seccomp::install_early(filter, &plan.process, extra, &host.sync)?;
-    host.sync.send(&FromInit::Ready)?;
-    host.sync.expect(|m| (m == ToInit::Commit).then_some(()))?;
+    host.sync.send(FromInit::Ready)?;
+    host.sync.expect(ToInit::Commit)?;
     Ok(payload)
 }
 

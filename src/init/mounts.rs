@@ -15,8 +15,8 @@ use super::{copy_up, filesystem};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view::View;
 use crate::launch::inside_rootfs;
+use crate::launch::messages::FromInit;
 use crate::launch::sources::{self, Source};
-use crate::launch::sync::FromInit;
 use crate::launch::target::{self, Kind, MountPoint};
 use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
 use crate::spec::proc_paths::{self, Place};
@@ -45,7 +45,7 @@ pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -
             .and_then(|source| attaching.attach(mount, source))
             .map_err(|e| explain(e, mount).at(mount.at.clone()).on(mount.target.display().to_string()))
     })?;
-    attaching.warnings.into_iter().try_for_each(|warning| late.sync.send(&FromInit::Warning(warning)))?;
+    attaching.warnings.into_iter().try_for_each(|warning| late.sync.send(FromInit::Warning(warning)))?;
     Ok(attaching.readonly)
 }
 

@@ -4,7 +4,7 @@ use super::proc::Proc;
 use super::{InitContext, sched};
 use crate::error::{Context, Error, Result};
 use crate::launch::hide::hide;
-use crate::launch::sync::{FromInit, ToInit};
+use crate::launch::messages::{FromInit, ToInit};
 use crate::launch::{CgroupEntry, rlimits};
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Process};
@@ -62,8 +62,8 @@ pub fn enter(plan: &Plan, host: &mut InitContext) -> Result<()> {
         }
         steps::across_clocks(|| double_fork(host, namespaces))?;
     }
-    if needs_go(plan) {
-        host.sync.expect(|m| (m == ToInit::Go).then_some(()))?;
+    if waits_for_ids_or_limits(plan) {
+        host.sync.expect(ToInit::IdsAndLimitsSet)?;
     }
     if host.arrival == CgroupEntry::BySystemdFirst {
         host.cgroup_move.complete(&host.sync)?;
@@ -88,16 +88,16 @@ pub fn enter(plan: &Plan, host: &mut InitContext) -> Result<()> {
     hide()
 }
 
-/// Whether init needs its resource limits before `Go`. The kernel interprets a memory
+/// Whether init waits for its resource limits. The kernel interprets a memory
 /// policy by the nodes that the cpuset has when the policy is set, and maps it to other
 /// nodes when the cpuset changes.
-pub fn needs_limits(plan: &Plan) -> bool {
+pub fn waits_for_limits(plan: &Plan) -> bool {
     plan.process.memory_policy.is_some()
 }
 
-/// Whether init waits for `Go`: for its id maps, or for its resource limits.
-pub fn needs_go(plan: &Plan) -> bool {
-    plan.id_maps.is_some() || needs_limits(plan)
+/// Whether init waits for its id maps, or for its resource limits.
+pub fn waits_for_ids_or_limits(plan: &Plan) -> bool {
+    plan.id_maps.is_some() || waits_for_limits(plan)
 }
 
 /// Whether init writes below /proc after it has entered the namespaces.
@@ -166,8 +166,8 @@ pub fn wait_for_devices(plan: &Plan, host: &InitContext) -> Result<()> {
     }
     // The runtime sends its messages in this order.
     host.cgroup_move.complete(&host.sync)?;
-    host.sync.send(&FromInit::Networked)?;
-    host.sync.expect(|m| (m == ToInit::NetworkDone).then_some(()))
+    host.sync.send(FromInit::NetworkCreated)?;
+    host.sync.expect(ToInit::DevicesMoved)
 }
 
 /// Sets the hostname and the domain name, and sets the loopback device up.

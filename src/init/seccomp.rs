@@ -17,7 +17,8 @@
 
 use super::creds;
 use crate::error::{Error, Result};
-use crate::launch::sync::{FromInit, InitEnd, ToInit};
+use crate::launch::messages::WithListener;
+use crate::launch::sync::ChildEnd;
 use crate::seccomp::Filter;
 use crate::seccomp::profile::{FLAGS, Profile, WAIT_KILLABLE_RECV};
 use crate::spec::plan::Process;
@@ -49,11 +50,11 @@ pub fn needed_capabilities(filter: Option<&Filter>, process: &Process) -> u64 {
 
 /// Installs the filter if it belongs before the gate. Then gives up the capabilities that
 /// only the filter needed.
-pub fn install_early(
+pub fn install_early<C: WithListener>(
     filter: Option<&Filter>,
     process: &Process,
     extra: creds::Extra,
-    sync: &InitEnd,
+    sync: &ChildEnd<C>,
 ) -> Result<()> {
     if let Some(filter) = filter.filter(|filter| is_early(filter.has_listener(), process)) {
         install(filter, sync)?;
@@ -63,7 +64,11 @@ pub fn install_early(
 
 /// Installs the filter if it is not in force yet. Call this right before the execve of
 /// the payload or of a startContainer hook.
-pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) -> Result<()> {
+pub fn install_late<C: WithListener>(
+    filter: Option<&Filter>,
+    process: &Process,
+    sync: &ChildEnd<C>,
+) -> Result<()> {
     match filter.filter(|filter| !is_early(filter.has_listener(), process)) {
         Some(filter) => install(filter, sync),
         None => Ok(()),
@@ -71,7 +76,7 @@ pub fn install_late(filter: Option<&Filter>, process: &Process, sync: &InitEnd) 
 }
 
 /// Installs the filter. If it has a listener, waits until the runtime has taken it.
-pub fn install(filter: &Filter, sync: &InitEnd) -> Result<()> {
+pub fn install<C: WithListener>(filter: &Filter, sync: &ChildEnd<C>) -> Result<()> {
     match set_filter(filter.flags, &filter.program) {
         Ok(None) => Ok(()),
         Ok(Some(listener)) => hand_over_listener(listener, sync),
@@ -81,9 +86,9 @@ pub fn install(filter: &Filter, sync: &InitEnd) -> Result<()> {
 
 /// Hands the listener over and closes it here. As long as any process holds the listener,
 /// the filter's calls wait for an answer, even if the agent has died.
-fn hand_over_listener(listener: OwnedFd, sync: &InitEnd) -> Result<()> {
-    sync.send(&FromInit::Listener(listener.as_raw_fd()))?;
-    sync.expect(|m| (m == ToInit::ListenerTaken).then_some(()))
+fn hand_over_listener<C: WithListener>(listener: OwnedFd, sync: &ChildEnd<C>) -> Result<()> {
+    sync.send(C::listener(listener.as_raw_fd()))?;
+    sync.expect(C::LISTENER_TAKEN)
 }
 
 fn explain(errno: Errno, filter: &Filter) -> Error {

@@ -8,6 +8,7 @@ pub mod idmap;
 pub mod inside_rootfs;
 pub mod joins;
 pub mod late;
+pub mod messages;
 pub mod nodes;
 pub mod rlimits;
 pub mod sched;
