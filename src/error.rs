@@ -2,7 +2,7 @@
 //!
 //! An error has the operation that failed, the thing that the operation acts on, the
 //! place in `config.json`, the errno of the kernel, and a hint for the user. An error
-//! crosses the socket between init and the runtime without loss ([`Error::encode`]).
+//! crosses the socket between init and the runtime, all but its kind ([`Error::encode`]).
 //! Printing and logging belong to `log.rs`, and exit codes to `cli`.
 
 use nix::errno::Errno;
@@ -10,6 +10,16 @@ use std::fmt;
 
 /// The result of an operation of the runtime.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What the runtime decides by, where the errno does not tell it. Texts are for people.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing is decided by this error.
+    #[default]
+    Plain,
+    /// There is no container with this id, or no longer.
+    NoContainer,
+}
 
 /// What went wrong, in the words of the user's configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,12 +34,19 @@ pub struct Error {
     pub errno: Option<i32>,
     /// An instruction for the user, or empty.
     pub hint: String,
+    /// What the runtime decides by. Does not cross the socket.
+    pub kind: Kind,
 }
 
 impl Error {
     /// Creates an error that does not come from the kernel. `op` is the whole message.
     pub fn msg(op: impl Into<String>) -> Self {
         Error { op: op.into(), ..Error::default() }
+    }
+
+    /// Creates the error for an id that no container has.
+    pub fn no_container(id: &str) -> Self {
+        Error { kind: Kind::NoContainer, ..Error::msg("container does not exist").on(id) }
     }
 
     /// Creates the error of a failed system call.
@@ -105,7 +122,7 @@ impl Error {
         let hint = text(&mut bytes)?;
         let errno = i32::from_le_bytes(word(&mut bytes)?);
         let errno = (errno != 0).then_some(errno);
-        bytes.is_empty().then_some(Error { at, subject, op, errno, hint })
+        bytes.is_empty().then_some(Error { at, subject, op, errno, hint, kind: Kind::Plain })
     }
 }
 

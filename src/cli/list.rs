@@ -2,7 +2,7 @@
 
 use super::state::Shown;
 use super::{Context, print};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use clap::{Parser, ValueEnum};
 
 /// List containers
@@ -33,7 +33,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         match context.root.find(id).and_then(|dir| Shown::of(&dir)) {
             Ok(shown) => rows.push(shown),
             // Somebody has deleted the container since `ids` read the directory.
-            Err(error) if error.op == "container does not exist" => {}
+            Err(error) if error.kind == Kind::NoContainer => {}
             // A broken state must not hide the other containers.
             Err(error) => context.log.warn(error.to_string()),
         }

@@ -8,7 +8,7 @@ use super::hook_output;
 use super::root::Root;
 use super::state::State;
 use crate::cgroup::unkillable;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::hooks::{self, Subject};
 use crate::log::Log;
 use crate::signals::Signals;
@@ -30,7 +30,7 @@ use std::rc::Rc;
 /// stays, to be deleted later. Its record can't be read, and there is no `force`.
 pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
     match root.find(id).and_then(|dir| delete_from(dir, force, log)) {
-        Err(error) if force && error.op == "container does not exist" => Ok(()),
+        Err(error) if force && error.kind == Kind::NoContainer => Ok(()),
         other => other,
     }
 }

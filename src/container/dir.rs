@@ -85,10 +85,6 @@ fn is_claimed(stat: &nix::sys::stat::FileStat) -> bool {
     stat.st_mode & libc::S_ISVTX != 0
 }
 
-pub(super) fn does_not_exist(id: &str) -> Error {
-    Error::msg("container does not exist").on(id)
-}
-
 /// One container's directory.
 pub struct Dir {
     root: OwnedFd,
@@ -126,7 +122,7 @@ impl Dir {
     /// for longer than [`PATIENCE`](crate::sys::pidfd::PATIENCE): the error names that process.
     pub fn locked(self) -> Result<Dir> {
         let dir = self.with_lock()?;
-        if dir.lock()? { Ok(dir) } else { Err(does_not_exist(&dir.id)) }
+        if dir.lock()? { Ok(dir) } else { Err(Error::no_container(&dir.id)) }
     }
 
     /// Opens the lock's file.
@@ -148,7 +144,7 @@ impl Dir {
         if self.is_claimed() {
             let _ = unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);
         }
-        does_not_exist(&self.id)
+        Error::no_container(&self.id)
     }
 
     /// Takes the lock again after [`Dir::unlock`]. False: the container was deleted meanwhile.
@@ -189,7 +185,7 @@ impl Dir {
     pub fn locked_after_start(self) -> Result<Dir> {
         let dir = self.with_lock()?;
         dir.lock.as_ref().map_or(Ok(()), |lock| lock.pass(Of::Start, &dir.id))?;
-        if dir.lock()? { Ok(dir) } else { Err(does_not_exist(&dir.id)) }
+        if dir.lock()? { Ok(dir) } else { Err(Error::no_container(&dir.id)) }
     }
 
     /// Whether another process holds the lock. Does not open the lock's file if this process
@@ -226,7 +222,7 @@ impl Dir {
                 Ok(Some(state))
             }
             None if self.is_claimed() => Ok(None),
-            None => Err(does_not_exist(&self.id)),
+            None => Err(Error::no_container(&self.id)),
         }
     }
 
@@ -302,7 +298,7 @@ impl Dir {
         text.filter(|text| !text.is_empty()).ok_or_else(|| match self.has(STATE) {
             true => Error::msg("its config.json is missing").on(self.id.clone()),
             // The container was deleted after its record was read.
-            false => does_not_exist(&self.id),
+            false => Error::no_container(&self.id),
         })
     }
 

@@ -5,7 +5,7 @@ use super::dir::{Dir, GATE};
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init;
-use crate::launch::entry::{Address, CALLS, Caller, Entry, Handed, Handout};
+use crate::launch::entry::{Address, CALLS, Caller, Entry, Handed, Handout, explain_refusal};
 use crate::seccomp;
 use crate::spec::Plan;
 use crate::sys::caps;
@@ -51,7 +51,9 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
 pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd>> {
     match handed {
         Some(handed) => Ok(handed.take_root()),
-        None if state.mount_namespace.is_some() => init::exec_process::root_of(state.pid()).map(Some),
+        None if state.mount_namespace.is_some() => {
+            init::exec_process::root_of(state.pid()).map(Some).map_err(explain_refusal)
+        }
         None => Ok(None),
     }
 }
@@ -59,18 +61,4 @@ pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd
 /// Chooses the way in: what was handed out, or init's pidfd.
 pub fn way(handed: Option<Handed>, init: OwnedFd) -> Entry {
     handed.map_or(Entry::Init(init), Entry::Handed)
-}
-
-/// Explains why the kernel refuses to let the caller in.
-pub fn explain(error: Error) -> Error {
-    if error.is(Errno::EPERM) && matches!(&*error.op, "setns to the container" | "setns pid")
-        || error.is(Errno::EACCES) && error.op == "open" && error.subject.ends_with("/root")
-    {
-        return error.hint(
-            "until init executes the payload, a caller without CAP_SYS_PTRACE gets in only while it waits for \
-             `start`, from the network namespace of `create`, and not if it is paused or its seccomp profile \
-             forbids openat, sendmsg, close or clock_gettime",
-        );
-    }
-    error
 }

@@ -16,6 +16,7 @@ use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, unkillable};
 use crate::error::{Context, Error, Result};
 use crate::init::exec_process;
 use crate::launch::courier::{self, Courier};
+use crate::launch::entry::explain_refusal;
 use crate::launch::hide::hide;
 use crate::launch::messages::{Exec, FromExec, ToExec};
 use crate::launch::sync::{self, RuntimeEnd};
@@ -94,20 +95,28 @@ const ENDING: Duration = Duration::from_secs(1);
 /// ending has no namespaces (ESRCH), and the kernel clones nothing into its pid namespace
 /// (ENOMEM).
 fn explain(error: Error, state: &State) -> Error {
-    let init = || state.init.and_then(|init| init.open().ok().flatten());
-    let ends = || init().is_none_or(|init| pidfd::ends_within(init, ENDING).unwrap_or(false));
-    let is_over = match error.errno.map(Errno::from_raw) {
-        Some(Errno::ESRCH) => true,
-        Some(Errno::ENOMEM) => ends(),
-        // The container's cgroups are being removed, and clone3 was to use one of them.
-        Some(Errno::ENOENT | Errno::ENODEV) => {
-            (error.subject.starts_with("/sys/fs/cgroup/") || error.op == "clone3") && ends()
-        }
-        _ => false,
-    };
-    if !is_over {
-        return entry::explain(error);
+    if error.is(Errno::ESRCH) || error.is(Errno::ENOMEM) && ends(state) {
+        return ended(&error, state);
     }
+    error
+}
+
+/// Explains an error of a cgroup that the exec process was to enter. The cgroups of a
+/// container that ends are being removed.
+fn explain_cgroup(error: Error, state: &State) -> Error {
+    if (error.is(Errno::ENOENT) || error.is(Errno::ENODEV)) && ends(state) {
+        return ended(&error, state);
+    }
+    error
+}
+
+/// Whether the container has ended or is ending.
+fn ends(state: &State) -> bool {
+    let init = state.init.and_then(|init| init.open().ok().flatten());
+    init.is_none_or(|init| pidfd::ends_within(init, ENDING).unwrap_or(false))
+}
+
+fn ended(error: &Error, state: &State) -> Error {
     Error::msg("container not running").on(state.id.clone()).hint(format!("it ended meanwhile: {error}"))
 }
 
@@ -134,8 +143,12 @@ fn exec_attended(
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     steps::done("opened the container's init");
     let mut handed = entry::ask(dir, state)?;
-    let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose()?;
-    let explain = |error| if sub.is_some() { cgroup::explain_sub(error) } else { error };
+    let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose();
+    let sub = sub.map_err(|error| explain_cgroup(error, state))?;
+    let explain = |error| {
+        let error = if sub.is_some() { cgroup::explain_sub(error) } else { error };
+        explain_cgroup(error, state)
+    };
     let (target, entrance) = open_cgroups(state, sub.as_ref()).map_err(explain)?;
     let target = &*target;
     steps::done("opened the cgroups");
@@ -146,7 +159,8 @@ fn exec_attended(
     let host_end = host_end.with_signals(options.signals.as_ref());
     let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
     let is_parents = !double_fork && state.namespaces.has(NsKind::Pid.flag());
-    let home = entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid).transpose()?;
+    let home = entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid).transpose();
+    let home = home.map_err(explain_refusal)?;
     let mut is_outside = false;
     let cgroup = entrance.clone.as_ref();
     let (mut pid, mut pidfd) =

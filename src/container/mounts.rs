@@ -94,7 +94,7 @@ fn change(
     joins: Joins,
     sources: Option<Vec<sources::Source>>,
 ) -> Result<()> {
-    let root = entry::root(&mut handed, state).map_err(entry::explain)?;
+    let root = entry::root(&mut handed, state)?;
     // After the last lookup by init's pid, so that this pidfd proves that init still lives.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
@@ -109,7 +109,7 @@ fn change(
         }
         Forked::Parent { pidfd, .. } => {
             drop(init_end);
-            let done = attend(&host_end, pidfd).map_err(entry::explain);
+            let done = attend(&host_end, pidfd);
             steps::done("waited for the process that changes the mounts");
             done
         }

@@ -1,6 +1,6 @@
 //! The state root: the directory that has one directory for each container.
 
-use super::dir::{CLAIMED, Dir, does_not_exist, is_container};
+use super::dir::{CLAIMED, Dir, is_container};
 use crate::error::{Context, Error, Result};
 use crate::steps;
 use crate::sys::regex::Regex;
@@ -61,8 +61,8 @@ impl Root {
     /// Opens the directory of an existing container, without the lock.
     pub fn find(&self, id: &str) -> Result<Dir> {
         super::id::check(id)?;
-        let Some(root) = self.open()? else { return Err(does_not_exist(id)) };
-        let dir = Dir::at(root, id)?.ok_or_else(|| does_not_exist(id))?;
+        let Some(root) = self.open()? else { return Err(Error::no_container(id)) };
+        let dir = Dir::at(root, id)?.ok_or_else(|| Error::no_container(id))?;
         steps::done_with(|| format!("found the state directory of {id}"));
         Ok(dir)
     }

@@ -266,6 +266,18 @@ impl Handed {
     }
 }
 
+/// Explains why the kernel refuses to let the caller in, if it does.
+pub fn explain_refusal(error: Error) -> Error {
+    if error.is(Errno::EPERM) || error.is(Errno::EACCES) {
+        return error.hint(
+            "until init executes the payload, a caller without CAP_SYS_PTRACE gets in only while it waits for \
+             `start`, from the network namespace of `create`, and not if it is paused or its seccomp profile \
+             forbids openat, sendmsg, close or clock_gettime",
+        );
+    }
+    error
+}
+
 /// How to enter the namespaces of a container.
 pub enum Entry {
     /// By the pidfd of its init.
@@ -291,7 +303,7 @@ impl Entry {
         let enter = |fd: &OwnedFd, flags: NsFlags| setns(fd, flags.for_setns());
         match self {
             _ if flags.is_none() => Ok(()),
-            Entry::Init(init) => enter(init, flags).op("setns to the container"),
+            Entry::Init(init) => enter(init, flags).op("setns to the container").map_err(explain_refusal),
             // The user namespace comes first, because it gives the rights over the
             // others.
             Entry::Handed(handed) => handed
