@@ -95,12 +95,30 @@ enum Verb {
     Other(Vec<OsString>),
 }
 
+/// From which image of the runtime a command runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Image {
+    /// From the binary itself.
+    Plain,
+    /// From a sealed image, because the command puts a process into a container
+    /// (`launch/seal.rs`).
+    Sealed,
+}
+
+/// A command in the list of commands.
+struct Listed {
+    name: &'static str,
+    /// What it does, for the overview.
+    about: &'static str,
+    image: Image,
+}
+
 /// Defines everything that depends on the names of the commands, from one list of
-/// commands and their descriptions.
+/// commands, their images and their descriptions.
 macro_rules! verbs {
-    ($($verb:ident $does:literal)+) => {
-        /// The commands and their descriptions, for the overview.
-        const VERBS: &[(&str, &str)] = &[$((stringify!($verb), $does)),+];
+    ($($verb:ident $image:ident $about:literal)+) => {
+        const VERBS: &[Listed] =
+            &[$(Listed { name: stringify!($verb), about: $about, image: Image::$image }),+];
 
         /// Returns the parsers of all commands.
         fn parsers() -> Vec<(&'static str, Command)> {
@@ -118,32 +136,38 @@ macro_rules! verbs {
 }
 
 verbs! {
-    checkpoint "Write the processes of a container to files"
-    create "Create a container"
-    delete "Delete a container"
-    events "Show what a container uses, and when it runs out of memory"
-    exec "Execute a process in a running container"
-    features "Show what is supported"
-    kill "Send a signal to a container"
-    list "List containers"
-    mounts "Add mounts to a running container, or remove them"
-    pause "Stop all processes of a container where they are"
-    ps "Show the processes of a container"
-    restore "Make a container out of the files of a checkpoint"
-    resume "Let the processes of a paused container go on"
-    run "Create and start a container"
-    spec "Write a new config.json"
-    start "Start a created container"
-    state "Show the state of a container"
-    update "Change the resources of a container"
-    wait "Block until a container has ended, and print its exit status"
+    checkpoint Plain "Write the processes of a container to files"
+    create Sealed "Create a container"
+    delete Plain "Delete a container"
+    events Plain "Show what a container uses, and when it runs out of memory"
+    exec Sealed "Execute a process in a running container"
+    features Plain "Show what is supported"
+    kill Plain "Send a signal to a container"
+    list Plain "List containers"
+    mounts Sealed "Add mounts to a running container, or remove them"
+    pause Plain "Stop all processes of a container where they are"
+    ps Plain "Show the processes of a container"
+    restore Sealed "Make a container out of the files of a checkpoint"
+    resume Plain "Let the processes of a paused container go on"
+    run Sealed "Create and start a container"
+    spec Plain "Write a new config.json"
+    start Plain "Start a created container"
+    state Plain "Show the state of a container"
+    update Plain "Change the resources of a container"
+    wait Plain "Block until a container has ended, and print its exit status"
+}
+
+/// Whether the command runs from a sealed image. The code before libc has a list of these
+/// commands, too (`sys/early.rs`).
+fn is_sealed(verb: &OsString) -> bool {
+    VERBS.iter().any(|listed| verb == listed.name && listed.image == Image::Sealed)
 }
 
 /// The command `help`. It is not in the list of commands, because it shows the list.
 const HELP: (&str, &str) = ("help", "Show the commands, or the flags of one");
 
 fn listed() -> String {
-    let mut verbs = [VERBS, &[HELP]].concat();
+    let mut verbs: Vec<_> = VERBS.iter().map(|verb| (verb.name, verb.about)).chain([HELP]).collect();
     verbs.sort_unstable();
     let lines = verbs.iter().map(|(name, does)| format!("  {name:12}{does}\n"));
     format!("Commands:\n{}\n`corten COMMAND --help` shows the flags of a command.", lines.collect::<String>())
@@ -153,7 +177,7 @@ fn listed() -> String {
 /// The runtime itself never builds it.
 pub fn command() -> Command {
     let whole = Globals::command().allow_external_subcommands(false);
-    let names = VERBS.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let names = VERBS.iter().map(|verb| verb.name).collect::<Vec<_>>();
     let whole = whole.subcommands(parsers().into_iter().map(|(name, verb)| verb.name(name)));
     let one = clap::Arg::new("COMMAND").help("The command").value_parser(names);
     let help = Command::new(HELP.0).about(HELP.1).arg(one);
@@ -194,7 +218,8 @@ pub fn main(args: Vec<OsString>) -> i32 {
         rootless: globals.rootless.0,
     };
     // If the runtime is not sealed yet, `ensure` executes the runtime once more.
-    let result = seal::ensure(verb.as_encoded_bytes(), &args).and_then(|()| {
+    let sealed = if is_sealed(&verb) { seal::ensure(&args) } else { Ok(()) };
+    let result = sealed.and_then(|()| {
         steps::begin(&verb.to_string_lossy(), &context.log);
         dispatch(&verb, verb_args, &context)
     });
@@ -389,4 +414,20 @@ fn print(text: impl AsRef<[u8]>) -> Result<()> {
     out.write_all(text.as_ref()).and_then(|()| out.flush()).op("write to stdout")?;
     steps::done("wrote to stdout");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::early::SEALED_VERBS;
+
+    #[test]
+    fn the_code_before_libc_seals_the_same_verbs() {
+        let sealed = VERBS.iter().filter(|verb| verb.image == Image::Sealed);
+        let mut sealed: Vec<_> = sealed.map(|verb| verb.name.as_bytes()).collect();
+        let mut early = SEALED_VERBS.to_vec();
+        sealed.sort_unstable();
+        early.sort_unstable();
+        assert_eq!(early, sealed);
+    }
 }

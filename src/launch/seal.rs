@@ -15,7 +15,6 @@
 //! file anyway. Otherwise the process continues from a sealed copy in memory.
 
 use crate::error::{Context, Error, Result};
-use crate::sys::early;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::process::environment;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, SealFlag, fcntl, open};
@@ -30,9 +29,10 @@ use std::os::unix::ffi::OsStrExt;
 
 const EXE: &str = "/proc/self/exe";
 
-/// Makes sure that this process runs from a sealed image, if the verb needs it.
-pub fn ensure(verb: &[u8], args: &[OsString]) -> Result<()> {
-    if !early::is_sealed_verb(verb) || is_sealed()? {
+/// Makes sure that this process runs from a sealed image. Executes the runtime once more
+/// with `args` if it does not.
+pub fn ensure(args: &[OsString]) -> Result<()> {
+    if is_sealed()? {
         return Ok(());
     }
     if let Ok(tree) = read_only_bind() {
