@@ -36,7 +36,7 @@ cases![
 pub fn created(plain: &Plain, bundle: &Bundle) -> (String, i32) {
     let (dir, id) = (bundle.lay().to_str().unwrap().to_owned(), plain.t.id());
     plain.call(["create", "--bundle", &dir, &id]).ok();
-    let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+    let state = plain.state(&id);
     assert_eq!(state["status"], "created");
     (id, state["pid"].as_i64().unwrap() as i32)
 }
@@ -188,19 +188,26 @@ fn exec_needs_the_profiles_leave(t: &Test) {
         let bundle = plain.bundle().set("/process/noNewPrivileges", json!(false)).pausing();
         let (id, _) = created(&plain, &bundle.set("/linux/seccomp", profile));
         plain.call(["exec", &id, "/probe"]).out().one_clear_line(&["setns", "EPERM", "sendmsg", "start"]);
-        let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+        let state = plain.state(&id);
         assert_eq!(state["status"], "created", "{call}");
         plain.call(["delete", "--force", &id]).ok();
     }
 }
 
+/// Does this while init is stopped, which waits for `start`.
+fn while_stopped<T>(init: i32, act: impl FnOnce() -> T) -> T {
+    let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
+    send(Signal::SIGSTOP);
+    let done = act();
+    send(Signal::SIGCONT);
+    done
+}
+
 fn a_stopped_init_is_not_waited_for(t: &Test) {
     let plain = Plain::new(t);
     let (id, init) = created(&plain, &plain.bundle());
-    let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
-    send(Signal::SIGSTOP);
-    plain.call(["exec", &id, "/probe"]).out().one_clear_line(&[&id, "does not hand out", "stopped"]);
-    send(Signal::SIGCONT);
+    let out = while_stopped(init, || plain.call(["exec", &id, "/probe"]).out());
+    out.one_clear_line(&[&id, "does not hand out", "stopped"]);
     plain.call(["exec", &id, "true"]).ok();
     plain.call(["delete", "--force", &id]).ok();
 }
@@ -227,13 +234,13 @@ fn stranger() -> OwnedFd {
 fn nobody_but_init_answers(t: &Test) {
     let plain = Plain::new(t);
     let (id, init) = created(&plain, &plain.bundle());
-    let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
-    send(Signal::SIGSTOP);
-    let exec = plain.call(["exec", &id, "/probe"]).spawn();
-    let name = name_at_the_gate(&plain, &id);
-    let sent = sendto(stranger().as_raw_fd(), b"x", &name, MsgFlags::empty());
-    assert_eq!(sent, Err(Errno::EPERM), "a stranger's datagram");
-    send(Signal::SIGCONT);
+    let exec = while_stopped(init, || {
+        let exec = plain.call(["exec", &id, "/probe"]).spawn();
+        let name = name_at_the_gate(&plain, &id);
+        let sent = sendto(stranger().as_raw_fd(), b"x", &name, MsgFlags::empty());
+        assert_eq!(sent, Err(Errno::EPERM), "a stranger's datagram");
+        exec
+    });
     let of_init = fs::read_link(format!("/proc/{init}/ns/mnt")).unwrap();
     assert_eq!(exec.out().report()["ns"]["mnt"], json!(of_init));
     plain.call(["delete", "--force", &id]).ok();
@@ -244,9 +251,8 @@ fn nobody_but_init_answers(t: &Test) {
 fn a_stranger_in_another_network_is_not_asked(t: &Test) {
     let plain = Plain::new(t);
     let (id, _) = created(&plain, &plain.bundle());
-    let state: Value =
-        serde_json::from_slice(&fs::read(plain.root.join(&id).join("state.json")).unwrap()).unwrap();
-    let name = UnixAddr::new_abstract(state["handout"]["name"].as_str().unwrap().as_bytes()).unwrap();
+    let record = plain.record(&id);
+    let name = UnixAddr::new_abstract(record["handout"]["name"].as_str().unwrap().as_bytes()).unwrap();
     let squat = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("unshare");
         let socket = stranger();
@@ -266,12 +272,12 @@ fn a_stranger_in_another_network_is_not_asked(t: &Test) {
 fn a_request_does_not_outlive_its_caller(t: &Test) {
     let plain = Plain::new(t);
     let (id, init) = created(&plain, &plain.bundle());
-    let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
-    send(Signal::SIGSTOP);
-    plain.call(["exec", &id, "true"]).out().one_clear_line(&["does not hand out", "stopped"]);
-    let (name, another) = (name_at_the_gate(&plain, &id), stranger());
-    bind(another.as_raw_fd(), &name).expect("take the name over");
-    send(Signal::SIGCONT);
+    let another = while_stopped(init, || {
+        plain.call(["exec", &id, "true"]).out().one_clear_line(&["does not hand out", "stopped"]);
+        let (name, another) = (name_at_the_gate(&plain, &id), stranger());
+        bind(another.as_raw_fd(), &name).expect("take the name over");
+        another
+    });
     // Init answers this one after the other.
     plain.call(["exec", &id, "true"]).ok();
     let got = recv(another.as_raw_fd(), &mut [0; 64], MsgFlags::empty());
@@ -287,9 +293,8 @@ fn the_gate_is_released_before_the_socket(t: &Test) {
     let (id, init) = created(&plain, &plain.bundle());
     let gate = fs::metadata(plain.root.join(&id).join("gate")).unwrap();
     let bound = fs::read_to_string("/proc/net/unix").unwrap();
-    let state: Value =
-        serde_json::from_slice(&fs::read(plain.root.join(&id).join("state.json")).unwrap()).unwrap();
-    let name = format!("@{}", state["handout"]["name"].as_str().unwrap());
+    let record = plain.record(&id);
+    let name = format!("@{}", record["handout"]["name"].as_str().unwrap());
     let line = bound.lines().find(|line| line.ends_with(&name)).expect("init's socket");
     let socket: u64 = line.split_whitespace().nth(6).unwrap().parse().unwrap();
     let number = |inode: u64| {
@@ -376,7 +381,7 @@ fn init_is_closed_to_those_whose_namespaces_it_joins(t: &Test) {
     plain.call(["create", "--bundle", &dir, &id]).stdout(writer).ok();
     plain.call(["start", &id]).ok();
     assert_eq!(read_line(&reader), "ready");
-    let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+    let state = plain.state(&id);
     let link = |kind: &str| format!("/proc/{}/ns/{kind}", state["pid"]);
     let other = plain.bundle().drop("/linux/uidMappings").drop("/linux/gidMappings");
     let other = other.join("user", &link("user")).join("pid", &link("pid"));

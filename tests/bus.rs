@@ -262,35 +262,34 @@ fn delete_works_without_a_bus(t: &Test) {
     assert!(!bus.members().contains(&"StopUnit".to_owned()));
 }
 
-/// The unit can't be started because init is gone: why it went is what counts.
-fn inits_own_error_wins(t: &Test) {
+/// What the bus says of a process that has ended.
+const INIT_IS_GONE: Fault = Fault::Refusal {
+    at: "StartTransientUnit",
+    name: "org.freedesktop.DBus.Error.UnixProcessIdUnknown",
+    text: "Failed to set unit properties: No such process",
+};
+
+fn init_can_fail_before_it_is_moved(t: &Test) {
     if !cgroup_v2() {
         t.skip("on cgroup v1 init does nothing that could fail before it has been moved");
     }
-    let refusal = Fault::Refusal {
-        at: "StartTransientUnit",
-        name: "org.freedesktop.DBus.Error.UnixProcessIdUnknown",
-        text: "Failed to set unit properties: No such process",
-    };
+}
+
+/// The unit can't be started because init is gone: why it went is what counts.
+fn inits_own_error_wins(t: &Test) {
+    init_can_fail_before_it_is_moved(t);
     // However slow the machine is, init has gone when the bus refuses.
-    let (bundle, _bus) = on(t, &[Fault::TooLate, refusal]);
+    let (bundle, _bus) = on(t, &[Fault::TooLate, INIT_IS_GONE]);
     let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
     t.refused(&bundle).one_clear_line(&["cheesefs", "/mounts/"]);
 }
 
 /// The same while the kernel is still at work on the end of init: its pidfd does not show it.
 fn inits_own_error_wins_while_init_ends(t: &Test) {
-    if !cgroup_v2() {
-        t.skip("on cgroup v1 init does nothing that could fail before it has been moved");
-    }
-    let refusal = Fault::Refusal {
-        at: "StartTransientUnit",
-        name: "org.freedesktop.DBus.Error.UnixProcessIdUnknown",
-        text: "Failed to set unit properties: No such process",
-    };
+    init_can_fail_before_it_is_moved(t);
     // Init must be traced before it fails, so it has other mounts to make first.
     let held = (0..50).any(|_| {
-        let (mut bundle, bus) = on(t, &[Fault::WhileItEnds, refusal.clone()]);
+        let (mut bundle, bus) = on(t, &[Fault::WhileItEnds, INIT_IS_GONE]);
         bundle = bundle.without_mount("/sys/fs/cgroup");
         for number in 0..100 {
             bundle = bundle.mount(&format!("/tmp/{number}"), "tmpfs", "tmpfs", &[]);
@@ -303,9 +302,7 @@ fn inits_own_error_wins_while_init_ends(t: &Test) {
 
 /// An init that has ended stays in the caller's cgroup, whatever the bus says.
 fn an_init_that_is_not_moved_costs_nobody_else(t: &Test) {
-    if !cgroup_v2() {
-        t.skip("on cgroup v1 init does nothing that could fail before it has been moved");
-    }
+    init_can_fail_before_it_is_moved(t);
     let (bundle, _bus) = on(t, &[Fault::TooLate]);
     let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
     let script = format!(

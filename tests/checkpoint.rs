@@ -110,6 +110,13 @@ impl<'t> Counter<'t> {
         read_line(&self.from)
     }
 
+    /// A checkpoint that succeeds, with which criu ends the container.
+    #[track_caller]
+    pub fn checkpoint_and_end(&self, t: &'t Test, images: &Path, flags: &[&str]) {
+        self.checkpoint(t, images, flags).ok();
+        assert_eq!(self.container.wait(), 137, "criu has ended it");
+    }
+
     pub fn checkpoint(&self, t: &'t Test, images: &Path, flags: &[&str]) -> Call<'t> {
         let call = t.verb(["checkpoint", "--image-path"]).arg(images);
         call.args(flags).arg(&self.container.id)
@@ -126,8 +133,7 @@ fn a_restored_payload_goes_on_where_it_was(t: &Test) {
     let mut counter = Counter::start(t, &bundle);
     assert_eq!(counter.next(), "1");
     assert_eq!(counter.next(), "2");
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137, "criu has ended it");
+    counter.checkpoint_and_end(t, &images, &[]);
     counter.container.verb("state").out().fails(&["does not exist"]);
     for _ in 0..2 {
         let mut again = Counter::restore(t, &bundle, &images, &[]);
@@ -143,8 +149,7 @@ fn a_restored_container_is_one_like_others(t: &Test) {
     let images = t.path("images");
     let bundle = counting(t).set("/linux/resources/pids", json!({ "limit": 20 }));
     let counter = Counter::start(t, &bundle);
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let mut again = Counter::restore(t, &bundle, &images, &[]);
     let container = &again.container;
     assert_eq!(container.status(), "running");
@@ -221,8 +226,7 @@ fn check_sees_the_same(t: &Test, bundle: &Bundle) {
     let mut counter = Counter::start(t, bundle);
     counter.to.write_all(b"x\n").expect("write");
     let before = seen(&counter.from);
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let mut again = Counter::restore(t, bundle, &images, &[]);
     again.to.write_all(b"x\n").expect("write");
     let after = seen(&again.from);
@@ -286,8 +290,7 @@ fn restore_in_the_foreground_returns_the_exit_code(t: &Test) {
     needs_criu(t);
     let (bundle, images) = (counting(t), t.path("images"));
     let counter = Counter::start(t, &bundle);
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let ((stdin, stdout), (mut to, from)) = pipes();
     let id = t.id();
     let call = t.verb(["restore", "--bundle"]).arg(bundle.lay()).arg("--image-path").arg(&images).arg(&id);
@@ -316,8 +319,7 @@ fn bind_mounts_come_from_the_bundle(t: &Test) {
     };
     let mut counter = Counter::start(t, &with(&first));
     assert_eq!(counter.next(), "onea filea file");
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     // Another rootfs, where no mount point has been made yet.
     let mut again = Counter::restore(t, &with(&second), &images, &[]);
     assert_eq!(again.next(), "twoa filea file");
@@ -384,8 +386,7 @@ fn hooks_run_as_for_another_container(t: &Test) {
     let bundle = bundle.drop("/hooks/createContainer").drop("/hooks/startContainer");
     let told = || std::mem::take(&mut std::fs::read_to_string(&diary).expect("a diary"));
     let counter = Counter::start(t, &bundle);
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let before = told();
     assert!(before.ends_with("poststop\n"), "{before}");
     let mut again = Counter::restore(t, &bundle, &images, &[]);
@@ -412,8 +413,7 @@ fn namespaces_that_are_joined_stay_joined(t: &Test) {
     let bundle = kinds.iter().fold(bundle, |bundle, (kind, link)| bundle.join(kind, &holder.path(link)));
     let images = t.path("images");
     let counter = Counter::start(t, &bundle);
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let mut again = Counter::restore(t, &bundle, &images, &[]);
     assert_eq!(again.next(), "1");
     let link = |path: &str| std::fs::read_link(path).expect("a namespace");
@@ -512,8 +512,7 @@ fn a_service_managers_socket_comes_again(t: &Test) {
     let address = address.as_pathname().expect("a path").to_owned();
     let bundle = counting(t);
     let counter = Counter::start_by(t, &bundle, |call| call.env("NOTIFY_SOCKET", &address));
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let again = Counter::restore(t, &bundle, &images, &[]);
     let mounts = again.container.look([])["mounts"].clone();
     assert!(mounts.as_array().expect("mounts").iter().any(|mount| mount["at"] == "/run/notify"), "{mounts}");
@@ -534,8 +533,7 @@ fn a_seccomp_filter_is_kept(t: &Test) {
         seen["asked"]["mkdir:/tmp/x"].clone()
     };
     assert_eq!(asked(&mut counter), "EOPNOTSUPP");
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let mut again = Counter::restore(t, &bundle, &images, &[]);
     assert_eq!(asked(&mut again), "EOPNOTSUPP");
 }
@@ -546,8 +544,7 @@ fn sysctls_of_the_network_are_set_again(t: &Test) {
     let sysctl = json!({ "net.ipv4.ip_unprivileged_port_start": "77" });
     let bundle = counting(t).set("/linux/sysctl", sysctl);
     let counter = Counter::start(t, &bundle);
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let again = Counter::restore(t, &bundle, &images, &[]);
     let out = again.container.exec([], ["cat", "/proc/sys/net/ipv4/ip_unprivileged_port_start"]).ok();
     assert_eq!(out.stdout, "77\n");

@@ -42,8 +42,7 @@ fn pre_dumps_are_a_parent(t: &Test) {
     assert_eq!(counter.next(), "2");
     counter.checkpoint(t, &all.join("2"), &["--pre-dump", "--parent-path", "../1"]).ok();
     assert_eq!(counter.next(), "3");
-    counter.checkpoint(t, &all.join("3"), &["--parent-path", "../2"]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &all.join("3"), &["--parent-path", "../2"]);
     let pages = |dir: &str| {
         let files = std::fs::read_dir(all.join(dir)).expect("images").flatten();
         let pages = files.filter(|file| file.file_name().to_string_lossy().starts_with("pages-"));
@@ -61,8 +60,7 @@ fn file_locks_are_kept(t: &Test) {
     assert_eq!(counter.next(), "1");
     counter.checkpoint(t, &images, &[]).out().one_clear_line(&["file lock", "dump.log"]);
     assert_eq!(counter.container.status(), "running");
-    counter.checkpoint(t, &images, &["--file-locks"]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &["--file-locks"]);
     let mut again = Counter::restore(t, &bundle, &images, &["--file-locks"]);
     assert_eq!(again.next(), "2");
     let out = again.container.exec([], ["/probe", "lock:/lock"]).out();
@@ -138,8 +136,7 @@ fn connections_in_flight_are_left_out(t: &Test) {
     let out = counter.checkpoint(t, &images, &["--tcp-established"]).out();
     knows_tcp(t, &out.stderr);
     out.one_clear_line(&["n-flight"]);
-    counter.checkpoint(t, &images, &["--tcp-established", "--tcp-skip-in-flight"]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &["--tcp-established", "--tcp-skip-in-flight"]);
     let mut again = Counter::restore(t, &bundle, &images, &["--tcp-established"]);
     assert_eq!(again.next(), "2");
 }
@@ -162,8 +159,7 @@ fn unix_sockets_may_end_outside(t: &Test) {
     let mut counter = Counter::start(t, &bundle);
     assert_eq!((counter.next(), heard()), ("1".into(), "1".into()));
     counter.checkpoint(t, &images, &[]).out().one_clear_line(&["dump.log"]);
-    counter.checkpoint(t, &images, &["--ext-unix-sk"]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &["--ext-unix-sk"]);
     let mut again = Counter::restore(t, &bundle, &images, &["--ext-unix-sk"]);
     assert_eq!((again.next(), heard()), ("2".into(), "2".into()));
 }
@@ -176,8 +172,7 @@ fn files_that_were_deleted_are_linked_again(t: &Test) {
     counter.container.exec([], ["sh", "-c", "ln /lock /other; rm /lock"]).ok();
     let flags = ["--file-locks", "--link-remap"];
     counter.checkpoint(t, &images, &flags[..1]).out().one_clear_line(&["link-remap"]);
-    counter.checkpoint(t, &images, &flags).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &flags);
     let mut again = Counter::restore(t, &bundle, &images, &["--file-locks"]);
     assert_eq!(again.next(), "2");
     let out = again.container.exec([], ["/probe", "lock:/other"]).out();
@@ -217,8 +212,7 @@ fn the_log_is_in_the_work_path(t: &Test) {
     std::os::unix::fs::symlink(&work, &link).expect("symlink");
     std::fs::create_dir(&work).expect("mkdir");
     let work = link.to_str().expect("UTF-8");
-    counter.checkpoint(t, &images, &["--work-path", work]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &["--work-path", work]);
     let mut again = Counter::restore(t, &bundle, &images, &["--work-path", work]);
     assert_eq!(again.next(), "1");
     for log in ["dump.log", "restore.log"] {
@@ -258,8 +252,7 @@ fn memory_goes_to_a_page_server(t: &Test) {
     let mut counter = Counter::start(t, &bundle);
     assert_eq!(counter.next(), "1");
     let server = server(t, "page-server", &pages, &work, &port, &[]);
-    counter.checkpoint(t, &images, &["--page-server", &format!("127.0.0.1:{port}")]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &["--page-server", &format!("127.0.0.1:{port}")]);
     assert_eq!(server.out().code, 0);
     let page_files = |dir: &Path| {
         let files = std::fs::read_dir(dir).expect("images").flatten();
@@ -310,8 +303,7 @@ fn images_are_freed_when_they_are_restored(t: &Test) {
     needs_criu(t);
     let (bundle, images) = (counting(t), t.path("images"));
     let counter = Counter::start(t, &bundle);
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let blocks = || std::fs::metadata(images.join("pages-1.img")).expect("pages").blocks();
     let before = blocks();
     let mut again = Counter::restore(t, &bundle, &images, &["--auto-dedup"]);
@@ -328,8 +320,7 @@ fn cgroups_are_restored_as_asked(t: &Test) {
     let images = t.path("images");
     let counter = Counter::start(t, &bundle);
     counter.container.update(["--pids-limit", "33"]).ok();
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     for (mode, limit) in [("soft", "20"), ("full", "33"), ("strict", "33"), ("ignore", "20")] {
         let mut again = Counter::restore(t, &bundle, &images, &["--manage-cgroups-mode", mode]);
         assert_eq!(again.next(), "1");
@@ -379,8 +370,7 @@ fn crius_own_settings_are_heeded(t: &Test) {
     let bundle = with(settings.to_str().expect("UTF-8"));
     let mut counter = Counter::start(t, &bundle);
     assert_eq!(counter.next(), "1");
-    counter.checkpoint(t, &images, &[]).ok();
-    assert_eq!(counter.container.wait(), 137);
+    counter.checkpoint_and_end(t, &images, &[]);
     let mut again = Counter::restore(t, &bundle, &images, &[]);
     assert_eq!(again.next(), "2");
     again.container.stop();

@@ -16,7 +16,6 @@ cases![
     kill_all_ends_a_paused_container,
     delete_with_force_ends_a_paused_container,
     delete_with_force_ends_what_froze_itself,
-    a_container_in_the_foreground_is_paused_and_deleted_too,
     twice_is_refused,
     stopped_is_refused,
     resume_of_a_running_container_is_refused,
@@ -125,22 +124,6 @@ fn delete_with_force_ends_a_paused_container(t: &Test) {
         assert_eq!(container.wait(), 137);
         container.verb("state").out().fails(&["does not exist"]);
     }
-}
-
-fn a_container_in_the_foreground_is_paused_and_deleted_too(t: &Test) {
-    let (bundle, id) = (t.bundle().shell("echo ready; exec sleep 1000"), t.id());
-    t.will_delete(&id);
-    let (out, stdout) = pipe();
-    let running = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).stdout(stdout).spawn();
-    assert_eq!(read_line(&out), "ready");
-    let says = |status: &str| t.verb(["state", &id]).ok().stdout.contains(&format!("\"{status}\""));
-    t.verb(["pause", &id]).ok();
-    assert!(says("paused"));
-    t.verb(["resume", &id]).ok();
-    assert!(says("running"));
-    assert!(running.is_alive());
-    t.verb(["delete", "--force", &id]).ok();
-    assert_eq!(running.out().code, 137);
 }
 
 fn delete_with_force_ends_what_froze_itself(t: &Test) {

@@ -1,9 +1,7 @@
 //! Many containers, and calls that die half-way. `stress.sh` does it by the
 //! thousand.
 
-use crate::harness::{PidFd, Running, Test, read_fifo};
-use serde_json::json;
-use std::fs;
+use crate::harness::{HeldCreate, Running, Test};
 
 cases![
     many_runs_in_a_row,
@@ -71,35 +69,11 @@ fn run_of_a_payload_that_fails_at_once(t: &Test) {
 }
 
 fn create_killed_half_way_leaves_no_init(t: &Test) {
-    // The hook tells the init's pid, and holds `create` up for as long as it lives.
-    let fifo = t.path("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
-    let script = "sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' > $0; exec sleep 1000";
-    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script, fifo] });
-    let bundle = t.bundle().push("/hooks/createRuntime", hook);
-    let id = t.id();
-    t.will_delete(&id);
-    let running = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
-    let pid = read_fifo(&fifo);
-    let init = PidFd::open(pid.trim().parse().expect("a pid"));
-    let hook = children(running.pid()).into_iter().filter(|pid| *pid != init.pid).map(PidFd::open);
-    let hooks: Vec<_> = hook.collect();
-    running.kill();
-    assert_eq!(running.out().code, 137);
-    assert!(init.ended(), "the init outlives the runtime that made it");
-    for hook in hooks {
-        hook.kill();
-    }
+    let held = HeldCreate::new(t, t.bundle());
+    let id = held.id.clone();
+    held.kill();
     t.verb(["delete", "--force", &id]).ok();
     t.verb(["state", &id]).out().fails(&["does not exist"]);
-}
-
-fn children(pid: i32) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).expect("tasks").flatten();
-    let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
-    lists
-        .flat_map(|list| list.split_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<_>>())
-        .collect()
 }
 
 fn start_and_delete_at_once(t: &Test) {

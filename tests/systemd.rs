@@ -3,8 +3,8 @@
 //! machine `integration/vm/run` has them run. See `bus` for one that misbehaves.
 
 use crate::harness::{
-    Bundle, Call, Container, PidFd, Running, Test, cgroup_file, cgroup_v2, cgroups_named, is_corten, pipe,
-    read_fifo, read_line, remove_tree,
+    Bundle, Call, Container, HeldCreate, PidFd, Running, Test, cgroup_file, cgroup_v2, cgroups_named,
+    is_corten, pipe, read_line, remove_tree,
 };
 use serde_json::json;
 use std::fs;
@@ -507,24 +507,10 @@ fn failed_creates_leave_no_unit(t: &Test) {
 /// The runtime is killed while a hook holds it up: init goes with it, and the
 /// unit with init.
 fn killed_creates_leave_no_unit(t: &Test) {
-    let fifo = t.path("fifo");
-    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
-    let script = "sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' > $0; exec sleep 1000";
-    let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script, fifo] });
-    let bundle = named(t).push("/hooks/createRuntime", hook);
-    let id = t.id();
-    t.will_delete(&id);
-    let running = t.verb(["create", "--bundle"]).arg(bundle.lay()).arg(&id).spawn();
-    let pid = read_fifo(&fifo);
-    let init = PidFd::open(pid.trim().parse().expect("a pid"));
-    assert!(cgroup_of(init.pid).ends_with(unit(t)));
-    let text = fs::read_to_string(format!("/proc/{0}/task/{0}/children", running.pid())).unwrap();
-    let children: Vec<_> =
-        text.split_ascii_whitespace().map(|pid| PidFd::open(pid.parse().unwrap())).collect();
-    running.kill();
-    assert_eq!(running.out().code, 137);
-    assert!(init.ended(), "init outlives the runtime that made it");
-    children.iter().filter(|child| child.pid != init.pid).for_each(PidFd::kill);
+    let held = HeldCreate::new(t, named(t));
+    assert!(cgroup_of(held.init.pid).ends_with(unit(t)));
+    let id = held.id.clone();
+    held.kill();
     t.verb(["delete", "--force", &id]).ok();
     assert!(!is_known(t, &unit(t)));
 }

@@ -472,6 +472,16 @@ impl<'t> Plain<'t> {
         call.arg(&*self.t.runtime.borrow()).arg("--root").arg(&self.root).args(args)
     }
 
+    /// What `state` prints.
+    pub fn state(&self, id: &str) -> Value {
+        serde_json::from_str(&self.call(["state", id]).ok().stdout).expect("state is JSON")
+    }
+
+    /// What the container's state.json holds.
+    pub fn record(&self, id: &str) -> Value {
+        serde_json::from_slice(&fs::read(self.root.join(id).join("state.json")).expect("read")).expect("JSON")
+    }
+
     fn run(&self, bundle: &Bundle) -> Out {
         let dir = bundle.lay().to_str().unwrap().to_owned();
         self.call(["run", "--bundle", &dir, &self.t.id()]).out()
@@ -557,7 +567,7 @@ fn rootless_has_a_whole_life(t: &Test) {
     let (dir, id) = (bundle.lay().to_str().unwrap(), t.id());
     plain.call(["create", "--bundle", dir, &id]).ok();
     plain.call(["start", &id]).ok();
-    let state: Value = serde_json::from_str(&plain.call(["state", &id]).ok().stdout).unwrap();
+    let state = plain.state(&id);
     assert_eq!(state["status"], "running");
     let seen = plain.call(["exec", &id, "/probe"]).out().report();
     assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));

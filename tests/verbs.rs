@@ -560,7 +560,7 @@ fn a_foreground_container_is_everybodys(t: &Test) {
     t.verb(["pause", &id]).ok();
     assert!(says("paused"));
     t.verb(["resume", &id]).ok();
-    assert!(says("running"));
+    assert!(says("running") && run.is_alive());
     t.verb(["update", "--pids-limit", "77", &id]).ok();
     let limits = crate::harness::cgroups_named(&id).into_iter().map(|dir| dir.join("pids.max"));
     let limits: Vec<_> = limits.filter_map(|file| std::fs::read_to_string(file).ok()).collect();

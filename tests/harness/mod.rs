@@ -5,6 +5,7 @@ mod bundle;
 mod bus;
 mod call;
 mod container;
+mod held;
 mod host;
 mod image;
 mod runner;
@@ -17,6 +18,7 @@ pub use bundle::{Bundle, is_root};
 pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
 pub use container::Container;
+pub use held::HeldCreate;
 pub use host::{
     cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller, linux,
     mountinfo, remove_cgroup, remove_tree,
