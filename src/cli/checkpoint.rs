@@ -1,6 +1,6 @@
 //! `corten checkpoint`.
 
-use super::Context;
+use super::{Context, non_empty};
 use crate::container::checkpoint;
 use crate::criu::flags::Flags;
 use crate::criu::{CgroupsMode, NetworkLock};
@@ -88,10 +88,10 @@ impl Common {
                 .on(other.clone())
                 .hint("network"));
         }
-        let images = given(&self.image_path).unwrap_or(Path::new("checkpoint"));
+        let images = non_empty(self.image_path.as_deref()).unwrap_or(Path::new("checkpoint"));
         Ok(Flags {
             images: absolute(images)?,
-            work: given(&self.work_path).map(absolute).transpose()?,
+            work: non_empty(self.work_path.as_deref()).map(absolute).transpose()?,
             tcp_established: self.tcp_established,
             tcp_close: self.tcp_close,
             ext_unix_sk: self.ext_unix_sk,
@@ -103,11 +103,6 @@ impl Common {
             network_lock: self.network_lock,
         })
     }
-}
-
-/// Returns the path, or `None` for an empty one.
-pub fn given(path: &Option<PathBuf>) -> Option<&Path> {
-    path.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -126,7 +121,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         log: &context.log,
         id: &args.id,
         flags,
-        parent: given(&args.parent_path).map(Path::to_path_buf),
+        parent: non_empty(args.parent_path.as_deref()).map(Path::to_path_buf),
         pre_dump: args.pre_dump,
         leave_running: args.leave_running,
         tcp_skip_in_flight: args.tcp_skip_in_flight,

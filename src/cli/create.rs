@@ -1,6 +1,6 @@
 //! `corten create`.
 
-use super::{Context, bundle, preserve_fds};
+use super::{Context, bundle, non_empty, preserve_fds};
 use crate::container::create;
 use crate::container::options::{Mode, Options};
 use crate::container::sd_notify;
@@ -62,11 +62,10 @@ impl Making {
     ) -> Result<T> {
         let listen_fds = listen_fds();
         let preserve_fds = preserve_fds(self.preserve_fds + listen_fds)?;
-        let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
         // As in crun, `--config` is relative to the caller's directory, not to the
         // bundle.
-        let config = path(&self.config)
-            .map(|path| std::path::absolute(&path).op_on("find the configuration", path.display()));
+        let config = non_empty(self.config.as_deref())
+            .map(|path| std::path::absolute(path).op_on("find the configuration", path.display()));
         let config = config.transpose()?;
         make(&Options {
             root: &context.root,
@@ -74,9 +73,9 @@ impl Making {
             id,
             bundle: &bundle(self.bundle.as_deref())?,
             config: config.as_deref(),
-            pid_file: path(&self.pid_file).as_deref(),
-            console_socket: path(&self.console_socket).as_deref(),
-            pidfd_socket: path(&self.pidfd_socket).as_deref(),
+            pid_file: non_empty(self.pid_file.as_deref()),
+            console_socket: non_empty(self.console_socket.as_deref()),
+            pidfd_socket: non_empty(self.pidfd_socket.as_deref()),
             no_pivot: self.no_pivot,
             no_new_keyring: self.no_new_keyring,
             preserve_fds,

@@ -1,7 +1,7 @@
 //! `corten exec`.
 
 use super::create::held;
-use super::{Context, preserve_fds};
+use super::{Context, non_empty, preserve_fds};
 use crate::cgroup::SubCgroups;
 use crate::container::exec;
 use crate::container::options::Mode;
@@ -96,7 +96,6 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     process.keep_groups = spec::keeps_groups(&state.annotations);
     let cgroups: Vec<String> = args.cgroup.iter().filter(|path| !path.is_empty()).cloned().collect();
     let cgroup = (!cgroups.is_empty()).then(|| SubCgroups::parse(&cgroups)).transpose()?;
-    let path = |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
     let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
     exec::exec(
         &dir,
@@ -105,9 +104,9 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         profile.as_ref(),
         &exec::Options {
             log: &context.log,
-            pid_file: path(&args.pid_file).as_deref(),
-            console_socket: path(&args.console_socket).as_deref(),
-            pidfd_socket: path(&args.pidfd_socket).as_deref(),
+            pid_file: non_empty(args.pid_file.as_deref()),
+            console_socket: non_empty(args.console_socket.as_deref()),
+            pidfd_socket: non_empty(args.pidfd_socket.as_deref()),
             cgroup: cgroup.as_ref(),
             detach: args.detach,
             preserve_fds,

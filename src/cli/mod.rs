@@ -339,7 +339,7 @@ fn driver(globals: &Globals) -> Driver {
 /// Returns the state directory: `--root`, or /run/corten. A user's own state directory is
 /// in XDG_RUNTIME_DIR.
 fn root(given: Option<&Path>) -> PathBuf {
-    if let Some(root) = given.filter(|root| !root.as_os_str().is_empty()) {
+    if let Some(root) = non_empty(given) {
         return std::path::absolute(root).unwrap_or_else(|_| root.into());
     }
     let xdg = std::env::var_os("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty());
@@ -373,9 +373,14 @@ fn is_users_own() -> bool {
     !geteuid().is_root() || (!is_root() && crate::sys::process::in_user_namespace())
 }
 
+/// Returns the path of a flag. An empty path (`--pid-file ""`) counts as none.
+fn non_empty(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| !path.as_os_str().is_empty())
+}
+
 /// Returns the absolute path of the bundle, which is the current directory by default.
 fn bundle(given: Option<&Path>) -> Result<PathBuf> {
-    let path = given.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let path = non_empty(given).unwrap_or(Path::new("."));
     std::path::absolute(path).op_on("find the bundle", path.display())
 }
 

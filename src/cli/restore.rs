@@ -1,8 +1,8 @@
 //! `corten restore`.
 
-use super::checkpoint::{Common, given};
+use super::checkpoint::Common;
 use super::create::held;
-use super::{Context, bundle};
+use super::{Context, bundle, non_empty};
 use crate::container::checkpoint::restore;
 use crate::container::options::{Mode, Options};
 use crate::error::{Error, Result};
@@ -55,8 +55,8 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
             id: &args.id,
             bundle: &bundle(args.bundle.as_deref())?,
             config: None,
-            pid_file: given(&args.pid_file),
-            console_socket: given(&args.console_socket),
+            pid_file: non_empty(args.pid_file.as_deref()),
+            console_socket: non_empty(args.console_socket.as_deref()),
             pidfd_socket: None,
             no_pivot: false,
             no_new_keyring: false,
