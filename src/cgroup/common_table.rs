@@ -1,52 +1,56 @@
 //! Functions that the tables of both versions share.
 
 use super::setting::Setting;
-use crate::error::{Error, Result};
-use crate::spec::config::{Memory, Rdma};
+use crate::error::Error;
+use crate::spec::plan::{Limit, Memory, Rdma};
 use std::collections::BTreeMap;
 
-/// Returns `limit`, `swap` and `reservation` of `linux.resources.memory`, in bytes; -1 is
-/// unlimited. Engines send 0 for an unset field, so 0 becomes `None`.
-pub(super) fn memory_limits(memory: &Memory) -> [Option<i64>; 3] {
-    [memory.limit, memory.swap, memory.reservation].map(|value| value.filter(|value| *value != 0))
-}
-
-/// Returns the setting that makes swap unlimited if `memory.limit` is unlimited (-1) and
+/// Returns the setting that makes swap unlimited if `memory.limit` is unlimited and
 /// `memory.swap` is unset. The setting is skipped if the kernel does not count swap and
 /// so has no `file`.
 pub(super) fn unlimited_swap(memory: &Memory, file: &str, value: &str) -> Option<Setting> {
-    match memory_limits(memory) {
-        [Some(-1), None, _] => Some(
+    match (memory.limit, memory.swap) {
+        (Some(Limit::Unlimited), None) => Some(
             Setting::new("memory", file, value, "memory/swap").follows(&["memory/limit"]).skip_if_missing(),
         ),
         _ => None,
     }
 }
 
+/// Formats a limit for files in which "no limit" is `max`: those of version 2, and
+/// pids.max in both versions.
+pub(super) fn format_limit(limit: Limit) -> String {
+    match limit {
+        Limit::Unlimited => "max".into(),
+        Limit::Max(value) => value.to_string(),
+    }
+}
+
 /// Adds the settings of `linux.resources.rdma`, one line for each device. Both versions
 /// have the same file, rdma.max.
-///
-/// # Errors
-/// The name of a device is empty or contains white space, or a device has no limit.
-pub(super) fn add_rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) -> Result<()> {
+pub(super) fn add_rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) {
     for (device, limits) in devices {
         let at = format!("rdma/{}", device.replace('~', "~0").replace('/', "~1"));
-        if device.is_empty() || device.contains(char::is_whitespace) {
-            return Err(refused(&at, "is not the name of a device"));
-        }
         let pairs = [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)];
         let pairs: Vec<_> =
             pairs.iter().filter_map(|(key, limit)| Some(format!("{key}={}", (*limit)?))).collect();
-        if pairs.is_empty() {
-            return Err(refused(&at, "needs hcaHandles or hcaObjects"));
-        }
         out.push(Setting::new("rdma", "rdma.max", format!("{device} {}", pairs.join(" ")), at));
     }
-    Ok(())
 }
 
 /// Returns the error for a field that this cgroup version, or corten, does not support.
 /// `at` is the JSON pointer of the field below /linux/resources.
 pub(super) fn refused(at: &str, why: &str) -> Error {
     Error::config(format!("/linux/resources/{at}"), why)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use crate::spec::plan::Resources;
+
+    /// Resolves a `linux.resources`, as the tables get it.
+    pub fn resolved(json: &str) -> Resources {
+        let given = serde_json::from_str(json).expect("resources");
+        crate::spec::convert_resources(&given, "/linux/resources").expect("accepted")
+    }
 }

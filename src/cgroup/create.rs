@@ -2,8 +2,8 @@
 
 use super::entrance::{Entrance, is_denied};
 use super::pids;
-use super::setting::Setting;
-use super::{Cgroup, Hierarchy, Starting, Unit, is_root, tree, v1, v1_table, v2};
+use super::setting::Write;
+use super::{Cgroup, Hierarchy, Limits, Starting, Unit, Version, is_root, tree, v1, v2};
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::spec::Plan;
@@ -22,10 +22,16 @@ impl Cgroup {
     /// A call fails for another reason. On version 1, also: a kept hierarchy has a
     /// controller that takes limits, and the configuration sets a limit in a hierarchy
     /// that is not kept.
-    pub fn make(&mut self, plan: &Plan, rootless: Option<bool>, log: &Log) -> Result<Entrance> {
+    pub fn make(
+        &mut self,
+        plan: &Plan,
+        limits: &Limits,
+        rootless: Option<bool>,
+        log: &Log,
+    ) -> Result<Entrance> {
         match self.create_all(plan) {
             Err(e) if is_denied(&e) && rootless.unwrap_or_else(|| !is_root()) => {
-                let lost = self.keep_delegated(plan)?;
+                let lost = self.keep_delegated(plan, limits)?;
                 if !lost.is_empty() {
                     log.warn(format!(
                         "{e}: not applied: {}; hint: limits need a delegated cgroup",
@@ -57,29 +63,30 @@ impl Cgroup {
     /// - One of the controllers is delegated to the caller, and a limit needs a
     ///   controller that is not.
     /// - A kept cgroup contains processes.
-    fn keep_delegated(&mut self, plan: &Plan) -> Result<Vec<String>> {
+    fn keep_delegated(&mut self, plan: &Plan, limits: &Limits) -> Result<Vec<String>> {
         let Cgroup::V1 { hierarchies, unified } = &*self else {
-            let lost = self.limits(&plan.resources)?;
             *self = Cgroup::None;
-            return Ok(lost);
+            return Ok(limits.pointers());
         };
-        let (kept, denied) = v1::create_where_allowed(hierarchies)?;
+        let kept = v1::create_where_allowed(hierarchies)?;
         let unified = match unified.as_deref().map(v2::create) {
             Some(Err(e)) if !is_denied(&e) => return Err(e),
             Some(Ok(_)) => unified.clone(),
             Some(Err(_)) | None => None,
         };
-        let holds = |all: &[Hierarchy], controller: &str| all.iter().any(|h| h.has(controller));
-        let mut lost = v1_table::settings(&plan.resources)?;
         // The unified hierarchy limits the controllers that version 1 lacks.
-        lost.retain(|s| !holds(&kept, s.controller) && (unified.is_none() || holds(&denied, s.controller)));
+        let is_lost = |(version, setting): &&Write| match version {
+            Version::V1 => kept.iter().all(|hierarchy| !hierarchy.has(setting.controller)),
+            Version::V2 => unified.is_none(),
+        };
+        let lost: Vec<_> = limits.writes.iter().filter(is_lost).map(|(_, setting)| setting).collect();
         if let (Some(limit), true) = (lost.first(), kept.iter().any(Hierarchy::takes_limits)) {
             let text = format!("the caller may not make a cgroup of the {} controller", limit.controller);
             return Err(Error::config(limit.pointer(), text).hint(
                 "other controllers are delegated to the caller; remove the limit, or delegate this one",
             ));
         }
-        let mut lost: Vec<_> = lost.iter().map(Setting::pointer).collect();
+        let mut lost: Vec<_> = lost.iter().map(|setting| setting.pointer()).collect();
         // The same field may set two files, and then its pointer occurs twice.
         lost.dedup();
         *self = match (kept.is_empty(), &unified) {
@@ -93,10 +100,11 @@ impl Cgroup {
     }
 
     /// Prepares the request to systemd for the unit. Returns `None` if the driver is not
-    /// systemd.
-    pub fn prepare_unit(&self, plan: &Plan, id: &str) -> Result<Option<Starting>> {
+    /// systemd. Takes the properties of the unit out of `limits`.
+    pub fn prepare_unit(&self, plan: &Plan, limits: &mut Limits, id: &str) -> Result<Option<Starting>> {
         let Cgroup::Systemd { unit, place } = self else { return Ok(None) };
-        Starting::prepare(unit, plan, id, place.version()).map(Some)
+        let properties = std::mem::take(&mut limits.properties);
+        Starting::prepare(unit, plan, id, place.version(), properties).map(Some)
     }
 
     /// Completes the move into the unit, after systemd has moved init. On version 2,

@@ -2,59 +2,73 @@
 //! the two. If version 1 lacks a controller, the runtime sets its limits and reads its
 //! counters in the unified hierarchy, by the files of version 2.
 
-use super::setting::Setting;
-use super::{Hierarchy, Stats, tree, v1_stats, v1_table, v2, v2_stats, v2_table};
+use super::setting::{Setting, Write};
+use super::{Hierarchy, Stats, Version, tree, v1_stats, v1_table, v2, v2_stats, v2_table};
 use crate::error::{Error, Result};
-use crate::spec::config::{Cpu, Resources};
+use crate::spec::plan::{Cpu, Resources};
 use std::path::Path;
 
 /// The directory of a cgroup, and a limit for it.
-pub type Placed<'a> = (&'a Path, Setting);
+pub type Placed<'a> = (&'a Path, &'a Setting);
 
-/// Returns the limits as writes.
+/// Returns the limits as writes. Those of controllers that only the unified hierarchy has
+/// are for version 2.
+///
+/// # Errors
+/// A version has no such limit.
+pub fn translate(
+    hierarchies: &[Hierarchy],
+    unified: Option<&Path>,
+    resources: &Resources,
+) -> Result<Vec<Write>> {
+    let mut of_v1 = v1_table::settings(resources)?;
+    let mut of_v2 = Vec::new();
+    let mut beside: Vec<&str> =
+        of_v1.iter().map(|s| s.controller).filter(|c| lacks(hierarchies, c)).collect();
+    if let (Some(unified), false) = (unified, beside.is_empty()) {
+        let offered = read_offered(unified);
+        beside.retain(|controller| offered.split(' ').any(|name| name == name_in_v2(controller)));
+        of_v2 = v2_table::settings(&select_controllers(resources, &beside))?;
+        of_v1.retain(|setting| !beside.contains(&setting.controller));
+    }
+    let of_v1 = of_v1.into_iter().map(|setting| (Version::V1, setting));
+    Ok(of_v1.chain(of_v2.into_iter().map(|setting| (Version::V2, setting))).collect())
+}
+
+/// Returns the directory of each write.
 ///
 /// # Errors
 /// The controller of a limit is in neither version.
 pub fn place_all<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
-    resources: &Resources,
+    writes: &'a [Write],
 ) -> Result<Vec<Placed<'a>>> {
-    place(hierarchies, unified, resources)?.into_iter().collect()
+    writes.iter().map(|write| place(hierarchies, unified, write)).collect()
 }
 
-/// Returns the limits whose controller is there, as writes. Drops the others: `create`
-/// has refused them already, or named them in the log.
+/// Returns the directory of each write whose controller is there. Drops the others:
+/// `create` has refused them already, or named them in the log.
 pub fn place_available<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
-    resources: &Resources,
-) -> Result<Vec<Placed<'a>>> {
-    Ok(place(hierarchies, unified, resources)?.into_iter().flatten().collect())
+    writes: &'a [Write],
+) -> Vec<Placed<'a>> {
+    writes.iter().flat_map(|write| place(hierarchies, unified, write)).collect()
 }
 
 fn place<'a>(
     hierarchies: &'a [Hierarchy],
     unified: Option<&'a Path>,
-    resources: &Resources,
-) -> Result<Vec<Result<Placed<'a>>>> {
-    let of_v1 = v1_table::settings(resources)?;
-    let mut beside: Vec<&str> =
-        of_v1.iter().map(|s| s.controller).filter(|c| lacks(hierarchies, c)).collect();
-    if let (Some(unified), false) = (unified, beside.is_empty()) {
-        let offered = read_offered(unified);
-        beside.retain(|controller| offered.split(' ').any(|name| name == name_in_v2(controller)));
-        let of_v2 = v2_table::settings(&select_controllers(resources, &beside))?;
-        let of_v1 = of_v1.into_iter().filter(|setting| !beside.contains(&setting.controller));
-        let placed = of_v1.map(|setting| place_in_v1(hierarchies, setting));
-        return Ok(placed.chain(of_v2.into_iter().map(|setting| Ok((unified, setting)))).collect());
-    }
-    Ok(of_v1.into_iter().map(|setting| place_in_v1(hierarchies, setting)).collect())
-}
-
-fn place_in_v1(hierarchies: &[Hierarchy], setting: Setting) -> Result<Placed<'_>> {
-    match hierarchies.iter().find(|h| h.has(setting.controller)) {
-        Some(hierarchy) => Ok((&hierarchy.path, setting)),
+    (version, setting): &'a Write,
+) -> Result<Placed<'a>> {
+    let hierarchy = hierarchies.iter().find(|h| h.has(setting.controller)).map(|h| &*h.path);
+    let dir = match version {
+        Version::V1 => hierarchy,
+        Version::V2 => unified,
+    };
+    match dir {
+        Some(dir) => Ok((dir, setting)),
         None if super::is_root() => Err(Error::config(
             setting.pointer(),
             format!("the host has no {} controller", setting.controller),
@@ -102,7 +116,7 @@ fn select_controllers(resources: &Resources, controllers: &[&str]) -> Resources 
         out.memory = all.memory;
     }
     if has("cpu") {
-        out.cpu = Cpu { cpus: String::new(), mems: String::new(), ..all.cpu };
+        out.cpu = Cpu { cpus: None, mems: None, ..all.cpu };
     }
     if has("cpuset") {
         (out.cpu.cpus, out.cpu.mems) = (resources.cpu.cpus.clone(), resources.cpu.mems.clone());
@@ -153,15 +167,22 @@ pub fn stats(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Stats>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::common_table::tests::resolved;
+    use crate::spec::plan::Limit;
+    use std::num::NonZero;
 
     #[test]
     fn a_part_of_the_resources_is_that_of_its_controllers() {
         let text = r#"{"cpu": {"shares": 5, "cpus": "0"}, "pids": {"limit": 7}, "memory": {"limit": 9}}"#;
-        let all: Resources = serde_json::from_str(text).expect("resources");
+        let all = resolved(text);
+        let shares = NonZero::new(5);
         let cpuset = select_controllers(&all, &["cpuset"]);
-        assert_eq!((cpuset.cpu.cpus.as_str(), cpuset.cpu.shares), ("0", None));
+        assert_eq!((cpuset.cpu.cpus.as_deref(), cpuset.cpu.shares), (Some("0"), None));
         let cpu = select_controllers(&all, &["cpu", "pids"]);
-        assert_eq!((cpu.cpu.cpus.as_str(), cpu.cpu.shares, cpu.pids.limit), ("", Some(5), Some(7)));
+        assert_eq!(
+            (cpu.cpu.cpus.as_deref(), cpu.cpu.shares, cpu.pids.limit),
+            (None, shares, Some(Limit::Max(7)))
+        );
         assert_eq!(cpu.memory.limit, None);
     }
 }

@@ -1,41 +1,85 @@
 //! Checks, sets and updates a container's limits, whatever the cgroup version.
+//!
+//! A verb translates the resources once. [`Limits`] has the result.
 
-use super::setting::Setting;
-use super::{Cgroup, hybrid, is_root, systemd, tree, v1, v1_table, v2, v2_table};
+use super::setting::{Setting, Write};
+use super::{Cgroup, Version, hybrid, is_root, systemd, tree, v1, v2, v2_table};
 use crate::error::{Error, Result};
-use crate::spec::Plan;
-use crate::spec::config::{Memory, Resources};
+use crate::spec::plan::{Memory, Resources};
+use crate::spec::{self, Plan};
 use serde_json::Value;
 use std::os::fd::OwnedFd;
 
+/// The limits of a new container, translated for its cgroups.
+pub struct Limits {
+    /// Writes to files of the cgroups.
+    pub(super) writes: Vec<Write>,
+    /// Properties of the container's unit. Empty without systemd.
+    pub(super) properties: Vec<systemd::Property>,
+}
+
+impl Limits {
+    /// Returns JSON pointers to the limits. Device rules are not among them.
+    pub(super) fn pointers(&self) -> Vec<String> {
+        let mut pointers: Vec<_> = self.writes.iter().map(|(_, setting)| setting.pointer()).collect();
+        // The same field may set two files, and then its pointer occurs twice.
+        pointers.dedup();
+        pointers
+    }
+}
+
 impl Cgroup {
-    /// Refuses limits that can't be set here, before the runtime creates anything.
-    pub fn check(&self, plan: &Plan) -> Result<()> {
+    /// Translates the limits. Refuses limits that can't be set here, before the runtime
+    /// creates anything.
+    pub fn check(&self, plan: &Plan) -> Result<Limits> {
         let resources = &plan.resources;
+        let properties = match self {
+            Cgroup::None if !resources.is_empty() => return Err(no_cgroup()),
+            Cgroup::Systemd { place, .. } => systemd::translate(resources, place.version())?,
+            Cgroup::None | Cgroup::V1 { .. } | Cgroup::V2 { .. } => Vec::new(),
+        };
+        if let Cgroup::V1 { .. } = self.place() {
+            v1::check_devices(&plan.device_rules)?;
+        }
+        let writes = self.translate(resources)?;
+        if let Cgroup::V1 { hierarchies, unified } = self.place() {
+            hybrid::place_all(hierarchies, unified.as_deref(), &writes)?;
+        }
+        self.check_memory(&resources.memory)?;
+        Ok(Limits { writes, properties })
+    }
+
+    /// Translates `resources` to writes. A write has the value that systemd will write, if
+    /// the cgroup is that of a unit.
+    ///
+    /// # Errors
+    /// The version of the cgroup has no such limit.
+    fn translate(&self, resources: &Resources) -> Result<Vec<Write>> {
         match self {
-            Cgroup::None => check_no_limits(resources),
-            Cgroup::V2 { path } => {
-                v2_table::settings(resources)?;
-                v2::check_memory(path, &resources.memory)
+            Cgroup::None => Ok(Vec::new()),
+            Cgroup::V2 { .. } => {
+                let settings = v2_table::settings(resources)?;
+                Ok(settings.into_iter().map(|setting| (Version::V2, setting)).collect())
             }
             Cgroup::V1 { hierarchies, unified } => {
-                v1::check_limits(hierarchies, unified.as_deref(), resources, &plan.device_rules)
+                hybrid::translate(hierarchies, unified.as_deref(), resources)
             }
-            Cgroup::Systemd { place, .. } => {
-                systemd::check(resources, place.version())?;
-                place.check(plan)
-            }
+            Cgroup::Systemd { place, .. } => place.translate(&systemd::round_as_systemd(resources)),
         }
+    }
+
+    /// Returns the cgroups themselves, without the unit around them.
+    fn place(&self) -> &Cgroup {
+        if let Cgroup::Systemd { place, .. } = self { place } else { self }
     }
 
     /// Refuses a memory limit that is not above the current usage, if the configuration
     /// asks for that check (`memory.checkBeforeUpdate`). Only version 2 needs the check:
     /// on version 1 the kernel itself refuses such a limit.
     pub fn check_memory(&self, memory: &Memory) -> Result<()> {
-        match self {
+        match self.place() {
             Cgroup::V2 { path } => v2::check_memory(path, memory),
-            Cgroup::Systemd { place, .. } => place.check_memory(memory),
-            Cgroup::None | Cgroup::V1 { .. } => Ok(()),
+            Cgroup::None | Cgroup::V1 { .. } | Cgroup::Systemd { .. } => Ok(()),
         }
     }
 
@@ -43,12 +87,11 @@ impl Cgroup {
     /// 2 `memory.kernelTCP`, are limits that Linux no longer has. `cpu.shares` of an idle
     /// cgroup has no effect, because an idle cgroup has no weight.
     pub fn warnings(&self, resources: &Resources) -> Vec<String> {
-        let is_idle = resources.cpu.idle == Some(1) && resources.cpu.shares.is_some_and(|shares| shares != 0);
+        let is_idle = resources.cpu.idle == Some(true) && resources.cpu.shares.is_some();
         let of_idle =
             "/linux/resources/cpu/shares: is ignored: a cgroup that is idle (cpu/idle) has no weight";
         let (kernel, tcp) = (resources.memory.kernel, resources.memory.kernel_tcp);
-        let place = if let Cgroup::Systemd { place, .. } = self { place } else { self };
-        let tcp = tcp.filter(|_| !matches!(place, Cgroup::V1 { .. }));
+        let tcp = tcp.filter(|_| !matches!(self.place(), Cgroup::V1 { .. }));
         [("kernel", kernel), ("kernelTCP", tcp)]
             .iter()
             .filter(|(_, limit)| limit.is_some())
@@ -57,50 +100,33 @@ impl Cgroup {
             .collect()
     }
 
-    /// Returns JSON pointers to the limits that `resources` sets. Device rules are not
-    /// among them.
-    pub(super) fn limits(&self, resources: &Resources) -> Result<Vec<String>> {
-        let settings = match self {
-            Cgroup::None => Vec::new(),
-            Cgroup::V2 { .. } => v2_table::settings(resources)?,
-            Cgroup::V1 { .. } => v1_table::settings(resources)?,
-            Cgroup::Systemd { place, .. } => return place.limits(resources),
-        };
-        let mut pointers: Vec<_> = settings.iter().map(Setting::pointer).collect();
-        // The same field may set two files, and then its pointer occurs twice.
-        pointers.dedup();
-        Ok(pointers)
-    }
-
     /// Sets the limits, and on version 2 the device rules. `dir` is the cgroup that
     /// clone3 used. Init is in the cgroup already and works on its mounts meanwhile. Init
     /// waits for `Commit` before it starts the payload, so the limits apply to the
     /// payload from the start.
-    pub fn limit(&self, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
-        self.set_limits(&plan.resources, plan, dir)
-    }
-
-    fn set_limits(&self, resources: &Resources, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
+    pub fn limit(&self, limits: &Limits, plan: &Plan, dir: Option<&OwnedFd>) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
             Cgroup::V2 { path } => {
                 let dir = dir.ok_or_else(|| Error::msg("the cgroup is not open"))?;
-                let limited = v2::set_limits(path, dir, resources, &plan.device_rules);
+                let limited = v2::set_limits(path, dir, &limits.writes, &plan.device_rules);
                 limited.map_err(|e| if is_root() { e } else { not_delegated(e) })
             }
-            Cgroup::V1 { hierarchies, unified } => v1::set_limits(hierarchies, unified.as_deref(), resources),
+            Cgroup::V1 { hierarchies, unified } => {
+                v1::set_limits(hierarchies, unified.as_deref(), &limits.writes)
+            }
             Cgroup::Systemd { unit, place } => {
                 let dir = match &**place {
                     Cgroup::V2 { path } => Some(tree::open(path)?),
                     _ => None,
                 };
-                let limited = place.set_limits(&systemd::round_as_systemd(resources), plan, dir.as_ref());
+                let limited = place.limit(limits, plan, dir.as_ref());
                 limited.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
             }
         }
     }
 
-    /// Sets the fields of `resources` that `asked` contains, and the settings that depend
+    /// Sets the fields of `resources` that `asked` sets, too, and the settings that depend
     /// on them. Then calls `commit`. Does not change the device rules: other programs add
     /// rules of their own.
     ///
@@ -110,19 +136,33 @@ impl Cgroup {
     pub fn update(
         &self,
         resources: &Resources,
+        asked: &Resources,
+        commit: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        if let Cgroup::None = self {
+            return if asked.is_empty() { commit() } else { Err(no_cgroup()) };
+        }
+        let writes = self.translate(resources)?;
+        self.update_files(&writes, &spec::encode_resources(asked)?, commit)
+    }
+
+    /// Applies the writes that `asked` makes necessary, then calls `commit`. If either
+    /// fails, restores the old values.
+    fn update_files(
+        &self,
+        writes: &[Write],
         asked: &Value,
         commit: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         match self {
-            Cgroup::None if is_empty(asked) => commit(),
-            Cgroup::None => Err(no_cgroup()),
+            Cgroup::None => commit(),
             Cgroup::V2 { path } => {
-                let mut settings = v2_table::settings(resources)?;
-                settings.retain(|setting| setting.is_asked(asked));
+                let settings = writes.iter().map(|(_, setting)| setting);
+                let settings: Vec<&Setting> = settings.filter(|setting| setting.is_asked(asked)).collect();
                 v2::update_limits(path, &settings, commit)
             }
             Cgroup::V1 { hierarchies, unified } => {
-                let mut limits = hybrid::place_all(hierarchies, unified.as_deref(), resources)?;
+                let mut limits = hybrid::place_all(hierarchies, unified.as_deref(), writes)?;
                 limits.retain(|(_, setting)| setting.is_asked(asked));
                 v1::update_limits(&limits, commit)
             }
@@ -130,12 +170,11 @@ impl Cgroup {
             // it has properties for, so the runtime writes all settings again. systemd
             // may write even later, but the same values.
             Cgroup::Systemd { unit, place } => {
-                let resources = &systemd::round_as_systemd(resources);
                 let mut commit_and_repeat = || {
                     commit()?;
-                    place.update(resources, asked, &mut || Ok(()))
+                    place.update_files(writes, asked, &mut || Ok(()))
                 };
-                let updated = place.update(resources, asked, &mut commit_and_repeat);
+                let updated = place.update_files(writes, asked, &mut commit_and_repeat);
                 updated.map_err(|e| if unit.is_users() { not_delegated(e) } else { e })
             }
         }
@@ -146,7 +185,9 @@ impl Cgroup {
     /// this systemd does not have.
     pub fn tell_systemd(&self, resources: &Resources) -> Result<Vec<String>> {
         match self {
-            Cgroup::Systemd { unit, place } => systemd::update(unit, resources, place.version()),
+            Cgroup::Systemd { unit, place } => {
+                systemd::update(unit, systemd::translate(resources, place.version())?)
+            }
             Cgroup::None | Cgroup::V1 { .. } | Cgroup::V2 { .. } => Ok(Vec::new()),
         }
     }
@@ -161,24 +202,8 @@ fn not_delegated(error: Error) -> Error {
     }
 }
 
-/// Refuses limits if there is no cgroup, so that they are not dropped silently.
-fn check_no_limits(resources: &Resources) -> Result<()> {
-    if *resources == Resources::default() {
-        return Ok(());
-    }
-    Err(no_cgroup())
-}
-
+/// Returns the error for limits without a cgroup, so that they are not dropped silently.
 fn no_cgroup() -> Error {
     Error::config("/linux/resources", "there is no cgroup in which the limits could be set")
         .hint("the caller may not make cgroups; remove the limits, or run with a delegated cgroup")
-}
-
-/// Returns whether `asked` contains no value but null.
-fn is_empty(asked: &Value) -> bool {
-    match asked {
-        Value::Null => true,
-        Value::Object(fields) => fields.values().all(is_empty),
-        _ => false,
-    }
 }

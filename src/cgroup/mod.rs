@@ -39,6 +39,7 @@ mod v2_table;
 
 pub use entrance::Entrance;
 pub use host::{Host, V1Mount};
+pub use limits::Limits;
 pub use oom::Watch as OomWatch;
 pub use stats::Stats;
 pub use sub_cgroups::explain_sub;

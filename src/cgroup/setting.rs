@@ -6,7 +6,7 @@
 //! that is in force. So the right order depends on the old values. The runtime does not
 //! read these: it repeats the writes that the kernel refused, after the others.
 
-use super::tree;
+use super::{Version, tree};
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use serde_json::Value;
@@ -30,6 +30,9 @@ pub struct Setting {
     /// What to do if none of the files exists.
     pub otherwise: Otherwise,
 }
+
+/// A setting, and the version whose file it is for.
+pub type Write = (Version, Setting);
 
 /// What to do with a setting if none of its files exists.
 #[derive(Debug, Clone, PartialEq, Eq)]

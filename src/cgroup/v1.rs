@@ -4,12 +4,11 @@
 use super::host::V1Mount;
 use super::hybrid::{self, Placed};
 use super::rollback;
-use super::setting::{self, Target};
+use super::setting::{self, Target, Write};
 use super::sub_path::resolve_below;
 use super::{Entrance, Hierarchy, Rules, SubCgroups, entrance, tree};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view;
-use crate::spec::config::Resources;
 use crate::spec::plan::{DeviceKind, DeviceRule};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -43,17 +42,17 @@ pub fn create_all(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rule
 }
 
 /// Creates the cgroup in each hierarchy in which the caller may. Returns these
-/// hierarchies, then the others.
-pub fn create_where_allowed(all: &[Hierarchy]) -> Result<(Vec<Hierarchy>, Vec<Hierarchy>)> {
-    let (mut kept, mut denied) = (Vec::new(), Vec::new());
+/// hierarchies.
+pub fn create_where_allowed(all: &[Hierarchy]) -> Result<Vec<Hierarchy>> {
+    let mut kept = Vec::new();
     for hierarchy in all {
         match create_in(hierarchy).and_then(|()| open_tasks(hierarchy)) {
             Ok(_) => kept.push(hierarchy.clone()),
-            Err(e) if entrance::is_denied(&e) => denied.push(hierarchy.clone()),
+            Err(e) if entrance::is_denied(&e) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok((kept, denied))
+    Ok(kept)
 }
 
 fn create_in(hierarchy: &Hierarchy) -> Result<()> {
@@ -112,21 +111,9 @@ fn limit_devices(hierarchies: &[Hierarchy], rules: Rules) -> Result<()> {
     }
 }
 
-/// Refuses limits of controllers that the host lacks, and device rules that the devices
-/// controller can't hold.
-pub fn check_limits(
-    hierarchies: &[Hierarchy],
-    unified: Option<&Path>,
-    resources: &Resources,
-    rules: Rules,
-) -> Result<()> {
-    check_devices(rules)?;
-    hybrid::place_all(hierarchies, unified, resources).map(drop)
-}
-
 /// Sets the limits. `create_all` has set the device rules already.
-pub fn set_limits(hierarchies: &[Hierarchy], unified: Option<&Path>, resources: &Resources) -> Result<()> {
-    let limits = hybrid::place_available(hierarchies, unified, resources)?;
+pub fn set_limits(hierarchies: &[Hierarchy], unified: Option<&Path>, writes: &[Write]) -> Result<()> {
+    let limits = hybrid::place_available(hierarchies, unified, writes);
     if let Some(unified) = unified.filter(|unified| limits.iter().any(|(path, _)| path == unified)) {
         hybrid::enable_controllers(unified)?;
     }
@@ -147,10 +134,10 @@ fn with_open_dirs(limits: &[Placed], act: impl FnOnce(&[Target]) -> Result<()>) 
         }
     }
     let target = |(path, setting)| {
-        let dir = dirs.iter().find(|(open, _)| open == path);
+        let dir = dirs.iter().find(|(open, _)| *open == path);
         dir.map(|(_, dir)| (dir.as_fd(), setting)).ok_or_else(|| Error::msg("the cgroup is not open"))
     };
-    act(&limits.iter().map(|(path, setting)| target((path, setting))).collect::<Result<Vec<_>>>()?)
+    act(&limits.iter().copied().map(target).collect::<Result<Vec<_>>>()?)
 }
 
 /// Opens the `tasks` file, by which a process moves itself into the cgroup.
@@ -242,7 +229,7 @@ fn is_total(rule: &DeviceRule) -> bool {
 /// Refuses rules that the controller would silently ignore. A rule that denies takes
 /// effect only if an allowing rule has the same numbers. The controller ignores it if it
 /// denies a part of an allowing rule, or more than it.
-fn check_devices(rules: Rules) -> Result<()> {
+pub fn check_devices(rules: Rules) -> Result<()> {
     let mut allowed: Vec<DeviceRule> = Vec::new();
     let mut denied_by_default = false;
     for rule in split_by_kind(rules) {

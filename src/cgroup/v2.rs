@@ -2,10 +2,10 @@
 
 use super::host::ROOT;
 use super::rollback;
-use super::setting::{self, Setting, Target};
-use super::{Rules, device_program, tree, unkillable, v2_table};
+use super::setting::{self, Setting, Target, Write};
+use super::{Rules, device_program, tree, unkillable};
 use crate::error::{Context, Error, Result};
-use crate::spec::config::{Memory, Resources};
+use crate::spec::plan::{Limit, Memory};
 use crate::sys::bpf;
 use crate::sys::pidfd::PATIENCE;
 use nix::errno::Errno;
@@ -36,14 +36,16 @@ pub fn place(mount: &Path, own: &Path, path: &str) -> PathBuf {
 /// `memory.checkBeforeUpdate` is set. The kernel itself accepts any memory.max, and kills
 /// processes until the usage fits.
 pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
-    if !memory.check_before_update {
+    if memory.check_before_update != Some(true) {
         return Ok(());
     }
     // A cgroup that does not exist uses no memory.
-    let usage = tree::read(&path.join("memory.current")).ok().and_then(|text| text.parse::<i64>().ok());
+    let usage = tree::read(&path.join("memory.current")).ok().and_then(|text| text.parse::<u64>().ok());
     let Some(usage) = usage else { return Ok(()) };
     for (field, limit) in [("swap", memory.swap), ("limit", memory.limit)] {
-        if let Some(limit) = limit.filter(|limit| *limit > 0 && *limit <= usage) {
+        if let Some(Limit::Max(limit)) = limit
+            && limit <= usage
+        {
             let at = format!("/linux/resources/memory/{field}");
             let kind = if field == "swap" { "memory+swap" } else { "memory" };
             return Err(Error::config(at, format!("rejecting {kind} limit {limit} <= usage {usage}"))
@@ -60,10 +62,9 @@ pub fn create(path: &Path) -> Result<OwnedFd> {
 }
 
 /// Enables the controllers, then sets the limits and the device rules.
-pub fn set_limits(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rules) -> Result<()> {
-    let settings = v2_table::settings(resources)?;
+pub fn set_limits(path: &Path, dir: &OwnedFd, writes: &[Write], rules: Rules) -> Result<()> {
     enable_controllers(Path::new(ROOT), path)?;
-    let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
+    let targets: Vec<Target> = writes.iter().map(|(_, setting)| (dir.as_fd(), setting)).collect();
     setting::apply_all(&targets)?;
     limit_devices(dir, rules)
 }
@@ -71,11 +72,11 @@ pub fn set_limits(path: &Path, dir: &OwnedFd, resources: &Resources, rules: Rule
 /// Sets the limits, then calls `commit`. If either fails, restores the old values.
 pub fn update_limits(
     path: &Path,
-    settings: &[Setting],
+    settings: &[&Setting],
     commit: &mut dyn FnMut() -> Result<()>,
 ) -> Result<()> {
     let dir = tree::open(path)?;
-    let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), setting)).collect();
+    let targets: Vec<Target> = settings.iter().map(|setting| (dir.as_fd(), *setting)).collect();
     rollback::update_all(&targets, commit)
 }
 

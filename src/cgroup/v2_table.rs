@@ -1,24 +1,28 @@
 //! Translates `linux.resources` to writes to the files of version 2. Converts fields that
 //! were made for version 1, as runc and crun do. Pure: does no I/O.
 
-use super::common_table::{self, refused};
+use super::common_table::{self, format_limit, refused};
 use super::setting::Setting;
 use crate::error::Result;
-use crate::spec::config::{BlockIo, Cpu, Memory, Resources, ThrottleDevice, WeightDevice};
+use crate::spec::plan::{BlockIo, Cpu, Limit, Memory, Network, Resources, ThrottleDevice, WeightDevice};
+use std::num::NonZero;
+
+/// The kernel's default for the period of a CPU quota, in microseconds.
+pub const DEFAULT_PERIOD: u64 = 100_000;
 
 /// Returns the settings for `resources`.
 ///
 /// # Errors
-/// Version 2 has no such limit, or a value is invalid.
+/// Version 2 has no such limit, or `memory.swap` has no `memory.limit`.
 pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     let mut out = Vec::new();
-    if resources.network != Default::default() {
+    if resources.network != Network::default() {
         return Err(refused("network", "cgroup v2 has no network controllers"));
     }
     add_memory(&resources.memory, &mut out)?;
     add_cpu(&resources.cpu, &mut out)?;
     if let Some(limit) = resources.pids.limit {
-        out.push(Setting::new("pids", "pids.max", format_pids_limit(limit), "pids/limit"));
+        out.push(Setting::new("pids", "pids.max", format_limit(limit), "pids/limit"));
     }
     add_block_io(&resources.block_io, &mut out)?;
     for (i, limit) in resources.hugepage_limits.iter().enumerate() {
@@ -29,76 +33,56 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
         let reserved = format!("hugetlb.{size}.rsvd.max");
         out.push(Setting::new("hugetlb", reserved, limit.limit, at).skip_if_missing());
     }
-    common_table::add_rdma(&resources.rdma, &mut out)?;
+    common_table::add_rdma(&resources.rdma, &mut out);
     for (file, value) in &resources.unified {
-        if file.contains('/') {
-            return Err(refused(
-                &format!("unified/{}", file.replace('/', "~1")),
-                "is not the name of a file",
-            ));
-        }
         out.push(Setting::new("unified", file, value, format!("unified/{file}")));
     }
     Ok(out)
 }
 
-/// Formats a limit: the specification's -1 (no limit) is `max` for the kernel.
-fn format_limit(value: i64) -> String {
-    if value < 0 { "max".into() } else { value.to_string() }
-}
-
-/// Returns the value of pids.max. 0 and 1 have the same effect: init already counts as
-/// one process, so no fork succeeds. systemd refuses 0 (TasksMax), so the runtime writes
-/// 1 with both drivers, as runc does since 1.4.
-pub fn format_pids_limit(limit: i64) -> String {
-    format_limit(if limit == 0 { 1 } else { limit })
-}
-
-/// Converts a limit to systemd's form, in which the largest number means "no limit".
-pub fn limit_as_number(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or(u64::MAX)
-}
-
 fn add_memory(memory: &Memory, out: &mut Vec<Setting>) -> Result<()> {
     for (field, set) in [
         ("swappiness", memory.swappiness.is_some()),
-        ("disableOOMKiller", memory.disable_oom_killer),
+        ("disableOOMKiller", memory.disable_oom_killer == Some(true)),
         ("useHierarchy", memory.use_hierarchy == Some(false)),
     ] {
         if set {
             return Err(refused(&format!("memory/{field}"), "cgroup v2 has no such setting"));
         }
     }
-    let [limit, swap, reservation] = common_table::memory_limits(memory);
-    if let Some(swap) = swap {
-        let value = swap_without_memory(swap, limit)?;
+    if let Some(swap) = memory.swap {
+        let swap = swap_without_memory(swap, memory.limit)?;
         // Without swap accounting there is nothing to limit, and no file.
-        let needless = matches!(value.as_str(), "0" | "max");
-        let setting =
-            Setting::new("memory", "memory.swap.max", value, "memory/swap").follows(&["memory/limit"]);
+        let needless = matches!(swap, Limit::Unlimited | Limit::Max(0));
+        let setting = Setting::new("memory", "memory.swap.max", format_limit(swap), "memory/swap")
+            .follows(&["memory/limit"]);
         out.push(if needless { setting.skip_if_missing() } else { setting });
     }
     out.extend(common_table::unlimited_swap(memory, "memory.swap.max", "max"));
-    if let Some(limit) = limit {
+    if let Some(limit) = memory.limit {
         out.push(Setting::new("memory", "memory.max", format_limit(limit), "memory/limit"));
     }
-    if let Some(reservation) = reservation {
+    if let Some(reservation) = memory.reservation {
         out.push(Setting::new("memory", "memory.low", format_limit(reservation), "memory/reservation"));
     }
     Ok(())
 }
 
-/// Returns memory.swap.max, in bytes: the specification's `memory.swap` is memory and
-/// swap together, so `limit` is subtracted.
+/// Returns the limit of swap alone, in bytes: the specification's `memory.swap` is memory
+/// and swap together, so `limit` is subtracted.
 ///
 /// # Errors
-/// `limit` is unset or unlimited, or `swap` is below it.
-pub fn swap_without_memory(swap: i64, limit: Option<i64>) -> Result<String> {
+/// `swap` is limited, and `limit` is unset or unlimited, or `swap` is below it.
+pub fn swap_without_memory(swap: Limit, limit: Option<Limit>) -> Result<Limit> {
     match (swap, limit) {
-        (..0, _) => Ok("max".into()),
-        (swap, Some(limit)) if limit >= 0 && swap >= limit => Ok((swap - limit).to_string()),
-        (_, Some(limit)) if limit >= 0 => Err(refused("memory/swap", "must not be below memory/limit")),
-        _ => Err(refused("memory/swap", "is memory and swap together, and needs memory/limit")),
+        (Limit::Unlimited, _) => Ok(Limit::Unlimited),
+        (Limit::Max(swap), Some(Limit::Max(limit))) => swap
+            .checked_sub(limit)
+            .map(Limit::Max)
+            .ok_or_else(|| refused("memory/swap", "must not be below memory/limit")),
+        (Limit::Max(_), Some(Limit::Unlimited) | None) => {
+            Err(refused("memory/swap", "is memory and swap together, and needs memory/limit"))
+        }
     }
 }
 
@@ -106,29 +90,26 @@ fn add_cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
     if cpu.realtime_period.is_some() || cpu.realtime_runtime.is_some() {
         return Err(refused("cpu/realtimeRuntime", "cgroup v2 has no real-time limits"));
     }
-    // Engines send 0 for an unset field. An idle cgroup refuses a weight. When it stops
-    // being idle it has the default weight, so an update of `cpu/idle` to 0 sets the
-    // weight again.
-    if let Some(shares) = cpu.shares.filter(|shares| *shares != 0 && cpu.idle != Some(1)) {
+    // An idle cgroup refuses a weight. When it stops being idle it has the default weight,
+    // so an update of `cpu/idle` to 0 sets the weight again.
+    if let Some(shares) = cpu.shares.filter(|_| cpu.idle != Some(true)) {
         let setting = Setting::new("cpu", "cpu.weight", weight_of_shares(shares), "cpu/shares");
-        out.push(if cpu.idle == Some(0) { setting.follows(&["cpu/idle"]) } else { setting });
+        out.push(if cpu.idle == Some(false) { setting.follows(&["cpu/idle"]) } else { setting });
     }
     if let Some(idle) = cpu.idle {
-        out.push(Setting::new("cpu", "cpu.idle", idle, "cpu/idle"));
+        out.push(Setting::new("cpu", "cpu.idle", u8::from(idle), "cpu/idle"));
     }
-    let period = cpu.period.filter(|period| *period != 0);
-    let quota = cpu.quota.filter(|quota| *quota != 0);
-    if quota.is_some() || period.is_some() {
-        let at = if quota.is_some() { "cpu/quota" } else { "cpu/period" };
-        let quota = quota.map_or_else(|| "max".to_owned(), format_limit);
-        let value = format!("{quota} {}", period.unwrap_or(100_000));
+    if cpu.quota.is_some() || cpu.period.is_some() {
+        let at = if cpu.quota.is_some() { "cpu/quota" } else { "cpu/period" };
+        let quota = format_limit(cpu.quota.unwrap_or(Limit::Unlimited));
+        let value = format!("{quota} {}", cpu.period.map_or(DEFAULT_PERIOD, NonZero::get));
         out.push(Setting::new("cpu", "cpu.max", value, at).follows(&["cpu/quota", "cpu/period"]));
     }
     if let Some(burst) = cpu.burst {
         out.push(Setting::new("cpu", "cpu.max.burst", burst, "cpu/burst"));
     }
     for (file, value) in [("cpus", &cpu.cpus), ("mems", &cpu.mems)] {
-        if !value.is_empty() {
+        if let Some(value) = value {
             out.push(Setting::new("cpuset", format!("cpuset.{file}"), value, format!("cpu/{file}")));
         }
     }
@@ -137,8 +118,8 @@ fn add_cpu(cpu: &Cpu, out: &mut Vec<Setting>) -> Result<()> {
 
 /// Converts CPU shares to a weight, by the curve of runc and crun: 2 → 1, 1024 → 100 and
 /// 262144 → 10000. Both ends of the two scales agree, and so do their defaults.
-pub fn weight_of_shares(shares: u64) -> u64 {
-    let shares = shares.clamp(2, 262_144);
+pub fn weight_of_shares(shares: NonZero<u64>) -> u64 {
+    let shares = shares.get().clamp(2, 262_144);
     #[allow(clippy::cast_precision_loss, reason = "at most 18 bits")]
     let log = (shares as f64).log2();
     let exponent = (log * log + 125.0 * log) / 612.0 - 7.0 / 34.0;
@@ -151,7 +132,7 @@ fn add_block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
     if io.leaf_weight.is_some() {
         return Err(refused("blockIO/leafWeight", "cgroup v2 has no leaf weights"));
     }
-    if let Some(weight) = io.weight.filter(|weight| *weight != 0) {
+    if let Some(weight) = io.weight {
         let at = "blockIO/weight";
         let io = Setting::new("io", "io.weight", io_weight(weight), at);
         out.push(Setting::new("io", "io.bfq.weight", weight, at).or_setting(io));
@@ -173,16 +154,16 @@ fn add_block_io(io: &BlockIo, out: &mut Vec<Setting>) -> Result<()> {
 }
 
 fn add_device_weight(device: &WeightDevice, at: &str, out: &mut Vec<Setting>) {
-    let Some(weight) = device.weight.filter(|weight| *weight != 0) else { return };
+    let Some(weight) = device.weight else { return };
     let value = |weight: u64| format!("{}:{} {weight}", device.major, device.minor);
     let io = Setting::new("io", "io.weight", value(io_weight(weight)), at);
-    out.push(Setting::new("io", "io.bfq.weight", value(weight.into()), at).or_setting(io));
+    out.push(Setting::new("io", "io.bfq.weight", value(weight.get().into()), at).or_setting(io));
 }
 
 /// Converts a weight from the scale of BFQ and version 1 (10 to 1000) to the scale of
 /// io.weight (1 to 10000).
-fn io_weight(weight: u16) -> u64 {
-    1 + u64::from(weight.saturating_sub(10)) * 9999 / 990
+fn io_weight(weight: NonZero<u16>) -> u64 {
+    1 + u64::from(weight.get().saturating_sub(10)) * 9999 / 990
 }
 
 fn add_throttle(devices: &[ThrottleDevice], key: &str, field: &str, out: &mut Vec<Setting>) {
@@ -195,34 +176,42 @@ fn add_throttle(devices: &[ThrottleDevice], key: &str, field: &str, out: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cgroup::common_table::tests::resolved;
 
     #[test]
     fn shares_meet_weights_at_both_ends_and_the_default() {
-        for (shares, weight) in [(0, 1), (2, 1), (1024, 100), (262_144, 10_000), (u64::MAX, 10_000)] {
+        for (shares, weight) in [(1, 1), (2, 1), (1024, 100), (262_144, 10_000), (u64::MAX, 10_000)] {
+            let shares = NonZero::new(shares).expect("not 0");
             assert_eq!(weight_of_shares(shares), weight, "{shares}");
         }
     }
 
     #[test]
     fn swap_is_told_apart_from_memory() {
-        assert_eq!(swap_without_memory(300, Some(100)), Ok("200".into()));
-        assert_eq!(swap_without_memory(-1, None), Ok("max".into()));
-        assert!(swap_without_memory(300, None).is_err());
-        assert!(swap_without_memory(50, Some(100)).is_err());
+        let max = Limit::Max;
+        assert_eq!(swap_without_memory(max(300), Some(max(100))), Ok(max(200)));
+        assert_eq!(swap_without_memory(max(100), Some(max(100))), Ok(max(0)));
+        assert_eq!(swap_without_memory(Limit::Unlimited, None), Ok(Limit::Unlimited));
+        assert!(swap_without_memory(max(300), None).is_err());
+        assert!(swap_without_memory(max(300), Some(Limit::Unlimited)).is_err());
+        assert!(swap_without_memory(max(50), Some(max(100))).is_err());
     }
 
     #[test]
     fn quota_and_period_share_a_file() {
-        let resources = serde_json::from_str(r#"{"cpu":{"quota":5000}}"#).expect("resources");
+        let resources = resolved(r#"{"cpu":{"quota":5000}}"#);
         let rows = settings(&resources).expect("accepted");
         assert_eq!((rows[0].files[0].as_str(), rows[0].value.as_str()), ("cpu.max", "5000 100000"));
     }
 
     #[test]
     fn weights_are_converted_where_there_is_no_bfq() {
-        assert_eq!([10, 500, 1000].map(io_weight), [1, 4950, 10_000]);
+        assert_eq!(
+            [10, 500, 1000].map(|weight| io_weight(NonZero::new(weight).expect("not 0"))),
+            [1, 4950, 10_000]
+        );
         let resources = r#"{"blockIO":{"weight":1000,"weightDevice":[{"major":8,"minor":0,"weight":10},{"major":8,"minor":1,"weight":0}]}}"#;
-        let rows = settings(&serde_json::from_str(resources).expect("resources")).expect("accepted");
+        let rows = settings(&resolved(resources)).expect("accepted");
         let shown = |s: &Setting| (s.files[0].clone(), s.value.clone());
         let otherwise = |s: &Setting| match &s.otherwise {
             super::super::setting::Otherwise::Try(other) => shown(other),
@@ -242,7 +231,7 @@ mod tests {
     #[test]
     fn huge_pages_are_limited_when_reserved_too() {
         let resources = r#"{"hugepageLimits":[{"pageSize":"2MB","limit":7}]}"#;
-        let rows = settings(&serde_json::from_str(resources).expect("resources")).expect("accepted");
+        let rows = settings(&resolved(resources)).expect("accepted");
         let files: Vec<_> = rows.iter().map(|s| (s.files[0].as_str(), s.value.as_str())).collect();
         assert_eq!(files, [("hugetlb.2MB.max", "7"), ("hugetlb.2MB.rsvd.max", "7")]);
         assert_eq!(rows[1].otherwise, super::super::setting::Otherwise::Skip);
@@ -250,13 +239,7 @@ mod tests {
 
     #[test]
     fn kernel_memory_is_no_error() {
-        let resources = serde_json::from_str(r#"{"memory":{"kernel":1,"kernelTCP":1}}"#).expect("resources");
+        let resources = resolved(r#"{"memory":{"kernel":1,"kernelTCP":1}}"#);
         assert_eq!(settings(&resources), Ok(Vec::new()));
-    }
-
-    #[test]
-    fn unified_stays_in_the_cgroup() {
-        let resources = serde_json::from_str(r#"{"unified":{"../x/memory.max":"1"}}"#).expect("resources");
-        assert!(settings(&resources).is_err());
     }
 }

@@ -13,7 +13,7 @@ use super::sd_notify::Relay;
 use super::seccomp_agent::Agent;
 use super::state::State;
 use super::{bundle, id};
-use crate::cgroup::{Cgroup, Entrance, Host, Starting};
+use crate::cgroup::{Cgroup, Entrance, Host, Limits, Starting};
 use crate::error::{Error, Result};
 use crate::hooks::Subject;
 use crate::init;
@@ -57,7 +57,7 @@ pub fn create(options: &Options) -> Result<Created> {
     let Console { theirs, ours } = console::prepare(&mut plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&mut plan)?;
     let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;
-    let (host, mut cgroup) = locate_cgroup(options, &plan)?;
+    let (host, mut cgroup, mut limits) = locate_cgroup(options, &plan)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) =
         (seccomp::compile_filter(plan.seccomp.as_ref())?, Agent::of(plan.seccomp.as_ref())?);
@@ -74,8 +74,8 @@ pub fn create(options: &Options) -> Result<Created> {
     hide_clones()?;
     let sources = Sources::on_the_host(&plan, &joins)?;
     steps::done("opened the sources of the mounts");
-    let Entrance { clone, tasks } = cgroup.make(&plan, options.rootless, options.log)?;
-    let unit = cgroup.prepare_unit(&plan, options.id)?;
+    let Entrance { clone, tasks } = cgroup.make(&plan, &limits, options.rootless, options.log)?;
+    let unit = cgroup.prepare_unit(&plan, &mut limits, options.id)?;
     guard.state.cgroup = cgroup.intent();
     guard.make_rdt()?;
     steps::done("created the cgroups");
@@ -125,7 +125,8 @@ pub fn create(options: &Options) -> Result<Created> {
     // Work that the runtime does while init builds the container, and answers to init.
     steps::done_with(|| format!("cloned init, pid {}", guard.pid()));
     steps::note(|| format!("cgroups: {cgroup:?}"));
-    guard.set_up_and_limit(&host_end, unit, split.double_fork.is_some(), &mut cgroup, clone.as_ref())?;
+    let double_fork = split.double_fork.is_some();
+    guard.set_up_and_limit(&host_end, unit, double_fork, &mut cgroup, &limits, clone.as_ref())?;
     steps::done("set init up and wrote the limits");
     guard.until_ready(&host_end, agent, &joins)?;
     steps::done("init is ready");
@@ -150,17 +151,18 @@ pub fn create(options: &Options) -> Result<Created> {
     Ok(Created { plan, dir, state, init, sync: host_end, terminal, relay, oom })
 }
 
-/// Finds the paths of the container's cgroups, and checks that nobody uses them.
-pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgroup)> {
+/// Finds the paths of the container's cgroups, checks that nobody uses them, and translates
+/// the limits.
+pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgroup, Limits)> {
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
     let cgroup = Cgroup::locate(plan, options.id, &host, options.driver)?;
-    cgroup.check(plan)?;
+    let limits = cgroup.check(plan)?;
     if let Some(warning) = Cgroup::warn_of_form(plan.cgroups_path.as_deref(), options.driver) {
         options.log.warn(warning);
     }
     let unused = cgroup.check_unused(plan.cgroups_path.as_deref());
     match unused.and_then(|()| cgroup.check_not_frozen()) {
-        Ok(()) => Ok((host, cgroup)),
+        Ok(()) => Ok((host, cgroup, limits)),
         // Most likely a container with the same id uses it: that error says more.
         Err(error) => Err(options.root.refuse_existing(options.id).err().unwrap_or(error)),
     }

@@ -3,7 +3,7 @@
 
 use super::create_guard::CreateGuard;
 use super::seccomp_agent::{self, Agent};
-use crate::cgroup::{Cgroup, Starting};
+use crate::cgroup::{Cgroup, Limits, Starting};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::init;
@@ -32,18 +32,19 @@ impl CreateGuard<'_> {
         unit: Option<Starting>,
         double_fork: bool,
         cgroup: &mut Cgroup,
+        limits: &Limits,
         dir: Option<&OwnedFd>,
     ) -> Result<()> {
         let limits_first = init::waits_for_limits(self.plan);
         match unit {
-            Some(unit) => self.set_up_in_unit(sync, unit, double_fork, cgroup)?,
+            Some(unit) => self.set_up_in_unit(sync, unit, double_fork, cgroup, limits)?,
             None => {
                 // With a limit of one process, init's second clone would fail.
                 if double_fork {
                     self.await_second_clone(sync)?;
                 }
                 if limits_first {
-                    cgroup.limit(self.plan, dir)?;
+                    cgroup.limit(limits, self.plan, dir)?;
                 }
                 self.set_up(sync)?;
             }
@@ -52,7 +53,7 @@ impl CreateGuard<'_> {
             return Ok(());
         }
         // Init creates its namespaces and mounts meanwhile.
-        let limited = cgroup.limit(self.plan, dir);
+        let limited = cgroup.limit(limits, self.plan, dir);
         // If init has ended, systemd has removed the unit's cgroup: init's own error says why.
         limited.map_err(|error| self.what_init_says(sync).unwrap_or(error))
     }
@@ -90,6 +91,7 @@ impl CreateGuard<'_> {
         mut unit: Starting,
         double_fork: bool,
         cgroup: &mut Cgroup,
+        limits: &Limits,
     ) -> Result<()> {
         if double_fork {
             self.await_second_clone(sync)?;
@@ -113,7 +115,7 @@ impl CreateGuard<'_> {
         let mut joined = cgroup.joined(self.pid(), self.plan);
         self.state.cgroup = cgroup.clone();
         if limits_first {
-            joined = joined.and_then(|()| cgroup.limit(self.plan, None));
+            joined = joined.and_then(|()| cgroup.limit(limits, self.plan, None));
         }
         joined.map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
         if !early {

@@ -10,9 +10,10 @@ use super::state::State;
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::rdt::Group;
-use crate::spec::config::{IntelRdt, Memory, Resources};
+use crate::spec;
+use crate::spec::config::IntelRdt;
+use crate::spec::plan::{Limit, Memory, Rdt, Resources};
 use crate::spec::state::Status;
-use crate::spec::{self, plan::Rdt};
 use crate::steps;
 use serde_json::{Value, json};
 
@@ -28,22 +29,6 @@ pub struct Asked {
     pub mem_bw_schema: String,
 }
 
-/// Fields in which engines send 0 or an empty text for "not set".
-const FILLED: [&str; 12] = [
-    "/memory/limit",
-    "/memory/swap",
-    "/memory/reservation",
-    "/cpu/shares",
-    "/cpu/quota",
-    "/cpu/period",
-    "/cpu/realtimeRuntime",
-    "/cpu/realtimePeriod",
-    "/cpu/cpus",
-    "/cpu/mems",
-    "/blockIO/weight",
-    "/blockIO/leafWeight",
-];
-
 /// Changes the resources of a container that has not ended.
 pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
@@ -53,23 +38,21 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
         Status::Stopped | Status::Creating => return Err(Error::msg("container not running").on(id)),
     }
     let old = state.resources.clone().map_or_else(|| configured(&dir), Ok)?;
-    let wanted = wanted(asked.resources, &old, log);
-    let asks = parse(&wanted)?;
-    let mut new = old;
-    merge(&mut new, &wanted);
-    let resources = parse(&new)?;
+    let devices = old.get("devices");
+    let request = without_devices(asked.resources, devices, log);
+    let request = with_implied(resolve(&request)?);
+    let mut resources = resolve(&old)?;
+    spec::merge_resources(&mut resources, &request);
     spec::check_resources(&resources, AT)?;
-    refuse_shares_of_idle(&asks, &resources)?;
-    state.cgroup.warnings(&asks).into_iter().for_each(|warning| log.warn(warning));
-    state.cgroup.check_memory(&Memory {
-        check_before_update: resources.memory.check_before_update,
-        ..asks.memory.clone()
-    })?;
+    refuse_shares_of_idle(&request, &resources)?;
+    state.cgroup.warnings(&request).into_iter().for_each(|warning| log.warn(warning));
+    let check_before_update = resources.memory.check_before_update;
+    state.cgroup.check_memory(&Memory { check_before_update, ..request.memory.clone() })?;
     let rdt = rdt(&asked.l3_cache_schema, &asked.mem_bw_schema)?;
-    let for_systemd = parse(&with_companions(&wanted, &new))?;
+    let for_systemd = with_companions(request.clone(), &resources);
     let before = state.clone();
     let cgroup = state.cgroup.clone();
-    state.resources = Some(new);
+    state.resources = Some(recorded(&resources, devices)?);
     // The last step, as it can't be rolled back.
     let save = |state: &State| {
         dir.save(state)?;
@@ -82,15 +65,15 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
         Ok(())
     };
     steps::done("checked what is asked for");
-    cgroup.update(&resources, &wanted, &mut || with_rdt(&mut state, rdt.as_ref(), &save))?;
+    cgroup.update(&resources, &request, &mut || with_rdt(&mut state, rdt.as_ref(), &save))?;
     steps::done("wrote the limits and the state");
     Ok(())
 }
 
 /// Refuses CPU shares for a container that stays idle (`cpu.idle` 1): the kernel ignores them.
-fn refuse_shares_of_idle(asks: &Resources, all: &Resources) -> Result<()> {
-    match asks.cpu.shares.filter(|shares| *shares != 0) {
-        Some(shares) if asks.cpu.idle.is_none() && all.cpu.idle == Some(1) => {
+fn refuse_shares_of_idle(asked: &Resources, all: &Resources) -> Result<()> {
+    match asked.cpu.shares {
+        Some(shares) if asked.cpu.idle.is_none() && all.cpu.idle == Some(true) => {
             Err(Error::config(format!("{AT}/cpu/shares"), "a cgroup that is idle (cpu/idle) has none")
                 .on(shares.to_string())
                 .hint("set cpu/idle to 0 in the same update"))
@@ -99,20 +82,28 @@ fn refuse_shares_of_idle(asks: &Resources, all: &Resources) -> Result<()> {
     }
 }
 
-/// Returns the request, completed by values that share a systemd property with it.
-fn with_companions(asked: &Value, all: &Value) -> Value {
-    let mut out = asked.clone();
-    let pairs =
-        [["/memory/limit", "/memory/swap"], ["/cpu/quota", "/cpu/period"], ["/cpu/shares", "/cpu/idle"]];
-    for pair in pairs {
-        if pair.iter().any(|field| asked.pointer(field).is_some_and(|value| !value.is_null())) {
-            for field in pair {
-                let (area, name) = field[1..].split_once('/').unwrap_or_default();
-                out[area][name] = all.pointer(field).cloned().unwrap_or_default();
-            }
-        }
+/// Completes the request by what it implies: if `memory.limit` is unlimited and
+/// `memory.swap` is unset, swap is unlimited, too.
+fn with_implied(mut asked: Resources) -> Resources {
+    if asked.memory.limit == Some(Limit::Unlimited) {
+        asked.memory.swap.get_or_insert(Limit::Unlimited);
     }
-    out
+    asked
+}
+
+/// Returns the request, completed by values that share a systemd property with it.
+fn with_companions(mut asked: Resources, all: &Resources) -> Resources {
+    let (memory, cpu) = (&mut asked.memory, &mut asked.cpu);
+    if memory.limit.is_some() || memory.swap.is_some() {
+        (memory.limit, memory.swap) = (all.memory.limit, all.memory.swap);
+    }
+    if cpu.quota.is_some() || cpu.period.is_some() {
+        (cpu.quota, cpu.period) = (all.cpu.quota, all.cpu.period);
+    }
+    if cpu.shares.is_some() || cpu.idle.is_some() {
+        (cpu.shares, cpu.idle) = (all.cpu.shares, all.cpu.idle);
+    }
+    asked
 }
 
 /// Returns the resources of the saved configuration.
@@ -122,48 +113,36 @@ fn configured(dir: &Dir) -> Result<Value> {
     Ok(config.pointer(AT).filter(|resources| resources.is_object()).cloned().unwrap_or_else(|| json!({})))
 }
 
-fn parse(resources: &Value) -> Result<Resources> {
+/// Resolves resources in the form of `linux.resources`.
+fn resolve(resources: &Value) -> Result<Resources> {
     let mut warnings = Vec::new();
     let parsed = spec::parse_resources(resources.to_string().as_bytes(), &mut warnings);
     warnings.into_iter().for_each(|warning| steps::note(|| warning));
-    parsed.map_err(|e| Error { at: format!("{AT}{}", e.at.trim_end_matches('/')), ..e })
+    let parsed = parsed.map_err(|e| Error { at: format!("{AT}{}", e.at.trim_end_matches('/')), ..e })?;
+    spec::convert_resources(&parsed, AT)
 }
 
-/// Removes unset fields and device rules from the request. The request does not have the rules
-/// that were added since `create` (by a hook, for a GPU), which would be lost.
-fn wanted(mut asked: Value, old: &Value, log: &Log) -> Value {
+/// Removes the device rules from the request. The request does not have the rules that were
+/// added since `create` (by a hook, for a GPU), which would be lost.
+fn without_devices(mut asked: Value, devices: Option<&Value>, log: &Log) -> Value {
     if let Value::Object(fields) = &mut asked
-        && let Some(devices) = fields.remove("devices")
-        && old.get("devices") != Some(&devices)
-        && !devices.is_null()
+        && let Some(asked) = fields.remove("devices")
+        && devices != Some(&asked)
+        && !asked.is_null()
     {
         log.warn(format!("{AT}/devices: device rules are not changed by an update"));
-    }
-    for pointer in FILLED {
-        if let Some(value) = asked.pointer_mut(pointer)
-            && (value.as_f64() == Some(0.0) || *value == json!(""))
-        {
-            *value = Value::Null;
-        }
-    }
-    // If `memory.limit` is unlimited (-1) and `memory.swap` is unset, swap is unlimited, too.
-    if asked.pointer("/memory/limit") == Some(&json!(-1))
-        && asked.pointer("/memory/swap").is_none_or(Value::is_null)
-    {
-        asked["memory"]["swap"] = json!(-1);
     }
     asked
 }
 
-/// Merges `new` into `old`: objects key by key, anything else as a whole.
-fn merge(old: &mut Value, new: &Value) {
-    match (old, new) {
-        (_, Value::Null) => {}
-        (Value::Object(old), Value::Object(new)) => {
-            new.iter().for_each(|(key, value)| merge(old.entry(key).or_insert(Value::Null), value));
-        }
-        (old, new) => old.clone_from(new),
+/// Returns what the record keeps of `resources`: the form of `linux.resources`, with the
+/// device rules of `create`.
+fn recorded(resources: &Resources, devices: Option<&Value>) -> Result<Value> {
+    let mut record = spec::encode_resources(resources)?;
+    if let Some(devices) = devices {
+        record["devices"] = devices.clone();
     }
+    Ok(record)
 }
 
 fn rdt(l3_cache_schema: &str, mem_bw_schema: &str) -> Result<Option<Rdt>> {
@@ -197,23 +176,17 @@ fn with_rdt(state: &mut State, rdt: Option<&Rdt>, save: &dyn Fn(&State) -> Resul
 mod tests {
     use super::*;
 
-    #[test]
-    fn objects_are_merged_and_lists_replaced() {
-        let mut old = json!({ "memory": { "limit": 5, "swap": 7 }, "hugepageLimits": [1, 2] });
-        merge(
-            &mut old,
-            &json!({ "memory": { "limit": 6, "swap": null }, "hugepageLimits": [3], "pids": {} }),
-        );
-        assert_eq!(old, json!({ "memory": { "limit": 6, "swap": 7 }, "hugepageLimits": [3], "pids": {} }));
+    fn resources(json: Value) -> Resources {
+        resolve(&json).expect("accepted")
     }
 
     #[test]
     fn halves_of_a_property_go_together() {
-        let all = json!({ "memory": { "limit": 5, "swap": 7 }, "cpu": { "quota": 1 } });
-        let told = with_companions(&json!({ "memory": { "limit": 5 } }), &all);
-        assert_eq!(told, json!({ "memory": { "limit": 5, "swap": 7 } }));
-        let told = with_companions(&json!({ "cpu": { "period": 2 }, "pids": {} }), &all);
-        assert_eq!(told, json!({ "cpu": { "quota": 1, "period": null }, "pids": {} }));
+        let all = resources(json!({ "memory": { "limit": 5, "swap": 7 }, "cpu": { "quota": 1 } }));
+        let told = with_companions(resources(json!({ "memory": { "limit": 5 } })), &all);
+        assert_eq!(told, resources(json!({ "memory": { "limit": 5, "swap": 7 } })));
+        let told = with_companions(resources(json!({ "cpu": { "period": 2 }, "pids": {} })), &all);
+        assert_eq!(told, resources(json!({ "cpu": { "quota": 1 } })));
     }
 
     #[test]
@@ -224,11 +197,21 @@ mod tests {
             "blockIO": { "weight": 0 }, "pids": { "limit": 0 }, "devices": [{ "allow": false }],
         });
         let expected = json!({
-            "memory": { "limit": null, "checkBeforeUpdate": false }, "cpu": { "cpus": null, "shares": 5 },
-            "blockIO": { "weight": null }, "pids": { "limit": 0 },
+            "memory": { "checkBeforeUpdate": false }, "cpu": { "shares": 5 }, "pids": { "limit": 1 },
         });
-        assert_eq!(wanted(asked, &json!({}), &log), expected);
-        let unlimited = json!({ "memory": { "limit": -1 } });
-        assert_eq!(wanted(unlimited, &json!({}), &log), json!({ "memory": { "limit": -1, "swap": -1 } }));
+        let asked = with_implied(resources(without_devices(asked, None, &log)));
+        assert_eq!(recorded(&asked, None).expect("JSON"), expected);
+        let unlimited = with_implied(resources(json!({ "memory": { "limit": -1 } })));
+        assert_eq!(unlimited, resources(json!({ "memory": { "limit": -1, "swap": -1 } })));
+        let limited = json!({ "memory": { "limit": -1, "swap": 5 } });
+        assert_eq!(with_implied(resources(limited.clone())), resources(limited));
+    }
+
+    /// The record keeps what `create` was given, for an older corten, too.
+    #[test]
+    fn the_record_has_the_form_of_the_configuration() {
+        let devices = json!([{ "allow": false, "access": "rwm" }]);
+        let kept = recorded(&resources(json!({ "cpu": { "idle": 1 } })), Some(&devices));
+        assert_eq!(kept.expect("JSON"), json!({ "cpu": { "idle": 1 }, "devices": devices }));
     }
 }

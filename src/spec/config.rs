@@ -416,9 +416,9 @@ config! {
         kernel_tcp: Option<i64>,
         swappiness: Option<u64>,
         #[serde(rename = "disableOOMKiller")]
-        disable_oom_killer: bool,
+        disable_oom_killer: Option<bool>,
         use_hierarchy: Option<bool>,
-        check_before_update: bool,
+        check_before_update: Option<bool>,
     }
 
     Cpu {

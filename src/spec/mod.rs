@@ -44,11 +44,16 @@ pub use plan::Plan;
 pub use process::{capability_name, keeps_groups, resolve as resolve_process};
 pub use rdt::rdt as resolve_rdt;
 pub use resolve::resolve;
-pub use resources::check as check_resources;
+pub use resources::{check as check_resources, convert as convert_resources, merge as merge_resources};
 pub use seccomp::{ACTIONS as SECCOMP_ACTIONS, seccomp as resolve_seccomp};
 
 use crate::error::{Error, Result};
 use std::ffi::CString;
+
+/// Returns resources in the form of `linux.resources`, with only the fields that are set.
+pub fn encode_resources(resources: &plan::Resources) -> Result<serde_json::Value> {
+    serde_json::to_value(resources).map_err(|e| Error::msg(format!("the resources can't be written: {e}")))
+}
 
 /// Converts a value of the configuration to a C string. `at` is its JSON pointer.
 fn c_string(value: &str, at: &str) -> Result<CString> {

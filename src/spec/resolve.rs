@@ -1,6 +1,6 @@
 //! Resolves a whole configuration into a [`Plan`], field by field.
 
-use super::config::{Config, Linux, Resources};
+use super::config::{Config, Linux};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
 use super::{
     annotations, devices, exposed, hooks, inherit, mount_idmap, mounts, namespaces, net_devices, process,
@@ -24,7 +24,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
     }
     super::c_string(&root.path.to_string_lossy(), "/root/path")?;
     annotations::check(&config.annotations, warnings)?;
-    resources::check(&linux.resources, "/linux/resources")?;
+    let resources = resources::resolve(&linux.resources, "/linux/resources")?;
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
     let mut process = process::resolve(process, "/process", warnings)?;
     inherit::of_linux(config, &mut process)?;
@@ -61,7 +61,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
         hooks: hooks::hooks(&config.hooks)?,
         cgroups_path: cgroups_path(linux)?,
         device_rules: devices::rules(&linux.resources.devices)?,
-        resources: without_devices(&linux.resources),
+        resources,
         rdt: linux.intel_rdt.as_ref().map(rdt::rdt).transpose()?,
         seccomp: seccomp::seccomp(config)?,
         annotations: config.annotations.clone(),
@@ -213,12 +213,6 @@ fn resolve_dotdot(path: &str) -> Result<String> {
     }
     let root = if path.starts_with('/') { "/" } else { "" };
     Ok(format!("{root}{}", parts.join("/")))
-}
-
-/// Returns the resources without the device rules: the plan has the rules in its own
-/// form.
-fn without_devices(resources: &Resources) -> Resources {
-    Resources { devices: Vec::new(), ..resources.clone() }
 }
 
 #[cfg(test)]

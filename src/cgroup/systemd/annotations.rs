@@ -4,7 +4,7 @@
 //! A value is GVariant text: `true`, `'text'`, `uint64 5`, `['a', 'b']`. A number without
 //! a type is an int32, which systemd hardly ever expects.
 
-use super::table::Property;
+use super::property::Property;
 use super::wire::Value;
 use crate::error::{Error, Result};
 use std::collections::BTreeMap;

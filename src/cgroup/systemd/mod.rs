@@ -10,23 +10,28 @@
 
 mod annotations;
 mod bus;
+mod device_list;
 mod names;
+mod property;
+mod quota;
 mod session;
 mod table;
+mod unified;
+mod values;
 mod wire;
 
 pub use bus::traffic;
 pub use names::Name;
-pub use table::round_as_systemd;
+pub use property::Property;
+pub use quota::round_as_systemd;
 
 use crate::error::{Error, Result, without_engines_words};
 use crate::launch::CgroupEntry;
 use crate::spec::Plan;
-use crate::spec::config::Resources;
+use crate::spec::plan::Resources;
 use bus::{Bus, Refusal};
 use serde::{Deserialize, Serialize};
 use session::Which;
-use table::Property;
 use wire::Value;
 
 /// The unit of a container, as in the state record.
@@ -94,16 +99,22 @@ pub struct Starting {
 
 impl Starting {
     /// Connects to systemd and computes the properties, so that errors in these are found
-    /// before the fork.
-    pub fn prepare(unit: &Unit, plan: &Plan, id: &str, version: Version) -> Result<Starting> {
+    /// before the fork. `limits` are those of [`translate`].
+    pub fn prepare(
+        unit: &Unit,
+        plan: &Plan,
+        id: &str,
+        version: Version,
+        limits: Vec<Property>,
+    ) -> Result<Starting> {
         let name = names::Name::of(plan.cgroups_path.as_deref(), id, unit.is_users())?;
         let mut properties = fixed_properties(&name.slice, id, version);
         properties.extend(annotations::properties(&plan.annotations)?);
         // A user's systemd may not load a device program.
         if !unit.is_users() {
-            properties.extend(table::device_properties(&plan.device_rules));
+            properties.extend(device_list::device_properties(&plan.device_rules));
         }
-        properties.extend(limit_properties(&plan.resources, version)?);
+        properties.extend(limits);
         let mut bus = Bus::open(&unit.which)?;
         bus.check_pids()?;
         bus.watch_jobs(&unit.name);
@@ -227,7 +238,11 @@ fn fixed_properties(slice: &str, id: &str, version: Version) -> Vec<Property> {
     ]
 }
 
-fn limit_properties(resources: &Resources, version: Version) -> Result<Vec<Property>> {
+/// Translates the limits to properties of a unit.
+///
+/// # Errors
+/// systemd would refuse a limit.
+pub fn translate(resources: &Resources, version: Version) -> Result<Vec<Property>> {
     match version {
         Version::V1 => Ok(table::v1_properties(resources)),
         Version::V2 => table::v2_properties(resources),
@@ -253,15 +268,9 @@ impl Refusal {
     }
 }
 
-/// Refuses limits that systemd would refuse, before the runtime creates anything.
-pub fn check(resources: &Resources, version: Version) -> Result<()> {
-    limit_properties(resources, version).map(drop)
-}
-
-/// Changes the limits of a running unit, until it ends. Returns the names of optional
+/// Changes the properties of a running unit, until it ends. Returns the names of optional
 /// properties that this systemd does not have.
-pub fn update(unit: &Unit, resources: &Resources, version: Version) -> Result<Vec<String>> {
-    let mut properties = limit_properties(resources, version)?;
+pub fn update(unit: &Unit, mut properties: Vec<Property>) -> Result<Vec<String>> {
     let mut missing = Vec::new();
     if properties.is_empty() {
         return Ok(missing);

@@ -6,7 +6,7 @@
 
 use super::{DESCRIPTORS, NOTIFIES, check_root};
 use super::{external, kept_stdio};
-use crate::cgroup::{Cgroup, Entrance, Host, Starting};
+use crate::cgroup::{Cgroup, Entrance, Host, Limits, Starting};
 use crate::container::bundle;
 use crate::container::console::{self, Console};
 use crate::container::create::locate_cgroup;
@@ -163,6 +163,7 @@ struct Place<'a> {
     plan: &'a Plan,
     host: Host,
     cgroup: Cgroup,
+    limits: Limits,
     entrance: Entrance,
     unit: Option<Starting>,
 }
@@ -176,7 +177,7 @@ impl<'a> Place<'a> {
         notify: bool,
     ) -> Result<(CreateGuard<'a>, Place<'a>)> {
         let making = &options.making;
-        let (host, mut cgroup) = locate_cgroup(making, plan)?;
+        let (host, mut cgroup, mut limits) = locate_cgroup(making, plan)?;
         let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, making.id)).transpose()?;
         let mut state = State::new(making.id, plan, cgroup.intent(), true);
         state.rdt = rdt;
@@ -188,12 +189,15 @@ impl<'a> Place<'a> {
                 "--manage-cgroups-mode strict: the cgroup is made by systemd, not by criu",
             ));
         }
-        let entrance =
-            if strict { Entrance::default() } else { cgroup.make(plan, making.rootless, making.log)? };
-        let unit = cgroup.prepare_unit(plan, making.id)?;
+        let entrance = if strict {
+            Entrance::default()
+        } else {
+            cgroup.make(plan, &limits, making.rootless, making.log)?
+        };
+        let unit = cgroup.prepare_unit(plan, &mut limits, making.id)?;
         guard.state.cgroup = cgroup.intent();
         guard.make_rdt()?;
-        Ok((guard, Place { options, plan, host, cgroup, entrance, unit }))
+        Ok((guard, Place { options, plan, host, cgroup, limits, entrance, unit }))
     }
 
     /// Starts CRIU in the container's cgroup and in its own mount namespace, and completes
@@ -268,7 +272,7 @@ impl<'a> Place<'a> {
 
     fn limit(&self) -> Result<()> {
         let dir = self.cgroup.entrance()?.clone;
-        self.cgroup.limit(self.plan, dir.as_ref())
+        self.cgroup.limit(&self.limits, self.plan, dir.as_ref())
     }
 }
 
@@ -338,7 +342,8 @@ impl Restoring<'_> {
             CgroupsMode::Soft | CgroupsMode::Ignore => self.place.limit()?,
             // CRIU has created the cgroup, without device rules.
             CgroupsMode::Strict => {
-                self.place.cgroup.clone().make(self.plan, None, self.options.making.log).map(drop)?
+                let Place { cgroup, limits, .. } = self.place;
+                cgroup.clone().make(self.plan, limits, None, self.options.making.log).map(drop)?
             }
         }
         if guard.init.as_ref().is_none_or(|(known, _)| *known != pid) {

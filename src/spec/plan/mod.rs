@@ -9,6 +9,7 @@ mod devices;
 mod mounts;
 mod namespaces;
 mod process;
+mod resources;
 
 pub use devices::{Device, DeviceKind, DeviceRule};
 pub use mounts::{
@@ -16,8 +17,11 @@ pub use mounts::{
 };
 pub use namespaces::{IdMap, IdMaps, Namespaces, Ns, NsKind};
 pub use process::{Capabilities, CpuAffinity, MemoryPolicy, Process, Rlimit};
+pub use resources::{
+    BlockIo, Cpu, HugepageLimit, InterfacePriority, Limit, Memory, Network, Pids, Rdma, Resources,
+    ThrottleDevice, WeightDevice,
+};
 
-use super::config::Resources;
 use crate::seccomp::profile::Profile;
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -77,8 +81,8 @@ pub struct Plan {
     /// From `linux.cgroupsPath`, without `..`. May be relative, or have the form
     /// `slice:prefix:name` for systemd. `None` if the configuration has no path.
     pub cgroups_path: Option<String>,
-    /// From `linux.resources`, without the device rules. The values are checked, but
-    /// still have the types of `config.json`.
+    /// From `linux.resources`, without the device rules (config-linux.md "Control
+    /// groups").
     pub resources: Resources,
     /// The rules for the device controller, in the order in which they apply: deny
     /// everything, then the rules of `linux.resources.devices`, then the defaults.
