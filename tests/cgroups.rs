@@ -33,6 +33,8 @@ cases![
     the_eighteenth_process_is_refused,
     zero_is_a_limit_of_pids,
     zero_is_not_set,
+    zero_of_what_v2_has_not_is_not_set,
+    zero_without_a_cgroup_is_not_set,
     kernel_memory_is_a_warning,
     tcp_memory_limit,
     oom_killer_is_disabled,
@@ -440,10 +442,50 @@ fn zero_is_not_set(t: &Test) {
         ("cpu", "cpu.cfs_quota_us"),
         ("cpu", "cpu.cfs_period_us"),
     ];
-    let v2 = [("memory", "memory.max"), ("memory", "memory.low"), ("cpu", "cpu.weight"), ("cpu", "cpu.max")];
+    let v2 = [
+        ("memory", "memory.max"),
+        ("memory", "memory.low"),
+        ("memory", "memory.swap.max"),
+        ("cpu", "cpu.weight"),
+        ("cpu", "cpu.max"),
+    ];
     for (controller, file) in if cgroup_v2() { &v2[..] } else { &v1 } {
         assert_eq!(value(t, &zero, controller, file), value(t, &default, controller, file), "{file}");
     }
+}
+
+/// Version 2 has none of these limits, and refuses them, but 0 asks for nothing.
+fn zero_of_what_v2_has_not_is_not_set(t: &Test) {
+    let bundle = |area: &str, fields: Value| {
+        t.bundle().set(&format!("/linux/resources/{area}"), fields).args(["echo", "ran"])
+    };
+    let script = "runtime run --bundle $BUNDLE $ID";
+    for (area, fields) in [
+        ("cpu", json!({ "realtimeRuntime": 0, "realtimePeriod": 0 })),
+        ("blockIO", json!({ "leafWeight": 0 })),
+    ] {
+        let out = t.on_v2(&bundle(area, fields.clone()), script).out();
+        assert_eq!((out.code, out.stdout.as_str()), (0, "ran\n"), "{fields}: {out:?}");
+    }
+    if is_corten() {
+        let limit = bundle("cpu", json!({ "realtimeRuntime": 1000 }));
+        t.on_v2(&limit, script).out().one_clear_line(&["/linux/resources/cpu/realtimeRuntime"]);
+    }
+}
+
+/// Limits are refused where there is no cgroup, but 0 is no limit.
+fn zero_without_a_cgroup_is_not_set(t: &Test) {
+    if !is_corten() {
+        t.skip("--cgroup-manager=disabled is crun's and corten's");
+    }
+    t.global("--cgroup-manager=disabled");
+    let bundle = |cpu: Value| {
+        let resources = json!({ "memory": { "limit": 0, "disableOOMKiller": false }, "cpu": cpu });
+        t.bundle().set("/linux/resources", resources).args(["echo", "ran"])
+    };
+    let out = t.run(&bundle(json!({ "shares": 0, "quota": 0, "cpus": "" })));
+    assert_eq!((out.code, out.stdout.as_str()), (0, "ran\n"), "{out:?}");
+    t.refused(&bundle(json!({ "shares": 2 }))).one_clear_line(&["/linux/resources", "there is no cgroup"]);
 }
 
 fn kernel_memory_is_a_warning(t: &Test) {

@@ -15,6 +15,7 @@ cases![
     a_unit_is_named_and_placed,
     a_unit_is_named_after_the_container,
     limits_are_systemds_and_the_kernels,
+    a_swap_of_zero_is_not_set,
     the_kernel_has_systemds_quota,
     zero_is_one_of_pids,
     idle_outlives_a_reload,
@@ -165,6 +166,18 @@ fn limits_are_systemds_and_the_kernels(t: &Test) {
 
 /// systemd rounds the quota, and writes it when it sees fit: the kernel has that value
 /// from the first. What systemd has no property for is there.
+/// Engines send 0 for a limit of swap that is not set.
+fn a_swap_of_zero_is_not_set(t: &Test) {
+    let memory = json!({ "limit": 64 << 20, "swap": 0 });
+    let container = t.start(&named(t).set("/linux/resources/memory", memory));
+    let swap = || (show(t, &unit(t), "MemorySwapMax"), file(&dir(&container), "memory.swap.max"));
+    let none = || ("infinity".to_owned(), "max".to_owned());
+    assert_eq!(swap(), none());
+    container.update(["--memory", "96M"]).ok();
+    assert_eq!(show(t, &unit(t), "MemoryMax"), (96 << 20).to_string());
+    assert_eq!(swap(), none());
+}
+
 fn the_kernel_has_systemds_quota(t: &Test) {
     let cpu = json!({ "quota": 25_001, "period": 50_000, "burst": 10_000 });
     let container = t.start(&named(t).set("/linux/resources/cpu", cpu));
