@@ -1,6 +1,7 @@
 //! The descriptor table of this process.
 
-use super::{Result, check};
+use super::{Result, check, errno};
+use rustix::fs::{FlockOperation, flock};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 const CLOSE_RANGE_CLOEXEC: u32 = 4;
@@ -82,28 +83,24 @@ pub fn namespace_type(fd: impl AsFd) -> Result<i32> {
 /// the last copy of the descriptor is closed.
 pub fn lock(fd: impl AsFd) -> Result<()> {
     loop {
-        // SAFETY: numbers only.
-        match check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_EX) }.into()) {
+        match flock(&fd, FlockOperation::LockExclusive).map_err(errno) {
             Err(nix::errno::Errno::EINTR) => {}
-            other => return other.map(drop),
+            other => return other,
         }
     }
 }
 
 /// Releases the lock before the descriptor is closed.
 pub fn unlock(fd: impl AsFd) -> Result<()> {
-    // SAFETY: numbers only.
-    check(unsafe { libc::flock(fd.as_fd().as_raw_fd(), libc::LOCK_UN) }.into()).map(drop)
+    flock(fd, FlockOperation::Unlock).map_err(errno)
 }
 
 /// Whether somebody else holds the lock.
 pub fn is_locked(fd: impl AsFd) -> Result<bool> {
-    let fd = fd.as_fd().as_raw_fd();
-    // SAFETY: numbers only.
-    match check(unsafe { libc::flock(fd, libc::LOCK_SH | libc::LOCK_NB) }.into()) {
+    match flock(&fd, FlockOperation::NonBlockingLockShared).map_err(errno) {
         Err(nix::errno::Errno::EWOULDBLOCK) => Ok(true),
-        // SAFETY: numbers only.
-        other => other.and_then(|_| check(unsafe { libc::flock(fd, libc::LOCK_UN) }.into())).map(|_| false),
+        Err(errno) => Err(errno),
+        Ok(()) => unlock(fd).map(|()| false),
     }
 }
 

@@ -56,6 +56,11 @@ pub fn timeout_until(end: std::time::Instant) -> nix::poll::PollTimeout {
     nix::poll::PollTimeout::try_from(left).unwrap_or(nix::poll::PollTimeout::MAX)
 }
 
+/// Turns the errno of rustix into that of nix, which all of corten uses.
+fn errno(errno: rustix::io::Errno) -> Errno {
+    Errno::from_raw(errno.raw_os_error())
+}
+
 /// Turns the return value of `libc::syscall` into a result.
 fn check(ret: libc::c_long) -> Result<libc::c_long> {
     if ret < 0 { Err(Errno::last()) } else { Ok(ret) }

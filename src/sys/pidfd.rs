@@ -1,13 +1,14 @@
 //! Processes by pidfd. No call here can hit another process that reuses the pid.
 
-use super::{Result, check, owned};
+use super::{Result, check, errno};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// Opens a pidfd of a thread-group leader (pidfd_open(2)).
 pub fn open(pid: i32) -> Result<OwnedFd> {
-    // SAFETY: no pointers; the kernel returns a new descriptor.
-    unsafe { owned(libc::syscall(libc::SYS_pidfd_open, pid, 0)) }
+    let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or(nix::errno::Errno::EINVAL)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(errno)
 }
 
 /// Sends a signal (pidfd_send_signal(2)). Signal 0 only checks that the process exists.
@@ -20,8 +21,7 @@ pub fn send_signal(pidfd: impl AsFd, signal: i32) -> Result<()> {
 
 /// Copies a descriptor of the process (pidfd_getfd(2)). execve closes the copy.
 pub fn get_fd(pidfd: impl AsFd, number: i32) -> Result<OwnedFd> {
-    // SAFETY: numbers only; the kernel returns a new descriptor.
-    unsafe { owned(libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_fd().as_raw_fd(), number, 0)) }
+    rustix::process::pidfd_getfd(pidfd, number, PidfdGetfdFlags::empty()).map_err(errno)
 }
 
 /// Returns the pid of the process as this process's /proc counts it. A parent in another

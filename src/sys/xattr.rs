@@ -1,9 +1,10 @@
 //! Extended attributes of open files.
 
-use super::{Result, check};
+use super::{Result, errno};
 use nix::errno::Errno;
+use rustix::fs::XattrFlags;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 
 /// The kernel's limit for a list of names and for a value, in bytes.
 const MOST: usize = 64 * 1024;
@@ -12,11 +13,7 @@ const MOST: usize = 64 * 1024;
 /// none.
 pub fn list(file: impl AsFd) -> Result<Vec<CString>> {
     let mut names = vec![0u8; MOST];
-    // SAFETY: the buffer is valid for writing all through the length given.
-    let len = check_size(unsafe {
-        libc::flistxattr(file.as_fd().as_raw_fd(), names.as_mut_ptr().cast(), names.len())
-    });
-    match len {
+    match rustix::fs::flistxattr(file, &mut names[..]).map_err(errno) {
         Err(Errno::EOPNOTSUPP) => Ok(Vec::new()),
         Err(errno) => Err(errno),
         Ok(len) => {
@@ -29,22 +26,12 @@ pub fn list(file: impl AsFd) -> Result<Vec<CString>> {
 /// Returns the value of an attribute (fgetxattr(2)).
 pub fn get(file: impl AsFd, name: &CStr) -> Result<Vec<u8>> {
     let mut value = vec![0u8; MOST];
-    // SAFETY: `name` is a C string; the buffer is valid for the length given.
-    let len = check_size(unsafe {
-        libc::fgetxattr(file.as_fd().as_raw_fd(), name.as_ptr(), value.as_mut_ptr().cast(), value.len())
-    })?;
+    let len = rustix::fs::fgetxattr(file, name, &mut value[..]).map_err(errno)?;
     value.truncate(len);
     Ok(value)
 }
 
 /// Sets an attribute, whether it exists or not (fsetxattr(2)).
 pub fn set(file: impl AsFd, name: &CStr, value: &[u8]) -> Result<()> {
-    let fd = file.as_fd().as_raw_fd();
-    // SAFETY: `name` is a C string; the value is valid for the length given.
-    check(unsafe { libc::fsetxattr(fd, name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }.into())
-        .map(drop)
-}
-
-fn check_size(ret: isize) -> Result<usize> {
-    usize::try_from(ret).map_err(|_| Errno::last())
+    rustix::fs::fsetxattr(file, name, value, XattrFlags::empty()).map_err(errno)
 }
