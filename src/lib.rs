@@ -18,7 +18,7 @@
 //!
 //! Dependencies point one way. src/README.md lists which room may use which, and a test
 //! holds the list against the code. Init never sees state files or cgroup settings, only
-//! the [`launch::cgroup_view::View`] that it mounts. `spec` does no I/O.
+//! the [`launch::cgroup_view::CgroupView`] that it mounts. `spec` does no I/O.
 //!
 //! # Which crates, and why not others
 //!

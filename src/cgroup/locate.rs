@@ -3,7 +3,7 @@
 use super::pids;
 use super::{Cgroup, Driver, Hierarchy, Host, is_root, systemd, v1, v2};
 use crate::error::{Context, Error, Result};
-use crate::launch::cgroup_view::View;
+use crate::launch::cgroup_view::CgroupView;
 use crate::spec::plan::{Ns, NsKind, Plan};
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::read_file;
@@ -114,20 +114,20 @@ impl Cgroup {
     }
 
     /// Returns what a mount of type `cgroup` shows in the container.
-    pub fn view(&self, plan: &Plan, host: &Host) -> View {
+    pub fn view(&self, plan: &Plan, host: &Host) -> CgroupView {
         let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
         match (self, host) {
             (Cgroup::Systemd { place, .. }, _) => place.view(plan, host),
-            (_, Host::None) => View::None,
+            (_, Host::None) => CgroupView::None,
             (Cgroup::V2 { path }, Host::V2 { mount, .. }) => {
-                View::V2 { mount: mount.clone(), own: path.clone(), namespaced }
+                CgroupView::V2 { mount: mount.clone(), own: path.clone(), namespaced }
             }
             // A container without cgroups of its own is in the caller's cgroup.
             (_, Host::V2 { mount, own }) => {
                 let own = v2::dir_of(mount, own);
-                View::V2 { mount: mount.clone(), own, namespaced }
+                CgroupView::V2 { mount: mount.clone(), own, namespaced }
             }
-            (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => View::V1 {
+            (Cgroup::V1 { hierarchies, .. }, Host::V1 { mounts, .. }) => CgroupView::V1 {
                 namespaced,
                 hierarchies: mounts
                     .iter()
@@ -136,7 +136,7 @@ impl Cgroup {
                     .map(|m| v1::build_view(m, m.find_cgroup(hierarchies).map_or(&m.place.own, |h| &h.path)))
                     .collect(),
             },
-            (_, Host::V1 { mounts, .. }) => View::V1 {
+            (_, Host::V1 { mounts, .. }) => CgroupView::V1 {
                 namespaced,
                 hierarchies: mounts.iter().map(|m| v1::build_view(m, &m.place.own)).collect(),
             },

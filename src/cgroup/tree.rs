@@ -43,7 +43,7 @@ pub fn write(dir: impl AsFd, file: &str, value: &str) -> Result<()> {
 /// Opens a file of a cgroup. Follows no link, and does not leave `dir`.
 pub fn open_file(dir: impl AsFd, file: &str, flags: i32) -> Result<OwnedFd> {
     let name = CString::new(file).map_err(|_| Error::msg("NUL in the name of a cgroup file"))?;
-    openat2::beneath(dir, &name, flags).op(&format!("open {file}"))
+    openat2::open_beneath(dir, &name, flags).op(&format!("open {file}"))
 }
 
 /// Returns the whole content of a file of an open cgroup, without white space at its end.

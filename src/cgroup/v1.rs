@@ -18,11 +18,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// Returns what a container with the cgroup `own` sees of a hierarchy.
-pub fn build_view(mount: &V1Mount, own: &Path) -> cgroup_view::V1 {
+pub fn build_view(mount: &V1Mount, own: &Path) -> cgroup_view::HierarchyV1 {
     let controllers = mount.controllers.join(",");
     let options = if mount.named { format!("none,name={controllers}") } else { controllers };
     let name = mount.place.mount.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    cgroup_view::V1 { name, options, path: own.into() }
+    cgroup_view::HierarchyV1 { name, options, path: own.into() }
 }
 
 /// Creates the cgroups, and opens the descriptors to enter them. Sets the device rules

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
-    common: Common,
+    common: CriuFlags,
     /// Images of an earlier --pre-dump, relative to --image-path
     #[arg(long, value_name = "DIR")]
     parent_path: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct Args {
 
 /// What `checkpoint` and `restore` have in common.
 #[derive(clap::Args)]
-pub struct Common {
+pub struct CriuFlags {
     /// Directory of the images [default: ./checkpoint]
     #[arg(long, value_name = "DIR")]
     image_path: Option<PathBuf>,
@@ -80,7 +80,7 @@ pub struct Common {
     empty_ns: Vec<String>,
 }
 
-impl Common {
+impl CriuFlags {
     /// Returns CRIU's options as the flags say.
     pub fn flags(&self) -> Result<Flags> {
         if let Some(other) = self.empty_ns.iter().find(|kind| *kind != "network") {

@@ -14,14 +14,14 @@ use std::rc::Rc;
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
-    making: Making,
+    flags: CreateFlags,
     /// Name of the new container
     id: String,
 }
 
 /// What `create` and `run` have in common.
 #[derive(clap::Args)]
-pub struct Making {
+pub struct CreateFlags {
     /// Directory with the config.json and the rootfs [default: .]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
@@ -51,9 +51,9 @@ pub struct Making {
     pub preserve_fds: u32,
 }
 
-impl Making {
+impl CreateFlags {
     /// Calls `make` with the options of `create` or `run`, as the flags say.
-    pub fn with<T>(
+    pub fn run_with_options<T>(
         &self,
         id: &str,
         mode: Mode,
@@ -84,14 +84,14 @@ impl Making {
             rootless: context.rootless,
             notify: sd_notify::of_manager().is_some(),
             mode,
-            signals: held(mode)?,
+            signals: signals_for(mode)?,
         })
     }
 }
 
 /// Holds the signals for a verb that stays in the foreground. Returns `None` for any
 /// other mode.
-pub fn held(mode: Mode) -> Result<Option<Rc<Signals>>> {
+pub fn signals_for(mode: Mode) -> Result<Option<Rc<Signals>>> {
     let is_foreground = mode == Mode::RunForeground;
     is_foreground.then(|| Signals::hold().map(Rc::new)).transpose()
 }
@@ -104,6 +104,6 @@ fn listen_fds() -> u32 {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
-    args.making.with(&args.id, Mode::Create, context, create::create)?;
+    args.flags.run_with_options(&args.id, Mode::Create, context, create::create)?;
     Ok(0)
 }

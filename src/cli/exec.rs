@@ -1,6 +1,6 @@
 //! `corten exec`.
 
-use super::create::held;
+use super::create::signals_for;
 use super::{Context, non_empty, preserve_fds};
 use crate::cgroup::SubCgroups;
 use crate::container::exec;
@@ -110,7 +110,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
             cgroup: cgroup.as_ref(),
             detach: args.detach,
             preserve_fds,
-            signals: held(mode)?,
+            signals: signals_for(mode)?,
         },
     )
 }

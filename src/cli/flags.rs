@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// Returns the arguments of `command` in clap's form. The first argument is the name of
 /// the command.
-pub fn in_claps_way(command: &Command, args: &[OsString]) -> Vec<OsString> {
+pub fn rewrite_for_clap(command: &Command, args: &[OsString]) -> Vec<OsString> {
     // The arguments after the name of a container stay as they are if they may be a
     // command with flags of its own.
     let stops = command.is_allow_external_subcommands_set()
@@ -149,7 +149,7 @@ mod tests {
 
     fn turned(command: &Command, args: &str) -> String {
         let args: Vec<OsString> = args.split(' ').map(Into::into).collect();
-        let out: Vec<_> = in_claps_way(command, &args)
+        let out: Vec<_> = rewrite_for_clap(command, &args)
             .into_iter()
             .map(|arg| arg.into_string().unwrap_or_default())
             .collect();

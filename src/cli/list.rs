@@ -1,6 +1,6 @@
 //! `corten list`.
 
-use super::state::Shown;
+use super::state::StateOutput;
 use super::{Context, print};
 use crate::error::{Error, Kind, Result};
 use clap::{Parser, ValueEnum};
@@ -30,7 +30,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     }
     let mut rows = Vec::new();
     for id in &ids {
-        match context.root.find(id).and_then(|dir| Shown::of(&dir)) {
+        match context.root.find(id).and_then(|dir| StateOutput::read(&dir)) {
             Ok(shown) => rows.push(shown),
             // Somebody has deleted the container since `ids` read the directory.
             Err(error) if error.kind == Kind::NoContainer => {}
@@ -49,7 +49,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
 }
 
 /// Formats runc's table: columns are at least 12 wide, with three blanks between them.
-fn table(rows: &[Shown]) -> String {
+fn table(rows: &[StateOutput]) -> String {
     let header = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"].map(str::to_owned);
     let cells = rows.iter().map(|row| {
         [

@@ -187,7 +187,7 @@ pub fn command() -> Command {
 /// Runs the command and returns the exit status.
 pub fn main(args: Vec<OsString>) -> i32 {
     let ready = crate::sys::fd::fill_stdio().op_on("open for a standard stream that is closed", "/dev/null");
-    if let Err(error) = ready.and_then(|()| crate::sys::process::ready().op("signal")) {
+    if let Err(error) = ready.and_then(|()| crate::sys::process::prepare_signals().op("signal")) {
         log::print(Level::Error, &error.to_string());
         return 1;
     }
@@ -243,7 +243,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
 }
 
 fn parse(command: Command, args: &[OsString]) -> Result<Globals, clap::Error> {
-    let args = flags::in_claps_way(&command, args);
+    let args = flags::rewrite_for_clap(&command, args);
     Globals::from_arg_matches_mut(&mut command.try_get_matches_from(args)?)
 }
 
@@ -268,7 +268,7 @@ fn parsed<A: Parser>(
 ) -> Result<i32> {
     let command = A::command().bin_name(format!("corten {}", args[0].to_string_lossy()));
     let command = command.args_override_self(true);
-    let args = flags::in_claps_way(&command, args);
+    let args = flags::rewrite_for_clap(&command, args);
     match command.try_get_matches_from(args).and_then(|mut matches| A::from_arg_matches_mut(&mut matches)) {
         Ok(args) => {
             steps::done("parsed the flags");

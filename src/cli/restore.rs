@@ -1,7 +1,7 @@
 //! `corten restore`.
 
-use super::checkpoint::Common;
-use super::create::held;
+use super::checkpoint::CriuFlags;
+use super::create::signals_for;
 use super::{Context, bundle, non_empty};
 use crate::container::checkpoint::restore;
 use crate::container::options::{Mode, Options};
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
-    common: Common,
+    common: CriuFlags,
     /// Directory with the config.json and the rootfs [default: .]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
     let named = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
     restore::restore(&restore::Options {
-        making: Options {
+        create: Options {
             root: &context.root,
             log: &context.log,
             id: &args.id,
@@ -66,7 +66,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
             rootless: context.rootless,
             notify: false,
             mode,
-            signals: held(mode)?,
+            signals: signals_for(mode)?,
         },
         flags: args.common.flags()?,
         lsm_profile: named(&args.lsm_profile).as_deref(),

@@ -1,7 +1,7 @@
 //! `corten run`.
 
 use super::Context;
-use super::create::Making;
+use super::create::CreateFlags;
 use crate::container::options::Mode;
 use crate::container::run;
 use crate::error::Result;
@@ -11,7 +11,7 @@ use clap::Parser;
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
-    making: Making,
+    flags: CreateFlags,
     /// Return as soon as the payload runs
     #[arg(short, long)]
     detach: bool,
@@ -24,5 +24,5 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
-    args.making.with(&args.id, mode, context, |options| run::run(options, args.keep))
+    args.flags.run_with_options(&args.id, mode, context, |options| run::run(options, args.keep))
 }

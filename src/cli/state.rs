@@ -21,7 +21,7 @@ pub struct Args {
 /// few more.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown {
+pub struct StateOutput {
     oci_version: &'static str,
     pub id: String,
     pub pid: i32,
@@ -40,9 +40,9 @@ pub struct Shown {
     ending: Option<Ending>,
 }
 
-impl Shown {
+impl StateOutput {
     /// Reads the state of the container in `dir`.
-    pub fn of(dir: &Dir) -> Result<Shown> {
+    pub fn read(dir: &Dir) -> Result<StateOutput> {
         let state = dir.known()?;
         let status = dir.status(state.as_ref())?;
         let pid = match status {
@@ -51,7 +51,7 @@ impl Shown {
         };
         // A container without a record has nothing but its name yet.
         Ok(match state {
-            None => Shown {
+            None => StateOutput {
                 oci_version: crate::OCI_VERSION,
                 id: dir.id().into(),
                 pid,
@@ -63,7 +63,7 @@ impl Shown {
                 owner: String::new(),
                 ending: None,
             },
-            Some(state) => Shown {
+            Some(state) => StateOutput {
                 oci_version: crate::OCI_VERSION,
                 id: state.id,
                 pid,
@@ -92,6 +92,6 @@ fn user_name(uid: u32) -> String {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
-    print_json(&Shown::of(&context.root.find(&args.id)?)?)?;
+    print_json(&StateOutput::read(&context.root.find(&args.id)?)?)?;
     Ok(0)
 }

@@ -23,7 +23,7 @@ use crate::launch::joins::Joins;
 use crate::launch::messages::{Create, ToInit};
 use crate::launch::sources::Sources;
 use crate::launch::sync::{self, RuntimeEnd};
-use crate::launch::{self, CgroupEntry, Split, rlimits, sched};
+use crate::launch::{self, CgroupEntry, NamespacePlan, rlimits, sched};
 use crate::rdt::Group;
 use crate::seccomp;
 use crate::spec::Plan;
@@ -56,7 +56,7 @@ pub fn create(options: &Options) -> Result<Created> {
     init::check_labels(&mut plan.process)?;
     let Console { theirs, ours } = console::prepare(&mut plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&mut plan)?;
-    let writers = plan.id_maps.as_ref().map(|maps| Writers::of(maps, "/linux")).transpose()?;
+    let writers = plan.id_maps.as_ref().map(|maps| Writers::choose(maps, "/linux")).transpose()?;
     let (host, mut cgroup, mut limits) = locate_cgroup(options, &plan)?;
     let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, options.id)).transpose()?;
     let (filter, agent) =
@@ -72,7 +72,7 @@ pub fn create(options: &Options) -> Result<Created> {
     guard.save_intent(&text, options.notify)?;
     steps::done("claimed the state directory");
     hide_clones()?;
-    let sources = Sources::on_the_host(&plan, &joins)?;
+    let sources = Sources::open_if_allowed(&plan, &joins)?;
     steps::done("opened the sources of the mounts");
     let Entrance { clone, tasks } = cgroup.make(&plan, &limits, options.rootless, options.log)?;
     let unit = cgroup.prepare_unit(&plan, &mut limits, options.id)?;
@@ -85,21 +85,21 @@ pub fn create(options: &Options) -> Result<Created> {
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.with_signals(options.signals.as_ref());
     let by_clone = if tasks.is_empty() { CgroupEntry::ByClone } else { CgroupEntry::BySelf };
-    let arrival = unit.as_ref().map_or(by_clone, Starting::arrival);
-    let mut split = Split::of(&plan.namespaces, arrival);
-    let courier_end = guard.make_courier(agent.is_some(), &mut split)?;
-    let forked = launch::fork(&mut split, &joins, clone.as_ref().map(OwnedFd::as_fd));
+    let cgroup_entry = unit.as_ref().map_or(by_clone, Starting::arrival);
+    let mut namespace_plan = NamespacePlan::new(&plan.namespaces, cgroup_entry);
+    let courier_end = guard.make_courier(agent.is_some(), &mut namespace_plan)?;
+    let forked = launch::fork(&mut namespace_plan, &joins, clone.as_ref().map(OwnedFd::as_fd));
     match forked.map_err(|error| guard.state.cgroup.explain_entry(error))? {
         Forked::Parent { pid, pidfd } => guard.init = Some((pid, pidfd)),
         Forked::Child => {
             let inherited = init::InitContext {
                 sync: init_end,
-                split,
+                namespace_plan,
                 joins,
                 proc: None,
                 cgroup_tasks: tasks,
-                arrival,
-                cgroup_move: init::CgroupMove::new(unit.is_some(), split.in_cgroup),
+                cgroup_entry,
+                cgroup_move: init::CgroupMove::new(unit.is_some(), namespace_plan.in_cgroup),
                 cgroup_view: cgroup.view(&plan, &host),
                 sources,
                 gate,
@@ -113,7 +113,7 @@ pub fn create(options: &Options) -> Result<Created> {
             };
             guard.disarm_in_child();
             drop((host_end, clone, ours, agent, unit, receivers));
-            init::run(&plan, inherited)
+            init::run_init(&plan, inherited)
         }
     }
     // The runtime must not keep init's end of the handshake open: it would not notice
@@ -125,12 +125,12 @@ pub fn create(options: &Options) -> Result<Created> {
     // Work that the runtime does while init builds the container, and answers to init.
     steps::done_with(|| format!("cloned init, pid {}", guard.pid()));
     steps::note(|| format!("cgroups: {cgroup:?}"));
-    let double_fork = split.double_fork.is_some();
+    let double_fork = namespace_plan.double_fork.is_some();
     guard.set_up_and_limit(&host_end, unit, double_fork, &mut cgroup, &limits, clone.as_ref())?;
     steps::done("set init up and wrote the limits");
     guard.until_ready(&host_end, agent, &joins)?;
     steps::done("init is ready");
-    sched::set(rlimits::Of::Process(guard.pid()), &plan.process)?;
+    sched::set_policy_and_priority(rlimits::Target::Process(guard.pid()), &plan.process)?;
     cgroup.give_to_payload(&plan, guard.pid())?;
 
     // The container is complete. Other processes may see it now.

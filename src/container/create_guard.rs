@@ -2,9 +2,9 @@
 //! and how a failed `create` rolls it back.
 
 use super::dir::{Dir, NOTIFY_DIR};
-use super::entry;
 use super::hook_output;
 use super::identity::Identity;
+use super::namespace_entry;
 use super::options::Options;
 use super::pid_file::write_pid_file;
 use super::pidfd_receiver::Receiver;
@@ -13,7 +13,7 @@ use crate::cgroup::unkillable;
 use crate::error::{Error, Result};
 use crate::hooks::{self, Subject};
 use crate::init::GateEnds;
-use crate::launch::Split;
+use crate::launch::NamespacePlan;
 use crate::launch::courier::{self, Courier, CourierEnd};
 use crate::launch::idmap::Writers;
 use crate::launch::sources;
@@ -83,8 +83,8 @@ impl<'a> CreateGuard<'a> {
     pub(super) fn make_gate(&mut self) -> Result<GateEnds> {
         // The socket comes first. When a process exits or calls execve, the kernel releases
         // its descriptors from the highest number to the lowest, and the gate must not stay
-        // open longer than the socket (`launch/entry.rs`).
-        let (handout, address) = entry::handout(self.plan, &self.state)?.unzip();
+        // open longer than the socket (`launch/namespace_handout.rs`).
+        let (handout, address) = namespace_entry::handout(self.plan, &self.state)?.unzip();
         let gate = self.dir()?.make_gate()?;
         self.state.handout = address;
         Ok(GateEnds { handout, ..gate })
@@ -92,13 +92,17 @@ impl<'a> CreateGuard<'a> {
 
     /// Creates the two ends of a courier, if the runtime may not take the listener of init's
     /// seccomp filter out of init itself. The courier is the process that is cloned first.
-    pub(super) fn make_courier(&mut self, has_agent: bool, split: &mut Split) -> Result<Option<CourierEnd>> {
+    pub(super) fn make_courier(
+        &mut self,
+        has_agent: bool,
+        namespace_plan: &mut NamespacePlan,
+    ) -> Result<Option<CourierEnd>> {
         if !has_agent || !courier::is_needed() {
             return Ok(None);
         }
         let (courier, end) = courier::pair()?;
         self.courier = Some(courier);
-        *split = split.with_double_fork();
+        *namespace_plan = namespace_plan.with_double_fork();
         Ok(Some(end))
     }
 

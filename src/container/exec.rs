@@ -2,9 +2,9 @@
 
 use super::console::{self, Console};
 use super::dir::Dir;
-use super::entry;
 use super::id::keyring_name;
 use super::init_setup::warn_of_lack;
+use super::namespace_entry;
 use super::options::Mode;
 use super::pid_file::write_pid_file;
 use super::pidfd_receiver::{self, Receiver};
@@ -16,9 +16,9 @@ use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, unkillable};
 use crate::error::{Context, Error, Result};
 use crate::init::exec_process;
 use crate::launch::courier::{self, Courier};
-use crate::launch::entry::explain_refusal;
 use crate::launch::hide::hide;
 use crate::launch::messages::{Exec, FromExec, ToExec};
+use crate::launch::namespace_handout::explain_refusal;
 use crate::launch::sync::{self, RuntimeEnd};
 use crate::launch::{joins, sources};
 use crate::log::Log;
@@ -142,7 +142,7 @@ fn exec_attended(
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     steps::done("opened the container's init");
-    let mut handed = entry::ask(dir, state)?;
+    let mut handed = namespace_entry::ask(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose();
     let sub = sub.map_err(|error| explain_cgroup(error, state))?;
     let explain = |error| {
@@ -157,14 +157,17 @@ fn exec_attended(
 
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.with_signals(options.signals.as_ref());
-    let (root, entry) = (entry::root(&mut handed, state)?, entry::way(handed, init));
+    let (root, entry) = (namespace_entry::root(&mut handed, state)?, namespace_entry::way(handed, init));
     let is_parents = !double_fork && state.namespaces.has(NsKind::Pid.flag());
-    let home = entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid).transpose();
+    let home =
+        entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid_namespace_for_child).transpose();
     let home = home.map_err(explain_refusal)?;
     let mut is_outside = false;
     let cgroup = entrance.clone.as_ref();
     let (mut pid, mut pidfd) =
-        match joins::fork(home, || clone_into(state, target, cgroup, &mut is_outside)).map_err(explain)? {
+        match joins::fork_and_return(home, || clone_into(state, target, cgroup, &mut is_outside))
+            .map_err(explain)?
+        {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
                 drop((host_end, ours, agent, receiver, courier));
@@ -181,7 +184,7 @@ fn exec_attended(
                     courier: courier_end,
                     preserve_fds: options.preserve_fds,
                 };
-                exec_process::run(process, inherited)
+                exec_process::run_exec_process(process, inherited)
             }
         };
     drop((init_end, theirs, entrance, courier_end));
@@ -293,11 +296,13 @@ fn await_second_clone(
         }
     };
     match courier {
-        Some(courier) => courier.is(first),
+        Some(courier) => courier.set_process(first),
         None => drop(pidfd::reap(&first).op("wait for the first clone")?),
     }
     match answer {
-        Some((FromExec::SecondClone, Some(pidfd))) => Ok((pidfd::pid(&pidfd).op("find the process")?, pidfd)),
+        Some((FromExec::SecondClone, Some(pidfd))) => {
+            Ok((pidfd::pid_in_proc(&pidfd).op("find the process")?, pidfd))
+        }
         Some((FromExec::Failed(error), _)) => Err(error),
         _ => Err(Error::msg("the process ended while it entered the container")),
     }

@@ -73,7 +73,7 @@ impl CreateGuard<'_> {
         if let (Some(maps), Some(writers)) = (&self.plan.id_maps, &self.writers) {
             // Before the id mappings: afterwards root of the new user namespace may not raise
             // an rlimit, nor may the runtime raise one of a process with other ids.
-            rlimits::set(rlimits::Of::Process(pid), &self.plan.process)?;
+            rlimits::set_rlimits_and_oom_score(rlimits::Target::Process(pid), &self.plan.process)?;
             writers.write(pid, maps)?;
             steps::done("wrote the id mappings");
         }
@@ -138,10 +138,10 @@ impl CreateGuard<'_> {
 
     /// Takes the second clone for init. The first one ends, or stays as the courier.
     fn replace_init(&mut self, pidfd: OwnedFd) -> Result<()> {
-        let pid = pidfd::pid(&pidfd).op("find init");
+        let pid = pidfd::pid_in_proc(&pidfd).op("find init");
         if let Some((_, old)) = self.init.replace((pid.clone().unwrap_or(0), pidfd)) {
             match &mut self.courier {
-                Some(courier) => courier.is(old),
+                Some(courier) => courier.set_process(old),
                 None => drop(pidfd::reap(&old).op("wait for the first clone")?),
             }
         }

@@ -5,15 +5,15 @@
 //! state does not record the mounts, because the kernel knows them.
 
 use super::dir::Dir;
-use super::entry;
+use super::namespace_entry;
 use super::root::Root;
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init::live_mounts::{self, Change, LiveContext};
-use crate::launch::entry::Handed;
 use crate::launch::hide::hide;
 use crate::launch::joins::Joins;
 use crate::launch::messages::{FromMounter, LiveMounts, ToMounter};
+use crate::launch::namespace_handout::HandedNamespaces;
 use crate::launch::sources;
 use crate::launch::sync::{self, RuntimeEnd};
 use crate::log::Log;
@@ -41,7 +41,7 @@ pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
         // An unprivileged caller has no idmapped mounts, which alone need these.
         _ => Joins::default(),
     };
-    let sources = sources::on_the_host(&plan, || sources::open_mounts(&plan, &joins))?;
+    let sources = sources::open_if_allowed(&plan, || sources::open_mounts(&plan, &joins))?;
     change(&state, handed, Change::Add(Box::new(plan)), joins, sources)
 }
 
@@ -57,14 +57,14 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
 
 /// Finds a container that has not ended, frozen or not, and takes its lock. Also returns what
 /// its init handed out.
-fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<Handed>)> {
+fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespaces>)> {
     // Processes of the container must not trace the process that enters it, nor the one that
     // creates a user namespace for a mount (CVE-2016-9962).
     hide()?;
     let dir = root.find(id)?;
     // Before the lock: no verb holds it while it waits for init.
     let before = dir.made_state()?;
-    let handed = entry::ask(&dir, &before)?;
+    let handed = namespace_entry::ask(&dir, &before)?;
     let dir = dir.locked()?;
     let state = dir.made_state()?;
     if state.init != before.init {
@@ -89,12 +89,12 @@ fn plan(dir: &Dir, state: &State) -> Result<Plan> {
 
 fn change(
     state: &State,
-    mut handed: Option<Handed>,
+    mut handed: Option<HandedNamespaces>,
     change: Change,
     joins: Joins,
     sources: Option<Vec<sources::Source>>,
 ) -> Result<()> {
-    let root = entry::root(&mut handed, state)?;
+    let root = namespace_entry::root(&mut handed, state)?;
     // After the last lookup by init's pid, so that this pidfd proves that init still lives.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
@@ -104,8 +104,11 @@ fn change(
         Forked::Child => {
             drop(host_end);
             let namespaces = state.namespaces;
-            let entry = entry::way(handed, init);
-            live_mounts::run(&change, LiveContext { sync: init_end, entry, namespaces, root, joins, sources })
+            let entry = namespace_entry::way(handed, init);
+            live_mounts::run_mount_changes(
+                &change,
+                LiveContext { sync: init_end, entry, namespaces, root, joins, sources },
+            )
         }
         Forked::Parent { pidfd, .. } => {
             drop(init_end);

@@ -10,7 +10,7 @@ use super::identity::Identity;
 use crate::cgroup::{Cgroup, Driver, Host};
 use crate::error::{Error, Result};
 use crate::hooks::Subject;
-use crate::launch::entry::Address;
+use crate::launch::namespace_handout::Address;
 use crate::rdt::Group;
 use crate::spec::plan::Fields;
 use crate::spec::plan::{Ns, NsKind, Plan};
@@ -56,7 +56,7 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<PathBuf>,
     /// The address of the socket by which init hands its namespaces out while it waits at the
-    /// start gate (`launch/entry.rs`). `None`: init does not. The init of an older corten
+    /// start gate (`launch/namespace_handout.rs`). `None`: init does not. The init of an older corten
     /// would take a request for `start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handout: Option<Address>,

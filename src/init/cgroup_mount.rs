@@ -3,7 +3,7 @@
 use super::attributes;
 use super::fs_context;
 use crate::error::{Context, Error, Result};
-use crate::launch::cgroup_view::{V1, View};
+use crate::launch::cgroup_view::{CgroupView, HierarchyV1};
 use crate::launch::target;
 use crate::spec::plan::{FsOption, Mount, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SLAVE, MountAttr};
@@ -31,11 +31,11 @@ pub struct Wanted<'a> {
 }
 
 /// Mounts the container's view of its cgroups on `target`.
-pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
+pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &CgroupView) -> Result<()> {
     let Wanted { entry, options, .. } = wanted;
     match view {
-        View::None => Err(Error::msg("the host has no cgroup mounts")),
-        View::V2 { mount, own, namespaced } => {
+        CgroupView::None => Err(Error::msg("the host has no cgroup mounts")),
+        CgroupView::V2 { mount, own, namespaced } => {
             let tree = if *namespaced {
                 mount_v2(entry, own, options)?
             } else {
@@ -43,7 +43,7 @@ pub fn attach(wanted: &Wanted, target: &OwnedFd, view: &View) -> Result<()> {
             };
             mount::attach(&tree, target).op("move_mount cgroup2")
         }
-        View::V1 { namespaced, hierarchies } => {
+        CgroupView::V1 { namespaced, hierarchies } => {
             refuse_new_options(options, b"")?;
             mount_v1(wanted, target, *namespaced, hierarchies)
         }
@@ -116,7 +116,7 @@ fn refuse_new_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
 
 /// Mounts a tmpfs with one directory for each hierarchy, as on the host. Controllers that
 /// share a hierarchy get symbolic links to its directory.
-fn mount_v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[V1]) -> Result<()> {
+fn mount_v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[HierarchyV1]) -> Result<()> {
     let entry = wanted.entry;
     let mut options = vec![(c"mode".into(), Some(c"755".into()))];
     options.extend(wanted.label.cloned());
@@ -136,7 +136,12 @@ fn mount_v1(wanted: &Wanted, target: &OwnedFd, namespaced: bool, hierarchies: &[
     Ok(())
 }
 
-fn mount_v1_hierarchy(entry: &Mount, tmpfs: &OwnedFd, namespaced: bool, hierarchy: &V1) -> Result<()> {
+fn mount_v1_hierarchy(
+    entry: &Mount,
+    tmpfs: &OwnedFd,
+    namespaced: bool,
+    hierarchy: &HierarchyV1,
+) -> Result<()> {
     mkdirat(tmpfs, hierarchy.name.as_str(), Mode::from_bits_truncate(0o755)).op("mkdir")?;
     if namespaced && entry.attr.set & !PLAIN_ATTRS == 0 {
         // The working directory is the tmpfs, which no other process has seen. mount(2)

@@ -123,7 +123,7 @@ impl Item<'_> {
     /// `None` if something is mounted on the entry, because a mount is not part of the
     /// image.
     fn open(&self, flags: i32) -> Result<Option<OwnedFd>> {
-        let file = match openat2::beneath(self.from, self.name, flags) {
+        let file = match openat2::open_beneath(self.from, self.name, flags) {
             Err(Errno::EXDEV) => return Ok(None),
             other => other.op("tmpcopyup: open")?,
         };

@@ -91,16 +91,16 @@ fn drop_bounding(keep: u64) -> Result<()> {
     Ok(())
 }
 
-/// Capabilities that init holds beyond the payload's, until [`Extra::give_up`].
+/// Capabilities that init holds beyond the payload's, until [`ExtraCapabilities::give_up`].
 #[must_use = "the payload must not have them"]
-pub struct Extra {
+pub struct ExtraCapabilities {
     /// The payload's own capabilities. `None` if init holds no others.
     own: Option<caps::Sets>,
     /// Capabilities that the payload should have and does not get.
     pub lacking: Lacking,
 }
 
-impl Extra {
+impl ExtraCapabilities {
     /// Reduces the capabilities to the payload's own.
     pub fn give_up(self) -> Result<()> {
         self.own.map_or(Ok(()), |own| caps::set(own).op("capset").map_err(|e| e.at("/process/capabilities")))
@@ -109,7 +109,7 @@ impl Extra {
 
 /// Reduces the capabilities to the payload's and `extra` (a bit each), and sets
 /// no_new_privs. The process can't get back what it gives up here.
-pub fn drop_privileges(process: &Process, extra: u64) -> Result<Extra> {
+pub fn drop_privileges(process: &Process, extra: u64) -> Result<ExtraCapabilities> {
     let extra = set_capabilities(&process.capabilities, extra)?;
     if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().op("prctl PR_SET_NO_NEW_PRIVS")?;
@@ -117,7 +117,7 @@ pub fn drop_privileges(process: &Process, extra: u64) -> Result<Extra> {
     Ok(extra)
 }
 
-fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<Extra> {
+fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<ExtraCapabilities> {
     let known = known_capabilities(wanted.permitted | wanted.inheritable)?;
     let wanted = Capabilities {
         effective: wanted.effective & known,
@@ -151,7 +151,7 @@ fn set_capabilities(wanted: &Capabilities, extra: u64) -> Result<Extra> {
     let ambient = wanted.ambient & known_capabilities(wanted.ambient)?;
     let raised = raise_ambient(ambient & own.permitted & own.inheritable)?;
     let lacking = Lacking { of_runtime: lacking, ambient: ambient & !raised & !lacking };
-    Ok(Extra { own: (with_extra(own) != own).then_some(own), lacking })
+    Ok(ExtraCapabilities { own: (with_extra(own) != own).then_some(own), lacking })
 }
 
 /// Adds `capabilities`, which are permitted and inheritable, to the ambient set. Returns

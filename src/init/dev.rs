@@ -56,7 +56,7 @@ pub fn populate(
     nodes.resize_with(plan.devices.len(), || None);
     // Root of a user namespace may not create device nodes. It gets the host's, bound.
     let bind = plan.namespaces.is_private(NsKind::User);
-    let dev = target::directory(root, Path::new("/dev"))?;
+    let dev = target::open_or_create_directory(root, Path::new("/dev"))?;
     for (device, node) in plan.devices.iter().zip(nodes) {
         if hosts_dev && device.path.starts_with("/dev") {
             continue;
@@ -65,8 +65,8 @@ pub fn populate(
             continue;
         }
         let in_dev = device.path.parent() == Some(Path::new("/dev"));
-        let place = Place { root, dir: in_dev.then_some(&dev), device };
-        let create = || if bind { place.bind(node.as_ref()) } else { place.create() };
+        let new_device = NewDevice { root, dir: in_dev.then_some(&dev), device };
+        let create = || if bind { new_device.bind(node.as_ref()) } else { new_device.create() };
         let made = readonly.create(root, &device.path, create);
         made.map_err(|e| e.at(device.at.clone()).on(device.path.display().to_string()))?;
     }
@@ -80,14 +80,14 @@ fn is_ptmx(device: &Device) -> bool {
 }
 
 /// Where to create a device.
-struct Place<'a> {
+struct NewDevice<'a> {
     root: &'a OwnedFd,
     /// /dev, if the device is directly in it.
     dir: Option<&'a OwnedFd>,
     device: &'a Device,
 }
 
-impl Place<'_> {
+impl NewDevice<'_> {
     fn create(&self) -> Result<()> {
         let (found, name) = match self.dir {
             Some(_) => (None, target::c_path(Path::new(self.device.path.file_name().unwrap_or_default()))?),
@@ -131,9 +131,9 @@ impl Place<'_> {
         if self.device.kind == DeviceKind::Fifo {
             return self.create();
         }
-        let opened = if node.is_none() { Some(sources::node(self.device)?) } else { None };
+        let opened = if node.is_none() { Some(sources::open_device_node(self.device)?) } else { None };
         let Some(node) = node.or(opened.as_ref()) else { return Err(Error::msg("no node")) };
-        let target = target::file_itself(self.root, &self.device.path)?;
+        let target = target::open_or_create_file(self.root, &self.device.path)?;
         mount::attach(node, &target).op("move_mount the device")
     }
 }

@@ -4,10 +4,10 @@ use super::payload::Payload;
 use super::{creds, double_fork::double_fork, keyring, lsm, sched, seccomp, terminal};
 use crate::error::{Context, Error, Result};
 use crate::launch::courier::CourierEnd;
-use crate::launch::entry::Entry;
 use crate::launch::hide::hide;
 use crate::launch::messages::{Exec, FromExec, Lacking, ToExec};
-use crate::launch::rlimits::{self, Of};
+use crate::launch::namespace_handout::NamespaceEntry;
+use crate::launch::rlimits::{self, Target};
 use crate::launch::sync::ChildEnd;
 use crate::seccomp::Filter;
 use crate::spec::plan::{NsKind, Process};
@@ -26,7 +26,7 @@ pub struct ExecContext {
     pub sync: ChildEnd<Exec>,
     pub cgroup_tasks: Vec<OwnedFd>,
     /// The way into the namespaces.
-    pub entry: Entry,
+    pub entry: NamespaceEntry,
     /// The namespaces to enter.
     pub namespaces: NsFlags,
     /// Whether to clone once more for the pid namespace, because the caller could not
@@ -44,7 +44,7 @@ pub struct ExecContext {
 }
 
 /// Becomes the user's program, or sends the error to the runtime and calls `_exit`.
-pub fn run(process: &Process, context: ExecContext) -> ! {
+pub fn run_exec_process(process: &Process, context: ExecContext) -> ! {
     let sync = &context.sync;
     let error = match enter(process, &context) {
         Ok(never) => match never {},
@@ -58,13 +58,13 @@ fn enter(process: &Process, context: &ExecContext) -> Result<Infallible> {
     crate::sys::process::default_signals();
     steps::begin_child("in the container");
     // These calls need the host's rights and the host's /proc.
-    rlimits::set(Of::Myself, process)?;
+    rlimits::set_rlimits_and_oom_score(Target::Caller, process)?;
     let labels = lsm::Labels::open(process)?;
     for tasks in &context.cgroup_tasks {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }
     sched::set_affinity(process)?;
-    crate::launch::sched::set(Of::Myself, process)?;
+    crate::launch::sched::set_policy_and_priority(Target::Caller, process)?;
     steps::done("joined the cgroup, and set limits, CPUs and the scheduler");
     if context.double_fork {
         // Not sooner, because it gives the files of /proc/self to root.
@@ -87,8 +87,8 @@ fn enter(process: &Process, context: &ExecContext) -> Result<Infallible> {
     nix::unistd::setsid().op("setsid")?;
     steps::done("entered the namespaces");
     let user_namespace = context.namespaces.has(NsKind::User.flag());
-    labels.on_keys(process, || keyring::join(context.keyring.as_deref(), user_namespace))?;
-    labels.on_exec(process)?;
+    labels.label_keys(process, || keyring::join(context.keyring.as_deref(), user_namespace))?;
+    labels.label_next_exec(process)?;
     sched::set_policy_and_personality(process)?;
     let terminal = open_terminal(process, context)?;
     terminal.install(process)?;
@@ -113,7 +113,7 @@ fn enter(process: &Process, context: &ExecContext) -> Result<Infallible> {
 }
 
 /// Opens the root directory of the process `pid`.
-pub fn root_of(pid: i32) -> Result<OwnedFd> {
+pub fn open_root_of(pid: i32) -> Result<OwnedFd> {
     let path = crate::sys::proc_pid::path_in_proc(pid, "root");
     open(path.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", &path)

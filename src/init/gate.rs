@@ -10,11 +10,11 @@
 //! `result`, or the end of the stream if the execve succeeded.
 //!
 //! A caller without CAP_SYS_PTRACE sends another request through the gate: [`REQUEST`]
-//! asks for the container's namespaces (`launch/entry.rs`).
+//! asks for the container's namespaces (`launch/namespace_handout.rs`).
 
 use super::proc::Proc;
 use crate::error::{Context, Error, Result};
-use crate::launch::entry::{Handout, REQUEST, Request};
+use crate::launch::namespace_handout::{NamespaceServer, REQUEST, Request};
 use nix::errno::Errno;
 use nix::unistd::{read, write};
 use std::os::fd::OwnedFd;
@@ -27,7 +27,7 @@ pub struct GateEnds {
     pub gate: OwnedFd,
     pub result: OwnedFd,
     /// `None` if every caller that may enter the container can do so without init's help.
-    pub handout: Option<Handout>,
+    pub handout: Option<NamespaceServer>,
 }
 
 impl GateEnds {

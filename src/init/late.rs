@@ -17,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 /// Opens the sources that were not opened before the fork.
-pub struct Late<'a> {
+pub struct LateSources<'a> {
     pub plan: &'a Plan,
     pub joins: &'a Joins,
     pub sync: &'a ChildEnd<Create>,
@@ -25,27 +25,27 @@ pub struct Late<'a> {
     pub by_runtime: bool,
     /// Waits until init is in its cgroup. The runtime's next message is then an answer to
     /// init.
-    pub joined: &'a dyn Fn() -> Result<()>,
+    pub wait_for_cgroup: &'a dyn Fn() -> Result<()>,
 }
 
-impl Late<'_> {
+impl LateSources<'_> {
     /// Opens the source of the mount with this index, if it is not open yet.
     pub fn open(&self, index: usize, root: &Root, source: Source) -> Result<Source> {
         let entry = &self.plan.mounts[index];
         let opened = match source {
-            Source::Inside(path) => self.open_below_root(index, entry, root, &path),
-            Source::Later if self.by_runtime => self.ask_runtime(index, None).map(Source::Tree),
-            Source::Later => Opener::new(self.plan, self.joins).tree(entry).map(Source::Tree),
+            Source::BelowRootfs(path) => self.open_below_root(index, entry, root, &path),
+            Source::Late if self.by_runtime => self.ask_runtime(index, None).map(Source::Tree),
+            Source::Late => Opener::new(self.plan, self.joins).tree(entry).map(Source::Tree),
             open => return Ok(open),
         };
-        opened.map_err(|e| sources::of_source(e, entry))
+        opened.map_err(|e| sources::with_source(e, entry))
     }
 
     fn open_below_root(&self, index: usize, entry: &Mount, root: &Root, path: &Path) -> Result<Source> {
         let MountKind::Bind { recursive, link, .. } = entry.kind else {
             return Err(Error::msg("is no bind mount"));
         };
-        let file = match inside_rootfs::open_inside(&root.tree, path, link) {
+        let file = match inside_rootfs::open_below_rootfs(&root.tree, path, link) {
             // The source may be in a directory of the host that is mounted here and that
             // the container's root may not enter.
             Err(Errno::EACCES) if self.by_runtime => self.ask_runtime(index, Some(&root.tree))?,
@@ -58,12 +58,12 @@ impl Late<'_> {
         if entry.idmap.is_some() {
             self.ask_to_map_ids(index, &tree)?;
         }
-        sources::relate(self.plan, entry, &tree)?;
+        sources::set_bind_propagation(self.plan, entry, &tree)?;
         Ok(Source::Tree(tree))
     }
 
     fn ask_runtime(&self, index: usize, root: Option<&OwnedFd>) -> Result<OwnedFd> {
-        (self.joined)()?;
+        (self.wait_for_cgroup)()?;
         let message = FromInit::OpenSource(mount_number(index)?);
         match root {
             Some(root) => self.sync.send_with(message, root.as_fd()),
@@ -76,7 +76,7 @@ impl Late<'_> {
         if !self.by_runtime {
             return Err(Error::msg("an idmapped mount needs CAP_SYS_ADMIN on the host"));
         }
-        (self.joined)()?;
+        (self.wait_for_cgroup)()?;
         self.sync.send_with(FromInit::MapIds(mount_number(index)?), tree.as_fd())?;
         self.sync.expect(ToInit::IdsMapped)
     }

@@ -10,12 +10,12 @@
 use super::attributes;
 use super::{double_fork::double_fork, mismatch, mounts, readonly, rootfs::Root};
 use crate::error::{Context, Error, Result};
-use crate::launch::entry::Entry;
 use crate::launch::joins::Joins;
 use crate::launch::messages::{FromMounter, LiveMounts, ToMounter};
-use crate::launch::sources::{self, LOOP, Source};
+use crate::launch::namespace_handout::NamespaceEntry;
+use crate::launch::sources::{self, ELOOP_HINT, Source};
 use crate::launch::sync::ChildEnd;
-use crate::launch::target::{self, Kind, Made};
+use crate::launch::target::{self, CreatedFile, MountPointKind};
 use crate::spec::plan::{Mount, MountKind, Mounted, NsKind, Plan};
 use crate::spec::proc_paths::{self, Place};
 use crate::steps;
@@ -41,7 +41,7 @@ pub enum Change {
 pub struct LiveContext {
     pub sync: ChildEnd<LiveMounts>,
     /// The way into the container's namespaces.
-    pub entry: Entry,
+    pub entry: NamespaceEntry,
     /// The namespaces of the container that are not the runtime's.
     pub namespaces: NsFlags,
     /// The root directory of init, if it is not the root of init's mount namespace.
@@ -52,50 +52,50 @@ pub struct LiveContext {
 }
 
 /// Runs the child. Sends the result to the runtime and calls `_exit`.
-pub fn run(change: &Change, host: LiveContext) -> ! {
+pub fn run_mount_changes(change: &Change, context: LiveContext) -> ! {
     steps::begin_child("in the container");
-    let done = enter(&host).and_then(|()| {
+    let done = enter(&context).and_then(|()| {
         steps::done("entered the container's namespaces");
-        apply(change, &host)
+        apply(change, &context)
     });
     if done.is_ok() {
         steps::done("changed the mounts");
     }
     let message = done.map_or_else(FromMounter::Failed, |()| FromMounter::MountsChanged);
     // If the runtime has died, nobody can receive the result.
-    let _ = host.sync.send(message);
+    let _ = context.sync.send(message);
     exit(0)
 }
 
 /// Takes the rights of the container's root, and enters the namespaces that decide what a
 /// new filesystem shows. A pid namespace applies only to children, so the child clones
 /// once more.
-fn enter(host: &LiveContext) -> Result<()> {
+fn enter(context: &LiveContext) -> Result<()> {
     process::default_signals();
-    steps::across_clocks(|| host.entry.enter(host.namespaces.without(NsKind::Mount.flag())))?;
-    double_fork(&host.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
+    steps::across_clocks(|| context.entry.enter(context.namespaces.without(NsKind::Mount.flag())))?;
+    double_fork(&context.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
     // The runtime now knows which process to end if a process of the container stops this
     // one.
-    host.sync.expect(ToMounter::SecondCloneKnown)?;
-    if host.namespaces.has(NsKind::User.flag()) {
+    context.sync.expect(ToMounter::SecondCloneKnown)?;
+    if context.namespaces.has(NsKind::User.flag()) {
         process::set_ids(0, 0).op("setresuid 0 in the user namespace")?;
     }
     unshare(CloneFlags::CLONE_NEWNS).op("unshare the mount namespace")
 }
 
-fn apply(change: &Change, host: &LiveContext) -> Result<()> {
-    let opened = match (change, &host.sources) {
-        (Change::Add(plan), None) => sources::open_mounts(plan, &host.joins)?,
+fn apply(change: &Change, context: &LiveContext) -> Result<()> {
+    let opened = match (change, &context.sources) {
+        (Change::Add(plan), None) => sources::open_mounts(plan, &context.joins)?,
         _ => Vec::new(),
     };
     mount::propagate_all(mount::MS_PRIVATE).op("cut the mounts off from the host's")?;
-    let mut work = Work::begin(host)?;
+    let mut work = Work::begin(context)?;
     // Files and directories get exactly the mode that the code gives, whatever the
     // caller's umask.
     umask(Mode::empty());
     let done = match change {
         Change::Add(plan) => {
-            let sources = host.sources.as_ref().unwrap_or(&opened);
+            let sources = context.sources.as_ref().unwrap_or(&opened);
             plan.mounts.iter().zip(sources).try_for_each(|(entry, source)| {
                 work.add(plan, entry, source).map_err(|e| {
                     let target = entry.target.display().to_string();
@@ -115,7 +115,7 @@ fn apply(change: &Change, host: &LiveContext) -> Result<()> {
 
 /// A step that can be rolled back.
 enum Step {
-    Made(Made),
+    Created(CreatedFile),
     /// The tree that was attached.
     Attached(OwnedFd),
     /// A copy of the tree that was detached, and where it was.
@@ -125,7 +125,7 @@ enum Step {
 struct Work<'a> {
     /// The container's root, and the host's.
     root: Root,
-    entry: &'a Entry,
+    entry: &'a NamespaceEntry,
     /// The mount namespace of this process.
     own: OwnedFd,
     /// /proc/self/fd of this process, in the host's procfs.
@@ -136,19 +136,19 @@ struct Work<'a> {
 const DIRECTORY: OFlag = OFlag::O_PATH.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC);
 
 impl Work<'_> {
-    fn begin(host: &LiveContext) -> Result<Work<'_>> {
+    fn begin(context: &LiveContext) -> Result<Work<'_>> {
         let dir = |path: &str| open(path, DIRECTORY, Mode::empty()).op_on("open", path);
         let path = "/proc/self/ns/mnt";
         let own = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", path)?;
         let (fds, hosts) = (dir("/proc/self/fd")?, dir("/")?);
         let mut work = Work {
             root: Root { tree: dir("/")?, host: hosts },
-            entry: &host.entry,
+            entry: &context.entry,
             own,
             fds,
             steps: Vec::new(),
         };
-        work.root.tree = match &host.root {
+        work.root.tree = match &context.root {
             Some(root) => root.try_clone().op("dup")?,
             None => {
                 work.in_container(|| open("/", DIRECTORY, Mode::empty()).op("open the container's root"))?
@@ -173,7 +173,7 @@ impl Work<'_> {
         };
         let mut made = Vec::new();
         let prepared = self.prepare(plan, entry, source, kind, &mut made);
-        self.steps.extend(made.into_iter().map(Step::Made));
+        self.steps.extend(made.into_iter().map(Step::Created));
         let explain = |error| mismatch::explain(error, &self.root.tree, entry, kind);
         let (tree, point) = prepared.map_err(explain)?;
         self.attach(&tree, &point).map_err(explain)?;
@@ -188,14 +188,14 @@ impl Work<'_> {
         plan: &Plan,
         entry: &Mount,
         source: &Source,
-        kind: Kind,
-        made: &mut Vec<Made>,
+        kind: MountPointKind,
+        made: &mut Vec<CreatedFile>,
     ) -> Result<(OwnedFd, OwnedFd)> {
         let (root, path) = (&self.root.tree, &entry.target);
         match (&entry.kind, source) {
             (MountKind::Bind { .. }, Source::Tree(tree)) => {
                 let check = |place| mounts::check_bind(entry, tree, place);
-                let point = target::mount_point_noting(root, path, kind, check, made)?;
+                let point = target::open_mount_point_recording(root, path, kind, check, made)?;
                 if let Some(locked) = attributes::set_bind_attributes(entry, tree)? {
                     return Err(Error::msg(locked));
                 }
@@ -203,7 +203,7 @@ impl Work<'_> {
             }
             (MountKind::Filesystem(new), source) => {
                 let check = |place| proc_paths::refuse(place, &entry.kind);
-                let point = target::mount_point_noting(root, path, kind, check, made)?;
+                let point = target::open_mount_point_recording(root, path, kind, check, made)?;
                 let tree = mounts::filesystem_for(plan, entry, new, &point, &self.root.host, source)?;
                 if readonly::is_wanted(entry) {
                     mounts::make_readonly(&tree)?;
@@ -217,7 +217,7 @@ impl Work<'_> {
     fn attach(&self, tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
         self.in_container(|| mount::attach(tree, point).op("move_mount")).map_err(|e| {
             match e.errno.map(Errno::from_raw) {
-                Some(Errno::ELOOP) => e.hint(LOOP),
+                Some(Errno::ELOOP) => e.hint(ELOOP_HINT),
                 Some(Errno::EINVAL) => e.hint("an unbindable mount can't be attached below a shared one"),
                 _ => e,
             }
@@ -227,12 +227,12 @@ impl Work<'_> {
     fn open_mount(&self, mounted: &Mounted) -> Result<OwnedFd> {
         let nofollow = if mounted.nofollow { libc::O_NOFOLLOW } else { 0 };
         let path = target::c_path(&mounted.path)?;
-        openat2::in_root(&self.root.tree, &path, libc::O_PATH | nofollow).op("open the mount")
+        openat2::open_in_root(&self.root.tree, &path, libc::O_PATH | nofollow).op("open the mount")
     }
 
     fn remove(&mut self, mounted: &Mounted) -> Result<()> {
         let there = self.open_mount(mounted)?;
-        match target::place_of(&self.root.tree, &there)? {
+        match target::place_in_container(&self.root.tree, &there)? {
             Place::Root => return Err(Error::msg("the container's root can't be unmounted")),
             Place::InProc => return Err(Error::msg("what hides a file of /proc can't be unmounted")),
             Place::Proc | Place::Elsewhere => {}
@@ -269,7 +269,7 @@ impl Work<'_> {
                 Step::Attached(tree) => self.detach(&tree)?,
                 Step::Detached(tree, mounted) => self.attach(&tree, &self.open_mount(&mounted)?)?,
                 // The container may have put something there meanwhile.
-                Step::Made(made) => match made.remove() {
+                Step::Created(made) => match made.remove() {
                     Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY) => {}
                     Err(errno) => return Err(Error::os("remove the mount point", errno)),
                 },

@@ -25,7 +25,7 @@ const UNCONFINED: &str = "unconfined";
 /// Refuses a label that this host can't apply, before anything is created. The error
 /// texts are runc's. Without AppArmor every process is unconfined already, so this
 /// function drops a request for `unconfined`.
-pub fn check(process: &mut Process) -> Result<()> {
+pub fn check_labels(process: &mut Process) -> Result<()> {
     if let Some(profile) = &process.apparmor
         && !apparmor_is_enabled()
     {
@@ -76,7 +76,7 @@ impl Labels {
     }
 
     /// Calls `make`, which creates keys, and gives these the process's SELinux label.
-    pub fn on_keys<T>(&self, process: &Process, make: impl FnOnce() -> Result<T>) -> Result<T> {
+    pub fn label_keys<T>(&self, process: &Process, make: impl FnOnce() -> Result<T>) -> Result<T> {
         let (Some(proc), Some(label)) = (&self.0, &process.selinux) else { return make() };
         let file = open_attribute(proc, c"self/attr/keycreate", SELINUX)?;
         write_label(&file, label, "write `/proc/self/attr/keycreate`", SELINUX)?;
@@ -88,7 +88,7 @@ impl Labels {
 
     /// Lets the next execve change to the labels. Every hook that this process executes
     /// from here on gets the labels, too. Closes the procfs.
-    pub fn on_exec(self, process: &Process) -> Result<()> {
+    pub fn label_next_exec(self, process: &Process) -> Result<()> {
         let Some(proc) = self.0 else { return Ok(()) };
         if let Some(label) = &process.selinux {
             let file = open_attribute(&proc, c"self/attr/exec", SELINUX)?;
@@ -107,18 +107,23 @@ impl Labels {
 fn set_apparmor_profile(proc: &OwnedFd, profile: &str, no_new_privileges: bool) -> Result<()> {
     let command = if no_new_privileges && is_confined(proc)? { "stack" } else { "exec" };
     // Before Linux 5.8 all security modules shared one directory.
-    let (file, name) = match openat2::beneath_following(proc, c"self/attr/apparmor/exec", libc::O_WRONLY) {
-        Err(Errno::ENOENT) => (open_attribute(proc, c"self/attr/exec", APPARMOR)?, "/proc/self/attr/exec"),
-        other => (other.op("open").map_err(|e| e.at(APPARMOR))?, "/proc/self/attr/apparmor/exec"),
-    };
+    let (file, name) =
+        match openat2::open_beneath_following_links(proc, c"self/attr/apparmor/exec", libc::O_WRONLY) {
+            Err(Errno::ENOENT) => {
+                (open_attribute(proc, c"self/attr/exec", APPARMOR)?, "/proc/self/attr/exec")
+            }
+            other => (other.op("open").map_err(|e| e.at(APPARMOR))?, "/proc/self/attr/apparmor/exec"),
+        };
     let operation = format!("apparmor failed to apply profile: write `{name}`");
     write_label(&file, &format!("{command} {profile}"), &operation, APPARMOR)
 }
 
 fn is_confined(proc: &OwnedFd) -> Result<bool> {
     let path = c"self/attr/apparmor/current";
-    let file = match openat2::beneath_following(proc, path, libc::O_RDONLY) {
-        Err(Errno::ENOENT) => openat2::beneath_following(proc, c"self/attr/current", libc::O_RDONLY),
+    let file = match openat2::open_beneath_following_links(proc, path, libc::O_RDONLY) {
+        Err(Errno::ENOENT) => {
+            openat2::open_beneath_following_links(proc, c"self/attr/current", libc::O_RDONLY)
+        }
         other => other,
     };
     let mut label = [0; 4096];
@@ -135,7 +140,7 @@ fn confines(label: &str) -> bool {
 }
 
 fn open_attribute(proc: &OwnedFd, path: &CStr, at: &str) -> Result<OwnedFd> {
-    openat2::beneath_following(proc, path, libc::O_WRONLY)
+    openat2::open_beneath_following_links(proc, path, libc::O_WRONLY)
         .op(&format!("open `/proc/{}`", path.to_string_lossy()))
         .map_err(|e| e.at(at))
 }

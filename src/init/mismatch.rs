@@ -1,7 +1,7 @@
 //! The error of a directory that is mounted on a file, or of a file on a directory.
 
 use crate::error::Error;
-use crate::launch::target::{self, Kind};
+use crate::launch::target::{self, MountPointKind};
 use crate::spec::plan::{Mount, MountKind};
 use nix::errno::Errno;
 use std::os::fd::OwnedFd;
@@ -12,14 +12,14 @@ use std::os::fd::OwnedFd;
 ///
 /// The kernel returns ENOTDIR or EINVAL. Docker explains the text "not a directory" to
 /// its users, so the error has that text in both cases.
-pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: Kind) -> Error {
+pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: MountPointKind) -> Error {
     if !error.is(Errno::ENOTDIR) && !error.is(Errno::EINVAL) {
         return error;
     }
     let Some(on_directory) = target::leads_to_directory(root, &entry.target) else { return error };
     let (mounted, covered) = match (kind, on_directory) {
-        (Kind::Directory | Kind::PlainDirectory, false) => ("directory", "file"),
-        (Kind::File, true) => ("file", "directory"),
+        (MountPointKind::Directory | MountPointKind::PlainDirectory, false) => ("directory", "file"),
+        (MountPointKind::File, true) => ("file", "directory"),
         _ => return error,
     };
     let operation = match &entry.kind {

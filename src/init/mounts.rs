@@ -7,17 +7,17 @@
 use super::attributes;
 use super::cgroup_mount::{self, Wanted};
 use super::fs_context;
-use super::late::Late;
+use super::late::LateSources;
 use super::mismatch;
 use super::readonly::{self, Readonly};
 use super::rootfs::Root;
 use super::{copy_up, filesystem};
 use crate::error::{Context, Error, Result};
-use crate::launch::cgroup_view::View;
+use crate::launch::cgroup_view::CgroupView;
 use crate::launch::inside_rootfs;
 use crate::launch::messages::FromInit;
 use crate::launch::sources::{self, Source};
-use crate::launch::target::{self, Kind, MountPoint};
+use crate::launch::target::{self, MountPoint, MountPointKind};
 use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
 use crate::spec::proc_paths::{self, Place};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
@@ -34,12 +34,17 @@ use std::path::Path;
 /// Attaches every mount of the plan. `sources` holds the sources that were opened before
 /// the fork. `late` opens the others. Returns the mounts that are to become read-only at
 /// the end.
-pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -> Result<Readonly> {
+pub fn attach_all(
+    late: &LateSources,
+    root: &Root,
+    sources: Vec<Source>,
+    view: &CgroupView,
+) -> Result<Readonly> {
     let plan = late.plan;
     let mut attaching = Attaching { plan, root, view, readonly: Readonly::default(), warnings: Vec::new() };
     plan.mounts.iter().zip(sources).enumerate().try_for_each(|(index, (mount, source))| {
         if let MountKind::Cgroup { .. } = mount.kind {
-            (late.joined)()?;
+            (late.wait_for_cgroup)()?;
         }
         late.open(index, root, source)
             .and_then(|source| attaching.attach(mount, source))
@@ -53,7 +58,7 @@ pub fn attach_all(late: &Late, root: &Root, sources: Vec<Source>, view: &View) -
 struct Attaching<'a> {
     plan: &'a Plan,
     root: &'a Root,
-    view: &'a View,
+    view: &'a CgroupView,
     readonly: Readonly,
     warnings: Vec<String>,
 }
@@ -65,7 +70,7 @@ impl Attaching<'_> {
             (_, Source::Link(to)) => self.copy_link(entry, &to),
             (MountKind::Bind { .. }, _) => Err(Error::msg("the source was not opened")),
             (MountKind::Cgroup { readonly, options }, _) => {
-                let point = self.mount_point(entry, Kind::Directory)?;
+                let point = self.mount_point(entry, MountPointKind::Directory)?;
                 let label = self.plan.mount_label.as_ref();
                 let wanted = Wanted { entry, readonly: *readonly, options, label };
                 cgroup_mount::attach(&wanted, &point.at, self.view)
@@ -75,11 +80,11 @@ impl Attaching<'_> {
         }
     }
 
-    fn mount_point(&mut self, entry: &Mount, kind: Kind) -> Result<MountPoint> {
+    fn mount_point(&mut self, entry: &Mount, kind: MountPointKind) -> Result<MountPoint> {
         let tree = &self.root.tree;
         let check = |place| proc_paths::refuse(place, &entry.kind);
         self.readonly
-            .create(tree, &entry.target, || target::mount_point(tree, &entry.target, kind, check))
+            .create(tree, &entry.target, || target::open_mount_point(tree, &entry.target, kind, check))
             .map_err(|error| mismatch::explain(error, tree, entry, kind))
     }
 
@@ -92,7 +97,7 @@ impl Attaching<'_> {
         let check = |place| check_bind(entry, &tree, place);
         let target = self
             .readonly
-            .create(root, &entry.target, || target::mount_point(root, &entry.target, kind, check))
+            .create(root, &entry.target, || target::open_mount_point(root, &entry.target, kind, check))
             .map_err(|error| mismatch::explain(error, root, entry, kind))?;
         let changes = readonly::will_make_readonly(entry, &tree)?;
         self.warnings.extend(attributes::set_bind_attributes(entry, &tree)?);
@@ -126,7 +131,7 @@ impl Attaching<'_> {
     /// filesystem. All mounts of the filesystem share those options.
     fn remount(&mut self, entry: &Mount, options: &[FsOption]) -> Result<()> {
         let path = target::c_path(&entry.target)?;
-        let there = openat2::in_root(&self.root.tree, &path, libc::O_PATH).op("open the mount")?;
+        let there = openat2::open_in_root(&self.root.tree, &path, libc::O_PATH).op("open the mount")?;
         let changes = readonly::will_make_readonly(entry, &there)?;
         if !options.is_empty() {
             fs_context::reconfigure(&there, options).map_err(nothing_there)?;
@@ -151,20 +156,20 @@ fn attach_bind_tree(
                 Error::os("move_mount", Errno::ELOOP).hint("the file of a mount namespace is mounted in it")
             );
         }
-        sources::relate(plan, entry, tree)?;
+        sources::set_bind_propagation(plan, entry, tree)?;
         attributes::set_bind_attributes(entry, tree).map(drop)
     };
-    let path = inside_rootfs::inside(plan, source).is_none().then_some(source);
-    sources::attach(tree, &target.at, path, prepare)
+    let path = inside_rootfs::path_below_rootfs(plan, source).is_none().then_some(source);
+    sources::attach_or_clone_again(tree, &target.at, path, prepare)
 }
 
 /// Returns what a bind mount of `tree` can cover.
-pub fn kind_for(entry: &Mount, tree: &OwnedFd) -> Result<Kind> {
+pub fn kind_for(entry: &Mount, tree: &OwnedFd) -> Result<MountPointKind> {
     let directory = target::is_directory(&fstat(tree).op("fstat the source")?);
     Ok(match (entry.target_nofollow, directory) {
-        (true, _) => Kind::Link,
-        (false, true) => Kind::Directory,
-        (false, false) => Kind::File,
+        (true, _) => MountPointKind::Link,
+        (false, true) => MountPointKind::Directory,
+        (false, false) => MountPointKind::File,
     })
 }
 
@@ -202,10 +207,10 @@ fn can_create(new: &Filesystem) -> bool {
 }
 
 /// Returns what a new filesystem can cover.
-pub fn kind_for_new(new: &Filesystem) -> Kind {
+pub fn kind_for_new(new: &Filesystem) -> MountPointKind {
     match new.fs.to_bytes() {
-        b"proc" | b"sysfs" => Kind::PlainDirectory,
-        _ => Kind::Directory,
+        b"proc" | b"sysfs" => MountPointKind::PlainDirectory,
+        _ => MountPointKind::Directory,
     }
 }
 
@@ -232,7 +237,7 @@ pub fn filesystem_for(
     if new.copy_up && !point.made {
         copy_up::copy(&point.at, &tree, &new.options)?;
     }
-    if let (Source::Users(users), Some(idmap)) = (source, &entry.idmap) {
+    if let (Source::UserNamespace(users), Some(idmap)) = (source, &entry.idmap) {
         sources::map_ids(&tree, users.as_fd(), idmap.recursive)?;
     }
     let below = entry.recursive_attr;

@@ -17,28 +17,28 @@ use nix::unistd::write;
 use std::os::fd::OwnedFd;
 
 /// Enters all namespaces of init that clone3 did not create.
-pub fn enter(plan: &Plan, host: &mut InitContext) -> Result<()> {
+pub fn enter(plan: &Plan, context: &mut InitContext) -> Result<()> {
     // The process has one thread, so a move of "this thread" moves all of it. A write of
     // 0 to `tasks` does not take the lock that costs writers of cgroup.procs an RCU grace
     // period, 8 to 10 ms. The files stay open until execve: to close each costs another
     // system call.
-    for tasks in &host.cgroup_tasks {
+    for tasks in &context.cgroup_tasks {
         write(tasks, b"0").op("join the cgroup (write tasks)")?;
     }
     sched::reset_affinity();
     let (new_user, joined_user) =
         (plan.namespaces.is_new(NsKind::User), plan.namespaces.is_joined(NsKind::User));
     if !new_user {
-        rlimits::set_oom_score(rlimits::Of::Myself, &plan.process)?;
+        rlimits::set_oom_score(rlimits::Target::Caller, &plan.process)?;
         if joined_user {
-            rlimits::set_rlimits(rlimits::Of::Myself, &plan.process)?;
+            rlimits::set_rlimits(rlimits::Target::Caller, &plan.process)?;
         }
     }
     if needs_proc(plan) {
-        host.proc = Some(Proc::open()?);
-    } else if host.gate.as_ref().is_some_and(|gate| gate.handout.is_some()) {
+        context.proc = Some(Proc::open()?);
+    } else if context.gate.as_ref().is_some_and(|gate| gate.handout.is_some()) {
         // Without /proc init hands out nothing. That is not an error.
-        host.proc = Proc::open().ok();
+        context.proc = Proc::open().ok();
     }
     let mut new_time = plan.namespaces.is_new(NsKind::Time);
     let mut offsets = None;
@@ -46,41 +46,43 @@ pub fn enter(plan: &Plan, host: &mut InitContext) -> Result<()> {
         // A process of the joined user namespace may trace a process that enters it and
         // is dumpable (CVE-2016-9962). `hide` gives the files of /proc/self to root, so
         // init opens the offsets before it.
-        offsets = open_offsets(plan, host.proc.as_ref())?;
+        offsets = open_offsets(plan, context.proc.as_ref())?;
         hide()?;
     }
-    if joined_user || host.split.double_fork.is_some() {
-        host.joins.enter_with_hosts_rights()?;
-        host.joins.enter_user()?;
+    if joined_user || context.namespace_plan.double_fork.is_some() {
+        context.joins.enter_with_hosts_rights()?;
+        context.joins.enter_user()?;
     }
-    if let Some(namespaces) = host.split.double_fork {
+    if let Some(namespaces) = context.namespace_plan.double_fork {
         if joined_user && new_time {
             // The open file sets the offsets for the children of this process. The next
             // child is in the new time namespace, so the offsets come before it.
             create_time_namespace(&plan.time_offsets, offsets.take())?;
             new_time = false;
         }
-        steps::across_clocks(|| double_fork(host, namespaces))?;
+        steps::across_clocks(|| double_fork(context, namespaces))?;
     }
     if waits_for_ids_or_limits(plan) {
-        host.sync.expect(ToInit::IdsAndLimitsSet)?;
+        context.sync.expect(ToInit::IdsAndLimitsSet)?;
     }
-    if host.arrival == CgroupEntry::BySystemdFirst {
-        host.cgroup_move.complete(&host.sync)?;
+    if context.cgroup_entry == CgroupEntry::BySystemdFirst {
+        context.cgroup_move.complete(&context.sync)?;
     }
     if !joined_user {
         // A change of ids gives the files of /proc/self to the host's root.
-        offsets = open_offsets(plan, host.proc.as_ref())?;
+        offsets = open_offsets(plan, context.proc.as_ref())?;
     }
     if joined_user || new_user {
         become_root(&plan.process)?;
     }
     nix::unistd::setsid().op("setsid")?;
-    steps::across_clocks(|| host.joins.enter_rest())?;
-    if !host.split.in_init.is_none() {
-        unshare(host.split.in_init.for_setns()).op("unshare").map_err(|e| e.at("/linux/namespaces"))?;
+    steps::across_clocks(|| context.joins.enter_rest())?;
+    if !context.namespace_plan.in_init.is_none() {
+        unshare(context.namespace_plan.in_init.for_setns())
+            .op("unshare")
+            .map_err(|e| e.at("/linux/namespaces"))?;
     }
-    if let (true, Some(proc)) = (new_time, &host.proc) {
+    if let (true, Some(proc)) = (new_time, &context.proc) {
         steps::across_clocks(|| enter_time_namespace(&plan.time_offsets, offsets, proc))?;
     }
     // From here on init writes nothing below /proc/self. A change of ids may have made
@@ -123,11 +125,11 @@ fn become_root(process: &Process) -> Result<()> {
 
 /// Clones init once more, for the namespaces that only a clone enters. Init has entered
 /// the namespaces that are to own them. Afterwards init is a sibling of this process.
-fn double_fork(host: &InitContext, namespaces: NsFlags) -> Result<()> {
-    if host.split.enter_pid {
-        host.joins.enter_pid()?;
+fn double_fork(context: &InitContext, namespaces: NsFlags) -> Result<()> {
+    if context.namespace_plan.enter_pid {
+        context.joins.enter_pid()?;
     }
-    super::double_fork::double_fork(&host.sync, namespaces, host.courier.as_ref())
+    super::double_fork::double_fork(&context.sync, namespaces, context.courier.as_ref())
         .map_err(|e| e.at("/linux/namespaces"))
 }
 
@@ -160,14 +162,14 @@ fn enter_time_namespace(offsets: &[String], file: Option<OwnedFd>, proc: &Proc) 
 }
 
 /// Waits until the runtime has moved its network devices into the network namespace.
-pub fn wait_for_devices(plan: &Plan, host: &InitContext) -> Result<()> {
+pub fn wait_for_devices(plan: &Plan, context: &InitContext) -> Result<()> {
     if plan.net_devices.is_empty() {
         return Ok(());
     }
     // The runtime sends its messages in this order.
-    host.cgroup_move.complete(&host.sync)?;
-    host.sync.send(FromInit::NetworkCreated)?;
-    host.sync.expect(ToInit::DevicesMoved)
+    context.cgroup_move.complete(&context.sync)?;
+    context.sync.send(FromInit::NetworkCreated)?;
+    context.sync.expect(ToInit::DevicesMoved)
 }
 
 /// Sets the hostname and the domain name, and sets the loopback device up.

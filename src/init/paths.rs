@@ -66,7 +66,7 @@ fn is_root(root: &OwnedFd, target: &OwnedFd, stat: &FileStat) -> Result<bool> {
         return Ok(false);
     }
     // Another mount may show the same directory.
-    let id = |file: &OwnedFd| mount::id(file).op("statx");
+    let id = |file: &OwnedFd| mount::mount_id(file).op("statx");
     Ok(id(root)? == id(target)?)
 }
 
@@ -103,7 +103,7 @@ fn cover_directory(target: &OwnedFd, covers: &mut Covers) -> Result<()> {
 fn null_device(root: &OwnedFd) -> Result<OwnedFd> {
     let tree = match mount::clone_tree(AT_FDCWD, c"/dev/null", false, true) {
         Err(Errno::ENOENT) => {
-            let own = openat2::in_root(root, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW);
+            let own = openat2::open_in_root(root, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW);
             let own = own.op_on("open", "/dev/null").map_err(|e| e.hint("the host has none either"))?;
             mount::clone_tree(&own, c"", false, false)
         }
@@ -141,7 +141,7 @@ fn make_path_readonly(path: &Path, root: &OwnedFd) -> Result<()> {
 }
 
 fn open_existing(root: &OwnedFd, path: &Path) -> Result<Option<OwnedFd>> {
-    match openat2::in_root(root, &target::c_path(path)?, libc::O_PATH) {
+    match openat2::open_in_root(root, &target::c_path(path)?, libc::O_PATH) {
         Ok(target) => Ok(Some(target)),
         Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
         Err(errno) => Err(Error::os("open", errno)),

@@ -7,7 +7,7 @@ use crate::launch::target;
 use crate::spec::Plan;
 use crate::spec::plan::NsKind;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY};
-use crate::sys::mountinfo::{self, Point};
+use crate::sys::mountinfo::{self, MountInfo};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -70,9 +70,9 @@ pub fn change_root(root: &Root, way: Way) -> Result<()> {
 /// The kernel refuses to unmount what a more privileged mount namespace has mounted. This
 /// function covers such a mount with an empty directory.
 fn hide_host(root: &Root) -> Result<()> {
-    let all = mountinfo::of("self").op_on("read", "/proc/self/mountinfo")?;
-    let own = mount::id(&root.tree).op("statx the rootfs")?;
-    let host = |point: &&Point| is_kernels(&point.fs) && !is_below(&all, point, own);
+    let all = mountinfo::read_mounts("self").op_on("read", "/proc/self/mountinfo")?;
+    let own = mount::mount_id(&root.tree).op("statx the rootfs")?;
+    let host = |point: &&MountInfo| is_kernels(&point.fs) && !is_below(&all, point, own);
     // mountinfo lists a mount after the mount below which it is attached.
     for point in all.iter().rev().filter(host) {
         match umount2(&point.path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
@@ -91,7 +91,7 @@ fn is_kernels(fs: &[u8]) -> bool {
 
 /// Whether `point` is attached below the mount `above`, directly or by way of other
 /// mounts.
-fn is_below(all: &[Point], point: &Point, above: u64) -> bool {
+fn is_below(all: &[MountInfo], point: &MountInfo, above: u64) -> bool {
     let mut parent = point.parent;
     for _ in 0..all.len() {
         if parent == above {

@@ -38,6 +38,6 @@ impl Proc {
 
     /// Opens /proc/sys, which shows a process the parameters of its own namespaces.
     pub fn sys(&self) -> Result<OwnedFd> {
-        openat2::beneath(&self.0, c"sys", libc::O_PATH | libc::O_DIRECTORY).op_on("open", "/proc/sys")
+        openat2::open_beneath(&self.0, c"sys", libc::O_PATH | libc::O_DIRECTORY).op_on("open", "/proc/sys")
     }
 }

@@ -30,24 +30,24 @@ pub struct Readonly {
 
 struct Pending {
     tree: OwnedFd,
-    entry: Place,
+    entry: ConfigEntry,
 }
 
 struct Done {
     /// The kernel's id of the mount.
     id: u64,
-    entry: Place,
+    entry: ConfigEntry,
 }
 
 /// An entry of the configuration, for errors.
-struct Place {
+struct ConfigEntry {
     at: String,
     target: String,
 }
 
-impl Place {
-    fn from_mount(entry: &Mount) -> Place {
-        Place { at: entry.at.clone(), target: entry.target.display().to_string() }
+impl ConfigEntry {
+    fn from_mount(entry: &Mount) -> ConfigEntry {
+        ConfigEntry { at: entry.at.clone(), target: entry.target.display().to_string() }
     }
 }
 
@@ -69,13 +69,13 @@ pub fn will_make_readonly(entry: &Mount, tree: &OwnedFd) -> Result<bool> {
 impl Readonly {
     /// Remembers to make `tree`, the attached mount of `entry`, read-only at the end.
     pub fn make_readonly_later(&mut self, entry: &Mount, tree: OwnedFd) {
-        self.pending.push(Pending { tree, entry: Place::from_mount(entry) });
+        self.pending.push(Pending { tree, entry: ConfigEntry::from_mount(entry) });
     }
 
     /// Notes that `entry` made the attached mount `tree` read-only.
     pub fn note_done(&mut self, entry: &Mount, tree: &OwnedFd) -> Result<()> {
-        let id = mount::id(tree).op("statx the mount")?;
-        self.done.push(Done { id, entry: Place::from_mount(entry) });
+        let id = mount::mount_id(tree).op("statx the mount")?;
+        self.done.push(Done { id, entry: ConfigEntry::from_mount(entry) });
         Ok(())
     }
 
@@ -99,7 +99,7 @@ impl Readonly {
     /// configuration did not make that mount read-only, or if the kernel refuses.
     fn make_writable(&mut self, root: &OwnedFd, path: &Path) -> Result<bool> {
         let dir = open_nearest_directory(root, path)?;
-        let id = mount::id(&dir).op("statx the directory")?;
+        let id = mount::mount_id(&dir).op("statx the directory")?;
         let Some(index) = self.done.iter().position(|done| done.id == id) else { return Ok(false) };
         let tree = root_of_mount(dir)?;
         let attr = MountAttr { clear: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
@@ -127,7 +127,7 @@ impl Readonly {
 /// Opens the deepest directory on the way to `path` that exists.
 fn open_nearest_directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     for above in path.ancestors().skip(1) {
-        match openat2::in_root(root, &target::c_path(above)?, libc::O_PATH | libc::O_DIRECTORY) {
+        match openat2::open_in_root(root, &target::c_path(above)?, libc::O_PATH | libc::O_DIRECTORY) {
             Err(Errno::ENOENT) => {}
             other => return other.op_on("open the directory", above.display()),
         }
@@ -139,7 +139,7 @@ fn open_nearest_directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
 /// process, because `..` stays there.
 fn root_of_mount(mut dir: OwnedFd) -> Result<OwnedFd> {
     loop {
-        match openat2::parent_in_mount(&dir) {
+        match openat2::open_parent_in_mount(&dir) {
             Ok(parent) => dir = parent,
             Err(Errno::EXDEV) => return Ok(dir),
             Err(errno) => return Err(Error::os("open the root of the mount", errno)),

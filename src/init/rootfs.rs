@@ -26,7 +26,7 @@ pub struct Root {
 pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     let joined = plan.namespaces.is_joined(NsKind::Mount);
     if !joined {
-        mount::propagate_all(sources::namespace_base(plan).flag())
+        mount::propagate_all(sources::initial_namespace_propagation(plan).flag())
             .op("cut the mounts off from the host's")
             .map_err(|e| if e.is(Errno::EINVAL) { e.hint(why_no_pivot()) } else { e })?;
     }
@@ -39,8 +39,9 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
             .on(plan.rootfs.display().to_string()));
     }
     let target = own.as_ref().unwrap_or(&host);
-    let prepare = |tree: &OwnedFd| sources::set_propagation(tree, sources::root_base(plan), true);
-    let tree = sources::attach(tree, target, Some(&plan.rootfs), prepare).map_err(|e| {
+    let prepare =
+        |tree: &OwnedFd| sources::set_propagation(tree, sources::initial_root_propagation(plan), true);
+    let tree = sources::attach_or_clone_again(tree, target, Some(&plan.rootfs), prepare).map_err(|e| {
         e.at("/root/path").on(plan.rootfs.display().to_string()).hint("the rootfs must be a directory")
     })?;
     let root = Root { tree, host };
@@ -66,7 +67,7 @@ fn propagate_below(plan: &Plan, root: &Root) -> Result<()> {
     else {
         return Ok(());
     };
-    let until_the_pivot = sources::root_base(plan);
+    let until_the_pivot = sources::initial_root_propagation(plan);
     sources::set_propagation(&root.tree, propagation, true)
         // pivot_root refuses a shared root, and the kernel binds nothing from an
         // unbindable one.

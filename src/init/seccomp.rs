@@ -53,7 +53,7 @@ pub fn needed_capabilities(filter: Option<&Filter>, process: &Process) -> u64 {
 pub fn install_early<C: WithListener>(
     filter: Option<&Filter>,
     process: &Process,
-    extra: creds::Extra,
+    extra: creds::ExtraCapabilities,
     sync: &ChildEnd<C>,
 ) -> Result<()> {
     if let Some(filter) = filter.filter(|filter| is_early(filter.has_listener(), process)) {

@@ -9,7 +9,7 @@ use nix::unistd::write;
 use std::os::fd::OwnedFd;
 
 /// Writes each value. `proc` is `Some` if there are any values.
-pub fn write_all(values: &[Sysctl], proc: Option<&Proc>) -> Result<()> {
+pub fn write_sysctls(values: &[Sysctl], proc: Option<&Proc>) -> Result<()> {
     let Some(proc) = proc.filter(|_| !values.is_empty()) else { return Ok(()) };
     let dir = proc.sys()?;
     values.iter().try_for_each(|value| {
@@ -23,10 +23,15 @@ fn write_value(dir: &OwnedFd, value: &Sysctl) -> Result<()> {
         // also works for root of the namespace.
         return crate::sys::process::set_domainname(&value.value).op("setdomainname");
     }
-    let file = openat2::beneath(dir, &value.path, libc::O_WRONLY).op("open the sysctl").map_err(|e| {
-        let missing = e.is(Errno::ENOENT);
-        if missing { e.hint(format!("the {} namespace has none of this name", value.kind.name())) } else { e }
-    })?;
+    let file =
+        openat2::open_beneath(dir, &value.path, libc::O_WRONLY).op("open the sysctl").map_err(|e| {
+            let missing = e.is(Errno::ENOENT);
+            if missing {
+                e.hint(format!("the {} namespace has none of this name", value.kind.name()))
+            } else {
+                e
+            }
+        })?;
     let written = write(&file, value.value.as_bytes()).op("write the sysctl")?;
     if written == value.value.len() {
         Ok(())

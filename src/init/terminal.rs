@@ -43,7 +43,7 @@ pub fn none() -> Terminal {
 
 fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Result<OwnedFd> {
     let flags = libc::O_RDWR | libc::O_NOCTTY;
-    let master = openat2::in_root(root, c"/dev/pts/ptmx", flags)
+    let master = openat2::open_in_root(root, c"/dev/pts/ptmx", flags)
         .op_on("open", "/dev/pts/ptmx")
         .map_err(|e| e.hint("a terminal needs a devpts mount at /dev/pts"))?;
     // An image can put anything at that path. Only a devpts creates ptys.
@@ -58,7 +58,7 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
     if process.bare_newlines {
         pty::clear_onlcr(&slave).op("tcsetattr")?;
     }
-    let name = format!("/dev/pts/{}", pty::number(&master).op("ioctl TIOCGPTN")?);
+    let name = format!("/dev/pts/{}", pty::slave_number(&master).op("ioctl TIOCGPTN")?);
     scm::send_fd(console, name.as_bytes(), master.as_fd()).op("send the terminal to the console socket")?;
     Ok(slave)
 }
@@ -66,7 +66,7 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
 /// Mounts the slave at /dev/console. Never follows a link that the image has there
 /// (CVE-2025-52565, CVE-2026-88264).
 fn show_at_console(root: &OwnedFd, slave: &OwnedFd) -> Result<()> {
-    let target = target::file_itself(root, Path::new("/dev/console"))?;
+    let target = target::open_or_create_file(root, Path::new("/dev/console"))?;
     let tree = mount::clone_tree(slave, c"", false, false).op("open_tree the terminal")?;
     // /dev/pts may be the host's, bound. Leave its peer group.
     sources::set_propagation(&tree, Propagation::Private, false)?;

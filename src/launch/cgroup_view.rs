@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 /// The host's cgroups, as a mount of type `cgroup` shows them to the container.
-pub enum View {
+pub enum CgroupView {
     V2 {
         /// Where the hierarchy is mounted on the host.
         mount: PathBuf,
@@ -16,14 +16,14 @@ pub enum View {
     V1 {
         /// Whether the container is in another cgroup namespace than the runtime.
         namespaced: bool,
-        hierarchies: Vec<V1>,
+        hierarchies: Vec<HierarchyV1>,
     },
     /// The host has no cgroup mounts.
     None,
 }
 
 /// One hierarchy of version 1.
-pub struct V1 {
+pub struct HierarchyV1 {
     /// Its directory below /sys/fs/cgroup, such as `cpu,cpuacct`.
     pub name: String,
     /// The mount options that select the hierarchy: `cpu,cpuacct`, or

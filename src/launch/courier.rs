@@ -57,7 +57,7 @@ pub fn pair() -> Result<(Courier, CourierEnd)> {
 
 impl Courier {
     /// Notes that the courier is `process`, a pidfd. The courier has cloned init by then.
-    pub fn is(&mut self, process: OwnedFd) {
+    pub fn set_process(&mut self, process: OwnedFd) {
         self.process = Some(process);
     }
 

@@ -75,7 +75,7 @@ fn find_in_path(program: &str) -> Option<PathBuf> {
 impl Writers {
     /// Decides how to write the maps, before anything is created. `at` is the JSON
     /// pointer of the object that has the mappings.
-    pub fn of(maps: &IdMaps, at: &str) -> Result<Writers> {
+    pub fn choose(maps: &IdMaps, at: &str) -> Result<Writers> {
         let effective = caps::get().op("capget")?.effective;
         let may = |cap: u32| effective >> cap & 1 == 1;
         let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
@@ -158,7 +158,7 @@ fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
         }
         Forked::Parent { pid, pidfd } => {
             drop(there);
-            let made = Writers::of(maps, at)
+            let made = Writers::choose(maps, at)
                 .and_then(|writers| writers.write(pid, maps))
                 .and_then(|()| scm::recv_fd(&here, &mut [0]).op("receive the user namespace"))
                 .and_then(|(_, own)| own.ok_or_else(|| Error::msg("/proc/self/ns/user can't be opened")));

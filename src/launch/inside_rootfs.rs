@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 
 /// Returns the path of a source relative to the rootfs, `.` for the rootfs itself. `None`
 /// if the source is not below the rootfs.
-pub fn inside(plan: &Plan, source: &Path) -> Option<PathBuf> {
+pub fn path_below_rootfs(plan: &Plan, source: &Path) -> Option<PathBuf> {
     let below = source.strip_prefix(&plan.rootfs).ok()?;
     relative_to_rootfs(plan, below)
 }
 
-/// Like [`inside`], for a source that does not exist: its path may lead to the rootfs by
+/// Like [`path_below_rootfs`], for a source that does not exist: its path may lead to the rootfs by
 /// another name.
-pub fn inside_by_another_name(plan: &Plan, source: &Path) -> Option<PathBuf> {
+pub fn path_below_rootfs_by_realpath(plan: &Plan, source: &Path) -> Option<PathBuf> {
     let rootfs = plan.rootfs.canonicalize().ok()?;
     let (above, real) =
         source.ancestors().find_map(|above| above.canonicalize().ok().map(|real| (above, real)))?;
@@ -33,8 +33,8 @@ fn relative_to_rootfs(plan: &Plan, below: &Path) -> Option<PathBuf> {
 }
 
 /// Opens `path`, which is below the container's root `root`.
-pub fn open_inside(root: &OwnedFd, path: &Path, link: SourceLink) -> nix::Result<OwnedFd> {
+pub fn open_below_rootfs(root: &OwnedFd, path: &Path, link: SourceLink) -> nix::Result<OwnedFd> {
     let flags = if link == SourceLink::Follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
     let path = target::c_path(path).map_err(|_| nix::errno::Errno::EINVAL)?;
-    openat2::in_root(root, &path, flags)
+    openat2::open_in_root(root, &path, flags)
 }

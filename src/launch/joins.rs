@@ -83,16 +83,18 @@ impl Joins {
     /// Enters the joined pid namespace, if there is one, for the next child. If this
     /// process lacks the rights, init enters the namespace later, with the rights of the
     /// joined user namespace.
-    pub fn enter_pid_for_child(&self) -> Result<Pid> {
-        let Some(join) = self.find(NsKind::Pid) else { return Ok(Pid::Stayed) };
+    pub fn enter_pid_for_child(&self) -> Result<ChildPidNamespace> {
+        let Some(join) = self.find(NsKind::Pid) else { return Ok(ChildPidNamespace::Own) };
         // Root of a user namespace may leave the host's pid namespace, but can't come
         // back, because it is not root there. So this process tries the way back first.
         if setns(&open_own_pid_namespace()?, CloneFlags::CLONE_NEWPID) == Err(Errno::EPERM) {
-            return Ok(Pid::Denied);
+            return Ok(ChildPidNamespace::Denied);
         }
-        match enter_pid(&join.fd) {
-            Ok(home) => Ok(Pid::Entered(home)),
-            Err(e) if e.is(Errno::EPERM) && self.find(NsKind::User).is_some() => Ok(Pid::Denied),
+        match enter_pid_namespace_for_child(&join.fd) {
+            Ok(home) => Ok(ChildPidNamespace::Entered(home)),
+            Err(e) if e.is(Errno::EPERM) && self.find(NsKind::User).is_some() => {
+                Ok(ChildPidNamespace::Denied)
+            }
             Err(e) => Err(join.explain(e)),
         }
     }
@@ -193,9 +195,9 @@ fn explain_unmount(exit: Exit) -> Result<()> {
 }
 
 /// The pid namespace of the next child.
-pub enum Pid {
+pub enum ChildPidNamespace {
     /// It is the caller's own.
-    Stayed,
+    Own,
     /// It is another one. The descriptor is the way back.
     Entered(OwnedFd),
     /// It should be another one, but the caller may not enter that.
@@ -205,7 +207,7 @@ pub enum Pid {
 /// Puts the next child into a pid namespace. `pid` is a file of that namespace, or the
 /// pidfd of a process in it. Returns the caller's own pid namespace, which is the way
 /// back.
-pub fn enter_pid(pid: impl AsFd) -> Result<OwnedFd> {
+pub fn enter_pid_namespace_for_child(pid: impl AsFd) -> Result<OwnedFd> {
     let home = open_own_pid_namespace()?;
     setns(pid, CloneFlags::CLONE_NEWPID).op("setns pid")?;
     Ok(home)
@@ -218,7 +220,7 @@ fn open_own_pid_namespace() -> Result<OwnedFd> {
 
 /// Calls `clone` once. Then puts the next child back into the pid namespace `home`, so
 /// that hooks stay on the host.
-pub fn fork(home: Option<OwnedFd>, clone: impl FnOnce() -> Result<Forked>) -> Result<Forked> {
+pub fn fork_and_return(home: Option<OwnedFd>, clone: impl FnOnce() -> Result<Forked>) -> Result<Forked> {
     let forked = clone();
     match (&forked, home) {
         (Ok(Forked::Child), _) | (_, None) => {}

@@ -7,8 +7,8 @@
 //! - Sources for which there are too few descriptors. The runtime opens one at a time
 //!   when init asks for it.
 
-use super::inside_rootfs::{inside, inside_by_another_name, open_inside};
-use super::sources::{Opener, of_source};
+use super::inside_rootfs::{open_below_rootfs, path_below_rootfs, path_below_rootfs_by_realpath};
+use super::sources::{Opener, with_source};
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Mount, MountKind, Plan};
 use std::os::fd::OwnedFd;
@@ -34,19 +34,20 @@ impl<'a> LateOpener<'a> {
         let opened = match root {
             None => self.opener.tree(entry),
             Some(root) => {
-                let path = inside(self.plan, source).or_else(|| inside_by_another_name(self.plan, source));
+                let path = path_below_rootfs(self.plan, source)
+                    .or_else(|| path_below_rootfs_by_realpath(self.plan, source));
                 let path = path.ok_or_else(|| Error::msg("the source is not below the rootfs"))?;
-                open_inside(root, &path, *link).op("open the source in the container's root")
+                open_below_rootfs(root, &path, *link).op("open the source in the container's root")
             }
         };
-        opened.map_err(|e| of_source(e, entry))
+        opened.map_err(|e| with_source(e, entry))
     }
 
     /// Maps the ids of a detached tree that init has cloned. Only the host's root may do
     /// that.
     pub fn map_ids(&mut self, index: u32, tree: &OwnedFd) -> Result<()> {
         let entry = self.entry(index)?;
-        self.opener.map_ids(entry, tree).map_err(|e| of_source(e, entry))
+        self.opener.map_ids(entry, tree).map_err(|e| with_source(e, entry))
     }
 
     fn entry(&self, index: u32) -> Result<&'a Mount> {

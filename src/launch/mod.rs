@@ -2,13 +2,13 @@
 
 pub mod cgroup_view;
 pub mod courier;
-pub mod entry;
 pub mod hide;
 pub mod idmap;
 pub mod inside_rootfs;
 pub mod joins;
 pub mod late;
 pub mod messages;
+pub mod namespace_handout;
 pub mod nodes;
 pub mod rlimits;
 pub mod sched;
@@ -21,7 +21,7 @@ use crate::error::{Context, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind};
 use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
-use joins::{Joins, Pid};
+use joins::{ChildPidNamespace, Joins};
 use std::os::fd::BorrowedFd;
 
 /// How, and when, init gets into its cgroup.
@@ -40,7 +40,7 @@ pub enum CgroupEntry {
 
 /// Which process creates which new namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Split {
+pub struct NamespacePlan {
     /// clone3 creates these.
     pub in_clone: NsFlags,
     /// Init creates these by unshare(2), after it has taken its ids.
@@ -55,7 +55,7 @@ pub struct Split {
     pub enter_pid: bool,
 }
 
-impl Split {
+impl NamespacePlan {
     /// Decides which process creates which new namespace.
     ///
     /// - A new user namespace needs its maps before its root has rights over other
@@ -71,7 +71,7 @@ impl Split {
     /// - clone3 can't create the time namespace, because its offsets come first.
     /// - The network namespace takes as long as all the others together. Init creates it
     ///   while the runtime sets the resource limits.
-    pub fn of(namespaces: &Namespaces, arrival: CgroupEntry) -> Split {
+    pub fn new(namespaces: &Namespaces, entry: CgroupEntry) -> NamespacePlan {
         let new = NsKind::ALL.into_iter().filter(|kind| namespaces.is_new(*kind));
         let all: NsFlags = new.filter(|kind| *kind != NsKind::Time).map(NsKind::flag).collect();
         let [user, pid, cgroup] = [NsKind::User, NsKind::Pid, NsKind::Cgroup].map(NsKind::flag);
@@ -81,21 +81,21 @@ impl Split {
         let (in_clone, double_fork) = match namespaces.get(NsKind::User) {
             Ns::Inherit => {
                 let in_clone = all.without(NsKind::Network.flag());
-                (if arrival == CgroupEntry::ByClone { in_clone } else { in_clone.without(cgroup) }, None)
+                (if entry == CgroupEntry::ByClone { in_clone } else { in_clone.without(cgroup) }, None)
             }
             Ns::New if others_joined => (NsFlags::NONE, Some(new_pid | user)),
             Ns::New => (new_pid | user, None),
             Ns::Join { .. } => (NsFlags::NONE, (!new_pid.is_none()).then_some(new_pid)),
         };
-        let in_cgroup = cgroup.only_if(arrival == CgroupEntry::BySystemdLate && all.has(cgroup));
+        let in_cgroup = cgroup.only_if(entry == CgroupEntry::BySystemdLate && all.has(cgroup));
         let in_init = all.without(in_clone | double_fork.unwrap_or_default() | in_cgroup);
-        Split { in_clone, in_init, in_cgroup, double_fork, enter_pid: false }
+        NamespacePlan { in_clone, in_init, in_cgroup, double_fork, enter_pid: false }
     }
 
     /// Lets init clone once more in any case, so that the process that is cloned first
     /// stays outside of the new namespaces (`launch/courier.rs`).
-    pub fn with_double_fork(self) -> Split {
-        Split {
+    pub fn with_double_fork(self) -> NamespacePlan {
+        NamespacePlan {
             in_clone: NsFlags::NONE,
             double_fork: Some(self.in_clone | self.double_fork.unwrap_or_default()),
             ..self
@@ -105,17 +105,17 @@ impl Split {
 
 /// Clones init. If a pid namespace is joined, the parent enters it for its next child
 /// only, and comes back. If the parent may not enter it, init does.
-pub fn fork(split: &mut Split, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
+pub fn fork(plan: &mut NamespacePlan, joins: &Joins, cgroup: Option<BorrowedFd<'_>>) -> Result<Forked> {
     let home = match joins.enter_pid_for_child()? {
-        Pid::Stayed => None,
-        Pid::Entered(home) => Some(home),
-        Pid::Denied => {
-            split.enter_pid = true;
-            split.double_fork = Some(split.double_fork.unwrap_or_default());
+        ChildPidNamespace::Own => None,
+        ChildPidNamespace::Entered(home) => Some(home),
+        ChildPidNamespace::Denied => {
+            plan.enter_pid = true;
+            plan.double_fork = Some(plan.double_fork.unwrap_or_default());
             None
         }
     };
-    joins::fork(home, || clone::fork(split.in_clone, cgroup).op("clone3"))
+    joins::fork_and_return(home, || clone::fork(plan.in_clone, cgroup).op("clone3"))
 }
 
 #[cfg(test)]
@@ -135,66 +135,73 @@ mod tests {
     #[test]
     fn without_a_user_namespace_all_is_one_clone() {
         let ns = namespaces(&[(NsKind::Pid, Ns::New), (NsKind::Mount, Ns::New), (NsKind::Time, Ns::New)]);
-        let split = Split::of(&ns, CgroupEntry::ByClone);
-        assert_eq!(split.in_clone, NsKind::Pid.flag() | NsKind::Mount.flag());
-        assert_eq!((split.in_init, split.double_fork), (NsFlags::NONE, None));
+        let plan = NamespacePlan::new(&ns, CgroupEntry::ByClone);
+        assert_eq!(plan.in_clone, NsKind::Pid.flag() | NsKind::Mount.flag());
+        assert_eq!((plan.in_init, plan.double_fork), (NsFlags::NONE, None));
     }
 
     #[test]
     fn the_network_namespace_is_made_beside_the_limits() {
         let ns = namespaces(&[(NsKind::Network, Ns::New), (NsKind::Mount, Ns::New)]);
-        assert_eq!(Split::of(&ns, CgroupEntry::ByClone).in_init, NsKind::Network.flag());
+        assert_eq!(NamespacePlan::new(&ns, CgroupEntry::ByClone).in_init, NsKind::Network.flag());
     }
 
     #[test]
     fn a_cgroup_namespace_waits_for_the_cgroup() {
         let ns = namespaces(&[(NsKind::Cgroup, Ns::New), (NsKind::Mount, Ns::New)]);
-        assert_eq!(Split::of(&ns, CgroupEntry::BySelf).in_init, NsKind::Cgroup.flag());
-        assert_eq!(Split::of(&ns, CgroupEntry::BySystemdFirst).in_init, NsKind::Cgroup.flag());
-        let later = Split::of(&ns, CgroupEntry::BySystemdLate);
+        assert_eq!(NamespacePlan::new(&ns, CgroupEntry::BySelf).in_init, NsKind::Cgroup.flag());
+        assert_eq!(NamespacePlan::new(&ns, CgroupEntry::BySystemdFirst).in_init, NsKind::Cgroup.flag());
+        let later = NamespacePlan::new(&ns, CgroupEntry::BySystemdLate);
         assert_eq!((later.in_init, later.in_cgroup), (NsFlags::NONE, NsKind::Cgroup.flag()));
         assert_eq!(later.in_clone, NsKind::Mount.flag());
-        assert_eq!(Split::of(&ns, CgroupEntry::ByClone).in_init, NsFlags::NONE);
+        assert_eq!(NamespacePlan::new(&ns, CgroupEntry::ByClone).in_init, NsFlags::NONE);
     }
 
     #[test]
     fn a_new_user_namespace_comes_first() {
         let ns = namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
-        let split = Split::of(&ns, CgroupEntry::ByClone);
-        assert_eq!(split.in_clone, NsKind::User.flag() | NsKind::Pid.flag());
-        assert_eq!((split.in_init, split.double_fork), (NsKind::Ipc.flag(), None));
+        let plan = NamespacePlan::new(&ns, CgroupEntry::ByClone);
+        assert_eq!(plan.in_clone, NsKind::User.flag() | NsKind::Pid.flag());
+        assert_eq!((plan.in_init, plan.double_fork), (NsKind::Ipc.flag(), None));
     }
 
     #[test]
     fn the_hosts_namespaces_are_joined_before_a_new_user_namespace() {
         let ns = [(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)];
-        let split =
-            Split::of(&namespaces(&[&ns[..], &[(NsKind::Network, join())]].concat()), CgroupEntry::ByClone);
-        assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
-        assert_eq!(split.double_fork, Some(NsKind::User.flag() | NsKind::Pid.flag()));
+        let plan = NamespacePlan::new(
+            &namespaces(&[&ns[..], &[(NsKind::Network, join())]].concat()),
+            CgroupEntry::ByClone,
+        );
+        assert_eq!((plan.in_clone, plan.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
+        assert_eq!(plan.double_fork, Some(NsKind::User.flag() | NsKind::Pid.flag()));
         // The parent enters a pid namespace with its own rights.
-        let split =
-            Split::of(&namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, join())]), CgroupEntry::ByClone);
-        assert_eq!((split.in_clone, split.double_fork), (NsKind::User.flag(), None));
+        let plan = NamespacePlan::new(
+            &namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, join())]),
+            CgroupEntry::ByClone,
+        );
+        assert_eq!((plan.in_clone, plan.double_fork), (NsKind::User.flag(), None));
     }
 
     #[test]
     fn a_courier_stays_outside() {
         let ns = namespaces(&[(NsKind::User, Ns::New), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
-        let split = Split::of(&ns, CgroupEntry::ByClone).with_double_fork();
-        assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
-        assert_eq!(split.double_fork, Some(NsKind::User.flag() | NsKind::Pid.flag()));
+        let plan = NamespacePlan::new(&ns, CgroupEntry::ByClone).with_double_fork();
+        assert_eq!((plan.in_clone, plan.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
+        assert_eq!(plan.double_fork, Some(NsKind::User.flag() | NsKind::Pid.flag()));
     }
 
     #[test]
     fn a_joined_user_namespace_owns_the_new_pid_namespace() {
         let ns = namespaces(&[(NsKind::User, join()), (NsKind::Pid, Ns::New), (NsKind::Ipc, Ns::New)]);
-        let split = Split::of(&ns, CgroupEntry::ByClone);
-        assert_eq!((split.in_clone, split.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
-        assert_eq!(split.double_fork, Some(NsKind::Pid.flag()));
+        let plan = NamespacePlan::new(&ns, CgroupEntry::ByClone);
+        assert_eq!((plan.in_clone, plan.in_init), (NsFlags::NONE, NsKind::Ipc.flag()));
+        assert_eq!(plan.double_fork, Some(NsKind::Pid.flag()));
         assert_eq!(
-            Split::of(&namespaces(&[(NsKind::User, join()), (NsKind::Pid, join())]), CgroupEntry::ByClone)
-                .double_fork,
+            NamespacePlan::new(
+                &namespaces(&[(NsKind::User, join()), (NsKind::Pid, join())]),
+                CgroupEntry::ByClone
+            )
+            .double_fork,
             None
         );
     }

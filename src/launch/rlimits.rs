@@ -12,22 +12,22 @@ use nix::unistd::write;
 
 /// The process whose rlimits or OOM score to set.
 #[derive(Clone, Copy)]
-pub enum Of {
-    Myself,
+pub enum Target {
+    Caller,
     Process(i32),
 }
 
 /// Sets the OOM score and all rlimits of `process`. /proc must still be the host's.
-pub fn set(of: Of, process: &Process) -> Result<()> {
-    set_oom_score(of, process)?;
-    set_rlimits(of, process)
+pub fn set_rlimits_and_oom_score(target: Target, process: &Process) -> Result<()> {
+    set_oom_score(target, process)?;
+    set_rlimits(target, process)
 }
 
 /// Sets the rlimits (config.md "POSIX process", `rlimits`).
-pub fn set_rlimits(of: Of, process: &Process) -> Result<()> {
-    let pid = match of {
-        Of::Myself => 0,
-        Of::Process(pid) => pid,
+pub fn set_rlimits(target: Target, process: &Process) -> Result<()> {
+    let pid = match target {
+        Target::Caller => 0,
+        Target::Process(pid) => pid,
     };
     for (i, limit) in process.rlimits.iter().enumerate() {
         crate::sys::process::set_rlimit(pid, limit.resource, limit.soft, limit.hard).op("prlimit").map_err(
@@ -38,11 +38,11 @@ pub fn set_rlimits(of: Of, process: &Process) -> Result<()> {
 }
 
 /// Writes the OOM score (`process.oomScoreAdj`) by the host's procfs.
-pub fn set_oom_score(of: Of, process: &Process) -> Result<()> {
+pub fn set_oom_score(target: Target, process: &Process) -> Result<()> {
     let Some(score) = process.oom_score_adj else { return Ok(()) };
-    let path = match of {
-        Of::Myself => "/proc/self/oom_score_adj".to_owned(),
-        Of::Process(pid) => crate::sys::proc_pid::path_in_proc(pid, "oom_score_adj"),
+    let path = match target {
+        Target::Caller => "/proc/self/oom_score_adj".to_owned(),
+        Target::Process(pid) => crate::sys::proc_pid::path_in_proc(pid, "oom_score_adj"),
     };
     let file = open(path.as_str(), OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", &path)?;
     write(&file, score.to_string().as_bytes()).op("write oom_score_adj").map(drop).map_err(|e| {

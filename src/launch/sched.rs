@@ -8,7 +8,7 @@
 //! SCHED_DEADLINE can't fork. An exec process sets both for itself, before it enters the
 //! container.
 
-use super::rlimits::Of;
+use super::rlimits::Target;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
 use crate::sys::sched;
@@ -16,10 +16,10 @@ use nix::errno::Errno;
 
 /// Sets the policy and the I/O priority (config.md "Linux Process", `scheduler` and
 /// `ioPriority`).
-pub fn set(of: Of, process: &Process) -> Result<()> {
-    let pid = match of {
-        Of::Myself => 0,
-        Of::Process(pid) => pid,
+pub fn set_policy_and_priority(target: Target, process: &Process) -> Result<()> {
+    let pid = match target {
+        Target::Caller => 0,
+        Target::Process(pid) => pid,
     };
     if let Some(attr) = &process.scheduler {
         sched::set_attr(pid, attr).op("sched_setattr").map_err(|e| explain(e, attr, pid))?;

@@ -46,17 +46,17 @@ pub enum Source {
     /// The target of a symbolic link that is to be copied.
     Link(OsString),
     /// The user namespace through which a new filesystem shows the owners of its files.
-    Users(OwnedFd),
+    UserNamespace(OwnedFd),
     /// What is at this path below the container's root when the mount's turn comes.
-    Inside(PathBuf),
+    BelowRootfs(PathBuf),
     /// The tree of a bind mount that is opened when the mount's turn comes.
-    Later,
+    Late,
 }
 
 impl Sources {
     /// Opens the sources if this process may. `None` if it may not; init opens them then.
-    pub fn on_the_host(plan: &Plan, joins: &Joins) -> Result<Option<Sources>> {
-        on_the_host(plan, || Sources::open(plan, joins))
+    pub fn open_if_allowed(plan: &Plan, joins: &Joins) -> Result<Option<Sources>> {
+        open_if_allowed(plan, || Sources::open(plan, joins))
     }
 
     /// Clones the rootfs and every bind source.
@@ -66,7 +66,7 @@ impl Sources {
         let rootfs = clone_tree(&plan.rootfs, true).map_err(|e| rootfs_error(e, &plan.rootfs))?;
         // Unless the root is private, mounts that the host makes below the rootfs appear
         // in the container. Mounts of the container never appear on the host.
-        set_propagation(&rootfs, root_base(plan), true)?;
+        set_propagation(&rootfs, initial_root_propagation(plan), true)?;
         let mut budget = budget(&rootfs);
         let (mut devices, mut made) = (Vec::new(), None);
         // Init opens for itself the devices that are not opened here.
@@ -84,7 +84,7 @@ impl Sources {
 /// Init reports a device that is in neither list.
 fn open_nodes(plan: &Plan) -> (Vec<Option<OwnedFd>>, Option<Nodes>) {
     let mut made = None;
-    let mut find = |(index, device)| match (node(device), &plan.id_maps) {
+    let mut find = |(index, device)| match (open_device_node(device), &plan.id_maps) {
         (Ok(node), _) => Some(node),
         (Err(error), Some(maps)) if error.is(Errno::ENOENT) => {
             made = made.take().or_else(|| Nodes::new().ok());
@@ -108,7 +108,7 @@ pub fn open_mounts(plan: &Plan, joins: &Joins) -> Result<Vec<Source>> {
 
 /// Calls `open` if this process may clone the host's mounts. `None` if it may not; then a
 /// process with its own mount namespace has to open them.
-pub fn on_the_host<T>(plan: &Plan, open: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
+pub fn open_if_allowed<T>(plan: &Plan, open: impl FnOnce() -> Result<T>) -> Result<Option<T>> {
     if may_clone() {
         return open().map(Some);
     }
@@ -129,15 +129,15 @@ fn is_root_private(plan: &Plan) -> bool {
 }
 
 /// Returns the propagation of the root's tree until the container's own is set.
-pub fn root_base(plan: &Plan) -> Propagation {
+pub fn initial_root_propagation(plan: &Plan) -> Propagation {
     if is_root_private(plan) { Propagation::Private } else { Propagation::Slave }
 }
 
 /// Returns the propagation of all the host's mounts in init's mount namespace, so that no
 /// mount of init reaches the host. The host's mounts must be slaves there if a mount of
 /// the container is to receive mounts from the host: init may have to clone the source of
-/// that mount once more (see [`attach`]).
-pub fn namespace_base(plan: &Plan) -> Propagation {
+/// that mount once more (see [`attach_or_clone_again`]).
+pub fn initial_namespace_propagation(plan: &Plan) -> Propagation {
     let listens = |mount: &Mount| {
         matches!(mount.kind, MountKind::Bind { recursive: true, .. })
             && matches!(mount.propagation, Some((Propagation::Slave | Propagation::Shared, _)))
@@ -161,20 +161,23 @@ impl<'a> Opener<'a> {
     /// that may stay open for the mounts.
     fn open_early(&mut self, entry: &Mount, budget: &mut usize) -> Result<Source> {
         if let MountKind::Bind { source, .. } = &entry.kind
-            && let Some(path) = inside_rootfs::inside(self.plan, source)
+            && let Some(path) = inside_rootfs::path_below_rootfs(self.plan, source)
         {
-            return Ok(Source::Inside(path));
+            return Ok(Source::BelowRootfs(path));
         }
         let opened = match self.open_source(entry, *budget == 0) {
             Err(error) if error.is(Errno::ENOENT) || error.is(Errno::ENOTDIR) => match &entry.kind {
                 MountKind::Bind { source, .. } => {
-                    inside_rootfs::inside_by_another_name(self.plan, source).map(Source::Inside).ok_or(error)
+                    inside_rootfs::path_below_rootfs_by_realpath(self.plan, source)
+                        .map(Source::BelowRootfs)
+                        .ok_or(error)
                 }
                 _ => Err(error),
             },
             other => other,
         }?;
-        *budget = budget.saturating_sub(usize::from(matches!(opened, Source::Tree(_) | Source::Users(_))));
+        *budget =
+            budget.saturating_sub(usize::from(matches!(opened, Source::Tree(_) | Source::UserNamespace(_))));
         Ok(opened)
     }
 
@@ -186,19 +189,19 @@ impl<'a> Opener<'a> {
         match &entry.kind {
             MountKind::Bind { source, link, .. } => {
                 if *link == SourceLink::Copy
-                    && let Some(target) = read_link(source).map_err(|e| of_source(e, entry))?
+                    && let Some(target) = read_link(source).map_err(|e| with_source(e, entry))?
                 {
                     return Ok(Source::Link(target));
                 }
                 if later {
-                    return Ok(Source::Later);
+                    return Ok(Source::Late);
                 }
-                self.tree(entry).map(Source::Tree).map_err(|e| of_source(e, entry))
+                self.tree(entry).map(Source::Tree).map_err(|e| with_source(e, entry))
             }
             MountKind::Filesystem(_) => match &entry.idmap {
                 Some(idmap) => {
                     let users = self.user_namespace(entry, idmap)?.try_clone_to_owned();
-                    users.op("dup the user namespace").map(Source::Users)
+                    users.op("dup the user namespace").map(Source::UserNamespace)
                 }
                 None => Ok(Source::None),
             },
@@ -214,19 +217,20 @@ impl<'a> Opener<'a> {
         let nofollow = *link == SourceLink::Itself;
         // The path is looked up as it is on the host, not in the container: a link of the
         // image must not lead out of the rootfs.
-        let tree = match inside_rootfs::inside(self.plan, source) {
+        let tree = match inside_rootfs::path_below_rootfs(self.plan, source) {
             Some(path) => {
                 let flags = libc::O_PATH | libc::O_DIRECTORY;
-                let rootfs = openat2::plainly(&c_path(&self.plan.rootfs)?, flags).op("open the rootfs")?;
-                let file =
-                    inside_rootfs::open_inside(&rootfs, &path, *link).op("open the source in the rootfs")?;
+                let rootfs =
+                    openat2::open_host_path(&c_path(&self.plan.rootfs)?, flags).op("open the rootfs")?;
+                let file = inside_rootfs::open_below_rootfs(&rootfs, &path, *link)
+                    .op("open the source in the rootfs")?;
                 mount::clone_tree(&file, c"", *recursive, nofollow).op("open_tree")
             }
             None => mount::clone_tree(AT_FDCWD, &c_path(source)?, *recursive, nofollow).op("open_tree"),
         };
         let tree = tree.map_err(|e| clone_hint(e, *recursive))?;
         self.map_ids(entry, &tree)?;
-        relate(self.plan, entry, &tree)?;
+        set_bind_propagation(self.plan, entry, &tree)?;
         Ok(tree)
     }
 
@@ -265,7 +269,7 @@ fn read_link(path: &Path) -> Result<Option<OsString>> {
 /// The result is as if the tree were bound in a namespace where every mount has the
 /// propagation of the container's root, or slave if the configuration does not give it.
 /// So only a container with a shared root takes part in the host's peer groups.
-pub fn relate(plan: &Plan, entry: &Mount, tree: &OwnedFd) -> Result<()> {
+pub fn set_bind_propagation(plan: &Plan, entry: &Mount, tree: &OwnedFd) -> Result<()> {
     let own = entry.propagation;
     let base = match (plan.root_propagation, own) {
         (Some((Propagation::Shared, _)), _) => None,
@@ -273,7 +277,7 @@ pub fn relate(plan: &Plan, entry: &Mount, tree: &OwnedFd) -> Result<()> {
         (_, Some((Propagation::Private | Propagation::Slave | Propagation::Unbindable, true))) => None,
         // A mount that is to be a slave needs a master, so it can't be private first.
         (_, Some((Propagation::Slave, false))) => Some(Propagation::Slave),
-        _ => Some(root_base(plan)),
+        _ => Some(initial_root_propagation(plan)),
     };
     base.into_iter()
         .map(|base| (base, true))
@@ -330,7 +334,7 @@ fn filesystem_type(tree: &OwnedFd) -> Option<String> {
 /// has left such mounts out of this namespace's own copy of the host's mounts. So this
 /// function clones the tree once more, here, and calls `prepare` for the clone. Without
 /// `path`, a path of the host, ELOOP is an error.
-pub fn attach(
+pub fn attach_or_clone_again(
     tree: OwnedFd,
     target: &OwnedFd,
     path: Option<&Path>,
@@ -341,24 +345,24 @@ pub fn attach(
         Err(Errno::ELOOP) => {}
         Err(errno) => return Err(Error::os("move_mount", errno)),
     }
-    let path = path.ok_or_else(|| Error::os("move_mount", Errno::ELOOP).hint(LOOP))?;
-    let own = clone_tree(path, true).map_err(|e| e.hint(LOOP))?;
+    let path = path.ok_or_else(|| Error::os("move_mount", Errno::ELOOP).hint(ELOOP_HINT))?;
+    let own = clone_tree(path, true).map_err(|e| e.hint(ELOOP_HINT))?;
     let (before, now) = (fstat(&tree).op("fstat")?, fstat(&own).op("fstat")?);
     if (before.st_dev, before.st_ino) != (now.st_dev, now.st_ino) {
-        return Err(Error::os("move_mount", Errno::ELOOP).hint(LOOP));
+        return Err(Error::os("move_mount", Errno::ELOOP).hint(ELOOP_HINT));
     }
     prepare(&own)?;
-    mount::attach(&own, target).op("move_mount").map_err(|e| e.hint(LOOP))?;
+    mount::attach(&own, target).op("move_mount").map_err(|e| e.hint(ELOOP_HINT))?;
     Ok(own)
 }
 
 /// The hint for ELOOP of move_mount(2).
-pub const LOOP: &str = "the file of an older mount namespace is mounted in the source";
+pub const ELOOP_HINT: &str = "the file of an older mount namespace is mounted in the source";
 
 /// Opens the host's node of a device: at the path that the node is to have, or among the
 /// links that udev keeps by number. Accepts only the very device, whatever lies at a
 /// path.
-pub fn node(device: &Device) -> Result<OwnedFd> {
+pub fn open_device_node(device: &Device) -> Result<OwnedFd> {
     let (major, minor) = (device.major, device.minor);
     let by_number = match device.kind {
         DeviceKind::Char => format!("/dev/char/{major}:{minor}"),
@@ -437,7 +441,7 @@ pub fn budget(newest: &OwnedFd) -> usize {
 }
 
 /// Names the source in an error.
-pub fn of_source(error: Error, entry: &Mount) -> Error {
+pub fn with_source(error: Error, entry: &Mount) -> Error {
     match &entry.kind {
         MountKind::Bind { source, .. } => {
             error.at(format!("{}/source", entry.at)).on(source.display().to_string())

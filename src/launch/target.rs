@@ -18,11 +18,11 @@ use std::path::{Component, Path, PathBuf};
 const DIR_MODE: u32 = 0o755;
 
 /// Opens the directory `path`. Creates it and its parents if they are missing.
-pub fn directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+pub fn open_or_create_directory(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let path = &*remove_missing_names(root, path)?;
     let flags = libc::O_PATH | libc::O_DIRECTORY;
-    match openat2::in_root(root, &c_path(path)?, flags) {
-        Err(Errno::ENOENT) => create_through_links(root, path, Kind::Directory, LINKS),
+    match openat2::open_in_root(root, &c_path(path)?, flags) {
+        Err(Errno::ENOENT) => create_through_links(root, path, MountPointKind::Directory, LINKS),
         other => other.op_on("open the directory", path.display()),
     }
 }
@@ -36,7 +36,7 @@ pub struct MountPoint {
 
 /// The kind of file that a mount can cover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum MountPointKind {
     Directory,
     /// A directory that is reached without any link, for procfs and sysfs
     /// (CVE-2019-19921, CVE-2023-27561).
@@ -47,12 +47,12 @@ pub enum Kind {
     Link,
 }
 
-impl Kind {
+impl MountPointKind {
     fn flags(self) -> i32 {
         match self {
-            Kind::Directory | Kind::PlainDirectory => libc::O_PATH | libc::O_DIRECTORY,
-            Kind::File => libc::O_PATH,
-            Kind::Link => libc::O_PATH | libc::O_NOFOLLOW,
+            MountPointKind::Directory | MountPointKind::PlainDirectory => libc::O_PATH | libc::O_DIRECTORY,
+            MountPointKind::File => libc::O_PATH,
+            MountPointKind::Link => libc::O_PATH | libc::O_NOFOLLOW,
         }
     }
 }
@@ -60,25 +60,25 @@ impl Kind {
 /// Opens the mount point `path`. Creates it and its parents if they are missing. If the
 /// path itself does not tell where it leads, calls `check` with the place to which it
 /// led.
-pub fn mount_point(
+pub fn open_mount_point(
     root: &OwnedFd,
     path: &Path,
-    kind: Kind,
+    kind: MountPointKind,
     check: impl Fn(Place) -> Result<()>,
 ) -> Result<MountPoint> {
     let path = &*remove_missing_names(root, path)?;
     let c_path = c_path(path)?;
     let plain = if proc_paths::is_plain(path) {
-        openat2::in_root_plain(root, &c_path, kind.flags())
+        openat2::open_in_root_without_links(root, &c_path, kind.flags())
     } else {
         Err(Errno::ELOOP)
     };
     let (at, made) = match plain {
         Ok(at) => return Ok(MountPoint { at, made: false }),
-        Err(Errno::ELOOP | Errno::ENOTDIR) if kind == Kind::PlainDirectory => {
+        Err(Errno::ELOOP | Errno::ENOTDIR) if kind == MountPointKind::PlainDirectory => {
             return Err(Error::msg("must be mounted on ordinary directory").on(path.display().to_string()));
         }
-        Err(Errno::ELOOP) => match openat2::in_root(root, &c_path, kind.flags()) {
+        Err(Errno::ELOOP) => match openat2::open_in_root(root, &c_path, kind.flags()) {
             Err(Errno::ENOENT) => (create_through_links(root, path, kind, LINKS)?, true),
             other => (other.op_on("open the mount point", path.display())?, false),
         },
@@ -92,44 +92,45 @@ pub fn mount_point(
         },
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };
-    let found = found_at(root, &at)?;
+    let found = path_in_container(root, &at)?;
     check(proc_paths::place(&found)).map_err(|e| e.on(found.display().to_string()))?;
     Ok(MountPoint { at, made })
 }
 
 /// Creates the file or directory `path` and its parents. Follows no link, so the result
 /// is where the path says.
-fn create_plainly(root: &OwnedFd, path: &Path, kind: Kind) -> nix::Result<OwnedFd> {
+fn create_plainly(root: &OwnedFd, path: &Path, kind: MountPointKind) -> nix::Result<OwnedFd> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else { return Err(Errno::ENOENT) };
     let [parent_path, name] =
         [parent.as_os_str(), name].map(|name| CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL));
-    let parent = match openat2::in_root_plain(root, &parent_path?, Kind::Directory.flags()) {
-        Err(Errno::ENOENT) => create_plainly(root, parent, Kind::Directory)?,
-        other => other?,
-    };
+    let parent =
+        match openat2::open_in_root_without_links(root, &parent_path?, MountPointKind::Directory.flags()) {
+            Err(Errno::ENOENT) => create_plainly(root, parent, MountPointKind::Directory)?,
+            other => other?,
+        };
     match kind {
-        Kind::Directory | Kind::PlainDirectory => create_directory(&parent, &name?),
-        Kind::File | Kind::Link => create_file(&parent, &name?),
+        MountPointKind::Directory | MountPointKind::PlainDirectory => create_directory(&parent, &name?),
+        MountPointKind::File | MountPointKind::Link => create_file(&parent, &name?),
     }
 }
 
 /// Creates the file or directory `path` and its parents. If `path` is a link that leads
 /// nowhere, creates the target of the link, as other runtimes do. Follows at most `links`
 /// such links.
-fn create_through_links(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> Result<OwnedFd> {
+fn create_through_links(root: &OwnedFd, path: &Path, kind: MountPointKind, links: u32) -> Result<OwnedFd> {
     let (parent, name) = parent_of(root, path)?;
     let made = match kind {
-        Kind::Directory | Kind::PlainDirectory => create_directory(&parent, &name),
-        Kind::File | Kind::Link => create_file(&parent, &name),
+        MountPointKind::Directory | MountPointKind::PlainDirectory => create_directory(&parent, &name),
+        MountPointKind::File | MountPointKind::Link => create_file(&parent, &name),
     };
     let errno = match made {
         Err(errno @ (Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST)) => errno,
         other => return other.op_on("make the mount point", path.display()),
     };
     match readlinkat(&parent, name.as_c_str()) {
-        Ok(to) if links > 0 && kind != Kind::PlainDirectory => {
+        Ok(to) if links > 0 && kind != MountPointKind::PlainDirectory => {
             let to = path.parent().unwrap_or(Path::new("/")).join(to);
-            match openat2::in_root(root, &c_path(&to)?, kind.flags()) {
+            match openat2::open_in_root(root, &c_path(&to)?, kind.flags()) {
                 Err(Errno::ENOENT) => create_through_links(root, &to, kind, links - 1),
                 other => other.op_on("open the mount point", path.display()),
             }
@@ -139,13 +140,13 @@ fn create_through_links(root: &OwnedFd, path: &Path, kind: Kind, links: u32) -> 
 }
 
 /// A file or directory that was created for a mount. It is removed if the mount fails.
-pub struct Made {
+pub struct CreatedFile {
     parent: OwnedFd,
     name: CString,
     flag: UnlinkatFlags,
 }
 
-impl Made {
+impl CreatedFile {
     /// Removes the file or directory. A directory stays if a process has put something
     /// into it.
     pub fn remove(&self) -> nix::Result<()> {
@@ -153,38 +154,43 @@ impl Made {
     }
 }
 
-/// Opens a mount point like [`mount_point`], in a container that runs already. Adds
+/// Opens a mount point like [`open_mount_point`], in a container that runs already. Adds
 /// everything that it creates to `made`, in the order of creation. Creates nothing behind
 /// a link that leads nowhere. Calls `check` for every path, whatever the path says.
-pub fn mount_point_noting(
+pub fn open_mount_point_recording(
     root: &OwnedFd,
     path: &Path,
-    kind: Kind,
+    kind: MountPointKind,
     check: impl Fn(Place) -> Result<()>,
-    made: &mut Vec<Made>,
+    made: &mut Vec<CreatedFile>,
 ) -> Result<MountPoint> {
     let path = &*remove_missing_names(root, path)?;
     let c_path = c_path(path)?;
     let there = match kind {
-        Kind::PlainDirectory => openat2::in_root_plain(root, &c_path, kind.flags()),
-        _ => openat2::in_root(root, &c_path, kind.flags()),
+        MountPointKind::PlainDirectory => openat2::open_in_root_without_links(root, &c_path, kind.flags()),
+        _ => openat2::open_in_root(root, &c_path, kind.flags()),
     };
     let point = match there {
         Ok(at) => MountPoint { at, made: false },
         Err(Errno::ENOENT) => MountPoint { at: create_noting(root, path, kind, made)?, made: true },
-        Err(Errno::ELOOP | Errno::ENOTDIR) if kind == Kind::PlainDirectory => {
+        Err(Errno::ELOOP | Errno::ENOTDIR) if kind == MountPointKind::PlainDirectory => {
             return Err(Error::msg("must be mounted on ordinary directory").on(path.display().to_string()));
         }
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };
-    check(place_of(root, &point.at)?).map_err(|e| e.on(path.display().to_string()))?;
+    check(place_in_container(root, &point.at)?).map_err(|e| e.on(path.display().to_string()))?;
     Ok(point)
 }
 
-fn create_noting(root: &OwnedFd, path: &Path, kind: Kind, made: &mut Vec<Made>) -> Result<OwnedFd> {
+fn create_noting(
+    root: &OwnedFd,
+    path: &Path,
+    kind: MountPointKind,
+    made: &mut Vec<CreatedFile>,
+) -> Result<OwnedFd> {
     let above = path.parent().unwrap_or(Path::new("/"));
-    let parent = match openat2::in_root(root, &c_path(above)?, Kind::Directory.flags()) {
-        Err(Errno::ENOENT) => create_noting(root, above, Kind::Directory, made)?,
+    let parent = match openat2::open_in_root(root, &c_path(above)?, MountPointKind::Directory.flags()) {
+        Err(Errno::ENOENT) => create_noting(root, above, MountPointKind::Directory, made)?,
         other => other.op_on("open the directory", above.display())?,
     };
     let name = c_name(path)?;
@@ -194,22 +200,22 @@ fn create_noting(root: &OwnedFd, path: &Path, kind: Kind, made: &mut Vec<Made>) 
     };
     let keep = parent.try_clone().op("dup")?;
     let flag = match kind {
-        Kind::Directory | Kind::PlainDirectory => {
+        MountPointKind::Directory | MountPointKind::PlainDirectory => {
             mkdirat(&parent, name.as_c_str(), Mode::from_bits_truncate(DIR_MODE)).map_err(explain)?;
             UnlinkatFlags::RemoveDir
         }
-        Kind::File | Kind::Link => {
+        MountPointKind::File | MountPointKind::Link => {
             create_file(&parent, &name).map_err(explain)?;
             UnlinkatFlags::NoRemoveDir
         }
     };
-    made.push(Made { parent: keep, name: name.clone(), flag });
-    openat2::beneath(&parent, &name, kind.flags() | libc::O_NOFOLLOW).map_err(explain)
+    made.push(CreatedFile { parent: keep, name: name.clone(), flag });
+    openat2::open_beneath(&parent, &name, kind.flags() | libc::O_NOFOLLOW).map_err(explain)
 }
 
 /// Returns where in the container an open file is.
-pub fn place_of(root: &OwnedFd, file: &OwnedFd) -> Result<Place> {
-    Ok(proc_paths::place(&found_at(root, file)?))
+pub fn place_in_container(root: &OwnedFd, file: &OwnedFd) -> Result<Place> {
+    Ok(proc_paths::place(&path_in_container(root, file)?))
 }
 
 /// How many links the kernel follows.
@@ -226,7 +232,7 @@ fn remove_missing_names<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Pa
     for part in path.components() {
         let is_missing = |kept: &Path| -> Result<bool> {
             // A link that leads nowhere exists, too.
-            let found = openat2::in_root(root, &c_path(kept)?, libc::O_PATH | libc::O_NOFOLLOW);
+            let found = openat2::open_in_root(root, &c_path(kept)?, libc::O_PATH | libc::O_NOFOLLOW);
             Ok(matches!(found, Err(Errno::ENOENT)))
         };
         if part == Component::ParentDir && is_missing(&kept)? {
@@ -241,15 +247,15 @@ fn remove_missing_names<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Pa
 /// Returns whether `path` leads to a directory; `None` if it leads nowhere.
 pub fn leads_to_directory(root: &OwnedFd, path: &Path) -> Option<bool> {
     let path = remove_missing_names(root, path).ok()?;
-    let found = openat2::in_root(root, &c_path(&path).ok()?, libc::O_PATH).ok()?;
+    let found = openat2::open_in_root(root, &c_path(&path).ok()?, libc::O_PATH).ok()?;
     fstat(&found).ok().map(|stat| is_directory(&stat))
 }
 
 /// Opens the file `path` itself, and refuses a link in its place. Creates an empty file
 /// if there is none.
-pub fn file_itself(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
+pub fn open_or_create_file(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let (parent, name) = parent_of(root, path)?;
-    let file = match openat2::entry(&parent, &name, libc::O_PATH) {
+    let file = match openat2::open_entry(&parent, &name, libc::O_PATH) {
         Err(Errno::ENOENT) => {
             return create_file(&parent, &name).op_on("make the mount point", path.display());
         }
@@ -265,7 +271,7 @@ pub fn file_itself(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
 
 /// Returns the path of an open file in the container. Use this path only to look at it,
 /// never to follow it.
-pub fn found_at(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
+pub fn path_in_container(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
     let name = |fd: &OwnedFd| {
         let link = format!("/proc/self/fd/{}", fd.as_raw_fd());
         readlink(link.as_str()).op_on("readlink", link).map(PathBuf::from)
@@ -288,19 +294,19 @@ fn create_directory(parent: &OwnedFd, name: &CStr) -> nix::Result<OwnedFd> {
         Ok(()) | Err(Errno::EEXIST) => {}
         Err(errno) => return Err(errno),
     }
-    openat2::beneath(parent, name, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
+    openat2::open_beneath(parent, name, libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW)
 }
 
 /// Creates the working directory if it is missing, as runc and crun do. Ignores errors:
 /// on a read-only image, for example, the later chdir reports the error.
 pub fn make_cwd(root: &OwnedFd, cwd: &CStr) {
-    let _ = directory(root, Path::new(OsStr::from_bytes(cwd.to_bytes())));
+    let _ = open_or_create_directory(root, Path::new(OsStr::from_bytes(cwd.to_bytes())));
 }
 
 /// Opens the parent directory of `path`, and creates it if it is missing. Returns it with
 /// the last name of `path`.
 pub fn parent_of(root: &OwnedFd, path: &Path) -> Result<(OwnedFd, CString)> {
-    let parent = directory(root, path.parent().unwrap_or(Path::new("/")))?;
+    let parent = open_or_create_directory(root, path.parent().unwrap_or(Path::new("/")))?;
     Ok((parent, c_name(path)?))
 }
 

@@ -27,7 +27,7 @@ pub fn is_open(fd: RawFd) -> bool {
 
 /// Takes over a descriptor that the runtime's caller has passed by its number. EBADF if
 /// it is not open.
-pub fn adopt(fd: RawFd) -> Result<OwnedFd> {
+pub fn take_passed_fd(fd: RawFd) -> Result<OwnedFd> {
     if !is_open(fd) {
         return Err(nix::errno::Errno::EBADF);
     }

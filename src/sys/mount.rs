@@ -125,7 +125,7 @@ pub fn set_attr(tree: impl AsFd, attr: MountAttr, recursive: bool) -> Result<()>
 }
 
 /// Returns the id of the mount that contains `file`, as mountinfo has it (statx(2)).
-pub fn id(file: impl AsFd) -> Result<u64> {
+pub fn mount_id(file: impl AsFd) -> Result<u64> {
     let stat = rustix::fs::statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).map_err(errno)?;
     Ok(stat.stx_mnt_id)
 }

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 /// A mount.
-pub struct Point {
+pub struct MountInfo {
     pub id: u64,
     /// The id of the mount to which this one is attached.
     pub parent: u64,
@@ -21,21 +21,21 @@ pub struct Point {
 }
 
 /// Reads the mounts of a process. `process` is its pid or `self`.
-pub fn of(process: &str) -> Result<Vec<Point>> {
+pub fn read_mounts(process: &str) -> Result<Vec<MountInfo>> {
     let text = process::read_file(format!("/proc/{process}/mountinfo").as_str())?;
-    Ok(text.split(|byte| *byte == b'\n').filter_map(Point::parse).collect())
+    Ok(text.split(|byte| *byte == b'\n').filter_map(MountInfo::parse).collect())
 }
 
-impl Point {
+impl MountInfo {
     /// Parses a line: `id parent dev root point options… - type source super`.
-    fn parse(line: &[u8]) -> Option<Point> {
+    fn parse(line: &[u8]) -> Option<MountInfo> {
         let mut fields = line.split(|byte| *byte == b' ');
         let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
         let (id, parent) = (number()?, number()?);
         let (device, root, path) = (fields.next()?, fields.next()?, fields.next()?);
         let fs = fields.skip_while(|field| *field != b"-").nth(1)?;
         let (root, path) = (unescape(root), unescape(path));
-        Some(Point { id, parent, device: device.into(), root, path, fs: fs.into() })
+        Some(MountInfo { id, parent, device: device.into(), root, path, fs: fs.into() })
     }
 }
 
@@ -69,13 +69,13 @@ mod tests {
     #[test]
     fn a_line_of_mountinfo_is_read() {
         let line = br"83 66 0:6 /null /proc/a\040b\134 rw,relatime master:1 - devtmpfs devtmpfs rw";
-        let point = Point::parse(line).expect("a mount");
+        let point = MountInfo::parse(line).expect("a mount");
         assert_eq!((point.id, point.parent, point.device.as_slice()), (83, 66, &b"0:6"[..]));
         assert_eq!(
             (point.root.as_path(), point.path.as_path()),
             (Path::new("/null"), Path::new("/proc/a b\\"))
         );
         assert_eq!(point.fs.as_slice(), &b"devtmpfs"[..]);
-        assert!(Point::parse(b"").is_none());
+        assert!(MountInfo::parse(b"").is_none());
     }
 }

@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, OwnedFd};
 
 /// Opens `path` as a process with the root directory `root` would. Follows symbolic links
 /// inside the root, as the payload would see them, but no magic links.
-pub fn in_root(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
+pub fn open_in_root(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(root, path, flags, ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS)
 }
 
-/// Like [`in_root`], but follows no link at all. A link gives ELOOP.
-pub fn in_root_plain(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
+/// Like [`open_in_root`], but follows no link at all. A link gives ELOOP.
+pub fn open_in_root_without_links(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
         root,
         path,
@@ -23,7 +23,7 @@ pub fn in_root_plain(root: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd
 
 /// Opens `path` below `dir`. Follows no link and crosses into no other mount: for files
 /// of procfs and cgroupfs.
-pub fn beneath(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
+pub fn open_beneath(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
         dir,
         path,
@@ -35,9 +35,9 @@ pub fn beneath(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     )
 }
 
-/// Like [`beneath`], but follows symbolic links that stay below `dir`, such as
+/// Like [`open_beneath`], but follows symbolic links that stay below `dir`, such as
 /// /proc/self.
-pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
+pub fn open_beneath_following_links(dir: impl AsFd, path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
         dir,
         path,
@@ -47,18 +47,18 @@ pub fn beneath_following(dir: impl AsFd, path: &CStr, flags: i32) -> Result<Owne
 }
 
 /// Opens the host's `path` as open(2) does.
-pub fn plainly(path: &CStr, flags: i32) -> Result<OwnedFd> {
+pub fn open_host_path(path: &CStr, flags: i32) -> Result<OwnedFd> {
     open(nix::fcntl::AT_FDCWD, path, flags, ResolveFlag::empty())
 }
 
 /// Opens the parent of the directory `dir`. EXDEV means that `dir` is the root of its
 /// mount.
-pub fn parent_in_mount(dir: impl AsFd) -> Result<OwnedFd> {
+pub fn open_parent_in_mount(dir: impl AsFd) -> Result<OwnedFd> {
     open(dir, c"..", libc::O_PATH | libc::O_DIRECTORY, ResolveFlag::RESOLVE_NO_XDEV)
 }
 
 /// Opens the entry `name` of the directory `dir`, even if it is a link or a mount point.
-pub fn entry(dir: impl AsFd, name: &CStr, flags: i32) -> Result<OwnedFd> {
+pub fn open_entry(dir: impl AsFd, name: &CStr, flags: i32) -> Result<OwnedFd> {
     open(
         dir,
         name,

@@ -26,7 +26,7 @@ pub fn get_fd(pidfd: impl AsFd, number: i32) -> Result<OwnedFd> {
 
 /// Returns the pid of the process as this process's /proc counts it. A parent in another
 /// pid namespace does not know that pid. ESRCH if the process has none there.
-pub fn pid(pidfd: impl AsFd) -> Result<i32> {
+pub fn pid_in_proc(pidfd: impl AsFd) -> Result<i32> {
     let info =
         super::process::read_file(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd()).as_str())?;
     let line = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"));

@@ -19,7 +19,7 @@ pub fn path_in_proc(pid: i32, file: &str) -> String {
 /// # Errors
 /// ESRCH if /proc belongs to another pid namespace and doesn't show the process.
 pub fn number_in_proc(pid: i32) -> Result<i32> {
-    if proc_is_of_own_namespace() { Ok(pid) } else { pidfd::pid(pidfd::open(pid)?) }
+    if proc_is_of_own_namespace() { Ok(pid) } else { pidfd::pid_in_proc(pidfd::open(pid)?) }
 }
 
 /// Whether /proc has the numbers of this process's own pid namespace. Compares only the

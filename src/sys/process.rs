@@ -139,7 +139,7 @@ pub fn without_signals_of_writes<T>(write: impl FnOnce() -> T) -> T {
 
 /// Prepares the signals of this process. SIGPIPE becomes an error of write(2). This
 /// process can wait for its children, even if its caller ignored SIGCHLD.
-pub fn ready() -> Result<()> {
+pub fn prepare_signals() -> Result<()> {
     for (signal, disposition) in [(libc::SIGPIPE, libc::SIG_IGN), (libc::SIGCHLD, libc::SIG_DFL)] {
         // SAFETY: both are valid dispositions; children reset them.
         if unsafe { libc::signal(signal, disposition) } == libc::SIG_ERR {

@@ -28,7 +28,7 @@ pub fn open_peer(master: impl AsFd) -> Result<OwnedFd> {
 }
 
 /// Returns the number N of the slave's /dev/pts/N (TIOCGPTN).
-pub fn number(master: impl AsFd) -> Result<u32> {
+pub fn slave_number(master: impl AsFd) -> Result<u32> {
     let mut number: libc::c_uint = 0;
     // SAFETY: the ioctl writes one unsigned int.
     check(unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCGPTN, &raw mut number) }.into())?;

@@ -8,13 +8,13 @@
 use crate::criu::messages::{Options, Text};
 use crate::criu::service;
 use crate::error::{Context, Error, Result};
-use crate::launch::cgroup_view::View;
+use crate::launch::cgroup_view::CgroupView;
 use crate::launch::joins::Joins;
 use crate::launch::sources;
-use crate::launch::target::{self, Kind};
+use crate::launch::target::{self, MountPointKind};
 use crate::spec::plan::{MountKind, Ns, NsKind, Plan, SourceLink};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_SLAVE, MountAttr};
-use crate::sys::mountinfo::{self, Point};
+use crate::sys::mountinfo::{self, MountInfo};
 use crate::sys::openat2;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, umount2};
@@ -52,8 +52,8 @@ pub fn check(plan: &Plan) -> Result<()> {
 }
 
 /// Returns the mounts of a process: a pid, or `self`.
-pub fn points(process: &str) -> Result<Vec<Point>> {
-    mountinfo::of(process).op_on("read", format!("/proc/{process}/mountinfo"))
+pub fn points(process: &str) -> Result<Vec<MountInfo>> {
+    mountinfo::read_mounts(process).op_on("read", format!("/proc/{process}/mountinfo"))
 }
 
 /// Where a mount of the configuration comes from.
@@ -101,20 +101,21 @@ pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> 
 
 /// Whether the mount below a recursive bind is also on the host. Otherwise the payload mounted
 /// it.
-fn came_along(point: &Point, path: &Path, source: &Path, host: &[Point]) -> bool {
+fn came_along(point: &MountInfo, path: &Path, source: &Path, host: &[MountInfo]) -> bool {
     let below = point.path.strip_prefix(path).unwrap_or(&point.path);
     let on_the_host = source.join(below);
-    let is_it =
-        |other: &Point| other.path == on_the_host && other.device == point.device && other.root == point.root;
+    let is_it = |other: &MountInfo| {
+        other.path == on_the_host && other.device == point.device && other.root == point.root
+    };
     host.iter().any(is_it)
 }
 
-fn is_null(point: &Point) -> bool {
+fn is_null(point: &MountInfo) -> bool {
     point.root.file_name().is_some_and(|name| name == "null")
 }
 
 /// Returns the paths in the container at which the configuration mounts something.
-fn origins<'a>(plan: &'a Plan, init: i32, inside: &[Point]) -> Result<Vec<(PathBuf, Origin<'a>)>> {
+fn origins<'a>(plan: &'a Plan, init: i32, inside: &[MountInfo]) -> Result<Vec<(PathBuf, Origin<'a>)>> {
     let root = format!("/proc/{init}/root");
     let root = open(root.as_str(), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
         .op_on("open", root)?;
@@ -148,8 +149,8 @@ fn is_link(path: &Path) -> bool {
 /// Resolves a path in the container. `None`: it leads nowhere.
 fn resolved(root: &OwnedFd, path: &Path, follow: bool) -> Option<PathBuf> {
     let flags = if follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
-    let file = openat2::in_root(root, &target::c_path(path).ok()?, flags).ok()?;
-    target::found_at(root, &file).ok()
+    let file = openat2::open_in_root(root, &target::c_path(path).ok()?, flags).ok()?;
+    target::path_in_container(root, &file).ok()
 }
 
 /// Names to CRIU the namespaces that the container joined.
@@ -195,7 +196,7 @@ pub fn joins_more(plan: &Plan) -> bool {
 /// CRIU needs a root that is a mount point and is not covered. Mount points that are not in
 /// the images are created as `create` does it. For that this function attaches every mount
 /// once and detaches it again.
-pub fn lay_out(plan: &Plan, view: &View, at: &Path) -> Result<Options> {
+pub fn lay_out(plan: &Plan, view: &CgroupView, at: &Path) -> Result<Options> {
     unshare(CloneFlags::CLONE_NEWNS).op("unshare mount")?;
     mount::propagate_all(MS_SLAVE).op("cut the mounts off from the host's")?;
     let host = points("self")?;
@@ -239,8 +240,8 @@ fn give_mount(
     plan: &Plan,
     index: usize,
     root: &OwnedFd,
-    view: &View,
-    host: &[Point],
+    view: &CgroupView,
+    host: &[MountInfo],
     options: &mut Options,
 ) -> Result<()> {
     let entry = &plan.mounts[index];
@@ -249,13 +250,13 @@ fn give_mount(
         MountKind::Bind { link: SourceLink::Copy, source, .. } if is_link(source) => Ok(()),
         MountKind::Cgroup { .. } => {
             if is_on_the_rootfs(plan, index) {
-                target::directory(root, &entry.target)?;
+                target::open_or_create_directory(root, &entry.target)?;
             }
             give_cgroups(&entry.target, view, options);
             Ok(())
         }
         MountKind::Filesystem(_) if is_on_the_rootfs(plan, index) => {
-            target::directory(root, &entry.target).map(drop)
+            target::open_or_create_directory(root, &entry.target).map(drop)
         }
         MountKind::Filesystem(_) => Ok(()),
         MountKind::Bind { source, recursive, link } => {
@@ -267,12 +268,12 @@ fn give_mount(
             if is_on_the_rootfs(plan, index) {
                 let is_directory = target::is_directory(&fstat(&tree).op("fstat the source")?);
                 let kind = match (entry.target_nofollow, is_directory) {
-                    (true, _) => Kind::Link,
-                    (false, true) => Kind::Directory,
-                    (false, false) => Kind::File,
+                    (true, _) => MountPointKind::Link,
+                    (false, true) => MountPointKind::Directory,
+                    (false, false) => MountPointKind::File,
                 };
-                let point = target::mount_point(root, &entry.target, kind, |_| Ok(()))?;
-                place = target::found_at(root, &point.at)?;
+                let point = target::open_mount_point(root, &entry.target, kind, |_| Ok(()))?;
+                place = target::path_in_container(root, &point.at)?;
                 mount::attach(&tree, &point.at).op("move_mount the source")?;
             }
             options.external_mount(place.as_os_str().as_bytes(), source.as_os_str().as_bytes());
@@ -285,7 +286,7 @@ fn give_mount(
 }
 
 /// Names each mount below the source of a recursive bind.
-fn give_below(place: &Path, source: &Path, host: &[Point], options: &mut Options) {
+fn give_below(place: &Path, source: &Path, host: &[MountInfo], options: &mut Options) {
     for point in host.iter().filter(|point| point.path != source) {
         if let Ok(below) = point.path.strip_prefix(source) {
             let key = place.join(below);
@@ -295,14 +296,16 @@ fn give_below(place: &Path, source: &Path, host: &[Point], options: &mut Options
 }
 
 /// Names the container's cgroups as `init/cgroup_mount.rs` mounts them.
-fn give_cgroups(place: &Path, view: &View, options: &mut Options) {
+fn give_cgroups(place: &Path, view: &CgroupView, options: &mut Options) {
     let mut give = |key: &Path, source: &Path| {
         options.external_mount(key.as_os_str().as_bytes(), source.as_os_str().as_bytes());
     };
     match view {
-        View::None => {}
-        View::V2 { mount, own, namespaced } => give(place, if *namespaced { own } else { mount }),
-        View::V1 { hierarchies, .. } => hierarchies.iter().for_each(|h| give(&place.join(&h.name), &h.path)),
+        CgroupView::None => {}
+        CgroupView::V2 { mount, own, namespaced } => give(place, if *namespaced { own } else { mount }),
+        CgroupView::V1 { hierarchies, .. } => {
+            hierarchies.iter().for_each(|h| give(&place.join(&h.name), &h.path))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::container::state::State;
 use crate::criu::messages::{Options, Text};
 use crate::criu::service;
 use crate::error::{Context, Result};
-use crate::sys::mountinfo::Point;
+use crate::sys::mountinfo::MountInfo;
 use crate::sys::process;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlink};
@@ -96,7 +96,7 @@ fn is_outside(open: &Open, all: &[Vec<Open>]) -> bool {
     open.foreign || (open.is_pipe() && !(same().any(|o| o.reads) && same().any(|o| o.writes)))
 }
 
-fn open_files(pid: i32, inside: &[Point]) -> Result<Vec<Open>> {
+fn open_files(pid: i32, inside: &[MountInfo]) -> Result<Vec<Open>> {
     let dir = format!("/proc/{pid}/fd");
     let entries = match std::fs::read_dir(&dir) {
         // The process has just ended.
@@ -110,7 +110,7 @@ fn open_files(pid: i32, inside: &[Point]) -> Result<Vec<Open>> {
 }
 
 /// Looks at an open file. `None`: the process has just closed it.
-fn open_file(pid: i32, number: i32, inside: &[Point]) -> Option<Open> {
+fn open_file(pid: i32, number: i32, inside: &[MountInfo]) -> Option<Open> {
     let path = format!("/proc/{pid}/fd/{number}");
     let target = readlink(path.as_str()).ok()?.to_string_lossy().into_owned();
     let info = process::read_file(format!("/proc/{pid}/fdinfo/{number}").as_str()).ok()?;

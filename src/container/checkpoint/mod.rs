@@ -190,7 +190,7 @@ fn save(images: &OwnedFd, name: &str, value: &impl serde::Serialize) -> Result<(
 
 fn writable(number: RawFd) -> Result<OwnedFd> {
     let wrong = |what: &str| Error::msg(format!("--status-fd: descriptor {number} is {what}"));
-    let fd = crate::sys::fd::adopt(number).map_err(|_| wrong("not open"))?;
+    let fd = crate::sys::fd::take_passed_fd(number).map_err(|_| wrong("not open"))?;
     let mode = nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_GETFL).op("fcntl F_GETFL")?;
     match OFlag::from_bits_truncate(mode) & OFlag::O_ACCMODE {
         OFlag::O_RDONLY => Err(wrong("not writable")),

@@ -46,7 +46,7 @@ const LOG: &str = "restore.log";
 
 pub struct Options<'a> {
     /// The options that `restore` shares with `create`.
-    pub making: options::Options<'a>,
+    pub create: options::Options<'a>,
     pub flags: Flags,
     /// An LSM profile, `TYPE:NAME`, instead of the one in the images.
     pub lsm_profile: Option<&'a str>,
@@ -57,42 +57,42 @@ pub struct Options<'a> {
 /// detached one.
 pub fn restore(options: &Options) -> Result<i32> {
     check_root()?;
-    let making = &options.making;
-    run::stopped_or(making.signals.as_ref(), making.log, attended(options))
+    let create = &options.create;
+    run::stopped_or(create.signals.as_ref(), create.log, attended(options))
 }
 
 fn attended(options: &Options) -> Result<i32> {
-    let making = &options.making;
+    let create = &options.create;
     let mut directories = options.flags.directories(None, LOG)?;
     let notify = faccessat(&directories.images, NOTIFIES, AccessFlags::F_OK, AtFlags::empty()).is_ok();
-    let (text, mut plan) = bundle::load(making, notify)?;
+    let (text, mut plan) = bundle::load(create, notify)?;
     external::check(&plan)?;
-    let Console { theirs, ours } = console::prepare(&mut plan.process, making.console_socket, making.mode)?;
+    let Console { theirs, ours } = console::prepare(&mut plan.process, create.console_socket, create.mode)?;
     let joins = Joins::open(&mut plan)?;
     let descriptors = descriptors(&directories.images)?;
     let program = find_criu(options, &plan)?;
     steps::done("read and checked the configuration, and CRIU");
     // From here on the guard rolls back after a failure.
-    let (mut guard, mut place) = Place::claim(options, &plan, &text, notify)?;
+    let (mut guard, mut target) = RestoreTarget::claim(options, &plan, &text, notify)?;
     steps::done("claimed the state directory and created the cgroups");
     let stdio = stdio_copies()?;
     let mut asked = what_to_do(options, &plan, &directories)?;
     kept_stdio::give_stdio(&descriptors, &stdio, &mut asked);
     let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
     pass.extend(stdio.iter().map(OwnedFd::as_fd));
-    let starting = place.start_criu(&mut guard, &program, &pass, &mut asked)?;
+    let starting = target.start_criu(&mut guard, &program, &pass, &mut asked)?;
     // As CRIU's own mount namespace has them.
     directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
     steps::done("started criu");
     let service = starting.go()?;
-    let mut restoring = Restoring { options, plan: &plan, place: &place, console: theirs };
+    let mut restoring = Restoring { options, plan: &plan, target: &target, console: theirs };
     let response = service.work(&request(Kind::Restore, &asked), &mut |told| {
         steps::done_with(|| format!("criu says {}", told.script));
         restoring.note(told, &mut guard)
     })?;
     if !response.success || !response.is(Kind::Restore) {
         let error = criu::failure("restore the container", &response, &directories.log);
-        return Err(error.on(making.id));
+        return Err(error.on(create.id));
     }
     steps::done("criu made the processes");
     service.end()?;
@@ -101,16 +101,16 @@ fn attended(options: &Options) -> Result<i32> {
     drop(restoring);
     let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
     guard.dir()?.remove_dir(CRIU_ROOT)?;
-    if let Some(path) = making.pid_file {
+    if let Some(path) = create.pid_file {
         write_pid_file(path, guard.state.pid())?;
     }
     let (dir, state, init) = guard.finish()?;
-    making.log.finish();
-    let Some(signals) = &making.signals else { return Ok(0) };
+    create.log.finish();
+    let Some(signals) = &create.signals else { return Ok(0) };
     run::attend(
         &dir,
         || stdio::attend(&init, signals, terminal, None),
-        |exit| run::removed(&dir, &state, &plan.hooks.poststop, making, exit),
+        |exit| run::removed(&dir, &state, &plan.hooks.poststop, create, exit),
     )
 }
 
@@ -158,7 +158,7 @@ fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> Resu
 }
 
 /// Where CRIU puts the processes.
-struct Place<'a> {
+struct RestoreTarget<'a> {
     options: &'a Options<'a>,
     plan: &'a Plan,
     host: Host,
@@ -168,20 +168,20 @@ struct Place<'a> {
     unit: Option<Starting>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> RestoreTarget<'a> {
     /// Claims the id, and creates what `create` does before its fork.
     fn claim(
         options: &'a Options,
         plan: &'a Plan,
         text: &[u8],
         notify: bool,
-    ) -> Result<(CreateGuard<'a>, Place<'a>)> {
-        let making = &options.making;
-        let (host, mut cgroup, mut limits) = locate_cgroup(making, plan)?;
-        let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, making.id)).transpose()?;
-        let mut state = State::new(making.id, plan, cgroup.intent(), true);
+    ) -> Result<(CreateGuard<'a>, RestoreTarget<'a>)> {
+        let create = &options.create;
+        let (host, mut cgroup, mut limits) = locate_cgroup(create, plan)?;
+        let rdt = plan.rdt.as_ref().map(|rdt| Group::locate(rdt, create.id)).transpose()?;
+        let mut state = State::new(create.id, plan, cgroup.intent(), true);
         state.rdt = rdt;
-        let mut guard = CreateGuard::claim(making, plan, state, None)?;
+        let mut guard = CreateGuard::claim(create, plan, state, None)?;
         guard.save_intent(text, notify)?;
         let strict = options.flags.cgroups == CgroupsMode::Strict;
         if strict && matches!(cgroup, Cgroup::Systemd { .. }) {
@@ -192,12 +192,12 @@ impl<'a> Place<'a> {
         let entrance = if strict {
             Entrance::default()
         } else {
-            cgroup.make(plan, &limits, making.rootless, making.log)?
+            cgroup.make(plan, &limits, create.rootless, create.log)?
         };
-        let unit = cgroup.prepare_unit(plan, &mut limits, making.id)?;
+        let unit = cgroup.prepare_unit(plan, &mut limits, create.id)?;
         guard.state.cgroup = cgroup.intent();
         guard.make_rdt()?;
-        Ok((guard, Place { options, plan, host, cgroup, limits, entrance, unit }))
+        Ok((guard, RestoreTarget { options, plan, host, cgroup, limits, entrance, unit }))
     }
 
     /// Starts CRIU in the container's cgroup and in its own mount namespace, and completes
@@ -209,20 +209,20 @@ impl<'a> Place<'a> {
         pass: &[BorrowedFd<'_>],
         asked: &mut CriuOptions,
     ) -> Result<service::Starting> {
-        let making = &self.options.making;
+        let create = &self.options.create;
         guard.dir()?.make_dir(CRIU_ROOT)?;
-        let root = making.root.0.join(making.id).join(CRIU_ROOT);
+        let root = create.root.0.join(create.id).join(CRIU_ROOT);
         let root = root.canonicalize().op_on("find", root.display())?;
         asked.text(Text::Root, root.as_os_str().as_bytes());
         let view = self.cgroup.view(self.plan, &self.host);
         let mut sources = File::from(memfd_create(c"sources", MFdFlags::MFD_CLOEXEC).op("memfd_create")?);
         let prepare = || {
             let user_namespace = self.plan.namespaces.is_private(NsKind::User);
-            keyring::join(Some(&keyring_name(making.id)), user_namespace)?;
+            keyring::join(Some(&keyring_name(create.id)), user_namespace)?;
             let found = external::lay_out(self.plan, &view, &root)?;
             (&sources).write_all(found.encoded()).op("write the sources of mounts")
         };
-        let starting = service::start(program, &self.entrance, pass, making.signals.as_ref(), prepare)?;
+        let starting = service::start(program, &self.entrance, pass, create.signals.as_ref(), prepare)?;
         self.entrance = Entrance::default();
         starting.until_ready()?;
         let pid = starting.service.pid;
@@ -280,7 +280,7 @@ impl<'a> Place<'a> {
 struct Restoring<'a> {
     options: &'a Options<'a>,
     plan: &'a Plan,
-    place: &'a Place<'a>,
+    target: &'a RestoreTarget<'a>,
     /// The socket for the terminal's master.
     console: Option<OwnedFd>,
 }
@@ -332,25 +332,25 @@ impl Restoring<'_> {
         let is_its = |sysctl: &&Sysctl| sysctl.kind == NsKind::Network;
         let values: Vec<Sysctl> = self.plan.sysctl.iter().filter(is_its).cloned().collect();
         let proc = (!values.is_empty()).then(Proc::open).transpose()?;
-        sysctl::write_all(&values, proc.as_ref())
+        sysctl::write_sysctls(&values, proc.as_ref())
     }
 
     /// Saves the record that `create` would save.
     fn record(&self, pid: i32, guard: &mut CreateGuard) -> Result<()> {
         match self.options.flags.cgroups {
             CgroupsMode::Full => {}
-            CgroupsMode::Soft | CgroupsMode::Ignore => self.place.limit()?,
+            CgroupsMode::Soft | CgroupsMode::Ignore => self.target.limit()?,
             // CRIU has created the cgroup, without device rules.
             CgroupsMode::Strict => {
-                let Place { cgroup, limits, .. } = self.place;
-                cgroup.clone().make(self.plan, limits, None, self.options.making.log).map(drop)?
+                let RestoreTarget { cgroup, limits, .. } = self.target;
+                cgroup.clone().make(self.plan, limits, None, self.options.create.log).map(drop)?
             }
         }
         if guard.init.as_ref().is_none_or(|(known, _)| *known != pid) {
             guard.init = Some((pid, pidfd::open(pid).op("pidfd_open")?));
         }
         guard.identify()?;
-        self.place.cgroup.give_to_payload(self.plan, pid)?;
+        self.target.cgroup.give_to_payload(self.plan, pid)?;
         // CRIU creates a time namespace, in which the clocks go on from where they stopped.
         let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
         if time(&pid.to_string()) != time("self") {

@@ -1,11 +1,13 @@
 //! How `exec` and `mounts` get into a container's namespaces: by the pidfd of its init, or by
-//! the descriptors that init hands out while it waits for `start` (`launch/entry.rs`).
+//! the descriptors that init hands out while it waits for `start` (`launch/namespace_handout.rs`).
 
 use super::dir::{Dir, GATE};
 use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init;
-use crate::launch::entry::{Address, CALLS, Caller, Entry, Handed, Handout, explain_refusal};
+use crate::launch::namespace_handout::{
+    Address, CALLS, HandedNamespaces, NamespaceClient, NamespaceEntry, NamespaceServer, explain_refusal,
+};
 use crate::seccomp;
 use crate::spec::Plan;
 use crate::sys::caps;
@@ -16,21 +18,21 @@ use std::os::fd::OwnedFd;
 /// Creates the socket by which init hands its namespaces out, and its address for the state
 /// record, if the caller of `create` has no CAP_SYS_PTRACE. `None` also if the payload's
 /// seccomp filter is in force at the start gate and would not let init's calls through.
-pub fn handout(plan: &Plan, state: &State) -> Result<Option<(Handout, Address)>> {
+pub fn handout(plan: &Plan, state: &State) -> Result<Option<(NamespaceServer, Address)>> {
     let early = plan.seccomp.as_ref().filter(|profile| init::filters_at_the_gate(profile, &plan.process));
     let lets = |profile| seccomp::allows_calls(profile, &CALLS);
     if caps::may_trace() || !early.map_or(Ok(true), lets)? {
         return Ok(None);
     }
-    Handout::new(state.namespaces, state.mount_namespace.is_some())
+    NamespaceServer::new(state.namespaces, state.mount_namespace.is_some())
 }
 
 /// Asks the init of a created container for its namespaces, if the caller may not enter them
 /// by init's pidfd. `None`: the caller may, or no init waits at the start gate.
-pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
+pub fn ask(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
     let Some(address) = state.handout.as_ref().filter(|_| !caps::may_trace()) else { return Ok(None) };
     let named = |error: Error| error.on(state.id.clone());
-    let Some(caller) = Caller::connect(address).map_err(named)? else { return Ok(None) };
+    let Some(caller) = NamespaceClient::connect(address).map_err(named)? else { return Ok(None) };
     match dir.open_fifo(GATE, OFlag::O_WRONLY) {
         Ok(gate) => {
             let root = state.mount_namespace.is_some();
@@ -48,17 +50,17 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<Handed>> {
 
 /// Returns init's root directory if the container joined a mount namespace, whose root is
 /// another one.
-pub fn root(handed: &mut Option<Handed>, state: &State) -> Result<Option<OwnedFd>> {
+pub fn root(handed: &mut Option<HandedNamespaces>, state: &State) -> Result<Option<OwnedFd>> {
     match handed {
         Some(handed) => Ok(handed.take_root()),
         None if state.mount_namespace.is_some() => {
-            init::exec_process::root_of(state.pid()).map(Some).map_err(explain_refusal)
+            init::exec_process::open_root_of(state.pid()).map(Some).map_err(explain_refusal)
         }
         None => Ok(None),
     }
 }
 
 /// Chooses the way in: what was handed out, or init's pidfd.
-pub fn way(handed: Option<Handed>, init: OwnedFd) -> Entry {
-    handed.map_or(Entry::Init(init), Entry::Handed)
+pub fn way(handed: Option<HandedNamespaces>, init: OwnedFd) -> NamespaceEntry {
+    handed.map_or(NamespaceEntry::Init(init), NamespaceEntry::Handed)
 }

@@ -105,7 +105,7 @@ pub struct Address {
 }
 
 /// Init's socket, through which it hands its namespaces out.
-pub struct Handout {
+pub struct NamespaceServer {
     socket: OwnedFd,
     /// The namespaces to hand out.
     namespaces: NsFlags,
@@ -114,12 +114,12 @@ pub struct Handout {
     root: bool,
 }
 
-impl Handout {
+impl NamespaceServer {
     /// Creates the socket in the runtime's network namespace. Returns it with the address
-    /// for [`Caller::connect`]. Returns `None` if the runtime can't tell its network
+    /// for [`NamespaceClient::connect`]. Returns `None` if the runtime can't tell its network
     /// namespace, or if other processes have taken all abstract names there: the container
     /// runs without the socket.
-    pub fn new(namespaces: NsFlags, root: bool) -> Result<Option<(Handout, Address)>> {
+    pub fn new(namespaces: NsFlags, root: bool) -> Result<Option<(NamespaceServer, Address)>> {
         let Some(network) = network() else { return Ok(None) };
         let socket = new_socket()?;
         let name = match bind_to_a_name(&socket) {
@@ -129,7 +129,7 @@ impl Handout {
         let address = Address { name, network };
         // No process can leave messages and descriptors in this socket.
         shutdown(socket.as_raw_fd(), Shutdown::Read).op("shutdown")?;
-        Ok(Some((Handout { socket, namespaces, root }, address)))
+        Ok(Some((NamespaceServer { socket, namespaces, root }, address)))
     }
 
     /// Answers a request. `namespace` opens a file of init's /proc/self/ns. Ignores a
@@ -165,13 +165,13 @@ impl Handout {
 }
 
 /// The caller's side: a socket that only init can send to.
-pub struct Caller(OwnedFd);
+pub struct NamespaceClient(OwnedFd);
 
-impl Caller {
+impl NamespaceClient {
     /// Connects to the socket of the init at this address. Returns `None` if there is no
     /// such socket: init has ended or executed the payload, or the socket is in another
     /// network namespace.
-    pub fn connect(address: &Address) -> Result<Option<Caller>> {
+    pub fn connect(address: &Address) -> Result<Option<NamespaceClient>> {
         if network() != Some(address.network) {
             return Ok(None);
         }
@@ -181,7 +181,7 @@ impl Caller {
         // then any process could send to it before it is connected.
         match connect(socket.as_raw_fd(), &init) {
             Err(Errno::ECONNREFUSED) => Ok(None),
-            other => other.op("connect to init").map(|()| Some(Caller(socket))),
+            other => other.op("connect to init").map(|()| Some(NamespaceClient(socket))),
         }
     }
 
@@ -195,7 +195,13 @@ impl Caller {
     /// Init does not answer within [`PATIENCE`], because it is stopped or frozen. Init
     /// can't open its namespaces. Init hands out other namespaces than the caller asked
     /// for.
-    pub fn ask(&self, gate: &OwnedFd, init: i32, namespaces: NsFlags, root: bool) -> Result<Option<Handed>> {
+    pub fn ask(
+        &self,
+        gate: &OwnedFd,
+        init: i32,
+        namespaces: NsFlags,
+        root: bool,
+    ) -> Result<Option<HandedNamespaces>> {
         let socket = &self.0;
         setsockopt(socket, sockopt::PassCred, &true).op("setsockopt SO_PASSCRED")?;
         let name = bind_to_a_name(socket)?;
@@ -217,7 +223,7 @@ impl Caller {
                 // The kernel lets no other process send. This checks the sender once
                 // more.
                 Ok(message) if message.sender == init => {
-                    return Handed::new(message, namespaces, root).map(Some);
+                    return HandedNamespaces::new(message, namespaces, root).map(Some);
                 }
                 Err(Errno::EAGAIN) if is_closed => return Ok(None),
                 Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -232,21 +238,21 @@ impl Caller {
 }
 
 /// The descriptors that init has handed out.
-pub struct Handed {
+pub struct HandedNamespaces {
     namespaces: Vec<(NsKind, OwnedFd)>,
     root: Option<OwnedFd>,
 }
 
-impl Handed {
+impl HandedNamespaces {
     /// Takes the descriptors out of an answer. Refuses an answer that lacks a namespace:
     /// the process would stay in the host's namespace of that kind.
-    fn new(message: scm::Message, namespaces: NsFlags, root: bool) -> Result<Handed> {
+    fn new(message: scm::Message, namespaces: NsFlags, root: bool) -> Result<HandedNamespaces> {
         if message.fds.is_empty() && !namespaces.is_none() {
             return Err(Error::msg("the container's init can't hand out its namespaces")
                 .hint("its RLIMIT_NOFILE leaves too few descriptors to it or to its user"));
         }
         let is_whole = message.data.len() == message.fds.len();
-        let mut out = Handed { namespaces: Vec::new(), root: None };
+        let mut out = HandedNamespaces { namespaces: Vec::new(), root: None };
         for (tag, fd) in message.data.into_iter().zip(message.fds) {
             match NsKind::ALL.get(usize::from(tag)) {
                 Some(kind) => out.namespaces.push((*kind, fd)),
@@ -279,20 +285,20 @@ pub fn explain_refusal(error: Error) -> Error {
 }
 
 /// How to enter the namespaces of a container.
-pub enum Entry {
+pub enum NamespaceEntry {
     /// By the pidfd of its init.
     Init(OwnedFd),
     /// By the descriptors that its init has handed out.
-    Handed(Handed),
+    Handed(HandedNamespaces),
 }
 
-impl Entry {
+impl NamespaceEntry {
     /// Returns what setns(2) takes to enter the pid namespace. `None` if there is none to
     /// enter.
     pub fn pid_namespace(&self) -> Option<&OwnedFd> {
         match self {
-            Entry::Init(init) => Some(init),
-            Entry::Handed(handed) => {
+            NamespaceEntry::Init(init) => Some(init),
+            NamespaceEntry::Handed(handed) => {
                 handed.namespaces.iter().find(|(kind, _)| *kind == NsKind::Pid).map(|(_, fd)| fd)
             }
         }
@@ -303,10 +309,12 @@ impl Entry {
         let enter = |fd: &OwnedFd, flags: NsFlags| setns(fd, flags.for_setns());
         match self {
             _ if flags.is_none() => Ok(()),
-            Entry::Init(init) => enter(init, flags).op("setns to the container").map_err(explain_refusal),
+            NamespaceEntry::Init(init) => {
+                enter(init, flags).op("setns to the container").map_err(explain_refusal)
+            }
             // The user namespace comes first, because it gives the rights over the
             // others.
-            Entry::Handed(handed) => handed
+            NamespaceEntry::Handed(handed) => handed
                 .namespaces
                 .iter()
                 .filter(|(kind, _)| flags.has(kind.flag()))
@@ -328,8 +336,8 @@ mod tests {
     #[test]
     fn an_answer_that_lacks_something_is_refused() {
         let wanted = NsKind::User.flag() | NsKind::Pid.flag();
-        assert!(Handed::new(answer(&[0, 1], 2), wanted, false).is_ok());
-        assert!(Handed::new(answer(&[0, 1, ROOT], 3), wanted, true).is_ok());
+        assert!(HandedNamespaces::new(answer(&[0, 1], 2), wanted, false).is_ok());
+        assert!(HandedNamespaces::new(answer(&[0, 1, ROOT], 3), wanted, true).is_ok());
         for (tags, count, root) in [
             (&[][..], 0, false),
             (&[0], 1, false),
@@ -339,7 +347,10 @@ mod tests {
             (&[0, 1], 2, true),
             (&[0, 1, ROOT], 3, false),
         ] {
-            assert!(Handed::new(answer(tags, count), wanted, root).is_err(), "{tags:?} {count} {root}");
+            assert!(
+                HandedNamespaces::new(answer(tags, count), wanted, root).is_err(),
+                "{tags:?} {count} {root}"
+            );
         }
     }
 }
