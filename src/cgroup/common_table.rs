@@ -43,14 +43,3 @@ pub(super) fn add_rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>)
 pub(super) fn refused(at: &str, why: &str) -> Error {
     Error::config(format!("/linux/resources/{at}"), why)
 }
-
-#[cfg(test)]
-pub(super) mod tests {
-    use crate::spec::plan::Resources;
-
-    /// Resolves a `linux.resources`, as the tables get it.
-    pub fn resolved(json: &str) -> Resources {
-        let given = serde_json::from_str(json).expect("resources");
-        crate::spec::convert_resources(&given, "/linux/resources").expect("accepted")
-    }
-}

@@ -167,8 +167,8 @@ pub fn stats(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Stats>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::common_table::tests::resolved;
     use crate::spec::plan::Limit;
+    use crate::spec::resolved_resources as resolved;
     use std::num::NonZero;
 
     #[test]

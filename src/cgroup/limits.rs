@@ -6,7 +6,7 @@ use super::setting::{Setting, Write};
 use super::{Cgroup, Version, hybrid, is_root, systemd, tree, v1, v2, v2_table};
 use crate::error::{Error, Result};
 use crate::spec::plan::{Memory, Resources};
-use crate::spec::{self, Plan};
+use crate::spec::{Plan, encode_resources};
 use serde_json::Value;
 use std::os::fd::OwnedFd;
 
@@ -143,7 +143,7 @@ impl Cgroup {
             return if asked.is_empty() { commit() } else { Err(no_cgroup()) };
         }
         let writes = self.translate(resources)?;
-        self.update_files(&writes, &spec::encode_resources(asked)?, commit)
+        self.update_files(&writes, &encode_resources(asked)?, commit)
     }
 
     /// Applies the writes that `asked` makes necessary, then calls `commit`. If either

@@ -145,7 +145,7 @@ fn add_network(network: &Network, out: &mut Vec<Setting>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::common_table::tests::resolved;
+    use crate::spec::resolved_resources as resolved;
 
     fn table(json: &str) -> Vec<(String, String)> {
         let settings = settings(&resolved(json)).expect("accepted");

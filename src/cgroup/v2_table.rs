@@ -176,7 +176,7 @@ fn add_throttle(devices: &[ThrottleDevice], key: &str, field: &str, out: &mut Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cgroup::common_table::tests::resolved;
+    use crate::spec::resolved_resources as resolved;
 
     #[test]
     fn shares_meet_weights_at_both_ends_and_the_default() {

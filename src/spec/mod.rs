@@ -44,6 +44,8 @@ pub use plan::Plan;
 pub use process::{capability_name, keeps_groups, resolve as resolve_process};
 pub use rdt::rdt as resolve_rdt;
 pub use resolve::resolve;
+#[cfg(test)]
+pub use resources::resolved as resolved_resources;
 pub use resources::{check as check_resources, convert as convert_resources, merge as merge_resources};
 pub use seccomp::{ACTIONS as SECCOMP_ACTIONS, seccomp as resolve_seccomp};
 

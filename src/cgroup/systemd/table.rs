@@ -114,7 +114,7 @@ mod tests {
     use super::super::values::INFINITY;
     use super::super::wire::Value;
     use super::*;
-    use crate::cgroup::common_table::tests::resolved;
+    use crate::spec::resolved_resources as resolved;
 
     fn shown(properties: Vec<Property>) -> Vec<(String, String)> {
         let text = |value: &Value| match value {

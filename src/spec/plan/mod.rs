@@ -2,8 +2,8 @@
 //!
 //! A [`Plan`] holds nothing that still has to be checked. Paths of files are absolute,
 //! names are resolved to numbers, and defaults are filled in. `None` never means "not
-//! checked yet": the doc of the field says what `None` means. This module makes no system
-//! call.
+//! checked yet": the doc of the field says what `None` means. No number has a second
+//! meaning, such as "not set". This module makes no system call.
 
 mod devices;
 mod mounts;

@@ -230,6 +230,12 @@ fn resolve_unified(given: &BTreeMap<String, String>, at: &str) -> Result<BTreeMa
     }
 }
 
+/// Resolves a text in the form of `linux.resources`, for tests of what uses the result.
+#[cfg(test)]
+pub fn resolved(json: &str) -> Resources {
+    resolve(&serde_json::from_str(json).expect("resources"), "/linux/resources").expect("accepted")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

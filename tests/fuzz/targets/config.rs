@@ -11,6 +11,10 @@ fuzz_target!(|text: &[u8]| {
         assert!(plan.rootfs.is_absolute());
         assert!(plan.masked.iter().chain(&plan.readonly).all(|path| path.is_absolute()));
         assert!(plan.mounts.iter().all(|mount| mount.target.is_absolute()));
+        // The record of a container keeps its resources in the form of the configuration.
+        let kept = corten::spec::encode_resources(&plan.resources).expect("JSON").to_string();
+        let read = corten::spec::parse_resources(kept.as_bytes(), &mut warnings).expect("resources");
+        assert_eq!(corten::spec::convert_resources(&read, "").expect("accepted"), plan.resources);
     }
     let _ = corten::spec::parse_process(text, &mut warnings);
 });
