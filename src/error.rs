@@ -53,7 +53,7 @@ impl Error {
     pub fn os(op: impl Into<String>, errno: Errno) -> Self {
         let error = Error { op: op.into(), errno: Some(errno as i32), ..Error::default() };
         match errno {
-            Errno::ENOSYS => error.hint("this kernel lacks the call: corten needs Linux 5.14 or later"),
+            Errno::ENOSYS => error.hint("use Linux 5.14 or later: this kernel lacks the system call"),
             _ => error,
         }
     }

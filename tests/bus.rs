@@ -115,13 +115,13 @@ fn silence_has_an_end(t: &Test) {
 fn hanging_up_is_told(t: &Test) {
     for at in ["authentication", "Hello", "StartTransientUnit", "JobRemoved"] {
         let (out, _bus) = fails(t, &[Fault::HangUp { at }]);
-        out.one_clear_line(&["hung up", "StartTransientUnit"]);
+        out.one_clear_line(&["closed the connection", "StartTransientUnit"]);
     }
 }
 
 fn noise_is_told(t: &Test) {
     fails(t, &[Fault::Noise { at: "authentication" }]).0.one_clear_line(&["the bus refused", "HTTP"]);
-    fails(t, &[Fault::Noise { at: "Hello" }]).0.one_clear_line(&["no D-Bus message"]);
+    fails(t, &[Fault::Noise { at: "Hello" }]).0.one_clear_line(&["not a D-Bus message"]);
 }
 
 fn refused_authentication_is_told(t: &Test) {
@@ -137,7 +137,7 @@ fn no_bus_is_told(t: &Test) {
     }
     t.refused(&bundle).one_clear_line(&["unix:path=/nowhere/bus", "connect to the bus", "ENOENT"]);
     t.var("DBUS_SYSTEM_BUS_ADDRESS", "tcp:host=localhost");
-    t.refused(&bundle).one_clear_line(&["tcp:host=localhost", "no D-Bus address"]);
+    t.refused(&bundle).one_clear_line(&["tcp:host=localhost", "not a D-Bus address"]);
     drop(bus);
 }
 
@@ -203,7 +203,7 @@ fn a_unit_that_failed_is_reset_first(t: &Test) {
 
 fn a_unit_of_another_is_left_alone(t: &Test) {
     let (out, bus) = fails(t, &[exists(), exists()]);
-    out.one_clear_line(&["already loaded", "another container"]);
+    out.one_clear_line(&["already loaded", "a cgroupsPath of its own"]);
     assert!(!bus.members().contains(&"StopUnit".to_owned()), "{:?}", bus.members());
 }
 
@@ -237,7 +237,7 @@ fn update_that_systemd_refuses_changes_nothing(t: &Test) {
     for (fault, said) in [
         (no, "systemd refused to change the unit: No such luck"),
         (Fault::Silence { at: "SetUnitProperties" }, "did not answer"),
-        (Fault::HangUp { at: "SetUnitProperties" }, "hung up"),
+        (Fault::HangUp { at: "SetUnitProperties" }, "closed the connection"),
     ] {
         let (bundle, bus) = on(t, &[fault]);
         let container = t.start(&bundle.set("/linux/resources/pids", json!({ "limit": 20 })));
@@ -352,7 +352,7 @@ fn wrong_names_are_refused_before_anything_is_made(t: &Test) {
         ("/a/b", "slice:prefix:name"),
         ("a:b:c", "invalid slice name"),
         ("a--b.slice:b:c", "invalid slice name"),
-        ("a.slice:b:c.slice", "a slice holds"),
+        ("a.slice:b:c.slice", "must not be a slice"),
         ("a.slice:b:c/d", "letters, digits"),
     ] {
         let out = t.refused(&bundle.clone().set("/linux/cgroupsPath", json!(path)));

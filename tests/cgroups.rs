@@ -1008,6 +1008,6 @@ fn path_that_climbs_out_is_contained(t: &Test) {
     }
     for path in ["/..", "../.", "/a/../.."] {
         let out = t.refused(&bundle.clone().set("/linux/cgroupsPath", json!(path)));
-        out.one_clear_line(&["/linux/cgroupsPath", path, "names no cgroup"]);
+        out.one_clear_line(&["/linux/cgroupsPath", path, "does not name a cgroup"]);
     }
 }

@@ -137,7 +137,7 @@ fn without_a_controller_limits_are_warned_of(t: &Test) {
 fn it_is_frozen_where_the_freezer_is_delegated(t: &Test) {
     let user = Delegated::new(t, ["pids"]);
     let (id, _) = user.created(&user.bundle(json!({})));
-    user.call(&format!("pause {id}")).out().one_clear_line(&["frozen"]);
+    user.call(&format!("pause {id}")).out().one_clear_line(&["no cgroup that the caller can freeze"]);
     user.call(&format!("delete --force {id}")).ok();
     drop(user);
     let user = Delegated::new(t, ["freezer"]);

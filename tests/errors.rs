@@ -610,7 +610,7 @@ fn readonly_cgroups_are_the_whole_error(t: &Test) {
     t.cgroupfs_only();
     let readonly = "for dir in $(awk '$3 ~ /^cgroup/ { print $2 }' /proc/self/mounts); do
         mount -o remount,bind,ro $dir; done";
-    said_after(t, &t.bundle().args(["true"]), readonly).one_clear_line(&["make the cgroup", "EROFS"]);
+    said_after(t, &t.bundle().args(["true"]), readonly).one_clear_line(&["create the cgroup", "EROFS"]);
 }
 
 fn an_unknown_devpts_option_has_no_hint_on_gids(t: &Test) {
@@ -699,7 +699,7 @@ fn a_controller_that_is_off_is_not_the_kernels_lack(t: &Test) {
 /// an outer container.
 fn a_proc_that_is_masked_is_named(t: &Test) {
     let out = said_after(t, &t.bundle().user_namespace().args(["true"]), "mount -t tmpfs none /proc/sys/fs");
-    out.one_clear_line(&["(/proc)", "EPERM", "/proc around it that is not masked"]);
+    out.one_clear_line(&["(/proc)", "EPERM", "its own /proc may be masked"]);
 }
 
 fn out_of_range_is_not_mathematics(t: &Test) {

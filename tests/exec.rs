@@ -110,7 +110,7 @@ fn follows_an_init_that_was_moved(t: &Test) {
 fn does_not_follow_init_into_the_root_cgroup(t: &Test) {
     let container = t.pausing();
     move_init(t, &container, true);
-    container.exec([], ["true"]).out().one_clear_line(&["its init is in the root cgroup"]);
+    container.exec([], ["true"]).out().one_clear_line(&["init is in the root cgroup"]);
 }
 
 fn does_not_follow_init_into_a_frozen_cgroup(t: &Test) {

@@ -261,7 +261,7 @@ fn delete_by_regular_expression(t: &Test) {
 
 fn bad_regular_expressions_are_refused(t: &Test) {
     for verb in ["kill", "delete"] {
-        t.verb([verb, "--regex", "("]).out().one_clear_line(&["(: is no regular expression"]);
+        t.verb([verb, "--regex", "("]).out().one_clear_line(&["(: is not a regular expression"]);
     }
 }
 

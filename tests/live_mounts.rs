@@ -359,7 +359,7 @@ fn links_that_lead_nowhere_are_refused(t: &Test) {
     container.exec([], ["/bin/busybox", "ln", "-s", &target, "/link"]).ok();
     let before = places(&container.look([])).len();
     let out = change(t, "add", &container, &json!([mount("/link", "tmpfs", "t", &[])]));
-    out.one_clear_line(&["/0", "/link", "a link lies there that leads nowhere"]);
+    out.one_clear_line(&["/0", "/link", "symbolic link at the destination: it leads nowhere"]);
     untouched(&dir);
     assert_eq!(answer(&container, &format!("stat:{target}")), "ENOENT");
     assert_eq!(places(&container.look([])).len(), before);
@@ -510,7 +510,9 @@ fn a_process_that_stops_others_holds_nothing_up(t: &Test) {
     let list = t.make_file("mounts.json", &list.to_string());
     let call = |what: &str| t.verb(["mounts", what, &container.id]).arg(&list).out();
     let stopped = (0..200).map(|n| call(["add", "remove"][n % 2])).find(|out| out.code != 0);
-    stopped.expect("the attack takes place").one_clear_line(&["does not answer", "stopped in the container"]);
+    stopped
+        .expect("the attack takes place")
+        .one_clear_line(&["does not answer", "whether the container stopped that process"]);
     // Nobody holds the lock.
     container.verb("pause").ok();
     t.verb(["delete", "--force", &container.id]).ok();

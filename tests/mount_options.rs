@@ -384,7 +384,7 @@ fn remount_of_the_root(t: &Test) {
 fn remount_where_nothing_is_mounted_is_refused(t: &Test) {
     for options in [&["remount", "ro"][..], &["remount", "size=1m"], &["bind", "remount", "ro"]] {
         let bundle = t.bundle().mount("/tmp", "tmpfs", "/tmp", options);
-        t.refused(&bundle).one_clear_line(&["/mounts/7", "mounted there"]);
+        t.refused(&bundle).one_clear_line(&["/mounts/7", "something is mounted at the destination"]);
     }
 }
 

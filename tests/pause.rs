@@ -343,5 +343,5 @@ fn needs_a_cgroup(t: &Test) {
         runtime delete --force \"$ID\"";
     let out = t.in_private_mounts(&bundle, &bundle.dir, script).ok();
     assert_eq!(out.stdout, "refused\n", "{out:?}");
-    assert!(out.stderr.contains("there is no cgroup that could be frozen"), "{out:?}");
+    assert!(out.stderr.contains("the container has no cgroup that the caller can freeze"), "{out:?}");
 }

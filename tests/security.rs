@@ -596,7 +596,7 @@ fn cve_2024_45310_mkdir_race(t: &Test) {
 }
 
 /// What corten says where a name on the way to a mount point becomes another thing.
-const MOUNT_POINT: [&str; 3] = ["make the mount point: ", "open the mount point: ", "open the directory: "];
+const MOUNT_POINT: [&str; 3] = ["create the mount point: ", "open the mount point: ", "open the directory: "];
 
 /// Directories, files and copies, where a name in a volume is a directory now
 /// and a link to the host then.
@@ -661,7 +661,7 @@ fn cve_2025_31133_dev_null_is_something_else(t: &Test) {
     impostors(&masked.inside("/dev/null"), |what| {
         let out = t.run(&masked);
         assert_ne!(out.code, 77, "{what} is the mask");
-        out.one_clear_line(&["/dev/null", "something else in the device's place"]);
+        out.one_clear_line(&["/dev/null", "another file at the device's path"]);
     });
     assert_eq!(t.run(&masked).code, 0, "without an impostor");
     // A volume at /dev is left as it is.
@@ -696,7 +696,7 @@ fn flip_dev_null(t: &Test, bundle: Bundle) {
     for _ in 0..40 {
         let out = t.run(&bundle);
         assert_ne!(out.code, 77, "the mask is not the null device");
-        let refusals = ["something else in the device's place", "a symbolic link in its place"];
+        let refusals = ["another file at the device's path", "a symbolic link at this path"];
         rounds.count(&out, &refusals, out.code != 0);
     }
     flipper.stop();
@@ -709,7 +709,7 @@ const ON_A_CONSOLE: &str = "test -t 0 && test -c /dev/console";
 /// A link of the image in the place of the console is not followed, and is refused.
 fn check_console_link(out: &Out) {
     if is_corten() {
-        out.one_clear_line(&["/process/terminal", "/dev/console", "a symbolic link in its place"]);
+        out.one_clear_line(&["/process/terminal", "/dev/console", "a symbolic link at this path"]);
     }
 }
 
@@ -763,7 +763,7 @@ fn cve_2025_52565_console_changes_meanwhile(t: &Test) {
     let mut rounds = Rounds::default();
     for _ in 0..40 {
         let out = run_with_console(t, &bundle, "test -t 0");
-        rounds.count(&out, &["a symbolic link in its place"], out.code != 0);
+        rounds.count(&out, &["a symbolic link at this path"], out.code != 0);
     }
     flipper.stop();
     decoy.check();
@@ -843,8 +843,8 @@ fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
         // In the image the null device has to be one.
         let out = t.run_call(&bundle).stdin(open()).stdout(open().into()).out();
         if is_corten() {
-            // Where it would be bound, as for a user, it is named a symbolic link.
-            out.one_clear_line(&["/dev/null: the image has", "place"]);
+            // For a user, corten would bind the device, so its error names a symbolic link.
+            out.one_clear_line(&["/dev/null: the image has", "path"]);
         }
         check();
     }

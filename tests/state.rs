@@ -91,7 +91,7 @@ fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
     let list: Value = serde_json::from_str(&t.verb(["list", "-f", "json"]).ok().stdout).unwrap();
     assert_eq!((&list[0]["id"], &list[0]["status"]), (&json!(container.id), &json!("running")));
     // What would write it anew, or needs more of it, says why not.
-    let clear = ["state.json is of version 2", "newer corten"];
+    let clear = ["state.json has version 2", "newer corten"];
     container.exec([], ["true"]).out().one_clear_line(&clear);
     for verb in ["start", "pause", "resume", "events", "ps"] {
         container.verb(verb).out().one_clear_line(&clear);
@@ -112,7 +112,7 @@ fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
 fn record_of_a_newer_version_that_says_nothing_of_old(t: &Test) {
     let container = t.start(&t.bundle().pausing());
     write(t, &container.id, br#"{"version": 3, "container": {"process": 1}}"#);
-    let clear = ["state.json is of version 3", "newer corten"];
+    let clear = ["state.json has version 3", "newer corten"];
     for verb in ["state", "kill", "delete"] {
         container.verb(verb).out().one_clear_line(&clear);
     }
@@ -189,7 +189,7 @@ fn an_unreadable_record_of_the_callers_own_cgroup(t: &Test) {
     let out = t.verb(["delete", "--force", &container.id]).ok();
     // We live, and are told of what goes on.
     assert!(out.stderr.contains("not its own"), "{out:?}");
-    assert!(out.stderr.contains("what runs of it goes on"), "{out:?}");
+    assert!(out.stderr.contains("its processes, if any, still run"), "{out:?}");
     assert!(container.init.is_alive());
     container.init.kill();
     container.wait();
@@ -237,7 +237,7 @@ fn directories_of_others_are_no_containers(t: &Test) {
         }
         t.verb(["delete", "--force", id]).ok();
         let out = t.verb(["create", "--bundle"]).arg(t.bundle().pausing().lay()).arg(id).out();
-        out.one_clear_line(&["already exists", "corten did not make"]);
+        out.one_clear_line(&["already exists", "corten did not create it"]);
     }
     t.verb(["delete", "--force", "--regex", "."]).ok();
     assert_eq!(fs::read_to_string(full.join("file")).unwrap(), "theirs");

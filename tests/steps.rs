@@ -241,7 +241,7 @@ fn checkpoint_and_restore_tell_their_steps(t: &Test) {
         debug.ok(
             "restore",
             |call| call.args(["--detach", "--image-path", &images, "--bundle"]).arg(bundle.lay()).arg(&id),
-            &["claimed the state directory", "started criu", "criu made the processes"],
+            &["claimed the state directory", "started criu", "criu restored the processes"],
         );
         t.verb(["delete", "--force", &id]).ok();
     }

@@ -45,7 +45,7 @@ const DOCUMENTED: [&str; 20] = [
     // The last one of that id was paused, and is being removed.
     "container's cgroup unexpectedly frozen",
     "container's cgroup is not empty",
-    "init was killed while it made the container",
+    "init was killed while it set up the container",
 ];
 
 fn random_verbs_at_once(t: &Test) {

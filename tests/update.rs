@@ -639,7 +639,7 @@ fn what_could_not_be_set_back_is_told(t: &Test) {
     let container = t.pausing_with(json!({ "pids": { "limit": 20 }, "memory": { "limit": 64 * M } }));
     let flags = ["--memory=128M", "--pids-limit=30"];
     let out = with_failing_writes(t, &container, "EIO", "2+", &flags);
-    out.one_clear_line(&["EIO", "not all could be set back"]);
+    out.one_clear_line(&["EIO", "could not restore all of them"]);
 }
 
 /// What a version 2 has without controllers, on this machine.

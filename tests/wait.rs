@@ -115,7 +115,7 @@ fn wait_hears_of_what_its_parent_reaped(t: &Test) {
     assert_eq!(container.wait(), 137);
     nix::sys::signal::kill(pid, Signal::SIGCONT).expect("let it go on");
     let out = waiting.out();
-    if out.code == 1 && out.stderr.contains("how is not known") {
+    if out.code == 1 && out.stderr.contains("its exit status is unknown") {
         t.skip("the kernel forgets how a reaped process ended (before Linux 6.15)");
     }
     assert_eq!(out.code, 137, "{out:?}");
@@ -164,7 +164,7 @@ fn run_with_keep_records_the_end(t: &Test) {
 fn an_end_that_nobody_saw_is_not_invented(t: &Test) {
     let container = started(t, "exit 4");
     assert_eq!(container.wait(), 4);
-    container.verb("wait").out().one_clear_line(&["how is not known"]);
+    container.verb("wait").out().one_clear_line(&["its exit status is unknown"]);
     assert_eq!(container.state().get("exit"), None);
 }
 

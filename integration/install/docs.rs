@@ -1,7 +1,10 @@
-//! Writes completions and manual pages, from the very definitions by which corten
-//! reads its command line, into the directory that is given.
+//! Writes completions and manual pages into a directory. Their source is the definition of
+//! the command line in `src/cli`.
 
-#![allow(clippy::disallowed_methods, reason = "the bans protect the runtime, not files that are made for it")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the bans protect the runtime, not a program that writes its documentation"
+)]
 
 use clap::{Command, builder::PossibleValuesParser};
 use clap_complete::Shell;
@@ -10,7 +13,7 @@ use std::fs::write;
 use std::io::{Error, Result};
 use std::path::Path;
 
-/// Stands for the names of the containers, until the text is written.
+/// A placeholder for the names of the containers in the generated text.
 const IDS: &str = "@IDS@";
 const LIST: &str = "$(corten list --quiet 2>/dev/null)";
 
@@ -22,7 +25,7 @@ fn main() -> Result<()> {
     manual_pages(dir)
 }
 
-/// The arguments that name a container that is there.
+/// Returns whether the verb takes the name of an existing container.
 fn takes_id(verb: &Command) -> bool {
     verb.get_arguments().any(is_id)
 }
@@ -57,7 +60,7 @@ fn completions(dir: &Path) -> Result<()> {
     write(dir.join("corten.fish"), fish)
 }
 
-/// Fish's generator leaves out the values of what is no flag.
+/// Returns completions for arguments. clap's generator for fish writes only those of flags.
 fn fish_values(verbs: &str) -> String {
     let list = LIST.trim_start_matches('$');
     format!(
@@ -67,7 +70,7 @@ fn fish_values(verbs: &str) -> String {
 }
 
 fn manual_pages(dir: &Path) -> Result<()> {
-    // It says no more than the pages do.
+    // The flag --help shows nothing that the pages do not show.
     let command = corten::cli::command().disable_help_flag(true);
     let version = format!("corten {}", env!("CARGO_PKG_VERSION"));
     let page = |command: Command, name: &str, more: &str| {
@@ -75,7 +78,7 @@ fn manual_pages(dir: &Path) -> Result<()> {
         let mut out = Vec::new();
         man.manual("System Administration").render(&mut out)?;
         let text = String::from_utf8(out).map_err(Error::other)?;
-        // The same text comes of the same source on any day: it has no date.
+        // A page has no date, so that the same source always gives the same text.
         let text = text.replacen(" 8  \"", " 8 \"\" \"", 1);
         write(dir.join(format!("{name}.8")), text + more)
     };
@@ -88,41 +91,45 @@ fn manual_pages(dir: &Path) -> Result<()> {
     page(command, "corten", MORE)
 }
 
-/// What the definitions don't say.
+/// The sections that clap does not generate.
 const MORE: &str = r#".SH FLAGS
-One dash is as good as two, a switch may have a value
-.RB ( \-\-detach=false ),
-a flag may be given again, when the last one counts, and an empty path is as good as none.
+A long flag may begin with one dash instead of two.
+A switch may have a value
+.RB ( \-\-detach=false ).
+If a flag with one value is repeated, the last value counts.
+An empty path counts as no path.
 .SH EXIT STATUS
-0 if all went well, 1 if not.
+0 on success, 1 on failure.
 .B run
 and
 .B exec
-end with the exit status of the process that they ran, or with 128 and the number of the signal that ended it;
+return the exit status of the process that they ran, or 128 plus the number of the signal that killed it.
 .B exec
-ends with 255 where it could not be run.
+returns 255 if the process could not run.
 .B wait
-ends with the status of the container's process.
+returns the exit status of the container's init process.
 .SH ENVIRONMENT
 .TP
 .B XDG_RUNTIME_DIR
-Where a user's own containers have their state.
+Without privilege, corten keeps the state of containers in the folder
+.I corten
+of this directory.
 .TP
 .B NOTIFY_SOCKET
-The socket of a service manager, which is told when the payload says that it is ready.
+The socket of a service manager. corten passes the readiness message of the payload to it.
 .TP
 .BR LISTEN_FDS ", " LISTEN_FDNAMES
-Descriptors that a service manager has opened are passed on to the payload.
+The payload inherits the file descriptors that a service manager has opened.
 .SH FILES
 .TP
 .I /run/corten
-The state of the containers, unless
+The state of the containers. The flag
 .B \-\-root
-says otherwise; a user's own is in
+changes the directory. The default for a user without privilege is
 .IR $XDG_RUNTIME_DIR/corten .
 .TP
 .IR config.json ", " rootfs
-The bundle, as the runtime specification of the Open Container Initiative has it.
+The bundle, as the runtime specification of the Open Container Initiative defines it.
 .SH SEE ALSO
 .BR runc (8),
 .BR crun (1)

@@ -50,8 +50,10 @@ fn choose_existing(path: &Path, current: PathBuf, root: &Path) -> Result<PathBuf
     match path.exists() {
         true => Ok(path.into()),
         false if current != *root => Ok(current),
-        false => Err(Error::msg("the container's cgroup is gone, and its init is in the root cgroup")
+        false => Err(Error::msg("the container's cgroup was removed, and init is in the root cgroup")
             .on(path.display().to_string())
-            .hint("an exec process would have no limits there: move init into a cgroup of its own")),
+            .hint(
+                "move init into a cgroup of its own: in the root cgroup an exec process would have no limits",
+            )),
     }
 }

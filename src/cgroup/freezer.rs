@@ -46,7 +46,7 @@ impl Cgroup {
             None => Ok(()),
             Some(path) => Err(Error::config("/linux/cgroupsPath", "container's cgroup unexpectedly frozen")
                 .on(path.display().to_string())
-                .hint("a process would stop in there before it does anything: thaw that cgroup first")),
+                .hint("thaw that cgroup first: a process that is created in it stops at once")),
         }
     }
 
@@ -98,8 +98,8 @@ impl Cgroup {
 }
 
 fn no_freezer() -> Error {
-    Error::msg("there is no cgroup that could be frozen")
-        .hint("the container was made without cgroups, or there is no freezer, or none for the caller")
+    Error::msg("the container has no cgroup that the caller can freeze")
+        .hint("create the container in a cgroup v2, or in the freezer hierarchy of cgroup v1")
 }
 
 impl<'a> Freezer<'a> {
@@ -192,7 +192,10 @@ fn freeze_v2(dir: &OwnedFd, deadline: Instant) -> Result<bool> {
 fn not_frozen(path: &Path) -> Error {
     Error::msg(format!("the cgroup did not freeze within {} s", FREEZE_LIMIT.as_secs()))
         .on(path.display().to_string())
-        .hint("a process that hangs in the kernel (state D in ps) can't be frozen; it has been thawed")
+        .hint(
+            "end the processes in state D (see ps): they hang in the kernel and can't be frozen. \
+             The runtime has thawed the cgroup again",
+        )
 }
 
 /// Thaws a v1 cgroup and all cgroups below it, because the payload may have frozen one of
@@ -217,7 +220,7 @@ pub fn thaw_all(path: &Path) -> Result<()> {
     if !tree::read(&path.join("freezer.parent_freezing")).is_ok_and(|frozen| frozen == "1") {
         return Ok(());
     }
-    Err(Error::msg("a cgroup above is frozen, and what is killed in here does not die before it is thawed")
+    Err(Error::msg("a cgroup above is frozen: a killed process does not end before that cgroup is thawed")
         .on(path.display().to_string())
-        .hint("write THAWED to the freezer.state of the one that is frozen"))
+        .hint("write THAWED to the freezer.state of the frozen cgroup"))
 }

@@ -41,8 +41,8 @@ impl Cgroup {
         let path = cgroups_path.filter(|path| path.matches(':').count() == 2 && !path.contains('/'))?;
         (driver == Driver::Cgroupfs).then(|| {
             format!(
-                "/linux/cgroupsPath ({path}): slice:prefix:name is the systemd driver's form, and without \
-                 --systemd-cgroup it names a directory; hint: give the engine and the runtime the same driver \
+                "/linux/cgroupsPath ({path}): without --systemd-cgroup, slice:prefix:name is the name \
+                 of a directory; hint: set the same cgroup driver for the engine and the runtime \
                  (containerd: SystemdCgroup = true)"
             )
         })
@@ -72,7 +72,7 @@ impl Cgroup {
             format!("container's cgroup is not empty: {used} process(es) found"),
         )
         .on(asked.unwrap_or_default())
-        .hint("give each container a cgroup of its own"))
+        .hint("give each container a cgroupsPath of its own"))
     }
 
     /// Returns whether process `pid` is in the container's cgroup, or below it, in every
@@ -153,7 +153,7 @@ fn locate_unit(plan: &Plan, id: &str, host: &Host) -> Result<Cgroup> {
         Host::V2 { mount, .. } => Cgroup::V2 { path: mount.join(below) },
         Host::V1 { .. } if located.unit.is_users() => {
             return Err(Error::msg("cannot use rootless systemd cgroups manager on cgroup v1")
-                .hint("version 1 can't be delegated to a user"));
+                .hint("use cgroup v2: systemd can't delegate cgroup v1 to a user"));
         }
         Host::V1 { mounts, unified } => Cgroup::V1 {
             hierarchies: mounts

@@ -56,12 +56,12 @@ use systemd::Version;
 /// A cgroup driver: selects who creates the cgroups of a new container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Driver {
-    /// The runtime, by files.
+    /// The runtime creates the cgroups, by files of the cgroup filesystem.
     #[default]
     Cgroupfs,
-    /// systemd, as units.
+    /// systemd creates the cgroups, as units.
     Systemd,
-    /// Nobody: the container stays in the cgroup of its caller.
+    /// No cgroups are created: the container stays in the cgroup of its caller.
     Disabled,
 }
 

@@ -49,9 +49,9 @@ pub fn update_all(targets: &[Target], commit: &mut dyn FnMut() -> Result<()>) ->
     let before = Before::read(targets)?;
     setting::apply_all(targets).and_then(|()| commit()).map_err(|error| match before.restore() {
         Ok(()) => error,
-        Err(left) => {
-            Error { hint: String::new(), ..error }.hint(format!("not all could be set back: {left}"))
-        }
+        Err(left) => Error { hint: String::new(), ..error }.hint(format!(
+            "set the old values by hand, because the runtime could not restore all of them: {left}"
+        )),
     })
 }
 

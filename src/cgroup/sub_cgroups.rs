@@ -20,7 +20,7 @@ impl Cgroup {
             (Cgroup::V2 { .. }, SubCgroups::By(list)) => {
                 let controller = list.first().map_or("", |(controller, _)| controller);
                 Err(Error::msg(format!("--cgroup: unknown controller {controller}"))
-                    .hint("on cgroup v2 there is one tree: give a path alone"))
+                    .hint("give the path without a controller: cgroup v2 has one tree"))
             }
             (Cgroup::V1 { hierarchies, unified }, wanted) => {
                 let hierarchies = v1::select_sub_cgroups(hierarchies, wanted)?;

@@ -50,7 +50,7 @@ impl SubCgroups {
 pub(super) fn resolve_below(path: &Path, sub: &str) -> Result<PathBuf> {
     let sub = Path::new(sub);
     if sub.components().any(|part| part == Component::ParentDir) {
-        return Err(Error::msg("--cgroup: bad sub cgroup path: is not a sub cgroup path of the container's")
+        return Err(Error::msg("--cgroup: bad sub cgroup path: it must not contain `..`")
             .on(sub.display().to_string()));
     }
     Ok(sub

@@ -29,7 +29,7 @@ pub fn create(path: &Path, on_created: &mut dyn FnMut(&Path) -> Result<()>) -> R
                 Some(parent) => create(parent, on_created)?,
                 None => return Err(Error::msg("no such cgroup").on(path.display().to_string())),
             },
-            Err(errno) => return Err(errno).op_on("make the cgroup", path.display()),
+            Err(errno) => return Err(errno).op_on("create the cgroup", path.display()),
         }
     }
 }

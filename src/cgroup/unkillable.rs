@@ -72,18 +72,15 @@ fn choose_hint(pid: i32) -> String {
     // it, so look for them first.
     let zombies = find_zombies(pid);
     if !zombies.is_empty() {
-        return format!(
-            "its pid namespace still has zombies that nobody has reaped: {}; end or mend their parents",
-            zombies.join(", ")
-        );
+        return format!("end the parents of the zombies in its pid namespace: {}", zombies.join(", "));
     }
     match read_wchan(pid).as_deref() {
-        Some("zap_pid_ns_processes") => "its pid namespace still has processes, which must end first".into(),
+        Some("zap_pid_ns_processes") => "end the other processes of its pid namespace first".into(),
         Some(place) if place.contains("freez") || place.contains("refrigerator") => {
-            "its cgroup, or one above, is frozen: thaw that".into()
+            "thaw its cgroup, or the frozen cgroup above it".into()
         }
         _ => {
-            "it hangs in the kernel, on a device or a filesystem that does not answer; try again later".into()
+            "try again later: it hangs in the kernel, on a device or a filesystem that does not answer".into()
         }
     }
 }

@@ -9,30 +9,30 @@ use clap::Parser;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
-/// Write the processes of a container to files, from which `restore` makes them again
+/// Checkpoint a running container; `corten restore` restores it
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
     common: CriuFlags,
-    /// Images of an earlier --pre-dump, relative to --image-path
+    /// Directory of the images of an earlier --pre-dump, relative to --image-path
     #[arg(long, value_name = "DIR")]
     parent_path: Option<PathBuf>,
-    /// Let the container go on afterwards
+    /// Leave the container running after the checkpoint
     #[arg(long)]
     leave_running: bool,
-    /// Leave out connections that are not yet established
+    /// Skip TCP connections that are not yet established
     #[arg(long)]
     tcp_skip_in_flight: bool,
-    /// Give open files that were deleted a name again
+    /// Link open files that were deleted to a name again
     #[arg(long)]
     link_remap: bool,
-    /// Write a NUL to this descriptor when lazy pages can be fetched
+    /// File descriptor that gets a NUL byte once lazy pages are ready
     #[arg(long, value_name = "FD", allow_negative_numbers = true, default_value_t = -1)]
     status_fd: RawFd,
-    /// Send the memory there instead of writing it
+    /// Page server that receives the memory, instead of the image files
     #[arg(long, value_name = "ADDRESS:PORT")]
     page_server: Option<String>,
-    /// Write the memory only, and let the container go on
+    /// Dump the memory only, and leave the container running
     #[arg(long)]
     pre_dump: bool,
     /// Name of the container
@@ -42,40 +42,40 @@ pub struct Args {
 /// What `checkpoint` and `restore` have in common.
 #[derive(clap::Args)]
 pub struct CriuFlags {
-    /// Directory of the images [default: ./checkpoint]
+    /// Directory of CRIU's image files [default: ./checkpoint]
     #[arg(long, value_name = "DIR")]
     image_path: Option<PathBuf>,
-    /// Directory of CRIU's log and sockets [default: that of the images]
+    /// Directory of CRIU's log and sockets [default: the directory of the images]
     #[arg(long, value_name = "DIR")]
     work_path: Option<PathBuf>,
-    /// Keep TCP connections
+    /// Allow open TCP connections
     #[arg(long)]
     tcp_established: bool,
     /// Close TCP connections
     #[arg(long)]
     tcp_close: bool,
-    /// Allow unix sockets whose other end is outside
+    /// Allow external Unix sockets, whose peer is outside of the container
     #[arg(long)]
     ext_unix_sk: bool,
-    /// Allow a terminal of the host's as stdio
+    /// Allow shell jobs: stdin, stdout and stderr may be a terminal of the host
     #[arg(long)]
     shell_job: bool,
-    /// Keep file locks
+    /// Handle file locks
     #[arg(long)]
     file_locks: bool,
-    /// Memory is in the images once, and freed there when it is restored
+    /// Enable auto deduplication of the memory images
     #[arg(long)]
     auto_dedup: bool,
-    /// Move memory when it is needed (userfaultfd)
+    /// Use userfaultfd to restore memory pages lazily
     #[arg(long)]
     lazy_pages: bool,
-    /// What becomes of the settings of cgroups
+    /// Cgroups mode: how CRIU saves and restores cgroups
     #[arg(long, value_name = "MODE", value_enum, default_value_t = CgroupsMode::Soft, hide_default_value = true)]
     manage_cgroups_mode: CgroupsMode,
-    /// How connections are kept still
+    /// Method that locks TCP connections
     #[arg(long, value_name = "METHOD", value_enum)]
     network_lock: Option<NetworkLock>,
-    /// Namespace without its settings, which is always so
+    /// Create the namespace, but do not restore its properties; corten always does so
     #[arg(long, value_name = "network")]
     empty_ns: Vec<String>,
 }
@@ -84,7 +84,7 @@ impl CriuFlags {
     /// Returns CRIU's options as the flags say.
     pub fn flags(&self) -> Result<Flags> {
         if let Some(other) = self.empty_ns.iter().find(|kind| *kind != "network") {
-            return Err(Error::msg("--empty-ns: is not supported for this namespace")
+            return Err(Error::msg("--empty-ns: this namespace is not supported")
                 .on(other.clone())
                 .hint("network"));
         }
@@ -113,7 +113,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let flags = args.common.flags()?;
     let status_fd = (args.status_fd != -1).then_some(args.status_fd);
     if status_fd.is_some() && !flags.lazy_pages {
-        return Err(Error::msg("--status-fd goes with --lazy-pages"));
+        return Err(Error::msg("--status-fd needs --lazy-pages"));
     }
     let page_server = args.page_server.as_deref().filter(|text| !text.is_empty());
     checkpoint::checkpoint(&checkpoint::Options {

@@ -10,7 +10,7 @@ use clap::Parser;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-/// Create a container: all but its payload is set up, and `start` starts that
+/// Create a container; `corten start` executes its payload
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
@@ -22,31 +22,31 @@ pub struct Args {
 /// What `create` and `run` have in common.
 #[derive(clap::Args)]
 pub struct CreateFlags {
-    /// Directory with the config.json and the rootfs [default: .]
+    /// Root directory of the bundle, with config.json and rootfs [default: .]
     #[arg(short, long, value_name = "DIR")]
     pub bundle: Option<PathBuf>,
     /// Configuration to use instead of the bundle's config.json
     #[arg(short = 'f', long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Unix socket that receives the master of the payload's terminal
+    /// Unix socket that receives the master end of the payload's terminal
     #[arg(long, value_name = "SOCKET")]
     pub console_socket: Option<PathBuf>,
-    /// Unix socket that receives a pidfd of the payload
+    /// Unix socket that receives a pidfd of the container's init process
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
-    /// File to write the payload's pid to
+    /// File to write the pid of the container's init process to
     #[arg(long, value_name = "FILE")]
     pub pid_file: Option<PathBuf>,
-    /// Chroot instead of pivot_root, for a host on a ramdisk
+    /// Do not use pivot_root, for a rootfs on top of a ramdisk
     #[arg(long)]
     pub no_pivot: bool,
-    /// Keep the caller's session keyring
+    /// Do not create a new session keyring; the container uses the caller's
     #[arg(long)]
     pub no_new_keyring: bool,
-    /// Be no subreaper, which corten never is: orphans go to the caller's
+    /// No effect: corten is never a subreaper
     #[arg(long)]
     pub no_subreaper: bool,
-    /// Pass on this many descriptors beyond stdio
+    /// Pass N additional file descriptors to the container (stdio + $LISTEN_FDS + N in total)
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub preserve_fds: u32,
 }

@@ -8,10 +8,10 @@ use clap::Parser;
 /// Delete a stopped container
 #[derive(Parser)]
 pub struct Args {
-    /// Kill it first if it runs; it is no error if there is none
+    /// Kill the container first if it still runs; do not fail if it does not exist
     #[arg(short, long)]
     force: bool,
-    /// ID is a regular expression: delete every container whose name has a match
+    /// Take ID as a regular expression: delete every container with a match in its name
     #[arg(short, long)]
     regex: bool,
     /// Name of the container

@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use clap::Parser;
 use std::time::Duration;
 
-/// Show what a container uses, and when it runs out of memory
+/// Display resource usage and out-of-memory events of a container
 #[derive(Parser)]
 pub struct Args {
-    /// How often to tell what is used
+    /// Interval between two reports of the resource usage
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration, allow_hyphen_values = true)]
     interval: Duration,
-    /// Tell once what is used, and end
+    /// Display the resource usage once, then exit
     #[arg(long)]
     stats: bool,
     /// Name of the container
@@ -48,7 +48,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
 
 /// Parses a duration as Go writes it: `5s`, `1m30s`, `1.5h`, `250ms`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no duration such as 5s or 1m30s");
+    let wrong = || format!("{text:?} is not a duration like 5s or 1m30s");
     let mut rest = text.strip_prefix('+').unwrap_or(text);
     let mut total = 0.0;
     if rest.is_empty() {

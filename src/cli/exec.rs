@@ -18,31 +18,31 @@ use std::str::FromStr;
 /// Execute a process in a running container
 #[derive(Parser)]
 pub struct Args {
-    /// Unix socket that receives the master of the process's terminal
+    /// Unix socket that receives the master end of the process's terminal
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
     /// Unix socket that receives a pidfd of the process
     #[arg(long, value_name = "SOCKET")]
     pidfd_socket: Option<PathBuf>,
-    /// Working directory
+    /// Working directory in the container
     #[arg(long, value_name = "DIR")]
     cwd: Option<OsString>,
-    /// Set an environment variable
+    /// Set an environment variable; may be repeated
     #[arg(short, long, value_name = "NAME=VALUE")]
     env: Vec<OsString>,
-    /// Give the process a terminal
+    /// Allocate a terminal for the process
     #[arg(short, long)]
     tty: bool,
-    /// User and group ids
+    /// User id of the process, and its group id
     #[arg(short, long, value_name = "UID[:GID]")]
     user: Option<String>,
-    /// Add a group
+    /// Add a group; may be repeated
     #[arg(short = 'g', long, value_name = "GID")]
     additional_gids: Vec<u32>,
-    /// Add a capability
+    /// Add a capability; may be repeated
     #[arg(short, long, value_name = "NAME")]
     cap: Vec<String>,
-    /// Let the process gain no privileges
+    /// Set no_new_privs for the process
     #[arg(long)]
     no_new_privs: bool,
     /// AppArmor profile of the process
@@ -51,27 +51,27 @@ pub struct Args {
     /// SELinux label of the process
     #[arg(long, value_name = "LABEL")]
     process_label: Option<String>,
-    /// File with the process as JSON
+    /// File with the process in JSON, in the form of `process` in config.json
     #[arg(short, long, value_name = "FILE")]
     process: Option<PathBuf>,
-    /// Return as soon as the process runs
+    /// Detach from the process: return as soon as it runs
     #[arg(short, long)]
     detach: bool,
     /// File to write the process's pid to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Enter a paused container, and wait there until it is resumed
+    /// Allow exec in a paused container; the process waits until the container is resumed
     #[arg(long)]
     ignore_paused: bool,
-    /// Run in this existing cgroup below the container's
+    /// Run the process in this existing cgroup below the container's
     #[arg(long, value_name = "[CONTROLLER:]PATH")]
     cgroup: Vec<String>,
-    /// Pass on this many descriptors beyond stdio
+    /// Pass N additional file descriptors to the process (stdio + N in total)
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
     /// Name of the container
     id: String,
-    /// What to execute, unless --process says
+    /// Command to execute; omit it with --process
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
@@ -137,7 +137,8 @@ fn from_file(mut process: ConfigProcess, config: Option<&Config>, context: &Cont
 /// Resolves the container's own process, with the changes of the flags.
 fn from_flags(args: &Args, config: Option<&Config>, context: &Context) -> Result<Process> {
     if args.command.is_empty() {
-        return Err(Error::msg("exec needs a command").hint("corten exec [FLAGS] ID COMMAND [ARG]..."));
+        return Err(Error::msg("exec needs a command")
+            .hint("give a command: corten exec [FLAGS] ID COMMAND [ARG]..."));
     }
     let config = config.ok_or_else(|| Error::msg("the configuration was not read"))?;
     let own = config.process.as_ref();

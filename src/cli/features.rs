@@ -10,10 +10,10 @@ use crate::spec::{annotations, known_options, memory_policy};
 use clap::Parser;
 use serde_json::json;
 
-/// Show what is supported
+/// Show the supported features
 #[derive(Parser)]
 pub struct Args {
-    /// Add, as `host`, what this machine lets the caller do, and why not the rest
+    /// Add the field `host`: what this machine lets the caller do, and why it refuses the rest
     #[arg(long)]
     host: bool,
 }
@@ -22,7 +22,7 @@ pub fn run(args: Args, _: &Context) -> Result<i32> {
     let mut features = features();
     if args.host {
         features["host"] = crate::host::report();
-        crate::steps::done("asked what the host lets the caller do");
+        crate::steps::done("tried what the host lets the caller do");
     }
     print_json(&features)?;
     Ok(0)

@@ -7,25 +7,26 @@ use clap::Parser;
 use nix::sys::signal::Signal;
 use std::str::FromStr;
 
-/// Send a signal to a container's payload
+/// Send a signal to the container's init process
 #[derive(Parser)]
 pub struct Args {
-    /// Send it to every process of the container
+    /// Send the signal to all processes of the container
     #[arg(short, long)]
     all: bool,
-    /// ID is a regular expression: signal every container whose name has a match
+    /// Take ID as a regular expression: signal every container with a match in its name
     #[arg(short, long)]
     regex: bool,
     /// Name of the container
     id: String,
-    /// Name or number of the signal; 0 only tells whether the container runs
+    /// Name or number of the signal; 0 only checks whether the container runs
     #[arg(default_value = "SIGTERM")]
     signal: String,
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
-    let signal = number(&args.signal)
-        .ok_or_else(|| Error::msg("unknown signal").on(args.signal.clone()).hint("see kill -l"))?;
+    let signal = number(&args.signal).ok_or_else(|| {
+        Error::msg("unknown signal").on(args.signal.clone()).hint("run `kill -l` for a list of signals")
+    })?;
     if !args.regex {
         kill::kill(&context.root, &args.id, signal, args.all)?;
         return Ok(0);

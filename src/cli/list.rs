@@ -11,7 +11,7 @@ pub struct Args {
     /// Format of the list
     #[arg(short, long, value_enum, default_value = "table")]
     format: Format,
-    /// Show the ids alone
+    /// Display only container ids
     #[arg(short, long)]
     quiet: bool,
 }

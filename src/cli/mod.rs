@@ -58,28 +58,28 @@ struct Context {
     subcommand_value_name = "COMMAND"
 )]
 struct Globals {
-    /// Directory that holds the state of the containers
+    /// Root directory for storage of container state
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// Where messages go, besides stderr: FILE, file:FILE, journald:NAME or syslog:NAME
+    /// Log to write messages to, besides stderr: FILE, file:FILE, journald:NAME or syslog:NAME
     #[arg(long, value_name = "TO")]
     log: Option<PathBuf>,
-    /// The least important messages that are logged [default: warning]
+    /// Lowest level of the messages that are logged [default: warning]
     #[arg(long, value_name = "LEVEL", value_enum)]
     log_level: Option<Level>,
-    /// Format of the messages
+    /// Format of the log
     #[arg(long, value_name = "FORMAT", value_enum, default_value = "text")]
     log_format: Format,
-    /// Log what is done, and how long each step took
+    /// Enable debug logging: each step of a command, and how long it took
     #[arg(long)]
     debug: bool,
-    /// Have systemd make the cgroups of new containers
+    /// Use systemd to manage cgroups; cgroupsPath is then of the form slice:prefix:name
     #[arg(long)]
     systemd_cgroup: bool,
-    /// Who makes the cgroups of new containers [default: cgroupfs]
+    /// Cgroup manager of new containers [default: cgroupfs]
     #[arg(long, value_name = "MANAGER", value_enum)]
     cgroup_manager: Option<Driver>,
-    /// Do without cgroups that can't be made: true, false, or auto for all but root
+    /// Ignore cgroup permission errors: true, false, or auto (true unless the caller is root)
     #[arg(long, value_name = "BOOL", default_value = "auto", value_parser = rootless)]
     rootless: Rootless,
     /// Print the version
@@ -136,24 +136,24 @@ macro_rules! verbs {
 }
 
 verbs! {
-    checkpoint Plain "Write the processes of a container to files"
+    checkpoint Plain "Checkpoint a running container"
     create Sealed "Create a container"
     delete Plain "Delete a container"
-    events Plain "Show what a container uses, and when it runs out of memory"
+    events Plain "Display resource usage and out-of-memory events of a container"
     exec Sealed "Execute a process in a running container"
-    features Plain "Show what is supported"
+    features Plain "Show the supported features"
     kill Plain "Send a signal to a container"
     list Plain "List containers"
-    mounts Sealed "Add mounts to a running container, or remove them"
-    pause Plain "Stop all processes of a container where they are"
+    mounts Sealed "Add or remove mounts of a running container"
+    pause Plain "Suspend all processes of a container"
     ps Plain "Show the processes of a container"
-    restore Sealed "Make a container out of the files of a checkpoint"
-    resume Plain "Let the processes of a paused container go on"
+    restore Sealed "Restore a container from a checkpoint"
+    resume Plain "Resume all processes of a paused container"
     run Sealed "Create and start a container"
     spec Plain "Write a new config.json"
     start Plain "Start a created container"
     state Plain "Show the state of a container"
-    update Plain "Change the resources of a container"
+    update Plain "Update the resource limits of a container"
     wait Plain "Block until a container has ended, and print its exit status"
 }
 
@@ -164,7 +164,7 @@ fn is_sealed(verb: &OsString) -> bool {
 }
 
 /// The command `help`. It is not in the list of commands, because it shows the list.
-const HELP: (&str, &str) = ("help", "Show the commands, or the flags of one");
+const HELP: (&str, &str) = ("help", "Show the commands, or the flags of a command");
 
 fn listed() -> String {
     let mut verbs: Vec<_> = VERBS.iter().map(|verb| (verb.name, verb.about)).chain([HELP]).collect();
@@ -252,9 +252,9 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
         return result;
     }
     match args.get(1).filter(|other| *other != HELP.0) {
-        _ if verb != HELP.0 => {
-            Err(Error::msg("no such command").on(verb.to_string_lossy()).hint("see corten --help"))
-        }
+        _ if verb != HELP.0 => Err(Error::msg("no such command")
+            .on(verb.to_string_lossy())
+            .hint("run `corten --help` for a list of commands")),
         None => Ok(overview()),
         Some(other) => dispatch(other, &[other.clone(), "--help".into()], context),
     }

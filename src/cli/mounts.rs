@@ -5,13 +5,13 @@ use crate::container::mounts;
 use crate::error::Result;
 use clap::{Parser, ValueEnum};
 
-/// Add mounts to a running container, or remove them: all that are listed, or none
+/// Add or remove mounts of a running container: either all listed mounts, or none
 ///
-/// FILE holds a list in the form of config.json's mounts. To remove, the
-/// destination of each is enough. A destination that is missing is made.
+/// FILE holds a JSON list in the form of `mounts` in config.json. To remove a
+/// mount, its destination is enough. A missing destination is created.
 #[derive(Parser)]
 pub struct Args {
-    /// What to do
+    /// Whether to add or remove the mounts
     #[arg(value_enum, value_name = "add|remove", hide_possible_values = true)]
     action: Action,
     /// Name of the container

@@ -5,7 +5,7 @@ use crate::container::pause;
 use crate::error::Result;
 use clap::Parser;
 
-/// Stop all processes of a container where they are
+/// Suspend all processes of a container
 #[derive(Parser)]
 pub struct Args {
     /// Name of the container

@@ -15,7 +15,7 @@ pub struct Args {
     format: Format,
     /// Name of the container
     id: String,
-    /// Options for ps(1), whose output must have a column PID [default: -ef]
+    /// Options for ps(1); its output must have a column PID [default: -ef]
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PS OPTIONS")]
     options: Vec<OsString>,
 }
@@ -69,7 +69,7 @@ fn rows(table: &[u8], pids: &[i32]) -> Result<Vec<u8>> {
         let unclear = || {
             Error::msg("unable to parse pid in ps output")
                 .on(String::from_utf8_lossy(line).trim().to_owned())
-                .hint("a column that may hold blanks must come after PID")
+                .hint("put every column that may contain blanks after PID")
         };
         if pids.contains(&pid.ok_or_else(unclear)?) {
             out.extend_from_slice(line);

@@ -9,33 +9,33 @@ use crate::error::{Error, Result};
 use clap::Parser;
 use std::path::PathBuf;
 
-/// Make a container out of the files that `checkpoint` has written
+/// Restore a container from a checkpoint
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
     common: CriuFlags,
-    /// Directory with the config.json and the rootfs [default: .]
+    /// Root directory of the bundle, with config.json and rootfs [default: .]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// Unix socket that receives the master of the payload's terminal
+    /// Unix socket that receives the master end of the payload's terminal
     #[arg(long, value_name = "SOCKET")]
     console_socket: Option<PathBuf>,
-    /// Return as soon as the payload runs
+    /// Detach from the container's process: return as soon as it runs
     #[arg(short, long)]
     detach: bool,
-    /// File to write the payload's pid to
+    /// File to write the pid of the container's init process to
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
-    /// Be no subreaper, which corten never is: orphans go to the caller's
+    /// No effect: corten is never a subreaper
     #[arg(long)]
     no_subreaper: bool,
-    /// Refused: CRIU enters the root by pivot_root, and has no other way
+    /// Refused: CRIU always uses pivot_root
     #[arg(long)]
     no_pivot: bool,
-    /// Profile of the processes, instead of the one that they had
+    /// LSM profile of the processes, instead of the saved one
     #[arg(long, value_name = "TYPE:NAME")]
     lsm_profile: Option<String>,
-    /// SELinux context of the mounts, instead of the one that they had
+    /// LSM mount context, instead of the saved one
     #[arg(long, value_name = "CONTEXT")]
     lsm_mount_context: Option<String>,
     /// Name of the new container
@@ -44,7 +44,7 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     if args.no_pivot {
-        return Err(Error::msg("restore can't do with --no-pivot: criu enters the root by pivot_root"));
+        return Err(Error::msg("restore does not support --no-pivot: CRIU uses pivot_root"));
     }
     let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };
     let named = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());

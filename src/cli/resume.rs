@@ -5,7 +5,7 @@ use crate::container::pause;
 use crate::error::Result;
 use clap::Parser;
 
-/// Let the processes of a paused container go on
+/// Resume all processes of a paused container
 #[derive(Parser)]
 pub struct Args {
     /// Name of the container

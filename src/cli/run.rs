@@ -7,15 +7,15 @@ use crate::container::run;
 use crate::error::Result;
 use clap::Parser;
 
-/// Create and start a container, and unless detached wait for it and delete it
+/// Create and start a container; without --detach, wait for its end and delete it
 #[derive(Parser)]
 pub struct Args {
     #[command(flatten)]
     flags: CreateFlags,
-    /// Return as soon as the payload runs
+    /// Detach from the container's process: return as soon as it runs
     #[arg(short, long)]
     detach: bool,
-    /// Don't delete the container when its payload ends
+    /// Do not delete the container after it exits
     #[arg(long)]
     keep: bool,
     /// Name of the new container

@@ -13,13 +13,13 @@ use std::path::{Path, PathBuf};
 /// Write a new config.json
 #[derive(Parser)]
 pub struct Args {
-    /// Directory to write it to [default: .]
+    /// Directory to write config.json to [default: .]
     #[arg(short, long, value_name = "DIR")]
     bundle: Option<PathBuf>,
-    /// File to write it to, instead of the bundle's config.json
+    /// File to write to, instead of the bundle's config.json
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// For a user without privilege
+    /// Write a configuration for a rootless container
     #[arg(long)]
     rootless: bool,
 }
@@ -35,7 +35,7 @@ pub fn run(args: Args, _: &Context) -> Result<i32> {
             let error = Error::msg(format!("File {name} exists. Remove it first"));
             return Err(error.on(path.display().to_string()));
         }
-        other => other.op_on("make the file", path.display())?,
+        other => other.op_on("create the file", path.display())?,
     };
     file.write_all(format!("{text}\n").as_bytes()).op_on("write", path.display())?;
     crate::steps::done("wrote the configuration");

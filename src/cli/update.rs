@@ -7,23 +7,23 @@ use clap::Parser;
 use serde_json::{Value, json};
 use std::str::FromStr;
 
-/// Change the resources of a container
+/// Update the resource limits of a container
 ///
-/// Sizes are in bytes, or have a suffix: 64M, 1.5G. -1 is no limit. An empty
-/// value changes nothing, nor does 0 (but for --pids-limit, --cpu-burst and
-/// --cpu-idle).
+/// Sizes are in bytes, or have a suffix: 64M, 1.5G. -1 means no limit. An empty
+/// value changes nothing. 0 changes nothing either, except with --pids-limit,
+/// --cpu-burst and --cpu-idle.
 #[derive(Parser)]
 #[command(allow_negative_numbers = true)]
 pub struct Args {
-    /// File with linux.resources as JSON, or - for stdin; no other flags then
+    /// File with linux.resources in JSON, or - for stdin; excludes the flags for single resources
     #[arg(short, long, value_name = "FILE")]
     resources: Option<String>,
     #[command(flatten)]
     flags: Flags,
-    /// Schema of resctrl for the L3 cache
+    /// Intel RDT schema of the L3 cache
     #[arg(long, value_name = "SCHEMA", default_value = "")]
     l3_cache_schema: String,
-    /// Schema of resctrl for the memory bandwidth
+    /// Intel RDT schema of the memory bandwidth
     #[arg(long, value_name = "SCHEMA", default_value = "")]
     mem_bw_schema: String,
     /// Name of the container
@@ -33,40 +33,40 @@ pub struct Args {
 /// All as text, as an empty one is as good as none.
 #[derive(clap::Args)]
 struct Flags {
-    /// Weight in the block layer, from 10 to 1000
+    /// Block I/O weight, from 10 to 1000
     #[arg(long, value_name = "WEIGHT")]
     blkio_weight: Option<String>,
-    /// Period of the processor quota, in microseconds
+    /// CPU period, in microseconds
     #[arg(long, value_name = "US")]
     cpu_period: Option<String>,
-    /// Processor time in a period, in microseconds
+    /// CPU quota: CPU time in a period, in microseconds
     #[arg(long, value_name = "US")]
     cpu_quota: Option<String>,
-    /// Time that may be saved up for later periods, in microseconds
+    /// CPU burst: unused CPU time that later periods may use, in microseconds
     #[arg(long, value_name = "US")]
     cpu_burst: Option<String>,
-    /// Processor time relative to other containers
+    /// CPU shares: weight relative to other containers
     #[arg(long, value_name = "SHARES")]
     cpu_share: Option<String>,
-    /// Period for real-time processes, in microseconds
+    /// CPU period for real-time processes, in microseconds
     #[arg(long, value_name = "US")]
     cpu_rt_period: Option<String>,
-    /// Processor time of real-time processes in a period, in microseconds
+    /// CPU time of real-time processes in a period, in microseconds
     #[arg(long, value_name = "US")]
     cpu_rt_runtime: Option<String>,
-    /// 1 for processor time that nobody else wants
+    /// 1: use only CPU time that no other process needs
     #[arg(long, value_name = "0|1")]
     cpu_idle: Option<String>,
-    /// Processors to run on
+    /// CPUs to use
     #[arg(long, value_name = "LIST")]
     cpuset_cpus: Option<String>,
-    /// Memory nodes to allocate from
+    /// Memory nodes to use
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<String>,
     /// Memory limit
     #[arg(long, value_name = "SIZE")]
     memory: Option<String>,
-    /// Memory that is left alone as long as there is enough
+    /// Memory reservation, or soft limit
     #[arg(long, value_name = "SIZE")]
     memory_reservation: Option<String>,
     /// Limit of memory and swap together
@@ -76,7 +76,7 @@ struct Flags {
     kernel_memory: Option<String>,
     #[arg(long, hide = true)]
     kernel_memory_tcp: Option<String>,
-    /// Limit of processes and threads
+    /// Maximum number of processes and threads
     #[arg(long, value_name = "N")]
     pids_limit: Option<String>,
 }
@@ -86,14 +86,14 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         [("kernel-memory", &args.flags.kernel_memory), ("kernel-memory-tcp", &args.flags.kernel_memory_tcp)]
     {
         if given.as_ref().is_some_and(|value| !value.is_empty()) {
-            context.log.warn(format!("--{flag} is ignored: Linux has given it up"));
+            context.log.warn(format!("--{flag} is ignored: Linux no longer has this limit"));
         }
     }
     let flags = from_flags(&args.flags)?;
     let resources = match args.resources.as_deref().filter(|file| !file.is_empty()) {
         None => flags,
         Some(_) if flags != json!({}) => {
-            return Err(Error::msg("--resources can't be used together with flags for single resources"));
+            return Err(Error::msg("--resources excludes the flags for single resources"));
         }
         Some(file) => from_file(file)?,
     };

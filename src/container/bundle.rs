@@ -13,10 +13,14 @@ use std::path::Path;
 pub(super) fn load(options: &Options, notify: bool) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
     let path = options.config.map_or_else(|| options.bundle.join("config.json"), Path::to_path_buf);
-    let text =
-        crate::sys::process::read_file(&path).op_on("read the configuration", path.display()).map_err(
-            |e| e.hint("a bundle is a directory with a config.json and a rootfs; `corten spec` writes one"),
-        )?;
+    let text = crate::sys::process::read_file(&path)
+        .op_on("read the configuration", path.display())
+        .map_err(|e| {
+            e.hint(
+                "give a directory with a config.json and a rootfs as the bundle; `corten spec` writes a \
+                 config.json",
+            )
+        })?;
     let named = |e: Error| if e.at.is_empty() { e.on(path.display().to_string()) } else { e };
     let mut plan = options.log.warnings_of(|warnings| {
         let mut config = spec::parse_config(&text, warnings).map_err(named)?;

@@ -28,15 +28,15 @@ pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Resu
         (false, None) => Ok(Console { theirs: None, ours: None }),
         (false, Some(_)) => {
             Err(Error::msg("cannot use console socket if corten will not detach or allocate tty")
-                .hint("/process/terminal is false"))
+                .hint("set /process/terminal to true, or leave out --console-socket"))
         }
         (true, None) if detached => {
             Err(Error::msg("cannot allocate tty if corten will detach without setting console socket")
-                .hint("/process/terminal is true: give --console-socket"))
+                .hint("give --console-socket, or set /process/terminal to false"))
         }
         (true, Some(_)) if !detached => {
             Err(Error::msg("cannot use console socket if corten will not detach or allocate tty")
-                .hint("--console-socket goes with --detach"))
+                .hint("give --detach, too, or leave out --console-socket"))
         }
         (true, None) => {
             let (ours, theirs) =

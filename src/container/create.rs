@@ -65,7 +65,7 @@ pub fn create(options: &Options) -> Result<Created> {
     let mut state = State::new(options.id, &plan, cgroup.intent(), !options.no_new_keyring);
     state.rdt = rdt;
     check_owner(&state, &plan)?;
-    steps::done("checked what the host offers");
+    steps::done("checked what the host supports");
 
     // From here on the guard rolls back after a failure.
     let mut guard = CreateGuard::claim(options, &plan, state, writers)?;
@@ -127,7 +127,7 @@ pub fn create(options: &Options) -> Result<Created> {
     steps::note(|| format!("cgroups: {cgroup:?}"));
     let double_fork = namespace_plan.double_fork.is_some();
     guard.set_up_and_limit(&host_end, unit, double_fork, &mut cgroup, &limits, clone.as_ref())?;
-    steps::done("set init up and wrote the limits");
+    steps::done("set up init and wrote the limits");
     guard.until_ready(&host_end, agent, &joins)?;
     steps::done("init is ready");
     sched::set_policy_and_priority(rlimits::Target::Process(guard.pid()), &plan.process)?;

@@ -67,7 +67,7 @@ impl<'a> CreateGuard<'a> {
     }
 
     pub(super) fn dir(&self) -> Result<&Dir> {
-        self.dir.as_ref().ok_or_else(|| Error::msg("the container is already made"))
+        self.dir.as_ref().ok_or_else(|| Error::msg("the container is already created"))
     }
 
     /// Saves the record of what is about to be created, so that `delete --force` finds it.
@@ -157,7 +157,7 @@ impl<'a> CreateGuard<'a> {
 
     /// Ends the guard's watch: the container is created.
     pub(super) fn finish(mut self) -> Result<(Dir, State, OwnedFd)> {
-        let dir = self.dir.take().ok_or_else(|| Error::msg("the container is already made"))?;
+        let dir = self.dir.take().ok_or_else(|| Error::msg("the container is already created"))?;
         let (_, init) = self.init.take().ok_or_else(|| Error::msg("there is no init"))?;
         Ok((dir, self.state.clone(), init))
     }

@@ -46,7 +46,7 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
         other => other?,
     };
     if state.as_ref().is_none_or(|state| state.init.is_none()) && dir.is_being_made_by_an_older_one()? {
-        return Err(Error::msg("the container is being created by an older corten").on(dir.id()));
+        return Err(Error::msg("an older corten is creating the container").on(dir.id()));
     }
     match dir.status(state.as_ref())? {
         Status::Stopped | Status::Created | Status::Creating => {}
@@ -84,7 +84,7 @@ pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
     if let Some(init) = kill(&state)? {
         dir.unlock()?;
         unkillable::until_killed(&init, state.pid(), &state.id)?;
-        steps::done("killed init, which has ended");
+        steps::done("killed init, and init has ended");
         if !dir.lock()? {
             // Another `delete` was faster.
             return Ok(());
@@ -174,7 +174,7 @@ fn run_poststop(state: &State, hooks: &[Hook], signals: Option<&Rc<Signals>>, lo
 fn poststop_hooks(dir: &Dir, state: &State, log: &Log) -> Vec<Hook> {
     let hooks = dir.hooks(state, "poststop").map(|hooks| hooks.poststop);
     hooks.unwrap_or_else(|error| {
-        log.warn(format!("the poststop hooks are not run: {error}"));
+        log.warn(format!("the poststop hooks were not run: {error}"));
         Vec::new()
     })
 }

@@ -269,7 +269,7 @@ impl Dir {
         state.filter(|state| state.init.is_some()).ok_or_else(|| {
             Error::msg("the container is still being created")
                 .on(self.id.clone())
-                .hint("if its runtime was killed, delete --force clears up")
+                .hint("wait; if its runtime was killed, run delete --force")
         })
     }
 
@@ -346,7 +346,7 @@ impl Dir {
     /// Creates a directory of mode 0755. Only the state directory around it keeps other users
     /// out.
     pub fn make_dir(&self, name: &str) -> Result<()> {
-        mkdirat(&self.dir, name, Mode::from_bits_truncate(0o755)).op_on("make the directory", name)?;
+        mkdirat(&self.dir, name, Mode::from_bits_truncate(0o755)).op_on("create the directory", name)?;
         // mkdir subtracts the caller's umask.
         let mode = Mode::from_bits_truncate(0o755);
         nix::sys::stat::fchmodat(&self.dir, name, mode, nix::sys::stat::FchmodatFlags::FollowSymlink)
@@ -401,7 +401,7 @@ impl Dir {
     fn rename_gate(&self, from: &str, to: &str) -> Result<()> {
         match renameat(&self.dir, from, &self.dir, to) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),
-            Err(errno) => Err(errno).op_on("rename the gate", &self.id),
+            Err(errno) => Err(errno).op_on("rename the start gate", &self.id),
         }
     }
 

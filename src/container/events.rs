@@ -47,7 +47,9 @@ pub fn watch(
     let Some(init) = state.init.map(|init| init.open()).transpose()?.flatten() else { return Ok(()) };
     let mut oom = state.cgroup.watch_oom()?;
     if oom.is_none() {
-        log.warn(format!("{id}: there is no memory controller that could tell of a lack of memory"));
+        log.warn(format!(
+            "{id}: the container has no memory controller, so its out-of-memory events are not shown"
+        ));
     }
     let mut next = Instant::now() + interval;
     loop {

@@ -66,7 +66,7 @@ pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir
         },
         Status::Paused => Err(paused(id)),
         Status::Stopped | Status::Creating => {
-            Err(Error::msg("cannot exec in a stopped container").on(id).hint("container not running"))
+            Err(Error::msg("cannot exec in a stopped container: container not running").on(id))
         }
     }
 }
@@ -117,7 +117,7 @@ fn ends(state: &State) -> bool {
 }
 
 fn ended(error: &Error, state: &State) -> Error {
-    Error::msg("container not running").on(state.id.clone()).hint(format!("it ended meanwhile: {error}"))
+    Error::msg(format!("container not running: it ended meanwhile: {error}")).on(state.id.clone())
 }
 
 fn exec_attended(
@@ -141,7 +141,7 @@ fn exec_attended(
     move_to_first_cpus(process)?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
-    steps::done("opened the container's init");
+    steps::done("opened init");
     let mut handed = namespace_entry::ask(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose();
     let sub = sub.map_err(|error| explain_cgroup(error, state))?;
@@ -251,7 +251,7 @@ fn move_to_first_cpus(process: &Process) -> Result<()> {
     }
     crate::sys::sched::set_affinity(cpus)
         .op("sched_setaffinity")
-        .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("this host has none of these CPUs"))
+        .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("name CPUs that this host has"))
 }
 
 /// Clones into the container's cgroup, or into the cgroup of `--cgroup`. Sets `is_outside` if the
@@ -343,7 +343,7 @@ fn hand_over(
     match next(sync, log)? {
         Some(FromExec::Listener(number)) => agent.hand_over(exec_process, number, courier, sync),
         Some(FromExec::Failed(error)) => Err(error),
-        _ => Err(Error::msg("the process ended before its seccomp listener was there")),
+        _ => Err(Error::msg("the process ended before it installed its seccomp listener")),
     }
 }
 
@@ -352,7 +352,7 @@ fn until_executed(sync: &RuntimeEnd<Exec>, log: &Log) -> Result<()> {
     match next(sync, log)? {
         None => Ok(()),
         Some(FromExec::Failed(error)) => Err(error),
-        Some(_) => Err(Error::msg("init sent a message out of turn")),
+        Some(_) => Err(Error::msg("init sent an unexpected message")),
     }
 }
 

@@ -10,7 +10,7 @@ pub fn check(id: &str) -> Result<()> {
     if id.is_empty() || id == "." || id == ".." || !id.chars().all(allowed) {
         return Err(Error::msg("invalid container ID format")
             .on(format!("{id:?}"))
-            .hint("an id is made of letters, digits and _+-."));
+            .hint("use only letters, digits and _+-."));
     }
     if id.len() > 1024 {
         return Err(Error::msg("the container id is longer than 1024 characters"));

@@ -107,7 +107,7 @@ impl CreateGuard<'_> {
         let missing = unit.finish().map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
         steps::done("systemd started the unit");
         if !missing.is_empty() {
-            steps::note(|| format!("this systemd has no {}", missing.join(", ")));
+            steps::note(|| format!("this systemd does not know {}", missing.join(", ")));
         }
         // Only now the unit is known to be this container's. Before, there is nothing to roll
         // back: a unit ends with its last process.
@@ -131,7 +131,7 @@ impl CreateGuard<'_> {
         match sync.recv()? {
             Some((FromInit::SecondClone, Some(pidfd))) => self.replace_init(pidfd),
             Some((FromInit::Failed(error), _)) => Err(error),
-            Some(_) => Err(Error::msg("init sent a message out of turn")),
+            Some(_) => Err(Error::msg("init sent an unexpected message")),
             None => Err(self.init_died()),
         }
     }
@@ -191,10 +191,10 @@ impl CreateGuard<'_> {
                     return Err(error);
                 }
                 Some((FromInit::MapIds(_), None)) => {
-                    return Err(Error::msg("init sent no mount to map"));
+                    return Err(Error::msg("init asked to map the ids of a mount, but sent no mount"));
                 }
                 Some((FromInit::SecondClone, _)) => {
-                    return Err(Error::msg("init sent a message out of turn"));
+                    return Err(Error::msg("init sent an unexpected message"));
                 }
             }
         }
@@ -216,7 +216,7 @@ impl CreateGuard<'_> {
     fn hand_over(&mut self, agent: Option<Agent>, number: i32, sync: &RuntimeEnd<Create>) -> Result<()> {
         let courier = self.courier.take();
         let (Some(agent), Some((pid, pidfd))) = (agent, &self.init) else {
-            return Err(Error::msg("init has a listener, and there is no agent for it"));
+            return Err(Error::msg("init sent a seccomp listener, but the profile has no agent"));
         };
         let (pid, container) = (*pid, &self.subject.container);
         let process = seccomp_agent::Process { pidfd, pid, container, status: Status::Creating, init: pid };
@@ -246,26 +246,27 @@ impl CreateGuard<'_> {
             self.init = None;
         }
         match how {
-            Some(Exit::Signal(libc::SIGKILL)) => Error::msg("init was killed while it made the container")
-                .hint("is /linux/resources/memory/limit large enough to start in?"),
+            Some(Exit::Signal(libc::SIGKILL)) => Error::msg("init was killed while it set up the container")
+                .hint("raise /linux/resources/memory/limit: it may be too low for init"),
             Some(Exit::Signal(libc::SIGSYS)) => Error::msg("the seccomp profile killed init")
                 .at("/linux/seccomp")
-                .hint("it must allow capset, write, read, rt_sigprocmask and execve"),
+                .hint("allow capset, write, read, rt_sigprocmask and execve in the profile"),
             Some(Exit::Signal(signal)) => {
                 let text = crate::sys::process::signal_text(signal);
                 let error = Error::msg(format!("init was killed by signal {signal} ({text})"));
                 match &self.plan.seccomp {
                     // A C library crashes if the filter refuses a call that it needs.
                     Some(_) => error.at("/linux/seccomp").hint(
-                        "the seccomp profile may be why: it must allow capset, write, read, rt_sigprocmask and execve",
+                        "allow capset, write, read, rt_sigprocmask and execve in the seccomp profile: it may be \
+                         the cause",
                     ),
                     None => error,
                 }
             }
             Some(Exit::Code(code)) => {
-                Error::msg(format!("init ended with exit status {code} while it made the container"))
+                Error::msg(format!("init ended with exit status {code} while it set up the container"))
             }
-            None => Error::msg("init ended while it made the container"),
+            None => Error::msg("init ended while it set up the container"),
         }
     }
 
@@ -283,13 +284,15 @@ pub fn warn_of_lack(lacking: Lacking, log: &Log) {
     };
     if lacking.of_runtime != 0 {
         let names = names(lacking.of_runtime);
-        log.warn(format!("/process/capabilities: not granted, as the runtime itself lacks them: {names}"));
+        log.warn(format!(
+            "/process/capabilities: not granted, because the runtime itself lacks them: {names}"
+        ));
     }
     if lacking.ambient != 0 {
         let names = names(lacking.ambient);
         log.warn(format!(
-            "/process/capabilities/ambient: can't raise ambient capability {names}; \
-             hint: it must be permitted and inheritable, too"
+            "/process/capabilities/ambient: can't raise ambient capability {names}; hint: add it to \
+             permitted and inheritable, too"
         ));
     }
 }

@@ -50,7 +50,7 @@ fn let_die(state: &super::State, signal: i32) {
 /// The error in runc's words, which containerd, CRI-O and Podman match.
 fn not_running(dir: &super::Dir, state: &super::State) -> Error {
     let status = dir.status(Some(state)).map_or("stopped", Status::name);
-    Error::msg("container not running").on(state.id.clone()).hint(format!("it is {status}"))
+    Error::msg(format!("container not running: it is {status}")).on(state.id.clone())
 }
 
 fn kill_all(state: &super::State, signal: i32) -> Result<()> {

@@ -67,7 +67,7 @@ impl Lock {
         let who = self.holder(of, id)?.map_or_else(|| "another command".to_owned(), unkillable::name);
         Err(Error::msg(format!("the container is busy: {who} has held its lock for {PATIENCE:?}"))
             .on(id)
-            .hint("wait for that command, or end it"))
+            .hint("wait until that command ends, or kill it"))
     }
 
     /// Waits until no other process holds the lock, at most as long as [`Lock::take`]. That

@@ -68,7 +68,7 @@ fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespaces
     let dir = dir.locked()?;
     let state = dir.made_state()?;
     if state.init != before.init {
-        return Err(Error::msg("container not running").on(id).hint("another took its place meanwhile"));
+        return Err(Error::msg("container not running: another container has its id now").on(id));
     }
     match dir.status(Some(&state))? {
         Status::Created | Status::Running | Status::Paused => Ok((dir, state, handed)),
@@ -137,8 +137,8 @@ fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
             Ok(_) => break Err(Error::msg("the process that changes the mounts was killed")),
             Err(error) if error.is(Errno::ETIMEDOUT) => {
                 break Err(Error::msg("the process that changes the mounts does not answer").hint(
-                    "was it stopped in the container, or does a filesystem there not answer? What was mounted \
-                     so far stays",
+                    "check whether the container stopped that process, or a filesystem does not answer. The \
+                     mounts attached so far stay",
                 ));
             }
             Err(error) => break Err(error),

@@ -44,7 +44,7 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
             dir.await_start();
             Ok(None)
         }
-        Err(errno) => Err(errno).op_on("open the gate", &state.id),
+        Err(errno) => Err(errno).op_on("open the start gate", &state.id),
     }
 }
 

@@ -13,7 +13,7 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
     match dir.status(Some(&state))? {
         Status::Running | Status::Created => {}
         status => {
-            return Err(Error::msg("container not running").on(id).hint(format!("it is {}", status.name())));
+            return Err(Error::msg(format!("container not running: it is {}", status.name())).on(id));
         }
     }
     state.cgroup.freeze()?;
@@ -34,11 +34,13 @@ pub fn resume(root: &Root, id: &str, log: &Log) -> Result<()> {
     let state = dir.made_state()?;
     let status = dir.status(Some(&state))?;
     if status == Status::Stopped || !state.cgroup.is_frozen() {
-        return Err(Error::msg("container not paused").on(id).hint(format!("it is {}", status.name())));
+        return Err(Error::msg(format!("container not paused: it is {}", status.name())).on(id));
     }
     dir.unlock_gate()?;
     if !state.cgroup.thaw()? {
-        log.warn(format!("{id}: a cgroup above the container's is frozen, so its processes don't run yet"));
+        log.warn(format!(
+            "{id}: a cgroup above the container's is frozen, so the container's processes do not run yet"
+        ));
     }
     steps::done("thawed the cgroup");
     Ok(())

@@ -31,9 +31,10 @@ impl Root {
             match mkdirat(&root, id, Mode::from_bits_truncate(CLAIMED)) {
                 Err(Errno::EEXIST) if is_container(&root, id) => return Err(exists(id)),
                 Err(Errno::EEXIST) => {
-                    return Err(exists(id).hint("it is a directory that corten did not make"));
+                    return Err(exists(id)
+                        .hint("choose another id, or remove the directory: corten did not create it"));
                 }
-                other => other.op_on("make the container's state directory", id)?,
+                other => other.op_on("create the container's state directory", id)?,
             }
             // `None`: a `delete --force` was faster.
             if let Some(dir) = Dir::take(root, id)? {
@@ -69,8 +70,8 @@ impl Root {
 
     /// Returns the ids that the POSIX extended regular expression `pattern` matches, sorted.
     pub fn matching(&self, pattern: &str) -> Result<Vec<String>> {
-        let wrong = |why: String| Error::msg(format!("is no regular expression: {why}")).on(pattern);
-        let text = CString::new(pattern).map_err(|_| wrong("it has a NUL".into()))?;
+        let wrong = |why: String| Error::msg(format!("is not a regular expression: {why}")).on(pattern);
+        let text = CString::new(pattern).map_err(|_| wrong("it contains a NUL byte".into()))?;
         let regex = Regex::new(&text).map_err(wrong)?;
         Ok(self.ids()?.into_iter().filter(|id| regex.is_match(id)).collect())
     }
@@ -96,13 +97,13 @@ impl Root {
 fn make_all(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
-    made.op_on("make the state directory", path.display()).map_err(denied)
+    made.op_on("create the state directory", path.display()).map_err(denied)
 }
 
 /// Adds a hint for a user who may not write to the default state root.
 fn denied(error: Error) -> Error {
     match error.is(Errno::EACCES) && !nix::unistd::geteuid().is_root() {
-        true => error.hint("give a directory of your own with --root, or set XDG_RUNTIME_DIR"),
+        true => error.hint("name a directory of your own with --root, or set XDG_RUNTIME_DIR"),
         false => error,
     }
 }

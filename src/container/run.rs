@@ -117,7 +117,7 @@ fn until_executed(sync: &RuntimeEnd<Create>) -> Result<()> {
     match sync.recv()? {
         None => Ok(()),
         Some((FromInit::Failed(error), _)) => Err(error),
-        Some(_) => Err(Error::msg("init sent a message out of turn")),
+        Some(_) => Err(Error::msg("init sent an unexpected message")),
     }
 }
 

@@ -66,7 +66,14 @@ impl Relay {
         let to = match connected(&manager) {
             Ok(to) => to,
             Err(error) => {
-                log.warn(error.hint("nobody is told when the payload is ready").to_string());
+                log.warn(
+                    error
+                        .hint(
+                            "correct NOTIFY_SOCKET, or unset it: the service manager will not learn when the \
+                             payload is ready",
+                        )
+                        .to_string(),
+                );
                 return Ok(None);
             }
         };

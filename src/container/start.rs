@@ -41,7 +41,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     match write(&gate, b"!") {
         // Init has ended after the gate was opened.
         Err(Errno::EPIPE) => return Err(Error::msg(STOPPED).on(id)),
-        other => other.op("open the gate")?,
+        other => other.op("open the start gate")?,
     };
     dir.remove_gate();
     // A startContainer hook may take any time, and so may the payload until it is ready. Other
@@ -62,7 +62,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
             return Err(error);
         }
         Some(Failure::OfHook(error)) => error,
-        None if dir.started().is_err() => Error::msg("the lock can't be given up").on(id),
+        None if dir.started().is_err() => Error::msg("can't release the state lock").on(id),
         None => match run_poststart(&poststart, &state, None) {
             Ok(()) => return relay.map_or(Ok(()), |relay| until_ready(relay, &state, log)),
             Err(error) => error,

@@ -171,13 +171,14 @@ fn number(text: &[u8]) -> Option<u64> {
 fn unreadable(why: &str, id: &str) -> Error {
     Error::msg(format!("state.json can't be read: {why}"))
         .on(id)
-        .hint("delete --force ends what is left of the container and frees its id")
+        .hint("run delete --force: it kills the container's processes and frees its id")
 }
 
 fn unknown_version(version: u64, id: &str) -> Error {
-    let text = format!("state.json is of version {version}, and this corten knows versions up to {VERSION}");
+    let text = format!("state.json has version {version}, and this corten knows versions up to {VERSION}");
     Error::msg(text).on(id).hint(
-        "a newer corten made the container: use that one; this one can show, signal and delete it at most",
+        "use the newer corten that created the container: this one can only show, signal and \
+         delete it",
     )
 }
 
@@ -233,7 +234,7 @@ impl Remains {
         let mut state = match &plan {
             Ok(plan) => State::new(id, plan, Cgroup::None, false),
             Err(error) => {
-                unknown.push(format!("its configuration can't be read either ({error})"));
+                unknown.push(format!("its saved config.json can't be read either ({error})"));
                 State::nameless(id)
             }
         };
@@ -247,7 +248,7 @@ impl Remains {
         let rdt = plan.ok().and_then(|plan| plan.rdt);
         state.rdt = field(&record, "rdt").unwrap_or_else(|| rdt.and_then(|rdt| Group::locate(&rdt, id).ok()));
         if state.init.is_none() && state.cgroup == Cgroup::None {
-            unknown.push("neither its init nor its cgroup is known: what runs of it goes on".into());
+            unknown.push("neither its init nor its cgroup is known: its processes, if any, still run".into());
         }
         Remains { state, unknown }
     }

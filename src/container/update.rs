@@ -60,11 +60,11 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
             let _ = dir.save(&before);
         })?;
         if !unknown.is_empty() {
-            steps::note(|| format!("systemd has no properties {unknown:?}"));
+            steps::note(|| format!("this systemd does not know the properties {unknown:?}"));
         }
         Ok(())
     };
-    steps::done("checked what is asked for");
+    steps::done("checked the new resources");
     cgroup.update(&resources, &request, &mut || with_rdt(&mut state, rdt.as_ref(), &save))?;
     steps::done("wrote the limits and the state");
     Ok(())
@@ -130,7 +130,7 @@ fn without_devices(mut asked: Value, devices: Option<&Value>, log: &Log) -> Valu
         && devices != Some(&asked)
         && !asked.is_null()
     {
-        log.warn(format!("{AT}/devices: device rules are not changed by an update"));
+        log.warn(format!("{AT}/devices: update does not change device rules"));
     }
     asked
 }

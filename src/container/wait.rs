@@ -19,9 +19,9 @@ pub fn wait(root: &Root, id: &str) -> Result<Ending> {
         return Ok(ending);
     }
     let unknown = || {
-        Error::msg("the container has stopped, and how is not known")
+        Error::msg("the container has stopped, but its exit status is unknown")
             .on(id)
-            .hint("its parent reaped it before corten looked: call wait before it ends")
+            .hint("call wait before the container ends: init's parent has already reaped init")
     };
     let init = state.init.ok_or_else(unknown)?;
     let oom = state.cgroup.watch_oom_until_the_end();

@@ -110,7 +110,7 @@ impl Flags {
 
 fn create_directory(path: &Path, mode: u32) -> Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.op_on("make the directory", path.display())
+    made.op_on("create the directory", path.display())
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd> {

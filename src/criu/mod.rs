@@ -34,14 +34,14 @@ pub const NEWER: Version = (3, 16);
 /// How CRIU restores a cgroup of the images (`criu_cg_mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum CgroupsMode {
-    /// Its settings, where CRIU makes the cgroup.
+    /// Restore the settings of a cgroup only if CRIU creates the cgroup.
     #[default]
     Soft = 3,
-    /// Its settings, in any case.
+    /// Always restore the settings of a cgroup.
     Full = 4,
-    /// Its settings, and it must not be there yet.
+    /// Restore the settings of a cgroup, which must not exist yet.
     Strict = 5,
-    /// Nothing: all processes are in the container's own.
+    /// Do not handle cgroups: all processes are in the container's cgroup.
     Ignore = 0,
 }
 
@@ -69,7 +69,7 @@ impl Criu {
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         let program = find_program(&path).ok_or_else(|| {
             Error::msg("criu is not installed").hint(format!(
-                "checkpoint and restore need CRIU {}.{} or newer (Debian's package criu), in PATH",
+                "install CRIU {}.{} or newer (Debian's package criu) in a directory of PATH",
                 NEEDED.0, NEEDED.1
             ))
         })?;
@@ -80,10 +80,9 @@ impl Criu {
         let answer = service.ask(&version_question(more));
         let version = answer.ok().filter(|answer| answer.success).and_then(|answer| answer.version);
         let version = version.ok_or_else(|| {
-            Error::msg("criu does not tell its version").on(program.to_string_lossy()).hint(format!(
-                "is it CRIU {}.{} or newer? `criu check` shows whether it works here",
-                NEEDED.0, NEEDED.1
-            ))
+            Error::msg("criu does not report its version")
+                .on(program.to_string_lossy())
+                .hint(format!("install CRIU {}.{} or newer, and run `criu check`", NEEDED.0, NEEDED.1))
         })?;
         let criu = Criu { program, version };
         criu.require(NEEDED, "checkpoint and restore")?;
@@ -102,16 +101,16 @@ impl Criu {
         let [(major, minor), (is_major, is_minor)] = [needed, self.version];
         Err(Error::msg(format!("{what} needs CRIU {major}.{minor} or newer"))
             .on(self.program.to_string_lossy())
-            .hint(format!("this is version {is_major}.{is_minor}")))
+            .hint(format!("install a newer CRIU: this is version {is_major}.{is_minor}")))
     }
 }
 
 /// Refuses features that this kernel lacks.
 fn require_features(service: &Service, wanted: Features) -> Result<()> {
     let answer = service.ask(&feature_question(wanted))?;
-    let lacks = |what| Err(Error::msg(format!("criu finds no {what} on this machine")));
+    let lacks = |what| Err(Error::msg(format!("criu reports that this kernel lacks {what}")));
     match answer.features {
-        _ if !answer.success => Err(Error::msg("criu can't tell what this kernel has")),
+        _ if !answer.success => Err(Error::msg("criu can't check the features of this kernel")),
         has if wanted.memory_tracking && !has.memory_tracking => {
             lacks("memory tracking, which --pre-dump and --parent-path need (CONFIG_MEM_SOFT_DIRTY)")
         }
@@ -137,7 +136,7 @@ pub fn failure(what: &str, response: &messages::Response, log: &Path) -> Error {
         Some(told) => format!("criu could not {what}: {told}"),
     });
     error.errno = (response.errno > 0).then_some(response.errno);
-    error.hint(format!("its log is {}", log.display()))
+    error.hint(format!("read criu's log: {}", log.display()))
 }
 
 /// Returns the file with CRIU's own settings. CRIU reads it before the options of a
@@ -148,7 +147,7 @@ pub fn settings(annotation: Option<&str>) -> Result<Option<PathBuf>> {
     Ok(match annotation {
         Some("") => None,
         Some(path) if !Path::new(path).exists() => {
-            return Err(Error::config(annotations::at(CRIU_CONFIG), "is not there").on(path));
+            return Err(Error::config(annotations::at(CRIU_CONFIG), "is missing").on(path));
         }
         Some(path) => Some(path.into()),
         None => ["/etc/criu/corten.conf", "/etc/criu/runc.conf"]

@@ -123,7 +123,7 @@ impl Starting {
         match self.sync.recv()? {
             Some((FromCriu::Prepared, _)) => Ok(()),
             Some((FromCriu::Failed(error), _)) => Err(error),
-            _ => Err(Error::msg("the process that was to become criu ended")),
+            _ => Err(Error::msg("the process ended before it executed criu")),
         }
     }
 
@@ -133,7 +133,7 @@ impl Starting {
         match self.sync.recv()? {
             None => Ok(self.service),
             Some((FromCriu::Failed(error), _)) => Err(error),
-            Some(_) => Err(Error::msg("the process that was to become criu spoke out of turn")),
+            Some(_) => Err(Error::msg("the process sent an unexpected message before it executed criu")),
         }
     }
 }
@@ -189,7 +189,7 @@ impl Service {
 
     fn send(&self, message: &Message) -> Result<()> {
         match send(self.socket.as_raw_fd(), message.encoded(), MsgFlags::MSG_NOSIGNAL) {
-            Err(Errno::EPIPE) => Err(Error::msg("criu ended without a word")),
+            Err(Errno::EPIPE) => Err(Error::msg("criu ended without an answer")),
             other => other.map(drop).op("send to criu"),
         }
     }
@@ -198,7 +198,7 @@ impl Service {
         self.wait_until_readable(&self.socket)?;
         let mut buf = vec![0; MESSAGE_LIMIT];
         match scm::recv_fd(&self.socket, &mut buf) {
-            Ok((0, _)) | Err(Errno::ECONNRESET) => Err(Error::msg("criu ended without a word")),
+            Ok((0, _)) | Err(Errno::ECONNRESET) => Err(Error::msg("criu ended without an answer")),
             Ok((len, fd)) => Ok((Response::decode(&buf[..len])?, fd)),
             Err(errno) => Err(errno).op("receive from criu"),
         }

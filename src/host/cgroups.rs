@@ -57,7 +57,7 @@ fn controller_names(mounts: &[V1Mount]) -> Vec<&str> {
 
 fn check_may_create(dir: &Path) -> Result<()> {
     faccessat(AT_FDCWD, dir, AccessFlags::W_OK, AtFlags::AT_EACCESS)
-        .op_on("make a cgroup below", dir.display())
+        .op_on("create a cgroup below", dir.display())
 }
 
 /// Loads a program that allows every access, and attaches it to nothing.

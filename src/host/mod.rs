@@ -32,8 +32,8 @@ pub fn report() -> Value {
         "pidfdExitStatus": verdict(exit_status()),
         "memoryPolicy": memory_policy(),
         "checkpoint": verdict(Criu::find(Features::default()).map(drop)),
-        "apparmor": enabled_if(crate::init::apparmor_is_enabled(), "it is off, or /sys is not mounted"),
-        "selinux": enabled_if(crate::init::selinux_is_enabled(), "no policy: /sys/fs/selinux is not mounted"),
+        "apparmor": enabled_if(crate::init::apparmor_is_enabled(), "AppArmor is off, or /sys is not mounted"),
+        "selinux": enabled_if(crate::init::selinux_is_enabled(), "SELinux has no policy: /sys/fs/selinux is not mounted"),
         "intelRdt": verdict(crate::rdt::find().map(drop)),
     })
 }
@@ -90,9 +90,9 @@ fn landlock() -> Value {
     match landlock::abi() {
         Ok(version) => json!({ "enabled": true, "abi": version }),
         Err(Errno::EOPNOTSUPP) => {
-            json!({ "enabled": false, "why": "it is not among the security modules that the kernel was booted with" })
+            json!({ "enabled": false, "why": "the kernel was booted without this security module" })
         }
-        Err(Errno::ENOSYS) => json!({ "enabled": false, "why": "the kernel was built without it" }),
+        Err(Errno::ENOSYS) => json!({ "enabled": false, "why": "the kernel was built without Landlock" }),
         Err(errno) => verdict(Err(Error::os("landlock_create_ruleset", errno))),
     }
 }
@@ -106,8 +106,9 @@ fn exit_status() -> Result<()> {
             pidfd::wait(&pidfd).op("waitid")?;
             match pidfd::exit_of_reaped(&pidfd).op("ioctl PIDFD_GET_INFO") {
                 Ok(Some(Exit::Code(7))) => Ok(()),
-                Ok(_) => Err(Error::msg("the kernel does not tell").hint("it does from Linux 6.15 on")),
-                Err(error) => Err(error.hint("it is in Linux 6.15 and later")),
+                Ok(_) => Err(Error::msg("the kernel does not report the exit status of a reaped process")
+                    .hint("use Linux 6.15 or later")),
+                Err(error) => Err(error.hint("use Linux 6.15 or later")),
             }
         }
     }

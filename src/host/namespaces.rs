@@ -33,12 +33,12 @@ fn try_create(kind: NsKind) -> Result<()> {
 
 fn explain(error: Error, kind: NsKind) -> Error {
     match error.errno.map(Errno::from_raw) {
-        Some(Errno::EINVAL) => error.hint("the kernel was built without it"),
-        Some(Errno::ENOSPC) => {
-            error.hint(format!("/proc/sys/user/max_{}_namespaces is reached, or 0", kind.file()))
-        }
+        Some(Errno::EINVAL) => error.hint("use a kernel that was built with this namespace"),
+        Some(Errno::ENOSPC) => error
+            .hint(format!("raise /proc/sys/user/max_{}_namespaces: the limit is reached, or 0", kind.file())),
         Some(Errno::EPERM | Errno::EACCES) => error.hint(
-            "/proc/sys/kernel/unprivileged_userns_clone or apparmor_restrict_unprivileged_userns forbids it",
+            "check unprivileged_userns_clone and apparmor_restrict_unprivileged_userns in \
+             /proc/sys/kernel: one of them may forbid it",
         ),
         _ => error,
     }
@@ -65,7 +65,7 @@ fn build_map(id: u32, ranges: &str) -> Result<Vec<IdMap>> {
     }
     let uid = geteuid().as_raw().to_string();
     let (host, size) = first_range(&read_text(ranges), &uid, &read_text("/etc/passwd"))
-        .ok_or_else(|| Error::msg("the caller has no range of ids there").on(ranges))?;
+        .ok_or_else(|| Error::msg("the caller has no range of ids in this file").on(ranges))?;
     Ok(vec![own, IdMap { container: 1, host, size }])
 }
 

@@ -37,7 +37,11 @@ pub fn set_bind_attributes(entry: &Mount, tree: &OwnedFd) -> Result<Option<Strin
         return Err(locked);
     }
     let place = entry.target.display();
-    Ok(Some(format!("{}/options ({place}): the host has locked flags of its mount, which stay", entry.at)))
+    Ok(Some(format!(
+        "{}/options ({place}): the host has locked flags of the source's mount, so the \
+         container keeps them",
+        entry.at
+    )))
 }
 
 /// Sets `attr` on the mount itself, then `recursive` on it and on all mounts below it.
@@ -53,8 +57,10 @@ pub fn set_attributes(tree: &OwnedFd, attr: MountAttr, recursive: MountAttr) -> 
 
 fn locked(error: Error) -> Error {
     if error.is(Errno::EPERM) {
-        return error
-            .hint("without privilege on the host, what it mounted ro, nosuid, nodev or noexec stays so");
+        return error.hint(
+            "keep ro, nosuid, nodev and noexec of the host's mount: only a caller with privilege on \
+             the host can clear them",
+        );
     }
     error
 }

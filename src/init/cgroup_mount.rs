@@ -108,8 +108,11 @@ fn superblock_options(mountinfo: &[u8]) -> &[u8] {
 fn refuse_new_options(options: &[FsOption], in_effect: &[u8]) -> Result<()> {
     let is_set = |key: &CStr| in_effect.split(|c| *c == b',').any(|set| set == key.to_bytes());
     match options.iter().find(|(key, value)| value.is_some() || !is_set(key)) {
-        Some((key, _)) => Err(Error::msg(format!("{} can't be set here", key.to_string_lossy()))
-            .hint("options of cgroup2 need a cgroup namespace of the container's own; cgroup v1 takes none")),
+        Some((key, _)) => Err(Error::msg(format!("option {} can't be set here", key.to_string_lossy()))
+            .hint(
+                "remove the option. Only cgroup2 has options, and only in a cgroup namespace of the \
+                 container's own",
+            )),
         None => Ok(()),
     }
 }
@@ -178,7 +181,7 @@ mod tests {
     #[test]
     fn options_that_the_host_has_are_no_change() {
         let mountinfo = b"41 31 0:37 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
-            42 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+                          42 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
         let host = superblock_options(mountinfo);
         assert_eq!(host, b"rw,nsdelegate");
         let option = |key: &CStr, value| [(CString::from(key), value)];

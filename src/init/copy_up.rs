@@ -129,7 +129,7 @@ impl Item<'_> {
         };
         let now = fstat(&file).op("tmpcopyup: fstat")?;
         if (now.st_dev, now.st_ino, now.st_mode) != (self.stat.st_dev, self.stat.st_ino, self.stat.st_mode) {
-            return Err(Error::msg("tmpcopyup: the file was exchanged while it was copied"));
+            return Err(Error::msg("tmpcopyup: the file was replaced while init copied it"));
         }
         Ok(Some(file))
     }
@@ -201,9 +201,9 @@ fn times(stat: &FileStat) -> (TimeSpec, TimeSpec) {
 
 fn explain(error: Error) -> Error {
     let hint = match error.errno.map(Errno::from_raw) {
-        Some(Errno::ENOSPC) => "the tmpfs is too small (size=, nr_inodes=) for what the image has there",
-        Some(Errno::EINVAL) => "is the file's owner mapped in the container's user namespace?",
-        Some(Errno::EPERM) => "device nodes can't be copied in a user namespace",
+        Some(Errno::ENOSPC) => "raise size= and nr_inodes=: the tmpfs is too small for the image's files",
+        Some(Errno::EINVAL) => "map the file's owner in the container's user namespace",
+        Some(Errno::EPERM) => "remove the device node from the image: in a user namespace init can't copy it",
         _ => "",
     };
     error.hint(hint)

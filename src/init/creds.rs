@@ -58,7 +58,7 @@ pub fn become_user(process: &Process) -> Result<()> {
     sys::set_ids(process.uid, process.gid).op("setresuid").map_err(|e| {
         e.at("/process/user")
             .on(format!("{}:{}", process.uid, process.gid))
-            .hint("in a user namespace the ids must be mapped")
+            .hint("map the ids in the container's user namespace")
     })
 }
 
@@ -73,7 +73,7 @@ fn set_groups(process: &Process) -> Result<()> {
         Err(Errno::EPERM) if process.additional_gids.is_empty() => Ok(()),
         Err(errno) => Err(Error::os("setgroups", errno)
             .at("/process/user/additionalGids")
-            .hint("in a user namespace groups must be mapped, and setgroups not denied")),
+            .hint("map the groups in the container's user namespace, and allow setgroups there")),
     }
 }
 

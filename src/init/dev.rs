@@ -93,7 +93,7 @@ impl NewDevice<'_> {
             Some(_) => (None, target::c_path(Path::new(self.device.path.file_name().unwrap_or_default()))?),
             None => target::parent_of(self.root, &self.device.path).map(|(dir, name)| (Some(dir), name))?,
         };
-        let dir = self.dir.or(found.as_ref()).ok_or_else(|| Error::msg("no directory"))?;
+        let dir = self.dir.or(found.as_ref()).ok_or_else(|| Error::msg("the path has no directory"))?;
         let kind = SFlag::from_bits_truncate(self.device.file_type());
         let mode = Mode::from_bits_truncate(self.device.mode);
         match mknodat(dir, name.as_c_str(), kind, mode, self.device.number()) {
@@ -121,7 +121,7 @@ impl NewDevice<'_> {
     fn check_existing(&self, dir: &OwnedFd, name: &CStr) -> Result<()> {
         match self.device.is(&fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("stat")?) {
             true => Ok(()),
-            false => Err(Error::msg("the image has something else in the device's place")),
+            false => Err(Error::msg("the image has another file at the device's path")),
         }
     }
 
@@ -132,7 +132,7 @@ impl NewDevice<'_> {
             return self.create();
         }
         let opened = if node.is_none() { Some(sources::open_device_node(self.device)?) } else { None };
-        let Some(node) = node.or(opened.as_ref()) else { return Err(Error::msg("no node")) };
+        let Some(node) = node.or(opened.as_ref()) else { return Err(Error::msg("the node was not opened")) };
         let target = target::open_or_create_file(self.root, &self.device.path)?;
         mount::attach(node, &target).op("move_mount the device")
     }

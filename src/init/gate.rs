@@ -53,7 +53,7 @@ impl GateEnds {
         loop {
             match read(&self.gate, buf) {
                 Err(Errno::EINTR) => {}
-                other => return other.op("read the gate").map(drop),
+                other => return other.op("read the start gate").map(drop),
             }
         }
     }
@@ -104,7 +104,7 @@ impl Failure {
         match Error::decode(bytes) {
             Some(error) if error.at.starts_with(START_CONTAINER) => Failure::OfHook(error),
             Some(error) => Failure::OfPayload(error),
-            None => Failure::OfPayload(Error::msg("init reported an unreadable error")),
+            None => Failure::OfPayload(Error::msg("init sent an error that can't be decoded")),
         }
     }
 }

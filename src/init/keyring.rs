@@ -15,13 +15,14 @@ const OTHER_SEARCH: u32 = 0x0000_0008;
 /// Joins the session keyring `name`. `None` keeps the caller's keyring.
 pub fn join(name: Option<&CStr>, user_namespace: bool) -> Result<()> {
     let Some(name) = name else { return Ok(()) };
-    let hint = "--no-new-keyring keeps the caller's keyring";
+    let hint = "use --no-new-keyring to keep the caller's keyring";
     let ring = match keyctl::join_session(name) {
         // A kernel without keyrings has no keys to hide.
         Err(Errno::ENOSYS) => return Ok(()),
         Err(Errno::EDQUOT) => {
-            return Err(Error::os("keyctl join session keyring", Errno::EDQUOT)
-                .hint(format!("the user has too many keys (/proc/sys/kernel/keys/maxkeys); {hint}")));
+            return Err(Error::os("keyctl join session keyring", Errno::EDQUOT).hint(format!(
+                "raise /proc/sys/kernel/keys/maxkeys: the user has too many keys; or {hint}"
+            )));
         }
         other => other.op("keyctl join session keyring").map_err(|e| e.hint(hint))?,
     };

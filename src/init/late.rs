@@ -43,7 +43,7 @@ impl LateSources<'_> {
 
     fn open_below_root(&self, index: usize, entry: &Mount, root: &Root, path: &Path) -> Result<Source> {
         let MountKind::Bind { recursive, link, .. } = entry.kind else {
-            return Err(Error::msg("is no bind mount"));
+            return Err(Error::msg("is not a bind mount"));
         };
         let file = match inside_rootfs::open_below_rootfs(&root.tree, path, link) {
             // The source may be in a directory of the host that is mounted here and that

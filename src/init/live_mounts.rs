@@ -109,7 +109,7 @@ fn apply(change: &Change, context: &LiveContext) -> Result<()> {
     };
     done.map_err(|error| match work.roll_back() {
         Ok(()) => error,
-        Err(other) => Error { op: format!("{} (and undoing it failed: {other})", error.op), ..error },
+        Err(other) => Error { op: format!("{} (and the rollback failed: {other})", error.op), ..error },
     })
 }
 
@@ -218,7 +218,10 @@ impl Work<'_> {
         self.in_container(|| mount::attach(tree, point).op("move_mount")).map_err(|e| {
             match e.errno.map(Errno::from_raw) {
                 Some(Errno::ELOOP) => e.hint(ELOOP_HINT),
-                Some(Errno::EINVAL) => e.hint("an unbindable mount can't be attached below a shared one"),
+                Some(Errno::EINVAL) => e.hint(
+                    "attach it below a mount that is not shared: an unbindable mount can't be attached \
+                     below a shared one",
+                ),
                 _ => e,
             }
         })
@@ -234,7 +237,7 @@ impl Work<'_> {
         let there = self.open_mount(mounted)?;
         match target::place_in_container(&self.root.tree, &there)? {
             Place::Root => return Err(Error::msg("the container's root can't be unmounted")),
-            Place::InProc => return Err(Error::msg("what hides a file of /proc can't be unmounted")),
+            Place::InProc => return Err(Error::msg("a mount that hides a file of /proc can't be unmounted")),
             Place::Proc | Place::Elsewhere => {}
         }
         let copy = self.in_container(|| mount::clone_tree(&there, c"", true, false).op("open_tree"))?;
@@ -255,7 +258,7 @@ impl Work<'_> {
         self.in_container(umount).map_err(|e| {
             let is_no_mount = e.is(Errno::EINVAL);
             if is_no_mount {
-                e.hint("nothing is mounted there, or it is not the container's to unmount")
+                e.hint("check the destination: either nothing is mounted there, or the container must not unmount it")
             } else {
                 e
             }

@@ -32,7 +32,7 @@ pub fn check_labels(process: &mut Process) -> Result<()> {
         if profile != UNCONFINED {
             return Err(Error::config(APPARMOR, "apparmor: config provided but apparmor not supported")
                 .on(profile.clone())
-                .hint("AppArmor is off on this host, or /sys is not mounted"));
+                .hint("enable AppArmor on this host, mount /sys, or remove the profile"));
         }
         process.apparmor = None;
     }
@@ -148,8 +148,8 @@ fn open_attribute(proc: &OwnedFd, path: &CStr, at: &str) -> Result<OwnedFd> {
 fn write_label(file: &OwnedFd, label: &str, op: &str, at: &str) -> Result<()> {
     let text = CString::new(label).map_err(|_| Error::config(at, "must not contain NUL"))?;
     let hint = match at {
-        SELINUX => "does the policy know the label, and allow the change?",
-        _ => "is the profile loaded? See /sys/kernel/security/apparmor/profiles",
+        SELINUX => "check that the policy knows the label and allows the change",
+        _ => "load the profile; /sys/kernel/security/apparmor/profiles lists the loaded ones",
     };
     write(file, text.as_bytes()).op_on(op, label).map_err(|e| e.at(at).hint(hint)).map(drop)
 }

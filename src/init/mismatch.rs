@@ -28,5 +28,5 @@ pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: MountPointKind
         MountKind::Cgroup { .. } => format!("mount cgroup on a {covered}"),
         MountKind::Remount { .. } => return error,
     };
-    Error::os(&operation, Errno::ENOTDIR).hint("a directory covers a directory only, and a file a file")
+    Error::os(&operation, Errno::ENOTDIR).hint("mount a directory on a directory, and a file on a file")
 }

@@ -68,7 +68,7 @@ impl Attaching<'_> {
         match (&entry.kind, source) {
             (MountKind::Bind { source, .. }, Source::Tree(tree)) => self.attach_bind(entry, source, tree),
             (_, Source::Link(to)) => self.copy_link(entry, &to),
-            (MountKind::Bind { .. }, _) => Err(Error::msg("the source was not opened")),
+            (MountKind::Bind { .. }, _) => Err(Error::msg("the runtime did not open the source")),
             (MountKind::Cgroup { readonly, options }, _) => {
                 let point = self.mount_point(entry, MountPointKind::Directory)?;
                 let label = self.plan.mount_label.as_ref();
@@ -152,9 +152,8 @@ fn attach_bind_tree(
 ) -> Result<OwnedFd> {
     let prepare = |tree: &OwnedFd| {
         if entry.idmap.is_some() || matches!(plan.root_propagation, Some((Propagation::Shared, _))) {
-            return Err(
-                Error::os("move_mount", Errno::ELOOP).hint("the file of a mount namespace is mounted in it")
-            );
+            return Err(Error::os("move_mount", Errno::ELOOP)
+                .hint("remove the file of a mount namespace that is mounted in the source"));
         }
         sources::set_bind_propagation(plan, entry, tree)?;
         attributes::set_bind_attributes(entry, tree).map(drop)
@@ -195,7 +194,7 @@ fn create_link(entry: &Mount, root: &OwnedFd, to: &OsStr) -> Result<()> {
             if there.is_ok_and(|there| there == to) {
                 return Ok(());
             }
-            Err(Error::msg("something else than the link that is to be copied is there already"))
+            Err(Error::msg("the destination of the copied link has another file already"))
         }
         other => other.op("symlink"),
     }
@@ -279,25 +278,33 @@ fn with_mode(new: &Filesystem, point: &MountPoint) -> Result<Option<Vec<FsOption
 }
 
 fn nothing_there(error: Error) -> Error {
-    if error.is(Errno::EINVAL) { error.hint("is anything mounted there?") } else { error }
+    if error.is(Errno::EINVAL) {
+        error.hint("check that something is mounted at the destination")
+    } else {
+        error
+    }
 }
 
 /// Adds a hint with the usual cause of the kernel's errno.
 pub fn explain(error: Error, entry: &Mount) -> Error {
     let MountKind::Filesystem(new) = &entry.kind else { return error };
     let hint = match (new.fs.to_bytes(), error.errno.map(Errno::from_raw)) {
-        (b"mqueue", Some(Errno::EPERM)) => "mqueue needs an ipc namespace of the container's own",
+        (b"mqueue", Some(Errno::EPERM)) => {
+            "give the container an ipc namespace of its own, which mqueue needs"
+        }
         (b"sysfs", Some(Errno::EPERM)) => {
-            "sysfs needs a network namespace of the container's own; or bind-mount /sys"
+            "give the container a network namespace of its own, which sysfs needs, or bind-mount /sys"
         }
         (b"proc", Some(Errno::EPERM)) => {
-            "proc needs a pid namespace of the container's own, and a /proc around it that is not masked \
-             in parts, as an outer container's is; or bind-mount /proc"
+            "bind-mount /proc, or give the container a pid namespace of its own. If the runtime is \
+             in a container itself, no part of its own /proc may be masked"
         }
         (b"devpts", Some(Errno::EINVAL)) if new.options.iter().any(|(key, _)| key.to_bytes() == b"gid") => {
-            "in a user namespace the gid= of devpts must be mapped"
+            "map the gid= of devpts in the container's user namespace"
         }
-        (_, Some(Errno::ENODEV)) => "the kernel doesn't know this filesystem type",
+        (_, Some(Errno::ENODEV)) => {
+            "correct the type, or load the filesystem's module: the kernel does not know the type"
+        }
         _ => "",
     };
     error.hint(hint)

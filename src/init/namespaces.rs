@@ -149,7 +149,7 @@ fn create_time_namespace(offsets: &[String], file: Option<OwnedFd>) -> Result<()
         write(&file, text.as_bytes()).op("write the offsets").map_err(|e| {
             e.at("/linux/timeOffsets")
                 .on(offsets.join(", "))
-                .hint("no clock may begin before zero, or end soon")
+                .hint("choose an offset with which the clock neither starts below zero nor overflows soon")
         })?;
     }
     Ok(())

@@ -46,7 +46,7 @@ fn mask_path(path: &Path, root: &OwnedFd, covers: &mut Covers) -> Result<()> {
         return if is_null(&stat) { Ok(()) } else { cover_file(&target, root, covers) };
     }
     if is_root(root, &target, &stat)? {
-        return Err(Error::msg("is the container's root, which can't be masked"));
+        return Err(Error::msg("leads to the container's root, which can't be masked"));
     }
     match &covers.empty {
         Some(empty) if fstat(empty).op("fstat")?.st_dev == stat.st_dev => Ok(()),
@@ -104,7 +104,9 @@ fn null_device(root: &OwnedFd) -> Result<OwnedFd> {
     let tree = match mount::clone_tree(AT_FDCWD, c"/dev/null", false, true) {
         Err(Errno::ENOENT) => {
             let own = openat2::open_in_root(root, c"/dev/null", libc::O_PATH | libc::O_NOFOLLOW);
-            let own = own.op_on("open", "/dev/null").map_err(|e| e.hint("the host has none either"))?;
+            let own = own
+                .op_on("open", "/dev/null")
+                .map_err(|e| e.hint("give the container a /dev/null: the host has none either"))?;
             mount::clone_tree(&own, c"", false, false)
         }
         other => other,

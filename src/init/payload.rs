@@ -16,7 +16,7 @@ use std::path::Path;
 /// Where execvp(3) looks if the environment has no PATH.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const NOT_EXECUTABLE: &str = "is the file executable, and its filesystem not mounted noexec?";
+const NOT_EXECUTABLE: &str = "make the file executable, and mount its filesystem without noexec";
 
 /// Everything that execve needs, found before a seccomp filter can forbid the calls for
 /// it.
@@ -151,7 +151,7 @@ fn explain(errno: Errno, path: &CStr) -> Error {
     let hint = match errno {
         Errno::ENOENT => match missing_interpreter(path) {
             Some(name) if name.ends_with('\r') => {
-                format!("its first line ends in CR LF, so the interpreter asked for is {name:?}")
+                format!("save the script with LF line ends: its first line asks for the interpreter {name:?}")
             }
             Some(name) => {
                 return Error::msg(format!(
@@ -160,7 +160,9 @@ fn explain(errno: Errno, path: &CStr) -> Error {
             }
             None => String::new(),
         },
-        Errno::ENOEXEC => "is it built for this architecture, or a script without #!?".into(),
+        Errno::ENOEXEC => {
+            "use a file that was built for this architecture, or begin the script with #!".into()
+        }
         Errno::EACCES => NOT_EXECUTABLE.into(),
         _ => String::new(),
     };

@@ -34,7 +34,7 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     let host = open(c"/", flags, Mode::empty()).op_on("open", "/")?;
     let own = open(&plan.rootfs, flags, Mode::empty());
     if let (Err(errno), true) = (&own, joined) {
-        return Err(Error::os("open the rootfs in the mount namespace that is joined", *errno)
+        return Err(Error::os("open the rootfs in the joined mount namespace", *errno)
             .at("/root/path")
             .on(plan.rootfs.display().to_string()));
     }
@@ -42,7 +42,7 @@ pub fn attach(tree: OwnedFd, plan: &Plan) -> Result<Root> {
     let prepare =
         |tree: &OwnedFd| sources::set_propagation(tree, sources::initial_root_propagation(plan), true);
     let tree = sources::attach_or_clone_again(tree, target, Some(&plan.rootfs), prepare).map_err(|e| {
-        e.at("/root/path").on(plan.rootfs.display().to_string()).hint("the rootfs must be a directory")
+        e.at("/root/path").on(plan.rootfs.display().to_string()).hint("give a directory as the rootfs")
     })?;
     let root = Root { tree, host };
     propagate_below(plan, &root)?;
@@ -93,9 +93,10 @@ pub fn why_no_pivot() -> &'static str {
     let mounts = crate::sys::process::read_file("/proc/self/mountinfo").unwrap_or_default();
     let mut points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
     match points.any(|point| point == b"/") {
-        true => "a root on initramfs can't be pivoted away from: use --no-pivot there",
+        true => "use --no-pivot: pivot_root does not work if the host's root is an initramfs",
         false => {
-            "the runtime is in a chroot, whose root is no mount point: bind-mount that directory on itself first"
+            "bind-mount the chroot's directory on itself first: the runtime is in a chroot, whose \
+             root is no mount point"
         }
     }
 }

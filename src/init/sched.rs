@@ -24,17 +24,17 @@ pub fn set_affinity(process: &Process) -> Result<()> {
         reset_affinity();
         return Ok(());
     }
-    sched::set_affinity(cpus).op("sched_setaffinity").map_err(|e| {
-        e.at("/process/execCPUAffinity/final").hint("the container's cpuset has none of these CPUs")
-    })
+    sched::set_affinity(cpus)
+        .op("sched_setaffinity")
+        .map_err(|e| e.at("/process/execCPUAffinity/final").hint("name CPUs of the container's cpuset"))
 }
 
 /// Sets the memory policy and the personality. The kernel interprets the policy by the
 /// memory nodes that the cpuset has at this moment.
 pub fn set_policy_and_personality(process: &Process) -> Result<()> {
     if let Some(policy) = &process.memory_policy {
-        let hint =
-            "do the nodes exist, and does the cpuset have them? Modes and flags differ between kernels";
+        let hint = "check that the nodes exist and the container's cpuset has them, and that this kernel \
+                    knows the mode and the flags";
         sched::set_memory_policy(policy.mode, &policy.nodes)
             .op("set_mempolicy")
             .map_err(|e| e.at("/linux/memoryPolicy").hint(hint))?;

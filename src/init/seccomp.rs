@@ -95,15 +95,19 @@ fn explain(errno: Errno, filter: &Filter) -> Error {
     let error = Error::os("seccomp", errno).at("/linux/seccomp");
     match errno {
         Errno::EACCES => error.hint(
-            "without /process/noNewPrivileges a filter needs CAP_SYS_ADMIN, which the runtime doesn't have",
+            "set /process/noNewPrivileges: without it a filter needs CAP_SYS_ADMIN, which the \
+             runtime lacks",
         ),
-        Errno::EBUSY => error.hint("a filter with a listener is already in force here, and there can be one"),
+        Errno::EBUSY => error.hint(
+            "remove SCMP_ACT_NOTIFY: the runtime has a filter with a listener already, and the \
+             kernel allows one",
+        ),
         Errno::EINVAL => {
             let unknown = FLAGS.iter().filter(|(_, flag)| filter.flags & flag != 0);
             let unknown = unknown.filter(|(_, flag)| *flag != WAIT_KILLABLE_RECV && !sys::knows_flags(*flag));
             match unknown.map(|(name, _)| *name).next() {
-                Some(name) => error.hint(format!("the kernel doesn't know {name}")),
-                None => error.hint("is the kernel built with CONFIG_SECCOMP_FILTER?"),
+                Some(name) => error.hint(format!("remove {name}: this kernel does not know it")),
+                None => error.hint("use a kernel with CONFIG_SECCOMP_FILTER"),
             }
         }
         _ => error,

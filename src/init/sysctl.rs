@@ -27,7 +27,10 @@ fn write_value(dir: &OwnedFd, value: &Sysctl) -> Result<()> {
         openat2::open_beneath(dir, &value.path, libc::O_WRONLY).op("open the sysctl").map_err(|e| {
             let missing = e.is(Errno::ENOENT);
             if missing {
-                e.hint(format!("the {} namespace has none of this name", value.kind.name()))
+                e.hint(format!(
+                    "correct the name: the {} namespace has no sysctl of this name",
+                    value.kind.name()
+                ))
             } else {
                 e
             }

@@ -45,7 +45,7 @@ fn open_pty(process: &Process, root: &OwnedFd, console: BorrowedFd<'_>) -> Resul
     let flags = libc::O_RDWR | libc::O_NOCTTY;
     let master = openat2::open_in_root(root, c"/dev/pts/ptmx", flags)
         .op_on("open", "/dev/pts/ptmx")
-        .map_err(|e| e.hint("a terminal needs a devpts mount at /dev/pts"))?;
+        .map_err(|e| e.hint("mount devpts at /dev/pts: a terminal needs it"))?;
     // An image can put anything at that path. Only a devpts creates ptys.
     if fstatfs(&master).op("fstatfs")?.filesystem_type() != DEVPTS {
         return Err(Error::msg("/dev/pts is not a devpts"));

@@ -58,7 +58,7 @@ fn choose_writer(maps: &[IdMap], may: bool, own: u32, helper: &str) -> Result<Wr
         return Ok(Writer::Own);
     }
     find_in_path(helper).map(Writer::Helper).ok_or_else(|| {
-        Error::msg(format!("{helper} is not in $PATH; without it a user may map its own id alone")).hint(
+        Error::msg(format!("{helper} is not in $PATH; without it a user can map only their own id")).hint(
             format!(
                 "install {helper} (package uidmap or shadow-utils), or map one id to {own} with a size of 1"
             ),
@@ -106,7 +106,7 @@ impl Writer {
                 write_proc_file(pid, file, &format_lines(maps)).map_err(|e| {
                     let not_ours = e.is(Errno::EPERM);
                     if not_ours {
-                        e.hint("the runtime's own user namespace must have these host ids")
+                        e.hint("map only host ids that the runtime's own user namespace has")
                     } else {
                         e
                     }
@@ -163,7 +163,7 @@ fn mapped_namespace(maps: &IdMaps, at: &str) -> Result<OwnedFd> {
                 .and_then(|()| scm::recv_fd(&here, &mut [0]).op("receive the user namespace"))
                 .and_then(|(_, own)| own.ok_or_else(|| Error::msg("/proc/self/ns/user can't be opened")));
             drop(here);
-            pidfd::wait(&pidfd).op("wait for the maker of a user namespace")?;
+            pidfd::wait(&pidfd).op("wait for the process that creates a user namespace")?;
             made
         }
     }
@@ -193,7 +193,7 @@ fn run_helper(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
     let said = String::from_utf8_lossy(&out.stderr);
     Err(Error::msg(format!("{}: {}", out.status, without_engines_words(said.trim())))
         .on(program.display().to_string())
-        .hint("the ranges must be the caller's in /etc/subuid and /etc/subgid"))
+        .hint("map only the caller's ranges in /etc/subuid and /etc/subgid"))
 }
 
 /// Checks that a joined user namespace has the mappings that the configuration gives, as
@@ -208,9 +208,9 @@ pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
         let has = parse_lines(&String::from_utf8_lossy(&text));
         if normalize(said) != normalize(&has) {
             let has: Vec<_> = format_lines(&has).lines().map(str::to_owned).collect();
-            return Err(Error::config(at, "the user namespace that is joined has other mappings")
+            return Err(Error::config(at, "the joined user namespace has other mappings")
                 .on(has.join(", "))
-                .hint("leave the mappings out: the namespace has its own"));
+                .hint("leave out the mappings: the joined namespace has its own"));
         }
     }
     Ok(())

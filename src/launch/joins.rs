@@ -151,7 +151,7 @@ impl Join {
 
     fn explain(&self, error: Error) -> Error {
         let hint = match error.errno.map(Errno::from_raw) {
-            Some(Errno::EPERM) => "it belongs to a user namespace in which the caller is not root",
+            Some(Errno::EPERM) => "call the runtime as root of the user namespace that owns this namespace",
             _ => "",
         };
         error.at(self.at.clone()).on(self.path.clone()).hint(hint)
@@ -178,7 +178,7 @@ pub fn unmount_in(namespace: &Path, path: &Path) -> Result<()> {
         }
     };
     match pidfd::reap(&pidfd).op("wait for the unmount")? {
-        None => Err(name(Error::msg("the unmount in the mount namespace that was joined does not end"))),
+        None => Err(name(Error::msg("the unmount in the joined mount namespace does not end"))),
         Some(exit) => explain_unmount(exit).map_err(name),
     }
 }
@@ -188,7 +188,7 @@ fn explain_unmount(exit: Exit) -> Result<()> {
         // `path` is no mount point, or it does not exist: the mount is gone already.
         Exit::Code(0 | libc::EINVAL | libc::ENOENT) => Ok(()),
         Exit::Code(errno) => {
-            Err(Error::os("umount the rootfs in the mount namespace that was joined", Errno::from_raw(errno)))
+            Err(Error::os("umount the rootfs in the joined mount namespace", Errno::from_raw(errno)))
         }
         Exit::Signal(_) => Err(Error::msg("the unmount was killed")),
     }
@@ -238,7 +238,7 @@ fn check_kind(fd: &OwnedFd, kind: NsKind) -> Result<()> {
     match crate::sys::fd::namespace_type(fd) {
         Ok(flag) if NsFlags::new(flag) == kind.flag() => Ok(()),
         _ => Err(Error::msg(format!("is not a {} namespace", kind.name()))
-            .hint("the path must be that of a file like /proc/PID/ns/net")),
+            .hint("give the path of a file like /proc/PID/ns/net")),
     }
 }
 

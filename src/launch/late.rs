@@ -29,7 +29,7 @@ impl<'a> LateOpener<'a> {
     pub fn open(&mut self, index: u32, root: Option<&OwnedFd>) -> Result<OwnedFd> {
         let entry = self.entry(index)?;
         let MountKind::Bind { source, link, .. } = &entry.kind else {
-            return Err(Error::msg("init asked for the source of a mount that has none"));
+            return Err(Error::msg("init asked for the source of a mount without a source"));
         };
         let opened = match root {
             None => self.opener.tree(entry),
@@ -52,6 +52,6 @@ impl<'a> LateOpener<'a> {
 
     fn entry(&self, index: u32) -> Result<&'a Mount> {
         let entry = usize::try_from(index).ok().and_then(|index| self.plan.mounts.get(index));
-        entry.ok_or_else(|| Error::msg("init asked for a mount that there is not"))
+        entry.ok_or_else(|| Error::msg("init asked for a mount that the configuration does not have"))
     }
 }

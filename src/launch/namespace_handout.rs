@@ -209,7 +209,7 @@ impl NamespaceClient {
         let deadline = Instant::now() + PATIENCE;
         match write(gate, &[&[REQUEST], name.as_bytes(), &void.to_le_bytes()].concat()) {
             Err(Errno::EPIPE) => return Ok(None),
-            other => other.op("write to the gate")?,
+            other => other.op("write to the start gate")?,
         };
         loop {
             // Init closes the gate by its execve, or when init ends.
@@ -231,7 +231,7 @@ impl NamespaceClient {
             }
             if Instant::now() >= deadline {
                 return Err(Error::msg("the container's init does not hand out its namespaces")
-                    .hint("is it stopped or frozen?"));
+                    .hint("resume or thaw the container: init may be stopped or frozen"));
             }
         }
     }
@@ -249,7 +249,7 @@ impl HandedNamespaces {
     fn new(message: scm::Message, namespaces: NsFlags, root: bool) -> Result<HandedNamespaces> {
         if message.fds.is_empty() && !namespaces.is_none() {
             return Err(Error::msg("the container's init can't hand out its namespaces")
-                .hint("its RLIMIT_NOFILE leaves too few descriptors to it or to its user"));
+                .hint("raise the container's RLIMIT_NOFILE: init or its user has too few descriptors left"));
         }
         let is_whole = message.data.len() == message.fds.len();
         let mut out = HandedNamespaces { namespaces: Vec::new(), root: None };
@@ -262,7 +262,7 @@ impl HandedNamespaces {
         let got = out.namespaces.iter().map(|(kind, _)| kind.flag()).collect::<NsFlags>();
         match is_whole && got == namespaces && out.root.is_some() == root {
             true => Ok(out),
-            false => Err(Error::msg("the container's init hands out other namespaces than it has")),
+            false => Err(Error::msg("the container's init handed out namespaces that are not its own")),
         }
     }
 
@@ -276,9 +276,10 @@ impl HandedNamespaces {
 pub fn explain_refusal(error: Error) -> Error {
     if error.is(Errno::EPERM) || error.is(Errno::EACCES) {
         return error.hint(
-            "until init executes the payload, a caller without CAP_SYS_PTRACE gets in only while it waits for \
-             `start`, from the network namespace of `create`, and not if it is paused or its seccomp profile \
-             forbids openat, sendmsg, close or clock_gettime",
+            "try again when the payload runs. Before, a caller without CAP_SYS_PTRACE enters only \
+             from the network namespace of `create`, and only a container that waits for `start` \
+             and is not paused. Its seccomp profile must allow openat, sendmsg, close and \
+             clock_gettime",
         );
     }
     error

@@ -31,7 +31,10 @@ pub fn set_rlimits(target: Target, process: &Process) -> Result<()> {
     };
     for (i, limit) in process.rlimits.iter().enumerate() {
         crate::sys::process::set_rlimit(pid, limit.resource, limit.soft, limit.hard).op("prlimit").map_err(
-            |e| e.at(format!("/process/rlimits/{i}")).hint("raising a hard limit needs CAP_SYS_RESOURCE"),
+            |e| {
+                e.at(format!("/process/rlimits/{i}"))
+                    .hint("lower the hard limit, or call the runtime with CAP_SYS_RESOURCE")
+            },
         )?;
     }
     Ok(())
@@ -48,6 +51,6 @@ pub fn set_oom_score(target: Target, process: &Process) -> Result<()> {
     write(&file, score.to_string().as_bytes()).op("write oom_score_adj").map(drop).map_err(|e| {
         e.at("/process/oomScoreAdj")
             .on(score.to_string())
-            .hint("a score below the caller's own needs CAP_SYS_RESOURCE")
+            .hint("raise the score to the caller's own, or call the runtime with CAP_SYS_RESOURCE")
     })
 }

@@ -25,9 +25,10 @@ pub fn set_policy_and_priority(target: Target, process: &Process) -> Result<()> 
         sched::set_attr(pid, attr).op("sched_setattr").map_err(|e| explain(e, attr, pid))?;
     }
     if let Some(priority) = process.io_priority {
-        sched::set_io_priority(pid, priority)
-            .op("ioprio_set")
-            .map_err(|e| e.at("/process/ioPriority").hint("IOPRIO_CLASS_RT needs CAP_SYS_NICE"))?;
+        sched::set_io_priority(pid, priority).op("ioprio_set").map_err(|e| {
+            e.at("/process/ioPriority")
+                .hint("call the runtime with CAP_SYS_NICE, which IOPRIO_CLASS_RT needs")
+        })?;
     }
     Ok(())
 }
@@ -38,17 +39,26 @@ fn explain(error: Error, attr: &sched::Attr, pid: i32) -> Error {
     if error.is(Errno::EPERM) && attr.policy == DEADLINE && lacks_cpus(pid) {
         let why = "process scheduler can't be used together with AllowedCPUs: sched_setattr";
         return Error { op: why.into(), ..error }.at("/process/scheduler").hint(
-            "SCHED_DEADLINE needs all CPUs: take cpus off /linux/resources/cpu, and the caller off taskset",
+            "remove cpus from /linux/resources/cpu, and call the runtime without taskset: \
+             SCHED_DEADLINE needs all CPUs",
         );
     }
     let hint = match error.errno.map(Errno::from_raw) {
-        Some(Errno::EINVAL) if attr.policy == ISO => "Linux has no SCHED_ISO",
-        Some(Errno::EOPNOTSUPP) => "this kernel is built without utilization clamping",
-        Some(Errno::EBUSY) => "there is not enough bandwidth left for the deadline",
-        Some(Errno::EPERM) if attr.policy == DEADLINE => "SCHED_DEADLINE needs CAP_SYS_NICE",
+        Some(Errno::EINVAL) if attr.policy == ISO => "choose another policy: Linux has no SCHED_ISO",
+        Some(Errno::EOPNOTSUPP) => {
+            "remove the flags SCHED_FLAG_UTIL_CLAMP_MIN and SCHED_FLAG_UTIL_CLAMP_MAX: this kernel \
+             lacks utilization clamping"
+        }
+        Some(Errno::EBUSY) => {
+            "lower the runtime, or raise the period: the CPUs have too little bandwidth left for \
+             the deadline"
+        }
+        Some(Errno::EPERM) if attr.policy == DEADLINE => {
+            "call the runtime with CAP_SYS_NICE, which SCHED_DEADLINE needs"
+        }
         Some(Errno::EPERM) => {
-            "needs CAP_SYS_NICE; and if the kernel has RT_GROUP_SCHED a real-time process needs \
-             /linux/resources/cpu/realtimeRuntime, which cgroup v2 doesn't have"
+            "call the runtime with CAP_SYS_NICE. If the kernel has RT_GROUP_SCHED, a real-time \
+             process also needs /linux/resources/cpu/realtimeRuntime, which cgroup v2 doesn't have"
         }
         _ => "",
     };

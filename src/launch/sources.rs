@@ -212,7 +212,7 @@ impl<'a> Opener<'a> {
     /// Opens the tree of a bind mount, and sets everything but its attributes.
     pub fn tree(&mut self, entry: &Mount) -> Result<OwnedFd> {
         let MountKind::Bind { source, recursive, link } = &entry.kind else {
-            return Err(Error::msg("is no bind mount"));
+            return Err(Error::msg("is not a bind mount"));
         };
         let nofollow = *link == SourceLink::Itself;
         // The path is looked up as it is on the host, not in the container: a link of the
@@ -248,7 +248,7 @@ impl<'a> Opener<'a> {
             IdmapUsers::Maps(maps) => self.mappings.namespace(maps, &entry.at),
             IdmapUsers::Joined => {
                 let joined = self.joins.get(NsKind::User).map(AsFd::as_fd);
-                joined.ok_or_else(|| Error::msg("no user namespace is joined"))
+                joined.ok_or_else(|| Error::msg("the container joins no user namespace"))
             }
         }
     }
@@ -305,14 +305,17 @@ pub fn map_ids(tree: &OwnedFd, users: BorrowedFd<'_>, recursive: bool) -> Result
 fn explain_idmap(error: Error, tree: &OwnedFd, recursive: bool) -> Error {
     if error.is(Errno::EPERM) {
         return error
-            .hint("to map its ids, the caller must be root of the user namespace that made the filesystem");
+            .hint("call the runtime as root of the user namespace in which the filesystem was mounted");
     }
     if !error.is(Errno::EINVAL) {
         return error;
     }
     let fs = filesystem_type(tree).unwrap_or_else(|| "this filesystem".into());
-    let below = if recursive { ", or one of a mount below it," } else { "" };
-    error.hint(format!("perhaps this kernel can't map the ids of {fs}{below} or they are mapped already"))
+    let below = if recursive { " or of a mount below it" } else { "" };
+    error.hint(format!(
+        "use another filesystem, or no idmap: this kernel may not map the ids of {fs}{below}, \
+         or the ids are mapped already"
+    ))
 }
 
 /// Returns the type of the filesystem that mountinfo has for the same device.
@@ -357,7 +360,7 @@ pub fn attach_or_clone_again(
 }
 
 /// The hint for ELOOP of move_mount(2).
-pub const ELOOP_HINT: &str = "the file of an older mount namespace is mounted in the source";
+pub const ELOOP_HINT: &str = "unmount the file of an older mount namespace that is mounted in the source";
 
 /// Opens the host's node of a device: at the path that the node is to have, or among the
 /// links that udev keeps by number. Accepts only the very device, whatever lies at a
@@ -367,7 +370,7 @@ pub fn open_device_node(device: &Device) -> Result<OwnedFd> {
     let by_number = match device.kind {
         DeviceKind::Char => format!("/dev/char/{major}:{minor}"),
         DeviceKind::Block => format!("/dev/block/{major}:{minor}"),
-        DeviceKind::Fifo => return Err(Error::msg("a FIFO is made, not bound")),
+        DeviceKind::Fifo => return Err(Error::msg("a FIFO can't be bound")),
     };
     open_node_at(&device.path, device)
         .or_else(|error| open_node_at(Path::new(&by_number), device).map_err(|_| error))
@@ -381,18 +384,19 @@ pub fn missing_devices(plan: &Plan) -> Vec<String> {
         let below = device.path.strip_prefix("/dev").ok().filter(|_| !device.at.is_empty());
         below.is_some_and(|below| !stat(&dev.join(below)).is_ok_and(|stat| device.is(&stat)))
     };
-    let warn = |device: &Device| {
-        format!("{}: {} is not in the /dev that is bound", device.at, device.path.display())
-    };
+    let warn =
+        |device: &Device| format!("{}: the /dev that is bound lacks {}", device.at, device.path.display());
     plan.devices.iter().filter(lacks).map(warn).collect()
 }
 
 fn open_node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
-    let tree = clone_tree(path, false).map_err(|e| e.hint("the host's device is bound, and it has none"))?;
+    let tree = clone_tree(path, false).map_err(|e| {
+        e.hint("create the device on the host: in a user namespace the runtime binds the host's device")
+    })?;
     let stat = fstat(&tree).op("fstat")?;
     if !device.is(&stat) {
-        return Err(Error::msg("the host has another file there")
-            .hint("in a user namespace devices are bind-mounted from the host's path of the same name"));
+        return Err(Error::msg("the host has another file at this path")
+            .hint("create the device at this path of the host: in a user namespace the runtime binds it"));
     }
     // The clone is a peer of the host's /dev. A mount of the container on it would cover
     // the host's node, too. Like crun, this allows neither set-id bits nor mappings of
@@ -412,7 +416,7 @@ pub fn clone_tree(path: &Path, recursive: bool) -> Result<OwnedFd> {
 /// lifted off what they cover.
 fn clone_hint(error: Error, recursive: bool) -> Error {
     if error.is(Errno::EINVAL) && !recursive {
-        return error.hint("the mounts below it are locked in this user namespace: use rbind");
+        return error.hint("use rbind: the mounts below it are locked in this user namespace");
     }
     error
 }
@@ -424,7 +428,7 @@ fn c_path(path: &Path) -> Result<CString> {
 fn rootfs_error(error: Error, path: &Path) -> Error {
     let missing = error.is(Errno::ENOENT);
     let error = error.at("/root/path").on(path.display().to_string());
-    if missing { error.hint("the rootfs must exist; a relative path is the bundle's") } else { error }
+    if missing { error.hint("create the rootfs; a relative path counts from the bundle") } else { error }
 }
 
 /// The number of descriptors that `create` and init need for other things: cgroups (up to

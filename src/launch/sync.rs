@@ -165,5 +165,5 @@ impl<C: Conversation> ChildEnd<C> {
 }
 
 fn runtime_died() -> Error {
-    Error::msg("the runtime died while it made the container")
+    Error::msg("the runtime died while it set up the container")
 }

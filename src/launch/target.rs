@@ -88,7 +88,7 @@ pub fn open_mount_point(
             Err(Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST) => {
                 (create_through_links(root, path, kind, LINKS)?, true)
             }
-            Err(errno) => return Err(errno).op_on("make the mount point", path.display()),
+            Err(errno) => return Err(errno).op_on("create the mount point", path.display()),
         },
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };
@@ -125,7 +125,7 @@ fn create_through_links(root: &OwnedFd, path: &Path, kind: MountPointKind, links
     };
     let errno = match made {
         Err(errno @ (Errno::ELOOP | Errno::ENOTDIR | Errno::EEXIST)) => errno,
-        other => return other.op_on("make the mount point", path.display()),
+        other => return other.op_on("create the mount point", path.display()),
     };
     match readlinkat(&parent, name.as_c_str()) {
         Ok(to) if links > 0 && kind != MountPointKind::PlainDirectory => {
@@ -135,7 +135,7 @@ fn create_through_links(root: &OwnedFd, path: &Path, kind: MountPointKind, links
                 other => other.op_on("open the mount point", path.display()),
             }
         }
-        _ => Err(errno).op_on("make the mount point", path.display()),
+        _ => Err(errno).op_on("create the mount point", path.display()),
     }
 }
 
@@ -195,8 +195,12 @@ fn create_noting(
     };
     let name = c_name(path)?;
     let explain = |errno| {
-        let error = Error::os("make the mount point", errno).on(path.display().to_string());
-        if errno == Errno::EEXIST { error.hint("a link lies there that leads nowhere") } else { error }
+        let error = Error::os("create the mount point", errno).on(path.display().to_string());
+        if errno == Errno::EEXIST {
+            error.hint("remove the symbolic link at the destination: it leads nowhere")
+        } else {
+            error
+        }
     };
     let keep = parent.try_clone().op("dup")?;
     let flag = match kind {
@@ -257,13 +261,13 @@ pub fn open_or_create_file(root: &OwnedFd, path: &Path) -> Result<OwnedFd> {
     let (parent, name) = parent_of(root, path)?;
     let file = match openat2::open_entry(&parent, &name, libc::O_PATH) {
         Err(Errno::ENOENT) => {
-            return create_file(&parent, &name).op_on("make the mount point", path.display());
+            return create_file(&parent, &name).op_on("create the mount point", path.display());
         }
         other => other.op_on("open the file", path.display())?,
     };
     match fstat(&file).op("fstat")?.st_mode & SFlag::S_IFMT.bits() {
         libc::S_IFLNK => {
-            Err(Error::msg("the image has a symbolic link in its place").on(path.display().to_string()))
+            Err(Error::msg("the image has a symbolic link at this path").on(path.display().to_string()))
         }
         _ => Ok(file),
     }
@@ -277,7 +281,8 @@ pub fn path_in_container(root: &OwnedFd, file: &OwnedFd) -> Result<PathBuf> {
         readlink(link.as_str()).op_on("readlink", link).map(PathBuf::from)
     };
     let (root, file) = (name(root)?, name(file)?);
-    let below = file.strip_prefix(&root).map_err(|_| Error::msg("the mount point left the rootfs"))?;
+    let below =
+        file.strip_prefix(&root).map_err(|_| Error::msg("the mount point is no longer below the rootfs"))?;
     Ok(Path::new("/").join(below))
 }
 

@@ -61,7 +61,7 @@ impl Taken {
         if is_own_namespace(ns)? {
             return Err(Error::config(
                 "/linux/netDevices",
-                "unable to move network devices without a NET namespace: the one that is joined is the host's own",
+                "unable to move network devices without a NET namespace: the joined one is the host's own",
             ));
         }
         let found: Vec<_> = devices.iter().map(|device| self.find(device)).collect::<Result<_>>()?;
@@ -81,7 +81,7 @@ impl Taken {
         if !device.new_name.contains('%') && link::find(&self.container, &device.new_name)?.is_some() {
             return Err(Error::config(device.at.clone(), "the container has a network device of this name")
                 .on(device.new_name.clone())
-                .hint("give it another with \"name\""));
+                .hint("give the device another name with \"name\""));
         }
         Ok(link)
     }
@@ -95,7 +95,9 @@ impl Taken {
         let passing = temporary_name();
         link::hand_over(&self.host, link.index, ns, &passing)?;
         let there = link::find(&self.container, &passing)?;
-        let index = there.ok_or_else(|| Error::msg("the device was lost on the way"))?.index;
+        let index = there
+            .ok_or_else(|| Error::msg("the device disappeared while the kernel moved it into the container"))?
+            .index;
         self.taken.push(Device { name: device.name.clone(), before: link, addresses, routes, index });
         link::rename(&self.container, index, &device.new_name)?;
         let device = self.taken.last().map(|device| device.addresses.as_slice()).unwrap_or_default();
@@ -119,7 +121,8 @@ impl Taken {
         let passing = temporary_name();
         link::hand_over(&self.container, device.index, home, &passing)?;
         let back = link::find(&self.host, &passing)?;
-        let index = back.ok_or_else(|| Error::msg("the device was lost on its way back"))?.index;
+        let index =
+            back.ok_or_else(|| Error::msg("the device disappeared while the kernel moved it back"))?.index;
         let mut failed = Vec::new();
         failed.extend(link::rename(&self.host, index, &device.name).err());
         if let Some(master) = device.before.master {
@@ -141,10 +144,12 @@ impl Taken {
 fn add_hint(error: Error) -> Error {
     let hint = match error.errno.map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES) => {
-            "moving a device needs CAP_NET_ADMIN over both network namespaces"
+            "call the runtime with CAP_NET_ADMIN over both network namespaces"
         }
-        Some(Errno::EINVAL) => "some kinds of device can't leave their network namespace",
-        Some(Errno::EEXIST) => "the container has a device of this name",
+        Some(Errno::EINVAL) => "choose another device: some kinds can't leave their network namespace",
+        Some(Errno::EEXIST) => {
+            "give the device another name with \"name\": the container has a device of this name"
+        }
         _ => "",
     };
     error.hint(hint)

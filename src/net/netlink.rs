@@ -87,7 +87,7 @@ impl Socket {
                 other => return other,
             }
         }
-        Err(Error::msg("the kernel's list does not come to rest").on(request.name))
+        Err(Error::msg("the kernel's list changes while it is read").on(request.name))
     }
 
     fn ask(&self, request: &Request, flags: u16) -> Result<Vec<Answer>> {

@@ -76,7 +76,7 @@ impl Group {
         if self.origin == Origin::Made && rdt.combined.is_empty() && rdt.schemata.is_empty() {
             return Err(Error::config(format!("{AT}/closID"), "there is no such class of service")
                 .on(self.path.display().to_string())
-                .hint("it is made only with l3CacheSchema, memBwSchema or schemata"));
+                .hint("set l3CacheSchema, memBwSchema or schemata to create it"));
         }
         self.check_monitoring(rdt)?;
         self.check_found(rdt)
@@ -109,7 +109,10 @@ impl Group {
             [(rdt.needs_occupancy, "llc_occupancy", "enableCMT"), (rdt.needs_bandwidth, "mbm_", "enableMBM")]
         {
             if wanted && !features.lines().any(|line| line.starts_with(prefix)) {
-                return Err(Error::config(format!("{AT}/{field}"), "this machine can't monitor that"));
+                return Err(Error::config(
+                    format!("{AT}/{field}"),
+                    "this machine does not support this monitoring",
+                ));
             }
         }
         Ok(())
@@ -138,7 +141,7 @@ impl Group {
             Ok(()) => Ok(true),
             Err(Errno::EEXIST) => Ok(false),
             Err(errno) => {
-                Err(self.explain(Error::os("make the resctrl group", errno).on(path.display().to_string())))
+                Err(self.explain(Error::os("create the resctrl group", errno).on(path.display().to_string())))
             }
         }
     }
@@ -244,8 +247,9 @@ fn remove_dir(path: &Path) -> Result<()> {
 pub fn find() -> Result<PathBuf> {
     let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
     parse_mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
-        Error::msg("no resctrl filesystem is mounted")
-            .hint("mount -t resctrl resctrl /sys/fs/resctrl, if the processor and the kernel have it")
+        Error::msg("no resctrl filesystem is mounted").hint(
+            "run `mount -t resctrl resctrl /sys/fs/resctrl`, if the processor and the kernel support it",
+        )
     })
 }
 

@@ -41,7 +41,7 @@ impl Filter {
 pub fn compile_filter(profile: Option<&Profile>) -> Result<Option<Filter>> {
     let Some(profile) = profile else { return Ok(None) };
     for name in &profile.unknown {
-        steps::note(|| format!("seccomp: no architecture has {name}, which the profile names"));
+        steps::note(|| format!("seccomp: no architecture has the system call {name} of the profile"));
     }
     let program = compile(profile, cfg!(target_endian = "big"))?;
     steps::done_with(|| {
@@ -55,9 +55,9 @@ fn flags(profile: &Profile) -> Result<u32> {
     let mut flags = profile.flags;
     // All other flags are older than Linux 5.14, which corten needs anyway.
     if flags & WAIT_KILLABLE_RECV != 0 && !knows_flags(NEW_LISTENER | WAIT_KILLABLE_RECV) {
-        return Err(Error::config("/linux/seccomp/flags", "the kernel doesn't know the flag")
+        return Err(Error::config("/linux/seccomp/flags", "this kernel does not know the flag")
             .on("SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV")
-            .hint("it is in Linux 5.19 and later"));
+            .hint("use Linux 5.19 or later, or remove the flag"));
     }
     if profile.listener.is_some() {
         flags |= NEW_LISTENER;

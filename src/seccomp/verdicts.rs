@@ -151,7 +151,7 @@ fn contradiction(call_use: &Use, other: usize) -> Error {
     Error::config(
         format!("/linux/seccomp/syscalls/{}", call_use.rule.index),
         format!(
-            "another action for arguments of {} that /linux/seccomp/syscalls/{other} is for",
+            "gives another action to arguments of {} that /linux/seccomp/syscalls/{other} covers, too",
             call_use.call.name()
         ),
     )

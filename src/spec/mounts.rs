@@ -41,10 +41,10 @@ pub fn for_running(entries: &[ConfigMount], plan: &Plan, warnings: &mut Vec<Stri
 fn refuse_for_running(mount: &Mount) -> Result<()> {
     let refuse = |field: &str, text: &str| Err(Error::config(format!("{}/{field}", mount.at), text));
     match mount.kind {
-        MountKind::Remount { .. } => refuse("options", "a running container gets new mounts, and no remount"),
-        MountKind::Cgroup { .. } => refuse("type", "a running container can get no cgroup filesystem"),
+        MountKind::Remount { .. } => refuse("options", "a running container can't get a remount"),
+        MountKind::Cgroup { .. } => refuse("type", "a running container can't get a cgroup filesystem"),
         MountKind::Bind { link: SourceLink::Copy, .. } => {
-            refuse("options", "copy-symlink makes a link and no mount: only a new container can have it")
+            refuse("options", "a running container can't get copy-symlink, which creates a link and no mount")
         }
         MountKind::Bind { .. } | MountKind::Filesystem(_) => Ok(()),
     }
@@ -108,7 +108,8 @@ impl Entry<'_> {
         if destination.is_absolute() {
             return Ok(destination.into());
         }
-        warnings.push(format!("{at}: relative path {} is taken from the root", destination.display()));
+        warnings
+            .push(format!("{at}: relative path {} counts from the container's root", destination.display()));
         Ok(Path::new("/").join(destination))
     }
 
@@ -117,19 +118,19 @@ impl Entry<'_> {
         let (bind, remount) = (options.bind.is_some(), options.remount);
         let refuse = |name: &str, why: &str| Err(Error::config(self.pointer("options"), why).on(name));
         if options.copy_up && (bind || remount || self.entry.kind != "tmpfs") {
-            return refuse("tmpcopyup", "is for a new tmpfs alone");
+            return refuse("tmpcopyup", "is only for a new tmpfs");
         }
         if options.source_link != SourceLink::Follow && (!bind || remount) {
-            return refuse("src-nofollow, copy-symlink", "are for bind mounts alone");
+            return refuse("src-nofollow, copy-symlink", "are only for bind mounts");
         }
         if options.target_nofollow && (!bind || remount) {
-            return refuse("dest-nofollow", "is for bind mounts alone");
+            return refuse("dest-nofollow", "is only for bind mounts");
         }
         if bind && let Some((name, _)) = options.data.first() {
             return refuse(name, "is not an option of a bind mount");
         }
         if remount && options.legacy & MS_I_VERSION != 0 {
-            return refuse("iversion", "can be given only to a new mount");
+            return refuse("iversion", "is only for a new mount");
         }
         Ok(())
     }
@@ -144,16 +145,15 @@ impl Entry<'_> {
         let iversion = (options.legacy & MS_I_VERSION != 0).then_some(&"iversion");
         if let Some(name) = options.superblock.iter().find(changes).or(iversion) {
             let at = self.pointer("options");
-            warnings.push(format!("{at}: {name} is the filesystem's, and a bind mount can't change it"));
+            warnings.push(format!(
+                "{at}: {name} is ignored: it is an option of the filesystem, which a bind mount can't change"
+            ));
         }
     }
 
     fn kind(&self, options: &Options, idmap: Option<&Idmap>) -> Result<MountKind> {
         if idmap.is_some() && options.remount {
-            return Err(Error::config(
-                self.at.as_str(),
-                "ids can be mapped only while nobody sees the mount",
-            ));
+            return Err(Error::config(self.at.as_str(), "a remount can't map ids"));
         }
         if options.remount {
             return Ok(MountKind::Remount { options: self.remount_options(options)? });
@@ -163,10 +163,10 @@ impl Entry<'_> {
             return Ok(MountKind::Bind { source, recursive, link: options.source_link });
         }
         match self.entry.kind.as_str() {
-            "" => Err(Error::config(self.pointer("type"), "is needed for a mount that is not a bind mount")),
-            "none" => Err(Error::config(self.pointer("type"), "is no filesystem")
+            "" => Err(Error::config(self.pointer("type"), "is missing: only a bind mount needs no type")),
+            "none" => Err(Error::config(self.pointer("type"), "is not a filesystem")
                 .on("none")
-                .hint("a bind mount has the option bind or rbind")),
+                .hint("add the option bind or rbind for a bind mount")),
             "cgroup" | "cgroup2" if idmap.is_some() => {
                 Err(Error::config(self.at.as_str(), "a cgroup filesystem can't be idmapped"))
             }

@@ -73,8 +73,8 @@ fn caller_as_root() -> IdMaps {
 /// Returns the error for a new user namespace that has only user mappings or only group
 /// mappings.
 fn missing_mappings(at: &str) -> Error {
-    Error::config(at, "a new user namespace needs mappings of both users and groups")
-        .hint("without any mapping at all the caller becomes the namespace's root")
+    Error::config(at, "a new user namespace needs both uidMappings and gidMappings")
+        .hint("give both, or none: without mappings the caller becomes root of the namespace")
 }
 
 /// The kernel takes at most this many lines (`UID_GID_MAP_MAX_EXTENTS`).
@@ -127,7 +127,7 @@ pub fn time_offsets(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<String
     for (clock, offset) in &linux.time_offsets {
         let at = format!("/linux/timeOffsets/{clock}");
         if !matches!(clock.as_str(), "monotonic" | "boottime") {
-            return Err(Error::config(at, "the clocks with an offset are monotonic and boottime"));
+            return Err(Error::config(at, "is not a clock with an offset: only monotonic and boottime are"));
         }
         if !namespaces.is_new(NsKind::Time) {
             return Err(Error::config(at, "offsets without a new time namespace")

@@ -31,7 +31,7 @@ pub fn net_devices(
         check_name(new_name).and_then(|()| check_template(new_name)).map_err(|why| wrong(why.into()))?;
         let is_template = new_name.contains('%');
         if let Some(other) = out.iter().find(|other| other.new_name == *new_name && !is_template) {
-            return Err(wrong(format!("is the name of {} in the container, too", other.at)));
+            return Err(wrong(format!("{} has the same name in the container", other.at)));
         }
         out.push(NetDevice { at, name: name.clone(), new_name: new_name.clone() });
     }
@@ -55,7 +55,7 @@ fn check_name(name: &str) -> Result<(), &'static str> {
 /// kernel replaces by a number, and no other `%`.
 fn check_template(name: &str) -> Result<(), &'static str> {
     match name.replacen("%d", "", 1).contains('%') {
-        true => Err("may have one %d, and no other %"),
+        true => Err("may contain one %d, and no other %"),
         false => Ok(()),
     }
 }

@@ -75,10 +75,8 @@ pub fn refuse(place: Place, kind: &MountKind) -> Result<()> {
         MountKind::Cgroup { .. } | MountKind::Remount { .. } => false,
     };
     match place {
-        Place::Root => {
-            Err(Error::msg("the container's root can't be mounted over")
-                .hint("/root/path says what the root is"))
-        }
+        Place::Root => Err(Error::msg("the container's root can't be mounted over")
+            .hint("use /root/path to choose the root")),
         Place::InProc => Err(Error::msg("cannot be mounted because it is inside /proc")),
         Place::Proc if !is_proc => Err(Error::msg("cannot be mounted because it is not of type proc")),
         Place::Proc | Place::Elsewhere => Ok(()),

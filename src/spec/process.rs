@@ -137,7 +137,7 @@ fn args(process: &Config, at: &str) -> Result<Vec<CString>> {
             // These are runc's words. Podman and Docker choose the exit code 127 by them.
             // Engines pass such a list if a container has no command.
             let text = "exec: \"\": executable file not found in $PATH";
-            Err(Error::config(format!("{at}/0"), text).hint("the image or the caller must name a command"))
+            Err(Error::config(format!("{at}/0"), text).hint("name a command, in the image or in the call"))
         }
         Some(_) => Ok(args),
     }

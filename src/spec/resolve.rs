@@ -159,9 +159,7 @@ fn uts_name(name: &str, at: &str, namespaces: &Namespaces) -> Result<Option<Stri
     }
     super::c_string(name, at)?;
     if name.len() > UTS_NAME_MAX {
-        return Err(
-            Error::config(at, format!("is longer than the {UTS_NAME_MAX} bytes that it may have")).on(name)
-        );
+        return Err(Error::config(at, format!("is longer than {UTS_NAME_MAX} bytes")).on(name));
     }
     if !namespaces.is_private(NsKind::Uts) {
         return Err(Error::config(at, "needs a uts namespace of the container's own")
@@ -209,7 +207,7 @@ fn resolve_dotdot(path: &str) -> Result<String> {
         }
     }
     if parts.is_empty() {
-        return Err(Error::config("/linux/cgroupsPath", "names no cgroup of the container's own").on(path));
+        return Err(Error::config("/linux/cgroupsPath", "does not name a cgroup below the root").on(path));
     }
     let root = if path.starts_with('/') { "/" } else { "" };
     Ok(format!("{root}{}", parts.join("/")))

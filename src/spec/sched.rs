@@ -96,7 +96,7 @@ fn check_deadline(given: &config::Scheduler, policy: u32, at: &str) -> Result<()
     // A period of 0 stands for the deadline.
     let period = if given.period == 0 { given.deadline } else { given.period };
     if given.runtime == 0 || given.runtime > given.deadline || given.deadline > period {
-        return Err(Error::config(at, "SCHED_DEADLINE wants 0 < runtime <= deadline <= period")
+        return Err(Error::config(at, "SCHED_DEADLINE needs 0 < runtime <= deadline <= period")
             .on(format!("{}, {}, {}", given.runtime, given.deadline, given.period)));
     }
     Ok(())

@@ -46,7 +46,10 @@ pub fn seccomp(config: &Config) -> Result<Option<Profile>> {
     )?;
     if default == Action::NOTIFY {
         return Err(Error::config(format!("{AT}/defaultAction"), "SCMP_ACT_NOTIFY can't be the default")
-            .hint("the calls by which the runtime hands over the listener would wait for it, too"));
+            .hint(
+                "choose another default action: the runtime's own calls that hand over the listener \
+                 would wait for an answer, too",
+            ));
     }
     let annotation = |name: &str| config.annotations.get(name).map(String::as_str).unwrap_or_default();
     let (mut rules, mut unknown) = (Vec::new(), Vec::new());
@@ -82,8 +85,8 @@ fn action(name: &str, errno: Option<u64>, at: &str, errno_at: &str) -> Result<Ac
                 Error::config(at, what).on(name)
             })?;
             if errno.is_some() {
-                return Err(Error::config(errno_at, format!("{name} carries no errno"))
-                    .hint("only SCMP_ACT_ERRNO and SCMP_ACT_TRACE do"));
+                return Err(Error::config(errno_at, format!("{name} has no errno"))
+                    .hint("remove errnoRet, or use SCMP_ACT_ERRNO or SCMP_ACT_TRACE"));
             }
             return Ok(action);
         }
@@ -136,7 +139,7 @@ fn flags(names: Option<&[String]>, notifies: bool) -> Result<u32> {
         let known = FLAGS.iter().find(|(known, _)| known == name);
         let (_, bit) = known.ok_or_else(|| Error::config(&at, "is not a flag of seccomp(2)").on(name))?;
         if *bit == WAIT_KILLABLE_RECV && !notifies {
-            return Err(Error::config(at, "is for a profile with SCMP_ACT_NOTIFY only").on(name));
+            return Err(Error::config(at, "is only for a profile with SCMP_ACT_NOTIFY").on(name));
         }
         bits |= bit;
     }
@@ -151,7 +154,7 @@ fn listener(seccomp: &Seccomp, receiver: &str, rules: &[Rule]) -> Result<Option<
     }
     let path = if seccomp.listener_path.is_empty() { receiver } else { &seccomp.listener_path };
     if path.is_empty() && !seccomp.listener_metadata.is_empty() {
-        return Err(Error::config(format!("{AT}/listenerMetadata"), "is set without listenerPath"));
+        return Err(Error::config(format!("{AT}/listenerMetadata"), "needs listenerPath"));
     }
     let Some(rule) = rules.iter().find(|rule| rule.action == Action::NOTIFY) else { return Ok(None) };
     if path.is_empty() {
@@ -175,7 +178,9 @@ fn rule(entry: &SeccompCalls, index: usize, unknown: &mut Vec<(String, String)>)
             "" => return Err(Error::config(at(), "is not the name of a system call")),
             "write" if action == Action::NOTIFY => {
                 return Err(Error::config(at(), "SCMP_ACT_NOTIFY cannot be used for the write syscall")
-                    .hint("the runtime itself hands over the listener by it"));
+                    .hint(
+                        "choose another action: the runtime itself needs write to hand over the listener",
+                    ));
             }
             _ => match Call::find(name) {
                 Some(call) => calls.push(call),

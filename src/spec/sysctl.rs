@@ -36,7 +36,7 @@ fn resolve_sysctl(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sys
     }
     let dotted = path.replace('/', ".");
     if dotted == "kernel.hostname" {
-        return Err(Error::config(at, "is what /hostname is for"));
+        return Err(Error::config(at, "is not allowed: use /hostname"));
     }
     let Some(kind) = namespace_of(&dotted) else {
         return Err(Error::config(at, "is not namespaced: it would change the host"));

@@ -83,7 +83,7 @@ fn parse(text: &str) -> Result<Value> {
 }
 
 fn syntax(what: impl Into<String>) -> Error {
-    Error::msg(what).hint("a value is GVariant text, like 'text', true, uint64 5 or ['a', 'b']")
+    Error::msg(what).hint("write the value as GVariant text, like 'text', true, uint64 5 or ['a', 'b']")
 }
 
 struct Parser<'a> {

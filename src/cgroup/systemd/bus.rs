@@ -123,7 +123,7 @@ impl Bus {
                 Err(errno) => last = Error::os("connect to the bus", errno).on(address.to_owned()),
             }
         }
-        Err(last.hint("--systemd-cgroup needs a running systemd and its D-Bus socket"))
+        Err(last.hint("start systemd and its D-Bus socket, or leave out --systemd-cgroup"))
     }
 
     /// Refuses a systemd outside of this pid namespace. Such a systemd would take a pid
@@ -131,9 +131,11 @@ impl Bus {
     pub fn check_pids(&self) -> Result<()> {
         let peer = getsockopt(&self.socket, sockopt::PeerCredentials).op("getsockopt SO_PEERCRED")?;
         match peer.pid() {
-            0 => Err(Error::msg("systemd is outside of this pid namespace, and would move another process")
+            0 => Err(Error::msg("systemd is outside of this pid namespace: it would move another process")
                 .on(self.address.clone())
-                .hint("leave out --systemd-cgroup: the cgroupfs driver needs no pids of others")),
+                .hint(
+                    "leave out --systemd-cgroup: the cgroupfs driver does not pass pids to other processes",
+                )),
             _ => Ok(()),
         }
     }
@@ -248,9 +250,8 @@ impl Bus {
                     }
                     Ok(None) => {}
                     Err(wire::Malformed) => {
-                        return Err(
-                            Error::msg("the bus sent what is no D-Bus message").on(self.address.clone())
-                        );
+                        return Err(Error::msg("the bus sent bytes that are not a D-Bus message")
+                            .on(self.address.clone()));
                     }
                 }
             } else if self.read_authentication()? {
@@ -266,7 +267,9 @@ impl Bus {
         const LINE_LIMIT: usize = 4096;
         let Some(end) = self.inbox.windows(2).position(|two| two == b"\r\n") else {
             if self.inbox.len() > LINE_LIMIT {
-                return Err(Error::msg("what listens there doesn't speak D-Bus").on(self.address.clone()));
+                return Err(
+                    Error::msg("the process behind the socket does not speak D-Bus").on(self.address.clone())
+                );
             }
             return Ok(false);
         };
@@ -285,9 +288,9 @@ impl Bus {
         self.wait_for_socket(PollFlags::POLLIN, what)?;
         match recv(self.socket.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {
             Ok(0) | Err(Errno::ECONNRESET) => {
-                Err(Error::msg(format!("the bus hung up before it answered {what}"))
+                Err(Error::msg(format!("the bus closed the connection before it answered {what}"))
                     .on(self.address.clone())
-                    .hint("has it too many connections? see its log"))
+                    .hint("read the log of the bus: it may have too many connections"))
             }
             Ok(len) => {
                 self.inbox.extend_from_slice(&buf[..len]);
@@ -330,7 +333,7 @@ impl Bus {
 fn timed_out(what: &str, address: &str, timeout: Duration) -> Error {
     Error::msg(format!("systemd did not {what} within {} s", timeout.as_secs_f64()))
         .on(address.to_owned())
-        .hint("is the bus or systemd overloaded? SYSTEMD_BUS_TIMEOUT sets how long is waited")
+        .hint("check whether the bus or systemd is overloaded, or set a longer SYSTEMD_BUS_TIMEOUT")
 }
 
 /// The address of a UNIX socket.
@@ -368,7 +371,7 @@ fn parse_addresses(list: &str) -> Result<Vec<Socket>> {
             }
         }
     }
-    if out.is_empty() { Err(Error::msg("is no D-Bus address of the form unix:path=…")) } else { Ok(out) }
+    if out.is_empty() { Err(Error::msg("is not a D-Bus address of the form unix:path=…")) } else { Ok(out) }
 }
 
 /// Decodes an address, in which `%2f` and the like stand for bytes with a meaning of

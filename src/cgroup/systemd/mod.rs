@@ -194,7 +194,7 @@ impl Starting {
                 let _ = reset_failed_unit(&mut self.bus, &self.name);
                 Err(Error::msg(format!("systemd could not start the unit: {result}"))
                     .on(self.name.clone())
-                    .hint(format!("see journalctl --unit {}", self.name)))
+                    .hint(format!("run journalctl --unit {}", self.name)))
             }
         }
     }
@@ -206,12 +206,12 @@ impl Starting {
         ))
         .on(self.name.clone());
         match refusal.name.as_str() {
-            name if name.ends_with(".UnitExists") => {
-                error.hint("another container has this unit: see its cgroupsPath, and systemctl status")
-            }
-            name if name.ends_with(".PropertyReadOnly") => {
-                error.hint("is a property of an org.systemd.property annotation unknown to this systemd?")
-            }
+            name if name.ends_with(".UnitExists") => error.hint(
+                "give each container a cgroupsPath of its own; systemctl status shows the unit's processes",
+            ),
+            name if name.ends_with(".PropertyReadOnly") => error.hint(
+                "check the org.systemd.property annotations: this systemd may not know one of the properties",
+            ),
             _ => error,
         }
     }

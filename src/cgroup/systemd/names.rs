@@ -34,10 +34,14 @@ impl Name {
                 AT,
                 format!("expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got {path:?} instead"),
             )
-            .hint("a path is the cgroupfs driver's form: leave out --systemd-cgroup"));
+            .hint("leave out --systemd-cgroup: a path is the form of the cgroupfs driver"));
         };
         if name.ends_with(".slice") {
-            return Err(Error::config(AT, "a slice holds units and no processes").on(name));
+            return Err(Error::config(
+                AT,
+                "the unit must not be a slice: a slice contains units, but no processes",
+            )
+            .on(name));
         }
         let slice = if slice.is_empty() { default_slice } else { slice };
         slice_path(slice)?;
@@ -56,7 +60,7 @@ impl Name {
 fn slice_path(slice: &str) -> Result<String> {
     let invalid = || {
         Error::config(AT, format!("invalid slice name: {slice}"))
-            .hint("a slice is called like a-b.slice, without slashes")
+            .hint("give a name like a-b.slice, without slashes")
     };
     let name = slice.strip_suffix(".slice").ok_or_else(invalid)?;
     if name == "-" {
@@ -76,7 +80,7 @@ fn check_unit_name(unit: String) -> Result<String> {
         return error("the name of a systemd unit has at most 255 characters");
     }
     if !unit.bytes().all(is_name_byte) {
-        return error("the name of a systemd unit is made of letters, digits and :-_.\\");
+        return error("the name of a systemd unit consists of letters, digits and :-_.\\");
     }
     Ok(unit)
 }

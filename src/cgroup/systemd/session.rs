@@ -29,9 +29,9 @@ pub fn find_systemd() -> Result<Which> {
         Some(address) if geteuid().is_root() && address.contains("/run/user/0/") => Ok(Which::System),
         Some(address) => Ok(Which::User(address)),
         None if geteuid().is_root() => Ok(Which::System),
-        None => Err(Error::msg("there is no session bus by which the user's systemd could be asked").hint(
-            "neither DBUS_SESSION_BUS_ADDRESS nor a bus in XDG_RUNTIME_DIR is there: log in anew, \
-             or install dbus-user-session",
+        None => Err(Error::msg("the user has no session bus to reach systemd").hint(
+            "log in again, or install dbus-user-session: DBUS_SESSION_BUS_ADDRESS is unset, and \
+             XDG_RUNTIME_DIR has no bus",
         )),
     }
 }

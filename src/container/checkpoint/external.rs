@@ -37,7 +37,7 @@ const JOINED: [(NsKind, &str); 3] = [(NsKind::Ipc, "ipc"), (NsKind::Uts, "uts"),
 pub fn check(plan: &Plan) -> Result<()> {
     for kind in [NsKind::Mount, NsKind::Cgroup, NsKind::User] {
         if let Ns::Join { path, at } = plan.namespaces.get(kind) {
-            let what = format!("criu can't restore into a {} namespace that is joined", kind.name());
+            let what = format!("criu can't restore into a joined {} namespace", kind.name());
             return Err(Error::config(at.clone(), what).on(path.display().to_string()));
         }
     }

@@ -170,7 +170,7 @@ fn check_parent(parent: &std::path::Path, images: &OwnedFd) -> Result<()> {
             Ok(())
         }
         Ok(_) => wrong("is no directory"),
-        Err(_) => wrong("is not there"),
+        Err(_) => wrong("is missing"),
     }
 }
 

@@ -94,7 +94,7 @@ fn attended(options: &Options) -> Result<i32> {
         let error = criu::failure("restore the container", &response, &directories.log);
         return Err(error.on(create.id));
     }
-    steps::done("criu made the processes");
+    steps::done("criu restored the processes");
     service.end()?;
     // Closes this process's copy of the sending end: if CRIU sent no terminal, the receive
     // below must fail and not wait.
@@ -117,7 +117,9 @@ fn attended(options: &Options) -> Result<i32> {
 /// Reads the names of init's former stdio.
 fn descriptors(images: &OwnedFd) -> Result<Vec<String>> {
     let file = openat(images, DESCRIPTORS, OFlag::O_RDONLY | OFlag::O_CLOEXEC, FileMode::empty());
-    let file = file.op_on("open", DESCRIPTORS).map_err(|e| e.hint("--image-path: is there a checkpoint?"))?;
+    let file = file
+        .op_on("open", DESCRIPTORS)
+        .map_err(|e| e.hint("give the directory of a checkpoint with --image-path"))?;
     let mut text = Vec::new();
     File::from(file).read_to_end(&mut text).op_on("read", DESCRIPTORS)?;
     serde_json::from_slice(&text).map_err(|e| Error::msg(format!("can't be understood: {e}")).on(DESCRIPTORS))
@@ -128,7 +130,7 @@ fn find_criu(options: &Options, plan: &Plan) -> Result<CString> {
     let newer = [
         ("--lsm-profile", options.lsm_profile.is_some()),
         ("--lsm-mount-context", options.lsm_mount_context.is_some()),
-        ("a namespace that is joined", external::joins_more(plan)),
+        ("a joined namespace", external::joins_more(plan)),
     ];
     newer.iter().filter(|(_, wanted)| *wanted).try_for_each(|(what, _)| criu.require(criu::NEWER, what))?;
     Ok(criu.program)
@@ -186,7 +188,7 @@ impl<'a> RestoreTarget<'a> {
         let strict = options.flags.cgroups == CgroupsMode::Strict;
         if strict && matches!(cgroup, Cgroup::Systemd { .. }) {
             return Err(Error::msg(
-                "--manage-cgroups-mode strict: the cgroup is made by systemd, not by criu",
+                "--manage-cgroups-mode strict: systemd creates the cgroup, so criu can't",
             ));
         }
         let entrance = if strict {
