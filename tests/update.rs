@@ -385,6 +385,10 @@ fn resources_are_named_when_wrong(t: &Test) {
         (json!({ "memory": { "limit": "much" } }), "/linux/resources/memory/limit"),
         (json!({ "cpu": { "idle": 2 } }), "/linux/resources/cpu/idle"),
         (json!({ "pids": 7 }), "/linux/resources/pids"),
+        // Only an integer is 0, and only a text is empty.
+        (json!({ "memory": { "limit": 0.0 } }), "/linux/resources/memory/limit"),
+        (json!({ "cpu": { "shares": "" } }), "/linux/resources/cpu/shares"),
+        (json!({ "cpu": { "cpus": 0 } }), "/linux/resources/cpu/cpus"),
     ] {
         from_stdin(&container, "--resources -", &bad.to_string()).one_clear_line(&[at]);
     }

@@ -74,7 +74,7 @@ impl Cgroup {
             Some(Ok(_)) => unified.clone(),
             Some(Err(_)) | None => None,
         };
-        // The unified hierarchy limits the controllers that version 1 lacks.
+        // The writes for version 2 are those of controllers that version 1 lacks.
         let is_lost = |(version, setting): &&Write| match version {
             Version::V1 => kept.iter().all(|hierarchy| !hierarchy.has(setting.controller)),
             Version::V2 => unified.is_none(),

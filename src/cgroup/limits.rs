@@ -126,8 +126,8 @@ impl Cgroup {
         }
     }
 
-    /// Sets the fields of `resources` that `asked` sets, too, and the settings that depend
-    /// on them. Then calls `commit`. Does not change the device rules: other programs add
+    /// Sets the fields of `resources` that `asked` also sets, and the settings that depend on
+    /// them. Then calls `commit`. Does not change the device rules: other programs add
     /// rules of their own.
     ///
     /// # Errors
