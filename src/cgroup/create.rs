@@ -1,9 +1,9 @@
 //! Creates cgroups, and gets processes into them.
 
-use super::entrance::{Entrance, is_denied};
+use super::entry_fds::{EntryFds, is_denied};
 use super::pids;
 use super::setting::Write;
-use super::{Cgroup, Hierarchy, Limits, Starting, Unit, Version, is_root, tree, v1, v2};
+use super::{Cgroup, Hierarchy, Limits, Unit, UnitStart, Version, is_root, tree, v1, v2};
 use crate::error::{Error, Result};
 use crate::log::Log;
 use crate::spec::Plan;
@@ -22,13 +22,13 @@ impl Cgroup {
     /// A call fails for another reason. On version 1, also: a kept hierarchy has a
     /// controller that takes limits, and the configuration sets a limit in a hierarchy
     /// that is not kept.
-    pub fn make(
+    pub fn create(
         &mut self,
         plan: &Plan,
         limits: &Limits,
         rootless: Option<bool>,
         log: &Log,
-    ) -> Result<Entrance> {
+    ) -> Result<EntryFds> {
         match self.create_all(plan) {
             Err(e) if is_denied(&e) && rootless.unwrap_or_else(|| !is_root()) => {
                 let lost = self.keep_delegated(plan, limits)?;
@@ -44,11 +44,11 @@ impl Cgroup {
         }
     }
 
-    fn create_all(&self, plan: &Plan) -> Result<Entrance> {
+    fn create_all(&self, plan: &Plan) -> Result<EntryFds> {
         match self {
-            Cgroup::None | Cgroup::Systemd { .. } => Ok(Entrance::default()),
+            Cgroup::None | Cgroup::Systemd { .. } => Ok(EntryFds::default()),
             Cgroup::V2 { path } => {
-                v2::create(path).map(|dir| Entrance { clone: Some(dir), tasks: Vec::new() })
+                v2::create(path).map(|dir| EntryFds { clone: Some(dir), tasks: Vec::new() })
             }
             Cgroup::V1 { hierarchies, unified } => {
                 v1::create_all(hierarchies, unified.as_deref(), &plan.device_rules)
@@ -101,10 +101,10 @@ impl Cgroup {
 
     /// Prepares the request to systemd for the unit. Returns `None` if the driver is not
     /// systemd. Takes the properties of the unit out of `limits`.
-    pub fn prepare_unit(&self, plan: &Plan, limits: &mut Limits, id: &str) -> Result<Option<Starting>> {
+    pub fn prepare_unit(&self, plan: &Plan, limits: &mut Limits, id: &str) -> Result<Option<UnitStart>> {
         let Cgroup::Systemd { unit, place } = self else { return Ok(None) };
         let properties = std::mem::take(&mut limits.properties);
-        Starting::prepare(unit, plan, id, place.version(), properties).map(Some)
+        UnitStart::prepare(unit, plan, id, place.version(), properties).map(Some)
     }
 
     /// Completes the move into the unit, after systemd has moved init. On version 2,
@@ -116,7 +116,7 @@ impl Cgroup {
     /// On version 2: init is not in a cgroup of the unit's name. systemd does not move an
     /// init that has ended. Such an init is still in the caller's cgroup, and the runtime
     /// would later kill every process there.
-    pub fn joined(&mut self, init: i32, plan: &Plan) -> Result<()> {
+    pub fn complete_systemd_move(&mut self, init: i32, plan: &Plan) -> Result<()> {
         let Cgroup::Systemd { unit, place } = self else { return Ok(()) };
         match &mut **place {
             Cgroup::V2 { path } => match pids::cgroup_of_process(init) {
@@ -132,12 +132,12 @@ impl Cgroup {
     }
 
     /// Opens the cgroups for another process of the container.
-    pub fn entrance(&self) -> Result<Entrance> {
+    pub fn open_entry(&self) -> Result<EntryFds> {
         match self {
-            Cgroup::None => Ok(Entrance::default()),
-            Cgroup::V2 { path } => Ok(Entrance { clone: Some(tree::open(path)?), tasks: Vec::new() }),
-            Cgroup::V1 { hierarchies, unified } => v1::open_entrance(hierarchies, unified.as_deref()),
-            Cgroup::Systemd { place, .. } => place.entrance(),
+            Cgroup::None => Ok(EntryFds::default()),
+            Cgroup::V2 { path } => Ok(EntryFds { clone: Some(tree::open(path)?), tasks: Vec::new() }),
+            Cgroup::V1 { hierarchies, unified } => v1::open_entry(hierarchies, unified.as_deref()),
+            Cgroup::Systemd { place, .. } => place.open_entry(),
         }
     }
 
@@ -146,17 +146,17 @@ impl Cgroup {
     /// cgroups, and enables controllers for these. The kernel then refuses processes in
     /// the parent cgroup, but not in the child cgroup that contains `init`. Returns
     /// `None` on version 1, without a cgroup, and if the cgroup of `init` can't be read.
-    pub fn entrance_below(&self, init: i32) -> Result<Option<OwnedFd>> {
+    pub fn open_entry_of_init(&self, init: i32) -> Result<Option<OwnedFd>> {
         match self {
             Cgroup::V2 { .. } => pids::cgroup_of_process(init).map(|path| tree::open(&path)).transpose(),
-            Cgroup::Systemd { place, .. } => place.entrance_below(init),
+            Cgroup::Systemd { place, .. } => place.open_entry_of_init(init),
             Cgroup::None | Cgroup::V1 { .. } => Ok(None),
         }
     }
 
     /// Explains an EOPNOTSUPP of clone3: the cgroup is below a threaded cgroup. Returns
     /// other errors unchanged.
-    pub fn explain_entry(&self, error: Error) -> Error {
+    pub fn explain_clone_error(&self, error: Error) -> Error {
         match self {
             Cgroup::V2 { path } if error.is(nix::errno::Errno::EOPNOTSUPP) => {
                 let kind = tree::read(&path.join("cgroup.type")).unwrap_or_default();
@@ -171,7 +171,7 @@ impl Cgroup {
     /// Returns the unit if a user's systemd manages it. That systemd must then move
     /// processes into the cgroup, because the user may not. `None`: the runtime moves
     /// processes itself.
-    pub fn mover(&self) -> Option<&Unit> {
+    pub fn systemd_mover(&self) -> Option<&Unit> {
         match self {
             Cgroup::Systemd { unit, .. } if unit.is_users() => Some(unit),
             _ => None,

@@ -13,9 +13,9 @@ impl Cgroup {
     /// The replacement would be the root of a hierarchy (no errno). No container's limits
     /// apply in the root, and on version 1 the kernel shows a process in the root while
     /// the process is ending.
-    pub fn follow(&self, init: i32) -> Result<Cgroup> {
+    pub fn find_after_move(&self, init: i32) -> Result<Cgroup> {
         if let Cgroup::Systemd { unit, place } = self {
-            return Ok(Cgroup::Systemd { unit: unit.clone(), place: Box::new(place.follow(init)?) });
+            return Ok(Cgroup::Systemd { unit: unit.clone(), place: Box::new(place.find_after_move(init)?) });
         }
         match (self, Host::of_process(init)?) {
             (Cgroup::V2 { path }, Host::V2 { mount, own }) => {

@@ -75,7 +75,7 @@ impl Cgroup {
 
     /// Lets processes die that were sent SIGKILL. On version 1 a frozen process does not
     /// die, so this thaws the cgroup. On version 2 it does nothing.
-    pub fn let_die(&self) -> Result<()> {
+    pub fn thaw_to_die(&self) -> Result<()> {
         match self.freezer() {
             Some(Freezer::V1(path)) => thaw_all(path),
             Some(Freezer::V2(_)) | None => Ok(()),

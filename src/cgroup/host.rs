@@ -20,19 +20,19 @@ pub enum Host {
     V2 { mount: PathBuf, own: PathBuf },
     /// Hierarchies of version 1. `unified` is the v2 hierarchy beside them, if there is
     /// one; it has few controllers.
-    V1 { mounts: Vec<V1Mount>, unified: Option<Place> },
+    V1 { mounts: Vec<V1Mount>, unified: Option<HierarchyPlace> },
 }
 
 /// A mounted hierarchy, and a process's cgroup in it.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct HierarchyPlace {
     /// The mount point of the hierarchy.
     pub mount: PathBuf,
     /// The directory of the process's cgroup: an absolute path on the host.
     pub own: PathBuf,
 }
 
-impl Place {
+impl HierarchyPlace {
     /// Returns the directory of the cgroup `path`. An absolute path starts at the root of
     /// the hierarchy. Any other path starts at the runtime's own cgroup, as in runc.
     pub fn resolve(&self, path: &str) -> PathBuf {
@@ -49,7 +49,7 @@ pub struct V1Mount {
     pub controllers: Vec<String>,
     /// Whether this is a named hierarchy (`name=systemd`), which has no controller.
     pub named: bool,
-    pub place: Place,
+    pub place: HierarchyPlace,
 }
 
 impl V1Mount {
@@ -102,7 +102,7 @@ fn v2_path(own: &str) -> PathBuf {
 
 /// Returns the cgroup filesystems that are mounted below /sys/fs/cgroup. If a hierarchy
 /// is mounted twice, takes the first mount.
-fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<Place>) {
+fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<HierarchyPlace>) {
     let mut out: Vec<V1Mount> = Vec::new();
     let mut unified = None;
     for line in mountinfo.lines().filter_map(Line::parse) {
@@ -139,9 +139,9 @@ impl<'a> Line<'a> {
 
     /// Returns the mount point, and the directory of the cgroup `own`. A bind mount of a
     /// part of a hierarchy shows only the cgroups below its `root`.
-    fn locate(&self, own: &Path) -> Place {
+    fn locate(&self, own: &Path) -> HierarchyPlace {
         let below = own.strip_prefix(self.root).unwrap_or(Path::new(""));
-        Place { mount: self.point.into(), own: Path::new(self.point).join(below) }
+        HierarchyPlace { mount: self.point.into(), own: Path::new(self.point).join(below) }
     }
 }
 

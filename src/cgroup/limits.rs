@@ -183,7 +183,7 @@ impl Cgroup {
     /// Sends the limits to systemd, if the systemd driver created the cgroup. Otherwise
     /// systemd would set the old limits again. Returns the names of the properties that
     /// this systemd does not have.
-    pub fn tell_systemd(&self, resources: &Resources) -> Result<Vec<String>> {
+    pub fn send_limits_to_systemd(&self, resources: &Resources) -> Result<Vec<String>> {
         match self {
             Cgroup::Systemd { unit, place } => {
                 systemd::update(unit, systemd::translate(resources, place.version())?)

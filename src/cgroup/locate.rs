@@ -37,7 +37,7 @@ impl Cgroup {
     /// driver's form, `slice:prefix:name`. Like runc and crun, corten takes such a path
     /// as the name of a directory. A node sends such paths if its kubelet is set to
     /// systemd and its containerd to cgroupfs, and its pods must start.
-    pub fn warn_of_form(cgroups_path: Option<&str>, driver: Driver) -> Option<String> {
+    pub fn warning_for_systemd_path(cgroups_path: Option<&str>, driver: Driver) -> Option<String> {
         let path = cgroups_path.filter(|path| path.matches(':').count() == 2 && !path.contains('/'))?;
         (driver == Driver::Cgroupfs).then(|| {
             format!(
@@ -77,14 +77,14 @@ impl Cgroup {
 
     /// Returns whether process `pid` is in the container's cgroup, or below it, in every
     /// hierarchy. False if the container has no cgroup of its own.
-    pub fn holds_all_of(&self, pid: i32) -> Result<bool> {
+    pub fn contains_everywhere(&self, pid: i32) -> Result<bool> {
         let own: Vec<&Path> = match self {
             Cgroup::None => return Ok(false),
             Cgroup::V2 { path } => vec![path],
             Cgroup::V1 { hierarchies, unified } => {
                 hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref()).collect()
             }
-            Cgroup::Systemd { place, .. } => return place.holds_all_of(pid),
+            Cgroup::Systemd { place, .. } => return place.contains_everywhere(pid),
         };
         let file = path_in_proc(pid, "cgroup");
         let text = read_file(file.as_str()).op_on("read", file)?;
@@ -114,10 +114,10 @@ impl Cgroup {
     }
 
     /// Returns what a mount of type `cgroup` shows in the container.
-    pub fn view(&self, plan: &Plan, host: &Host) -> CgroupView {
+    pub fn build_view(&self, plan: &Plan, host: &Host) -> CgroupView {
         let namespaced = *plan.namespaces.get(NsKind::Cgroup) != Ns::Inherit;
         match (self, host) {
-            (Cgroup::Systemd { place, .. }, _) => place.view(plan, host),
+            (Cgroup::Systemd { place, .. }, _) => place.build_view(plan, host),
             (_, Host::None) => CgroupView::None,
             (Cgroup::V2 { path }, Host::V2 { mount, .. }) => {
                 CgroupView::V2 { mount: mount.clone(), own: path.clone(), namespaced }

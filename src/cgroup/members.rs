@@ -18,13 +18,13 @@ impl Cgroup {
     }
 
     /// Returns pidfds of the processes in the cgroup and below it.
-    pub fn handles(&self) -> Result<Vec<OwnedFd>> {
+    pub fn open_pidfds(&self) -> Result<Vec<OwnedFd>> {
         self.process_dir().map_or(Ok(Vec::new()), |path| processes::open_pidfds(&path))
     }
 
     /// Returns whether this process is in the cgroup. If so, the cgroup is not one
     /// container's own.
-    pub fn holds_caller(&self) -> bool {
+    pub fn contains_caller(&self) -> bool {
         self.pids().is_ok_and(|pids| pids.contains(&std::process::id().cast_signed()))
     }
 
@@ -38,12 +38,12 @@ impl Cgroup {
         match self {
             Cgroup::None => Ok(()),
             Cgroup::V2 { path } | Cgroup::V1 { unified: Some(path), .. } => {
-                v2::kill_all(path, || self.let_die())
+                v2::kill_all(path, || self.thaw_to_die())
             }
             Cgroup::Systemd { place, .. } => place.kill_all(),
             Cgroup::V1 { .. } => match self.process_dir() {
                 None => Ok(()),
-                Some(path) => processes::kill_each(&path, || self.let_die()),
+                Some(path) => processes::kill_each(&path, || self.thaw_to_die()),
             },
         }
     }

@@ -9,7 +9,7 @@
 mod common_table;
 mod create;
 mod device_program;
-mod entrance;
+mod entry_fds;
 mod follow;
 mod freezer;
 mod host;
@@ -37,15 +37,15 @@ mod v2;
 mod v2_stats;
 mod v2_table;
 
-pub use entrance::Entrance;
+pub use entry_fds::EntryFds;
 pub use host::{Host, V1Mount};
 pub use limits::Limits;
 pub use oom::Watch as OomWatch;
 pub use stats::Stats;
-pub use sub_cgroups::explain_sub;
+pub use sub_cgroups::explain_sub_cgroup_error;
 pub use sub_path::SubCgroups;
 pub use systemd::Name as UnitName;
-pub use systemd::{Starting, Unit, attach, traffic as bus_traffic};
+pub use systemd::{Unit, UnitStart, move_into_unit, traffic as bus_traffic};
 pub use v2::{dir_of, place};
 
 use crate::spec::plan::DeviceRule;

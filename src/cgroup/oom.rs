@@ -122,7 +122,7 @@ impl Watch {
     }
 
     /// Returns whether the container has run out of memory since the last call.
-    pub fn heard(&mut self) -> Result<bool> {
+    pub fn has_new_oom(&mut self) -> Result<bool> {
         match self {
             Watch::V1 { event, control } => match event.read() {
                 // The kernel also signals the eventfd when the cgroup is removed.

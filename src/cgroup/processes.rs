@@ -49,7 +49,7 @@ pub fn kill_each(path: &Path, killed: impl Fn() -> Result<()>) -> Result<()> {
         for target in &targets {
             let left = deadline.saturating_duration_since(Instant::now());
             if !pidfd::ends_within(target, left).op("poll a pidfd")? {
-                return Err(unkillable::in_cgroup(path));
+                return Err(unkillable::cgroup_still_running_error(path));
             }
         }
     }

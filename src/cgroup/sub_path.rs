@@ -7,9 +7,9 @@ use std::path::{Component, Path, PathBuf};
 #[derive(Debug, PartialEq, Eq)]
 pub enum SubCgroups {
     /// One path, in the hierarchies of all controllers.
-    Everywhere(String),
+    All(String),
     /// Pairs of a controller and its path.
-    By(Vec<(String, String)>),
+    ByController(Vec<(String, String)>),
 }
 
 impl SubCgroups {
@@ -27,7 +27,7 @@ impl SubCgroups {
                 if flags.len() > 1 {
                     return Err(wrong("missing <controller>: prefix".into()));
                 }
-                return Ok(SubCgroups::Everywhere(flag.clone()));
+                return Ok(SubCgroups::All(flag.clone()));
             };
             for controller in controllers.split(',') {
                 if controller.is_empty() {
@@ -39,7 +39,7 @@ impl SubCgroups {
                 list.push((controller.into(), path.into()));
             }
         }
-        Ok(SubCgroups::By(list))
+        Ok(SubCgroups::ByController(list))
     }
 }
 

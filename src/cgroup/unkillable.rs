@@ -14,25 +14,25 @@ use std::path::Path;
 /// # Errors
 /// The process still runs after [`PATIENCE`]. The error names the process, its state, the
 /// kernel function in which it waits, and a remedy.
-pub fn until_killed(process: &OwnedFd, pid: i32, id: &str) -> Result<()> {
+pub fn wait_until_killed(process: &OwnedFd, pid: i32, id: &str) -> Result<()> {
     if pidfd::ends_within(process, PATIENCE).op_on("wait for init", id)? {
         return Ok(());
     }
-    Err(still_running(pid, id))
+    Err(init_still_running_error(pid, id))
 }
 
 /// Returns the error for an init that still runs after SIGKILL: runc's words, and what is
 /// known about the process.
-pub fn still_running(pid: i32, id: &str) -> Error {
-    let text = format!("container init still running {PATIENCE:?} after SIGKILL: {}", name(pid));
+pub fn init_still_running_error(pid: i32, id: &str) -> Error {
+    let text = format!("container init still running {PATIENCE:?} after SIGKILL: {}", describe_process(pid));
     Error::msg(text).on(id).hint(choose_hint(pid))
 }
 
 /// Returns the error for a cgroup in which processes still run after SIGKILL. Names at
 /// most three.
-pub fn in_cgroup(path: &Path) -> Error {
+pub fn cgroup_still_running_error(path: &Path) -> Error {
     let left = pids::list_pids(path).unwrap_or_default();
-    let names: Vec<String> = left.iter().take(3).map(|pid| name(*pid)).collect();
+    let names: Vec<String> = left.iter().take(3).map(|pid| describe_process(*pid)).collect();
     let text = format!("still running {PATIENCE:?} after SIGKILL: {}", names.join("; "));
     Error::msg(text)
         .on(path.display().to_string())
@@ -41,7 +41,7 @@ pub fn in_cgroup(path: &Path) -> Error {
 
 /// Returns a description like `process 7 (sleep), state S, wchan do_wait`. Leaves out
 /// what the caller may not read, and everything but the pid if the process has ended.
-pub fn name(pid: i32) -> String {
+pub fn describe_process(pid: i32) -> String {
     let mut out = format!("process {pid}");
     if let Some((command, state)) = read_file(path_in_proc(pid, "stat").as_str()).ok().and_then(parse_stat) {
         out.push_str(&format!(" ({command}), state {state}"));
@@ -100,7 +100,7 @@ fn find_zombies(init: i32) -> Vec<String> {
         let is_zombie = fields.next()? == "Z" && pid != init;
         let parent: i32 = fields.next()?.parse().ok()?;
         (is_zombie && pids::cgroup_of_process(pid)?.starts_with(&own))
-            .then(|| format!("{pid}, child of {}", name(parent)))
+            .then(|| format!("{pid}, child of {}", describe_process(parent)))
     });
     zombies.take(3).collect()
 }
@@ -109,8 +109,8 @@ fn find_zombies(init: i32) -> Vec<String> {
 mod tests {
     #[test]
     fn a_process_is_named_by_all_that_is_known() {
-        let me = super::name(std::process::id().cast_signed());
+        let me = super::describe_process(std::process::id().cast_signed());
         assert!(me.starts_with("process ") && me.contains("), state "), "{me}");
-        assert_eq!(super::name(0), "process 0");
+        assert_eq!(super::describe_process(0), "process 0");
     }
 }

@@ -6,7 +6,7 @@ use super::hybrid::{self, Placed};
 use super::rollback;
 use super::setting::{self, Target, Write};
 use super::sub_path::resolve_below;
-use super::{Entrance, Hierarchy, Rules, SubCgroups, entrance, tree};
+use super::{EntryFds, Hierarchy, Rules, SubCgroups, entry_fds, tree};
 use crate::error::{Context, Error, Result};
 use crate::launch::cgroup_view;
 use crate::spec::plan::{DeviceKind, DeviceRule};
@@ -28,7 +28,7 @@ pub fn build_view(mount: &V1Mount, own: &Path) -> cgroup_view::HierarchyV1 {
 /// Creates the cgroups, and opens the descriptors to enter them. Sets the device rules
 /// now and not with the other limits: the controller takes them one by one, beginning
 /// with "nothing is allowed", and init must not create device nodes during that time.
-pub fn create_all(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<Entrance> {
+pub fn create_all(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rules) -> Result<EntryFds> {
     hierarchies.iter().try_for_each(create_in)?;
     if let Some(path) = unified {
         tree::create(path, &mut |_| Ok(()))?;
@@ -38,7 +38,7 @@ pub fn create_all(hierarchies: &[Hierarchy], unified: Option<&Path>, rules: Rule
     } else {
         limit_devices_in_unified(unified, rules)?;
     }
-    open_entrance(hierarchies, unified)
+    open_entry(hierarchies, unified)
 }
 
 /// Creates the cgroup in each hierarchy in which the caller may. Returns these
@@ -48,7 +48,7 @@ pub fn create_where_allowed(all: &[Hierarchy]) -> Result<Vec<Hierarchy>> {
     for hierarchy in all {
         match create_in(hierarchy).and_then(|()| open_tasks(hierarchy)) {
             Ok(_) => kept.push(hierarchy.clone()),
-            Err(e) if entrance::is_denied(&e) => {}
+            Err(e) if entry_fds::is_denied(&e) => {}
             Err(error) => return Err(error),
         }
     }
@@ -147,21 +147,21 @@ fn open_tasks(hierarchy: &Hierarchy) -> Result<OwnedFd> {
 }
 
 /// Opens the descriptors to enter existing cgroups.
-pub fn open_entrance(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<Entrance> {
+pub fn open_entry(hierarchies: &[Hierarchy], unified: Option<&Path>) -> Result<EntryFds> {
     let tasks = hierarchies.iter().map(open_tasks).collect::<Result<_>>()?;
-    Ok(Entrance { clone: unified.map(tree::open).transpose()?, tasks })
+    Ok(EntryFds { clone: unified.map(tree::open).transpose()?, tasks })
 }
 
 /// Returns the hierarchies with the sub-cgroups of `exec --cgroup`.
 pub fn select_sub_cgroups(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Result<Vec<Hierarchy>> {
     let mut out = hierarchies.to_vec();
     match wanted {
-        SubCgroups::Everywhere(path) => {
+        SubCgroups::All(path) => {
             for hierarchy in &mut out {
                 hierarchy.path = resolve_below(&hierarchy.path, path)?;
             }
         }
-        SubCgroups::By(list) => {
+        SubCgroups::ByController(list) => {
             for (controller, path) in list {
                 let name = controller.strip_prefix("name=").unwrap_or(controller);
                 let unknown = || Error::msg(format!("--cgroup: unknown controller {controller}"));

@@ -141,7 +141,7 @@ fn kill_and_wait(path: &Path, killed: impl FnOnce() -> Result<()>) -> Result<()>
     if tree::wait_for_event(&dir, "populated 0", Instant::now() + PATIENCE)? {
         return Ok(());
     }
-    Err(unkillable::in_cgroup(path))
+    Err(unkillable::cgroup_still_running_error(path))
 }
 
 #[cfg(test)]

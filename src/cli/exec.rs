@@ -8,7 +8,7 @@ use crate::container::options::Mode;
 use crate::error::{Context as _, Error, Result};
 use crate::spec::config::{Config, Process as ConfigProcess};
 use crate::spec::plan::{Capabilities, Process};
-use crate::spec::{self, inherit};
+use crate::spec::{self, exec_defaults};
 use clap::Parser;
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -78,12 +78,12 @@ pub struct Args {
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let preserve_fds = preserve_fds(args.preserve_fds)?;
-    let (dir, state) = exec::running(&context.root, &args.id, args.ignore_paused)?;
+    let (dir, state) = exec::find_running(&context.root, &args.id, args.ignore_paused)?;
     let file = args.process.as_deref().map(|path| read(path, context)).transpose()?;
     // Engines write a complete process into the file, so the runtime need not read the
     // configuration again. `create` has already given the warnings about the
     // configuration.
-    let lacks_nothing = |own| !state.seccomp && state.inheritable & !inherit::fields(own) == 0;
+    let lacks_nothing = |own| !state.seccomp && state.exec_defaults & !exec_defaults::given_fields(own) == 0;
     let config = match &file {
         Some(own) if lacks_nothing(own) => None,
         _ => Some(spec::parse_config(&dir.config()?, &mut Vec::new())?),
@@ -127,10 +127,10 @@ fn read(path: &Path, context: &Context) -> Result<ConfigProcess> {
 fn from_file(mut process: ConfigProcess, config: Option<&Config>, context: &Context) -> Result<Process> {
     let Some(config) = config else { return resolve(&process, "", context) };
     if let Some(own) = &config.process {
-        inherit::fill(&mut process, own);
+        exec_defaults::fill_missing(&mut process, own);
     }
     let mut process = resolve(&process, "", context)?;
-    inherit::of_linux(config, &mut process)?;
+    exec_defaults::apply_linux_fields(config, &mut process)?;
     Ok(process)
 }
 
@@ -151,7 +151,7 @@ fn from_flags(args: &Args, config: Option<&Config>, context: &Context) -> Result
         }
     }
     let mut process = resolve(&own, "/process", context)?;
-    inherit::of_linux(config, &mut process)?;
+    exec_defaults::apply_linux_fields(config, &mut process)?;
     process.terminal = args.tty;
     process.args = args.command.iter().map(|arg| c_string(arg.as_bytes())).collect::<Result<_>>()?;
     for pair in &args.env {

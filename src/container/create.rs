@@ -13,7 +13,7 @@ use super::sd_notify::Relay;
 use super::seccomp_agent::Agent;
 use super::state::State;
 use super::{bundle, id};
-use crate::cgroup::{Cgroup, Entrance, Host, Limits, Starting};
+use crate::cgroup::{Cgroup, EntryFds, Host, Limits, UnitStart};
 use crate::error::{Error, Result};
 use crate::hooks::Subject;
 use crate::init;
@@ -74,22 +74,22 @@ pub fn create(options: &Options) -> Result<Created> {
     hide_clones()?;
     let sources = Sources::open_if_allowed(&plan, &joins)?;
     steps::done("opened the sources of the mounts");
-    let Entrance { clone, tasks } = cgroup.make(&plan, &limits, options.rootless, options.log)?;
+    let EntryFds { clone, tasks } = cgroup.create(&plan, &limits, options.rootless, options.log)?;
     let unit = cgroup.prepare_unit(&plan, &mut limits, options.id)?;
     guard.state.cgroup = cgroup.intent();
-    guard.make_rdt()?;
+    guard.create_rdt()?;
     steps::done("created the cgroups");
-    let gate = if options.mode == Mode::Create { Some(guard.make_gate()?) } else { None };
+    let gate = if options.mode == Mode::Create { Some(guard.create_gate()?) } else { None };
 
     // The fork. The child continues in `init`.
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.with_signals(options.signals.as_ref());
     let by_clone = if tasks.is_empty() { CgroupEntry::ByClone } else { CgroupEntry::BySelf };
-    let cgroup_entry = unit.as_ref().map_or(by_clone, Starting::arrival);
+    let cgroup_entry = unit.as_ref().map_or(by_clone, UnitStart::cgroup_entry);
     let mut namespace_plan = NamespacePlan::new(&plan.namespaces, cgroup_entry);
-    let courier_end = guard.make_courier(agent.is_some(), &mut namespace_plan)?;
+    let courier_end = guard.create_courier(agent.is_some(), &mut namespace_plan)?;
     let forked = launch::fork(&mut namespace_plan, &joins, clone.as_ref().map(OwnedFd::as_fd));
-    match forked.map_err(|error| guard.state.cgroup.explain_entry(error))? {
+    match forked.map_err(|error| guard.state.cgroup.explain_clone_error(error))? {
         Forked::Parent { pid, pidfd } => guard.init = Some((pid, pidfd)),
         Forked::Child => {
             let inherited = init::InitContext {
@@ -100,7 +100,7 @@ pub fn create(options: &Options) -> Result<Created> {
                 cgroup_tasks: tasks,
                 cgroup_entry,
                 cgroup_move: init::CgroupMove::new(unit.is_some(), namespace_plan.in_cgroup),
-                cgroup_view: cgroup.view(&plan, &host),
+                cgroup_view: cgroup.build_view(&plan, &host),
                 sources,
                 gate,
                 console: theirs,
@@ -128,7 +128,7 @@ pub fn create(options: &Options) -> Result<Created> {
     let double_fork = namespace_plan.double_fork.is_some();
     guard.set_up_and_limit(&host_end, unit, double_fork, &mut cgroup, &limits, clone.as_ref())?;
     steps::done("set up init and wrote the limits");
-    guard.until_ready(&host_end, agent, &joins)?;
+    guard.answer_until_ready(&host_end, agent, &joins)?;
     steps::done("init is ready");
     sched::set_policy_and_priority(rlimits::Target::Process(guard.pid()), &plan.process)?;
     cgroup.give_to_payload(&plan, guard.pid())?;
@@ -145,7 +145,7 @@ pub fn create(options: &Options) -> Result<Created> {
         Mode::RunForeground => guard.state.cgroup.watch_oom_until_the_end(),
         Mode::Create | Mode::RunDetached => None,
     };
-    host_end.send(ToInit::Commit).map_err(|error| guard.or_died(error))?;
+    host_end.send(ToInit::Commit).map_err(|error| guard.replace_epipe(error))?;
     guard.warn();
     let (dir, state, init) = guard.finish()?;
     Ok(Created { plan, dir, state, init, sync: host_end, terminal, relay, oom })
@@ -157,7 +157,7 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     let host = Host::detect(options.driver, plan.cgroups_path.as_deref())?;
     let cgroup = Cgroup::locate(plan, options.id, &host, options.driver)?;
     let limits = cgroup.check(plan)?;
-    if let Some(warning) = Cgroup::warn_of_form(plan.cgroups_path.as_deref(), options.driver) {
+    if let Some(warning) = Cgroup::warning_for_systemd_path(plan.cgroups_path.as_deref(), options.driver) {
         options.log.warn(warning);
     }
     let unused = cgroup.check_unused(plan.cgroups_path.as_deref());

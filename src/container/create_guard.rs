@@ -38,7 +38,7 @@ pub(super) struct CreateGuard<'a> {
     /// Fetches the seccomp listener of init.
     pub(super) courier: Option<Courier>,
     /// Network devices of the host that were moved into the container.
-    pub(super) net: Option<net::Taken>,
+    pub(super) net: Option<net::MovedDevices>,
     /// Whether a hook has run. The poststop hooks must then run, too.
     pub(super) hooks_began: bool,
 }
@@ -75,24 +75,24 @@ impl<'a> CreateGuard<'a> {
         let dir = self.dir()?;
         dir.save_config(text)?;
         dir.save(&self.state)?;
-        if notify { dir.make_dir(NOTIFY_DIR) } else { Ok(()) }
+        if notify { dir.create_dir(NOTIFY_DIR) } else { Ok(()) }
     }
 
     /// Creates the start gate, and the socket by which init hands its namespaces out while
     /// it waits there.
-    pub(super) fn make_gate(&mut self) -> Result<GateEnds> {
+    pub(super) fn create_gate(&mut self) -> Result<GateEnds> {
         // The socket comes first. When a process exits or calls execve, the kernel releases
         // its descriptors from the highest number to the lowest, and the gate must not stay
         // open longer than the socket (`launch/namespace_handout.rs`).
-        let (handout, address) = namespace_entry::handout(self.plan, &self.state)?.unzip();
-        let gate = self.dir()?.make_gate()?;
+        let (handout, address) = namespace_entry::create_server(self.plan, &self.state)?.unzip();
+        let gate = self.dir()?.create_gate()?;
         self.state.handout = address;
         Ok(GateEnds { handout, ..gate })
     }
 
     /// Creates the two ends of a courier, if the runtime may not take the listener of init's
     /// seccomp filter out of init itself. The courier is the process that is cloned first.
-    pub(super) fn make_courier(
+    pub(super) fn create_courier(
         &mut self,
         has_agent: bool,
         namespace_plan: &mut NamespacePlan,
@@ -106,9 +106,9 @@ impl<'a> CreateGuard<'a> {
         Ok(Some(end))
     }
 
-    pub(super) fn make_rdt(&mut self) -> Result<()> {
+    pub(super) fn create_rdt(&mut self) -> Result<()> {
         match (&mut self.state.rdt, &self.plan.rdt) {
-            (Some(group), Some(rdt)) => group.make(rdt),
+            (Some(group), Some(rdt)) => group.create(rdt),
             _ => Ok(()),
         }
     }
@@ -170,14 +170,14 @@ impl CreateGuard<'_> {
         let identity = Identity::of(pid, pidfd);
         let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
         // A failure matters only if init does not end, and that error follows.
-        let _ = self.state.cgroup.let_die();
+        let _ = self.state.cgroup.thaw_to_die();
         if pidfd::kill_and_reap(pidfd) {
             return Ok(());
         }
         self.state.init = identity.ok();
         dir.save(&self.state)?;
         dir.remove_gate();
-        Err(unkillable::still_running(pid, dir.id()))
+        Err(unkillable::init_still_running_error(pid, dir.id()))
     }
 }
 
@@ -187,7 +187,7 @@ impl Drop for CreateGuard<'_> {
         // Other verbs must not wait for a process that does not end.
         let mut failed: Vec<_> = dir.unlock().err().into_iter().collect();
         let ended = self.end_processes(&dir);
-        failed.extend(self.net.take().map(net::Taken::give_back).unwrap_or_default());
+        failed.extend(self.net.take().map(net::MovedDevices::move_back).unwrap_or_default());
         let is_ours = dir.lock();
         if let (Ok(()), Ok(true)) = (&ended, &is_ours) {
             failed.extend(self.remove(&dir));

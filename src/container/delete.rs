@@ -83,7 +83,7 @@ fn remains(dir: &Dir, error: Error, log: &Log) -> Result<State> {
 pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
     if let Some(init) = kill(&state)? {
         dir.unlock()?;
-        unkillable::until_killed(&init, state.pid(), &state.id)?;
+        unkillable::wait_until_killed(&init, state.pid(), &state.id)?;
         steps::done("killed init, and init has ended");
         if !dir.lock()? {
             // Another `delete` was faster.
@@ -97,7 +97,7 @@ pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
 /// Kills init and waits for its end. If init has a pid namespace of its own, every process
 /// in that namespace has ended before init.
 fn end(state: &State) -> Result<()> {
-    kill(state)?.map_or(Ok(()), |init| unkillable::until_killed(&init, state.pid(), &state.id))
+    kill(state)?.map_or(Ok(()), |init| unkillable::wait_until_killed(&init, state.pid(), &state.id))
 }
 
 /// Sends SIGKILL to init and returns init's pidfd. `None`: init has ended already.
@@ -107,7 +107,7 @@ fn kill(state: &State) -> Result<Option<OwnedFd>> {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => return Err(errno).op("kill init"),
     }
-    state.cgroup.let_die()?;
+    state.cgroup.thaw_to_die()?;
     Ok(Some(init))
 }
 

@@ -345,7 +345,7 @@ impl Dir {
 
     /// Creates a directory of mode 0755. Only the state directory around it keeps other users
     /// out.
-    pub fn make_dir(&self, name: &str) -> Result<()> {
+    pub fn create_dir(&self, name: &str) -> Result<()> {
         mkdirat(&self.dir, name, Mode::from_bits_truncate(0o755)).op_on("create the directory", name)?;
         // mkdir subtracts the caller's umask.
         let mode = Mode::from_bits_truncate(0o755);
@@ -363,11 +363,11 @@ impl Dir {
     }
 
     /// Creates the two FIFOs of the start gate and opens init's ends.
-    pub fn make_gate(&self) -> Result<GateEnds> {
-        Ok(GateEnds { gate: self.make_fifo(GATE)?, result: self.make_fifo(RESULT)?, handout: None })
+    pub fn create_gate(&self) -> Result<GateEnds> {
+        Ok(GateEnds { gate: self.create_fifo(GATE)?, result: self.create_fifo(RESULT)?, handout: None })
     }
 
-    fn make_fifo(&self, name: &str) -> Result<OwnedFd> {
+    fn create_fifo(&self, name: &str) -> Result<OwnedFd> {
         mkfifoat(&self.dir, name, Mode::from_bits_truncate(0o600)).op_on("mkfifo", name)?;
         openat(&self.dir, name, OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty()).op_on("open", name)
     }

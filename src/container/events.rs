@@ -55,7 +55,7 @@ pub fn watch(
     loop {
         let ended = wait(&init, oom.as_ref(), next)?;
         if let Some(oom) = &mut oom
-            && oom.heard()?
+            && oom.has_new_oom()?
         {
             tell(Event::OutOfMemory)?;
         }

@@ -12,7 +12,7 @@ use super::root::Root;
 use super::seccomp_agent::{self, Agent};
 use super::state::State;
 use super::{run, stdio};
-use crate::cgroup::{self, Cgroup, Entrance, SubCgroups, unkillable};
+use crate::cgroup::{self, Cgroup, EntryFds, SubCgroups, unkillable};
 use crate::error::{Context, Error, Result};
 use crate::init::exec_process;
 use crate::launch::courier::{self, Courier};
@@ -53,7 +53,7 @@ pub struct Options<'a> {
 
 /// Finds a container that a process can enter. A process that enters a paused container is
 /// frozen, too, until the container is resumed, so `ignore_paused` must ask for that.
-pub fn running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir, State)> {
+pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir, State)> {
     let dir = root.find(id)?;
     let state = dir.made_state()?;
     match dir.status(Some(&state))? {
@@ -142,28 +142,29 @@ fn exec_attended(
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     steps::done("opened init");
-    let mut handed = namespace_entry::ask(dir, state)?;
-    let sub = options.cgroup.map(|wanted| state.cgroup.sub(wanted)).transpose();
+    let mut handed = namespace_entry::ask_init(dir, state)?;
+    let sub = options.cgroup.map(|wanted| state.cgroup.select_sub_cgroups(wanted)).transpose();
     let sub = sub.map_err(|error| explain_cgroup(error, state))?;
     let explain = |error| {
-        let error = if sub.is_some() { cgroup::explain_sub(error) } else { error };
+        let error = if sub.is_some() { cgroup::explain_sub_cgroup_error(error) } else { error };
         explain_cgroup(error, state)
     };
-    let (target, entrance) = open_cgroups(state, sub.as_ref()).map_err(explain)?;
+    let (target, entry_fds) = open_cgroups(state, sub.as_ref()).map_err(explain)?;
     let target = &*target;
     steps::done("opened the cgroups");
     let socket = options.pidfd_socket;
-    let receiver = socket.map(|path| Receiver::of_flag(path, pidfd_receiver::EXEC)).transpose()?;
+    let receiver = socket.map(|path| Receiver::connect_to(path, pidfd_receiver::EXEC)).transpose()?;
 
     let (host_end, init_end) = sync::pair()?;
     let host_end = host_end.with_signals(options.signals.as_ref());
-    let (root, entry) = (namespace_entry::root(&mut handed, state)?, namespace_entry::way(handed, init));
+    let (root, entry) =
+        (namespace_entry::open_root(&mut handed, state)?, namespace_entry::choose_entry(handed, init));
     let is_parents = !double_fork && state.namespaces.has(NsKind::Pid.flag());
     let home =
         entry.pid_namespace().filter(|_| is_parents).map(joins::enter_pid_namespace_for_child).transpose();
     let home = home.map_err(explain_refusal)?;
     let mut is_outside = false;
-    let cgroup = entrance.clone.as_ref();
+    let cgroup = entry_fds.clone.as_ref();
     let (mut pid, mut pidfd) =
         match joins::fork_and_return(home, || clone_into(state, target, cgroup, &mut is_outside))
             .map_err(explain)?
@@ -173,7 +174,7 @@ fn exec_attended(
                 drop((host_end, ours, agent, receiver, courier));
                 let inherited = exec_process::ExecContext {
                     sync: init_end,
-                    cgroup_tasks: entrance.tasks,
+                    cgroup_tasks: entry_fds.tasks,
                     entry,
                     namespaces: state.namespaces,
                     double_fork,
@@ -187,7 +188,7 @@ fn exec_attended(
                 exec_process::run_exec_process(process, inherited)
             }
         };
-    drop((init_end, theirs, entrance, courier_end));
+    drop((init_end, theirs, entry_fds, courier_end));
     steps::done_with(|| format!("cloned the process, pid {pid}"));
     if double_fork {
         (pid, pidfd) = await_second_clone(&host_end, pidfd, courier.as_mut())?;
@@ -199,8 +200,8 @@ fn exec_attended(
         status: Status::Running,
         init: state.pid(),
     };
-    let mover = target.mover().filter(|_| is_outside);
-    let moved = mover.map_or(Ok(()), |unit| cgroup::attach(unit, pid));
+    let mover = target.systemd_mover().filter(|_| is_outside);
+    let moved = mover.map_or(Ok(()), |unit| cgroup::move_into_unit(unit, pid));
     let outcome = moved.and_then(|()| {
         await_execve(&host_end, &exec_process, agent.map(|agent| (agent, courier)), ours, state, options)
     });
@@ -212,7 +213,9 @@ fn exec_attended(
         Ok(terminal) => terminal,
         Err(error) => {
             if !pidfd::kill_and_reap(&pidfd) {
-                options.log.warn(format!("still running after SIGKILL: {}", unkillable::name(pid)));
+                options
+                    .log
+                    .warn(format!("still running after SIGKILL: {}", unkillable::describe_process(pid)));
             }
             return Err(error);
         }
@@ -229,16 +232,16 @@ fn exec_attended(
 
 /// Opens the cgroups for the exec process: those of `exec --cgroup`, else the container's.
 /// If the container's are gone, another program has moved init: then init's cgroups are used.
-fn open_cgroups<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a, Cgroup>, Entrance)> {
+fn open_cgroups<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a, Cgroup>, EntryFds)> {
     let target = sub.unwrap_or(&state.cgroup);
-    match target.entrance() {
+    match target.open_entry() {
         Err(error) if sub.is_none() && error.is(Errno::ENOENT) => {
-            let target = state.cgroup.follow(state.pid())?;
+            let target = state.cgroup.find_after_move(state.pid())?;
             target.check_not_frozen()?;
-            let entrance = target.entrance()?;
-            Ok((Cow::Owned(target), entrance))
+            let entry_fds = target.open_entry()?;
+            Ok((Cow::Owned(target), entry_fds))
         }
-        entrance => Ok((Cow::Borrowed(target), entrance?)),
+        entry_fds => Ok((Cow::Borrowed(target), entry_fds?)),
     }
 }
 
@@ -265,10 +268,10 @@ fn clone_into(
     let is_own = std::ptr::eq(target, &state.cgroup);
     match clone::fork(NsFlags::NONE, cgroup.map(OwnedFd::as_fd)) {
         Err(Errno::EBUSY) if is_own => {
-            let below = state.cgroup.entrance_below(state.pid())?;
+            let below = state.cgroup.open_entry_of_init(state.pid())?;
             clone::fork(NsFlags::NONE, below.as_ref().map(OwnedFd::as_fd))
         }
-        Err(Errno::EACCES) if is_own && state.cgroup.mover().is_some() => {
+        Err(Errno::EACCES) if is_own && state.cgroup.systemd_mover().is_some() => {
             *is_outside = true;
             clone::fork(NsFlags::NONE, None)
         }
@@ -318,7 +321,7 @@ fn await_execve(
     options: &Options,
 ) -> Result<Option<OwnedFd>> {
     if let Some(group) = &state.rdt {
-        group.assign(exec_process.pid)?;
+        group.add_process(exec_process.pid)?;
     }
     // If the process has failed already, its error is the next message.
     let _ = sync.send(ToExec::Commit);

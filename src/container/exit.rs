@@ -19,7 +19,7 @@ pub fn ending(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
     // A count that can't be read is no sign of a lack of memory.
     let was_oom = || match state.cgroup.oom_kills() {
         Ok(Some(kills)) => kills > 0,
-        _ => oom.is_some_and(|mut oom| oom.heard().unwrap_or(false)),
+        _ => oom.is_some_and(|mut oom| oom.has_new_oom().unwrap_or(false)),
     };
     Ending {
         status: exit.status(),

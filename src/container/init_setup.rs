@@ -3,7 +3,7 @@
 
 use super::create_guard::CreateGuard;
 use super::seccomp_agent::{self, Agent};
-use crate::cgroup::{Cgroup, Limits, Starting};
+use crate::cgroup::{Cgroup, Limits, UnitStart};
 use crate::error::{Context, Error, Result};
 use crate::hooks;
 use crate::init;
@@ -29,7 +29,7 @@ impl CreateGuard<'_> {
     pub(super) fn set_up_and_limit(
         &mut self,
         sync: &RuntimeEnd<Create>,
-        unit: Option<Starting>,
+        unit: Option<UnitStart>,
         double_fork: bool,
         cgroup: &mut Cgroup,
         limits: &Limits,
@@ -55,7 +55,7 @@ impl CreateGuard<'_> {
         // Init creates its namespaces and mounts meanwhile.
         let limited = cgroup.limit(limits, self.plan, dir);
         // If init has ended, systemd has removed the unit's cgroup: init's own error says why.
-        limited.map_err(|error| self.what_init_says(sync).unwrap_or(error))
+        limited.map_err(|error| self.find_init_error(sync).unwrap_or(error))
     }
 
     /// Sets init up from outside and saves the record of init's identity, which is published
@@ -68,7 +68,7 @@ impl CreateGuard<'_> {
     fn map_ids_and_release(&mut self, sync: &RuntimeEnd<Create>) -> Result<()> {
         let pid = self.pid();
         if let Some(group) = &self.state.rdt {
-            group.assign(pid)?;
+            group.add_process(pid)?;
         }
         if let (Some(maps), Some(writers)) = (&self.plan.id_maps, &self.writers) {
             // Before the id mappings: afterwards root of the new user namespace may not raise
@@ -88,7 +88,7 @@ impl CreateGuard<'_> {
     fn set_up_in_unit(
         &mut self,
         sync: &RuntimeEnd<Create>,
-        mut unit: Starting,
+        mut unit: UnitStart,
         double_fork: bool,
         cgroup: &mut Cgroup,
         limits: &Limits,
@@ -96,7 +96,7 @@ impl CreateGuard<'_> {
         if double_fork {
             self.await_second_clone(sync)?;
         }
-        unit.start(self.pid())?;
+        unit.request(self.pid())?;
         // A user's systemd may move only processes of that user, and the id mappings give
         // init other ids.
         let limits_first = init::waits_for_limits(self.plan);
@@ -104,7 +104,7 @@ impl CreateGuard<'_> {
         if early {
             self.map_ids_and_release(sync)?;
         }
-        let missing = unit.finish().map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
+        let missing = unit.wait_until_moved().map_err(|error| self.find_init_error(sync).unwrap_or(error))?;
         steps::done("systemd started the unit");
         if !missing.is_empty() {
             steps::note(|| format!("this systemd does not know {}", missing.join(", ")));
@@ -112,12 +112,12 @@ impl CreateGuard<'_> {
         // Only now the unit is known to be this container's. Before, there is nothing to roll
         // back: a unit ends with its last process.
         self.state.cgroup = cgroup.clone();
-        let mut joined = cgroup.joined(self.pid(), self.plan);
+        let mut joined = cgroup.complete_systemd_move(self.pid(), self.plan);
         self.state.cgroup = cgroup.clone();
         if limits_first {
             joined = joined.and_then(|()| cgroup.limit(limits, self.plan, None));
         }
-        joined.map_err(|error| self.what_init_says(sync).unwrap_or(error))?;
+        joined.map_err(|error| self.find_init_error(sync).unwrap_or(error))?;
         if !early {
             self.map_ids_and_release(sync)?;
         }
@@ -149,7 +149,7 @@ impl CreateGuard<'_> {
     }
 
     /// Answers init's messages until init is ready to execute the payload.
-    pub(super) fn until_ready(
+    pub(super) fn answer_until_ready(
         &mut self,
         sync: &RuntimeEnd<Create>,
         mut agent: Option<Agent>,
@@ -160,7 +160,7 @@ impl CreateGuard<'_> {
             match sync.recv()? {
                 None => return Err(self.init_died()),
                 Some((FromInit::NetworkCreated, _)) => {
-                    self.take_net_devices()?;
+                    self.move_net_devices_in()?;
                     steps::done("moved network devices into the container");
                     sync.send(ToInit::DevicesMoved)?;
                 }
@@ -200,10 +200,10 @@ impl CreateGuard<'_> {
         }
     }
 
-    pub(super) fn take_net_devices(&mut self) -> Result<()> {
+    pub(super) fn move_net_devices_in(&mut self) -> Result<()> {
         let ns = net::namespace_of(self.pid())?;
-        let taken = self.net.insert(net::Taken::open(ns.as_fd())?);
-        taken.take(&self.plan.net_devices, ns.as_fd())
+        let moved = self.net.insert(net::MovedDevices::open(ns.as_fd())?);
+        moved.move_in(&self.plan.net_devices, ns.as_fd())
     }
 
     pub(super) fn run_runtime_hooks(&mut self) -> Result<()> {
@@ -225,7 +225,7 @@ impl CreateGuard<'_> {
 
     /// Returns the error of init if it has failed or ended, which is then why the unit could
     /// not start. Drops the other messages of init.
-    fn what_init_says(&mut self, sync: &RuntimeEnd<Create>) -> Option<Error> {
+    fn find_init_error(&mut self, sync: &RuntimeEnd<Create>) -> Option<Error> {
         // An init that ends leaves its cgroup before its pidfd shows the end: systemd may know
         // of it first.
         let has_ended = sync.is_closed()
@@ -271,7 +271,7 @@ impl CreateGuard<'_> {
     }
 
     /// Replaces EPIPE by the reason why init ended.
-    pub(super) fn or_died(&mut self, error: Error) -> Error {
+    pub(super) fn replace_epipe(&mut self, error: Error) -> Error {
         if error.is(Errno::EPIPE) { self.init_died() } else { error }
     }
 }

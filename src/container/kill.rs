@@ -43,7 +43,7 @@ fn ends_all(state: &super::State, signal: i32) -> bool {
 /// signal was sent.
 fn let_die(state: &super::State, signal: i32) {
     if signal == libc::SIGKILL {
-        let _ = state.cgroup.let_die();
+        let _ = state.cgroup.thaw_to_die();
     }
 }
 
@@ -69,7 +69,7 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
         }
         return state.cgroup.kill_all();
     }
-    state.cgroup.handles()?.iter().try_for_each(|target| send(target, signal))
+    state.cgroup.open_pidfds()?.iter().try_for_each(|target| send(target, signal))
 }
 
 /// Sends the signal. A process that has ended meanwhile is no error.

@@ -64,7 +64,8 @@ impl Lock {
         if lock::lock(&self.0, of as i64, PATIENCE).op_on("lock the container", id)? {
             return Ok(());
         }
-        let who = self.holder(of, id)?.map_or_else(|| "another command".to_owned(), unkillable::name);
+        let who =
+            self.holder(of, id)?.map_or_else(|| "another command".to_owned(), unkillable::describe_process);
         Err(Error::msg(format!("the container is busy: {who} has held its lock for {PATIENCE:?}"))
             .on(id)
             .hint("wait until that command ends, or kill it"))

@@ -30,7 +30,7 @@ use std::time::Instant;
 
 /// Adds every mount of the JSON list `text`, or none of them.
 pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
-    let (dir, state, handed) = present(root, id)?;
+    let (dir, state, handed) = find_live(root, id)?;
     let mut plan = plan(&dir, &state)?;
     plan.mounts = log.warnings_of(|warnings| {
         let entries = spec::parse_mounts(text, warnings)?;
@@ -47,7 +47,7 @@ pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
 
 /// Removes the mounts at all destinations of the list, or none of them.
 pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
-    let (_dir, state, handed) = present(root, id)?;
+    let (_dir, state, handed) = find_live(root, id)?;
     let mounted = log.warnings_of(|warnings| {
         let entries = spec::parse_mounts(text, warnings)?;
         spec::resolve_mounted(&entries, warnings)
@@ -57,14 +57,14 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
 
 /// Finds a container that has not ended, frozen or not, and takes its lock. Also returns what
 /// its init handed out.
-fn present(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespaces>)> {
+fn find_live(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespaces>)> {
     // Processes of the container must not trace the process that enters it, nor the one that
     // creates a user namespace for a mount (CVE-2016-9962).
     hide()?;
     let dir = root.find(id)?;
     // Before the lock: no verb holds it while it waits for init.
     let before = dir.made_state()?;
-    let handed = namespace_entry::ask(&dir, &before)?;
+    let handed = namespace_entry::ask_init(&dir, &before)?;
     let dir = dir.locked()?;
     let state = dir.made_state()?;
     if state.init != before.init {
@@ -94,7 +94,7 @@ fn change(
     joins: Joins,
     sources: Option<Vec<sources::Source>>,
 ) -> Result<()> {
-    let root = namespace_entry::root(&mut handed, state)?;
+    let root = namespace_entry::open_root(&mut handed, state)?;
     // After the last lookup by init's pid, so that this pidfd proves that init still lives.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
@@ -104,7 +104,7 @@ fn change(
         Forked::Child => {
             drop(host_end);
             let namespaces = state.namespaces;
-            let entry = namespace_entry::way(handed, init);
+            let entry = namespace_entry::choose_entry(handed, init);
             live_mounts::run_mount_changes(
                 &change,
                 LiveContext { sync: init_end, entry, namespaces, root, joins, sources },

@@ -18,7 +18,7 @@ use std::os::fd::OwnedFd;
 /// Creates the socket by which init hands its namespaces out, and its address for the state
 /// record, if the caller of `create` has no CAP_SYS_PTRACE. `None` also if the payload's
 /// seccomp filter is in force at the start gate and would not let init's calls through.
-pub fn handout(plan: &Plan, state: &State) -> Result<Option<(NamespaceServer, Address)>> {
+pub fn create_server(plan: &Plan, state: &State) -> Result<Option<(NamespaceServer, Address)>> {
     let early = plan.seccomp.as_ref().filter(|profile| init::filters_at_the_gate(profile, &plan.process));
     let lets = |profile| seccomp::allows_calls(profile, &CALLS);
     if caps::may_trace() || !early.map_or(Ok(true), lets)? {
@@ -29,7 +29,7 @@ pub fn handout(plan: &Plan, state: &State) -> Result<Option<(NamespaceServer, Ad
 
 /// Asks the init of a created container for its namespaces, if the caller may not enter them
 /// by init's pidfd. `None`: the caller may, or no init waits at the start gate.
-pub fn ask(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
+pub fn ask_init(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
     let Some(address) = state.handout.as_ref().filter(|_| !caps::may_trace()) else { return Ok(None) };
     let named = |error: Error| error.on(state.id.clone());
     let Some(caller) = NamespaceClient::connect(address).map_err(named)? else { return Ok(None) };
@@ -50,7 +50,7 @@ pub fn ask(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
 
 /// Returns init's root directory if the container joined a mount namespace, whose root is
 /// another one.
-pub fn root(handed: &mut Option<HandedNamespaces>, state: &State) -> Result<Option<OwnedFd>> {
+pub fn open_root(handed: &mut Option<HandedNamespaces>, state: &State) -> Result<Option<OwnedFd>> {
     match handed {
         Some(handed) => Ok(handed.take_root()),
         None if state.mount_namespace.is_some() => {
@@ -61,6 +61,6 @@ pub fn root(handed: &mut Option<HandedNamespaces>, state: &State) -> Result<Opti
 }
 
 /// Chooses the way in: what was handed out, or init's pidfd.
-pub fn way(handed: Option<HandedNamespaces>, init: OwnedFd) -> NamespaceEntry {
+pub fn choose_entry(handed: Option<HandedNamespaces>, init: OwnedFd) -> NamespaceEntry {
     handed.map_or(NamespaceEntry::Init(init), NamespaceEntry::Handed)
 }

@@ -28,13 +28,13 @@ impl Receiver {
             out.push(Receiver::at(Path::new(path), b"0", at(PIDFD_RECEIVER))?);
         }
         if let Some(path) = flag {
-            out.push(Receiver::of_flag(path, INIT)?);
+            out.push(Receiver::connect_to(path, INIT)?);
         }
         Ok(out)
     }
 
     /// Connects to the socket of `--pidfd-socket`.
-    pub fn of_flag(path: &Path, message: &'static [u8]) -> Result<Receiver> {
+    pub fn connect_to(path: &Path, message: &'static [u8]) -> Result<Receiver> {
         Receiver::at(path, message, String::new())
     }
 

@@ -124,7 +124,9 @@ fn until_executed(sync: &RuntimeEnd<Create>) -> Result<()> {
 fn remove(created: &Created, options: &Options) {
     if !pidfd::kill_and_reap(&created.init) {
         // The record stays, for `delete --force`.
-        options.log.warn(unkillable::still_running(created.state.pid(), &created.state.id).to_string());
+        options
+            .log
+            .warn(unkillable::init_still_running_error(created.state.pid(), &created.state.id).to_string());
         return;
     }
     let removed =

@@ -50,7 +50,8 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<serde_json::Value>,
     /// Fields of `process` that an exec process takes from the configuration.
-    pub inheritable: Fields,
+    #[serde(rename = "inheritable")]
+    pub exec_defaults: Fields,
     /// The mount namespace that the container joined. The container's root is mounted there,
     /// and other processes use the namespace, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +85,7 @@ impl State {
             keyring,
             seccomp: plan.seccomp.is_some(),
             resources: None,
-            inheritable: plan.inheritable,
+            exec_defaults: plan.exec_defaults,
             mount_namespace: match plan.namespaces.get(NsKind::Mount) {
                 Ns::Join { path, .. } => Some(path.clone()),
                 Ns::New | Ns::Inherit => None,
@@ -112,7 +113,7 @@ impl State {
             keyring: false,
             seccomp: true,
             resources: None,
-            inheritable: Fields::default(),
+            exec_defaults: Fields::default(),
             mount_namespace: None,
             handout: None,
             init: None,
@@ -204,7 +205,7 @@ pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
         keyring: false,
         seccomp: true,
         resources: None,
-        inheritable: Fields::default(),
+        exec_defaults: Fields::default(),
         mount_namespace: field(&value, "mount_namespace").unwrap_or_default(),
         handout: None,
         init: field(&value, "init")?,
@@ -262,7 +263,7 @@ fn located(plan: &Plan, id: &str, unknown: &mut Vec<String>) -> Cgroup {
     });
     match found {
         // The cgroup has other processes than the container's.
-        Some(cgroup) if cgroup.holds_caller() => {
+        Some(cgroup) if cgroup.contains_caller() => {
             unknown.push("the cgroup that its configuration names is not its own".into());
             Cgroup::None
         }

@@ -56,7 +56,7 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     // The last step, as it can't be rolled back.
     let save = |state: &State| {
         dir.save(state)?;
-        let unknown = cgroup.tell_systemd(&for_systemd).inspect_err(|_| {
+        let unknown = cgroup.send_limits_to_systemd(&for_systemd).inspect_err(|_| {
             let _ = dir.save(&before);
         })?;
         if !unknown.is_empty() {
@@ -165,7 +165,7 @@ fn with_rdt(state: &mut State, rdt: Option<&Rdt>, save: &dyn Fn(&State) -> Resul
         return group.update(rdt, &mut || save(state));
     }
     let mut group = Group::locate(rdt, &state.id)?;
-    let joined = group.make(rdt).and_then(|()| group.assign_all(&state.cgroup.pids()?));
+    let joined = group.create(rdt).and_then(|()| group.add_processes(&state.cgroup.pids()?));
     state.rdt = Some(group.clone());
     joined.and_then(|()| save(state)).inspect_err(|_| {
         let _ = group.remove();

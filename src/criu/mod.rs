@@ -11,7 +11,7 @@ pub mod messages;
 pub mod service;
 mod wire;
 
-use crate::cgroup::Entrance;
+use crate::cgroup::EntryFds;
 use crate::error::{Error, Result};
 use crate::spec::annotations::{self, CRIU_CONFIG};
 use messages::{Features, Version, feature_question, version_question};
@@ -73,7 +73,7 @@ impl Criu {
                 NEEDED.0, NEEDED.1
             ))
         })?;
-        let starting = service::start(&program, &Entrance::default(), &[], None, || Ok(()))?;
+        let starting = service::start(&program, &EntryFds::default(), &[], None, || Ok(()))?;
         starting.until_ready()?;
         let service = starting.go()?;
         let more = wanted != Features::default();

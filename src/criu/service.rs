@@ -2,7 +2,7 @@
 
 use super::messages::{Kind, Response, notified};
 use super::wire::Message;
-use crate::cgroup::Entrance;
+use crate::cgroup::EntryFds;
 use crate::error::{Context, Error, Result};
 use crate::launch::messages::{FromCriu, StartCriu, ToCriu};
 use crate::launch::sync::{self, ChildEnd, RuntimeEnd};
@@ -41,11 +41,11 @@ pub struct Starting {
     sync: RuntimeEnd<StartCriu>,
 }
 
-/// Forks a process into the cgroup of `entrance`. The child calls `prepare` and waits for
+/// Forks a process into the cgroup of `entry_fds`. The child calls `prepare` and waits for
 /// [`Starting::go`]. The descriptors `pass` keep their numbers in CRIU.
 pub fn start(
     program: &CStr,
-    entrance: &Entrance,
+    entry_fds: &EntryFds,
     pass: &[BorrowedFd<'_>],
     signals: Option<&Rc<Signals>>,
     prepare: impl FnOnce() -> Result<()>,
@@ -53,7 +53,7 @@ pub fn start(
     let (socket, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
         .op("socketpair")?;
     let (sync, child_sync) = sync::pair()?;
-    match clone::fork(NsFlags::NONE, entrance.clone.as_ref().map(OwnedFd::as_fd)).op("clone3 for criu")? {
+    match clone::fork(NsFlags::NONE, entry_fds.clone.as_ref().map(OwnedFd::as_fd)).op("clone3 for criu")? {
         Forked::Parent { pid, pidfd } => {
             let signals = signals.cloned();
             let sync = sync.with_signals(signals.as_ref());
@@ -61,7 +61,7 @@ pub fn start(
         }
         Forked::Child => {
             drop((sync, socket));
-            let ready = move_into_cgroup(entrance).and_then(|()| prepare());
+            let ready = move_into_cgroup(entry_fds).and_then(|()| prepare());
             let error = match ready.and_then(|()| wait_to_execute(&child_sync)) {
                 Ok(()) => become_criu(program, &theirs, pass),
                 Err(error) => error,
@@ -72,8 +72,8 @@ pub fn start(
     }
 }
 
-fn move_into_cgroup(entrance: &Entrance) -> Result<()> {
-    entrance
+fn move_into_cgroup(entry_fds: &EntryFds) -> Result<()> {
+    entry_fds
         .tasks
         .iter()
         .try_for_each(|tasks| write(tasks, b"0").map(drop).op("join the cgroup (write tasks)"))

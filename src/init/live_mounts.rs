@@ -17,7 +17,7 @@ use crate::launch::sources::{self, ELOOP_HINT, Source};
 use crate::launch::sync::ChildEnd;
 use crate::launch::target::{self, CreatedFile, MountPointKind};
 use crate::spec::plan::{Mount, MountKind, Mounted, NsKind, Plan};
-use crate::spec::proc_paths::{self, Place};
+use crate::spec::proc_paths::{self, PathClass};
 use crate::steps;
 use crate::sys::clone::exit;
 use crate::sys::namespaces::NsFlags;
@@ -194,7 +194,7 @@ impl Work<'_> {
         let (root, path) = (&self.root.tree, &entry.target);
         match (&entry.kind, source) {
             (MountKind::Bind { .. }, Source::Tree(tree)) => {
-                let check = |place| mounts::check_bind(entry, tree, place);
+                let check = |class| mounts::check_bind(entry, tree, class);
                 let point = target::open_mount_point_recording(root, path, kind, check, made)?;
                 if let Some(locked) = attributes::set_bind_attributes(entry, tree)? {
                     return Err(Error::msg(locked));
@@ -202,7 +202,7 @@ impl Work<'_> {
                 Ok((tree.try_clone().op("dup")?, point.at))
             }
             (MountKind::Filesystem(new), source) => {
-                let check = |place| proc_paths::refuse(place, &entry.kind);
+                let check = |class| proc_paths::refuse_mount(class, &entry.kind);
                 let point = target::open_mount_point_recording(root, path, kind, check, made)?;
                 let tree = mounts::filesystem_for(plan, entry, new, &point, &self.root.host, source)?;
                 if readonly::is_wanted(entry) {
@@ -235,10 +235,12 @@ impl Work<'_> {
 
     fn remove(&mut self, mounted: &Mounted) -> Result<()> {
         let there = self.open_mount(mounted)?;
-        match target::place_in_container(&self.root.tree, &there)? {
-            Place::Root => return Err(Error::msg("the container's root can't be unmounted")),
-            Place::InProc => return Err(Error::msg("a mount that hides a file of /proc can't be unmounted")),
-            Place::Proc | Place::Elsewhere => {}
+        match target::class_in_container(&self.root.tree, &there)? {
+            PathClass::Root => return Err(Error::msg("the container's root can't be unmounted")),
+            PathClass::InProc => {
+                return Err(Error::msg("a mount that hides a file of /proc can't be unmounted"));
+            }
+            PathClass::Proc | PathClass::Elsewhere => {}
         }
         let copy = self.in_container(|| mount::clone_tree(&there, c"", true, false).op("open_tree"))?;
         self.detach(&there)?;

@@ -19,7 +19,7 @@ use crate::launch::messages::FromInit;
 use crate::launch::sources::{self, Source};
 use crate::launch::target::{self, MountPoint, MountPointKind};
 use crate::spec::plan::{Filesystem, FsOption, Mount, MountKind, Plan, Propagation};
-use crate::spec::proc_paths::{self, Place};
+use crate::spec::proc_paths::{self, PathClass};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::{openat2, xattr};
 use nix::errno::Errno;
@@ -82,7 +82,7 @@ impl Attaching<'_> {
 
     fn mount_point(&mut self, entry: &Mount, kind: MountPointKind) -> Result<MountPoint> {
         let tree = &self.root.tree;
-        let check = |place| proc_paths::refuse(place, &entry.kind);
+        let check = |class| proc_paths::refuse_mount(class, &entry.kind);
         self.readonly
             .create(tree, &entry.target, || target::open_mount_point(tree, &entry.target, kind, check))
             .map_err(|error| mismatch::explain(error, tree, entry, kind))
@@ -90,11 +90,11 @@ impl Attaching<'_> {
 
     fn attach_bind(&mut self, entry: &Mount, source: &Path, tree: OwnedFd) -> Result<()> {
         let kind = kind_for(entry, &tree)?;
-        if proc_paths::place(&entry.target) == Place::Proc {
+        if proc_paths::classify_path(&entry.target) == PathClass::Proc {
             only_procfs(&tree)?;
         }
         let root = &self.root.tree;
-        let check = |place| check_bind(entry, &tree, place);
+        let check = |class| check_bind(entry, &tree, class);
         let target = self
             .readonly
             .create(root, &entry.target, || target::open_mount_point(root, &entry.target, kind, check))
@@ -173,9 +173,9 @@ pub fn kind_for(entry: &Mount, tree: &OwnedFd) -> Result<MountPointKind> {
 }
 
 /// Checks whether `tree` may be bound at `place`.
-pub fn check_bind(entry: &Mount, tree: &OwnedFd, place: Place) -> Result<()> {
-    proc_paths::refuse(place, &entry.kind)?;
-    if place == Place::Proc { only_procfs(tree) } else { Ok(()) }
+pub fn check_bind(entry: &Mount, tree: &OwnedFd, class: PathClass) -> Result<()> {
+    proc_paths::refuse_mount(class, &entry.kind)?;
+    if class == PathClass::Proc { only_procfs(tree) } else { Ok(()) }
 }
 
 fn only_procfs(tree: &OwnedFd) -> Result<()> {

@@ -26,7 +26,7 @@ pub fn path_below_rootfs_by_realpath(plan: &Plan, source: &Path) -> Option<PathB
 
 fn relative_to_rootfs(plan: &Plan, below: &Path) -> Option<PathBuf> {
     // If the host's root is the container's root, everything is below it.
-    if plan.rootfs == Path::new("/") || !proc_paths::is_plain(below) {
+    if plan.rootfs == Path::new("/") || !proc_paths::has_no_dotdot(below) {
         return None;
     }
     Some(Path::new(".").join(below))

@@ -3,7 +3,7 @@
 //! dozen others of that class).
 
 use crate::error::{Context, Error, Result};
-use crate::spec::proc_paths::{self, Place};
+use crate::spec::proc_paths::{self, PathClass};
 use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, readlink, readlinkat};
@@ -64,11 +64,11 @@ pub fn open_mount_point(
     root: &OwnedFd,
     path: &Path,
     kind: MountPointKind,
-    check: impl Fn(Place) -> Result<()>,
+    check: impl Fn(PathClass) -> Result<()>,
 ) -> Result<MountPoint> {
     let path = &*remove_missing_names(root, path)?;
     let c_path = c_path(path)?;
-    let plain = if proc_paths::is_plain(path) {
+    let plain = if proc_paths::has_no_dotdot(path) {
         openat2::open_in_root_without_links(root, &c_path, kind.flags())
     } else {
         Err(Errno::ELOOP)
@@ -93,7 +93,7 @@ pub fn open_mount_point(
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };
     let found = path_in_container(root, &at)?;
-    check(proc_paths::place(&found)).map_err(|e| e.on(found.display().to_string()))?;
+    check(proc_paths::classify_path(&found)).map_err(|e| e.on(found.display().to_string()))?;
     Ok(MountPoint { at, made })
 }
 
@@ -161,7 +161,7 @@ pub fn open_mount_point_recording(
     root: &OwnedFd,
     path: &Path,
     kind: MountPointKind,
-    check: impl Fn(Place) -> Result<()>,
+    check: impl Fn(PathClass) -> Result<()>,
     made: &mut Vec<CreatedFile>,
 ) -> Result<MountPoint> {
     let path = &*remove_missing_names(root, path)?;
@@ -178,7 +178,7 @@ pub fn open_mount_point_recording(
         }
         Err(errno) => return Err(errno).op_on("open the mount point", path.display()),
     };
-    check(place_in_container(root, &point.at)?).map_err(|e| e.on(path.display().to_string()))?;
+    check(class_in_container(root, &point.at)?).map_err(|e| e.on(path.display().to_string()))?;
     Ok(point)
 }
 
@@ -218,8 +218,8 @@ fn create_noting(
 }
 
 /// Returns where in the container an open file is.
-pub fn place_in_container(root: &OwnedFd, file: &OwnedFd) -> Result<Place> {
-    Ok(proc_paths::place(&path_in_container(root, file)?))
+pub fn class_in_container(root: &OwnedFd, file: &OwnedFd) -> Result<PathClass> {
+    Ok(proc_paths::classify_path(&path_in_container(root, file)?))
 }
 
 /// How many links the kernel follows.
@@ -229,7 +229,7 @@ const LINKS: u32 = 40;
 /// without that `..`. The kernel can't look such a path up, and init must not create the
 /// name. runc leaves both out, too.
 fn remove_missing_names<'a>(root: &OwnedFd, path: &'a Path) -> Result<Cow<'a, Path>> {
-    if proc_paths::is_plain(path) {
+    if proc_paths::has_no_dotdot(path) {
         return Ok(Cow::Borrowed(path));
     }
     let mut kept = PathBuf::new();

@@ -28,7 +28,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The devices that were moved into a container, and what is needed to move them back.
-pub struct Taken {
+pub struct MovedDevices {
     host: Socket,
     container: Socket,
     taken: Vec<Device>,
@@ -44,20 +44,20 @@ struct Device {
     index: u32,
 }
 
-impl Taken {
+impl MovedDevices {
     /// Opens the sockets to move devices into the namespace `ns`.
-    pub fn open(ns: BorrowedFd<'_>) -> Result<Taken> {
+    pub fn open(ns: BorrowedFd<'_>) -> Result<MovedDevices> {
         let open = || Ok((Socket::open()?, Socket::open_in(ns)?));
         let (host, container) = open().map_err(|e| add_hint(e).at("/linux/netDevices"))?;
-        Ok(Taken { host, container, taken: Vec::new() })
+        Ok(MovedDevices { host, container, taken: Vec::new() })
     }
 
     /// Moves all `devices` into `ns`. Looks up all names before it moves a device.
     ///
     /// # Errors
     /// A device does not exist, its new name is taken, or a move fails.
-    /// [`Taken::give_back`] moves back the devices that have moved.
-    pub fn take(&mut self, devices: &[NetDevice], ns: BorrowedFd<'_>) -> Result<()> {
+    /// [`MovedDevices::move_back`] moves back the devices that have moved.
+    pub fn move_in(&mut self, devices: &[NetDevice], ns: BorrowedFd<'_>) -> Result<()> {
         if is_own_namespace(ns)? {
             return Err(Error::config(
                 "/linux/netDevices",
@@ -107,7 +107,7 @@ impl Taken {
 
     /// Moves every device back to the host, in the state that it had. Tries all, and
     /// returns the errors.
-    pub fn give_back(self) -> Vec<Error> {
+    pub fn move_back(self) -> Vec<Error> {
         let home = match own_namespace() {
             Ok(home) => home,
             Err(error) => return vec![error],

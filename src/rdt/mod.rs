@@ -119,7 +119,7 @@ impl Group {
     }
 
     /// Creates the groups that do not exist, and writes the schemas.
-    pub fn make(&mut self, rdt: &Rdt) -> Result<()> {
+    pub fn create(&mut self, rdt: &Rdt) -> Result<()> {
         if self.origin != Origin::Found && !self.make_dir(&self.path)? && self.origin == Origin::Made {
             // Somebody else created it after `locate`.
             self.origin = Origin::Found;
@@ -154,7 +154,7 @@ impl Group {
     }
 
     /// Moves a process into the groups. Its later children start in them.
-    pub fn assign(&self, pid: i32) -> Result<()> {
+    pub fn add_process(&self, pid: i32) -> Result<()> {
         for group in [Some(&self.path), self.monitor.as_ref()].into_iter().flatten() {
             self.write_file(&group.join("tasks"), &pid.to_string()).map_err(|e| e.at(AT))?;
         }
@@ -162,13 +162,13 @@ impl Group {
     }
 
     /// Moves all threads of these processes into the groups.
-    pub fn assign_all(&self, pids: &[i32]) -> Result<()> {
+    pub fn add_processes(&self, pids: &[i32]) -> Result<()> {
         for pid in pids {
             let threads = std::fs::read_dir(path_in_proc(*pid, "task"));
             // Skip a process that has ended.
             let threads = threads.into_iter().flatten().flatten();
             for thread in threads.filter_map(|entry| entry.file_name().to_str()?.parse().ok()) {
-                match self.assign(thread) {
+                match self.add_process(thread) {
                     Err(e) if e.is(Errno::ESRCH) => {}
                     other => other?,
                 }

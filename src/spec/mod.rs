@@ -7,11 +7,11 @@ pub mod annotations;
 pub mod config;
 pub mod default;
 mod devices;
+pub mod exec_defaults;
 mod exposed;
 #[cfg(test)]
 mod fields;
 mod hooks;
-pub mod inherit;
 pub mod list;
 pub mod memory_policy;
 mod mount_idmap;

@@ -258,10 +258,11 @@ pub fn label(label: &str, annotations: &BTreeMap<String, String>) -> Result<Opti
 /// Refuses a target that is wrong whatever the rootfs contains. Init checks again where
 /// links are involved.
 fn check_target(target: &Path, kind: &MountKind, remount: bool) -> Result<()> {
-    if remount || !proc_paths::is_plain(target) {
+    if remount || !proc_paths::has_no_dotdot(target) {
         return Ok(());
     }
-    proc_paths::refuse(proc_paths::place(target), kind).map_err(|e| e.on(target.display().to_string()))
+    proc_paths::refuse_mount(proc_paths::classify_path(target), kind)
+        .map_err(|e| e.on(target.display().to_string()))
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ const FIGURES: [&str; 11] = [
 
 /// The part of a container that a path belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum PathClass {
     /// The root directory itself.
     Root,
     /// /proc itself. Only a procfs may be mounted there.
@@ -39,18 +39,18 @@ pub enum Place {
 
 /// Returns the part of a container that `path` belongs to. `path` is absolute, and has
 /// neither links nor `..`.
-pub fn place(path: &Path) -> Place {
+pub fn classify_path(path: &Path) -> PathClass {
     let path: PathBuf = path.components().filter(|part| matches!(part, Component::Normal(_))).collect();
     if path.as_os_str().is_empty() {
-        return Place::Root;
+        return PathClass::Root;
     }
     match path.strip_prefix("proc") {
-        Err(_) => Place::Elsewhere,
-        Ok(below) if below.as_os_str().is_empty() => Place::Proc,
+        Err(_) => PathClass::Elsewhere,
+        Ok(below) if below.as_os_str().is_empty() => PathClass::Proc,
         Ok(below) if FIGURES.iter().any(|figure| below == Path::new(figure)) || is_net_dev(below) => {
-            Place::Elsewhere
+            PathClass::Elsewhere
         }
-        Ok(_) => Place::InProc,
+        Ok(_) => PathClass::InProc,
     }
 }
 
@@ -62,24 +62,24 @@ fn is_net_dev(below: &Path) -> bool {
 }
 
 /// Returns whether the path has no `..`. Where `..` leads depends on the links before it.
-pub fn is_plain(path: &Path) -> bool {
+pub fn has_no_dotdot(path: &Path) -> bool {
     path.components().all(|part| part != Component::ParentDir)
 }
 
 /// Refuses a place where a mount of this kind may not be. The caller still has to check
 /// that a bind mount on /proc is of a procfs.
-pub fn refuse(place: Place, kind: &MountKind) -> Result<()> {
+pub fn refuse_mount(class: PathClass, kind: &MountKind) -> Result<()> {
     let is_proc = match kind {
         MountKind::Filesystem(new) => new.fs.as_c_str() == c"proc",
         MountKind::Bind { .. } => true,
         MountKind::Cgroup { .. } | MountKind::Remount { .. } => false,
     };
-    match place {
-        Place::Root => Err(Error::msg("the container's root can't be mounted over")
+    match class {
+        PathClass::Root => Err(Error::msg("the container's root can't be mounted over")
             .hint("use /root/path to choose the root")),
-        Place::InProc => Err(Error::msg("cannot be mounted because it is inside /proc")),
-        Place::Proc if !is_proc => Err(Error::msg("cannot be mounted because it is not of type proc")),
-        Place::Proc | Place::Elsewhere => Ok(()),
+        PathClass::InProc => Err(Error::msg("cannot be mounted because it is inside /proc")),
+        PathClass::Proc if !is_proc => Err(Error::msg("cannot be mounted because it is not of type proc")),
+        PathClass::Proc | PathClass::Elsewhere => Ok(()),
     }
 }
 
@@ -90,25 +90,25 @@ mod tests {
     #[test]
     fn places() {
         for (path, wanted) in [
-            ("/", Place::Root),
-            ("//.", Place::Root),
-            ("/proc", Place::Proc),
-            ("/proc//", Place::Proc),
-            ("/proc/uptime", Place::Elsewhere),
-            ("/proc/1/net/dev", Place::Elsewhere),
-            ("/proc/self/net/dev", Place::InProc),
-            ("/proc/sys/kernel", Place::InProc),
-            ("/proc/sysrq-trigger", Place::InProc),
-            ("/procs/x", Place::Elsewhere),
-            ("/data", Place::Elsewhere),
+            ("/", PathClass::Root),
+            ("//.", PathClass::Root),
+            ("/proc", PathClass::Proc),
+            ("/proc//", PathClass::Proc),
+            ("/proc/uptime", PathClass::Elsewhere),
+            ("/proc/1/net/dev", PathClass::Elsewhere),
+            ("/proc/self/net/dev", PathClass::InProc),
+            ("/proc/sys/kernel", PathClass::InProc),
+            ("/proc/sysrq-trigger", PathClass::InProc),
+            ("/procs/x", PathClass::Elsewhere),
+            ("/data", PathClass::Elsewhere),
         ] {
-            assert_eq!(place(Path::new(path)), wanted, "{path}");
+            assert_eq!(classify_path(Path::new(path)), wanted, "{path}");
         }
     }
 
     #[test]
     fn a_path_that_goes_up_is_not_plain() {
-        assert!(is_plain(Path::new("/a/./b")));
-        assert!(!is_plain(Path::new("/a/../proc")));
+        assert!(has_no_dotdot(Path::new("/a/./b")));
+        assert!(!has_no_dotdot(Path::new("/a/../proc")));
     }
 }

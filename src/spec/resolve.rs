@@ -3,7 +3,8 @@
 use super::config::{Config, Linux};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
 use super::{
-    annotations, devices, exposed, hooks, inherit, mount_idmap, mounts, namespaces, net_devices, process,
+    annotations, devices, exec_defaults, exposed, hooks, mount_idmap, mounts, namespaces, net_devices,
+    process,
 };
 use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
@@ -27,7 +28,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
     let resources = resources::resolve(&linux.resources, "/linux/resources")?;
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
     let mut process = process::resolve(process, "/process", warnings)?;
-    inherit::of_linux(config, &mut process)?;
+    exec_defaults::apply_linux_fields(config, &mut process)?;
     process.keep_groups = process::keeps_groups(&config.annotations);
     if let Some(maps) = &maps {
         check_mapped(&process, maps)?;
@@ -57,7 +58,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
         masked: masked(&linux.masked_paths)?,
         readonly: absolute_paths(&linux.readonly_paths, "/linux/readonlyPaths")?,
         process,
-        inheritable: inherit::of_container(config),
+        exec_defaults: exec_defaults::container_fields(config),
         hooks: hooks::hooks(&config.hooks)?,
         cgroups_path: cgroups_path(linux)?,
         device_rules: devices::rules(&linux.resources.devices)?,

@@ -3,7 +3,7 @@
 //! systemd creates a scope only for a process that exists, so the runtime asks for the
 //! unit after the fork. The runtime sends the request as soon as it knows init's pid.
 //! Meanwhile init works on its mounts. The runtime tells init when systemd has moved it
-//! ([`Starting`]).
+//! ([`UnitStart`]).
 //!
 //! The cgroupfs code finds the processes and writes the limits with this driver, too.
 //! This folder handles the unit around the cgroup.
@@ -86,7 +86,7 @@ const RESET: &str = "ResetFailedUnit";
 const ATTACH: &str = "AttachProcessesToUnit";
 
 /// A unit that systemd starts around init.
-pub struct Starting {
+pub struct UnitStart {
     bus: Bus,
     name: String,
     is_users: bool,
@@ -97,7 +97,7 @@ pub struct Starting {
     call: u32,
 }
 
-impl Starting {
+impl UnitStart {
     /// Connects to systemd and computes the properties, so that errors in these are found
     /// before the fork. `limits` are those of [`translate`].
     pub fn prepare(
@@ -106,7 +106,7 @@ impl Starting {
         id: &str,
         version: Version,
         limits: Vec<Property>,
-    ) -> Result<Starting> {
+    ) -> Result<UnitStart> {
         let name = names::Name::of(plan.cgroups_path.as_deref(), id, unit.is_users())?;
         let mut properties = fixed_properties(&name.slice, id, version);
         properties.extend(annotations::properties(&plan.annotations)?);
@@ -118,7 +118,7 @@ impl Starting {
         let mut bus = Bus::open(&unit.which)?;
         bus.check_pids()?;
         bus.watch_jobs(&unit.name);
-        Ok(Starting {
+        Ok(UnitStart {
             bus,
             name: unit.name.clone(),
             is_users: unit.is_users(),
@@ -131,7 +131,7 @@ impl Starting {
 
     /// Returns when init may go on. On version 1 init has to wait: the runtime writes the
     /// device rules one by one, and init creates device nodes.
-    pub fn arrival(&self) -> CgroupEntry {
+    pub fn cgroup_entry(&self) -> CgroupEntry {
         if self.version == Version::V1 { CgroupEntry::BySystemdFirst } else { CgroupEntry::BySystemdLate }
     }
 
@@ -141,7 +141,7 @@ impl Starting {
     }
 
     /// Asks systemd for the unit, with the process `pid`. Does not wait for an answer.
-    pub fn start(&mut self, pid: i32) -> Result<()> {
+    pub fn request(&mut self, pid: i32) -> Result<()> {
         self.pid = pid.unsigned_abs();
         self.send_request()
     }
@@ -167,7 +167,7 @@ impl Starting {
     ///
     /// # Errors
     /// systemd refused or failed to start the unit, or did not answer in time.
-    pub fn finish(mut self) -> Result<Vec<String>> {
+    pub fn wait_until_moved(mut self) -> Result<Vec<String>> {
         let mut missing = Vec::new();
         let mut is_reset = false;
         let job = loop {
@@ -335,7 +335,7 @@ fn reset_failed_unit(bus: &mut Bus, unit: &str) -> Result<()> {
 
 /// Asks systemd to move a process into the unit. A user may not move a process into it
 /// from outside the cgroups that are delegated to the user, but systemd may.
-pub fn attach(unit: &Unit, pid: i32) -> Result<()> {
+pub fn move_into_unit(unit: &Unit, pid: i32) -> Result<()> {
     let mut bus = Bus::open(&unit.which)?;
     bus.check_pids()?;
     let pids = Value::Array("u".into(), vec![Value::Uint32(pid.unsigned_abs())]);

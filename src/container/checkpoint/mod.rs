@@ -5,7 +5,7 @@ mod external;
 mod kept_stdio;
 pub mod restore;
 
-use crate::cgroup::Entrance;
+use crate::cgroup::EntryFds;
 use crate::container::dir::{Dir, NOTIFY_DIR};
 use crate::container::root::Root;
 use crate::container::state::State;
@@ -77,7 +77,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     let directories = options.flags.directories(Some(mode), LOG)?;
     let asked = what_to_do(options, &dir, &plan, &state, &directories)?;
     steps::done("checked the configuration and CRIU");
-    let starting = service::start(&criu.program, &Entrance::default(), &[], None, || Ok(()))?;
+    let starting = service::start(&criu.program, &EntryFds::default(), &[], None, || Ok(()))?;
     starting.until_ready()?;
     let service = starting.go()?;
     let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
@@ -127,7 +127,7 @@ fn what_to_do(
         .truth(Number::TcpSkipInFlight, options.tcp_skip_in_flight)
         .truth(Number::LinkRemap, options.link_remap)
         .number(Number::EmptyNs, NsKind::Network.flag().for_clone());
-    if options.flags.cgroups == CgroupsMode::Soft && !state.cgroup.holds_all_of(state.pid())? {
+    if options.flags.cgroups == CgroupsMode::Soft && !state.cgroup.contains_everywhere(state.pid())? {
         // CRIU would take a cgroup that other processes share for the container's, and would
         // create everything below it again.
         asked.number(Number::ManageCgroupsMode, CgroupsMode::Ignore as u64);

@@ -6,7 +6,7 @@
 
 use super::{DESCRIPTORS, NOTIFIES, check_root};
 use super::{external, kept_stdio};
-use crate::cgroup::{Cgroup, Entrance, Host, Limits, Starting};
+use crate::cgroup::{Cgroup, EntryFds, Host, Limits, UnitStart};
 use crate::container::bundle;
 use crate::container::console::{self, Console};
 use crate::container::create::locate_cgroup;
@@ -166,8 +166,8 @@ struct RestoreTarget<'a> {
     host: Host,
     cgroup: Cgroup,
     limits: Limits,
-    entrance: Entrance,
-    unit: Option<Starting>,
+    entry_fds: EntryFds,
+    unit: Option<UnitStart>,
 }
 
 impl<'a> RestoreTarget<'a> {
@@ -191,15 +191,15 @@ impl<'a> RestoreTarget<'a> {
                 "--manage-cgroups-mode strict: systemd creates the cgroup, so criu can't",
             ));
         }
-        let entrance = if strict {
-            Entrance::default()
+        let entry_fds = if strict {
+            EntryFds::default()
         } else {
-            cgroup.make(plan, &limits, create.rootless, create.log)?
+            cgroup.create(plan, &limits, create.rootless, create.log)?
         };
         let unit = cgroup.prepare_unit(plan, &mut limits, create.id)?;
         guard.state.cgroup = cgroup.intent();
-        guard.make_rdt()?;
-        Ok((guard, RestoreTarget { options, plan, host, cgroup, limits, entrance, unit }))
+        guard.create_rdt()?;
+        Ok((guard, RestoreTarget { options, plan, host, cgroup, limits, entry_fds, unit }))
     }
 
     /// Starts CRIU in the container's cgroup and in its own mount namespace, and completes
@@ -212,11 +212,11 @@ impl<'a> RestoreTarget<'a> {
         asked: &mut CriuOptions,
     ) -> Result<service::Starting> {
         let create = &self.options.create;
-        guard.dir()?.make_dir(CRIU_ROOT)?;
+        guard.dir()?.create_dir(CRIU_ROOT)?;
         let root = create.root.0.join(create.id).join(CRIU_ROOT);
         let root = root.canonicalize().op_on("find", root.display())?;
         asked.text(Text::Root, root.as_os_str().as_bytes());
-        let view = self.cgroup.view(self.plan, &self.host);
+        let view = self.cgroup.build_view(self.plan, &self.host);
         let mut sources = File::from(memfd_create(c"sources", MFdFlags::MFD_CLOEXEC).op("memfd_create")?);
         let prepare = || {
             let user_namespace = self.plan.namespaces.is_private(NsKind::User);
@@ -224,8 +224,8 @@ impl<'a> RestoreTarget<'a> {
             let found = external::lay_out(self.plan, &view, &root)?;
             (&sources).write_all(found.encoded()).op("write the sources of mounts")
         };
-        let starting = service::start(program, &self.entrance, pass, create.signals.as_ref(), prepare)?;
-        self.entrance = Entrance::default();
+        let starting = service::start(program, &self.entry_fds, pass, create.signals.as_ref(), prepare)?;
+        self.entry_fds = EntryFds::default();
         starting.until_ready()?;
         let pid = starting.service.pid;
         self.arrive(guard, pid)?;
@@ -242,14 +242,14 @@ impl<'a> RestoreTarget<'a> {
     /// Moves the process that becomes CRIU into the container's unit or resctrl group.
     fn arrive(&mut self, guard: &mut CreateGuard, pid: i32) -> Result<()> {
         if let Some(mut unit) = self.unit.take() {
-            unit.start(pid)?;
-            unit.finish()?;
+            unit.request(pid)?;
+            unit.wait_until_moved()?;
             // Only now the unit is known to be this container's.
             guard.state.cgroup = self.cgroup.clone();
-            self.cgroup.joined(pid, self.plan)?;
+            self.cgroup.complete_systemd_move(pid, self.plan)?;
             guard.state.cgroup = self.cgroup.clone();
         }
-        guard.state.rdt.as_ref().map_or(Ok(()), |group| group.assign(pid))
+        guard.state.rdt.as_ref().map_or(Ok(()), |group| group.add_process(pid))
     }
 
     /// Names the container's cgroups to CRIU, which replace those in the images.
@@ -273,7 +273,7 @@ impl<'a> RestoreTarget<'a> {
     }
 
     fn limit(&self) -> Result<()> {
-        let dir = self.cgroup.entrance()?.clone;
+        let dir = self.cgroup.open_entry()?.clone;
         self.cgroup.limit(&self.limits, self.plan, dir.as_ref())
     }
 }
@@ -312,7 +312,7 @@ impl Restoring<'_> {
     /// engines do the rest.
     fn set_up_network(&self, guard: &mut CreateGuard) -> Result<()> {
         if !self.plan.net_devices.is_empty() {
-            guard.take_net_devices()?;
+            guard.move_net_devices_in()?;
         }
         if !self.plan.namespaces.is_new(NsKind::Network) {
             return Ok(());
@@ -345,7 +345,7 @@ impl Restoring<'_> {
             // CRIU has created the cgroup, without device rules.
             CgroupsMode::Strict => {
                 let RestoreTarget { cgroup, limits, .. } = self.target;
-                cgroup.clone().make(self.plan, limits, None, self.options.create.log).map(drop)?
+                cgroup.clone().create(self.plan, limits, None, self.options.create.log).map(drop)?
             }
         }
         if guard.init.as_ref().is_none_or(|(known, _)| *known != pid) {

@@ -28,7 +28,7 @@ use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 /// A set of fields that an `exec` process can take over, with a bit for each
-/// ([`inherit`](super::inherit)).
+/// ([`exec_defaults`](super::exec_defaults)).
 pub type Fields = u16;
 
 /// A container, resolved from `config.json`.
@@ -76,7 +76,7 @@ pub struct Plan {
     pub process: Process,
     /// Which fields the container has for `exec` processes whose own description lacks
     /// them.
-    pub inheritable: Fields,
+    pub exec_defaults: Fields,
     pub hooks: Hooks,
     /// From `linux.cgroupsPath`, without `..`. May be relative, or have the form
     /// `slice:prefix:name` for systemd. `None` if the configuration has no path.

@@ -14,7 +14,7 @@ use crate::error::Result;
 const OF_THE_CONTAINER: Fields = 1 << 15;
 
 /// Returns which of the fields a process has.
-pub fn fields(process: &Process) -> Fields {
+pub fn given_fields(process: &Process) -> Fields {
     let given = [
         process.capabilities.is_some(),
         process.user.umask.is_some(),
@@ -29,14 +29,14 @@ pub fn fields(process: &Process) -> Fields {
 }
 
 /// Returns which of the fields a container has for its `exec` processes.
-pub fn of_container(config: &Config) -> Fields {
+pub fn container_fields(config: &Config) -> Fields {
     let linux = config.linux.as_ref();
     let shared = linux.is_some_and(|l| l.personality.is_some() || l.memory_policy.is_some());
-    config.process.as_ref().map_or(0, fields) | if shared { OF_THE_CONTAINER } else { 0 }
+    config.process.as_ref().map_or(0, given_fields) | if shared { OF_THE_CONTAINER } else { 0 }
 }
 
 /// Fills in the fields that `process` lacks from `own`, the container's process.
-pub fn fill(process: &mut Process, own: &Process) {
+pub fn fill_missing(process: &mut Process, own: &Process) {
     fn copy_if_none<T: Clone>(to: &mut Option<T>, from: &Option<T>) {
         if to.is_none() {
             to.clone_from(from);
@@ -59,7 +59,7 @@ pub fn fill(process: &mut Process, own: &Process) {
 }
 
 /// Sets the fields that `linux` has for every process of the container.
-pub fn of_linux(config: &Config, process: &mut plan::Process) -> Result<()> {
+pub fn apply_linux_fields(config: &Config, process: &mut plan::Process) -> Result<()> {
     let Some(linux) = &config.linux else { return Ok(()) };
     process.personality = linux.personality.as_ref().map(personality::personality).transpose()?;
     process.memory_policy = linux.memory_policy.as_ref().map(memory_policy::memory_policy).transpose()?;
@@ -78,12 +78,12 @@ mod tests {
     fn what_is_missing_is_filled_in_and_nothing_else() {
         let full: Process = serde_json::from_str(FULL).expect("JSON");
         let mut empty = Process::default();
-        assert_eq!((fields(&full), fields(&empty)), (0xff, 0));
-        fill(&mut empty, &full);
+        assert_eq!((given_fields(&full), given_fields(&empty)), (0xff, 0));
+        fill_missing(&mut empty, &full);
         assert_eq!(empty, full);
         let mut own: Process = serde_json::from_str(r#"{"oomScoreAdj":0,"selinuxLabel":"m"}"#).expect("JSON");
-        fill(&mut own, &full);
+        fill_missing(&mut own, &full);
         assert_eq!((own.oom_score_adj, own.selinux_label.as_str()), (Some(0), "m"));
-        assert_eq!(fields(&own), 0xff);
+        assert_eq!(given_fields(&own), 0xff);
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 /// The descriptors by which a new process gets into its cgroups.
 #[derive(Default)]
-pub struct Entrance {
+pub struct EntryFds {
     /// The v2 cgroup into which clone3 puts the process. `None` if there is no such
     /// cgroup.
     pub clone: Option<OwnedFd>,
