@@ -1,6 +1,6 @@
 //! The harness itself: what it must not let pass.
 
-use crate::harness::{Failure, Test};
+use crate::harness::{Failure, Test, is_gap_of};
 use std::fs;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ cases![
     a_clean_up_that_hangs_is_a_failure,
     an_unreadable_state_root_is_not_empty,
     a_gap_is_not_any_failure,
+    a_gap_ends_with_the_version_that_closed_it,
     an_error_without_a_reason_is_not_enough,
 ];
 
@@ -35,6 +36,19 @@ fn a_gap_is_not_any_failure(_: &Test) {
     }
     assert!(Failure::Hang.is_gap("hangs below a frozen cgroup"));
     assert!(Failure::Leak.is_gap("leaves its cgroup"));
+}
+
+fn a_gap_ends_with_the_version_that_closed_it(_: &Test) {
+    let runc = |version: &str| format!("runc version {version}\ncommit: 1.9-0\nspec: 1.2.1\n");
+    let is_gap = |version: &str| is_gap_of(&runc(version), "knows no such field before 1.2");
+    assert!(is_gap("1.1.15+ds1") && is_gap("1.1"));
+    assert!(!is_gap("1.2") && !is_gap("1.2.0-rc.1") && !is_gap("1.10.1") && !is_gap("2.0"));
+    assert!(!is_gap_of("crun version 1.28\ncommit: 0\n", "refuses it before 1.9"));
+    for lasting in ["runs at the end, before the payload", "an error since runc 1.2", "warns before 1.2 only"]
+    {
+        assert!(is_gap_of(&runc("1.3.6"), lasting), "{lasting}");
+    }
+    assert!(is_gap_of("", "knows no such field before 1.2"), "a runtime that doesn't run");
 }
 
 fn an_error_without_a_reason_is_not_enough(t: &Test) {

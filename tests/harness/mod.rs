@@ -24,6 +24,7 @@ pub use host::{
     mountinfo, remove_cgroup, remove_tree,
 };
 pub use runner::{Case, Failure, run};
+pub use runtime::is_gap_of;
 pub use sys::{
     PATIENCE, PidFd, accept, is_readable, pipe, read_fifo, read_line, read_signal, receive, receive_pidfd,
 };

@@ -28,12 +28,36 @@ impl Runtime {
         self.name.starts_with("corten")
     }
 
-    /// Tests this runtime is known to fail, with the reason: `tests/gaps/NAME.txt`.
+    /// Every line of the runtime's list of gaps, `tests/gaps/NAME.txt`, for all versions.
+    /// NAME is the binary's name up to a hyphen: `runc-1.3` has the gaps of `runc`.
     pub fn gaps(&self) -> Vec<(String, String)> {
-        let file = format!("{}/tests/gaps/{}.txt", env!("CARGO_MANIFEST_DIR"), self.name);
+        let name = self.name.split('-').next().unwrap_or_default();
+        let file = format!("{}/tests/gaps/{name}.txt", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(file).unwrap_or_default();
         reasons(&text)
     }
+
+    /// What the runtime says of its version: `runc version 1.3.6` and more. Empty if it
+    /// doesn't run.
+    pub fn says_version(&self) -> String {
+        let out = std::process::Command::new(&self.path).arg("--version").output();
+        out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default()
+    }
+}
+
+/// Whether a gap with this reason is one of the version `says`, which is what the runtime
+/// prints for `--version`. A reason that ends with `before 1.2` is none from 1.2 on.
+pub fn is_gap_of(says: &str, reason: &str) -> bool {
+    let closed = reason.rsplit_once("before ").and_then(|(_, version)| numbers(version));
+    let version = says.split_once("version ").and_then(|(_, rest)| numbers(rest.split_whitespace().next()?));
+    closed.zip(version).is_none_or(|(closed, version)| version < closed)
+}
+
+/// The numbers of a version, without what Debian adds to the last: `1.3.6+ds1` is 1, 3, 6.
+/// `None` if this is no version.
+fn numbers(version: &str) -> Option<Vec<u32>> {
+    let upstream = version.split(['+', '-', '~']).next()?;
+    upstream.split('.').map(|number| number.parse().ok()).collect()
 }
 
 /// Lines of the form `name: reason`; empty ones and those with a # are none.
