@@ -93,7 +93,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
         None => from_flags(&args, config.as_ref(), context)?,
     };
     let profile = config.as_ref().map_or(Ok(None), spec::resolve_seccomp)?;
-    process.keep_groups = spec::keeps_groups(&state.annotations);
+    process.keep_groups = spec::keeps_original_groups(&state.annotations);
     let cgroups: Vec<String> = args.cgroup.iter().filter(|path| !path.is_empty()).cloned().collect();
     let cgroup = (!cgroups.is_empty()).then(|| SubCgroups::parse(&cgroups)).transpose()?;
     let mode = if args.detach { Mode::RunDetached } else { Mode::RunForeground };

@@ -181,7 +181,7 @@ fn hide_clones() -> Result<()> {
 
 /// Refuses a container without a user namespace for a caller that is not root.
 fn check_owner(state: &State, plan: &Plan) -> Result<()> {
-    if state.owner == 0 || plan.namespaces.is_private(NsKind::User) {
+    if state.owner == 0 || plan.namespaces.is_not_inherited(NsKind::User) {
         return Ok(());
     }
     Err(Error::config("/linux/namespaces", "rootless container requires user namespaces")

@@ -248,7 +248,7 @@ fn open_cgroups<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a
 /// Sets the CPUs of the runtime process, which the exec process inherits until it is in its
 /// cgroup.
 fn move_to_first_cpus(process: &Process) -> Result<()> {
-    let cpus = &process.cpu_affinity.initial;
+    let cpus = &process.cpu_affinity.before_move;
     if cpus.is_empty() {
         return Ok(());
     }

@@ -34,7 +34,7 @@ pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     let mut plan = plan(&dir, &state)?;
     plan.mounts = log.warnings_of(|warnings| {
         let entries = spec::parse_mounts(text, warnings)?;
-        spec::resolve_mounts(&entries, &plan, warnings)
+        spec::resolve_live_mounts(&entries, &plan, warnings)
     })?;
     let joins = match (plan.namespaces.is_joined(NsKind::User), &handed) {
         (true, None) => Joins::user_of(state.pid())?,
@@ -50,7 +50,7 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     let (_dir, state, handed) = find_live(root, id)?;
     let mounted = log.warnings_of(|warnings| {
         let entries = spec::parse_mounts(text, warnings)?;
-        spec::resolve_mounted(&entries, warnings)
+        spec::resolve_unmounts(&entries, warnings)
     })?;
     change(&state, handed, Change::Remove(mounted), Joins::default(), None)
 }

@@ -70,9 +70,9 @@ impl Flags {
         };
         let images = open(&self.images)?;
         let work = self.work.as_deref().map(open).transpose()?;
-        options.number(Number::ImagesDirFd, service::number(&images));
+        options.number(Number::ImagesDirFd, service::descriptor_number(&images));
         if let Some(work) = &work {
-            options.number(Number::WorkDirFd, service::number(work));
+            options.number(Number::WorkDirFd, service::descriptor_number(work));
         }
         Ok(Directories { images, work, log: here.log })
     }
@@ -82,7 +82,7 @@ impl Flags {
     pub fn options(&self, directories: &Directories, annotation: Option<&str>) -> Result<Options> {
         let mut options = Options::default();
         options
-            .number(Number::ImagesDirFd, service::number(&directories.images))
+            .number(Number::ImagesDirFd, service::descriptor_number(&directories.images))
             .number(Number::LogLevel, LOG_LEVEL)
             .text(Text::LogFile, directories.log.file_name().unwrap_or_default().as_bytes())
             .truth(Number::NotifyScripts, true)
@@ -96,7 +96,7 @@ impl Flags {
             .truth(Number::LazyPages, self.lazy_pages)
             .number(Number::ManageCgroupsMode, self.cgroups as u64);
         if let Some(work) = &directories.work {
-            options.number(Number::WorkDirFd, service::number(work));
+            options.number(Number::WorkDirFd, service::descriptor_number(work));
         }
         if let Some(lock) = self.network_lock {
             options.number(Number::NetworkLock, lock as u64);

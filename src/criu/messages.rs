@@ -142,7 +142,7 @@ pub fn request(kind: Kind, options: &Options) -> Message {
 }
 
 /// Returns the answer to a notification. `go_on` false makes CRIU give up.
-pub fn notified(go_on: bool) -> Message {
+pub fn notification_answer(go_on: bool) -> Message {
     let mut request = Message::default();
     request.number(1, Kind::Notify as u64).truth(3, go_on);
     request

@@ -26,10 +26,10 @@ pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 /// The oldest CRIU that is accepted. CRIU 3.15 freezes cgroups of version 2, accepts
 /// joined pid namespaces, and reports when lazy pages can be fetched.
-const NEEDED: Version = (3, 15);
+const MINIMUM_VERSION: Version = (3, 15);
 
 /// The oldest CRIU that can join namespaces, and that has options for LSMs.
-pub const NEWER: Version = (3, 16);
+pub const VERSION_FOR_NAMESPACES_AND_LSM: Version = (3, 16);
 
 /// How CRIU restores a cgroup of the images (`criu_cg_mode`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -70,26 +70,27 @@ impl Criu {
         let program = find_program(&path).ok_or_else(|| {
             Error::msg("criu is not installed").hint(format!(
                 "install CRIU {}.{} or newer (Debian's package criu) in a directory of PATH",
-                NEEDED.0, NEEDED.1
+                MINIMUM_VERSION.0, MINIMUM_VERSION.1
             ))
         })?;
         let starting = service::start(&program, &EntryFds::default(), &[], None, || Ok(()))?;
         starting.until_ready()?;
-        let service = starting.go()?;
+        let service = starting.exec_criu()?;
         let more = wanted != Features::default();
-        let answer = service.ask(&version_question(more));
+        let answer = service.request(&version_question(more));
         let version = answer.ok().filter(|answer| answer.success).and_then(|answer| answer.version);
         let version = version.ok_or_else(|| {
-            Error::msg("criu does not report its version")
-                .on(program.to_string_lossy())
-                .hint(format!("install CRIU {}.{} or newer, and run `criu check`", NEEDED.0, NEEDED.1))
+            Error::msg("criu does not report its version").on(program.to_string_lossy()).hint(format!(
+                "install CRIU {}.{} or newer, and run `criu check`",
+                MINIMUM_VERSION.0, MINIMUM_VERSION.1
+            ))
         })?;
         let criu = Criu { program, version };
-        criu.require(NEEDED, "checkpoint and restore")?;
+        criu.require(MINIMUM_VERSION, "checkpoint and restore")?;
         if more {
             require_features(&service, wanted)?;
         }
-        service.end()?;
+        service.finish()?;
         Ok(criu)
     }
 
@@ -107,7 +108,7 @@ impl Criu {
 
 /// Refuses features that this kernel lacks.
 fn require_features(service: &Service, wanted: Features) -> Result<()> {
-    let answer = service.ask(&feature_question(wanted))?;
+    let answer = service.request(&feature_question(wanted))?;
     let lacks = |what| Err(Error::msg(format!("criu reports that this kernel lacks {what}")));
     match answer.features {
         _ if !answer.success => Err(Error::msg("criu can't check the features of this kernel")),

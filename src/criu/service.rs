@@ -1,6 +1,6 @@
 //! A running `criu swrk`: starts it, and exchanges messages with it.
 
-use super::messages::{Kind, Response, notified};
+use super::messages::{Kind, Response, notification_answer};
 use super::wire::Message;
 use crate::cgroup::EntryFds;
 use crate::error::{Context, Error, Result};
@@ -42,7 +42,7 @@ pub struct Starting {
 }
 
 /// Forks a process into the cgroup of `entry_fds`. The child calls `prepare` and waits for
-/// [`Starting::go`]. The descriptors `pass` keep their numbers in CRIU.
+/// [`Starting::exec_criu`]. The descriptors `pass` keep their numbers in CRIU.
 pub fn start(
     program: &CStr,
     entry_fds: &EntryFds,
@@ -128,7 +128,7 @@ impl Starting {
     }
 
     /// Lets the process execute CRIU.
-    pub fn go(self) -> Result<Service> {
+    pub fn exec_criu(self) -> Result<Service> {
         self.sync.send(ToCriu::Execute)?;
         match self.sync.recv()? {
             None => Ok(self.service),
@@ -150,7 +150,7 @@ pub struct Notification {
 
 impl Service {
     /// Sends a request, and waits for its response.
-    pub fn ask(&self, request: &Message) -> Result<Response> {
+    pub fn request(&self, request: &Message) -> Result<Response> {
         self.send(request)?;
         self.receive().map(|(response, _)| response)
     }
@@ -159,7 +159,7 @@ impl Service {
     ///
     /// # Errors
     /// The first failure of `note`. The answer to that notification makes CRIU give up.
-    pub fn work(
+    pub fn request_with_notifications(
         &self,
         request: &Message,
         note: &mut dyn FnMut(Notification) -> Result<()>,
@@ -183,7 +183,7 @@ impl Service {
                 let Response { script, pid, .. } = response;
                 failed = note(Notification { script, pid, fd }).err();
             }
-            self.send(&notified(failed.is_none()))?;
+            self.send(&notification_answer(failed.is_none()))?;
         }
     }
 
@@ -209,7 +209,7 @@ impl Service {
     }
 
     /// Closes the connection, and waits until CRIU has ended.
-    pub fn end(mut self) -> Result<Exit> {
+    pub fn finish(mut self) -> Result<Exit> {
         nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)
             .op("shutdown")?;
         self.wait_until_readable(&self.process)?;
@@ -227,6 +227,6 @@ impl Drop for Service {
 }
 
 /// Returns the number by which CRIU finds a descriptor of this process.
-pub fn number(fd: impl AsFd) -> u64 {
+pub fn descriptor_number(fd: impl AsFd) -> u64 {
     u64::from(RawFd::unsigned_abs(fd.as_fd().as_raw_fd()))
 }

@@ -24,11 +24,11 @@ pub fn finish(entry: &Mount, tree: &OwnedFd, attr: MountAttr, recursive: MountAt
 pub fn set_bind_attributes(entry: &Mount, tree: &OwnedFd) -> Result<Option<String>> {
     let attr = entry.attr;
     let with = |clear: u64| set_attributes(tree, MountAttr { clear, ..attr }, entry.recursive_attr);
-    let locked = match with(attr.clear | entry.unnamed) {
-        Err(error) if error.is(Errno::EPERM) && attr.clear | entry.unnamed != 0 => error,
+    let locked = match with(attr.clear | entry.flags_to_clear) {
+        Err(error) if error.is(Errno::EPERM) && attr.clear | entry.flags_to_clear != 0 => error,
         other => return other.map(|()| None),
     };
-    if entry.unnamed != 0 && with(attr.clear).is_ok() {
+    if entry.flags_to_clear != 0 && with(attr.clear).is_ok() {
         return Ok(None);
     }
     // The kernel sets an atime mode only together with the mask of all modes.

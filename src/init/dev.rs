@@ -55,7 +55,7 @@ pub fn populate(
     }
     nodes.resize_with(plan.devices.len(), || None);
     // Root of a user namespace may not create device nodes. It gets the host's, bound.
-    let bind = plan.namespaces.is_private(NsKind::User);
+    let bind = plan.namespaces.is_not_inherited(NsKind::User);
     let dev = target::open_or_create_directory(root, Path::new("/dev"))?;
     for (device, node) in plan.devices.iter().zip(nodes) {
         if hosts_dev && device.path.starts_with("/dev") {
@@ -119,7 +119,7 @@ impl NewDevice<'_> {
     /// Accepts a file of the image only if it is the same device. A link or another file
     /// in its place is an attack or a mistake (CVE-2025-31133).
     fn check_existing(&self, dir: &OwnedFd, name: &CStr) -> Result<()> {
-        match self.device.is(&fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("stat")?) {
+        match self.device.matches_stat(&fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW).op("stat")?) {
             true => Ok(()),
             false => Err(Error::msg("the image has another file at the device's path")),
         }

@@ -20,10 +20,10 @@ pub fn create_detached(
     host: &OwnedFd,
 ) -> Result<OwnedFd> {
     let fits = !is_long(&new.source) && !options.iter().any(has_long);
-    if new.legacy == 0 && fits && !options.iter().any(has_comma) {
+    if new.mount2_flags == 0 && fits && !options.iter().any(has_comma) {
         return create_by_fsopen(&new.fs, &new.source, options, attrs);
     }
-    if new.legacy != 0 || has_legacy_parser(&new.fs)? {
+    if new.mount2_flags != 0 || has_legacy_parser(&new.fs)? {
         return create_by_mount(new, options, attrs, host);
     }
     if fits {
@@ -76,7 +76,7 @@ fn create_by_mount(new: &Filesystem, options: &[FsOption], attrs: u64, host: &Ow
     let (flags, options) = superblock_flags(options);
     let data = in_one_string(&options)?;
     let tree = HiddenTmpfs::new(host)?
-        .mount(&new.source, &new.fs, new.legacy | flags, &data)
+        .mount(&new.source, &new.fs, new.mount2_flags | flags, &data)
         .map_err(|e| with_names(e, &options))?;
     // The atime modes are one field. The kernel sets that field as a whole.
     let clear = if attrs & MOUNT_ATTR_ATIME != 0 { MOUNT_ATTR_ATIME } else { 0 };

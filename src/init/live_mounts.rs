@@ -16,7 +16,7 @@ use crate::launch::namespace_handout::NamespaceEntry;
 use crate::launch::sources::{self, ELOOP_HINT, Source};
 use crate::launch::sync::ChildEnd;
 use crate::launch::target::{self, CreatedFile, MountPointKind};
-use crate::spec::plan::{Mount, MountKind, Mounted, NsKind, Plan};
+use crate::spec::plan::{Mount, MountKind, NsKind, Plan, Unmount};
 use crate::spec::proc_paths::{self, PathClass};
 use crate::steps;
 use crate::sys::clone::exit;
@@ -34,7 +34,7 @@ pub enum Change {
     /// Adds the mounts of this plan.
     Add(Box<Plan>),
     /// Removes these mounts, the last one first.
-    Remove(Vec<Mounted>),
+    Remove(Vec<Unmount>),
 }
 
 /// Everything that the runtime prepared for the child.
@@ -119,7 +119,7 @@ enum Step {
     /// The tree that was attached.
     Attached(OwnedFd),
     /// A copy of the tree that was detached, and where it was.
-    Detached(OwnedFd, Mounted),
+    Detached(OwnedFd, Unmount),
 }
 
 struct Work<'a> {
@@ -227,14 +227,14 @@ impl Work<'_> {
         })
     }
 
-    fn open_mount(&self, mounted: &Mounted) -> Result<OwnedFd> {
-        let nofollow = if mounted.nofollow { libc::O_NOFOLLOW } else { 0 };
-        let path = target::c_path(&mounted.path)?;
+    fn open_mount(&self, unmount: &Unmount) -> Result<OwnedFd> {
+        let nofollow = if unmount.nofollow { libc::O_NOFOLLOW } else { 0 };
+        let path = target::c_path(&unmount.path)?;
         openat2::open_in_root(&self.root.tree, &path, libc::O_PATH | nofollow).op("open the mount")
     }
 
-    fn remove(&mut self, mounted: &Mounted) -> Result<()> {
-        let there = self.open_mount(mounted)?;
+    fn remove(&mut self, unmount: &Unmount) -> Result<()> {
+        let there = self.open_mount(unmount)?;
         match target::class_in_container(&self.root.tree, &there)? {
             PathClass::Root => return Err(Error::msg("the container's root can't be unmounted")),
             PathClass::InProc => {
@@ -244,8 +244,8 @@ impl Work<'_> {
         }
         let copy = self.in_container(|| mount::clone_tree(&there, c"", true, false).op("open_tree"))?;
         self.detach(&there)?;
-        let Mounted { at, path, nofollow } = mounted;
-        let mounted = Mounted { at: at.clone(), path: path.clone(), nofollow: *nofollow };
+        let Unmount { at, path, nofollow } = unmount;
+        let mounted = Unmount { at: at.clone(), path: path.clone(), nofollow: *nofollow };
         self.steps.push(Step::Detached(copy, mounted));
         Ok(())
     }

@@ -125,7 +125,7 @@ fn build<'a>(plan: &'a Plan, context: &mut InitContext) -> Result<Payload<'a>> {
     steps::begin_child("init");
     let labels = lsm::Labels::open(&plan.process)?;
     namespaces::enter(plan, context)?;
-    let user_namespace = plan.namespaces.is_private(NsKind::User);
+    let user_namespace = plan.namespaces.is_not_inherited(NsKind::User);
     labels.label_keys(&plan.process, || keyring::join(context.keyring.as_deref(), user_namespace))?;
     namespaces::set_names(plan)?;
     namespaces::wait_for_devices(plan, context)?;
@@ -174,7 +174,7 @@ fn build<'a>(plan: &'a Plan, context: &mut InitContext) -> Result<Payload<'a>> {
     // Closes the descriptors of the root: `process.cwd` must not lead to one of them.
     drop(root);
 
-    if !plan.namespaces.is_private(NsKind::User) {
+    if !plan.namespaces.is_not_inherited(NsKind::User) {
         rlimits::set_rlimits(rlimits::Target::Caller, &plan.process)?;
     }
     terminal.install(&plan.process)?;

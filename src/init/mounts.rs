@@ -320,7 +320,7 @@ mod tests {
             fs: fs.into(),
             source: fs.into(),
             options,
-            legacy: 0,
+            mount2_flags: 0,
             copy_up: false,
         };
         for fs in [c"tmpfs", c"devpts", c"overlay", c"ext4"] {

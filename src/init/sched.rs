@@ -19,7 +19,7 @@ pub fn reset_affinity() {
 /// Sets the CPUs of an exec process (`process.execCPUAffinity.final`). Without them, it
 /// may run on all CPUs of the cpuset.
 pub fn set_affinity(process: &Process) -> Result<()> {
-    let cpus = &process.cpu_affinity.last;
+    let cpus = &process.cpu_affinity.after_move;
     if cpus.is_empty() {
         reset_affinity();
         return Ok(());

@@ -222,7 +222,7 @@ pub fn check_joined(pid: i32, plan: &Plan) -> Result<()> {
 /// it.
 pub fn host_uid(init: i32, plan: &Plan) -> Result<Option<u32>> {
     let uid = plan.process.uid;
-    if !plan.namespaces.is_private(NsKind::User) {
+    if !plan.namespaces.is_not_inherited(NsKind::User) {
         return Ok(Some(uid));
     }
     let path = path_in_proc(init, "uid_map");

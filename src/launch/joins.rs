@@ -244,5 +244,5 @@ fn check_kind(fd: &OwnedFd, kind: NsKind) -> Result<()> {
 
 /// The namespaces of a running container that `exec` has to enter.
 pub fn private_flags(namespaces: &Namespaces) -> NsFlags {
-    NsKind::ALL.into_iter().filter(|kind| namespaces.is_private(*kind)).map(NsKind::flag).collect()
+    NsKind::ALL.into_iter().filter(|kind| namespaces.is_not_inherited(*kind)).map(NsKind::flag).collect()
 }

@@ -68,7 +68,8 @@ fn explain(error: Error, attr: &sched::Attr, pid: i32) -> Error {
 /// Whether a cpuset or its affinity keeps the process from a CPU that is online.
 fn lacks_cpus(pid: i32) -> bool {
     let online = crate::sys::process::read_file("/sys/devices/system/cpu/online").unwrap_or_default();
-    let online = crate::spec::list::bits(String::from_utf8_lossy(&online).trim(), "").unwrap_or_default();
+    let online =
+        crate::spec::bit_list::parse_bits(String::from_utf8_lossy(&online).trim(), "").unwrap_or_default();
     let Ok(allowed) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(pid)) else { return false };
     let is_online = |cpu: usize| online.get(cpu / 64).is_some_and(|word| word >> (cpu % 64) & 1 == 1);
     let may_run = |cpu| allowed.is_set(cpu).unwrap_or(false);

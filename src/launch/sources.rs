@@ -70,7 +70,7 @@ impl Sources {
         let mut budget = budget(&rootfs);
         let (mut devices, mut made) = (Vec::new(), None);
         // Init opens for itself the devices that are not opened here.
-        if plan.namespaces.is_private(NsKind::User) && plan.devices.len() < budget {
+        if plan.namespaces.is_not_inherited(NsKind::User) && plan.devices.len() < budget {
             (devices, made) = open_nodes(plan);
             budget -= devices.len() + usize::from(made.is_some());
         }
@@ -382,7 +382,7 @@ pub fn missing_devices(plan: &Plan) -> Vec<String> {
     let Some(dev) = plan.bound_dev() else { return Vec::new() };
     let lacks = |device: &&Device| {
         let below = device.path.strip_prefix("/dev").ok().filter(|_| !device.at.is_empty());
-        below.is_some_and(|below| !stat(&dev.join(below)).is_ok_and(|stat| device.is(&stat)))
+        below.is_some_and(|below| !stat(&dev.join(below)).is_ok_and(|stat| device.matches_stat(&stat)))
     };
     let warn =
         |device: &Device| format!("{}: the /dev that is bound lacks {}", device.at, device.path.display());
@@ -394,7 +394,7 @@ fn open_node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
         e.hint("create the device on the host: in a user namespace the runtime binds the host's device")
     })?;
     let stat = fstat(&tree).op("fstat")?;
-    if !device.is(&stat) {
+    if !device.matches_stat(&stat) {
         return Err(Error::msg("the host has another file at this path")
             .hint("create the device at this path of the host: in a user namespace the runtime binds it"));
     }

@@ -207,12 +207,12 @@ impl Arch {
 
     /// Returns the architecture of a name in `architectures`. `None`: there is no such
     /// name.
-    pub fn of(name: &str) -> Option<Arch> {
+    pub fn from_name(name: &str) -> Option<Arch> {
         let name = name.strip_prefix("SCMP_ARCH_")?;
         Arch::ALL.into_iter().find(|arch| arch.facts().name == name)
     }
 
-    /// Returns the name in `architectures`; the inverse of [`Arch::of`].
+    /// Returns the name in `architectures`; the inverse of [`Arch::from_name`].
     pub fn name(self) -> String {
         format!("SCMP_ARCH_{}", self.facts().name)
     }
@@ -247,10 +247,10 @@ mod tests {
     #[test]
     fn names_lead_back() {
         for arch in Arch::ALL {
-            assert_eq!(Arch::of(&arch.name()), Some(arch));
+            assert_eq!(Arch::from_name(&arch.name()), Some(arch));
         }
-        assert_eq!(Arch::of("SCMP_ARCH_NATIVE"), None);
-        assert_eq!(Arch::of("X86"), None);
+        assert_eq!(Arch::from_name("SCMP_ARCH_NATIVE"), None);
+        assert_eq!(Arch::from_name("X86"), None);
     }
 
     #[test]

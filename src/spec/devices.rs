@@ -28,7 +28,7 @@ pub fn devices(configured: &[ConfigDevice]) -> Result<Vec<Device>> {
         let device = device(configured, i)?;
         match own.iter().find(|other| other.path == device.path) {
             // Engines list a device twice if the user asks for it in two ways.
-            Some(other) if other.is_same(&device) => {}
+            Some(other) if other.is_same_device(&device) => {}
             Some(other) => {
                 return Err(Error::config(
                     format!("{}/path", device.at),

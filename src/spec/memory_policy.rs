@@ -1,7 +1,7 @@
 //! `linux.memoryPolicy`: on which NUMA nodes the kernel allocates memory.
 
+use super::bit_list;
 use super::config;
-use super::list;
 use super::plan::MemoryPolicy;
 use crate::error::{Error, Result};
 
@@ -41,7 +41,7 @@ pub fn memory_policy(given: &config::MemoryPolicy) -> Result<MemoryPolicy> {
     for (i, flag) in given.flags.iter().enumerate() {
         flags |= find_number(&FLAGS, flag, &format!("flags/{i}"), "flag")?;
     }
-    let nodes = list::bits(&given.nodes, &format!("{AT}/nodes"))
+    let nodes = bit_list::parse_bits(&given.nodes, &format!("{AT}/nodes"))
         .map_err(|e| Error { op: format!("invalid memory policy nodes: {}", e.op), ..e })?;
     match (mode, nodes.is_empty()) {
         (DEFAULT | LOCAL, false) => {

@@ -4,15 +4,15 @@
 //! Each error has a JSON pointer. The room does no I/O: the caller reads the files.
 
 pub mod annotations;
+pub mod bit_list;
+mod cgroup_exposure;
 pub mod config;
 pub mod default;
 mod devices;
 pub mod exec_defaults;
-mod exposed;
 #[cfg(test)]
 mod fields;
 mod hooks;
-pub mod list;
 pub mod memory_policy;
 mod mount_idmap;
 mod mount_options;
@@ -38,10 +38,10 @@ mod unsupported;
 
 pub use devices::default_rules;
 pub use mount_options::known_options;
-pub use mounts::{for_running as resolve_mounts, mounted as resolve_mounted};
+pub use mounts::{resolve_live_mounts, resolve_unmounts};
 pub use parse::{parse_config, parse_mounts, parse_process, parse_resources};
 pub use plan::Plan;
-pub use process::{capability_name, keeps_groups, resolve as resolve_process};
+pub use process::{capability_name, keeps_original_groups, resolve as resolve_process};
 pub use rdt::rdt as resolve_rdt;
 pub use resolve::resolve;
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub struct Options {
     /// The bool says whether the propagation also applies to the mounts below.
     pub propagation: Option<(Propagation, bool)>,
     /// MS_… bits that only mount(2) takes.
-    pub legacy: u64,
+    pub mount2_flags: u64,
     /// Whether the new tmpfs starts with a copy of the directory that it covers.
     pub copy_up: bool,
     pub idmap: Option<Idmap>,
@@ -115,7 +115,7 @@ pub fn known_options() -> Vec<String> {
 /// As in runc, a mount keeps all flags of its source if its options name none. If the
 /// options name any flag, the mount loses all other flags of its source. Only the modes
 /// of atime stay, unless an option sets one of them.
-pub fn unnamed(attr: MountAttr) -> u64 {
+pub fn flags_to_clear(attr: MountAttr) -> u64 {
     if attr == MountAttr::default() {
         return 0;
     }
@@ -154,7 +154,7 @@ fn parse_option(out: &mut Options, option: &str) -> Result<()> {
     } else if let Some(name) = SUPERBLOCK.iter().find(|name| **name == option) {
         out.superblock.push(name);
     } else if let Some((_, set, clear)) = LEGACY.iter().find(|(name, ..)| *name == option) {
-        out.legacy = out.legacy & !clear | set;
+        out.mount2_flags = out.mount2_flags & !clear | set;
     } else {
         return add_data(out, option);
     }
@@ -268,16 +268,16 @@ mod tests {
         assert_eq!(options(&["rw", "ro"]).attr, MountAttr { set: MOUNT_ATTR_RDONLY, ..Default::default() });
         let atime = options(&["noatime", "strictatime"]).attr;
         assert_eq!((atime.set, atime.clear), (MOUNT_ATTR_STRICTATIME, MOUNT_ATTR_ATIME));
-        assert_eq!(options(&["silent", "iversion", "loud"]).legacy, MS_I_VERSION);
+        assert_eq!(options(&["silent", "iversion", "loud"]).mount2_flags, MS_I_VERSION);
     }
 
     #[test]
     fn one_named_flag_leaves_none_of_the_sources() {
-        assert_eq!(unnamed(options(&["rprivate", "rro"]).attr), 0);
+        assert_eq!(flags_to_clear(options(&["rprivate", "rro"]).attr), 0);
         let three = MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW;
-        assert_eq!(unnamed(options(&["rw", "nosuid"]).attr), three);
+        assert_eq!(flags_to_clear(options(&["rw", "nosuid"]).attr), three);
         let times = MOUNT_ATTR_NODIRATIME | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | three;
-        assert_eq!(unnamed(options(&["noatime"]).attr), times);
+        assert_eq!(flags_to_clear(options(&["noatime"]).attr), times);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::c_string;
 use super::config::Mount as ConfigMount;
 use super::mount_idmap::{self, Users};
 use super::mount_options::{self, Options};
-use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, Mounted, Plan, SourceLink};
+use super::plan::{Filesystem, FsOption, Idmap, Mount, MountKind, Plan, SourceLink, Unmount};
 use super::proc_paths;
 use crate::error::{Error, Result};
 use crate::sys::mount::{MOUNT_ATTR_RDONLY, MS_I_VERSION};
@@ -27,7 +27,11 @@ pub fn mounts(
 /// Resolves mounts for a running container with the plan `plan`. The entries are a list
 /// by itself, so the JSON pointers begin with `/0`. Refuses mounts that a running
 /// container cannot get, and mounts that `mounts remove` could not remove again.
-pub fn for_running(entries: &[ConfigMount], plan: &Plan, warnings: &mut Vec<String>) -> Result<Vec<Mount>> {
+pub fn resolve_live_mounts(
+    entries: &[ConfigMount],
+    plan: &Plan,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Mount>> {
     let users = Users::new(&plan.namespaces, plan.id_maps.as_ref());
     let resolve_entry = |(i, entry)| {
         let mount = Entry { entry, bundle: &plan.bundle, at: format!("/{i}") }.resolve(&users, warnings)?;
@@ -51,12 +55,12 @@ fn refuse_for_running(mount: &Mount) -> Result<()> {
 }
 
 /// Resolves the places of a list of mounts that are to be removed.
-pub fn mounted(entries: &[ConfigMount], warnings: &mut Vec<String>) -> Result<Vec<Mounted>> {
+pub fn resolve_unmounts(entries: &[ConfigMount], warnings: &mut Vec<String>) -> Result<Vec<Unmount>> {
     let resolve_place = |(i, entry): (usize, &ConfigMount)| {
         let entry = Entry { entry, bundle: Path::new("/"), at: format!("/{i}") };
         let options = mount_options::parse(&entry.entry.options, &entry.pointer("options"))?;
         let path = entry.target(warnings)?;
-        Ok(Mounted { at: entry.at, path, nofollow: options.target_nofollow })
+        Ok(Unmount { at: entry.at, path, nofollow: options.target_nofollow })
     };
     entries.iter().enumerate().map(resolve_place).collect()
 }
@@ -83,7 +87,7 @@ impl Entry<'_> {
         // As in runc, a mount in a user namespace keeps the flags of the source.
         let alone = matches!(kind, MountKind::Bind { .. }) && matches!(users, Users::Hosts);
         Ok(Mount {
-            unnamed: if alone { mount_options::unnamed(options.attr) } else { 0 },
+            flags_to_clear: if alone { mount_options::flags_to_clear(options.attr) } else { 0 },
             at: self.at,
             target,
             target_nofollow: options.target_nofollow,
@@ -129,7 +133,7 @@ impl Entry<'_> {
         if bind && let Some((name, _)) = options.data.first() {
             return refuse(name, "is not an option of a bind mount");
         }
-        if remount && options.legacy & MS_I_VERSION != 0 {
+        if remount && options.mount2_flags & MS_I_VERSION != 0 {
             return refuse("iversion", "is only for a new mount");
         }
         Ok(())
@@ -142,7 +146,7 @@ impl Entry<'_> {
             return;
         }
         let changes = |name: &&&str| !matches!(**name, "async" | "nolazytime" | "nomand");
-        let iversion = (options.legacy & MS_I_VERSION != 0).then_some(&"iversion");
+        let iversion = (options.mount2_flags & MS_I_VERSION != 0).then_some(&"iversion");
         if let Some(name) = options.superblock.iter().find(changes).or(iversion) {
             let at = self.pointer("options");
             warnings.push(format!(
@@ -192,7 +196,7 @@ impl Entry<'_> {
             fs: c_string(fs, &self.pointer("type"))?,
             source: c_string(&source, &self.pointer("source"))?,
             options: self.options_with_access(options)?,
-            legacy: options.legacy,
+            mount2_flags: options.mount2_flags,
             copy_up: options.copy_up,
         })
     }

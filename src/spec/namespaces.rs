@@ -14,7 +14,7 @@ pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
         let kind = find_kind(&ns.kind).ok_or_else(|| {
             Error::config(format!("{at}/type"), "is not a kind of namespace").on(ns.kind.clone())
         })?;
-        if out.is_private(kind) {
+        if out.is_not_inherited(kind) {
             return Err(Error::config(at, format!("a second {} namespace", kind.name())));
         }
         let source = match ns.path.as_str() {
@@ -27,7 +27,7 @@ pub fn namespaces(linux: &Linux) -> Result<Namespaces> {
         };
         out.set(kind, source);
     }
-    if !out.is_private(NsKind::Mount) {
+    if !out.is_not_inherited(NsKind::Mount) {
         return Err(Error::config("/linux/namespaces", "a mount namespace is required").hint(
             "add {\"type\": \"mount\"}: in the host's mount namespace the container's /proc, /dev and /sys \
                  would be mounted over the host's",

@@ -15,7 +15,7 @@ pub fn net_devices(
     configured: &BTreeMap<String, ConfigDevice>,
     namespaces: &Namespaces,
 ) -> Result<Vec<NetDevice>> {
-    if !configured.is_empty() && !namespaces.is_private(NsKind::Network) {
+    if !configured.is_empty() && !namespaces.is_not_inherited(NsKind::Network) {
         return Err(Error::config(
             "/linux/netDevices",
             "unable to move network devices without a NET namespace",

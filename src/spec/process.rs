@@ -111,7 +111,7 @@ fn label(text: &str, at: &str) -> Result<Option<String>> {
 /// Returns whether crun's annotation asks to keep the caller's groups instead of
 /// `additionalGids`. The annotation is for users who reach shared files through a group
 /// that their user namespace cannot map.
-pub fn keeps_groups(annotations: &BTreeMap<String, String>) -> bool {
+pub fn keeps_original_groups(annotations: &BTreeMap<String, String>) -> bool {
     annotations.get("run.oci.keep_original_groups").is_some_and(|value| value == "1")
 }
 

@@ -3,8 +3,8 @@
 use super::config::{Config, Linux};
 use super::plan::{Namespaces, NsKind, Plan, Propagation};
 use super::{
-    annotations, devices, exec_defaults, exposed, hooks, mount_idmap, mounts, namespaces, net_devices,
-    process,
+    annotations, cgroup_exposure, devices, exec_defaults, hooks, mount_idmap, mounts, namespaces,
+    net_devices, process,
 };
 use super::{rdt, resources, seccomp, sysctl, unsupported};
 use crate::error::{Error, Result};
@@ -29,7 +29,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
     let process = config.process.as_ref().ok_or_else(|| Error::config("/process", "is missing"))?;
     let mut process = process::resolve(process, "/process", warnings)?;
     exec_defaults::apply_linux_fields(config, &mut process)?;
-    process.keep_groups = process::keeps_groups(&config.annotations);
+    process.keep_groups = process::keeps_original_groups(&config.annotations);
     if let Some(maps) = &maps {
         check_mapped(&process, maps)?;
     }
@@ -49,7 +49,7 @@ pub fn resolve(config: &Config, bundle: &Path, warnings: &mut Vec<String>) -> Re
         sysctl: sysctl::sysctl(&linux.sysctl, &namespaces)?,
         mounts: {
             let mounts = mounts::mounts(&config.mounts, bundle, &users, warnings)?;
-            exposed::warn(&mounts, linux, warnings);
+            cgroup_exposure::warn_of_exposed_cgroups(&mounts, linux, warnings);
             mounts
         },
         mount_label: mounts::label(&linux.mount_label, &config.annotations)?,
@@ -162,7 +162,7 @@ fn uts_name(name: &str, at: &str, namespaces: &Namespaces) -> Result<Option<Stri
     if name.len() > UTS_NAME_MAX {
         return Err(Error::config(at, format!("is longer than {UTS_NAME_MAX} bytes")).on(name));
     }
-    if !namespaces.is_private(NsKind::Uts) {
+    if !namespaces.is_not_inherited(NsKind::Uts) {
         return Err(Error::config(at, "needs a uts namespace of the container's own")
             .on(name)
             .hint("add {\"type\": \"uts\"} to /linux/namespaces"));

@@ -1,8 +1,8 @@
 //! `process.scheduler`, `process.ioPriority` and `process.execCPUAffinity` (config.md
 //! "Process").
 
+use super::bit_list;
 use super::config::{self, IoPriority};
-use super::list;
 use super::plan::CpuAffinity;
 use crate::error::{Error, Result};
 use crate::sys::sched::Attr;
@@ -118,8 +118,8 @@ pub fn io_priority(given: &IoPriority, at: &str) -> Result<u16> {
 /// Resolves the CPUs of an `exec` process.
 pub fn affinity(given: &config::CpuAffinity, at: &str) -> Result<CpuAffinity> {
     Ok(CpuAffinity {
-        initial: list::bits(&given.initial, &format!("{at}/initial"))?,
-        last: list::bits(&given.last, &format!("{at}/final"))?,
+        before_move: bit_list::parse_bits(&given.initial, &format!("{at}/initial"))?,
+        after_move: bit_list::parse_bits(&given.last, &format!("{at}/final"))?,
     })
 }
 

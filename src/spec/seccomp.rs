@@ -118,7 +118,7 @@ fn architectures(names: &[String]) -> Result<Vec<Arch>> {
     })?;
     let mut out = vec![native];
     for (i, name) in names.iter().enumerate() {
-        let arch = Arch::of(name).ok_or_else(|| {
+        let arch = Arch::from_name(name).ok_or_else(|| {
             Error::config(format!("{AT}/architectures/{i}"), "is not an architecture").on(name)
         })?;
         if arch.shares_a_kernel_with(native) && !out.contains(&arch) {

@@ -41,7 +41,7 @@ fn resolve_sysctl(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sys
     let Some(kind) = namespace_of(&dotted) else {
         return Err(Error::config(at, "is not namespaced: it would change the host"));
     };
-    if !namespaces.is_private(kind) {
+    if !namespaces.is_not_inherited(kind) {
         return Err(Error::config(at, format!("needs a {} namespace of the container's own", kind.name()))
             .hint(format!("add {{\"type\": \"{}\"}} to /linux/namespaces", kind.name())));
     }

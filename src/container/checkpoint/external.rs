@@ -73,7 +73,7 @@ enum Origin<'a> {
 pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
     let (inside, host) = (points(&init.to_string())?, points("self")?);
     let origins = origins(plan, init, &inside)?;
-    let namespaced = plan.namespaces.is_private(NsKind::Cgroup);
+    let namespaced = plan.namespaces.is_not_inherited(NsKind::Cgroup);
     for point in inside.iter().filter(|point| point.path != Path::new("/")) {
         let above = origins.iter().filter(|(path, _)| point.path.starts_with(path));
         // Of several mounts at one path, the last covers the others.
@@ -135,7 +135,7 @@ fn origins<'a>(plan: &'a Plan, init: i32, inside: &[MountInfo]) -> Result<Vec<(P
         };
         out.push((place(&entry.target, !entry.target_nofollow), origin));
     }
-    if plan.namespaces.is_private(NsKind::User) {
+    if plan.namespaces.is_not_inherited(NsKind::User) {
         out.extend(plan.devices.iter().map(|device| (place(&device.path, false), Origin::Device)));
     }
     out.extend(plan.masked.iter().map(|path| (place(path, true), Origin::Mask)));
@@ -176,7 +176,7 @@ pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options)
     let mut pass = Vec::new();
     for (kind, _, key) in NAMESPACES {
         if let Some(namespace) = joins.get(kind) {
-            options.inherit_fd(key, service::number(namespace));
+            options.inherit_fd(key, service::descriptor_number(namespace));
             pass.push(namespace.as_fd());
         }
     }
@@ -184,7 +184,7 @@ pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options)
 }
 
 /// Whether the container joins a namespace that only a newer CRIU can restore into
-/// ([`crate::criu::NEWER`]).
+/// ([`crate::criu::VERSION_FOR_NAMESPACES_AND_LSM`]).
 pub fn joins_more(plan: &Plan) -> bool {
     JOINED.iter().any(|(kind, _)| plan.namespaces.is_joined(*kind))
 }
@@ -227,7 +227,7 @@ pub fn lay_out(plan: &Plan, view: &CgroupView, at: &Path) -> Result<Options> {
     if !plan.masked.is_empty() {
         options.external_mount(NULL, NULL);
     }
-    if plan.namespaces.is_private(NsKind::User) {
+    if plan.namespaces.is_not_inherited(NsKind::User) {
         for device in &plan.devices {
             let path = device.path.as_os_str().as_bytes();
             options.external_mount(path, path);

@@ -140,7 +140,7 @@ fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
 pub fn give_stdio(descriptors: &[String], stdio: &[OwnedFd], options: &mut Options) {
     for (file, name) in stdio.iter().zip(descriptors) {
         if [PIPE, FILE, TTY].iter().any(|kind| name.starts_with(kind)) {
-            options.inherit_fd(name, service::number(file));
+            options.inherit_fd(name, service::descriptor_number(file));
         }
     }
 }

@@ -73,30 +73,31 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     })?;
     let mut status_fd = options.status_fd.map(writable).transpose()?;
     // At a restore, root of the user namespace must reach the images, too.
-    let mode = if plan.namespaces.is_private(NsKind::User) { 0o711 } else { 0o700 };
+    let mode = if plan.namespaces.is_not_inherited(NsKind::User) { 0o711 } else { 0o700 };
     let directories = options.flags.directories(Some(mode), LOG)?;
     let asked = what_to_do(options, &dir, &plan, &state, &directories)?;
     steps::done("checked the configuration and CRIU");
     let starting = service::start(&criu.program, &EntryFds::default(), &[], None, || Ok(()))?;
     starting.until_ready()?;
-    let service = starting.go()?;
+    let service = starting.exec_criu()?;
     let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
-    let response = service.work(&request(kind, &asked), &mut |told: Notification| {
-        steps::done_with(|| format!("criu says {}", told.script));
-        match (told.script.as_str(), status_fd.take()) {
-            ("status-ready", Some(fd)) => write(&fd, &[0]).map(drop).op("write to --status-fd"),
-            (_, fd) => {
-                status_fd = fd;
-                Ok(())
+    let response =
+        service.request_with_notifications(&request(kind, &asked), &mut |told: Notification| {
+            steps::done_with(|| format!("criu says {}", told.script));
+            match (told.script.as_str(), status_fd.take()) {
+                ("status-ready", Some(fd)) => write(&fd, &[0]).map(drop).op("write to --status-fd"),
+                (_, fd) => {
+                    status_fd = fd;
+                    Ok(())
+                }
             }
-        }
-    })?;
+        })?;
     if !response.success || !response.is(kind) {
         return Err(criu::failure("checkpoint the container", &response, &directories.log).on(options.id));
     }
     steps::done("criu wrote the images");
     // After a pre-dump CRIU would wait for the dump.
-    service.end()?;
+    service.finish()?;
     if options.pre_dump || options.leave_running {
         return Ok(());
     }

@@ -84,9 +84,9 @@ fn attended(options: &Options) -> Result<i32> {
     // As CRIU's own mount namespace has them.
     directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
     steps::done("started criu");
-    let service = starting.go()?;
+    let service = starting.exec_criu()?;
     let mut restoring = Restoring { options, plan: &plan, target: &target, console: theirs };
-    let response = service.work(&request(Kind::Restore, &asked), &mut |told| {
+    let response = service.request_with_notifications(&request(Kind::Restore, &asked), &mut |told| {
         steps::done_with(|| format!("criu says {}", told.script));
         restoring.note(told, &mut guard)
     })?;
@@ -95,7 +95,7 @@ fn attended(options: &Options) -> Result<i32> {
         return Err(error.on(create.id));
     }
     steps::done("criu restored the processes");
-    service.end()?;
+    service.finish()?;
     // Closes this process's copy of the sending end: if CRIU sent no terminal, the receive
     // below must fail and not wait.
     drop(restoring);
@@ -132,7 +132,10 @@ fn find_criu(options: &Options, plan: &Plan) -> Result<CString> {
         ("--lsm-mount-context", options.lsm_mount_context.is_some()),
         ("a joined namespace", external::joins_more(plan)),
     ];
-    newer.iter().filter(|(_, wanted)| *wanted).try_for_each(|(what, _)| criu.require(criu::NEWER, what))?;
+    newer
+        .iter()
+        .filter(|(_, wanted)| *wanted)
+        .try_for_each(|(what, _)| criu.require(criu::VERSION_FOR_NAMESPACES_AND_LSM, what))?;
     Ok(criu.program)
 }
 
@@ -219,7 +222,7 @@ impl<'a> RestoreTarget<'a> {
         let view = self.cgroup.build_view(self.plan, &self.host);
         let mut sources = File::from(memfd_create(c"sources", MFdFlags::MFD_CLOEXEC).op("memfd_create")?);
         let prepare = || {
-            let user_namespace = self.plan.namespaces.is_private(NsKind::User);
+            let user_namespace = self.plan.namespaces.is_not_inherited(NsKind::User);
             keyring::join(Some(&keyring_name(create.id)), user_namespace)?;
             let found = external::lay_out(self.plan, &view, &root)?;
             (&sources).write_all(found.encoded()).op("write the sources of mounts")

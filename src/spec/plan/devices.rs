@@ -21,12 +21,12 @@ pub struct Device {
 impl Device {
     /// Returns whether `other` has the same type and the same numbers. Mode and owner may
     /// differ.
-    pub fn is_same(&self, other: &Device) -> bool {
+    pub fn is_same_device(&self, other: &Device) -> bool {
         (self.file_type(), self.number()) == (other.file_type(), other.number())
     }
 
     /// Returns whether the file with this `stat` is the device.
-    pub fn is(&self, stat: &nix::sys::stat::FileStat) -> bool {
+    pub fn matches_stat(&self, stat: &nix::sys::stat::FileStat) -> bool {
         stat.st_mode & libc::S_IFMT == self.file_type() && stat.st_rdev == self.number()
     }
 

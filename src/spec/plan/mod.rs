@@ -13,7 +13,7 @@ mod resources;
 
 pub use devices::{Device, DeviceKind, DeviceRule};
 pub use mounts::{
-    Filesystem, FsOption, Idmap, IdmapUsers, Mount, MountKind, Mounted, Propagation, SourceLink,
+    Filesystem, FsOption, Idmap, IdmapUsers, Mount, MountKind, Propagation, SourceLink, Unmount,
 };
 pub use namespaces::{IdMap, IdMaps, Namespaces, Ns, NsKind};
 pub use process::{Capabilities, CpuAffinity, MemoryPolicy, Process, Rlimit};

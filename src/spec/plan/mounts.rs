@@ -28,7 +28,7 @@ impl Propagation {
 
 /// The place of a mount that is to be removed. The type of the mount does not matter.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Mounted {
+pub struct Unmount {
     /// JSON pointer of the entry.
     pub at: String,
     /// Absolute path in the container.
@@ -53,7 +53,7 @@ pub struct Mount {
     pub attr: MountAttr,
     /// The flags of a bind mount's source (MOUNT_ATTR_… bits) that no option names. Init
     /// clears them where the kernel allows that.
-    pub unnamed: u64,
+    pub flags_to_clear: u64,
     /// The attributes of the `r…` options, for this mount and all mounts below it.
     pub recursive_attr: MountAttr,
     /// The bool says whether the propagation also applies to the mounts below. `None` if
@@ -99,7 +99,7 @@ pub struct Filesystem {
     pub source: CString,
     pub options: Vec<FsOption>,
     /// MS_… bits that only mount(2) takes.
-    pub legacy: u64,
+    pub mount2_flags: u64,
     /// Whether the new tmpfs starts with a copy of the directory that it covers
     /// (`tmpcopyup`).
     pub copy_up: bool,

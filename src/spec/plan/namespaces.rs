@@ -114,7 +114,7 @@ impl Namespaces {
 
     /// Returns whether the namespace of this kind is new or joined, so that the container
     /// does not inherit the runtime's.
-    pub fn is_private(&self, kind: NsKind) -> bool {
+    pub fn is_not_inherited(&self, kind: NsKind) -> bool {
         *self.get(kind) != Ns::Inherit
     }
 }

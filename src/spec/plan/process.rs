@@ -57,9 +57,9 @@ pub struct Process {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CpuAffinity {
     /// The CPUs before the process moves into the container's cgroup.
-    pub initial: Vec<u64>,
+    pub before_move: Vec<u64>,
     /// The CPUs after the move.
-    pub last: Vec<u64>,
+    pub after_move: Vec<u64>,
 }
 
 /// The arguments of set_mempolicy(2).

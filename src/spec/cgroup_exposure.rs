@@ -11,7 +11,7 @@ const HIERARCHY: &str = "/sys/fs/cgroup";
 
 /// Adds a warning for each mount through which the payload can write to the host's cgroup
 /// hierarchy although the configuration says `ro`.
-pub fn warn(mounts: &[Mount], linux: &Linux, warnings: &mut Vec<String>) {
+pub fn warn_of_exposed_cgroups(mounts: &[Mount], linux: &Linux, warnings: &mut Vec<String>) {
     let paths = linux.masked_paths.iter().chain(&linux.readonly_paths);
     let paths: Vec<&Path> = paths.map(Path::new).collect();
     for (i, mount) in mounts.iter().enumerate() {

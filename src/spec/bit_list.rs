@@ -8,7 +8,7 @@ const MAX: usize = 65536;
 
 /// Returns the bits of a list: number n is bit n % 64 of word n / 64. An empty list has
 /// no words. As in runc, spaces may surround an entry, and an entry may be empty.
-pub fn bits(list: &str, at: &str) -> Result<Vec<u64>> {
+pub fn parse_bits(list: &str, at: &str) -> Result<Vec<u64>> {
     let mut out = Vec::new();
     for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
         let (first, last) = entry.split_once('-').unwrap_or((entry, entry));
@@ -46,17 +46,17 @@ mod tests {
 
     #[test]
     fn numbers_and_ranges() {
-        assert_eq!(bits("0-3,7", ""), Ok(vec![0b1000_1111]));
-        assert_eq!(bits(" 1 ,, 64-65", ""), Ok(vec![2, 3]));
-        assert_eq!(bits("", ""), Ok(vec![]));
-        assert_eq!(bits("8191", "").map(|bits| bits.len()), Ok(128));
+        assert_eq!(parse_bits("0-3,7", ""), Ok(vec![0b1000_1111]));
+        assert_eq!(parse_bits(" 1 ,, 64-65", ""), Ok(vec![2, 3]));
+        assert_eq!(parse_bits("", ""), Ok(vec![]));
+        assert_eq!(parse_bits("8191", "").map(|bits| bits.len()), Ok(128));
     }
 
     #[test]
     fn nonsense_is_refused() {
         for list in ["a", "1-", "-1", "3-1", "1 2", "0 - 1", "+1", "65536", "99999999999999999999", ",", " "]
         {
-            assert_eq!(bits(list, "/x").map_err(|e| e.at), Err("/x".into()), "{list:?}");
+            assert_eq!(parse_bits(list, "/x").map_err(|e| e.at), Err("/x".into()), "{list:?}");
         }
     }
 }
