@@ -30,6 +30,7 @@ cases![
     resources_from_stdin,
     resources_of_an_engine,
     resources_may_be_null,
+    resources_that_set_nothing_need_no_cgroup,
     resources_must_be_an_object,
     resources_are_named_when_wrong,
     resources_and_flags_are_refused,
@@ -369,6 +370,23 @@ fn resources_may_be_null(t: &Test) {
     let resources = json!({ "memory": null, "cpu": { "shares": null }, "pids": { "limit": 12 } });
     from_stdin(&container, "--resources -", &resources.to_string());
     assert_eq!(get(t, &container, PIDS), "12");
+}
+
+fn resources_that_set_nothing_need_no_cgroup(t: &Test) {
+    if !is_corten() {
+        t.skip("--cgroup-manager=disabled is crun's and corten's");
+    }
+    t.global("--cgroup-manager=disabled");
+    let container = t.start(&t.bundle().drop("/linux/resources").pausing());
+    for nothing in [
+        json!({ "memory": { "limit": 0, "checkBeforeUpdate": false }, "hugepageLimits": [] }),
+        json!({ "unknownToAll": 1 }),
+    ] {
+        let out = from_stdin(&container, "--resources -", &nothing.to_string());
+        assert_eq!((out.code, out.stderr.as_str()), (0, ""), "{nothing}: {out:?}");
+    }
+    let out = from_stdin(&container, "--resources -", &json!({ "pids": { "limit": 5 } }).to_string());
+    out.one_clear_line(&["/linux/resources", "there is no cgroup"]);
 }
 
 fn resources_must_be_an_object(t: &Test) {
