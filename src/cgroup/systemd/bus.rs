@@ -197,13 +197,7 @@ impl Bus {
                 Message::Return { to, texts } if to == serial => return Ok(Ok(texts)),
                 Message::Error { to, name, text } if to == serial => return Ok(Err(Refusal { name, text })),
                 // The bus refused `Hello` or the match rule, and the call needs both.
-                Message::Error { name, text, .. } => {
-                    return Err(Error::msg(format!(
-                        "the bus refused: {name}: {}",
-                        without_engines_words(&text)
-                    ))
-                    .on(self.address.clone()));
-                }
+                Message::Error { name, text, .. } => return Err(self.refused(&name, &text)),
                 other => self.keep_ended_job(other),
             }
         }
@@ -217,16 +211,16 @@ impl Bus {
                 return Ok(self.jobs.swap_remove(at).result);
             }
             match self.next_message(&what)? {
-                Message::Error { name, text, .. } => {
-                    return Err(Error::msg(format!(
-                        "the bus refused: {name}: {}",
-                        without_engines_words(&text)
-                    ))
-                    .on(self.address.clone()));
-                }
+                Message::Error { name, text, .. } => return Err(self.refused(&name, &text)),
                 other => self.keep_ended_job(other),
             }
         }
+    }
+
+    /// Returns the error for a refusal that answers none of the awaited calls.
+    fn refused(&self, name: &str, text: &str) -> Error {
+        let text = without_engines_words(text);
+        Error::msg(format!("the bus refused: {name}: {text}")).on(self.address.clone())
     }
 
     fn keep_ended_job(&mut self, message: Message) {
