@@ -219,7 +219,11 @@ impl Out {
     #[track_caller]
     pub fn report(&self) -> serde_json::Value {
         assert_eq!(self.code, 0, "the payload failed: {self:?}");
-        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("{e}: no report in {self:?}"))
+        // No closure: the panic is to have the caller's place, not one in the harness.
+        match serde_json::from_str(&self.stdout) {
+            Ok(report) => report,
+            Err(error) => panic!("{error}: no report in {self:?}"),
+        }
     }
 
     /// The call failed, and (where it is corten's) said why in one line that
