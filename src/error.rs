@@ -1,4 +1,4 @@
-//! The one error type of the runtime.
+//! The one error type of the runtime (runtime.md "Errors").
 //!
 //! An error has the operation that failed, the thing that the operation acts on, the
 //! place in `config.json`, the errno of the kernel, and a hint for the user. An error

@@ -112,7 +112,7 @@ impl Log {
         Ok(Log { to, format, level, warnings: RefCell::default() })
     }
 
-    /// Keeps a warning until the end of the verb.
+    /// Keeps a warning until the end of the verb (runtime.md "Warnings").
     pub fn warn(&self, text: impl Into<String>) {
         self.warnings.borrow_mut().push(text.into());
     }

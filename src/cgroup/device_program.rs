@@ -1,4 +1,5 @@
-//! The device controller of version 2: compiles device rules to a BPF program.
+//! The device controller of version 2: compiles device rules (config-linux.md "Allowed
+//! Device list") to a BPF program.
 //!
 //! The kernel calls the program with the type of access, the type of device, and the
 //! device's numbers. The program tests the rules from the last to the first. The first

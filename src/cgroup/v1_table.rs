@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::spec::plan::{BlockIo, Cpu, Limit, Memory, Network, Resources, ThrottleDevice};
 use std::num::NonZero;
 
-/// Returns the settings for `resources`.
+/// Returns the settings for `resources` (config-linux.md "Memory", "CPU", "Block IO", "Huge
+/// page limits", "Network", "PIDs", "RDMA").
 ///
 /// # Errors
 /// Version 1 has no such limit.

@@ -10,7 +10,8 @@ use std::num::NonZero;
 /// The kernel's default for the period of a CPU quota, in microseconds.
 pub const DEFAULT_PERIOD: u64 = 100_000;
 
-/// Returns the settings for `resources`.
+/// Returns the settings for `resources` (config-linux.md "Memory", "CPU", "Block IO", "Huge
+/// page limits", "PIDs", "RDMA", "Unified").
 ///
 /// # Errors
 /// Version 2 has no such limit, or `memory.swap` has no `memory.limit`.

@@ -1,4 +1,5 @@
-//! Reads and resolves a bundle's configuration, and adds what the command line says.
+//! Reads and resolves a bundle's configuration (bundle.md), and adds what the command line
+//! says.
 
 use super::options::Options;
 use super::sd_notify;

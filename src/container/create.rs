@@ -48,7 +48,8 @@ pub struct Created {
     pub oom: Option<crate::cgroup::OomWatch>,
 }
 
-/// Creates the container: up to the start gate, or for `run` up to the payload's execve.
+/// Creates the container (runtime.md "Create"): up to the start gate, or for `run` up to the
+/// payload's execve.
 pub fn create(options: &Options) -> Result<Created> {
     // Checks that have no side effect.
     let (text, mut plan) = bundle::load(options, options.notify)?;

@@ -1,4 +1,4 @@
-//! `delete`: removes everything that `create` made.
+//! `delete`: removes everything that `create` made (runtime.md "Delete").
 //!
 //! `delete` does not hold the lock while it waits for a killed process to end: the kernel
 //! may take any time for that, and other verbs must not wait for it.

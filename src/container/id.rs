@@ -1,4 +1,4 @@
-//! Container ids, and what is named after them.
+//! Container ids (runtime.md "State", `id`), and what is named after them.
 
 use crate::error::{Error, Result};
 use std::ffi::CString;

@@ -1,4 +1,5 @@
-//! Labels of AppArmor and SELinux that the kernel applies at the payload's execve.
+//! Labels of AppArmor and SELinux that the kernel applies at the payload's execve (config.md
+//! "Linux Process", `apparmorProfile` and `selinuxLabel`).
 //!
 //! Init sets a label by a write to a file below /proc/self/attr. A container can put
 //! anything at /proc, and a write to any other file sets no label (CVE-2019-19921,

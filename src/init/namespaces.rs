@@ -172,7 +172,8 @@ pub fn wait_for_devices(plan: &Plan, context: &InitContext) -> Result<()> {
     context.sync.expect(ToInit::DevicesMoved)
 }
 
-/// Sets the hostname and the domain name, and sets the loopback device up.
+/// Sets the hostname and the domain name (config.md "Hostname", "Domainname"), and sets the
+/// loopback device up.
 pub fn set_names(plan: &Plan) -> Result<()> {
     if let Some(name) = &plan.hostname {
         nix::unistd::sethostname(name).op("sethostname").map_err(|e| e.at("/hostname").on(name))?;

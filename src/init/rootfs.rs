@@ -1,4 +1,5 @@
-//! Attaches the root filesystem among the host's mounts, in this mount namespace alone.
+//! Attaches the root filesystem (config.md "Root") among the host's mounts, in this mount
+//! namespace alone.
 
 use crate::error::{Context, Error, Result};
 use crate::launch::sources;
@@ -75,8 +76,9 @@ fn propagate_below(plan: &Plan, root: &Root) -> Result<()> {
         .map_err(|e| e.at("/linux/rootfsPropagation"))
 }
 
-/// Sets the propagation of the root itself, after the pivot. A shared root is in a peer
-/// group of its own. A slave or private root has had its propagation from the start.
+/// Sets the propagation of the root itself, after the pivot (config-linux.md "Rootfs Mount
+/// Propagation"). A shared root is in a peer group of its own. A slave or private root has
+/// had its propagation from the start.
 pub fn set_root_propagation(plan: &Plan, root: &Root) -> Result<()> {
     match plan.root_propagation {
         Some((propagation @ (Propagation::Shared | Propagation::Unbindable), _)) => {

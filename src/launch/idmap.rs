@@ -1,6 +1,7 @@
-//! Id mappings of user namespaces. The runtime writes the mappings of a new user
-//! namespace from outside. It compares those of a joined one with the configuration. And
-//! it creates user namespaces that serve only for their mappings.
+//! Id mappings of user namespaces (config-linux.md "User namespace mappings"). The runtime
+//! writes the mappings of a new user namespace from outside. It compares those of a joined
+//! one with the configuration. And it creates user namespaces that serve only for their
+//! mappings.
 //!
 //! The kernel lets an unprivileged user map only his own id. For other ids the runtime
 //! calls newuidmap(1) and newgidmap(1), which are set-user-ID and look into /etc/subuid

@@ -1,4 +1,5 @@
-//! `linux.memoryPolicy`: on which NUMA nodes the kernel allocates memory.
+//! `linux.memoryPolicy`: on which NUMA nodes the kernel allocates memory (config-linux.md
+//! "Memory policy").
 
 use super::bit_list;
 use super::config;

@@ -5,7 +5,8 @@ use crate::sys::mount::{MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE, MountAtt
 use std::ffi::CString;
 use std::path::PathBuf;
 
-/// The propagation type of a mount (mount_namespaces(7)).
+/// The propagation type of a mount (config-linux.md "Rootfs Mount Propagation",
+/// mount_namespaces(7)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Propagation {
     Private,
