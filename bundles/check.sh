@@ -16,7 +16,7 @@ scratch=$(mktemp -d)
 trap 'remove_tree "$scratch"' EXIT
 passed=0 failed=0 skipped=0
 
-# Prints the first expectation that no line met.
+# Prints the first expectation that no line matched.
 unmet() {
     local expected line
     exec 3<"$2"
@@ -45,7 +45,7 @@ for name in "$@"; do
 
     status=0
     timeout --foreground 600 "${command[@]}" >"$output" 2>&1 </dev/null || status=$?
-    # After a failure nothing may live on (the engines' own way to clean up).
+    # After a failure, no process may stay (this is how engines clean up, too).
     [ "$status" -eq 0 ] || "$RUNTIME" --root "$STATE_ROOT" delete --force "$ID" >>"$output" 2>&1 || true
     left=$(leftovers "$ID" "$STATE_ROOT")
     if [ "$status" -eq 77 ]; then

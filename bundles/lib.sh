@@ -19,15 +19,15 @@ need() {
     done
 }
 
-# The mount points at or below a directory, as this process sees them.
+# Prints the mount points at or below a directory, as this process sees them.
 mounts_under() {
     local dir
     dir=$(realpath -m -- "$1") || return
     awk -v dir="$dir" '$5 == dir || index($5, dir "/") == 1 { print $5 }' /proc/self/mountinfo
 }
 
-# rm -rf that refuses to walk into a mount: a volume that something left mounted
-# must never be emptied.
+# rm -rf that refuses a tree with mounts: it must never empty a volume that is still
+# mounted.
 remove_tree() {
     local left
     [ -e "$1" ] || return 0
@@ -44,7 +44,8 @@ built_runtime() {
     printf '%s/%s/release/corten\n' "${CARGO_TARGET_DIR:-$here/target}" "$host"
 }
 
-# An absolute path for the runtime that was asked for: an argument, $RUNTIME, or ours.
+# Prints the absolute path of the runtime: an argument, $RUNTIME, or the binary of `make
+# build`.
 resolve_runtime() {
     local wanted=${1:-${RUNTIME:-}} found
     [ -n "$wanted" ] || wanted=$(built_runtime)
@@ -52,8 +53,8 @@ resolve_runtime() {
     realpath -s -- "$found"
 }
 
-# What a container of that id has left on the host, one finding a line.
-# Usage: leftovers ID STATE_ROOT
+# Prints what a container of that id has left on the host, one line each. Usage: leftovers
+# ID STATE_ROOT
 leftovers() {
     local id=$1 root=$2
     [ ! -d "$root" ] || find "$root" -mindepth 1 -maxdepth 1 -printf 'state: %p\n'

@@ -21,8 +21,8 @@ STATE_ROOT=${STATE_ROOT:-}
 BUNDLES=$here
 export RUNTIME ID STATE_ROOT BUNDLES
 
-# Root of a user namespace is nobody in particular on the host: it reaches the
-# root filesystem only where every directory above lets others through.
+# Root of a user namespace is an ordinary user on the host. It reaches the root filesystem
+# only if every directory above is open to others.
 reachable_by_others() {
     local dir=$1
     while [ "$dir" != / ]; do
@@ -46,7 +46,7 @@ cp -r -- "$here/$name" "$work"
 cd -- "$work"
 "$here/rootfs.sh" rootfs
 
-# For the scripts of a bundle: the plain run of what stands in the current directory.
+# For the scripts of a bundle: runs the container in the current directory.
 run_bundle() {
     "$RUNTIME" ${STATE_ROOT:+--root "$STATE_ROOT"} run --bundle . "$ID"
 }

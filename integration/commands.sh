@@ -31,9 +31,9 @@ test_run() {
     expect 'run: memory and process limits' 0 '' "$engine" "${run[@]}" --rm --memory 64m --pids-limit 50 "$image" true
 }
 
-# A container that lives: t-long is left running.
-# Usage: test_life STATUS STATS: of an exec whose executable is missing; what `stats`
-# is to print, an extended regular expression.
+# A container that keeps running: leaves t-long running. Usage: test_life STATUS STATS.
+# STATUS is the status of an exec whose executable is missing; STATS is an extended regular
+# expression for the output of `stats`.
 test_life() {
     local missing_in_exec=$1 stats=$2
     expect 'create' 0 '^[0-9a-f]{64}$' "$engine" create --name t-created "${run[@]:1}" "$image" echo created
@@ -60,7 +60,8 @@ test_life() {
     fi
 }
 
-# Their ends. Usage: test_ends OPTION..., of rm, so that it doesn't wait
+# Ends the containers. Usage: test_ends OPTION... The options are for rm, so that it does
+# not wait.
 test_ends() {
     local at_once=("$@")
     expect 'stop' 0 '' "$engine" stop --time 30 t-long

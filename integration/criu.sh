@@ -50,7 +50,7 @@ mkdir -p "$work"/apt/{preferences.d,lists/partial,archives/partial,state} "$work
 trap 'rm -rf -- "$work"' EXIT
 : >"$work/apt/status"
 printf 'deb [signed-by=%s] %s %s main\n' $keyring "$MIRROR" "$SUITE" >"$work/apt/sources.list"
-# An apt of its own, which knows of no installed package.
+# An apt with a state of its own, which knows of no installed package.
 cat >"$work/apt/apt.conf" <<CONF
 Dir::Etc "$work/apt";
 Dir::Etc::SourceList "$work/apt/sources.list";

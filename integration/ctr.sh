@@ -6,7 +6,7 @@ set -euo pipefail
 # shellcheck source=integration/lib.sh
 . "$(dirname -- "$(realpath -- "$0")")/lib.sh"
 begin containerd "${1:-}" containerd containerd-shim-runc-v2 ctr
-# The containerd namespace is also the parent of the containers' cgroups.
+# The containerd namespace is also the name of the parent of the containers' cgroups.
 namespace=$cgroup_parent
 
 # --- containerd -------------------------------------------------------------------------
@@ -30,7 +30,7 @@ image=localhost/busybox:by-hand
 skopeo copy --quiet --insecure-policy "oci:$work/image:by-hand" "oci-archive:$work/image.tar:by-hand"
 
 runs=(--runtime io.containerd.runc.v2 --runc-binary "$RUNTIME" --runc-root "$work/runc")
-# A command, and not a function, because timeout and script are to run it.
+# A command instead of a function, because timeout and script have to run it.
 cat >"$work/ctr" <<EOF
 #!/bin/bash
 exec ctr --address $work/sock --namespace $namespace "\$@"
@@ -38,8 +38,8 @@ EOF
 chmod +x "$work/ctr"
 c=$work/ctr
 
-# Nothing of a container may be left once it is deleted: state, cgroup, mount, process.
-# Usage: gone NAME
+# Checks that a deleted container has left no state, cgroup, mount or process. Usage: gone
+# NAME
 gone() {
     nothing_is_left "$1" "$(
         find "$work/runc" -mindepth 2 -maxdepth 2 -printf 'state: %p\n' 2>/dev/null
@@ -52,7 +52,8 @@ gone() {
 
 # --- the tests --------------------------------------------------------------------------
 
-# The container counts into a file; the number that it begins with shows whether it went on.
+# The container counts into a file. The first number after a restore shows whether it
+# continued.
 test_checkpoint() {
     local before after
     if [ -z "$criu" ]; then
@@ -72,7 +73,7 @@ test_checkpoint() {
     expect 'restore: delete' 0 '' "$c" container delete t-saved
 }
 
-# The events are subscribed to long before the first that is waited for.
+# The subscription to the events starts long before the first expected event.
 mkfifo "$work/events.fifo"
 "$c" events >"$work/events.fifo" 2>&1 &
 exec {events}<"$work/events.fifo"
@@ -137,7 +138,7 @@ else
 fi
 expect 'task rm of a running one is refused' 1 'must be stopped|running' "$c" task rm t-long
 
-# ends NAME STATUS: containerd says that the task's first process has ended.
+# ends NAME STATUS: containerd reports the end of the task's first process.
 ends() {
     local event
     while IFS= read -r -t 300 -u "$events" event; do
@@ -155,8 +156,8 @@ expect 'task rm: the exit status of the payload' 0 'non-zero exit code 5' "$c" t
 expect 'container rm' 0 '^$' "$c" container rm t-long
 gone 'nothing is left of it'
 
-# containerd asks the runtime to create only when the task is started; so this is
-# a container that never was one for the runtime, then twice was.
+# containerd calls `create` only when the task is started. So the runtime never saw this
+# container at first, and then saw it twice.
 expect 'container create' 0 '^$' "$c" container create "${runs[@]:0:2}" "$image" t-twice sleep 1000
 for time in first second; do
     expect "task start, the $time time" 0 '^$' "$c" task start --detach t-twice

@@ -35,7 +35,7 @@ EOF
 chmod +x "$work/docker"
 engine=$work/docker
 
-# dockerd always passes its seccomp profile unless it is told not to.
+# dockerd passes its seccomp profile unless a flag disables it.
 run=(run --network none)
 names_seccomp || run+=(--security-opt seccomp=unconfined)
 
@@ -53,8 +53,8 @@ gone() {
     )"
 }
 
-# A script, as timeout is to run it: the container's values of cgroup files, each
-# named as version 1 and version 2 (V1:V2) have it.
+# A script, because timeout has to run it. Prints the container's values of cgroup files.
+# Each file has its names on version 1 and version 2 (V1:V2).
 cat >"$work/cgroup_values" <<EOF
 #!/bin/bash
 id=\$($engine inspect --format '{{.Id}}' "\$1")

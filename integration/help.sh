@@ -28,9 +28,9 @@ wanted() {
         command -v $peer >/dev/null || continue
         flags_of $peer | sed 's/^/- /'
         $peer --help | grep -oE '^\s+[a-z]+ ' | tr -d ' \t' | while read -r verb; do
-            # Not every word at a line's start is a command.
+            # Not every first word of a line is a command.
             grep -qE "^(runc|crun) $verb( |$)" $DATA || continue
-            # A peer may know less than its newest release.
+            # An older peer may lack a command of its newest release.
             $peer "$verb" --help >/dev/null 2>&1 || continue
             flags_of $peer "$verb" | sed "s/^/$verb /"
         done

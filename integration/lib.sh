@@ -25,8 +25,8 @@ skipped() {
     printf 'skip  %s: %s\n' "$1" "$2"
 }
 
-# expect NAME STATUS REGEX COMMAND...: the command's exit status, and an extended
-# regular expression that what it prints (both streams, without \r) must match.
+# expect NAME STATUS REGEX COMMAND...: checks the command's exit status. The extended
+# regular expression must match its output (both streams, without \r).
 expect() {
     local name=$1 status=$2 regex=$3 got=0 output
     shift 3
@@ -41,14 +41,13 @@ expect() {
     fi
 }
 
-# Prints the sum, and is the script's exit status.
-# Usage: summary NAME
+# Prints the sum. Its status is the exit status of the script. Usage: summary NAME
 summary() {
     printf '%s: %d passed, %d failed, %d skipped\n' "$1" "$passed" "$failed" "$skipped"
     [ "$failed" -eq 0 ]
 }
 
-# require ENGINE COMMAND...: without one of them, everything is skipped.
+# require ENGINE COMMAND...: skips everything if one of the commands is missing.
 require() {
     local engine=$1 command
     shift
@@ -75,9 +74,10 @@ enter_private() {
     [ "$(id -u)" -eq 0 ] || die "needs root"
     if [ -z "${ENGINE_WORK:-}" ]; then
         work=$(mktemp -d)
-        # Not the last command: what must not be left is looked for out here, too.
+        # Not the last command of the script, because it looks for leftovers afterwards.
         ENGINE_WORK=$work unshare --mount --net --pid --fork --kill-child --mount-proc "$@" || status=$?
-        # No engine removes the parent cgroup that it was given, or was killed in.
+        # Engines do not remove the parent cgroup that they were given. A killed engine
+        # leaves its own.
         find /sys/fs/cgroup -depth -type d -path "*/corten-${work##*/}*" -exec rmdir {} + || status=1
         left=$(mounts_under "$work")
         [ -z "$left" ] || die "mounts left on the host: $left"
@@ -106,31 +106,33 @@ begin() {
     enter_private "$self" "$RUNTIME"
 }
 
-# Does the runtime say that it knows seccomp? Engines ask it so, too.
+# Asks the runtime whether it supports seccomp, as engines do.
 names_seccomp() {
     "$RUNTIME" features 2>/dev/null | tr -d ' \n' | grep -q '"seccomp":{[^}]*"enabled":true'
 }
 
-# nothing_is_left NAME WHAT: of a container that is deleted, as WHAT would tell.
+# nothing_is_left NAME WHAT: fails if the command WHAT prints leftovers of a deleted
+# container.
 nothing_is_left() {
     if [ -z "$2" ]; then ok "$1"; else fail "$1" "$2"; fi
 }
 
-# mounts_below DIR: mounts of this namespace, to be told by nothing_is_left.
+# mounts_below DIR: prints mounts of this namespace, for nothing_is_left.
 mounts_below() {
     awk -v dir="$1" 'index($5, dir) == 1 { print "mount: " $5 }' /proc/self/mountinfo
 }
 
-# Cgroups at or below a container's: $cgroup_parent itself may stay.
+# Cgroups at or below a container's. $cgroup_parent itself may stay.
 cgroups_left() {
     find /sys/fs/cgroup -mindepth 2 -path "*/$cgroup_parent/*" -type d -printf 'cgroup: %p\n' 2>/dev/null
 }
 
-# Does the runtime have that verb? Decides what is skipped, never what passes.
+# Asks whether the runtime has that verb. This decides which tests are skipped, never which
+# pass.
 has_verb() { "$RUNTIME" "$1" --help >/dev/null 2>&1; }
 
-# start_daemon TEXT COMMAND...: returns once its log says TEXT. Sets $daemon, its pid;
-# the log is $work/daemon.log.
+# start_daemon TEXT COMMAND...: returns when the daemon's log contains TEXT. Sets $daemon,
+# its pid. The log is $work/daemon.log.
 start_daemon() {
     local ready text=$1 word
     shift
@@ -152,7 +154,7 @@ start_daemon() {
     fi
 }
 
-# stop_daemon: after failures, with what its log has to say about them.
+# stop_daemon: if tests have failed, prints the daemon's log.
 stop_daemon() {
     kill -TERM "$daemon"
     wait "$daemon" || true

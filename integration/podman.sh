@@ -11,7 +11,7 @@ begin podman "${1:-}" podman conmon
 
 # --- podman -----------------------------------------------------------------------------
 
-# Where this process may not raise its own limits, podman's defaults fail.
+# Podman's default limits fail if this process may not raise its own limits.
 cat >"$work/containers.conf" <<EOF
 [containers]
 default_ulimits = ["nofile=$(ulimit -Sn):$(ulimit -Hn)", "nproc=$(ulimit -Su):$(ulimit -Hu)"]
@@ -33,7 +33,7 @@ chmod +x "$work/podman"
 engine=$work/podman
 run=(run --cgroup-parent "/$cgroup_parent")
 
-# podman passes its own seccomp profile unless it is told not to.
+# podman passes its own seccomp profile unless a flag disables it.
 names_seccomp || run+=(--security-opt seccomp=unconfined)
 
 busybox_image
@@ -62,7 +62,8 @@ expect 'run: an idmapped volume' 0 '^0$' "$engine" "${run[@]}" --rm --uidmap 0:1
 expect 'run: an init of podman'\''s' 0 'catatonit|podman-init' "$engine" "${run[@]}" --rm --init "$image" ps
 gone 'nothing is left of these'
 
-# The container counts into a file; the number that it begins with shows whether it went on.
+# The container counts into a file. The first number after a restore shows whether it
+# continued.
 test_checkpoint() {
     local before after
     if [ -z "$criu" ]; then

@@ -30,7 +30,7 @@ mkdir "$work/bundle"
 
 # --- the terminal -----------------------------------------------------------------------
 
-# window NAME: opens one with a shell of the host's, and reads what it shows.
+# window NAME: opens a window with a shell of the host, and reads its output.
 window() {
     local shell=(env -u BASH_ENV "PS1=host> " HISTFILE= bash --norc --noprofile)
     mkfifo "$work/$1"
@@ -47,7 +47,7 @@ window() {
     until_says 'ready\n'
 }
 
-# look_at NAME: from now on keys go there.
+# look_at NAME: selects the window for keys and output.
 look_at() {
     exec {screen}<"$work/$1"
     pane=$1 seen=
@@ -59,8 +59,9 @@ line() {
     key Enter
 }
 
-# until_says REGEX: reads on until the terminal has shown it (\n is a line's end); a minute of silence is a hang. What has been
-# seen up to there is forgotten, and $match is what matched.
+# until_says REGEX: reads until the terminal has shown the expression (\n is a line's end).
+# A minute without output counts as a hang. Drops the text up to there, and sets $match to
+# the matched part.
 until_says() {
     local chunk regex=${1//\\n/$'\n'}
     while [[ ! $seen =~ $regex ]]; do
@@ -70,7 +71,7 @@ until_says() {
             summary tmux
             exit 1
         fi
-        # Of a flood the end is enough, and quick to search.
+        # For a large output, the end is enough, and quick to search.
         seen=${seen:$((${#seen} > 4096 ? ${#seen} - 4096 : 0))}${chunk%.}
     done
     match=("${BASH_REMATCH[@]}")
@@ -86,8 +87,8 @@ shows() {
 }
 name=
 
-# runs COMMAND REST: types a command and what follows it; returns when the command has the terminal. Keys that come
-# earlier are the shell's.
+# runs COMMAND REST: types a command and the following text. Returns when the command has
+# the terminal. The shell gets keys that come earlier.
 runs() {
     line "sh -c 'echo go\"\"ing; exec $1'; $2"
     until_says '\ngoing\n'
@@ -102,12 +103,12 @@ shows 'run shows a prompt' '/ # '
 line 'tty; stty size'
 shows 'the payload has a terminal of its own' '/dev/(console|pts/0)'
 shows 'of the size of ours' $'\n30 100\n'
-# Not before the trap is set: the last prompt doesn't tell.
+# The trap must be set first. The last prompt does not show this.
 line 'trap "stty size" WINCH; echo lis""tens; sleep 1000 & wait'
 until_says '\nlistens\n'
 t resize-window -t first -x 120 -y 40
 shows 'it hears of a new size' '40 120'
-# It waits for good if that came before the wait.
+# If the signal came before the `wait`, the shell would wait for ever.
 key C-c
 line 'trap - WINCH; kill %1; wait'
 until_says '# '
@@ -118,7 +119,7 @@ shows 'Ctrl-C ends what runs in the foreground' '\^C'
 line 'echo al""ive'
 shows 'and not the shell' $'\nalive\n'
 
-# It says when it has been let go on: fg gives it the terminal before that.
+# The program prints a line when it was continued: fg gives it the terminal before that.
 line "sh -c 'trap \"echo con\\\"\\\"tinues\" CONT; echo go\"\"ing; sleep 1002 & while :; do wait; done'"
 until_says '\ngoing\n'
 key C-z
@@ -135,7 +136,7 @@ key C-c
 line 'echo "jobs: $(jobs | wc -l)"'
 shows 'fg brings it back, for Ctrl-C' 'jobs: 0'
 
-# Bytes of all kinds, more than any buffer holds, to a program that writes as much.
+# Bytes of all kinds, more than any buffer holds, for a program that writes them back.
 line 'stty -echo; cat >/dev/shm/typed && stty echo'
 until_says 'typed && stty echo\n'
 for _ in {1..40}; do printf '%0100d\n' 7; done >"$work/paste"
@@ -189,7 +190,7 @@ key C-d
 shows 'Ctrl-D is the end of the shell' 'status: 0'
 until_says 'tty: as before'
 
-# runtime_dies NAME SIGNAL STATUS: the runtime gets a signal, in the foreground.
+# runtime_dies NAME SIGNAL STATUS: sends a signal to the runtime in the foreground.
 as_process='sh -c '\''echo "me: $$"; exec "$RUNTIME" --root "$STATE" run -b bundle "$ID"'\''; echo "status: $?"; tty_is'
 runtime_gets() {
     line "$as_process"
@@ -212,7 +213,8 @@ until_says '/ # '
 shows 'a payload that is killed' 'status: 137'
 shows 'leaves the terminal as it was' 'tty: as before'
 
-# Stopped from outside, and brought back: the terminal is raw again, and not the shell's.
+# Stopped from outside and continued: the terminal is in raw mode again, and not in the
+# shell's mode.
 line "$as_process"
 until_says 'me: ([0-9]+)'
 runtime=${match[1]}
@@ -229,7 +231,7 @@ line 'exit 6'
 shows 'and all keys' 'ended: 6'
 until_says 'tty: as before'
 
-# In the background it may not take the terminal.
+# In the background, the runtime may not take the terminal.
 line 'set -b; r run -b bundle "$ID" &'
 shows 'in the background it waits for the terminal' 'Stopped'
 line 'fg >/dev/null; echo "status: $?"; tty_is'
@@ -240,7 +242,8 @@ line 'exit 5'
 shows 'with all that belongs to it' 'status: 5'
 shows 'and gives it back' 'tty: as before'
 
-# Killed it can restore nothing. bash does that for it; other shells want a `stty sane`.
+# After SIGKILL, the runtime can't restore the terminal. bash does it; other shells need
+# `stty sane`.
 line "$as_process"
 until_says 'me: ([0-9]+)'
 runtime=${match[1]}

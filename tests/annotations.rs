@@ -1,4 +1,4 @@
-//! Annotations: carried along, and those that ask for something.
+//! Annotations: corten copies them into the state, and acts on some of them.
 
 use crate::harness::{Bundle, PidFd, Test, receive_pidfd};
 use serde_json::{Value, json};
@@ -9,13 +9,13 @@ use std::path::Path;
 cases![
     annotations_are_in_the_state,
     hooks_print_into_files,
-    only_what_has_a_file_goes_there,
+    a_stream_without_a_file_is_not_written_to_one,
     output_file_that_cannot_be_opened_is_refused,
-    output_file_that_is_lost_does_not_keep_the_container,
+    a_lost_output_file_does_not_stop_delete,
     pidfd_is_sent_to_its_receiver,
-    receiver_that_is_not_there_is_refused,
+    a_missing_receiver_is_refused,
     relative_paths_are_refused,
-    what_is_not_acted_upon_is_a_warning,
+    unsupported_annotations_are_a_warning,
 ];
 
 fn annotated(bundle: Bundle, pairs: &[(&str, &Path)]) -> Bundle {
@@ -36,7 +36,7 @@ fn annotations_are_in_the_state(t: &Test) {
 const KINDS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// A hook of each kind that says its name on both streams.
+/// A hook of each kind that prints its name on stdout and stderr.
 fn talkative(t: &Test) -> Bundle {
     KINDS.iter().fold(t.bundle().args(["/probe", "--exit", "0"]), |bundle, kind| {
         let script = format!("echo {kind}; echo ERROR {kind} >&2");
@@ -58,7 +58,7 @@ fn hooks_print_into_files(t: &Test) {
     assert_eq!(errors.lines().collect::<Vec<_>>(), KINDS.map(|kind| format!("ERROR {kind}")));
 }
 
-fn only_what_has_a_file_goes_there(t: &Test) {
+fn a_stream_without_a_file_is_not_written_to_one(t: &Test) {
     let stdout = t.path("out.log");
     let script = "echo to the file; echo to the error >&2; exit 1";
     let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", script], "env": [] });
@@ -74,7 +74,7 @@ fn output_file_that_cannot_be_opened_is_refused(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/annotations/run.oci.hooks.stderr", "/nonexistent/err.log"]);
 }
 
-fn output_file_that_is_lost_does_not_keep_the_container(t: &Test) {
+fn a_lost_output_file_does_not_stop_delete(t: &Test) {
     let logs = t.make_dir("logs");
     let bundle = annotated(talkative(t), &[("run.oci.hooks.stdout", &logs.join("out"))]);
     let container = t.start(&bundle);
@@ -91,7 +91,7 @@ fn pidfd_is_sent_to_its_receiver(t: &Test) {
     let container = t.create(&bundle);
     let (message, pid) = receive_pidfd(&listener);
     assert_eq!((message.len(), pid), (1, container.init.pid));
-    // A pidfd is what `run` sends, too.
+    // `run` sends a pidfd, too.
     let id = t.id();
     t.will_delete(&id);
     let pid_file = t.path("pid");
@@ -100,7 +100,7 @@ fn pidfd_is_sent_to_its_receiver(t: &Test) {
     assert_eq!(receive_pidfd(&listener).1, PidFd::from_file(&pid_file).pid);
 }
 
-fn receiver_that_is_not_there_is_refused(t: &Test) {
+fn a_missing_receiver_is_refused(t: &Test) {
     let bundle = annotated(t.bundle(), &[("run.oci.pidfd_receiver", Path::new("/nonexistent/socket"))]);
     t.refused(&bundle).one_clear_line(&["/annotations/run.oci.pidfd_receiver", "/nonexistent/socket"]);
 }
@@ -112,7 +112,7 @@ fn relative_paths_are_refused(t: &Test) {
     }
 }
 
-fn what_is_not_acted_upon_is_a_warning(t: &Test) {
+fn unsupported_annotations_are_a_warning(t: &Test) {
     let bundle = t.bundle().set("/annotations", json!({ "run.oci.handler": "krun", "org.example": "x" }));
     let out = t.run(&bundle.args(["true"]));
     assert_eq!(out.code, 0, "{out:?}");

@@ -1,6 +1,6 @@
-//! The systemd driver before a bus that doesn't behave: whatever it does, the
-//! runtime ends with a clear error, and nothing is left. See `systemd` for the
-//! real one.
+//! The systemd driver with a simulated bus that misbehaves. Whatever the bus does, the
+//! runtime ends with a clear error and leaves nothing. The module `systemd` tests a real
+//! systemd.
 
 use crate::harness::{Bundle, Bus, Fault, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, is_corten};
 use crate::seccomp::agent::Silent;
@@ -11,29 +11,29 @@ cases![
     a_lifecycle_is_few_messages,
     the_unit_is_asked_for_in_one_call,
     a_slow_bus_is_waited_for,
-    silence_has_an_end,
-    hanging_up_is_told,
-    noise_is_told,
-    refused_authentication_is_told,
-    no_bus_is_told,
+    a_silent_bus_times_out,
+    a_closed_connection_is_an_error,
+    a_malformed_message_is_an_error,
+    refused_authentication_is_an_error,
+    a_missing_bus_is_an_error,
     a_systemd_outside_of_the_pid_namespace_is_refused,
     a_property_that_systemd_lacks_is_left_out,
     a_refused_annotation_is_an_error,
     a_unit_that_failed_is_reset_first,
-    a_unit_of_another_is_left_alone,
+    a_unit_of_another_container_is_left_alone,
     a_failed_job_is_an_error,
     update_tells_systemd,
     update_that_systemd_refuses_changes_nothing,
     delete_works_without_a_bus,
     inits_own_error_wins,
     inits_own_error_wins_while_init_ends,
-    an_init_that_is_not_moved_costs_nobody_else,
+    an_init_that_is_not_moved_kills_no_other_process,
     a_killed_create_leaves_no_init,
-    nor_does_one_whose_init_waits_for_an_agent,
-    wrong_names_are_refused_before_anything_is_made,
+    a_killed_create_leaves_no_init_that_waits_for_an_agent,
+    wrong_names_are_refused_before_anything_is_created,
 ];
 
-/// A bundle whose unit is in the root slice, and the bus that will make it.
+/// A bundle whose unit is in the root slice, and the bus that creates the unit.
 fn on(t: &Test, faults: &[Fault]) -> (Bundle, Bus) {
     if !is_corten() {
         t.skip("the bus of these tests answers what corten says, and others wait for it without end");
@@ -41,7 +41,7 @@ fn on(t: &Test, faults: &[Fault]) -> (Bundle, Bus) {
     let bus = Bus::new(t.path("bus"), faults);
     t.global("--systemd-cgroup");
     t.var("DBUS_SYSTEM_BUS_ADDRESS", &bus.address());
-    // No end of patience where an answer comes, be the machine ever so busy.
+    // An answer comes within 60 s even on a busy machine.
     t.var("SYSTEMD_BUS_TIMEOUT", "60s");
     let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("-.slice:t:{}", t.token)));
     (bundle.pausing(), bus)
@@ -98,7 +98,7 @@ fn a_slow_bus_is_waited_for(t: &Test) {
     assert_eq!(t.run(&bundle.args(["echo", "here"])).stdout, "here\n");
 }
 
-fn silence_has_an_end(t: &Test) {
+fn a_silent_bus_times_out(t: &Test) {
     for (at, said) in [
         ("authentication", "StartTransientUnit within 2 s"),
         ("Hello", "StartTransientUnit within 2 s"),
@@ -112,24 +112,24 @@ fn silence_has_an_end(t: &Test) {
     }
 }
 
-fn hanging_up_is_told(t: &Test) {
+fn a_closed_connection_is_an_error(t: &Test) {
     for at in ["authentication", "Hello", "StartTransientUnit", "JobRemoved"] {
         let (out, _bus) = fails(t, &[Fault::HangUp { at }]);
         out.one_clear_line(&["closed the connection", "StartTransientUnit"]);
     }
 }
 
-fn noise_is_told(t: &Test) {
+fn a_malformed_message_is_an_error(t: &Test) {
     fails(t, &[Fault::Noise { at: "authentication" }]).0.one_clear_line(&["the bus refused", "HTTP"]);
     fails(t, &[Fault::Noise { at: "Hello" }]).0.one_clear_line(&["not a D-Bus message"]);
 }
 
-fn refused_authentication_is_told(t: &Test) {
+fn refused_authentication_is_an_error(t: &Test) {
     let (out, _bus) = fails(t, &[Fault::Refusal { at: "authentication", name: "", text: "" }]);
     out.one_clear_line(&["refused the authentication", "REJECTED EXTERNAL"]);
 }
 
-fn no_bus_is_told(t: &Test) {
+fn a_missing_bus_is_an_error(t: &Test) {
     let (bundle, bus) = on(t, &[]);
     t.var("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus");
     if std::path::Path::new("/run/systemd/private").exists() {
@@ -141,7 +141,7 @@ fn no_bus_is_told(t: &Test) {
     drop(bus);
 }
 
-/// It would move the process that has init's number where it is itself.
+/// A systemd of another pid namespace would move the process that has init's number there.
 fn a_systemd_outside_of_the_pid_namespace_is_refused(t: &Test) {
     let (bundle, bus) = on(t, &[]);
     let out = t.in_private_pids(&bundle, "runtime create \"$ID\"").out();
@@ -168,7 +168,7 @@ fn a_property_that_systemd_lacks_is_left_out(t: &Test) {
     assert_eq!(asked.property("CPUQuotaPeriodUSec"), None);
     assert_eq!(asked.property("TasksMax"), None);
     assert_eq!(asked.property("CPUQuotaPerSecUSec"), Some(&json!(500_000)));
-    // The kernel is told all the same.
+    // The runtime writes the value into the kernel's files all the same.
     let dir = |controller: &str| cgroup_dir(container.init.pid, controller);
     if let Some(dir) = if cgroup_v2() { None } else { dir("pids") } {
         assert_eq!(std::fs::read_to_string(dir.join("pids.max")).unwrap(), "77\n");
@@ -201,7 +201,7 @@ fn a_unit_that_failed_is_reset_first(t: &Test) {
     assert_eq!(bus.members()[2..], ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]);
 }
 
-fn a_unit_of_another_is_left_alone(t: &Test) {
+fn a_unit_of_another_container_is_left_alone(t: &Test) {
     let (out, bus) = fails(t, &[exists(), exists()]);
     out.one_clear_line(&["already loaded", "a cgroupsPath of its own"]);
     assert!(!bus.members().contains(&"StopUnit".to_owned()), "{:?}", bus.members());
@@ -212,7 +212,7 @@ fn a_failed_job_is_an_error(t: &Test) {
     out.one_clear_line(&["could not start the unit", "failed"]);
 }
 
-/// What systemd says of the pids of a container, and what the kernel.
+/// The pids limit of the container: systemd's property, and the kernel's value.
 fn update_tells_systemd(t: &Test) {
     let (bundle, bus) = on(t, &[]);
     let container = t.start(&bundle.set("/linux/resources/pids", json!({ "limit": 20 })));
@@ -256,13 +256,13 @@ fn delete_works_without_a_bus(t: &Test) {
     let (bundle, bus) = on(t, &[]);
     let container = t.start(&bundle);
     t.var("DBUS_SYSTEM_BUS_ADDRESS", "unix:path=/nowhere/bus");
-    // Where systemd itself is asked then, it may be silent.
+    // Where root would then ask systemd itself, whose socket may be silent.
     t.var("SYSTEMD_BUS_TIMEOUT", "2s");
     t.verb(["delete", "--force", &container.id]).ok();
     assert!(!bus.members().contains(&"StopUnit".to_owned()));
 }
 
-/// What the bus says of a process that has ended.
+/// The bus's answer about a process that has ended.
 const INIT_IS_GONE: Fault = Fault::Refusal {
     at: "StartTransientUnit",
     name: "org.freedesktop.DBus.Error.UnixProcessIdUnknown",
@@ -275,19 +275,22 @@ fn init_can_fail_before_it_is_moved(t: &Test) {
     }
 }
 
-/// The unit can't be started because init is gone: why it went is what counts.
+/// systemd can't start the unit because init has ended. The error is the reason why init
+/// ended.
 fn inits_own_error_wins(t: &Test) {
     init_can_fail_before_it_is_moved(t);
-    // However slow the machine is, init has gone when the bus refuses.
+    // On any machine, init has ended when the bus refuses.
     let (bundle, _bus) = on(t, &[Fault::TooLate, INIT_IS_GONE]);
     let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
     t.refused(&bundle).one_clear_line(&["cheesefs", "/mounts/"]);
 }
 
-/// The same while the kernel is still at work on the end of init: its pidfd does not show it.
+/// As above, but the kernel has not finished the end of init, so init's pidfd does not show
+/// it.
 fn inits_own_error_wins_while_init_ends(t: &Test) {
     init_can_fail_before_it_is_moved(t);
-    // Init must be traced before it fails, so it has other mounts to make first.
+    // strace must attach to init before init fails, so init has other mounts to attach
+    // first.
     let held = (0..50).any(|_| {
         let (mut bundle, bus) = on(t, &[Fault::WhileItEnds, INIT_IS_GONE]);
         bundle = bundle.without_mount("/sys/fs/cgroup");
@@ -301,7 +304,7 @@ fn inits_own_error_wins_while_init_ends(t: &Test) {
 }
 
 /// An init that has ended stays in the caller's cgroup, whatever the bus says.
-fn an_init_that_is_not_moved_costs_nobody_else(t: &Test) {
+fn an_init_that_is_not_moved_kills_no_other_process(t: &Test) {
     init_can_fail_before_it_is_moved(t);
     let (bundle, _bus) = on(t, &[Fault::TooLate]);
     let bundle = bundle.without_mount("/sys/fs/cgroup").mount("/tmp", "cheesefs", "none", &[]);
@@ -339,14 +342,14 @@ fn a_killed_create_leaves_no_init(t: &Test) {
     }
 }
 
-/// The unit is named in what the create that was killed didn't get to publish.
-fn nor_does_one_whose_init_waits_for_an_agent(t: &Test) {
+/// The killed `create` has not published its state. The unpublished file names the unit.
+fn a_killed_create_leaves_no_init_that_waits_for_an_agent(t: &Test) {
     let (bundle, bus) = on(t, &[]);
     Silent::listen(t).holds_nobody_for_ever(t, bundle);
     assert_eq!(bus.members().last().map(String::as_str), Some("StopUnit"));
 }
 
-fn wrong_names_are_refused_before_anything_is_made(t: &Test) {
+fn wrong_names_are_refused_before_anything_is_created(t: &Test) {
     let (bundle, bus) = on(t, &[]);
     for (path, said) in [
         ("/a/b", "slice:prefix:name"),

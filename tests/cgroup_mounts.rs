@@ -1,5 +1,5 @@
-//! Mounts of type `cgroup`: what a container sees of its cgroups. Version 2 is
-//! mounted over the host's cgroups in a private mount namespace.
+//! Mounts of type `cgroup`: which cgroups a container sees. For version 2, the test mounts
+//! cgroup2 over the host's cgroups in a private mount namespace.
 
 use crate::harness::{Bundle, Out, Test, is_corten};
 use crate::mounts::{at, has, look_after};
@@ -36,7 +36,7 @@ fn controllers() -> Vec<String> {
     lines.filter(|name| !name.is_empty() && !name.contains('=')).map(str::to_owned).collect()
 }
 
-/// Does the host have controllers of version 1?
+/// Returns whether the host has controllers of version 1.
 pub fn has_v1() -> bool {
     !controllers().is_empty()
 }
@@ -95,7 +95,7 @@ fn v1_is_writable_unless_readonly(t: &Test) {
     }
 }
 
-/// The cgroup belongs to the host's root.
+/// The host's root owns the cgroup.
 fn v1_in_a_user_namespace(t: &Test) {
     needs_v1(t);
     let questions = ["list:/sys/fs/cgroup/pids", "write:/sys/fs/cgroup/pids/pids.max"];
@@ -118,8 +118,7 @@ fn v1_in_a_user_namespace_with_a_cgroup_namespace(t: &Test) {
     assert_eq!(at(&seen, "/sys/fs/cgroup/pids")["root"], "/");
 }
 
-/// A container of an ordinary user, without cgroups of its own: it is shown the
-/// caller's.
+/// The container of an ordinary user without a cgroup of its own sees the caller's cgroup.
 fn v1_without_privilege(t: &Test) {
     needs_v1(t);
     let seen =
@@ -134,7 +133,8 @@ fn v1_takes_no_options(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/mounts/6", "nsdelegate"]);
 }
 
-/// Bound, not mounted anew: that would set the options of the host's superblock.
+/// The runtime binds the cgroup. A new mount would set the options of the host's
+/// superblock.
 pub const V2: &str = "at=$(grep ' - cgroup2 ' /proc/self/mountinfo | head -n 1 | cut -d ' ' -f 5); \
                   mount --bind \"$at\" /sys/fs/cgroup";
 
@@ -148,7 +148,7 @@ fn v2_shows_its_own_in_a_namespace(t: &Test) {
     let mount = at(&seen, CGROUP);
     assert_eq!((&mount["type"], &mount["root"]), (&json!("cgroup2"), &json!("/")));
     has(mount, &["ro", "nosuid", "nodev", "noexec"]);
-    // The hierarchy's root has no such file.
+    // The root of the hierarchy has no such file.
     assert!(list(&seen, CGROUP).contains(&"cgroup.events"));
     assert_eq!(seen["asked"]["mkdir:/sys/fs/cgroup/x"], "EROFS");
     assert_eq!(seen["cgroup"].as_str().unwrap().lines().last().unwrap(), "0::/");
@@ -188,8 +188,8 @@ fn v2_in_a_user_namespace_with_a_cgroup_namespace(t: &Test) {
     assert_eq!(seen["asked"]["mkdir:/sys/fs/cgroup/x"], "EROFS");
 }
 
-/// The owners of a created container's cgroup, on the host: of the directory, under the
-/// name `.`, and of all files in it.
+/// The owners of a created container's cgroup on the host: of the directory, under the name
+/// `.`, and of all its files.
 fn owners(t: &Test, bundle: Bundle) -> Vec<(String, u32)> {
     let script = format!(
         "{V2}; runtime create --pid-file pid \"$ID\" > /dev/null; \
@@ -204,8 +204,8 @@ fn owners(t: &Test, bundle: Bundle) -> Vec<(String, u32)> {
     out.stdout.lines().map(line).collect()
 }
 
-/// "Cgroup ownership" of the specification: the host's id of `process.user.uid`, and of
-/// the files those alone that the kernel lists.
+/// "Cgroup ownership" of the specification: the host's id of `process.user.uid` owns the
+/// directory, and only those files that the kernel lists.
 fn v2_belongs_to_a_payload_that_may_write_to_it(t: &Test) {
     t.needs_root("to give a cgroup to another");
     let listed = std::fs::read_to_string("/sys/kernel/cgroup/delegate").expect("the kernel's list");
@@ -238,7 +238,7 @@ fn v2_stays_the_hosts_otherwise(t: &Test) {
     }
 }
 
-/// It makes cgroups below its own and moves there, and can't raise its limits.
+/// The payload creates cgroups below its own and moves there. It can't raise its limits.
 fn v2_is_managed_by_its_payload(t: &Test) {
     let script = "cd /sys/fs/cgroup && mkdir below && echo 1 > below/cgroup.procs && cat /proc/1/cgroup; \
                   for file in cgroup.max.depth cgroup.freeze; do (echo 1 > $file) 2>&1 | \
@@ -263,7 +263,7 @@ fn v2_takes_options_in_a_namespace(t: &Test) {
     run_on_v2(t, "sideways", true).one_clear_line(&["/mounts/6", "sideways"]);
 }
 
-/// Those are all that it can have; Docker passes them on.
+/// These are all options of cgroup2. Docker passes them on.
 fn v2_without_a_namespace_takes_the_hosts_options(t: &Test) {
     if !is_corten() {
         t.skip("others set the options of the host's superblock");
@@ -285,7 +285,7 @@ fn v2_without_a_namespace_takes_the_hosts_options(t: &Test) {
     assert_eq!(options(), before, "the host's superblock was changed");
 }
 
-/// The kernel's refusal is feigned by strace: then the cgroup itself is bound.
+/// strace feigns the kernel's refusal. Then the runtime binds the cgroup itself.
 fn v2_where_no_new_mount_is_allowed(t: &Test) {
     if !is_corten() {
         t.skip("the calls of another runtime come in another order");

@@ -1,6 +1,6 @@
-//! Resources: every controller is joined, limits are written and hold, and the
-//! directories go with the container. A limit is looked for in the files of the
-//! layout that the machine has, v1 (alone or hybrid) or v2.
+//! Resources: the container joins every controller, the limits are written and hold, and
+//! the directories vanish with the container. The tests read the files of the layout that
+//! the machine has: v1 (alone or hybrid), or v2.
 
 use crate::harness::{
     Bundle, Container, PidFd, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, has_controller,
@@ -22,7 +22,7 @@ cases![
     memory_reservation,
     memory_swap,
     memory_swappiness,
-    no_limit_is_written_as_such,
+    unlimited_is_written_to_the_kernel,
     memory_limit_ends_a_greedy_payload,
     cpu_shares_quota_period,
     cpu_quota_throttles,
@@ -49,7 +49,7 @@ cases![
     block_device_throttle,
     block_device_throttles_of_the_other_way,
     device_weights,
-    leaf_weights_are_no_more,
+    leaf_weights_are_refused,
     priorities_of_interfaces,
     network_priorities,
     hugetlb_limit,
@@ -65,12 +65,12 @@ cases![
     device_rules_without_their_hierarchy,
     device_rules_without_any_controller_are_refused,
     a_threaded_parent_is_named,
-    removed_with_what_the_payload_made,
+    removed_with_cgroups_of_the_payload,
     removed_after_a_failed_create,
-    what_v1_has_not_is_refused,
-    what_v2_has_not_is_refused,
+    limits_that_v1_lacks_are_refused,
+    limits_that_v2_lacks_are_refused,
     impossible_value_is_refused,
-    path_that_climbs_out_is_contained,
+    path_with_dotdot_stays_below_its_root,
 ];
 
 fn pausing(t: &Test, resources: Value) -> Bundle {
@@ -79,7 +79,7 @@ fn pausing(t: &Test, resources: Value) -> Bundle {
     t.bundle().set("/linux/resources", resources).pausing()
 }
 
-/// A limit of one controller, and what the kernel is to say of it.
+/// A limit of one controller, and the value that the kernel must show.
 struct Limit {
     controller: &'static str,
     /// The value of `/linux/resources/KEY`.
@@ -88,7 +88,7 @@ struct Limit {
     v2: &'static [(&'static str, &'static str)],
 }
 
-/// Ends a test where containers can't have this controller.
+/// Skips the test if containers can't have this controller.
 fn needs(t: &Test, controller: &str) {
     if !has_controller(controller) {
         t.skip(&format!("no {controller} controller for containers here"));
@@ -104,7 +104,8 @@ fn holds(t: &Test, limit: &Limit) {
     }
 }
 
-/// What a running container has in a file that not every kernel has.
+/// Returns the content of a file of a running container's cgroup. Not every kernel has the
+/// file.
 fn value(t: &Test, container: &Container, controller: &str, file: &str) -> String {
     cgroup_file(container.init.pid, controller, file)
         .unwrap_or_else(|| t.skip(&format!("no {file} in a cgroup of {controller} here")))
@@ -132,7 +133,7 @@ fn every_controller_is_joined(t: &Test) {
     }
 }
 
-/// Where a path from the root of the hierarchies leads, for some controllers.
+/// Returns the directory for a path from the root of the hierarchies, for some controllers.
 fn from_the_root(path: &str) -> Vec<(&'static str, PathBuf)> {
     let (root, path) = (Path::new("/sys/fs/cgroup"), &path[1..]);
     ["memory", "pids", "devices", "freezer", "cpu"]
@@ -151,8 +152,8 @@ fn absolute_path_starts_at_the_mount(t: &Test) {
     }
 }
 
-/// On v1 below it, on v2 beside it: there, a cgroup that has processes has no
-/// controllers for those below.
+/// On v1, the cgroup is below the caller's. On v2, it is beside the caller's, because a
+/// cgroup with processes has no controllers for cgroups below it.
 fn relative_path_starts_near_the_callers(t: &Test) {
     t.cgroupfs_only();
     let name = format!("{}-relative", t.token);
@@ -166,8 +167,8 @@ fn relative_path_starts_near_the_callers(t: &Test) {
     }
 }
 
-/// A kubelet that says systemd and a containerd that says cgroupfs send such a path
-/// without `--systemd-cgroup`: runc and crun start the pod.
+/// If the kubelet uses systemd and containerd uses cgroupfs, such a path comes without
+/// `--systemd-cgroup`. runc and crun start the pod.
 fn the_systemd_drivers_form_is_a_directory(t: &Test) {
     t.cgroupfs_only();
     let name = format!("a-b.slice:cri-containerd:{}", t.token);
@@ -190,15 +191,15 @@ fn the_systemd_drivers_form_is_a_directory(t: &Test) {
     t.verb(["exec", &id, "true"]).ok();
     t.verb(["delete", "--force", &id]).ok();
     assert_eq!(cgroups_named(&t.token), Vec::<PathBuf>::new());
-    // Any other path is taken without a word.
+    // Any other path gives no warning.
     let other = bundle.args(["true"]).set("/linux/cgroupsPath", json!(format!("b:{}", t.token)));
     let out = t.run(&other);
     assert_eq!(out.code, 0, "{out:?}");
     assert!(!out.stderr.contains("cgroupsPath"), "{out:?}");
 }
 
-/// Podman reads the log of a verb that failed as one JSON object, so the warning may
-/// not stand before the error. Of a verb that succeeded it is in the log.
+/// Podman reads the log of a failed verb as one JSON object, so no warning may precede the
+/// error. The log of a verb that succeeded contains the warning.
 fn a_warning_of_the_form_is_no_second_object(t: &Test) {
     t.cgroupfs_only();
     let name = json!(format!("a.slice:libpod:{}", t.token));
@@ -222,7 +223,7 @@ fn a_warning_of_the_form_is_no_second_object(t: &Test) {
     }
 }
 
-/// What undoes the second must not reach into the first.
+/// The rollback of the second container must not touch the first one.
 fn one_cgroup_is_not_for_two_containers(t: &Test) {
     let path = t.cgroups_path(&format!("{}-shared", t.token));
     let bundle = pausing(t, json!({})).set("/linux/cgroupsPath", json!(path));
@@ -248,7 +249,7 @@ fn two_containers_in_one_parent(t: &Test) {
     assert_eq!(two.status(), "running");
     drop(two);
     assert!(parents.iter().all(|(_, parent)| !parent.join("two").exists()));
-    // What lies above is not the container's to remove; here it is the test's.
+    // The container does not remove cgroups above its own. The test does.
     for parent in cgroups_named(&t.token) {
         fs::remove_dir(parent).expect("an empty cgroup");
     }
@@ -278,7 +279,7 @@ fn memory_reservation(t: &Test) {
     );
 }
 
-/// The specification's swap is memory and swap together, v2's is swap alone.
+/// In the specification, swap is memory and swap together. On v2, it is swap alone.
 fn memory_swap(t: &Test) {
     needs(t, "memory");
     let file = if cgroup_v2() { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
@@ -303,7 +304,7 @@ fn memory_swappiness(t: &Test) {
     );
 }
 
-fn no_limit_is_written_as_such(t: &Test) {
+fn unlimited_is_written_to_the_kernel(t: &Test) {
     holds(
         t,
         &Limit {
@@ -318,7 +319,7 @@ fn no_limit_is_written_as_such(t: &Test) {
 fn memory_limit_ends_a_greedy_payload(t: &Test) {
     needs(t, "memory");
     let limits = json!({ "limit": 16 << 20, "swap": 16 << 20 });
-    // One buffer of 64 MiB, written to.
+    // The payload writes to one buffer of 64 MiB.
     let bundle = t.bundle().shell("dd if=/dev/zero of=/dev/null bs=64M count=1 && echo survived");
     assert_eq!(t.run(&bundle).stdout, "survived\n", "without a limit it lives");
     let out = t.run(&bundle.set("/linux/resources/memory", limits));
@@ -337,7 +338,7 @@ fn cpu_shares_quota_period(t: &Test) {
     );
 }
 
-/// It computes until the kernel has counted a period in which it was held back.
+/// The payload computes until the kernel has counted a throttled period.
 fn cpu_quota_throttles(t: &Test) {
     needs(t, "cpu");
     let resources = json!({ "cpu": { "quota": 2000, "period": 100_000 } });
@@ -348,15 +349,15 @@ fn cpu_quota_throttles(t: &Test) {
     assert_eq!(out.stdout, "held\n", "{out:?}");
 }
 
-/// What it uses in thirty periods, against what they have to give. It is counted
-/// in the kernel's periods, not by a clock: load doesn't matter.
+/// Compares the CPU time that the payload uses in thirty periods with the quota for them.
+/// The kernel's periods are counted, not a clock, so load does not matter.
 fn cpu_quota_is_held_within_a_tenth(t: &Test) {
     needs(t, "cpu");
     let quota = 10_000;
     let resources = json!({ "cpu": { "quota": quota, "period": 50_000 } });
     let bundle = pausing(t, resources).namespace("cgroup");
-    // v1 counts nanoseconds, in a hierarchy of its own: looked at first, as periods
-    // go on.
+    // v1 counts nanoseconds in another hierarchy. This reads them first, because periods go
+    // on meanwhile.
     let (look, unit) = match cgroup_v2() {
         true => ("cat /sys/fs/cgroup/cpu.stat", 1),
         false => (
@@ -369,7 +370,7 @@ fn cpu_quota_is_held_within_a_tenth(t: &Test) {
          end=$(($(periods) + 30)); look; until [ $(periods) -ge $end ]; do :; done; look"
     );
     let out = t.run(&bundle.shell(&script));
-    // What was there when it began counts for nothing.
+    // The values from before the start don't count.
     let grown = |name: &str| -> u64 {
         let lines = out.stdout.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         let values: Vec<u64> = lines.map(|value| value.parse().unwrap()).collect();
@@ -378,9 +379,9 @@ fn cpu_quota_is_held_within_a_tenth(t: &Test) {
     };
     let used = grown("usage_usec") / unit;
     let (periods, throttled) = (grown("nr_periods"), grown("nr_throttled"));
-    // One more has begun.
+    // One more period has begun.
     assert!(used <= (periods + 1) * quota * 11 / 10, "{used} of {periods} periods: {out:?}");
-    // Whoever is held back has had his share.
+    // A throttled payload has used its quota.
     assert!(throttled > 1, "{out:?}");
     assert!(used >= (throttled - 1) * quota * 9 / 10, "{used} of {throttled} periods: {out:?}");
 }
@@ -409,7 +410,7 @@ fn pids_limit(t: &Test) {
 
 fn the_eighteenth_process_is_refused(t: &Test) {
     needs(t, "pids");
-    // The shell is the first, and ends when it can't fork.
+    // The shell is the first process, and it ends if it can't fork.
     let script = "n=1; while [ $n -lt 30 ]; do sleep 1000 & n=$((n + 1)); echo $n; done";
     let limited = t.bundle().set("/linux/resources/pids", json!({ "limit": 17 }));
     let out = t.run(&limited.shell(script));
@@ -418,7 +419,7 @@ fn the_eighteenth_process_is_refused(t: &Test) {
 }
 
 fn zero_is_a_limit_of_pids(t: &Test) {
-    // As runc since 1.4: 1 is the same limit, and systemd takes no 0.
+    // As in runc since 1.4: 1 is the same limit, and systemd does not accept 0.
     let (set, files) = (("pids", json!({ "limit": 0 })), &[("pids.max", "1")]);
     holds(t, &Limit { controller: "pids", set, v1: files, v2: files });
 }
@@ -603,7 +604,7 @@ fn huge_pages_on_v2(t: &Test) {
 fn check_before_update_on_v2(t: &Test) {
     let memory = json!({ "limit": 4096, "checkBeforeUpdate": true });
     let bundle = t.bundle().set("/linux/resources/memory", memory).args(["true"]);
-    // A cgroup that is used already: the limit is below what is in it.
+    // The cgroup is used already: the limit is below its memory usage.
     let script = "
         grep -q memory /sys/fs/cgroup/cgroup.controllers || { echo none; exit; }
         echo +memory >/sys/fs/cgroup/cgroup.subtree_control
@@ -638,10 +639,10 @@ fn blkio_weight(t: &Test) {
     assert_eq!(cgroup_file(container.init.pid, controller, file).unwrap(), *wanted);
 }
 
-/// The first disk, as `major` and `minor`.
+/// Returns the first disk as `major` and `minor`.
 fn disk(t: &Test) -> (u64, u64) {
     let numbers = fs::read_dir("/sys/block").unwrap().flatten().find_map(|disk| {
-        // What has no size can't be throttled, or is no disk at all.
+        // A device without a size can't be throttled, or is no disk.
         let size = fs::read_to_string(disk.path().join("size")).ok()?;
         let numbers = fs::read_to_string(disk.path().join("dev")).ok()?;
         (size.trim() != "0").then(|| numbers.trim().to_owned())
@@ -699,7 +700,7 @@ fn device_weights(t: &Test) {
     let scheduler = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/queue/scheduler"));
     let has_weights = scheduler.is_ok_and(|text| text.contains("[bfq]"));
     if !has_weights || files.iter().all(|file| cgroup_file(pid, controller, file).is_none()) {
-        // A scheduler without weights: an error, and not silence.
+        // If the scheduler has no weights, the runtime reports an error.
         t.refused(&bundle).one_clear_line(&["/linux/resources/blockIO/weightDevice/0"]);
         return;
     }
@@ -708,8 +709,8 @@ fn device_weights(t: &Test) {
     assert!(found.contains(&format!("{major}:{minor} ")), "{found}");
 }
 
-/// They went with the CFQ scheduler, in Linux 5.0.
-fn leaf_weights_are_no_more(t: &Test) {
+/// Linux 5.0 removed the leaf weights together with the CFQ scheduler.
+fn leaf_weights_are_refused(t: &Test) {
     needs(t, if cgroup_v2() { "io" } else { "blkio" });
     let bundle = pausing(t, json!({ "blockIO": { "leafWeight": 300 } }));
     t.refused(&bundle).one_clear_line(&["/linux/resources/blockIO/leafWeight"]);
@@ -722,7 +723,8 @@ fn priorities_of_interfaces(t: &Test) {
     let network = json!({ "priorities": [{ "name": "lo", "priority": 7 }] });
     let bundle = pausing(t, json!({ "network": network }));
     if !has_controller("net_prio") {
-        // A limit that can't be set is refused, not dropped.
+        // If the runtime can't set a limit, it refuses the container and does not drop the
+        // limit.
         t.refused(&bundle).one_clear_line(&["/linux/resources/network"]);
         return;
     }
@@ -758,7 +760,7 @@ fn hugetlb_limit(t: &Test) {
     );
 }
 
-/// A hybrid host, where a controller can be in either.
+/// On a hybrid host, a controller can be in either version.
 fn controllers_that_only_unified_has(t: &Test) {
     let unified = Path::new("/sys/fs/cgroup/unified");
     let offered = fs::read_to_string(unified.join("cgroup.controllers")).unwrap_or_default();
@@ -819,7 +821,7 @@ fn limits_are_written_before_the_payload_runs(t: &Test) {
     assert_eq!(value(t, &container, "pids", "pids.max"), "9", "already in `created`");
 }
 
-/// Whoever froze it: here the test does, by the kernel's own file.
+/// Any process may freeze the cgroup. Here the test writes the kernel's file.
 fn frozen_container_is_paused(t: &Test) {
     needs(t, "freezer");
     let (reader, writer) = pipe();
@@ -843,7 +845,7 @@ fn exec_joins_every_controller(t: &Test) {
     assert_eq!(container.look([])["cgroup"], json!(init));
 }
 
-/// A cpuset as `mkdir` makes it takes no process.
+/// A new cpuset is empty, and accepts no process.
 fn empty_cpuset(t: &Test, path: &str) {
     if cgroup_v2() || !has_controller("cpuset") {
         t.skip("no cpuset controller on v1 here");
@@ -872,7 +874,7 @@ fn an_empty_cpuset_of_its_own_is_filled(t: &Test) {
     assert_eq!((out.code, out.stdout.as_str()), (0, "in\n"), "{out:?}");
 }
 
-/// A loop device, which anybody may open whom no rule forbids it.
+/// A loop device. Every process may open it, unless a rule denies it.
 fn forbidden_device(t: &Test) -> Bundle {
     if !Path::new("/sys/block/loop0").exists() {
         t.skip("no loop device here");
@@ -929,8 +931,8 @@ fn removed_on_delete(t: &Test) {
     }
 }
 
-/// A payload with a writable view of its cgroup makes others in it.
-fn removed_with_what_the_payload_made(t: &Test) {
+/// A payload with a writable view of its cgroup creates cgroups below it.
+fn removed_with_cgroups_of_the_payload(t: &Test) {
     let dir = if cgroup_v2() { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/pids" };
     let script =
         format!("mkdir -p {dir}/sub/deeper && echo $$ >{dir}/sub/cgroup.procs && echo in; sleep 1000");
@@ -945,12 +947,12 @@ fn removed_with_what_the_payload_made(t: &Test) {
 }
 
 fn removed_after_a_failed_create(t: &Test) {
-    // Fails after the cgroups have been made; the clean-up looks for them.
+    // Fails after the runtime has created the cgroups. The harness looks for leftovers.
     t.refused(&t.bundle().args(["/nope"])).fails(&["/nope", "no such file or directory"]);
     t.refused(&t.bundle().mount("/tmp", "cheesefs", "none", &[])).fails(&["/tmp"]);
 }
 
-fn what_v1_has_not_is_refused(t: &Test) {
+fn limits_that_v1_lacks_are_refused(t: &Test) {
     if cgroup_v2() {
         t.skip("this is cgroup v2");
     }
@@ -958,7 +960,7 @@ fn what_v1_has_not_is_refused(t: &Test) {
     t.refused(&bundle).one_clear_line(&["unified"]);
 }
 
-fn what_v2_has_not_is_refused(t: &Test) {
+fn limits_that_v2_lacks_are_refused(t: &Test) {
     if !cgroup_v2() {
         t.skip("this is cgroup v1");
     }
@@ -975,7 +977,7 @@ fn impossible_value_is_refused(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/linux/resources/memory/limit"]);
 }
 
-/// The start of a relative path, where the caller's cgroup is `own`.
+/// Returns the start of a relative path if the caller's cgroup is `own`.
 fn where_relative_paths_start(own: &str) -> &str {
     match own.rsplit_once('/') {
         Some((above, _)) if cgroup_v2() => above,
@@ -983,7 +985,7 @@ fn where_relative_paths_start(own: &str) -> &str {
     }
 }
 
-fn path_that_climbs_out_is_contained(t: &Test) {
+fn path_with_dotdot_stays_below_its_root(t: &Test) {
     t.cgroupfs_only();
     t.needs_root("cgroups at the root of the hierarchies");
     let name = format!("{}-climber", t.token);
@@ -992,15 +994,15 @@ fn path_that_climbs_out_is_contained(t: &Test) {
     for (path, absolute) in [(format!("/../../../../{name}"), true), (format!("a/../../{name}"), false)] {
         let out = t.run(&bundle.clone().set("/linux/cgroupsPath", json!(path)));
         assert_eq!(out.code, 0, "{out:?}");
-        // Below the root of the hierarchy, or for a relative path where the caller is: on
-        // version 2 beside the caller's cgroup, on version 1 below it.
+        // Returns the path of the cgroup: below the root of the hierarchy, or for a
+        // relative path beside the caller's cgroup on version 2, and below it on version 1.
         let own = own.lines().filter(|_| !absolute).filter_map(|line| line.splitn(3, ':').nth(2));
         let bases: Vec<_> = own.map(where_relative_paths_start).chain([""]).collect();
         let is_inside = |line: &str| bases.iter().any(|base| line.ends_with(&format!(":{base}/{name}")));
         assert!(out.stdout.lines().any(is_inside), "{out:?}");
         for outside in ["/", "/sys", "/sys/fs", "/sys/fs/cgroup"] {
             let made = Path::new(outside).join(&name);
-            // Where version 2 is mounted, that is where it belongs.
+            // A host with version 2 uses it.
             let is_outside = !(cgroup_v2() && outside == "/sys/fs/cgroup");
             let escaped = is_outside && made.exists() && remove_tree(&made).is_ok();
             assert!(!escaped, "{}: {out:?}", made.display());

@@ -1,5 +1,5 @@
-//! `checkpoint` and `restore`, with a CRIU that works on this machine: the one
-//! that $CRIU names, or one in $PATH.
+//! `checkpoint` and `restore`, with a CRIU that works on this machine: $CRIU, or the one in
+//! $PATH.
 
 use crate::harness::{Bundle, Call, Container, Test, is_corten, pipe, read_line};
 use crate::joins::Holder;
@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 cases![
-    a_restored_payload_goes_on_where_it_was,
-    a_restored_container_is_one_like_others,
+    a_restored_payload_continues_where_it_was,
+    a_restored_container_works_like_any_other,
     a_restored_payload_sees_what_it_saw,
     a_restored_user_is_the_same,
     leave_running_leaves_it_running,
@@ -25,20 +25,20 @@ cases![
     a_terminal_is_relayed_in_the_foreground,
     hooks_run_as_for_another_container,
     namespaces_that_are_joined_stay_joined,
-    what_can_not_come_back_is_refused,
+    configurations_that_criu_cannot_restore_are_refused,
     a_user_namespace_is_restored,
-    mounts_below_a_bind_mount_come_again,
+    mounts_below_a_bind_mount_are_restored,
     on_version_2_of_cgroups,
-    a_service_managers_socket_comes_again,
+    a_service_managers_socket_is_restored,
     a_seccomp_filter_is_kept,
     sysctls_of_the_network_are_set_again,
-    without_criu_nothing_happens,
+    without_criu_both_verbs_are_refused,
     an_old_criu_is_refused,
-    only_what_runs_is_checkpointed,
+    only_running_containers_are_checkpointed,
     a_failed_restore_leaves_nothing,
 ];
 
-/// A CRIU that can do its work here, or why there is none.
+/// Returns a CRIU that works here, or the reason why there is none.
 pub fn works() -> &'static Result<PathBuf, String> {
     static CRIU: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     CRIU.get_or_init(|| {
@@ -64,20 +64,20 @@ pub fn needs_criu(t: &Test) {
     }
 }
 
-/// A payload that counts the lines it is sent.
+/// A payload that counts the lines that it receives.
 pub struct Counter<'t> {
     pub container: Container<'t>,
     pub to: File,
     pub from: File,
 }
 
-/// Pipes for a payload's stdin and stdout, and our ends of them.
+/// Pipes for the payload's stdin and stdout, and the test's ends of the pipes.
 pub fn pipes() -> ((OwnedFd, OwnedFd), (File, File)) {
     let ((stdin, to), (from, stdout)) = (pipe(), pipe());
     ((stdin.into(), stdout), (File::from(to), from))
 }
 
-/// The payload's stderr is a file that everybody may open, and that has no length.
+/// The payload's stderr is a file that every user may open, and that has no length.
 fn quiet(mut call: Call) -> Call {
     call.command.stderr(std::process::Stdio::null());
     call
@@ -88,7 +88,7 @@ impl<'t> Counter<'t> {
         Counter::start_by(t, bundle, |call| call)
     }
 
-    /// With whatever `change` adds to the call of `create`.
+    /// Creates the container. `change` adds to the call of `create`.
     pub fn start_by(t: &'t Test, bundle: &Bundle, change: impl FnOnce(Call<'t>) -> Call<'t>) -> Counter<'t> {
         let ((stdin, stdout), (to, from)) = pipes();
         let container = Container::create(t, bundle, |call| change(quiet(call).stdin(stdin).stdout(stdout)));
@@ -104,13 +104,13 @@ impl<'t> Counter<'t> {
         Counter { container, to, from }
     }
 
-    /// The next answer.
+    /// Returns the next answer.
     pub fn next(&mut self) -> String {
         self.to.write_all(b"x\n").expect("write to the payload");
         read_line(&self.from)
     }
 
-    /// A checkpoint that succeeds, with which criu ends the container.
+    /// Creates a checkpoint, after which CRIU ends the container.
     #[track_caller]
     pub fn checkpoint_and_end(&self, t: &'t Test, images: &Path, flags: &[&str]) {
         self.checkpoint(t, images, flags).ok();
@@ -127,7 +127,7 @@ pub fn counting(t: &Test) -> Bundle {
     t.bundle().args(["/probe", "--count"])
 }
 
-fn a_restored_payload_goes_on_where_it_was(t: &Test) {
+fn a_restored_payload_continues_where_it_was(t: &Test) {
     needs_criu(t);
     let (bundle, images) = (counting(t), t.path("images"));
     let mut counter = Counter::start(t, &bundle);
@@ -144,7 +144,7 @@ fn a_restored_payload_goes_on_where_it_was(t: &Test) {
     }
 }
 
-fn a_restored_container_is_one_like_others(t: &Test) {
+fn a_restored_container_works_like_any_other(t: &Test) {
     needs_criu(t);
     let images = t.path("images");
     let bundle = counting(t).set("/linux/resources/pids", json!({ "limit": 20 }));
@@ -176,7 +176,7 @@ fn a_restored_container_is_one_like_others(t: &Test) {
     again.container.verb("delete").ok();
 }
 
-/// What a payload sees, but for the numbers that each container has of its own.
+/// Everything that the payload sees, without the numbers that differ between containers.
 fn seen(from: &File) -> Value {
     let mut seen: Value = serde_json::from_str(&read_line(from)).expect("a report");
     for mount in seen["mounts"].as_array_mut().expect("mounts") {
@@ -220,7 +220,7 @@ fn has_sys_resource() -> bool {
     u64::from_str_radix(mask.trim(), 16).expect("hexadecimal") >> 24 & 1 == 1
 }
 
-/// The bundle's payload runs the probe for each line that it gets.
+/// The payload runs the probe for each line that it receives.
 fn check_sees_the_same(t: &Test, bundle: &Bundle) {
     let images = t.path("images");
     let mut counter = Counter::start(t, bundle);
@@ -240,7 +240,7 @@ fn leave_running_leaves_it_running(t: &Test) {
     let (bundle, images) = (counting(t), t.path("images"));
     let mut counter = Counter::start(t, &bundle);
     assert_eq!(counter.next(), "1");
-    // Podman says it twice.
+    // Podman passes the flag twice.
     counter.checkpoint(t, &images, &["--leave-running", "--leave-running"]).ok();
     assert_eq!(counter.next(), "2");
     let mut other = Counter::restore(t, &bundle, &images, &[]);
@@ -255,8 +255,8 @@ fn stdio_may_be_files(t: &Test) {
     needs_criu(t);
     let (bundle, images) = (counting(t), t.path("images"));
     let (stdin, mut to) = pipe_in();
-    // Output is a file of the host's, as always here; the answer to the second
-    // line is not there before the first is written.
+    // stdout is a file of the host, as in all these tests. The answer to the second line is
+    // not in it before the test has written the first.
     let container = Container::create(t, &bundle, |call| call.stdin(stdin));
     container.start();
     to.write_all(b"x\n").expect("write");
@@ -266,7 +266,7 @@ fn stdio_may_be_files(t: &Test) {
     t.verb(["checkpoint", "--image-path"]).arg(&images).arg(&container.id).ok();
     assert_eq!(container.wait(), 137);
     drop(to);
-    // CRIU wants a regular file to be as long as it was.
+    // CRIU requires that a regular file has the same length as before.
     let log = t.path("log");
     std::fs::copy(&container.stdout, &log).expect("copy");
     let (stdin, mut to) = pipe_in();
@@ -320,7 +320,7 @@ fn bind_mounts_come_from_the_bundle(t: &Test) {
     let mut counter = Counter::start(t, &with(&first));
     assert_eq!(counter.next(), "onea filea file");
     counter.checkpoint_and_end(t, &images, &[]);
-    // Another rootfs, where no mount point has been made yet.
+    // Another rootfs, in which no mount point exists yet.
     let mut again = Counter::restore(t, &with(&second), &images, &[]);
     assert_eq!(again.next(), "twoa filea file");
     let mounts = again.container.look([])["mounts"].clone();
@@ -365,7 +365,7 @@ fn a_terminal_is_relayed_in_the_foreground(t: &Test) {
     let running = crate::terminal::in_foreground(call, &slave);
     ours.write_all(b"word\n").expect("type");
     line_with(&ours, "got word");
-    // The end of the payload's input.
+    // Closes the payload's stdin.
     ours.write_all(&[4]).expect("type");
     assert_eq!(running.out().code, 0);
 }
@@ -426,7 +426,7 @@ fn namespaces_that_are_joined_stay_joined(t: &Test) {
     holder.end();
 }
 
-fn what_can_not_come_back_is_refused(t: &Test) {
+fn configurations_that_criu_cannot_restore_are_refused(t: &Test) {
     let host = t.start(&t.bundle().namespace("cgroup").pausing());
     let path = |link: &str| format!("/proc/{}/ns/{link}", host.init.pid);
     let container = t.start(&t.bundle().join("cgroup", &path("cgroup")).pausing());
@@ -462,7 +462,7 @@ fn a_user_namespace_is_restored(t: &Test) {
     assert_eq!(seen["ids"]["uid"][0], 0);
 }
 
-fn mounts_below_a_bind_mount_come_again(t: &Test) {
+fn mounts_below_a_bind_mount_are_restored(t: &Test) {
     needs_criu(t);
     let volume = t.make_dir("volume");
     let bundle = t.bundle().bind(&volume, "/data", &[]).shell("read x; cat /data/below/file /rooted/file");
@@ -479,7 +479,7 @@ fn mounts_below_a_bind_mount_come_again(t: &Test) {
     );
     let path =
         format!("{}:{}", works().as_ref().expect("a criu").display(), std::env::var("PATH").expect("PATH"));
-    // Standard output was the null device, and is so.
+    // stdout was the null device, and is the null device again.
     let out = t.in_private_mounts(&bundle, &volume, &script).env("PATH", path).out();
     assert_eq!((out.code, out.stdout.as_str()), (0, "changed\nrooted\n"), "{out:?}");
 }
@@ -504,7 +504,7 @@ fn on_version_2_of_cgroups(t: &Test) {
     assert!(out.stdout.contains("0::/\n") && out.stdout.contains("there"), "{out:?}");
 }
 
-fn a_service_managers_socket_comes_again(t: &Test) {
+fn a_service_managers_socket_is_restored(t: &Test) {
     needs_criu(t);
     let images = t.path("images");
     let manager = std::os::unix::net::UnixDatagram::bind(t.path("manager")).expect("bind");
@@ -550,7 +550,7 @@ fn sysctls_of_the_network_are_set_again(t: &Test) {
     assert_eq!(out.stdout, "77\n");
 }
 
-fn without_criu_nothing_happens(t: &Test) {
+fn without_criu_both_verbs_are_refused(t: &Test) {
     let container = t.start(&t.bundle().pausing());
     let images = t.path("images");
     let nowhere = t.make_dir("nowhere");
@@ -578,7 +578,7 @@ fn an_old_criu_is_refused(t: &Test) {
     assert_eq!(container.status(), "running");
 }
 
-fn only_what_runs_is_checkpointed(t: &Test) {
+fn only_running_containers_are_checkpointed(t: &Test) {
     let container = t.create(&t.bundle().args(["true"]));
     let call = || t.verb(["checkpoint", "--image-path"]).arg(t.path("images"));
     call().arg(&container.id).out().one_clear_line(&["created"]);

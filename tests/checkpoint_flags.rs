@@ -15,17 +15,17 @@ cases![
     tcp_connections_are_kept,
     the_network_is_locked_as_asked,
     tcp_connections_are_closed,
-    connections_in_flight_are_left_out,
-    unix_sockets_may_end_outside,
+    connections_in_flight_are_skipped,
+    unix_sockets_may_have_external_peers,
     files_that_were_deleted_are_linked_again,
     a_terminal_of_the_host_is_a_shells_job,
     the_log_is_in_the_work_path,
     memory_goes_to_a_page_server,
-    lazy_pages_come_when_they_are_needed,
+    lazy_pages_are_restored_on_demand,
     images_are_freed_when_they_are_restored,
     cgroups_are_restored_as_asked,
     cgroups_of_others_are_left_alone,
-    crius_own_settings_are_heeded,
+    crius_own_settings_are_applied,
     flags_that_make_no_sense_are_refused,
 ];
 
@@ -67,7 +67,7 @@ fn file_locks_are_kept(t: &Test) {
     assert_eq!(out.report()["asked"]["lock:/lock"], "held");
 }
 
-/// Repeats its input, which takes the way over a connection.
+/// Copies its input to its output by way of a TCP connection.
 const CONNECTED: &str = "sleep 1000 | nc -lp 7000 & until nc 127.0.0.1 7000 2>/dev/null; do :; done";
 
 fn tcp_connections_are_kept(t: &Test) {
@@ -85,13 +85,13 @@ fn tcp_connections_are_kept(t: &Test) {
     assert_eq!(again.next(), "x");
 }
 
-/// CRIU does it by iptables-restore, or by itself, or not at all.
+/// CRIU uses iptables-restore, or nftables itself, or does not lock.
 fn the_network_is_locked_as_asked(t: &Test) {
     needs_criu(t);
     let (bundle, mut images) = (t.bundle().shell(CONNECTED), t.path("images"));
     let mut counter = Counter::start(t, &bundle);
     assert_eq!(counter.next(), "x");
-    // There is no iptables in here.
+    // This mount namespace has no iptables.
     let path = format!("{}:/usr/bin:/bin", works().as_ref().expect("a criu").display());
     let flags = ["--tcp-established", "--network-lock", "iptables"];
     let out = counter.checkpoint(t, &images, &flags).env("PATH", &path).out();
@@ -128,7 +128,7 @@ fn knows_tcp(t: &Test, stderr: &str) {
     }
 }
 
-fn connections_in_flight_are_left_out(t: &Test) {
+fn connections_in_flight_are_skipped(t: &Test) {
     needs_criu(t);
     let (bundle, images) = (t.bundle().args(["/probe", "--count", "in-flight:7000"]), t.path("images"));
     let mut counter = Counter::start(t, &bundle);
@@ -141,7 +141,7 @@ fn connections_in_flight_are_left_out(t: &Test) {
     assert_eq!(again.next(), "2");
 }
 
-fn unix_sockets_may_end_outside(t: &Test) {
+fn unix_sockets_may_have_external_peers(t: &Test) {
     needs_criu(t);
     let (dir, images) = (t.make_dir("sockets"), t.path("images"));
     let ours = UnixDatagram::bind(dir.join("log")).expect("bind");
@@ -151,8 +151,8 @@ fn unix_sockets_may_end_outside(t: &Test) {
         let len = ours.recv(&mut buf).expect("a message");
         String::from_utf8_lossy(&buf[..len]).into_owned()
     };
-    // CRIU must see the other end, in the same network namespace, and find it again
-    // by the path at which it was bound.
+    // CRIU must see the peer in the same network namespace, and find it again by the path
+    // to which it was bound.
     let at = dir.to_str().expect("UTF-8");
     let bundle = t.bundle().without_namespace("network").bind(&dir, at, &[]);
     let bundle = bundle.args(["/probe", "--count", &format!("socket:{at}/log")]);
@@ -207,7 +207,7 @@ fn the_log_is_in_the_work_path(t: &Test) {
     needs_criu(t);
     let (bundle, images, work) = (counting(t), t.path("images"), t.path("work"));
     let counter = Counter::start(t, &bundle);
-    // containerd's is a link.
+    // In containerd's call, the path is a symbolic link.
     let link = t.path("link");
     std::os::unix::fs::symlink(&work, &link).expect("symlink");
     std::fs::create_dir(&work).expect("mkdir");
@@ -220,13 +220,13 @@ fn the_log_is_in_the_work_path(t: &Test) {
     }
 }
 
-/// A port that nobody has.
+/// Returns a free port.
 fn free_port() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port().to_string()
 }
 
-/// CRIU as a server of pages; returns when it listens.
+/// Starts CRIU as a page server. Returns when it listens.
 fn server<'t>(
     t: &'t Test,
     verb: &str,
@@ -266,7 +266,7 @@ fn memory_goes_to_a_page_server(t: &Test) {
     assert_eq!(again.next(), "2");
 }
 
-fn lazy_pages_come_when_they_are_needed(t: &Test) {
+fn lazy_pages_are_restored_on_demand(t: &Test) {
     needs_criu(t);
     let (bundle, images, work, port) = (counting(t), t.path("images"), t.make_dir("work"), free_port());
     let mut counter = Counter::start(t, &bundle);
@@ -335,7 +335,7 @@ fn cgroups_are_restored_as_asked(t: &Test) {
     }
 }
 
-/// A container without a cgroup of its own is in ours.
+/// A container without a cgroup of its own is in the test's cgroup.
 fn cgroups_of_others_are_left_alone(t: &Test) {
     needs_criu(t);
     t.cgroupfs_only();
@@ -347,7 +347,8 @@ fn cgroups_of_others_are_left_alone(t: &Test) {
     let mut counter = Counter::start(t, &bundle);
     assert_eq!(counter.next(), "1");
     std::fs::create_dir(&other).expect("mkdir");
-    // CRIU looks at cgroups that are not its own: so it has one, for that time.
+    // CRIU looks at cgroups outside of the container's. The container has one during that
+    // time.
     let path = format!("{}:/usr/sbin:/usr/bin:/bin", works().as_ref().expect("a criu").display());
     let call = t.call("/bin/sh").args(["-c", "echo $$ >$OTHER/cgroup.procs; exec \"$@\"", "sh"]);
     let call =
@@ -362,7 +363,7 @@ fn cgroups_of_others_are_left_alone(t: &Test) {
     assert!(!other.exists());
 }
 
-fn crius_own_settings_are_heeded(t: &Test) {
+fn crius_own_settings_are_applied(t: &Test) {
     needs_criu(t);
     let (images, settings) = (t.path("images"), t.make_file("criu.conf", "file-locks\n"));
     let bundle = t.bundle().args(["/probe", "--count", "lock:/lock"]);

@@ -1,12 +1,12 @@
-//! Configurations as engines write them (`data/configs`): each runs, and what it
-//! asks for is there.
+//! Configurations that engines wrote (`data/configs`). Each runs, and the container has
+//! what the configuration asks for.
 
 use crate::harness::{Bundle, Container, Test, cap_mask};
 use crate::terminal::with_console;
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// A test for each file.
+/// Each file has its own test.
 macro_rules! configs {
     ($($name:ident: $file:literal),* $(,)?) => {
         $(fn $name(t: &Test) {
@@ -65,7 +65,7 @@ fn every_file_has_a_test(_: &Test) {
     assert_eq!(files.iter().collect::<Vec<_>>(), tested);
 }
 
-/// Sources of bind mounts that are files; the others are directories.
+/// Sources of bind mounts that are files. All others are directories.
 const FILES_INSIDE: [&str; 6] = [
     "/etc/resolv.conf",
     "/etc/hostname",
@@ -75,9 +75,8 @@ const FILES_INSIDE: [&str; 6] = [
     "/sbin/docker-init",
 ];
 
-/// The configuration with what belongs to one machine, or to the engine that is
-/// not there, replaced: the root, the sources of bind mounts, the cgroup, the
-/// namespaces to join, and the hook that would call back into dockerd.
+/// Returns the configuration for this machine. Replaces the root, the sources of bind
+/// mounts, the cgroup, the namespaces to join, and the hook that would call dockerd.
 fn adapted<'t>(t: &'t Test, name: &str) -> (Bundle, Option<Container<'t>>) {
     let mut config = read(name);
     let bundle = t.bundle();
@@ -91,7 +90,7 @@ fn adapted<'t>(t: &'t Test, name: &str) -> (Bundle, Option<Container<'t>>) {
             let inside = mount["destination"].as_str().expect("a destination");
             let source =
                 if FILES_INSIDE.contains(&inside) { t.make_file("file", "") } else { t.make_dir("dir") };
-            // Root of a user namespace can't make it in an image that is not its own.
+            // Root of a user namespace can't create this in an image of another owner.
             if mapped && FILES_INSIDE.contains(&inside) {
                 let place = bundle.inside(inside);
                 std::fs::create_dir_all(place.parent().expect("a parent")).unwrap();
@@ -105,7 +104,7 @@ fn adapted<'t>(t: &'t Test, name: &str) -> (Bundle, Option<Container<'t>>) {
     if !config["linux"]["cgroupsPath"].is_null() {
         config["linux"]["cgroupsPath"] = json!(t.cgroup_of_name(&format!("{}c", t.token)));
     }
-    // What may not be raised here is left out.
+    // Leaves out limits that can't be raised on this machine.
     if let Some(limits) = config["process"]["rlimits"].as_array_mut() {
         limits.retain(|limit| limit["hard"].as_u64() <= hard_limit(limit["type"].as_str().expect("a type")));
     }
@@ -159,20 +158,20 @@ fn runs_on_a_terminal(t: &Test, bundle: Bundle) {
     assert_eq!(container.wait(), 0);
 }
 
-/// What the payload sees of what the configuration says.
+/// Checks that the payload sees what the configuration asks for.
 fn is_as_asked(config: &Value, seen: &Value) {
     let process = &config["process"];
     assert_eq!(seen["ids"]["uid"][0], process["user"]["uid"]);
     assert_eq!(seen["ids"]["gid"][0], process["user"]["gid"]);
     assert_eq!(seen["cwd"], process["cwd"]);
-    // An empty HOME is filled in.
+    // The runtime fills in an empty HOME.
     for pair in process["env"].as_array().expect("env").iter().filter(|pair| **pair != "HOME=") {
         assert!(seen["env"].as_array().unwrap().contains(pair), "{pair} is not in {}", seen["env"]);
     }
     let status = &seen["status"];
-    // What this machine's root doesn't have can't be granted.
+    // The runtime can't grant capabilities that root of this machine lacks.
     let have = u64::from_str_radix(&own_status("CapPrm"), 16).expect("a mask");
-    // Another user than root loses the others at execve.
+    // A user other than root loses the other capabilities at execve.
     let (set, list) = match process["user"]["uid"].as_u64() {
         Some(0) => ("CapEff", "effective"),
         _ => ("CapBnd", "bounding"),

@@ -14,8 +14,8 @@ cases![
     a_cgroup_in_use_is_refused,
 ];
 
-/// A cgroup of the plain user's in these hierarchies, and in no other. The runtime is
-/// called from there.
+/// A cgroup of the plain user in these hierarchies and in no other. The runtime is called
+/// from this cgroup.
 struct Delegated<'t> {
     plain: Plain<'t>,
     dirs: Vec<PathBuf>,
@@ -90,7 +90,7 @@ fn limits_of_delegated_controllers_apply(t: &Test) {
     assert_eq!(user.file(0, &id, "memory.limit_in_bytes"), (64 << 20).to_string());
     assert_eq!(user.file(1, &id, "pids.max"), "17");
     user.call(&format!("start {id}")).ok();
-    // Where nothing is delegated it stays with its maker.
+    // If nothing is delegated, the container stays in its creator's cgroup.
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     let of_init = fs::read_to_string(format!("/proc/{init}/cgroup")).unwrap();
     for (line, own) in of_init.lines().zip(own.lines()) {
@@ -121,7 +121,7 @@ fn a_limit_that_is_not_delegated_is_refused(t: &Test) {
     assert!(user.is_empty(), "nothing is left");
 }
 
-/// As where nothing at all is delegated.
+/// As if nothing at all were delegated.
 fn without_a_controller_limits_are_warned_of(t: &Test) {
     let user = Delegated::new(t, ["systemd", "unified"]);
     let limits = json!({ "memory": { "limit": 64 << 20 }, "pids": { "limit": 17 } });
@@ -151,7 +151,7 @@ fn it_is_frozen_where_the_freezer_is_delegated(t: &Test) {
     assert!(user.is_empty());
 }
 
-/// What is in it would be killed with the container.
+/// The processes in it would be killed together with the container.
 fn a_cgroup_in_use_is_refused(t: &Test) {
     for hierarchy in ["memory", "unified"] {
         let user = Delegated::new(t, [hierarchy]);

@@ -1,4 +1,4 @@
-//! Device nodes in /dev, and what the devices cgroup lets the payload do.
+//! Device nodes in /dev, and which devices the devices cgroup lets the payload use.
 
 use crate::harness::{Bundle, Test, cgroup_v2};
 use serde_json::{Value, json};
@@ -28,8 +28,8 @@ cases![
     device_without_its_number_is_refused,
     two_devices_of_one_path_are_refused,
     a_default_device_may_be_replaced,
-    modes_do_not_heed_the_callers_umask,
-    what_the_image_has_is_taken_if_it_is_the_device,
+    modes_ignore_the_callers_umask,
+    the_images_node_is_used_if_it_is_the_device,
     another_file_in_the_devices_place_is_refused,
     devices_in_a_readonly_root,
     the_hosts_dev_stays_as_it_is,
@@ -159,9 +159,9 @@ fn default_devices_can_be_used(t: &Test) {
     }
 }
 
-/// A bundle whose devices cgroup has these rules after "deny all", with
-/// /dev/x (240:77) in it: a number that nobody gets by default and no driver has.
-/// Opening it says EPERM where the cgroup denies it, and ENXIO where it does not.
+/// A bundle whose devices cgroup has these rules after "deny all". It has /dev/x (240:77),
+/// which no driver has, and to which no default rule applies. To open the node fails with
+/// EPERM if the cgroup denies it, and with ENXIO if not.
 fn ruled(t: &Test, rules: &[Value]) -> Bundle {
     let deny = json!({ "allow": false, "access": "rwm" });
     let rules = [&[deny], rules].concat();
@@ -209,7 +209,7 @@ fn allow_all(t: &Test) {
     assert_eq!(read_write(t, &none), (false, false));
 }
 
-/// The controller of cgroup v1 takes an `a` for everything, whatever follows.
+/// For the controller of cgroup v1, `a` means everything, whatever follows.
 fn a_rule_for_both_kinds_is_for_its_number(t: &Test) {
     let both =
         |minor: i64| json!({ "allow": true, "type": "a", "major": 240, "minor": minor, "access": "rw" });
@@ -288,7 +288,7 @@ fn a_default_device_may_be_replaced(t: &Test) {
     assert_eq!((&stat["mode"], &stat["uid"]), (&json!("600"), &json!(5)));
 }
 
-/// `run` by a caller with the umask 077.
+/// Calls `run` with umask 077.
 fn with_umask(t: &Test, bundle: &Bundle) -> Value {
     let id = t.id();
     let script = "umask 077; exec \"$0\" \"$@\"";
@@ -296,7 +296,7 @@ fn with_umask(t: &Test, bundle: &Bundle) -> Value {
     call.arg("--root").arg(t.root()).args(["run", "--bundle"]).arg(bundle.lay()).arg(id).out().report()
 }
 
-fn modes_do_not_heed_the_callers_umask(t: &Test) {
+fn modes_ignore_the_callers_umask(t: &Test) {
     let mut fifo = json!({ "path": "/dev/fifo", "type": "p", "fileMode": 0o666 });
     fifo["gid"] = json!(7);
     let volume = t.make_dir("volume");
@@ -325,7 +325,7 @@ fn modes_do_not_heed_the_callers_umask(t: &Test) {
     }
 }
 
-/// The image's own /dev.
+/// The /dev of the image.
 fn own_dev(bundle: Bundle) -> Bundle {
     ["", "/pts", "/shm", "/mqueue"]
         .iter()
@@ -338,7 +338,7 @@ fn make_node(bundle: &Bundle, path: &str, major: u64, minor: u64) {
     mknod(&bundle.inside(path), SFlag::S_IFCHR, mode, makedev(major, minor)).expect("mknod");
 }
 
-fn what_the_image_has_is_taken_if_it_is_the_device(t: &Test) {
+fn the_images_node_is_used_if_it_is_the_device(t: &Test) {
     let bundle = own_dev(with(t, &[device("/dev/x", "c", 240, 77)]));
     make_node(&bundle, "/dev/x", 240, 77);
     make_node(&bundle, "/dev/zero", 1, 5);

@@ -1,4 +1,4 @@
-//! Bad input: refused at `create`, with the place of the fault, and nothing left.
+//! Bad input: `create` refuses it, names the place, and leaves nothing.
 
 use crate::harness::{Bundle, Out, Test};
 use serde_json::{Value, json};
@@ -45,8 +45,8 @@ cases![
     unknown_key_of_a_process_file_is_a_warning,
     a_json_log_of_a_failure_has_the_error_alone,
     a_warning_is_not_lost_in_a_failure,
-    every_error_begins_with_our_name,
-    list_in_the_place_of_an_object,
+    every_error_begins_with_the_runtimes_name,
+    list_instead_of_an_object,
     env_without_an_equals_sign,
     env_without_a_name,
     id_that_means_no_change,
@@ -54,11 +54,11 @@ cases![
     annotation_that_is_not_a_string,
     hostname_that_is_too_long,
     missing_linux,
-    what_is_for_other_platforms,
+    fields_of_other_platforms,
     hook_timeout_below_zero,
     device_of_no_type,
     rlimit_of_no_type,
-    a_required_number_is_not_zero_by_absence,
+    a_missing_required_number_is_not_zero,
     hugepage_size_of_another_form,
     swappiness_beyond_100,
     swap_below_memory,
@@ -76,17 +76,17 @@ cases![
     selinux_without_selinux,
     idmapped_mount_without_mappings,
     readonly_cgroups_are_the_whole_error,
-    a_state_directory_of_anothers_has_a_hint,
-    a_controller_that_is_off_is_not_the_kernels_lack,
+    a_state_directory_of_another_user_has_a_hint,
+    a_disabled_controller_is_not_called_missing_in_the_kernel,
     a_proc_that_is_masked_is_named,
-    out_of_range_is_not_mathematics,
+    erange_is_explained_as_a_value_out_of_range,
     an_unknown_devpts_option_has_no_hint_on_gids,
     a_rootfs_that_is_noexec_is_named,
     a_chroot_is_named,
     a_crash_of_init_with_a_filter_names_the_filter,
 ];
 
-/// `create` with `value` at `pointer` must fail and name every needle.
+/// `create` with `value` at `pointer` must fail, and its error must contain every needle.
 fn refuse(t: &Test, pointer: &str, value: Value, needles: &[&str]) {
     t.refused(&t.bundle().set(pointer, value)).one_clear_line(needles);
 }
@@ -379,7 +379,7 @@ fn a_json_log_of_a_failure_has_the_error_alone(t: &Test) {
     out.says(&["corten: warning: /linux/maskedPath: unknown key", "\ncorten: error: ", "nowhere"]);
 }
 
-/// What is said of a container that can't be made, with these global flags.
+/// Returns the log of a failed `create` with these global flags.
 fn said_of_a_failure(t: &Test, flags: &[&str]) -> Vec<String> {
     let bundle = t.bundle().set("/linux/maskedPath", json!([])).set("/root/path", json!("nowhere"));
     let call = t.runtime().args(flags).args(["create", "--bundle"]).arg(bundle.lay()).arg(t.id());
@@ -388,7 +388,7 @@ fn said_of_a_failure(t: &Test, flags: &[&str]) -> Vec<String> {
     out.stderr.lines().map(str::to_owned).collect()
 }
 
-/// The warning often says why.
+/// The warning often gives the reason for the error.
 fn a_warning_is_not_lost_in_a_failure(t: &Test) {
     let log = t.path("log");
     let to_log = ["--log", log.to_str().unwrap()];
@@ -406,8 +406,9 @@ fn a_warning_is_not_lost_in_a_failure(t: &Test) {
     assert_eq!(said_of_a_failure(t, &["--log-level", "error"]).len(), 1);
 }
 
-/// Also what is wrong before there is a verb, or a configuration that can be resolved.
-fn every_error_begins_with_our_name(t: &Test) {
+/// This also holds for errors before the verb is known, or before the configuration is
+/// resolved.
+fn every_error_begins_with_the_runtimes_name(t: &Test) {
     t.runtime().args(["--rootless", "perhaps", "list"]).out().one_clear_line(&[
         "perhaps",
         "--rootless",
@@ -420,7 +421,7 @@ fn every_error_begins_with_our_name(t: &Test) {
     t.runtime().arg("--log").arg(&log).args(["kill", "nobody"]).out().one_clear_line(&["does not exist"]);
 }
 
-fn list_in_the_place_of_an_object(t: &Test) {
+fn list_instead_of_an_object(t: &Test) {
     for pointer in ["/linux", "/process", "/process/user", "/hooks", "/root", "/linux/resources", "/mounts/0"]
     {
         refuse(t, pointer, json!([]), &[pointer, "expected an object"]);
@@ -466,13 +467,14 @@ fn hostname_that_is_too_long(t: &Test) {
     assert_eq!(t.look(&bundle, [])["names"]["host"], "x".repeat(64));
 }
 
-/// It is optional; what it asks for without being there is the host's root.
+/// `linux` is optional. Without it, the container would have the host's mount namespace,
+/// which corten refuses.
 fn missing_linux(t: &Test) {
     let bundle = t.bundle().drop("/linux").drop("/hostname");
     t.refused(&bundle).one_clear_line(&["/linux/namespaces", "mount"]);
 }
 
-fn what_is_for_other_platforms(t: &Test) {
+fn fields_of_other_platforms(t: &Test) {
     for name in ["solaris", "windows", "vm", "zos", "freebsd"] {
         refuse(t, &format!("/{name}"), json!({ "x": 1 }), &[&format!("/{name}")]);
     }
@@ -492,8 +494,8 @@ fn rlimit_of_no_type(t: &Test) {
     refuse(t, "/process/rlimits", json!([{ "soft": 1, "hard": 1 }]), &["/process/rlimits/0/type"]);
 }
 
-/// Without the host's id a mapping would be to root's.
-fn a_required_number_is_not_zero_by_absence(t: &Test) {
+/// Without the host's id, the mapping would be to root's id.
+fn a_missing_required_number_is_not_zero(t: &Test) {
     let resources = "/linux/resources";
     for (pointer, value, missing) in [
         ("/linux/uidMappings".to_owned(), json!([{ "containerID": 0, "size": 1 }]), "hostID"),
@@ -598,14 +600,14 @@ fn idmapped_mount_without_mappings(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/mounts/7"]);
 }
 
-/// In a private mount namespace `mounts` come first, then the bundle is run.
+/// Runs the commands `mounts` in a private mount namespace, then the bundle.
 fn said_after(t: &Test, bundle: &Bundle, mounts: &str) -> Out {
     let script = format!("{mounts}\nruntime run \"$ID\"");
     t.in_private_mounts(bundle, &t.make_dir("volume"), &script).out()
 }
 
-/// It was said that the container wants a pid namespace, and twice that no
-/// cgroup could be removed.
+/// The error used to say that the container needs a pid namespace, and twice that a cgroup
+/// could not be removed.
 fn readonly_cgroups_are_the_whole_error(t: &Test) {
     t.cgroupfs_only();
     let readonly = "for dir in $(awk '$3 ~ /^cgroup/ { print $2 }' /proc/self/mounts); do
@@ -626,7 +628,7 @@ fn a_rootfs_that_is_noexec_is_named(t: &Test) {
     out.one_clear_line(&["exec: \"true\"", "noexec"]);
 }
 
-/// EINVAL is all that the kernel says of it.
+/// The kernel returns only EINVAL.
 fn a_chroot_is_named(t: &Test) {
     let script = "mkdir -p root/bundle root/dev root/proc root/sys root/tmp root/run
         for dir in dev proc sys tmp; do mount --rbind /$dir root/$dir; done
@@ -636,7 +638,7 @@ fn a_chroot_is_named(t: &Test) {
     out.one_clear_line(&["EINVAL", "the runtime is in a chroot"]);
 }
 
-/// A crash is all that a C library can do whose calls are refused.
+/// A C library crashes if the filter refuses its calls.
 fn a_crash_of_init_with_a_filter_names_the_filter(t: &Test) {
     let profile = json!({ "defaultAction": "SCMP_ACT_ERRNO",
         "syscalls": [{ "names": ["seccomp", "prctl"], "action": "SCMP_ACT_ALLOW" }] });
@@ -646,8 +648,8 @@ fn a_crash_of_init_with_a_filter_names_the_filter(t: &Test) {
     assert!(!out.stderr.contains("Signal("), "{out:?}");
 }
 
-/// Of a plain user: /run, in which the default lies, and a directory of root's.
-fn a_state_directory_of_anothers_has_a_hint(t: &Test) {
+/// For a plain user: /run, the default directory, and a directory of root.
+fn a_state_directory_of_another_user_has_a_hint(t: &Test) {
     t.needs_root("to become another user");
     let (user, bundle) = (Test::USER.to_string(), t.bundle().user_namespace().args(["true"]));
     let denied = t.make_dir("denied");
@@ -673,10 +675,10 @@ fn a_state_directory_of_anothers_has_a_hint(t: &Test) {
     call(None, &run).one_clear_line(&needles);
 }
 
-/// On version 2 a controller has files where it is enabled: that it isn't is not a
-/// lack of the kernel's.
-fn a_controller_that_is_off_is_not_the_kernels_lack(t: &Test) {
-    // Those that version 1 uses on this host, version 2 can't have.
+/// On version 2, a controller has files only in cgroups where it is enabled. A disabled
+/// controller is not missing in the kernel.
+fn a_disabled_controller_is_not_called_missing_in_the_kernel(t: &Test) {
+    // Version 2 can't have controllers that version 1 uses on this host.
     let offered = "grep -qw memory /sys/fs/cgroup/cgroup.controllers && exit 77 || true;";
     let bundle =
         t.bundle().set("/linux/resources", json!({ "memory": { "limit": 64 << 20 } })).args(["true"]);
@@ -695,14 +697,14 @@ fn a_controller_that_is_off_is_not_the_kernels_lack(t: &Test) {
     assert!(!out.stderr.contains("kernel has no"), "{out:?}");
 }
 
-/// A user namespace may have no new /proc where the old one is masked in parts, as in
-/// an outer container.
+/// A user namespace can't mount a new /proc if parts of the old one are masked, as in an
+/// outer container.
 fn a_proc_that_is_masked_is_named(t: &Test) {
     let out = said_after(t, &t.bundle().user_namespace().args(["true"]), "mount -t tmpfs none /proc/sys/fs");
     out.one_clear_line(&["(/proc)", "EPERM", "its own /proc may be masked"]);
 }
 
-fn out_of_range_is_not_mathematics(t: &Test) {
+fn erange_is_explained_as_a_value_out_of_range(t: &Test) {
     let bundle = t.bundle().set("/linux/resources", json!({ "unified": { "cgroup.max.depth": "-1" } }));
     let bundle = bundle.set("/linux/cgroupsPath", json!(format!("/{}", t.token))).args(["true"]);
     let out = t.on_v2(&bundle, "runtime run --bundle \"$BUNDLE\" \"$ID\"").out();

@@ -1,4 +1,4 @@
-//! `events`: what a container uses, in runc's form, and that it ran out of memory.
+//! `events`: resource usage and out-of-memory events, in runc's form.
 
 use crate::harness::{Container, PidFd, Running, Test, cgroup_file, cgroup_v2, pipe, read_line};
 use serde_json::{Value, json};
@@ -9,8 +9,8 @@ cases![
     stats_are_those_of_the_kernel,
     stats_of_a_limited_container,
     stats_come_at_intervals,
-    out_of_memory_is_told,
-    out_of_memory_of_init_is_told,
+    out_of_memory_is_reported,
+    out_of_memory_of_init_is_reported,
     end_with_the_container,
     fail_when_nobody_reads,
     of_a_created_and_of_a_paused_container,
@@ -38,7 +38,7 @@ fn stats_have_the_shape_of_runcs(t: &Test) {
     // Sorted, as the parser keeps them.
     let top = ["blkio", "cpu", "cpuset", "hugetlb", "intel_rdt", "memory", "network_interfaces", "pids"];
     assert_eq!(keys(&data), top);
-    // A total of nothing is left out.
+    // A total of zero is left out.
     assert!(data["cpu"]["usage"]["kernel"].is_u64() && data["cpu"]["usage"]["user"].is_u64(), "{data}");
     assert!(data["cpu"]["throttling"].is_object() && data["network_interfaces"].is_null());
     let cpuset = ["cpu_exclusive", "mem_hardwall", "mem_exclusive", "memory_migrate", "memory_pressure"];
@@ -52,7 +52,7 @@ fn stats_have_the_shape_of_runcs(t: &Test) {
     }
     assert!(data["memory"]["raw"].as_object().is_some_and(|raw| raw.values().all(Value::is_u64)));
     assert_eq!(data["pids"]["current"], 1);
-    // systemd has one for every unit.
+    // systemd has a cgroup for every unit.
     assert!(t.by_systemd() || data["pids"]["limit"].is_null(), "no limit is no field");
 }
 
@@ -85,8 +85,8 @@ fn stats_are_those_of_the_kernel(t: &Test) {
             ["/cpuset/sched_load_balance", number("cpuset", "cpuset.sched_load_balance")],
         ])
     };
-    // Even of a paused container the kernel goes on to settle its accounts:
-    // what is the same before and after is what was to be seen in between.
+    // The kernel updates its counters even for a paused container. A value is comparable
+    // only if it is the same before and after the call.
     let mut tries = 0..100;
     let (data, wanted) = loop {
         assert!(tries.next().is_some(), "the kernel's numbers never stand still");
@@ -116,14 +116,14 @@ fn stats_of_a_limited_container(t: &Test) {
     }
 }
 
-/// `events`, and what it says.
+/// A running `events`, and its output.
 fn listen<'t>(container: &Container<'t>, interval: &str) -> (Running<'t>, File) {
     let (reader, writer) = pipe();
     let call = container.verb("events").arg("--interval").arg(interval).stdout(writer);
     (call.spawn(), reader)
 }
 
-/// The next event of this kind.
+/// Returns the next event of this kind.
 fn next(reader: &File, kind: &str) -> Value {
     loop {
         let line = read_line(reader);
@@ -134,7 +134,7 @@ fn next(reader: &File, kind: &str) -> Value {
     }
 }
 
-/// The rest of what it says, and its end.
+/// Returns the rest of the output until its end.
 fn ended(running: Running, reader: &File) {
     while !read_line(reader).is_empty() {}
     assert_eq!(running.out().code, 0);
@@ -147,7 +147,7 @@ fn stats_come_at_intervals(t: &Test) {
     let first = next(&reader, "stats");
     assert_eq!(first["id"], container.id.as_str());
     container.exec(["--detach", "--pid-file", pid_file.to_str().unwrap()], ["sleep", "1000"]).ok();
-    // One that was taken after that.
+    // A later sample.
     let count = |event: &Value| event["data"]["pids"]["current"].as_u64().expect("a count");
     while count(&next(&reader, "stats")) <= count(&first) {}
     let process = PidFd::from_file(&pid_file);
@@ -158,7 +158,7 @@ fn stats_come_at_intervals(t: &Test) {
     ended(running, &reader);
 }
 
-/// A container that a buffer of 64 MiB is too much for.
+/// A container whose memory limit is below a buffer of 64 MiB.
 fn small<'t>(t: &'t Test, script: &str) -> (Container<'t>, File) {
     let (reader, writer) = pipe();
     let limits = json!({ "limit": 16 << 20, "swap": 16 << 20 });
@@ -171,7 +171,7 @@ fn small<'t>(t: &'t Test, script: &str) -> (Container<'t>, File) {
 
 const GREEDY: &str = "dd if=/dev/zero of=/dev/null bs=64M count=1";
 
-fn out_of_memory_is_told(t: &Test) {
+fn out_of_memory_is_reported(t: &Test) {
     let (container, _output) = small(t, "echo ready; sleep 1000");
     let (running, reader) = listen(&container, "20ms");
     next(&reader, "stats");
@@ -185,7 +185,7 @@ fn out_of_memory_is_told(t: &Test) {
     ended(running, &reader);
 }
 
-fn out_of_memory_of_init_is_told(t: &Test) {
+fn out_of_memory_of_init_is_reported(t: &Test) {
     let script = format!("trap 'exec {GREEDY}' USR1; echo ready; sleep 1000 & wait");
     let (container, _output) = small(t, &script);
     let (running, reader) = listen(&container, "20ms");
@@ -202,7 +202,7 @@ fn end_with_the_container(t: &Test) {
     let (running, reader) = listen(&container, "20ms");
     next(&reader, "stats");
     container.stop();
-    // Whether or not anybody deletes it.
+    // This holds whether the container is deleted or not.
     ended(running, &reader);
 }
 
@@ -216,7 +216,7 @@ fn fail_when_nobody_reads(t: &Test) {
 
 fn of_a_created_and_of_a_paused_container(t: &Test) {
     let container = t.create(&t.bundle().pausing());
-    // Threads count.
+    // The count includes threads.
     assert!(stats(t, &container)["pids"]["current"].as_u64() >= Some(1));
     container.start();
     container.verb("pause").ok();
@@ -246,7 +246,7 @@ fn interval_must_be_a_duration(t: &Test) {
     out.says(&["duration interval must be greater than 0"]);
 }
 
-/// What a hierarchy of version 2 counts without controllers.
+/// The values that a hierarchy of version 2 without controllers has.
 fn stats_on_v2(t: &Test) {
     let script = "
         runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1
@@ -271,7 +271,7 @@ fn stats_on_v2(t: &Test) {
     }
 }
 
-/// As runc's: a monitor of a container that has no cgroup gets its line.
+/// As in runc, `events` prints a line for a container without a cgroup.
 fn stats_without_a_cgroup_are_zeros(t: &Test) {
     if !crate::harness::is_corten() {
         t.skip("--cgroup-manager=disabled is crun's and corten's");

@@ -25,21 +25,21 @@ cases![
     adds_a_capability,
     an_added_capability_is_ambient_if_it_is_inheritable,
     sets_no_new_privs,
-    process_file_says_it_all,
+    process_file_defines_the_whole_process,
     process_file_takes_over_what_it_lacks,
     process_file_must_be_valid,
     returns_the_exit_code,
     returns_128_plus_signal,
     passes_stdin,
     runs_detached_with_a_pid_file,
-    an_init_that_ends_meanwhile_is_not_running,
+    an_init_that_ends_during_exec_is_not_running,
     preserves_fds,
-    opens_nothing_else,
+    passes_no_other_descriptors,
     home_comes_from_passwd,
-    flags_after_the_command_are_its_own,
+    flags_after_the_command_belong_to_the_command,
     missing_executable_is_named,
     a_directory_is_not_executable,
-    what_can_not_be_executed_is_named,
+    a_file_that_cannot_be_executed_is_named,
     stopped_container_is_refused,
     empty_command_is_refused,
     forwards_signals,
@@ -65,8 +65,8 @@ fn shares_the_cgroup(t: &Test) {
     assert_eq!(container.look([])["cgroup"], json!(init.unwrap()));
 }
 
-/// Moves init in every hierarchy to a cgroup beside the container's, or to the root,
-/// and removes the container's own. Returns the new ones.
+/// Moves init in every hierarchy to a cgroup beside the container's, or to the root.
+/// Removes the container's cgroups. Returns the new ones.
 fn move_init(t: &Test, container: &Container, to_root: bool) -> Vec<PathBuf> {
     t.cgroupfs_only();
     t.needs_root("moves a process out of its cgroup");
@@ -95,7 +95,7 @@ fn is_no_cgroup(dir: &Path) -> bool {
     !dir.join("cgroup.procs").exists()
 }
 
-/// A manager of the host may move containers.
+/// A manager on the host may move containers.
 fn follows_an_init_that_was_moved(t: &Test) {
     let container = t.pausing();
     let made = move_init(t, &container, false);
@@ -181,7 +181,8 @@ fn adds_a_capability(t: &Test) {
     }
 }
 
-/// As in runc; what isn't inheritable doesn't become so (CVE-2022-29162).
+/// As in runc. A capability that is not inheritable does not become inheritable
+/// (CVE-2022-29162).
 fn an_added_capability_is_ambient_if_it_is_inheritable(t: &Test) {
     let bundle = t
         .bundle()
@@ -196,7 +197,7 @@ fn an_added_capability_is_ambient_if_it_is_inheritable(t: &Test) {
         let seen = container.look(["--user", "1000", "--cap", added]);
         assert_eq!(seen["status"]["CapAmb"], cap_mask(ambient), "{added}");
         assert_eq!(seen["status"]["CapInh"], cap_mask(&inheritable), "{added}");
-        // What a user other than root keeps over execve.
+        // The capabilities that a user other than root keeps over execve.
         assert_eq!(seen["status"]["CapEff"], cap_mask(ambient), "{added}");
     }
 }
@@ -213,7 +214,7 @@ fn process_file(t: &Test, process: &Value) -> String {
     file.to_str().unwrap().to_owned()
 }
 
-fn process_file_says_it_all(t: &Test) {
+fn process_file_defines_the_whole_process(t: &Test) {
     let file = process_file(
         t,
         &json!({
@@ -250,7 +251,8 @@ fn process_file_takes_over_what_it_lacks(t: &Test) {
     let seen = t.verb(["exec", "--process", &file, &container.id]).out().report();
     assert_eq!(seen["status"]["CapBnd"], cap_mask(&["CAP_KILL"]));
     assert_eq!(seen["status"]["Umask"], "0077");
-    // Engines protect themselves from the OOM killer, not what they execute.
+    // Engines protect themselves from the OOM killer, but not the processes that they
+    // execute.
     assert_eq!(seen["oom_score_adj"], "777");
     assert_eq!(seen["status"]["NoNewPrivs"], "0", "a flag that isn't there is off");
 }
@@ -313,7 +315,7 @@ fn preserves_fds(t: &Test) {
     assert_eq!(call.pass(gift.into(), 3).ok().stdout, "kept");
 }
 
-fn opens_nothing_else(t: &Test) {
+fn passes_no_other_descriptors(t: &Test) {
     let seen = t.pausing().look([]);
     let fds: Vec<_> = seen["fds"].as_object().unwrap().keys().cloned().collect();
     assert_eq!(fds, ["0", "1", "2"], "{}", seen["fds"]);
@@ -327,7 +329,7 @@ fn home_comes_from_passwd(t: &Test) {
     }
 }
 
-fn flags_after_the_command_are_its_own(t: &Test) {
+fn flags_after_the_command_belong_to_the_command(t: &Test) {
     let out = t.pausing().exec([], ["echo", "--cwd", "-u", "--", "x"]).ok();
     assert_eq!(out.stdout, "--cwd -u -- x\n");
 }
@@ -349,7 +351,7 @@ fn a_directory_is_not_executable(t: &Test) {
     out.says(&["/etc"]);
 }
 
-fn what_can_not_be_executed_is_named(t: &Test) {
+fn a_file_that_cannot_be_executed_is_named(t: &Test) {
     let bundle = t.bundle().pausing();
     bundle.script("/bin/orphan", "#!/no/such/interpreter\n");
     bundle.script("/bin/data", "no interpreter is named here\n");
@@ -410,9 +412,9 @@ fn many_at_once(t: &Test) {
     }
 }
 
-/// Between the look at init and setns init ends: the kernel's ESRCH says little. What
-/// comes between the two is the wait for whoever takes the pidfd.
-fn an_init_that_ends_meanwhile_is_not_running(t: &Test) {
+/// Init ends between the runtime's look at init and setns. The kernel's ESRCH does not
+/// explain this. The test delays the runtime there: it waits for the receiver of the pidfd.
+fn an_init_that_ends_during_exec_is_not_running(t: &Test) {
     if !is_corten() {
         t.skip("the moment is known from corten's own steps");
     }
@@ -428,14 +430,14 @@ fn an_init_that_ends_meanwhile_is_not_running(t: &Test) {
     nix::sys::socket::bind(listener.as_raw_fd(), &address).unwrap();
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
     let listener = UnixListener::from(listener);
-    // All that the backlog takes: the next has to wait.
+    // Fills the backlog, so that the next connection waits.
     let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let (log, writer) = pipe();
     let mut call = t.runtime().args(["--debug", "exec", "--pidfd-socket"]).arg(&path);
     call.command.stderr(writer);
     let exec = call.args([&container.id, "true"]).spawn();
     let mut lines = std::io::BufReader::new(log).lines();
-    // The next thing that exec does is to connect.
+    // After this step, exec connects.
     assert!(lines.any(|line| line.unwrap().contains("opened the cgroups:")));
     container.stop();
     let _ = accept(&listener);
@@ -444,7 +446,7 @@ fn an_init_that_ends_meanwhile_is_not_running(t: &Test) {
     let rest: Vec<String> = lines.map(Result::unwrap).collect();
     let error = rest.iter().find(|line| line.starts_with("corten: error: ")).expect("an error");
     assert!(error.contains(&format!("{}: container not running", container.id)), "{error}");
-    // The attack took place: it came as far as that. systemd removes the cgroup at once.
+    // The attack took place: exec came this far. systemd removes the cgroup at once.
     let setns = error.contains("setns") && error.contains("ESRCH");
     assert!(setns || t.by_systemd() && error.contains("clone3: ENOENT"), "{error}");
 }

@@ -1,5 +1,5 @@
-//! How flags are written, and the flags of runc and crun that change where a
-//! verb gets its input from or sends its output to.
+//! How flags are written, and the flags of runc and crun that change the input or the
+//! output of a verb.
 
 use crate::harness::{Container, Out, PidFd, Test, cgroup_v2, copy_cpuset, pipe, read_line, receive_pidfd};
 use serde_json::{Value, json};
@@ -8,25 +8,25 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 
 cases![
-    one_dash_is_as_good_as_two,
+    one_dash_works_like_two,
     a_switch_may_have_a_value,
     repeated_flags_are_no_error,
-    empty_values_are_none,
-    a_commands_own_single_dashes_are_its_own,
+    empty_values_count_as_absent,
+    single_dashes_after_the_command_belong_to_the_command,
     help_of_a_verb_that_does_not_exist_fails,
     rootless_is_true_false_or_auto,
-    rootless_does_without_cgroups,
+    rootless_runs_without_cgroups,
     rootless_can_be_denied,
     config_may_be_another_file,
     spec_may_be_written_to_another_file,
     log_goes_to_a_file_with_a_prefix,
-    log_level_holds_back_what_is_less_important,
+    log_level_drops_less_important_messages,
     log_goes_to_the_journal,
     log_goes_to_syslog,
-    log_that_is_not_there_is_refused,
+    a_missing_log_socket_is_refused,
     pidfd_socket_gets_init,
     pidfd_socket_gets_the_process_of_exec,
-    pidfd_socket_that_is_not_there_is_refused,
+    a_missing_pidfd_socket_is_refused,
     kill_by_regular_expression,
     delete_by_regular_expression,
     bad_regular_expressions_are_refused,
@@ -34,10 +34,10 @@ cases![
     exec_in_a_sub_cgroup,
     exec_in_a_sub_cgroup_of_one_controller,
     exec_in_a_sub_cgroup_on_v2,
-    sub_cgroups_that_are_none_are_refused,
+    invalid_sub_cgroups_are_refused,
 ];
 
-fn one_dash_is_as_good_as_two(t: &Test) {
+fn one_dash_works_like_two(t: &Test) {
     let (bundle, id, pid_file) = (t.bundle().pausing(), t.id(), t.path("pid"));
     t.will_delete(&id);
     let call = t.call(&*t.runtime.borrow()).arg("-root").arg(t.root()).args(["-log-format=json", "run"]);
@@ -69,7 +69,7 @@ fn repeated_flags_are_no_error(t: &Test) {
     t.verb(["delete", "--force", "--force", &container.id]).ok();
 }
 
-fn empty_values_are_none(t: &Test) {
+fn empty_values_count_as_absent(t: &Test) {
     let (bundle, id) = (t.bundle().args(["/probe"]), t.id());
     let flags = ["--console-socket", "", "--pid-file=", "--preserve-fds", "0", "--bundle"];
     let call = t.runtime().args(["--log", ""]).arg("run").args(flags).arg(bundle.lay());
@@ -79,20 +79,20 @@ fn empty_values_are_none(t: &Test) {
     assert!(seen["env"].as_array().unwrap().contains(&json!("EMPTY=")), "{seen}");
 }
 
-fn a_commands_own_single_dashes_are_its_own(t: &Test) {
+fn single_dashes_after_the_command_belong_to_the_command(t: &Test) {
     let out = t.pausing().exec(["-cwd=/"], ["echo", "-cwd", "-detach", "-env=x"]).ok();
     assert_eq!(out.stdout, "-cwd -detach -env=x\n");
 }
 
-/// Podman takes exit code 0 for "this runtime can".
+/// For Podman, exit code 0 means that the runtime supports the verb.
 fn help_of_a_verb_that_does_not_exist_fails(t: &Test) {
     t.verb(["frobnicate", "--help"]).out().fails(&["frobnicate"]);
     assert_eq!(t.verb(["resume", "--help"]).out().code, 0);
 }
 
-/// Root may make cgroups, unless they are read-only; then it must be told to do
-/// without them, and stays where it is.
-fn rootless_does_without_cgroups(t: &Test) {
+/// Root can create cgroups unless they are read-only. Then root needs the flag to run
+/// without cgroups, and the container stays in the caller's cgroup.
+fn rootless_runs_without_cgroups(t: &Test) {
     t.cgroupfs_only();
     let bundle = t.bundle().drop("/linux/resources").args(["/probe"]);
     let script = "
@@ -107,7 +107,7 @@ fn rootless_does_without_cgroups(t: &Test) {
     assert_eq!(out.report()["cgroup"], out.stderr);
 }
 
-/// A user does without by himself, unless that is forbidden.
+/// For a user, this is the default, unless the flag forbids it.
 fn rootless_can_be_denied(t: &Test) {
     t.cgroupfs_only();
     t.as_user(&t.bundle(), []).report();
@@ -154,7 +154,7 @@ fn log_goes_to_a_file_with_a_prefix(t: &Test) {
     assert!(text.contains("level=error") && text.contains("does not exist"), "{text}");
 }
 
-fn log_level_holds_back_what_is_less_important(t: &Test) {
+fn log_level_drops_less_important_messages(t: &Test) {
     let bundle = t.bundle().set("/linux/nonsense", json!(1)).args(["true"]);
     let run = |level: &[&str]| {
         let out = t.runtime().args(level).args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).ok();
@@ -167,7 +167,7 @@ fn log_level_holds_back_what_is_less_important(t: &Test) {
     t.runtime().args(["--log-level", "loud", "list"]).out().one_clear_line(&["loud"]);
 }
 
-/// What a daemon's socket at `place` gets from a failing `state`.
+/// Returns what the socket of a daemon at `place` receives from a failing `state`.
 fn logged_to(t: &Test, to: &str, mounts: &str) -> String {
     let (bundle, volume) = (t.bundle(), t.make_dir("volume"));
     let socket = UnixDatagram::bind(volume.join("socket")).unwrap();
@@ -196,7 +196,7 @@ fn log_goes_to_syslog(t: &Test) {
     assert!(message.starts_with("<11>corten[") && message.contains("does not exist"), "{message}");
 }
 
-fn log_that_is_not_there_is_refused(t: &Test) {
+fn a_missing_log_socket_is_refused(t: &Test) {
     let (bundle, volume) = (t.bundle(), t.make_dir("volume"));
     let script = "mount -t tmpfs none /run; runtime --log journald:x list";
     t.in_private_mounts(&bundle, &volume, script).out().one_clear_line(&["/run/systemd/journal/socket"]);
@@ -224,12 +224,12 @@ fn pidfd_socket_gets_the_process_of_exec(t: &Test) {
     container.exec(flags, ["/probe", "--pause"]).ok();
     let process = PidFd::from_file(&pid_file);
     assert_eq!(receive_pidfd(&listener), ("setns".into(), process.pid));
-    // It is our child, and the container waits until it is reaped.
+    // The process is a child of the test. The container waits until the test reaps it.
     process.kill();
     process.reap();
 }
 
-fn pidfd_socket_that_is_not_there_is_refused(t: &Test) {
+fn a_missing_pidfd_socket_is_refused(t: &Test) {
     let bundle = t.bundle();
     let call = t.verb(["create", "--pidfd-socket", "/nonexistent/socket", "--bundle"]);
     call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["/nonexistent/socket"]);
@@ -244,7 +244,7 @@ fn kill_by_regular_expression(t: &Test) {
     t.verb(["kill", "--regex", &pattern, "KILL"]).ok();
     assert_eq!((one.wait(), two.wait()), (137, 137));
     assert_eq!(other.status(), "running");
-    // Those that can't be signalled don't keep the others from it.
+    // A container that can't be signalled does not stop the others from getting the signal.
     t.verb(["kill", "-r", &t.token, "KILL"]).ok().says(&["container not running", &one.id]);
     assert_eq!(other.wait(), 137);
 }
@@ -267,7 +267,7 @@ fn bad_regular_expressions_are_refused(t: &Test) {
 
 fn kill_knows_real_time_signals(t: &Test) {
     let (reader, writer) = pipe();
-    // trap takes a number; the names of real-time signals are the C library's.
+    // trap takes a number, because the C library defines the names of real-time signals.
     let script =
         "for s in 34 37 64; do trap \"echo $s\" $s; done; echo ready; while :; do sleep 1000 & wait; done";
     let container = Container::create(t, &t.bundle().shell(script), |call| call.stdout(writer));
@@ -283,13 +283,13 @@ fn exec_probe(t: &Test, container: &Container, flags: &[&str]) -> Out {
     t.verb(["exec"]).args(flags).args([&container.id, "/probe"]).out()
 }
 
-/// The lines of /proc/self/cgroup of an exec with these flags.
+/// Returns the lines of /proc/self/cgroup of an exec with these flags.
 fn cgroups_of(t: &Test, container: &Container, flags: &[&str]) -> Vec<String> {
     let text = exec_probe(t, container, flags).report()["cgroup"].as_str().unwrap().to_owned();
     text.lines().map(str::to_owned).collect()
 }
 
-/// Makes a child of the container's cgroup in each hierarchy that has a directory.
+/// Creates a cgroup below the container's in each hierarchy that has a directory.
 fn make_children(container: &Container, name: &str) {
     let text = fs::read_to_string(format!("/proc/{}/cgroup", container.init.pid)).unwrap();
     for line in text.lines() {
@@ -362,7 +362,7 @@ fn exec_in_a_sub_cgroup_on_v2(t: &Test) {
     assert_eq!(lines[lines.len() - 2..], ["255", "255"]);
 }
 
-fn sub_cgroups_that_are_none_are_refused(t: &Test) {
+fn invalid_sub_cgroups_are_refused(t: &Test) {
     let container = t.pausing();
     exec_probe(t, &container, &["--cgroup", "../.."]).one_clear_line(&["bad sub cgroup path"]);
     exec_probe(t, &container, &["--cgroup", "missing"]).one_clear_line(&["missing"]);

@@ -1,5 +1,5 @@
-//! Nothing hangs: what doesn't end is named, what doesn't answer is left, and nobody
-//! waits for a lock without an end.
+//! Nothing hangs. Every wait has a limit, and an error names the process that does not end
+//! or answer.
 
 use crate::harness::{
     Container, PidFd, Running, Test, cgroup_dir, cgroup_v2, cgroups_named, is_corten, is_root, read_line,
@@ -16,19 +16,19 @@ use std::path::{Path, PathBuf};
 cases![
     delete_names_an_init_that_does_not_die,
     delete_of_a_created_container_names_it_too,
-    a_busy_container_names_who_is_at_work,
-    a_hook_in_the_container_keeps_nobody_waiting,
+    a_busy_container_names_the_lock_holder,
+    a_hook_in_the_container_blocks_no_other_verb,
     a_frozen_cgroup_is_refused,
-    below_a_frozen_cgroup_nothing_begins,
+    nothing_starts_below_a_frozen_cgroup,
     a_frozen_cgroup_is_refused_on_v2,
     a_signal_ends_run_while_a_hook_hangs,
     a_signal_ends_an_exec_that_makes_no_progress,
     a_killed_verb_leaves_no_lock,
-    a_receiver_that_accepts_nobody_is_an_error,
+    a_receiver_that_never_accepts_is_an_error,
 ];
 
-/// A process in the container that is our child, as its `exec` is gone: when it has
-/// ended it stays a zombie until it is reaped here, and so does its pid namespace.
+/// A process of the container whose `exec` has ended, so that it is a child of the test.
+/// After its end, it stays a zombie until the test reaps it, and so does its pid namespace.
 fn unreaped(t: &Test, container: &Container) -> PidFd {
     let pid_file = t.path("exec.pid");
     let flags = ["exec", "--detach", "--pid-file"];
@@ -41,11 +41,11 @@ fn delete_names_an_init_that_does_not_die(t: &Test) {
     let zombie = unreaped(t, &container);
     let delete = t.verb(["delete", "--force", &container.id]).spawn();
     assert!(zombie.ended());
-    // Whoever needs the lock gets it meanwhile, and an answer.
+    // Another verb can take the lock meanwhile, and gets an answer.
     container.verb("resume").out().one_clear_line(&["container not paused"]);
     assert!(delete.is_alive(), "it didn't wait");
     names(&delete.out(), &container, &zombie);
-    // The container stays, and is deleted once it can be.
+    // The container stays, and can be deleted later.
     container.verb("state").ok();
     zombie.reap();
     t.verb(["delete", "--force", &container.id]).ok();
@@ -74,7 +74,8 @@ fn delete_of_a_created_container_names_it_too(t: &Test) {
     container.verb("delete").ok();
 }
 
-/// A FIFO into which a hook says `on`; it is held open by all that the hook has started.
+/// A FIFO to which a hook writes `on`. Every process that the hook has started holds it
+/// open.
 struct Hook {
     fifo: PathBuf,
     reader: File,
@@ -89,7 +90,7 @@ impl Hook {
         Hook { fifo, reader }
     }
 
-    /// A hook that never ends by itself.
+    /// A hook that never ends.
     fn hanging(&self) -> serde_json::Value {
         let script = "exec > $0; echo on; sleep 1000 & wait";
         json!({ "path": "/bin/sh", "args": ["sh", "-c", script, self.fifo],
@@ -100,13 +101,13 @@ impl Hook {
         assert_eq!(read_line(&self.reader), "on");
     }
 
-    /// The end of the stream: none of its processes is left.
+    /// The end of the stream: none of the hook's processes is left.
     fn is_gone(&self) {
         assert_eq!(read_line(&self.reader), "");
     }
 }
 
-fn a_busy_container_names_who_is_at_work(t: &Test) {
+fn a_busy_container_names_the_lock_holder(t: &Test) {
     let (dir, id) = (t.make_dir("hook"), t.id());
     let hook = Hook::new(&dir);
     let bundle = t.bundle().pausing().push("/hooks/createRuntime", hook.hanging());
@@ -115,7 +116,8 @@ fn a_busy_container_names_who_is_at_work(t: &Test) {
     hook.is_on();
     let out = t.verb(["delete", "--force", &id]).out();
     out.one_clear_line(&["the container is busy", &format!("process {} (", create.pid())]);
-    // What holds the lock is found by anybody, and once it has gone there is none.
+    // Any process can find the holder of the lock, and finds none after the holder has
+    // ended.
     let children =
         fs::read_to_string(format!("/proc/{0}/task/{0}/children", create.pid())).expect("children");
     let children: Vec<PidFd> =
@@ -126,8 +128,8 @@ fn a_busy_container_names_who_is_at_work(t: &Test) {
     children.iter().for_each(PidFd::kill);
 }
 
-/// `start` returns when the payload runs, and until then a hook may take its time.
-fn a_hook_in_the_container_keeps_nobody_waiting(t: &Test) {
+/// `start` returns when the payload runs. Until then, a hook may take any time.
+fn a_hook_in_the_container_blocks_no_other_verb(t: &Test) {
     let dir = t.make_dir("hook");
     let hook = Hook::new(&dir);
     let bundle = t.bundle().pausing().bind(&dir, dir.to_str().unwrap(), &[]);
@@ -144,10 +146,10 @@ fn a_hook_in_the_container_keeps_nobody_waiting(t: &Test) {
     hook.is_gone();
 }
 
-/// Makes cgroups of a container's freezer, and takes them away.
+/// Creates and removes cgroups of a container's freezer.
 struct Frozen<'t> {
     t: &'t Test,
-    /// Of the container, as the configuration names it.
+    /// Returns the freezer's directory of the container, which the configuration names.
     path: String,
     dir: PathBuf,
 }
@@ -172,12 +174,12 @@ impl Drop for Frozen<'_> {
     }
 }
 
-/// runc's words, which it has from 1.1 on.
+/// runc's words since 1.1.
 const FROZEN: &str = "container's cgroup unexpectedly frozen";
 
 fn a_frozen_cgroup_is_refused(t: &Test) {
     let frozen = Frozen::new(t, &format!("{0}/{0}", t.token));
-    // Itself, and the one above.
+    // The cgroup itself, and the one above.
     for path in [frozen.path.clone(), format!("{}/{}", frozen.path, t.token)] {
         let bundle = t.bundle().pausing().set("/linux/cgroupsPath", json!(path));
         t.refused(&bundle).one_clear_line(&[FROZEN, "/linux/cgroupsPath"]);
@@ -185,7 +187,7 @@ fn a_frozen_cgroup_is_refused(t: &Test) {
     }
 }
 
-fn below_a_frozen_cgroup_nothing_begins(t: &Test) {
+fn nothing_starts_below_a_frozen_cgroup(t: &Test) {
     let path = t.cgroups_path(&format!("{}/c", t.token));
     let bundle = t.bundle().pausing().set("/linux/cgroupsPath", json!(path));
     let container = t.create(&bundle);
@@ -222,7 +224,7 @@ fn a_frozen_cgroup_is_refused_on_v2(t: &Test) {
         runtime exec \"$ID\" echo again
         runtime delete --force \"$ID\"";
     let bundle = t.bundle().pausing();
-    // Below, by another name; itself, by the name that `on_v2` gives.
+    // `below` has another path; the cgroup itself has the path that `on_v2` gives.
     let script = script.replacen(
         "runtime create \"$ID\" || echo refused below",
         "sed 's|\\(\"cgroupsPath\": \".*\\)\"|\\1/c\"|' config.json > below.json
@@ -238,7 +240,7 @@ fn a_frozen_cgroup_is_refused_on_v2(t: &Test) {
     }
 }
 
-/// Whoever runs `run` can stop it at any time, and nothing is left.
+/// A signal can end `run` at any time, and nothing is left.
 fn a_signal_ends_run_while_a_hook_hangs(t: &Test) {
     let kinds = [
         ("prestart", Signal::SIGTERM),
@@ -259,7 +261,7 @@ fn a_signal_ends_run_while_a_hook_hangs(t: &Test) {
         hook.is_on();
         kill(Pid::from_raw(run.pid()), signal).expect("kill");
         let out = run.out();
-        // What comes after the payload's end doesn't change its status.
+        // Later steps don't change the exit status of the payload.
         let status = if kind == "poststop" { 7 } else { 128 + signal as i32 };
         assert_eq!(out.code, status, "{kind}: {out:?}");
         out.says(&[signal.as_str()]);
@@ -268,8 +270,8 @@ fn a_signal_ends_run_while_a_hook_hangs(t: &Test) {
     }
 }
 
-/// Its child has stopped before its first instruction, or at the first after it came
-/// into the cgroup.
+/// The child stops before its first instruction, or at the first instruction in its new
+/// cgroup.
 fn a_signal_ends_an_exec_that_makes_no_progress(t: &Test) {
     let container = t.start(&t.bundle().pausing());
     container.verb("pause").ok();
@@ -286,14 +288,14 @@ fn a_signal_ends_an_exec_that_makes_no_progress(t: &Test) {
     assert_eq!(out.code, 128 + libc::SIGTERM, "{out:?}");
     out.says(&["SIGTERM"]);
     container.verb("resume").ok();
-    // On version 1 it couldn't die before, and is ours now.
+    // On version 1 the child could not die before. Now it is a child of the test.
     if !cgroup_v2() {
         child.reap();
     }
 }
 
-/// Whatever children it leaves, its lock is gone with it. strace holds up the one that is
-/// to change the mounts.
+/// If a verb is killed, its lock is released, whatever children it leaves. strace stops the
+/// process that is to change the mounts.
 fn a_killed_verb_leaves_no_lock(t: &Test) {
     t.needs_root("to trace the runtime");
     let container = t.start(&t.bundle().pausing());
@@ -305,7 +307,7 @@ fn a_killed_verb_leaves_no_lock(t: &Test) {
     let (runtime, child) = grandchild(&add);
     runtime.kill();
     assert!(runtime.ended());
-    // It takes the lock.
+    // This command takes the lock.
     container.verb("resume").out().one_clear_line(&["container not paused"]);
     assert!(child.is_alive(), "nobody was left that could have had the lock");
     child.kill();
@@ -314,7 +316,7 @@ fn a_killed_verb_leaves_no_lock(t: &Test) {
     assert!(child.ended());
 }
 
-/// The child of the runtime that strace has started.
+/// Returns the child of the runtime that strace has started.
 fn grandchild(strace: &Running) -> (PidFd, PidFd) {
     let first = |pid: i32| {
         let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
@@ -331,7 +333,7 @@ fn grandchild(strace: &Running) -> (PidFd, PidFd) {
     }
 }
 
-fn a_receiver_that_accepts_nobody_is_an_error(t: &Test) {
+fn a_receiver_that_never_accepts_is_an_error(t: &Test) {
     use nix::sys::socket::{
         AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
     };

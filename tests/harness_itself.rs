@@ -1,4 +1,4 @@
-//! The harness itself: what it must not let pass.
+//! The harness itself: errors that it must report.
 
 use crate::harness::{Failure, Test, is_gap_of};
 use std::fs;
@@ -7,14 +7,14 @@ use std::time::Duration;
 cases![
     a_clean_up_that_hangs_is_a_failure,
     an_unreadable_state_root_is_not_empty,
-    a_gap_is_not_any_failure,
+    a_gap_is_not_confirmed_by_any_failure,
     a_gap_ends_with_the_version_that_closed_it,
     an_error_without_a_reason_is_not_enough,
 ];
 
 fn a_clean_up_that_hangs_is_a_failure(_: &Test) {
     let inner = Test::new();
-    // It never ends, so no patience is needed to see that.
+    // The command never ends, so the test needs no long timeout.
     inner.call("/bin/sleep").arg("infinity").spawn().quietly_within(Duration::ZERO);
     inner.call("/bin/true").quietly();
     assert_eq!(inner.clean_up(), ["running: /bin/sleep infinity"]);
@@ -28,7 +28,7 @@ fn an_unreadable_state_root_is_not_empty(_: &Test) {
     assert_eq!(Test::new().clean_up(), Vec::<String>::new(), "one that isn't there is");
 }
 
-fn a_gap_is_not_any_failure(_: &Test) {
+fn a_gap_is_not_confirmed_by_any_failure(_: &Test) {
     let reason = "knows no such flag";
     assert!(Failure::Expectation.is_gap(reason));
     for other in [Failure::Hang, Failure::Leak, Failure::Harness] {

@@ -1,4 +1,4 @@
-//! The six kinds of hook: when they run, where, with what on stdin.
+//! The six kinds of hook: when and where they run, and what they get on stdin.
 
 use crate::harness::{Bundle, Container, PidFd, Test, pipe};
 use serde_json::{Value, json};
@@ -17,8 +17,8 @@ cases![
     an_empty_env_is_empty,
     hooks_start_in_the_bundle,
     container_hooks_read_the_pid_of_the_container,
-    a_hook_has_stdio_and_nothing_else,
-    a_hook_has_signals_as_at_birth,
+    a_hook_has_only_stdio,
+    a_hook_has_default_signals,
     host_hooks_run_in_the_hosts_namespaces,
     container_hooks_run_in_the_containers_namespaces,
     create_container_hooks_see_the_mounts_before_pivot,
@@ -37,14 +37,14 @@ cases![
     failing_start_container_hook_ends_the_container,
     failing_poststart_hook_ends_the_container,
     relative_hook_path_is_refused,
-    after_a_failed_create_poststop_runs,
+    poststop_hooks_run_after_a_failed_create,
 ];
 
 const KINDS: [&str; 6] =
     ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
 
-/// Where a container's hooks write, and the bundle that mounts it at the same
-/// path inside: container hooks can write there as well.
+/// The directory to which a container's hooks write, and a bundle that mounts it at the
+/// same path, so that container hooks can write there, too.
 struct Diary {
     dir: PathBuf,
     bundle: Bundle,
@@ -57,7 +57,7 @@ impl Diary {
         Diary { dir, bundle: bundle.pausing() }
     }
 
-    /// A hook of this kind that runs a script; `$0` is the diary's directory.
+    /// A hook of this kind that runs a script. `$0` is the diary's directory.
     fn hook(mut self, kind: &str, script: &str) -> Self {
         let hook = json!({
             "path": "/bin/sh",
@@ -68,7 +68,7 @@ impl Diary {
         self
     }
 
-    /// A hook of every kind; KIND in the script stands for its name.
+    /// A hook of every kind. KIND in the script stands for its name.
     fn every(self, script: &str) -> Self {
         KINDS.iter().fold(self, |diary, kind| diary.hook(kind, &script.replace("KIND", kind)))
     }
@@ -89,7 +89,7 @@ fn each_kind_runs_once_in_order(t: &Test) {
     diary.bundle = diary.bundle.args(["/probe", "--exit", "0"]);
     assert_eq!(t.run(&diary.bundle).code, 0);
     let mut order = diary.order();
-    // poststart may come before or after a payload this short, never after poststop.
+    // poststart may come before or after a payload this short, but never after poststop.
     assert_eq!(order.pop().as_deref(), Some("poststop"));
     assert_eq!(order, KINDS[..5]);
 }
@@ -111,7 +111,7 @@ fn state_of(diary: &Diary, kind: &str) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|e| panic!("{kind}: {e} in {text:?}"))
 }
 
-/// A whole life in which each hook keeps what it gets on stdin.
+/// Runs a container from create to delete. Each hook saves its stdin.
 fn lived(t: &Test) -> (Diary, String, i32) {
     let mut diary = Diary::new(t).every("cat > $0/KIND");
     diary.bundle = diary.bundle.set("/annotations", json!({ "org.example": "yes" }));
@@ -186,8 +186,8 @@ fn args_and_env_are_the_hooks_own(t: &Test) {
 /// The kinds of hook that are programs of the host.
 const HOSTS: [&str; 5] = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
 
-/// A life of a container with hooks that have no `env`; KIND in the script is
-/// the name of the kind, DIARY the directory of the diary.
+/// Runs a container with hooks that have no `env`. KIND in the script is the name of the
+/// kind, and DIARY is the directory of the diary.
 fn lived_without_env(t: &Test, script: &str, env: Option<Value>) -> Diary {
     let mut diary = Diary::new(t);
     for kind in KINDS {
@@ -226,7 +226,8 @@ fn without_env_a_hook_has_the_runtimes(t: &Test) {
     for kind in HOSTS {
         let env = diary.read(kind);
         assert!(env.contains("FROM=runtime\n"), "{kind}: {env}");
-        // Programs of the host would load what the image wants (CVE-2025-23266).
+        // Otherwise programs of the host would load libraries that the image chooses
+        // (CVE-2025-23266).
         assert!(!env.contains("LD_PRELOAD"), "{kind}: {env}");
     }
 }
@@ -242,7 +243,7 @@ fn an_empty_env_is_empty(t: &Test) {
     let diary = lived_without_env(t, "env > DIARY/KIND", Some(json!([])));
     for kind in KINDS {
         let env = diary.read(kind);
-        // What a shell sets by itself.
+        // Variables that a shell sets by itself.
         let mut names: Vec<_> = env.lines().filter_map(|line| line.split('=').next()).collect();
         names.retain(|name| !["PATH", "PWD", "SHLVL", "_"].contains(name));
         assert_eq!(names, [""; 0], "{kind}");
@@ -264,7 +265,7 @@ fn container_hooks_read_the_pid_of_the_container(t: &Test) {
     }
 }
 
-fn a_hook_has_stdio_and_nothing_else(t: &Test) {
+fn a_hook_has_only_stdio(t: &Test) {
     let script = "exec > $0/KIND; for fd in /proc/self/fd/*; do test -e $fd && echo $fd; done; true";
     let diary = Diary::new(t).every(script);
     let (_reader, writer) = pipe();
@@ -278,10 +279,10 @@ fn a_hook_has_stdio_and_nothing_else(t: &Test) {
     }
 }
 
-fn a_hook_has_signals_as_at_birth(t: &Test) {
+fn a_hook_has_default_signals(t: &Test) {
     let mut diary = Diary::new(t);
     for kind in KINDS {
-        // No shell: some ignore signals for their children.
+        // The hook is no shell, because some shells ignore signals for their children.
         let args = json!(["cp", "/proc/self/status", diary.dir.join(kind)]);
         diary.bundle =
             diary.bundle.push(&format!("/hooks/{kind}"), json!({ "path": "/bin/cp", "args": args }));
@@ -300,7 +301,7 @@ fn a_hook_has_signals_as_at_birth(t: &Test) {
             .collect();
         assert_eq!(masks.len(), 2, "{kind}: {status}");
         for (name, mask) in masks {
-            // Nobody ignores real-time signals for their children.
+            // No program ignores real-time signals for its children.
             let mask = u64::from_str_radix(mask, 16).expect("a mask") & 0x7fff_ffff;
             assert_eq!(mask, 0, "{kind}: {name} {status}");
         }
@@ -337,7 +338,7 @@ fn container_hooks_run_in_the_containers_namespaces(t: &Test) {
 
 fn create_container_hooks_see_the_mounts_before_pivot(t: &Test) {
     let diary = Diary::new(t);
-    // The host's tree is still there, and the container's mounts are below it.
+    // The host's tree still exists, and the container's mounts are below it.
     let config = diary.bundle.dir.join("config.json");
     let script = format!("test -e {} && cat /proc/self/mountinfo > $0/mounts", config.display());
     let diary = diary.hook("createContainer", &script);
@@ -357,7 +358,7 @@ fn start_container_hooks_see_the_container_only(t: &Test) {
 }
 
 fn prestart_hooks_run_when_namespaces_exist(t: &Test) {
-    // What network plugins do: look up the pid, and enter its network.
+    // Network plugins do the same: they look up the pid, and enter its network namespace.
     let script = "pid=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/'); \
                   nsenter --net=/proc/$pid/ns/net readlink /proc/self/ns/net > $0/KIND";
     for kind in ["prestart", "createRuntime"] {
@@ -369,7 +370,7 @@ fn prestart_hooks_run_when_namespaces_exist(t: &Test) {
 }
 
 fn a_hook_that_never_reads_stdin_is_fine(t: &Test) {
-    // The state is larger than a pipe holds: whoever writes it gets EPIPE.
+    // The state is larger than a pipe's buffer, so its writer gets EPIPE.
     let mut diary = Diary::new(t).every("exec <&-; echo KIND >> $0/order");
     diary.bundle = diary.bundle.set("/annotations", json!({ "long": "x".repeat(100_000) }));
     let container = t.start(&diary.bundle);
@@ -433,7 +434,7 @@ fn hook_timeout_ends_its_children_too(t: &Test) {
     let out = t.refused(&with_hook(t, &hook));
     out.one_clear_line(&["/hooks/createRuntime/0", "timeout", "still waiting"]);
     let pid = fs::read_to_string(pid).expect("the hook ran");
-    // It has ended, and may have been reaped already.
+    // The process has ended, and may have been reaped already.
     if fs::exists(format!("/proc/{}", pid.trim())).unwrap() {
         assert!(PidFd::open(pid.trim().parse().unwrap()).ended());
     }
@@ -459,7 +460,8 @@ fn hook_timeout_is_kept_when_the_payload_runs(t: &Test) {
     container.verb("delete").ok().says(&["/hooks/poststop/0", "timeout"]);
 }
 
-/// It holds the pipe of its output open, and has left the hook's process group.
+/// The daemon holds the pipe of the hook's output open, and has left the hook's process
+/// group.
 fn a_daemon_that_a_hook_leaves_is_not_waited_for(t: &Test) {
     let pid = t.path("pid");
     let script = "setsid sleep 1000 & echo $! > \"$0\"";
@@ -475,7 +477,8 @@ fn a_daemon_that_a_hook_leaves_is_not_waited_for(t: &Test) {
     assert!(daemon.ended());
 }
 
-/// runtime.md, steps 7 and 12: stopped, destroyed, and the poststop hooks run.
+/// runtime.md, steps 7 and 12: the container is stopped and destroyed, and the poststop
+/// hooks run.
 fn failing_start_container_hook_ends_the_container(t: &Test) {
     let diary = Diary::new(t).hook("startContainer", "exit 3").hook("poststop", "echo poststop >> $0/order");
     let container = t.create(&diary.bundle);
@@ -505,7 +508,7 @@ fn relative_hook_path_is_refused(t: &Test) {
     out.one_clear_line(&["/hooks/createRuntime/0/path"]);
 }
 
-fn after_a_failed_create_poststop_runs(t: &Test) {
+fn poststop_hooks_run_after_a_failed_create(t: &Test) {
     for kind in ["prestart", "createRuntime", "createContainer"] {
         let diary = Diary::new(t).hook(kind, "exit 3").hook("poststop", "echo poststop >> $0/order");
         t.refused(&diary.bundle).one_clear_line(&[&format!("/hooks/{kind}/0"), "exit status 3"]);

@@ -1,17 +1,17 @@
-//! A pid that is used again: whoever has it now is not the container.
+//! A pid that the kernel uses again: its new process is not the container.
 
 use crate::harness::{Test, cgroup_v2};
 
 cases![a_stranger_with_the_pid_of_init_is_left_alone, a_stranger_that_started_in_the_same_tick_is_left_alone,];
 
-/// Ends a test on a kernel without that.
+/// Skips the test if the kernel can't choose pids.
 fn chooses_pids(t: &Test) {
     if !std::path::Path::new("/proc/sys/kernel/ns_last_pid").exists() {
         t.skip("this kernel lets nobody choose a pid");
     }
 }
 
-/// In a pid namespace of the test's own, the next pid can be chosen.
+/// In a pid namespace of its own, the test can choose the next pid.
 fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
     chooses_pids(t);
     let bundle = t.bundle().pausing();
@@ -52,13 +52,13 @@ fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
     out.says(&["container not running"]);
 }
 
-/// Start times are counted in ticks of 10 ms: by pid and start time alone this
-/// stranger is the container. The payload tells its own, and ends at once.
+/// Start times are counted in ticks of 10 ms. By pid and start time alone, this stranger
+/// looks like the container. The payload prints its own start time, and ends at once.
 fn a_stranger_that_started_in_the_same_tick_is_left_alone(t: &Test) {
     chooses_pids(t);
     t.cgroupfs_only();
     let bundle = t.bundle().shell("read -r stat < /proc/self/stat; echo \"$stat\"");
-    // To be moved into a cgroup of version 1 takes longer than a tick.
+    // A move into a cgroup of version 1 takes longer than a tick.
     let mount = if cgroup_v2() { "" } else { "mount -t cgroup2 none /sys/fs/cgroup" };
     let script = r#"
         mount -t proc proc /proc

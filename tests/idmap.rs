@@ -1,4 +1,4 @@
-//! Whose ids a mount shows: `uidMappings`, `gidMappings`, `idmap`, `ridmap`.
+//! The ids that a mount shows: `uidMappings`, `gidMappings`, `idmap`, `ridmap`.
 
 use crate::harness::{Bundle, Out, Test, is_corten};
 use crate::mounts::look_after;
@@ -15,7 +15,7 @@ cases![
     mappings_of_the_containers_user_namespace,
     mappings_of_its_own_in_a_user_namespace,
     mappings_of_a_joined_user_namespace,
-    idmap_is_of_the_mount_alone,
+    idmap_applies_to_the_mount_only,
     ridmap_reaches_submounts,
     mappings_in_the_option,
     mappings_in_the_option_relative_to_the_container,
@@ -27,7 +27,7 @@ cases![
     without_any_mapping_is_refused,
     ranges_that_overlap_are_refused,
     malformed_mappings_are_refused,
-    a_filesystem_that_cannot_is_named,
+    a_filesystem_without_idmaps_is_named,
     cgroup_and_remount_are_refused,
 ];
 
@@ -56,7 +56,7 @@ fn mapped(bundle: Bundle, source: &Path, options: &[&str], maps: &Value) -> Bund
     bundle.push("/mounts", mount)
 }
 
-/// The owner and group of a file of the report.
+/// Returns the owner and group of a file from the report.
 fn owner(seen: &Value, path: &str) -> (u64, u64) {
     let stat = &seen["asked"][format!("stat:{path}")];
     (stat["uid"].as_u64().expect("a uid"), stat["gid"].as_u64().expect("a gid"))
@@ -101,7 +101,7 @@ fn mappings_of_the_containers_user_namespace(t: &Test) {
     assert_eq!(fs::metadata(dir.join("new")).unwrap().uid(), 0);
 }
 
-/// The second id is one of the host: 100 000 is the container's root.
+/// The second id is an id of the host: 100 000 is the container's root.
 fn mappings_of_its_own_in_a_user_namespace(t: &Test) {
     let bundle = t.bundle().user_namespace();
     let bundle = mapped(bundle, &volume(t), &["idmap"], &json!([map(70, 100_000, 1), map(0, 100_070, 1)]));
@@ -120,7 +120,7 @@ fn mappings_of_a_joined_user_namespace(t: &Test) {
 const SUB: &str = "mkdir \"$VOLUME/sub\"; mount -t tmpfs s \"$VOLUME/sub\"; touch \"$VOLUME/sub/file\"; \
                    chown 5:5 \"$VOLUME/sub/file\"";
 
-fn idmap_is_of_the_mount_alone(t: &Test) {
+fn idmap_applies_to_the_mount_only(t: &Test) {
     let dir = volume(t);
     let bundle = mapped(t.bundle(), &dir, &["idmap"], &json!([map(0, 1000, 10)]));
     let seen = look_after(t, &dir, SUB, bundle, &["stat:/tmp/5", "stat:/tmp/sub/file"]);
@@ -148,7 +148,7 @@ fn mappings_in_the_option(t: &Test) {
     assert_eq!(owner(&seen, "/tmp/5"), (2000, 3005));
 }
 
-/// With `@` the second id is one of the container.
+/// With `@`, the second id is an id of the container.
 fn mappings_in_the_option_relative_to_the_container(t: &Test) {
     let option = "idmap=uids=@0-3-10;gids=@0-4-10";
     let bundle = t.bundle().user_namespace().bind(&volume(t), "/tmp", &[option]);
@@ -170,7 +170,7 @@ fn with_other_options(t: &Test) {
     crate::mounts::has(crate::mounts::at(&seen, "/tmp"), &["ro", "nosuid", "idmapped"]);
 }
 
-/// Whether the kernel maps the ids of a tmpfs, as Linux 6.3 and later do.
+/// Returns whether the kernel maps the ids of a tmpfs, as Linux 6.3 and later do.
 fn maps_a_tmpfs(t: &Test) -> bool {
     if !is_corten() {
         return true;
@@ -179,7 +179,7 @@ fn maps_a_tmpfs(t: &Test) -> bool {
     features["host"]["idmap"]["tmpfs"]["enabled"].as_bool().unwrap()
 }
 
-/// The ids must not be shown unmapped instead.
+/// The runtime must not show the ids unmapped instead.
 fn refused_for_a_tmpfs(out: &Out) {
     out.one_clear_line(&["/mounts/7", "mount_setattr idmap: EINVAL", "this kernel may not map the ids of"]);
 }
@@ -197,7 +197,7 @@ fn a_new_tmpfs(t: &Test) {
     assert_eq!(owner(&seen, "/tmp"), (1005, 2006));
 }
 
-/// A namespace costs a process; it is made once for mounts that are mapped alike.
+/// A user namespace costs a process. Mounts with the same mappings share one.
 fn equal_mappings_share_a_namespace(t: &Test) {
     let dir = volume(t);
     let one = |place: &str, host: u32| {
@@ -255,7 +255,7 @@ fn malformed_mappings_are_refused(t: &Test) {
     }
 }
 
-fn a_filesystem_that_cannot_is_named(t: &Test) {
+fn a_filesystem_without_idmaps_is_named(t: &Test) {
     let bundle = mapped(t.bundle(), Path::new("/sys/kernel"), &["idmap"], &json!([map(0, 1000, 10)]));
     t.refused(&bundle).one_clear_line(&["/mounts/7", "/sys/kernel", "EINVAL", "sysfs"]);
 }

@@ -1,4 +1,4 @@
-//! Namespaces joined by path, each kind and together, whoever they belong to.
+//! Namespaces joined by path: each kind, all together, and with different owners.
 
 use crate::harness::{Bundle, Container, Running, Test, has_controller, pipe, read_line};
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ cases![
     joins_a_network_as_it_is,
     a_limit_of_one_process_is_set_after_the_last_clone,
     joins_a_user_namespace_by_path,
-    joins_a_user_namespace_and_makes_the_others,
-    joins_what_a_user_namespace_does_not_own,
-    makes_a_user_namespace_beside_joined_ones,
-    makes_a_user_namespace_in_a_joined_pid_namespace,
+    joins_a_user_namespace_and_creates_the_others,
+    joins_namespaces_that_the_user_namespace_does_not_own,
+    creates_a_user_namespace_beside_joined_ones,
+    creates_a_user_namespace_in_a_joined_pid_namespace,
     joins_the_runtimes_own_namespaces,
     mappings_of_a_joined_user_namespace_must_be_its_own,
     joins_a_mount_namespace_and_leaves_it_as_it_is,
@@ -26,7 +26,7 @@ cases![
     offsets_of_a_joined_time_namespace_are_refused,
     a_path_of_the_wrong_kind_is_refused,
     a_path_that_does_not_exist_is_refused,
-    the_runtimes_own_namespace_is_not_tuned,
+    no_sysctl_is_set_in_the_runtimes_own_namespace,
 ];
 
 fn pausing(t: &Test, bundle: Bundle) -> Container<'_> {
@@ -45,7 +45,7 @@ fn own(link: &str) -> Value {
     ns(&format!("/proc/self/ns/{link}"))
 }
 
-/// A process in namespaces of its own that no runtime made.
+/// A process in namespaces that no runtime created.
 pub struct Holder<'t> {
     process: Running<'t>,
     _hold: std::os::fd::OwnedFd,
@@ -130,7 +130,8 @@ fn joins_a_time_namespace_by_path(t: &Test) {
 }
 
 fn joins_a_network_as_it_is(t: &Test) {
-    // The loopback of a network made by somebody else is not the runtime's.
+    // The runtime does not change the loopback device of a network that another program
+    // created.
     let host = Holder::new(t, &["--net"], "");
     let seen = t.look(&t.bundle().join("network", &host.path("net")), []);
     assert_eq!(seen["ns"]["net"], ns(&host.path("net")));
@@ -138,8 +139,8 @@ fn joins_a_network_as_it_is(t: &Test) {
     host.end();
 }
 
-/// As a pod's container: what is the host's is joined before its user namespace is made,
-/// and so init is cloned twice.
+/// Like a pod's container: init joins the host's namespaces before it creates its user
+/// namespace, so init is cloned twice.
 fn a_limit_of_one_process_is_set_after_the_last_clone(t: &Test) {
     if !has_controller("pids") {
         t.skip("no pids controller");
@@ -161,7 +162,7 @@ fn joins_a_user_namespace_by_path(t: &Test) {
     assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
 }
 
-fn joins_a_user_namespace_and_makes_the_others(t: &Test) {
+fn joins_a_user_namespace_and_creates_the_others(t: &Test) {
     let host = pausing(t, t.bundle().user_namespace());
     let bundle = t.bundle().join("user", &path_of(&host, "user")).namespace("time").namespace("cgroup");
     let offsets = json!({ "boottime": { "secs": 5000 } });
@@ -182,8 +183,8 @@ fn joins_a_user_namespace_and_makes_the_others(t: &Test) {
     }
 }
 
-/// A pod: the network was made by the engine, and belongs to the host's user
-/// namespace; sysfs can't be mounted there.
+/// Like a pod: the engine created the network namespace, which belongs to the host's user
+/// namespace. sysfs can't be mounted there.
 fn in_a_pod(bundle: Bundle, host: &Holder) -> Bundle {
     let bundle = bundle.without_mount("/sys").without_mount("/sys/fs/cgroup");
     let bundle = bundle.bind(std::path::Path::new("/sys"), "/sys", &["ro"]);
@@ -192,7 +193,7 @@ fn in_a_pod(bundle: Bundle, host: &Holder) -> Bundle {
     })
 }
 
-fn joins_what_a_user_namespace_does_not_own(t: &Test) {
+fn joins_namespaces_that_the_user_namespace_does_not_own(t: &Test) {
     let host = Holder::new(t, &["--net", "--ipc", "--uts"], "");
     let mapped = pausing(t, t.bundle().user_namespace());
     let bundle = t.bundle().without_mount("/dev/mqueue").drop("/hostname");
@@ -206,7 +207,7 @@ fn joins_what_a_user_namespace_does_not_own(t: &Test) {
     host.end();
 }
 
-fn makes_a_user_namespace_beside_joined_ones(t: &Test) {
+fn creates_a_user_namespace_beside_joined_ones(t: &Test) {
     let host = Holder::new(t, &["--net", "--ipc", "--uts"], "");
     let bundle = t.bundle().without_mount("/dev/mqueue").drop("/hostname");
     let bundle = in_a_pod(bundle, &host).user_namespace().namespace("time").namespace("cgroup");
@@ -226,11 +227,11 @@ fn makes_a_user_namespace_beside_joined_ones(t: &Test) {
     host.end();
 }
 
-fn makes_a_user_namespace_in_a_joined_pid_namespace(t: &Test) {
+fn creates_a_user_namespace_in_a_joined_pid_namespace(t: &Test) {
     let host = pausing(t, t.bundle());
     let path = path_of(&host, "pid");
     for bundle in [t.bundle(), t.bundle().join("uts", &path_of(&host, "uts")).drop("/hostname")] {
-        // procfs shows a pid namespace that is not this user namespace's.
+        // procfs shows a pid namespace that does not belong to this user namespace.
         let bundle = bundle.user_namespace().join("pid", &path);
         let bundle = bundle.without_mount("/proc").bind(std::path::Path::new("/proc"), "/proc", &[]);
         let bundle = bundle.set("/linux/maskedPaths", json!([])).set("/linux/readonlyPaths", json!([]));
@@ -273,7 +274,7 @@ fn mappings_of_a_joined_user_namespace_must_be_its_own(t: &Test) {
     t.refused(&with(map(100_000, 65536), map(100_000, 9))).one_clear_line(&["/linux/gidMappings"]);
 }
 
-/// What is mounted in the mount namespace of a process.
+/// Returns the mounts in the mount namespace of a process.
 fn mounts_of(pid: i32) -> Vec<String> {
     let text = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
     text.lines().map(str::to_owned).collect()
@@ -370,8 +371,8 @@ fn a_path_that_does_not_exist_is_refused(t: &Test) {
     out.one_clear_line(&["/linux/namespaces/4/path", "relative/ns"]);
 }
 
-/// A joined namespace may be the runtime's own: there no sysctl is set.
-fn the_runtimes_own_namespace_is_not_tuned(t: &Test) {
+/// The joined namespace may be the runtime's own. The runtime sets no sysctl there.
+fn no_sysctl_is_set_in_the_runtimes_own_namespace(t: &Test) {
     for (kind, link, key) in [
         ("network", "net", "net.ipv4.ip_forward"),
         ("ipc", "ipc", "kernel.msgmax"),

@@ -1,5 +1,5 @@
-//! AppArmor profiles and SELinux labels. Where the kernel has neither, that
-//! they are refused; where it has, what the payload runs as.
+//! AppArmor profiles and SELinux labels. Without support of the kernel, the runtime refuses
+//! them. With support, the payload runs under the label.
 
 use crate::harness::{Bundle, Container, Test};
 use serde_json::{Value, json};
@@ -43,7 +43,7 @@ fn apparmor_is_refused_where_it_is_off(t: &Test) {
     out.says(&["apparmor"]);
 }
 
-/// What every process is there.
+/// The label that every process has there.
 fn unconfined_is_no_error_where_apparmor_is_off(t: &Test) {
     if apparmor_is_on() {
         t.skip("AppArmor is on");
@@ -58,7 +58,7 @@ fn unconfined_is_no_error_where_apparmor_is_off(t: &Test) {
     assert_eq!(out.code, 0, "taken over from the container: {out:?}");
 }
 
-/// As Podman hides it for a container with its own user namespace.
+/// Podman hides it like this for a container with its own user namespace.
 fn apparmor_is_on_where_securityfs_is_hidden(t: &Test) {
     if !apparmor_is_on() {
         t.skip("AppArmor is off");
@@ -66,7 +66,8 @@ fn apparmor_is_on_where_securityfs_is_hidden(t: &Test) {
     let profile = Profile::without_passwd(t, "hidden");
     let hidden = "mount -t tmpfs none /sys/kernel; test ! -e /sys/kernel/security;";
     for (name, label) in [(profile.name.as_str(), profile.enforced()), ("unconfined", json!("unconfined"))] {
-        // With something on the host's sysfs, a new user namespace can't have its own.
+        // If something is mounted on the host's sysfs, a new user namespace can't mount its
+        // own.
         let without_sys = t.bundle().without_mount("/sys/fs/cgroup").without_mount("/sys");
         for bundle in [t.bundle(), without_sys.user_namespace()] {
             let bundle = confined(bundle, name).args(["/probe"]);
@@ -113,7 +114,7 @@ fn labels_are_one_line(t: &Test) {
     }
 }
 
-/// A loaded profile; it is unloaded when the value goes.
+/// A loaded profile, which is unloaded when the value is dropped.
 struct Profile<'t> {
     test: &'t Test,
     name: String,
@@ -136,7 +137,7 @@ impl<'t> Profile<'t> {
         profile
     }
 
-    /// All is allowed but to read one file.
+    /// The profile allows everything except to read one file.
     fn without_passwd(test: &'t Test, name: &str) -> Profile<'t> {
         Profile::load(test, name, "file,\nnetwork,\ncapability,\nsignal,\nptrace,\ndeny /etc/passwd r,")
     }
@@ -243,7 +244,7 @@ fn selinux_label_is_that_of_the_payload(t: &Test) {
     if !selinux_is_on() {
         t.skip("SELinux is off");
     }
-    // Changing to what one is already is allowed by every policy.
+    // Every policy allows a change to the same label.
     let own = std::fs::read_to_string("/proc/self/attr/current").unwrap();
     let own = own.trim_end_matches(['\0', '\n']);
     let bundle = t.bundle().set("/process/selinuxLabel", json!(own));

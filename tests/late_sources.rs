@@ -1,5 +1,5 @@
-//! Sources of bind mounts that are opened when the mount's turn comes: what an
-//! earlier mount shows below the rootfs, and what there are too few descriptors for.
+//! Sources of bind mounts that init opens late: sources below the rootfs that an earlier
+//! mount provides, and sources for which there are too few descriptors.
 
 use crate::harness::{Bundle, Test, cgroup_v2};
 use crate::mounts::{at, has, volume};
@@ -24,7 +24,7 @@ fn inside(bundle: Bundle, source: &str, destination: &str, options: &[&str]) -> 
     bundle.bind(&source, destination, options)
 }
 
-/// A volume with a directory in it, mounted at /a.
+/// A volume that contains a directory, mounted at /a.
 fn with_volume(t: &Test) -> Bundle {
     let dir = volume(t);
     std::fs::create_dir(dir.join("x")).unwrap();
@@ -44,7 +44,7 @@ fn source_that_an_earlier_mount_shows(t: &Test) {
     assert_eq!(seen["asked"]["text:/deep"], "deep");
 }
 
-/// Not what the image has there.
+/// The bind shows the mount, not the image's directory.
 fn source_that_an_earlier_mount_covers(t: &Test) {
     let bundle = with_volume(t);
     std::fs::create_dir_all(bundle.inside("/a/x")).unwrap();
@@ -61,8 +61,8 @@ fn source_by_another_name_of_the_rootfs(t: &Test) {
     assert_eq!(seen["asked"]["text:/b/deep"], "deep");
 }
 
-/// A link of the image or of a volume leads where it leads in the container, and
-/// never to the host. (With runc and crun it does.)
+/// A symbolic link in the image or in a volume leads to the same place as in the container,
+/// and never to the host. (With runc and crun it leads to the host.)
 fn source_that_is_a_link_stays_inside(t: &Test) {
     let secret = t.make_dir("secret");
     std::fs::write(secret.join("key"), "secret").unwrap();
@@ -70,7 +70,7 @@ fn source_that_is_a_link_stays_inside(t: &Test) {
     std::os::unix::fs::symlink(&secret, t.path("link-in-volume")).unwrap();
     std::os::unix::fs::symlink(&secret, bundle.inside("/out")).unwrap();
     std::os::unix::fs::symlink("/etc", bundle.inside("/own")).unwrap();
-    // What the link names is in the image, too: it is this that is bound.
+    // The image has the path that the link names, too. The runtime binds that path.
     let there = bundle.inside(secret.to_str().unwrap());
     std::fs::create_dir_all(&there).unwrap();
     std::fs::write(there.join("key"), "image").unwrap();
@@ -85,7 +85,7 @@ fn source_that_is_a_link_stays_inside(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/mounts/8/source"]);
 }
 
-/// As with runc.
+/// As in runc.
 fn source_inside_is_readonly_as_its_mount(t: &Test) {
     let dir = volume(t);
     let bundle = inside(t.bundle().bind(&dir, "/a", &["ro"]), "/a", "/b", &[]);
@@ -115,7 +115,8 @@ fn source_inside_that_is_idmapped(t: &Test) {
     let seen = t.look(&idmapped(with_volume(t)), ["stat:/b/deep", "stat:/a/x/deep"]);
     assert_eq!(seen["asked"]["stat:/a/x/deep"]["uid"], 0);
     assert_eq!(seen["asked"]["stat:/b/deep"]["uid"], 100_000);
-    // Their mappings are of the user namespace: what is the host's root's is its root's.
+    // The mappings are relative to the user namespace: files of the host's root belong to
+    // the container's root.
     let bundle = idmapped(with_volume_for_user_namespace(t)).user_namespace();
     let seen = t.look(&bundle, ["stat:/b/deep", "stat:/a/x/deep"]);
     assert_eq!(seen["asked"]["stat:/a/x/deep"]["uid"], 65534);
@@ -158,7 +159,7 @@ fn run_with_descriptors(t: &Test, bundle: &Bundle, limit: u32) -> String {
 
 fn few_descriptors(t: &Test) {
     t.needs_root("a bundle that starts without binds");
-    // Version 1 takes a descriptor for each hierarchy.
+    // Version 1 needs a descriptor for each hierarchy.
     let limit = if cgroup_v2() { 20 } else { 24 };
     assert_eq!(run_with_descriptors(t, &t.bundle(), limit), "fine\n");
     assert_eq!(run_with_descriptors(t, &t.bundle().user_namespace(), limit), "fine\n");

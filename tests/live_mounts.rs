@@ -1,4 +1,4 @@
-//! `mounts add` and `mounts remove`, of crun: what is mounted in a running container.
+//! `mounts add` and `mounts remove`, from crun: mounts of a running container.
 
 use crate::harness::{Container, Out, Test, mountinfo, pipe, read_line};
 use crate::mounts::{at, has, super_has};
@@ -13,7 +13,7 @@ cases![
     new_filesystems_with_their_options,
     a_relative_source_is_the_bundles,
     the_list_may_come_from_stdin,
-    later_ones_lie_on_earlier_ones,
+    later_mounts_are_on_top_of_earlier_ones,
     proc_is_of_the_containers_pids,
     a_tmpfs_copies_up,
     ids_are_mapped,
@@ -21,22 +21,22 @@ cases![
     in_a_joined_mount_namespace,
     as_an_ordinary_user,
     created_and_paused_containers_get_mounts,
-    of_a_failed_list_nothing_is_added,
-    of_a_failed_list_nothing_is_removed,
+    a_failed_list_adds_nothing,
+    a_failed_list_removes_nothing,
     a_readonly_root_needs_the_mountpoint,
     links_stay_inside,
     links_into_proc_are_refused,
-    links_that_lead_nowhere_are_refused,
+    dangling_links_are_refused,
     a_race_of_links_stays_inside,
-    the_containers_own_proc_is_not_asked,
-    places_that_are_refused,
-    what_is_no_new_mount_is_refused,
-    what_hides_proc_stays,
-    what_is_not_mounted_cannot_be_removed,
+    the_containers_own_proc_is_not_used,
+    invalid_destinations_are_refused,
+    entries_that_are_no_new_mount_are_refused,
+    mounts_that_hide_files_of_proc_stay,
+    a_place_without_a_mount_cannot_be_removed,
     a_file_does_not_cover_a_directory,
     bad_lists_are_refused,
     ended_containers_get_no_mounts,
-    a_process_that_stops_others_holds_nothing_up,
+    a_process_that_stops_others_blocks_no_verb,
 ];
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Value {
@@ -78,7 +78,7 @@ fn a_bind_is_added_and_removed(t: &Test) {
     has(at(&seen, "/new/place"), &["ro", "nosuid"]);
     assert_eq!(answer(&container, "text:/new/place/file"), "hello");
     assert_eq!(answer(&container, "create:/new/place/other"), "EROFS");
-    // Of all this the host sees nothing.
+    // The host sees none of these mounts.
     assert_eq!(mountinfo("/new/place"), [""; 0]);
     done(t, "remove", &container, &list);
     assert_eq!(places(&container.look([])), places(&before));
@@ -91,7 +91,7 @@ fn a_file_is_added_and_removed(t: &Test) {
     let file = t.make_file("file", "hello");
     done(t, "add", &container, &json!([bind(&file, "/etc/added", &[])]));
     assert_eq!(answer(&container, "text:/etc/added"), "hello");
-    // To remove it the destination is enough.
+    // To remove a mount, its destination is enough.
     done(t, "remove", &container, &json!([{ "destination": "/etc/added" }]));
     assert_eq!(answer(&container, "text:/etc/added"), "");
 }
@@ -131,7 +131,7 @@ fn the_list_may_come_from_stdin(t: &Test) {
     }
 }
 
-fn later_ones_lie_on_earlier_ones(t: &Test) {
+fn later_mounts_are_on_top_of_earlier_ones(t: &Test) {
     let container = t.pausing();
     let dir = t.make_dir("volume");
     fs::write(dir.join("file"), "hello").unwrap();
@@ -141,7 +141,7 @@ fn later_ones_lie_on_earlier_ones(t: &Test) {
     assert_eq!(answer(&container, "text:/a/b/file"), "hello");
     done(t, "remove", &container, &list);
     assert!(!places(&container.look([])).iter().any(|place| place.starts_with("/a")));
-    // What is lifted off comes with all that is on it.
+    // `remove` detaches a mount together with all mounts on it.
     done(t, "add", &container, &list);
     done(t, "remove", &container, &json!([{ "destination": "/a" }]));
     assert!(!places(&container.look([])).iter().any(|place| place.starts_with("/a")));
@@ -175,7 +175,7 @@ fn ids_are_mapped(t: &Test) {
 
 fn in_a_user_namespace(t: &Test) {
     let bundle = t.bundle().user_namespace().pausing();
-    // For the container's root to make mountpoints in.
+    // A directory in which the container's root can create mount points.
     std::os::unix::fs::chown(bundle.lay().join("rootfs"), Some(100_000), Some(100_000)).unwrap();
     let container = t.start(&bundle);
     let dir = t.make_dir("volume");
@@ -194,7 +194,7 @@ fn in_a_user_namespace(t: &Test) {
     assert!(!places(&container.look([])).contains(&"/new/dir"));
 }
 
-/// Where the container's root is not that of the mount namespace.
+/// The container's root differs from the root of the mount namespace.
 fn in_a_joined_mount_namespace(t: &Test) {
     let list = t.make_file("mounts.json", &json!([mount("/added", "tmpfs", "t", &["size=64k"])]).to_string());
     let bundle = t.bundle().pausing();
@@ -221,7 +221,7 @@ fn as_an_ordinary_user(t: &Test) {
     let bundle = t.bundle().pausing().namespace("user").drop("/linux/resources");
     let bundle = bundle.set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     let bundle = bundle.remount("/dev/pts", &flags);
-    // The mountpoint that is made is the user's: in a rootfs of its own.
+    // The runtime creates the mount point as the user, in a rootfs of its own.
     std::os::unix::fs::chown(bundle.lay().join("rootfs"), Some(Test::USER), Some(Test::USER)).unwrap();
     let (root, dir) = (t.make_dir("user"), t.make_dir("volume"));
     std::os::unix::fs::chown(&root, Some(Test::USER), Some(Test::USER)).unwrap();
@@ -260,7 +260,7 @@ fn created_and_paused_containers_get_mounts(t: &Test) {
     assert!(places(&container.look([])).contains(&"/paused"));
 }
 
-fn of_a_failed_list_nothing_is_added(t: &Test) {
+fn a_failed_list_adds_nothing(t: &Test) {
     let container = t.pausing();
     let before = container.look([]);
     let first = mount("/new/a", "tmpfs", "t", &[]);
@@ -282,7 +282,7 @@ fn of_a_failed_list_nothing_is_added(t: &Test) {
     }
 }
 
-fn of_a_failed_list_nothing_is_removed(t: &Test) {
+fn a_failed_list_removes_nothing(t: &Test) {
     let container = t.pausing();
     let list = json!([mount("/a", "tmpfs", "t", &["size=64k"]), mount("/a/b", "tmpfs", "t", &[])]);
     done(t, "add", &container, &list);
@@ -303,7 +303,7 @@ fn a_readonly_root_needs_the_mountpoint(t: &Test) {
     out.one_clear_line(&["/0", "/new", "EROFS"]);
 }
 
-/// A directory of the host's, which no link of the container may reach.
+/// A directory of the host that no link of the container may reach.
 fn outside(t: &Test) -> std::path::PathBuf {
     let dir = t.make_dir("outside");
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
@@ -320,7 +320,7 @@ fn links_stay_inside(t: &Test) {
     let dir = outside(t);
     let up = "../".repeat(20);
     for (i, target) in [dir.display().to_string(), format!("{up}{}", dir.display())].iter().enumerate() {
-        // In the container the same name is another directory.
+        // In the container, the same name is another directory.
         let inside = dir.join("in").display().to_string();
         container.exec([], ["/bin/busybox", "mkdir", "-p", &inside]).ok();
         let link = format!("/link{i}");
@@ -352,7 +352,7 @@ fn links_into_proc_are_refused(t: &Test) {
     change(t, "add", &container, &json!([bind(&file, "/file", &[])])).one_clear_line(&["/0", "inside /proc"]);
 }
 
-fn links_that_lead_nowhere_are_refused(t: &Test) {
+fn dangling_links_are_refused(t: &Test) {
     let container = t.pausing();
     let dir = outside(t);
     let target = dir.join("new").display().to_string();
@@ -365,7 +365,7 @@ fn links_that_lead_nowhere_are_refused(t: &Test) {
     assert_eq!(places(&container.look([])).len(), before);
 }
 
-/// The container exchanges a directory for a link and back, all the time.
+/// The container replaces a directory by a link and back, again and again.
 fn a_race_of_links_stays_inside(t: &Test) {
     let dir = outside(t);
     let script = format!(
@@ -380,10 +380,10 @@ fn a_race_of_links_stays_inside(t: &Test) {
     assert_eq!(read_line(&reader), "on");
     let list = json!([mount("/a/x", "tmpfs", "t", &[])]);
     let (mut added, mut tries) = (0, 0);
-    // A few more if the container has been in the way each time.
+    // Allows a few more rounds if the container has disturbed each round.
     while tries < 30 || (added == 0 && tries < 1000) {
         tries += 1;
-        // It may find nothing there, or not what it has just seen.
+        // The runtime may find nothing there, or another file than before.
         for action in ["add", "remove"] {
             let out = change(t, action, &container, &list);
             assert!(out.code == 0 || out.stderr.lines().count() == 1, "{out:?}");
@@ -398,8 +398,8 @@ fn a_race_of_links_stays_inside(t: &Test) {
     assert!(added > 0, "nothing was mounted in {tries} tries");
 }
 
-/// Whatever the container's procfs shows, and be it none.
-fn the_containers_own_proc_is_not_asked(t: &Test) {
+/// The result must not depend on the container's procfs, which may be missing.
+fn the_containers_own_proc_is_not_used(t: &Test) {
     let container = t.pausing();
     let list = json!([mount("/a", "tmpfs", "t", &[])]);
     done(t, "remove", &container, &json!([{ "destination": "/proc" }]));
@@ -412,7 +412,7 @@ fn the_containers_own_proc_is_not_asked(t: &Test) {
     assert_eq!(answer(&container, "text:/proc/1/cmdline"), "/probe\0--pause\0");
 }
 
-fn places_that_are_refused(t: &Test) {
+fn invalid_destinations_are_refused(t: &Test) {
     let container = t.pausing();
     for place in ["/", "/proc/sys", "/proc", "/tmp/..", "/tmp/../proc/self"] {
         let out = change(t, "add", &container, &json!([mount(place, "tmpfs", "t", &[])]));
@@ -425,7 +425,7 @@ fn places_that_are_refused(t: &Test) {
     }
 }
 
-fn what_is_no_new_mount_is_refused(t: &Test) {
+fn entries_that_are_no_new_mount_are_refused(t: &Test) {
     let container = t.pausing();
     let dir = t.make_dir("volume");
     for (entry, at) in [
@@ -440,7 +440,7 @@ fn what_is_no_new_mount_is_refused(t: &Test) {
     }
 }
 
-fn what_hides_proc_stays(t: &Test) {
+fn mounts_that_hide_files_of_proc_stay(t: &Test) {
     let bundle = t.bundle().set("/linux/maskedPaths", json!(["/proc/timer_list"]));
     let container = t.start(&bundle.pausing());
     let out = change(t, "remove", &container, &json!([{ "destination": "/proc/timer_list" }]));
@@ -448,7 +448,7 @@ fn what_hides_proc_stays(t: &Test) {
     assert!(places(&container.look([])).contains(&"/proc/timer_list"));
 }
 
-fn what_is_not_mounted_cannot_be_removed(t: &Test) {
+fn a_place_without_a_mount_cannot_be_removed(t: &Test) {
     let container = t.pausing();
     for (place, words) in [("/tmp", "EINVAL"), ("/missing", "ENOENT")] {
         let out = change(t, "remove", &container, &json!([{ "destination": place }]));
@@ -484,7 +484,7 @@ fn bad_lists_are_refused(t: &Test) {
     let missing = t.verb(["mounts", "add", &container.id]).arg(t.path("missing")).out();
     missing.one_clear_line(&["missing", "ENOENT"]);
     t.verb(["mounts", "move", &container.id, "/dev/null"]).out().one_clear_line(&["move"]);
-    // A key that isn't known is told about, as in config.json.
+    // As in config.json, an unknown key gives a warning.
     let out = change(t, "add", &container, &json!([{ "destination": "/x", "type": "tmpfs", "sauce": "t" }]));
     assert_eq!(out.code, 0);
     assert!(out.stderr.contains("/0/sauce"), "{out:?}");
@@ -501,9 +501,9 @@ fn ended_containers_get_no_mounts(t: &Test) {
     t.verb(["mounts", "add", "nobody"]).arg(file).out().one_clear_line(&["container does not exist"]);
 }
 
-/// What works in the container's pid namespace is visible there, and may be stopped. The
-/// lock was held as long as that.
-fn a_process_that_stops_others_holds_nothing_up(t: &Test) {
+/// The process that works in the container's pid namespace is visible there, and the
+/// container may stop it. The verb held the lock meanwhile.
+fn a_process_that_stops_others_blocks_no_verb(t: &Test) {
     let bundle = t.bundle().capabilities(&["CAP_KILL"]).shell("while :; do kill -STOP -1; done 2> /dev/null");
     let container = t.start(&bundle);
     let list = json!([{ "destination": "/tmp", "type": "tmpfs", "source": "t" }]);
@@ -513,7 +513,7 @@ fn a_process_that_stops_others_holds_nothing_up(t: &Test) {
     stopped
         .expect("the attack takes place")
         .one_clear_line(&["does not answer", "whether the container stopped that process"]);
-    // Nobody holds the lock.
+    // No process holds the lock.
     container.verb("pause").ok();
     t.verb(["delete", "--force", &container.id]).ok();
 }

@@ -30,7 +30,7 @@ use std::path::Path;
 cases![
     attributes_of_a_new_filesystem,
     attributes_of_a_bind,
-    the_last_word_counts,
+    the_last_option_counts,
     recursive_attributes,
     recursive_attributes_taken_away,
     nosymfollow_is_enforced,
@@ -67,11 +67,11 @@ cases![
     copy_symlink_of_a_file_is_a_bind,
     copy_symlink_over_something_else_is_refused,
     mount_label_is_for_hosts_with_selinux,
-    mount_label_is_passed_to_what_takes_it,
-    mount_context_type_must_be_one,
+    mount_label_is_passed_to_filesystems_that_take_it,
+    mount_context_type_must_be_known,
 ];
 
-/// An attribute option, what mountinfo shows of it, and its opposite.
+/// An attribute option, what mountinfo shows for it, and its opposite.
 const ATTRIBUTES: [(&str, &str, &str); 8] = [
     ("ro", "ro", "rw"),
     ("nosuid", "nosuid", "suid"),
@@ -102,7 +102,7 @@ fn attributes_of_a_new_filesystem(t: &Test) {
         has(at(&seen, &format!("/t/{option}")), &[shown]);
         has_not(at(&seen, &format!("/t/{opposite}")), shown);
     }
-    // Without either of them there is what the kernel does by itself.
+    // Without either option, the kernel's default applies.
     has(at(&seen, "/t/norelatime"), &["relatime"]);
     has(at(&seen, "/t/nostrictatime"), &["relatime"]);
 }
@@ -128,7 +128,7 @@ fn attributes_of_a_bind(t: &Test) {
     has(at(&seen, "/tmp"), &["relatime"]);
 }
 
-fn the_last_word_counts(t: &Test) {
+fn the_last_option_counts(t: &Test) {
     let bundle = t.bundle().mount("/a", "tmpfs", "a", &["ro", "nosuid", "suid", "rw"]).mount(
         "/b",
         "tmpfs",
@@ -186,7 +186,7 @@ fn nosymfollow_is_enforced(t: &Test) {
     assert_eq!(t.look(&bundle, ["read:/tmp/link"])["asked"]["read:/tmp/link"], "empty");
 }
 
-/// A small ext4 image on a loop device in a private mount namespace.
+/// A small ext4 image on a loop device, in a private mount namespace.
 fn readonly_device_is_not_written_to(t: &Test) {
     let image = t.path("image");
     fs::File::create(&image).unwrap().set_len(1 << 20).unwrap();
@@ -205,7 +205,7 @@ fn readonly_device_is_not_written_to(t: &Test) {
     super_has(at(&t.look(&bundle, []), "/tmp"), "rw");
 }
 
-/// A loop device, detached when the value goes.
+/// A loop device, detached when the value is dropped.
 struct Loop<'t>(&'t Test, String);
 
 impl Loop<'_> {
@@ -241,8 +241,9 @@ fn flags_of_the_superblock(t: &Test) {
     }
 }
 
-/// `silent` is for mount(2) alone, and so mount(2) has to take the others. devpts of
-/// Linux 6.1 parses the string itself, and knows no flag of the superblock by name.
+/// Only mount(2) takes `silent`, so the runtime has to pass the other options by mount(2),
+/// too. devpts of Linux 6.1 parses the string itself, and knows no flag of the superblock
+/// by name.
 fn flags_of_the_superblock_by_mount(t: &Test) {
     let options = ["newinstance", "mode=600", "silent", "sync", "lazytime", "nolazytime"];
     let seen = t.look(&t.bundle().mount("/new", "devpts", "devpts", &options), []);
@@ -271,7 +272,7 @@ fn flags_of_the_superblock_on_a_bind(t: &Test) {
     }
 }
 
-/// Nothing but the call itself shows them.
+/// Only the call itself shows these options.
 fn flags_that_only_mount_takes(t: &Test) {
     let trace = |options: &[&str]| {
         let bundle = t.bundle().mount("/new", "tmpfs", "marked", options).args(["/probe", "stat:/new"]);
@@ -288,7 +289,7 @@ fn flags_that_only_mount_takes(t: &Test) {
     assert!(line.contains("MS_SILENT") && line.contains("MS_I_VERSION"), "{line}");
     let (line, _) = trace(&["silent", "iversion", "loud", "noiversion"]);
     assert!(!line.contains("MS_SILENT") && !line.contains("MS_I_VERSION"), "{line}");
-    // Nor do the other options suffer from the other way.
+    // The other options work by either call.
     let options = ["silent", "ro", "nosuid", "noatime", "mode=711", "size=1m", "unbindable"];
     let (_, seen) = trace(&options);
     has(at(&seen, "/new"), &["ro", "nosuid", "noatime"]);
@@ -303,14 +304,14 @@ fn options_of_the_filesystem(t: &Test) {
     let stat = &seen["asked"]["stat:/new"];
     assert_eq!((&stat["mode"], &stat["uid"], &stat["gid"]), (&json!("700"), &json!(7), &json!(8)));
     super_has(at(&seen, "/new"), "nr_inodes=99");
-    // tmpfs has no such option, and silence would hide that.
+    // tmpfs has no such option. To ignore it would hide the mistake.
     for option in ["acl", "noacl", "rsync"] {
         let bundle = t.bundle().mount("/tmp", "tmpfs", "t", &[option]);
         t.refused(&bundle).one_clear_line(&["/mounts/7", option]);
     }
 }
 
-/// As mount(2) takes all options in one string, commas separate them.
+/// mount(2) takes all options in one string, separated by commas.
 fn options_in_one_string(t: &Test) {
     let bundle = t.bundle().mount("/new", "tmpfs", "t", &["mode=711,size=1m"]);
     let seen = t.look(&bundle, ["stat:/new"]);
@@ -318,7 +319,8 @@ fn options_in_one_string(t: &Test) {
     super_has(at(&seen, "/new"), "size=1024k");
 }
 
-/// The one option with a list of its own, which mount(2) recognizes by the digit.
+/// This is the only option with a list as its value. mount(2) recognizes the list by the
+/// digit.
 fn nodes_of_a_memory_policy(t: &Test) {
     if !Path::new("/proc/self/numa_maps").exists() {
         t.skip("the kernel has no NUMA policies");
@@ -336,7 +338,7 @@ fn defaults_change_nothing(t: &Test) {
     assert_eq!(at(&seen, "/tmp")["options"], json!(["rw", "relatime"]));
 }
 
-/// crun lists rsync, rmand and their like; no call of the kernel takes them.
+/// crun lists rsync, rmand and similar options, but no system call takes them.
 fn recursive_flags_of_the_superblock_do_not_exist(t: &Test) {
     for option in ["rsync", "rasync", "rdirsync", "rmand", "rnomand"] {
         let bundle = t.bundle().bind(&t.make_dir("volume"), "/tmp", &[option]);
@@ -466,8 +468,8 @@ pub fn set_xattr(path: &Path, name: &str, value: &[u8]) -> i32 {
     unsafe { libc::lsetxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) }
 }
 
-/// Whether a tmpfs takes attributes of the user's, as on Linux 6.6 and later. A
-/// memfd is a file of one.
+/// Returns whether a tmpfs takes user attributes, as in Linux 6.6 and later. A memfd is a
+/// file of a tmpfs.
 fn tmpfs_takes_user_attributes() -> bool {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
     // SAFETY: a C string; the new descriptor is ours.
@@ -520,7 +522,7 @@ fn copy_up_of_a_missing_directory(t: &Test) {
     assert_eq!(seen["asked"]["create:/not/there/new"], "ok");
 }
 
-/// Only what is the image's own is copied.
+/// The copy contains only files of the image itself.
 fn copy_up_enters_no_mount(t: &Test) {
     let volume = t.make_dir("volume");
     fs::write(volume.join("file"), "of the volume").unwrap();
@@ -571,7 +573,7 @@ fn src_nofollow_binds_the_link(t: &Test) {
     let seen = t.look(&bundle, ["link:/etc/place", "stat:/etc/elsewhere"]);
     assert_eq!(seen["asked"]["link:/etc/place"], "/etc/passwd");
     assert_eq!(seen["asked"]["stat:/etc/elsewhere"], "ENOENT");
-    // A source that is no link is bound as ever.
+    // A source that is not a link is bound as usual.
     fs::write(dir.join("file"), "plain").unwrap();
     let bundle = t.bundle().bind(&dir.join("file"), "/etc/place", &["src-nofollow"]);
     assert_eq!(t.look(&bundle, ["text:/etc/place"])["asked"]["text:/etc/place"], "plain");
@@ -604,7 +606,7 @@ fn copy_symlink_makes_a_link(t: &Test) {
     let seen = t.look(&bundle, ["link:/new/link", "read:/new/link"]);
     assert_eq!(seen["asked"]["link:/new/link"], "../etc/passwd");
     assert_eq!(seen["asked"]["read:/new/link"], "ok");
-    // The same once more: it is there already.
+    // A second run: the link exists already.
     assert_eq!(t.look(&bundle, ["link:/new/link"])["asked"]["link:/new/link"], "../etc/passwd");
 }
 
@@ -624,7 +626,8 @@ fn copy_symlink_over_something_else_is_refused(t: &Test) {
     assert!(bundle.inside("/etc/passwd").metadata().unwrap().size() > 0, "the image was changed");
 }
 
-/// Without SELinux the label is not applied: a filesystem would refuse it.
+/// Without SELinux, the runtime does not apply the label, because a filesystem would refuse
+/// it.
 fn mount_label_is_for_hosts_with_selinux(t: &Test) {
     if Path::new("/sys/fs/selinux/enforce").exists() {
         t.skip("this host has SELinux");
@@ -641,9 +644,9 @@ fn mount_label_is_for_hosts_with_selinux(t: &Test) {
     }
 }
 
-/// strace feigns SELinux. Then this kernel, which has none, refuses the label:
-/// so far it has come.
-fn mount_label_is_passed_to_what_takes_it(t: &Test) {
+/// strace feigns SELinux. This kernel has no SELinux and refuses the label, so the test
+/// knows that the runtime passed it.
+fn mount_label_is_passed_to_filesystems_that_take_it(t: &Test) {
     if Path::new("/sys/fs/selinux/enforce").exists() {
         t.skip("this host has SELinux");
     }
@@ -672,13 +675,13 @@ fn mount_label_is_passed_to_what_takes_it(t: &Test) {
     if crate::cgroup_mounts::has_v1() {
         run("context", "cgroup", &[], "/none").one_clear_line(&["/mounts/1", "tmpfs mount option context"]);
     }
-    // Who gives a context has it, and no second one.
+    // If the options contain a context, the runtime adds no second one.
     let out = run("context", "tmpfs", &["rootcontext=x:y"], "/none");
     out.one_clear_line(&["/mounts/1", "tmpfs mount option rootcontext"]);
     assert_eq!(run("context", "sysfs", &[], "/none").code, 0);
 }
 
-fn mount_context_type_must_be_one(t: &Test) {
+fn mount_context_type_must_be_known(t: &Test) {
     let bundle = t.bundle().set("/annotations", json!({ "run.oci.mount_context_type": "sidecontext" }));
     t.refused(&bundle).one_clear_line(&["/annotations/run.oci.mount_context_type", "sidecontext"]);
 }

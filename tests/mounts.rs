@@ -1,4 +1,4 @@
-//! `mounts`: every kind an engine asks for, options, propagation, mountpoints.
+//! `mounts`: every kind of mount that engines use, options, propagation, mount points.
 
 use crate::harness::{Bundle, Test, cgroup_v2, is_corten};
 use crate::mount_options::set_xattr;
@@ -27,13 +27,13 @@ cases![
     bind_clears_every_flag_that_is_named,
     bind_in_a_user_namespace_keeps_what_is_not_named,
     bind_with_locked_flags_goes_on,
-    bind_without_r_leaves_submounts_out,
+    bind_leaves_out_submounts,
     rbind_brings_submounts,
     rro_reaches_submounts,
     bind_over_a_bind,
     bind_of_a_device,
     bind_of_a_socket,
-    later_mounts_lie_on_earlier_ones,
+    later_mounts_are_on_top_of_earlier_ones,
     mountpoint_through_a_symlink_stays_inside,
     mountpoint_that_is_a_file_for_a_directory_is_refused,
     unknown_type_is_refused,
@@ -57,7 +57,7 @@ cases![
     the_root_cannot_be_mounted_over,
     proc_takes_procfs_alone,
     nothing_is_mounted_inside_proc,
-    figures_of_proc_can_be_covered,
+    files_that_lxcfs_provides_can_be_covered,
     type_none,
     bind_with_a_filesystems_type,
     tmpfs_on_a_new_mountpoint_is_for_everybody,
@@ -68,7 +68,7 @@ cases![
     idmap_without_privilege_is_refused,
 ];
 
-/// The mount that is seen at a place: the last one there.
+/// Returns the mount that is visible at a place: the last one there.
 pub fn at<'a>(seen: &'a Value, place: &str) -> &'a Value {
     let mounts = seen["mounts"].as_array().unwrap();
     let found = mounts.iter().rfind(|mount| mount["at"] == place);
@@ -107,7 +107,7 @@ fn the_default_mounts_are_there(t: &Test) {
     super_has(at(&seen, "/dev/pts"), "ptmxmode=666");
 }
 
-/// The mounts of a container made by Docker, in its order.
+/// The mounts of a container of Docker, in Docker's order.
 fn an_engines_mounts_are_there(t: &Test) {
     let hosts = t.make_file("hosts", "127.0.0.1 localhost\n");
     let resolv = t.make_file("resolv.conf", "nameserver 10.0.0.1\n");
@@ -251,7 +251,8 @@ fn bind_takes_every_flag(t: &Test) {
     has(at(&t.look(&bundle, []), "/tmp"), &["ro", "nosuid", "nodev", "noexec", "noatime"]);
 }
 
-/// Runs the probe after `prepare` in a private mount namespace, see `in_private_mounts`.
+/// Runs the probe after the commands `prepare` in a private mount namespace (see
+/// `in_private_mounts`).
 pub fn look_after(t: &Test, dir: &Path, prepare: &str, bundle: Bundle, questions: &[&str]) -> Value {
     let bundle = bundle.args([&["/probe"], questions].concat());
     let script = format!("{prepare}; runtime run \"$ID\"");
@@ -272,7 +273,7 @@ fn options_at(t: &Test, dir: &Path, prepare: &str, bundle: Bundle) -> Vec<String
 const STRICT: &str = "mount -t tmpfs -o ro,nosuid,nodev,noexec,noatime,mode=755 v \"$VOLUME\"; \
      mount -o remount,bind,ro,nosuid,nodev,noexec,noatime \"$VOLUME\"";
 
-/// Only where no option names a flag; how it propagates is none.
+/// This holds only if no option names a flag. Propagation options don't count.
 fn bind_keeps_the_sources_flags_if_none_is_named(t: &Test) {
     let dir = t.make_dir("volume");
     for options in [&[][..], &["rprivate"]] {
@@ -281,7 +282,7 @@ fn bind_keeps_the_sources_flags_if_none_is_named(t: &Test) {
     }
 }
 
-/// As runc documents it: once any flag is named, those of the source don't count.
+/// As runc documents: if an option names a flag, the flags of the source don't count.
 fn bind_clears_the_sources_flags_if_any_is_named(t: &Test) {
     let dir = t.make_dir("volume");
     for (options, left) in [
@@ -297,14 +298,14 @@ fn bind_clears_the_sources_flags_if_any_is_named(t: &Test) {
     }
 }
 
-/// runc keeps the mode of atime here.
+/// runc keeps the source's atime mode here.
 fn bind_clears_every_flag_that_is_named(t: &Test) {
     let dir = t.make_dir("volume");
     let bundle = t.bundle().bind(&dir, "/tmp", &["rw", "dev", "exec", "suid", "atime"]);
     assert_eq!(options_at(t, &dir, STRICT, bundle), ["rw", "relatime"]);
 }
 
-/// As with runc, the host's flags are kept for those who don't ask.
+/// As in runc, the host's flags stay unless an option changes them.
 fn bind_in_a_user_namespace_keeps_what_is_not_named(t: &Test) {
     let dir = t.make_dir("volume");
     let bundle = t.bundle().bind(&dir, "/tmp", &["nosuid"]).user_namespace();
@@ -312,8 +313,8 @@ fn bind_in_a_user_namespace_keeps_what_is_not_named(t: &Test) {
     assert_eq!(seen, ["ro", "nosuid", "nodev", "noexec", "noatime"]);
 }
 
-/// A runtime in a user namespace of its own, as in rootless Podman: the kernel
-/// locks the flags of the host's mounts.
+/// A runtime in a user namespace, as in rootless Podman. The kernel locks the flags of the
+/// host's mounts.
 fn bind_with_locked_flags_goes_on(t: &Test) {
     let dir = t.make_dir("volume");
     let bundle = |options| {
@@ -340,7 +341,7 @@ fn bind_with_locked_flags_goes_on(t: &Test) {
     }
 }
 
-fn bind_without_r_leaves_submounts_out(t: &Test) {
+fn bind_leaves_out_submounts(t: &Test) {
     let dir = t.make_dir("volume");
     let bundle = t.bundle().mount("/tmp", "bind", dir.to_str().unwrap(), &["bind"]);
     let seen = look_after(t, &dir, SUBMOUNT, bundle, &["stat:/tmp/sub/deep", "stat:/tmp/sub"]);
@@ -387,7 +388,7 @@ fn bind_of_a_socket(t: &Test) {
     assert_eq!(t.look(&bundle, ["stat:/run/sock"])["asked"]["stat:/run/sock"]["type"], "s");
 }
 
-fn later_mounts_lie_on_earlier_ones(t: &Test) {
+fn later_mounts_are_on_top_of_earlier_ones(t: &Test) {
     let bundle =
         t.bundle().mount("/a/b", "tmpfs", "under", &["size=1m"]).mount("/a", "tmpfs", "over", &["size=2m"]);
     let seen = t.look(&bundle, ["list:/a"]);
@@ -416,7 +417,7 @@ fn mountpoint_that_is_a_file_for_a_directory_is_refused(t: &Test) {
     let volume = volume(t);
     let source = volume.display().to_string();
     let bundle = t.bundle().bind(&volume, "/etc/passwd", &[]);
-    // Docker tells its users what "not a directory" means.
+    // Docker explains "not a directory" to its users.
     t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc/passwd", &source, "not a directory"]);
     let bundle = t.bundle().bind(&volume.join("file"), "/etc", &[]);
     t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc", &format!("{source}/file"), "not a directory"]);
@@ -469,7 +470,7 @@ fn exec_is_refused_on_noexec(t: &Test) {
     assert_eq!(t.look(&bound, ["exec:/tmp/true"])["asked"]["exec:/tmp/true"], "EACCES");
 }
 
-/// What an engine's snapshotter mounts, here by the config itself.
+/// The overlay that an engine's snapshotter mounts. Here the config mounts it.
 fn overlay_of_layers_with_a_whiteout(t: &Test) {
     let layers = ["base", "middle", "upper", "work"].map(|name| t.make_dir(name));
     let [base, middle, upper, work] = &layers;
@@ -489,7 +490,7 @@ fn overlay_of_layers_with_a_whiteout(t: &Test) {
     assert!(upper.join("new").exists() && !base.join("new").exists());
 }
 
-/// Directories of these names with a file of the same number in each, on the host.
+/// Directories of these names on the host, each with a file with its number.
 fn layers(t: &Test, count: usize, name: impl Fn(usize) -> String) -> Vec<PathBuf> {
     let parent = t.make_dir("layers");
     let made = (0..count).map(|n| {
@@ -516,7 +517,7 @@ fn sees_all(seen: &Value, count: usize) {
     assert_eq!(seen["asked"]["text:/tmp/top"], "0", "the first is the uppermost");
 }
 
-/// More than the page of options that mount(2) takes.
+/// The options are longer than the page that mount(2) takes.
 fn overlay_of_many_layers(t: &Test) {
     let layers = layers(t, 100, |n| format!("{n}{}", "x".repeat(100)));
     let bundle = overlay(t, &layers, &["ro", "nosuid", "noatime"]);
@@ -525,7 +526,7 @@ fn overlay_of_many_layers(t: &Test) {
     has(at(&seen, "/tmp"), &["ro", "nosuid", "noatime"]);
     assert_eq!(seen["asked"]["create:/tmp/new"], "EROFS");
     let options = at(&seen, "/tmp")["super"].to_string();
-    // One string is too short for the names of all of them.
+    // The names of all layers don't fit into one string.
     if takes_layers_one_by_one(t) {
         assert!(
             options.contains(layers[99].to_str().unwrap()),
@@ -534,7 +535,7 @@ fn overlay_of_many_layers(t: &Test) {
     }
 }
 
-/// Whether the kernel's overlay knows `lowerdir+` (Linux 6.8).
+/// Returns whether the kernel's overlay knows `lowerdir+` (Linux 6.8).
 fn takes_layers_one_by_one(t: &Test) -> bool {
     if !is_corten() {
         t.skip("another runtime doesn't tell what its calls are");
@@ -543,7 +544,7 @@ fn takes_layers_one_by_one(t: &Test) -> bool {
     features["host"]["mountApi"]["overlayByLayers"]["enabled"].as_bool().unwrap()
 }
 
-/// What `features` says of the kernel is what the runtime finds when it mounts.
+/// `features` reports the same as a mount of the runtime finds.
 fn overlay_by_layers_in_features_is_what_a_mount_does(t: &Test) {
     let promised = takes_layers_one_by_one(t);
     let bundle = overlay(t, &layers(t, 3, |n| format!("{n}{}", "x".repeat(100))), &[]);
@@ -554,8 +555,8 @@ fn overlay_by_layers_in_features_is_what_a_mount_does(t: &Test) {
     assert_eq!((by_layers, by_mount), (promised, !promised), "{trace}");
 }
 
-/// Runs the container under strace, which changes the results of calls as `inject`
-/// says. Returns what the probe saw, and the calls that mount something.
+/// Runs the container under strace, which changes the results of calls as `inject` says.
+/// Returns the probe's report, and the calls that mount.
 fn traced(t: &Test, bundle: &Bundle, inject: &[&str]) -> (Value, String) {
     let log = t.path("mounts.trace");
     let bundle = bundle.clone().args(["/probe", "list:/tmp", "text:/tmp/top", "create:/tmp/new"]);
@@ -566,15 +567,16 @@ fn traced(t: &Test, bundle: &Bundle, inject: &[&str]) -> (Value, String) {
     (seen, std::fs::read_to_string(log).unwrap())
 }
 
-/// Only proc and the overlay: the calls are few, and their order is known.
+/// Only proc and the overlay, so that the calls are few and their order is known.
 fn alone(bundle: Bundle) -> Bundle {
     let proc = json!({ "destination": "/proc", "type": "proc", "source": "proc" });
     let mounts = json!([proc, bundle.config["mounts"][7]]);
     bundle.set("/mounts", mounts)
 }
 
-/// Where the kernel joins the options of fsconfig(2) with commas (overlay before
-/// Linux 6.5), no value may contain a comma: mount(2) takes it. strace feigns it.
+/// Before Linux 6.5, the kernel joins overlay's options of fsconfig(2) with commas, so that
+/// no value may contain a comma. The runtime then uses mount(2). strace feigns such a
+/// kernel.
 fn overlay_with_a_comma_on_an_older_kernel(t: &Test) {
     if !is_corten() {
         t.skip("the calls of another runtime come in another order");
@@ -583,7 +585,8 @@ fn overlay_with_a_comma_on_an_older_kernel(t: &Test) {
     let named: Vec<PathBuf> =
         made.iter().map(|dir| dir.to_str().unwrap().replace(',', r"\,").into()).collect();
     let bundle = alone(overlay(t, &named, &["dirsync"]));
-    // proc: source and create; overlay: the question that only a newer kernel takes.
+    // For proc: source and create. For the overlay: the test for an option that only newer
+    // kernels know.
     let (seen, trace) = traced(t, &bundle, &["inject=fsconfig:error=EOPNOTSUPP:when=3"]);
     assert!(trace.contains("(INJECTED)"), "{trace}");
     sees_all(&seen, 2);
@@ -592,16 +595,16 @@ fn overlay_with_a_comma_on_an_older_kernel(t: &Test) {
     assert!(call.contains("MS_DIRSYNC") && !call.contains("dirsync"), "{call}");
 }
 
-/// From Linux 6.5 to 6.7 an overlay takes all layers in one string; before, so does
-/// the kernel for it. strace feigns both.
+/// From Linux 6.5 to 6.7, an overlay takes all layers in one string. Before, the kernel
+/// joins them to one string. strace feigns both.
 fn overlay_of_many_layers_on_an_older_kernel(t: &Test) {
     if !is_corten() {
         t.skip("the calls of another runtime come in another order");
     }
-    // proc: source and create; overlay: the question that only a newer kernel
-    // takes, source, then the first layer.
+    // For proc: source and create. For the overlay: the test for an option that only newer
+    // kernels know, the source, then the first layer.
     let older = ["EOPNOTSUPP:when=3", "EINVAL:when=5"];
-    // On a kernel that is that old the call after the second is another.
+    // On such an old kernel, the call after the second one differs.
     let older = if takes_layers_one_by_one(t) { &older[..] } else { &older[..1] };
     for (count, older) in [3, 100].into_iter().flat_map(|count| older.iter().map(move |older| (count, older)))
     {
@@ -624,7 +627,7 @@ fn overlay_of_layers_with_long_names(t: &Test) {
     sees_all(&seen, 2);
 }
 
-/// A backslash takes a colon or a comma its meaning.
+/// A backslash escapes a colon or a comma.
 fn overlay_of_layers_with_odd_names(t: &Test) {
     let made = layers(t, 2, |n| format!("{n}:{n},{n}"));
     let quoted = |dir: &PathBuf| dir.to_str().unwrap().replace(':', r"\:").replace(',', r"\,").into();
@@ -646,7 +649,7 @@ fn overlay_hides_what_an_opaque_directory_covers(t: &Test) {
     assert_eq!(seen["asked"]["list:/tmp/dir"], json!(["new"]));
 }
 
-/// Where overlay keeps its notes in attributes of the user's own.
+/// In a user namespace, overlay keeps its data in user attributes.
 fn overlay_in_a_user_namespace(t: &Test) {
     const ROOT: u32 = 100_000;
     let own = |path: &Path| std::os::unix::fs::lchown(path, Some(ROOT), Some(ROOT)).unwrap();
@@ -705,7 +708,8 @@ fn destination_that_goes_up_from_a_missing_name(t: &Test) {
     }
 }
 
-/// What such a link leads to is made in the image, wherever it would be outside.
+/// If a link leads to a missing path, the runtime creates that path in the image, even if
+/// the link leads outside.
 fn mountpoint_through_a_dangling_symlink_is_made(t: &Test) {
     let file = t.make_file("file", "bound");
     for (link, to, place) in
@@ -759,8 +763,8 @@ fn nothing_is_mounted_inside_proc(t: &Test) {
     }
 }
 
-/// What lxcfs is for.
-fn figures_of_proc_can_be_covered(t: &Test) {
+/// lxcfs provides such files.
+fn files_that_lxcfs_provides_can_be_covered(t: &Test) {
     let file = t.make_file("file", "made up");
     let bundle = t.bundle().bind(&file, "/proc/uptime", &[]).bind(&file, "/proc/meminfo", &[]);
     let seen = t.look(&bundle, ["text:/proc/uptime", "text:/proc/meminfo"]);
@@ -799,7 +803,8 @@ fn mqueue_without_an_ipc_namespace_is_refused(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/mounts/4", "mqueue", "ipc namespace"]);
 }
 
-/// At density, a tmpfs for each of them is what the kernel suffers from.
+/// On a host with many containers, one tmpfs for each masked directory would overload the
+/// kernel.
 fn masked_directories_share_a_superblock(t: &Test) {
     let places = ["/etc", "/var", "/root", "/tmp"];
     let bundle = t.bundle().set("/linux/maskedPaths", json!(places));

@@ -1,4 +1,5 @@
-//! Namespaces: new or inherited; what each one isolates. Those that are joined are in `joins.rs`.
+//! Namespaces: new or inherited, and what each kind isolates. The module `joins` tests
+//! joined namespaces.
 
 use crate::harness::{Test, cgroup_v2};
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ cases![
     an_unknown_kind_is_refused,
     offsets_without_a_time_namespace_are_refused,
     one_offset_is_enough,
-    offsets_that_cannot_be_are_refused,
+    impossible_offsets_are_refused,
     domainname_is_set,
     proc_may_be_of_another_pid_namespace,
 ];
@@ -100,7 +101,7 @@ fn cgroup_namespace_hides_the_path(t: &Test) {
     assert!(seen["cgroup"].as_str().unwrap().contains(&t.token), "without one it is seen");
 }
 
-/// The host's view of a process's ids: real, effective, saved, filesystem.
+/// The ids of a process as the host sees them: real, effective, saved, filesystem.
 fn host_ids(pid: i32, which: &str) -> String {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(which));
@@ -196,14 +197,15 @@ fn one_offset_is_enough(t: &Test) {
     }
 }
 
-fn offsets_that_cannot_be_are_refused(t: &Test) {
+fn impossible_offsets_are_refused(t: &Test) {
     for (clock, offset, place) in [
         ("realtime", json!({ "secs": 1 }), "/linux/timeOffsets/realtime"),
         ("Monotonic", json!({ "secs": 1 }), "/linux/timeOffsets/Monotonic"),
         ("monotonic", json!({ "nanosecs": 1_000_000_000 }), "/linux/timeOffsets/monotonic/nanosecs"),
         ("monotonic", json!({ "nanosecs": -1 }), "/linux/timeOffsets/monotonic/nanosecs"),
         ("boottime", json!({ "secs": "1" }), "/linux/timeOffsets/boottime/secs"),
-        // The clock would begin before zero, or end soon: only the kernel knows.
+        // The clock would start below zero or overflow soon. Only the kernel knows the
+        // limits.
         ("monotonic", json!({ "secs": -1_000_000_000_000_i64 }), "/linux/timeOffsets"),
         ("boottime", json!({ "secs": i64::MAX }), "/linux/timeOffsets"),
     ] {
@@ -212,8 +214,8 @@ fn offsets_that_cannot_be_are_refused(t: &Test) {
     }
 }
 
-/// `unshare --pid --fork` leaves the host's /proc mounted, in which every process
-/// has another number, and small numbers are the kernel's own threads.
+/// `unshare --pid --fork` leaves the host's /proc mounted. In it every process has another
+/// number, and small numbers are kernel threads.
 fn proc_may_be_of_another_pid_namespace(t: &Test) {
     // systemd knows none of the pids of this namespace.
     t.cgroupfs_only();
@@ -226,7 +228,7 @@ fn proc_may_be_of_another_pid_namespace(t: &Test) {
         runtime exec "$ID" /probe --answer text:/proc/self/uid_map
         runtime exec "$ID" /probe --answer text:/proc/1/oom_score_adj
         runtime kill "$ID" KILL
-        # The shell may reap it first, and then its status is not known.
+        # The shell may reap the process first. Then its exit status is unknown.
         runtime wait "$ID" >/dev/null 2>&1 || true
         runtime state "$ID" | grep '"status": "'
         runtime delete "$ID" && echo deleted

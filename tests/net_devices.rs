@@ -21,7 +21,7 @@ cases![
     exec_sees_the_device,
     after_a_failed_create_the_device_is_back,
     a_bridges_port_is_back_in_its_bridge,
-    what_moved_before_the_failure_is_back,
+    devices_moved_before_the_failure_are_moved_back,
     a_device_that_cannot_move_is_refused,
     a_missing_device_is_refused,
     a_name_that_is_taken_is_refused,
@@ -29,10 +29,10 @@ cases![
     without_a_network_namespace_it_is_refused,
     the_hosts_own_network_is_refused,
     without_privilege_it_is_refused,
-    features_tell_of_it,
+    features_report_net_devices,
 ];
 
-/// A cable, and a script that goes on with it.
+/// A veth pair, and a script that uses it.
 fn wired(t: &Test, bundle: &Bundle, script: &str) -> Out {
     let lay = "ip link add n0 type veth peer name n1 || exit 99\n";
     let out = t.in_private_network(bundle, &format!("{lay}{script}")).out();
@@ -42,7 +42,7 @@ fn wired(t: &Test, bundle: &Bundle, script: &str) -> Out {
     out
 }
 
-/// The same, with what `ip` in the container says of all its devices.
+/// The same, and `ip` in the container lists all its devices.
 fn shown(t: &Test, devices: Value, prepare: &str) -> Out {
     let bundle = with(t, devices).args(["busybox", "ip", "addr"]);
     let out = wired(t, &bundle, &format!("{prepare}\nruntime run $ID"));
@@ -106,7 +106,7 @@ fn several_devices_move(t: &Test) {
 }
 
 fn a_name_of_the_host_may_be_taken_by_another(t: &Test) {
-    // The container's n1 is the host's n0; and the names go round.
+    // The container's n1 is the host's n0, and vice versa.
     let out = shown(t, json!({ "n0": { "name": "n1" } }), "ip addr add 10.9.8.7/24 dev n0");
     assert!(out.stdout.contains(" n1@") && out.stdout.contains("10.9.8.7"), "{out:?}");
     let out =
@@ -120,7 +120,7 @@ const OTHER: &str = "unshare --net sh -c 'echo; exec cat' < $FIFO > pipe & other
     read _ < pipe; NET=/proc/$other/ns/net
     ";
 
-/// Puts $NET into the configuration and runs what follows.
+/// Writes $NET into the configuration, and runs the following commands.
 fn joined(t: &Test, bundle: &Bundle, script: &str) -> Out {
     let bundle = bundle.clone().join("network", "/NET");
     let script = format!(
@@ -203,7 +203,7 @@ const ADDRESSED: &str = "ip link set n0 up; ip link set n1 up
     ip route add 10.78.0.0/16 dev n0
     ";
 
-/// Runs `create` of what fails; the state of n0 before and after.
+/// Runs a `create` that fails. Returns the state of n0 before and after.
 fn fails(t: &Test, bundle: &Bundle, prepare: &str) -> (Out, String, String) {
     let look = "show() { ip -o link show n0 | cut -d' ' -f2-9; ip -o addr show n0 scope global
             ip route show dev n0; ip -o link show master br0 2>/dev/null | cut -d' ' -f2; }";
@@ -249,8 +249,8 @@ fn a_bridges_port_is_back_in_its_bridge(t: &Test) {
     assert_eq!(before, after);
 }
 
-fn what_moved_before_the_failure_is_back(t: &Test) {
-    // The second is a device that the kernel keeps where it is.
+fn devices_moved_before_the_failure_are_moved_back(t: &Test) {
+    // The second device can't leave its namespace.
     let bundle = with(t, json!({ "n0": { "name": "eth0" }, "stay": {} }));
     let prepare = format!("{ADDRESSED} ip link add stay type bridge");
     let script = "if runtime run $ID; then exit 98; fi";
@@ -313,7 +313,7 @@ fn the_hosts_own_network_is_refused(t: &Test) {
     assert_eq!(before, after);
 }
 
-/// A plain user is root of his container's network, but not of the host's.
+/// A plain user is root of the container's network namespace, but not of the host's.
 fn without_privilege_it_is_refused(t: &Test) {
     let own = |path: &std::path::Path| {
         let (uid, gid) = (nix::unistd::Uid::from_raw(61234), nix::unistd::Gid::from_raw(61234));
@@ -338,7 +338,7 @@ fn without_privilege_it_is_refused(t: &Test) {
     out.says(&["/linux/netDevices", "CAP_NET_ADMIN"]);
 }
 
-fn features_tell_of_it(t: &Test) {
+fn features_report_net_devices(t: &Test) {
     let features: Value = serde_json::from_str(&t.verb(["features"]).ok().stdout).expect("JSON");
     assert_eq!(features["linux"]["netDevices"]["enabled"], true);
 }

@@ -9,20 +9,20 @@ use std::fs;
 use std::path::PathBuf;
 
 cases![
-    stops_every_process_and_lets_them_go,
+    pause_stops_every_process_and_resume_continues_them,
     paused_is_a_status,
     signals_wait_for_resume,
     sigkill_ends_a_paused_container,
     kill_all_ends_a_paused_container,
     delete_with_force_ends_a_paused_container,
-    delete_with_force_ends_what_froze_itself,
-    twice_is_refused,
+    delete_with_force_ends_a_payload_that_froze_itself,
+    a_second_pause_is_refused,
     stopped_is_refused,
     resume_of_a_running_container_is_refused,
     created_container_is_not_started_while_paused,
     created_and_paused_is_deleted,
     exec_is_refused,
-    exec_that_ignores_it_waits_for_resume,
+    exec_with_ignore_paused_waits_for_resume,
     freezes_a_storm_of_forks,
     below_a_frozen_parent,
     delete_below_a_frozen_parent_says_why,
@@ -30,7 +30,7 @@ cases![
     needs_a_cgroup,
 ];
 
-/// What the kernel says of the container's cgroup.
+/// Returns the freezer state that the kernel has for the container's cgroup.
 fn is_frozen(container: &Container) -> bool {
     let pid = container.init.pid;
     if cgroup_v2() {
@@ -40,7 +40,7 @@ fn is_frozen(container: &Container) -> bool {
     cgroup_file(pid, "freezer", "freezer.state").expect("freezer.state") == "FROZEN"
 }
 
-fn stops_every_process_and_lets_them_go(t: &Test) {
+fn pause_stops_every_process_and_resume_continues_them(t: &Test) {
     let (reader, writer) = pipe();
     let bundle = t.bundle().shell("sleep 1000 & sleep 1000 & echo on; while :; do :; done");
     let container = Container::create(t, &bundle, |call| call.stdout(writer));
@@ -58,7 +58,7 @@ fn stops_every_process_and_lets_them_go(t: &Test) {
     assert!(!is_frozen(&container));
 }
 
-/// The processor time of a process, user's and system's.
+/// Returns the CPU time of a process, of user and system.
 fn ticks(pid: i32) -> (String, String) {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -126,8 +126,8 @@ fn delete_with_force_ends_a_paused_container(t: &Test) {
     }
 }
 
-fn delete_with_force_ends_what_froze_itself(t: &Test) {
-    // A payload that has its cgroup to write to can freeze part of itself.
+fn delete_with_force_ends_a_payload_that_froze_itself(t: &Test) {
+    // A payload with write access to its cgroup can freeze a part of itself.
     let (reader, writer) = pipe();
     let bundle = t.bundle().without_namespace("pid").shell("sleep 1000 & echo $!; wait");
     let container = Container::create(t, &bundle, |call| call.stdout(writer));
@@ -145,7 +145,7 @@ fn delete_with_force_ends_what_froze_itself(t: &Test) {
     assert!(!sub.exists());
 }
 
-fn twice_is_refused(t: &Test) {
+fn a_second_pause_is_refused(t: &Test) {
     let container = t.pausing();
     container.verb("pause").ok();
     let out = container.verb("pause").out();
@@ -206,12 +206,12 @@ fn exec_is_refused(t: &Test) {
     assert_eq!(container.exec([], ["echo", "again"]).ok().stdout, "again\n");
 }
 
-fn exec_that_ignores_it_waits_for_resume(t: &Test) {
+fn exec_with_ignore_paused_waits_for_resume(t: &Test) {
     let container = t.pausing();
     container.verb("pause").ok();
     let procs = cgroup_dir(container.init.pid, "freezer").unwrap().join("cgroup.procs");
     let running = container.exec(["--ignore-paused"], ["echo", "entered"]).spawn();
-    // Once it is in there it is frozen.
+    // A process that enters a frozen cgroup is frozen, too.
     while fs::read_to_string(&procs).unwrap().lines().count() < 2 && running.is_alive() {
         std::thread::yield_now();
     }
@@ -235,20 +235,20 @@ fn freezes_a_storm_of_forks(t: &Test) {
     }
 }
 
-/// A container in a cgroup below one of the test's own: that one's freezer.
+/// A container in a cgroup below a cgroup of the test. Returns the freezer of that cgroup.
 fn below_a_parent(t: &Test) -> (Container<'_>, PathBuf) {
     let path = t.cgroups_path(&format!("{}/c", t.token));
     let (reader, writer) = pipe();
     let bundle = t.bundle().args(["/probe", "--signals"]).set("/linux/cgroupsPath", json!(path));
     let container = Container::create(t, &bundle, |call| call.stdout(writer));
     container.start();
-    // The runtime has done its part: nothing of it gets frozen.
+    // The runtime has finished, so the test freezes none of its processes.
     assert_eq!(read_line(&reader), "ready");
     let parent = cgroup_dir(container.init.pid, "freezer").unwrap().parent().unwrap().to_path_buf();
     (container, parent)
 }
 
-/// Freezes a cgroup by another's hand than the runtime's, or thaws it.
+/// Freezes or thaws a cgroup without the runtime.
 pub fn freeze(cgroup: &std::path::Path, on: bool) {
     let (file, value) = match (cgroup_v2(), on) {
         (true, true) => ("cgroup.freeze", "1"),
@@ -259,7 +259,7 @@ pub fn freeze(cgroup: &std::path::Path, on: bool) {
     fs::write(cgroup.join(file), value).expect("freeze");
 }
 
-/// What lies above a container is not the runtime's to remove; here it is the test's.
+/// The runtime does not remove cgroups above a container. The test does.
 pub fn remove_parents(t: &Test, container: Container) {
     container.stop();
     container.verb("delete").ok();
@@ -272,7 +272,8 @@ pub fn remove_parents(t: &Test, container: Container) {
 fn below_a_frozen_parent(t: &Test) {
     let (container, parent) = below_a_parent(t);
     freeze(&parent, true);
-    // Frozen by another's hand: that is not for this container's status.
+    // Another program froze the cgroup above. This does not change the status of the
+    // container.
     assert_eq!(container.status(), "running");
     container.verb("pause").ok();
     assert_eq!(container.status(), "paused");
@@ -301,8 +302,7 @@ fn delete_below_a_frozen_parent_says_why(t: &Test) {
     }
 }
 
-/// On this machine, the life of a paused container under a version 2 of the
-/// test's own mount.
+/// Pauses and resumes a container under a version 2 that the test has mounted.
 fn works_on_v2(t: &Test) {
     if cgroup_v2() {
         t.skip("it is all that there is here, and the other tests are on it");

@@ -34,11 +34,11 @@ cases![
     of_a_restored_container_in_a_user_namespace,
 ];
 
-/// The values of `rootfsPropagation` and of a mount's option; empty is none.
+/// The values of `rootfsPropagation` and of a mount's option. An empty text means none.
 const PROPAGATIONS: [&str; 9] =
     ["", "private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "runbindable"];
 
-/// Prints the mounts, then mounts over each of them, the deepest first.
+/// Prints the mounts, then mounts something over each of them, the deepest first.
 const ATTACK: &str = "
     cat /proc/self/mountinfo
     echo then
@@ -49,7 +49,7 @@ const ATTACK: &str = "
     done
     echo mounted $tried";
 
-/// One configuration of a census, and the propagation that it asks for.
+/// One configuration of a census, and the propagation that it requests.
 struct Config {
     root: &'static str,
     own: &'static str,
@@ -57,18 +57,19 @@ struct Config {
 }
 
 impl Config {
-    /// Whether a mount at `place` may be in a peer group of the host's, and
-    /// whether it may receive from the host. `volumes` are the destinations of
-    /// what the configuration binds.
+    /// Returns whether a mount at `place` may be in a peer group of the host, and whether
+    /// it may receive mounts of the host. `volumes` are the destinations of the bind
+    /// mounts.
     fn allows(&self, place: &str, volumes: &[&str]) -> (bool, bool) {
         let is_volume = volumes.iter().any(|volume| Path::new(place).starts_with(volume));
-        // A mount without an option has the propagation of the root. An unset
-        // `rootfsPropagation` is `rslave`, as with runc.
+        // A mount without an option has the propagation of the root. As in runc, an unset
+        // `rootfsPropagation` is `rslave`.
         let of_root = if self.root.is_empty() { "rslave" } else { self.root };
-        // The rest of the container's mounts is the runtime's own: devices, masks, the console.
+        // All other mounts are the runtime's own: devices, masks, the console.
         let asked = match (is_volume, self.own) {
             (true, "") => vec![of_root],
-            // What is mounted below the volume has its own propagation only by the recursive forms.
+            // Mounts below the volume get the option's propagation only from its recursive
+            // form.
             (true, own) => vec![own, of_root],
             (false, _) => vec![of_root],
         };
@@ -94,22 +95,23 @@ impl Config {
 
 /// A container of a census.
 struct Shape<'a> {
-    /// Makes the configuration whose mounts have this propagation.
+    /// Creates the configuration whose mounts have this propagation.
     bundle: &'a dyn Fn(&[&str]) -> Bundle,
-    /// What is mounted in it, in a fresh tmpfs.
+    /// The mounts in it, on a new tmpfs.
     volume: &'a Path,
-    /// The destinations of what it binds, for [`Config::allows`].
+    /// The destinations of its bind mounts, for [`Config::allows`].
     volumes: &'a [&'a str],
     /// The values that are tried.
     propagations: &'a [&'static str],
-    /// Whether the volumes are left out of the configuration, for `mounts add` to add them from mounts.json.
+    /// Whether the configuration leaves out the volumes, so that `mounts add` adds them
+    /// from mounts.json.
     added: bool,
-    /// The shell's commands that run it in the bundle $DIR.
+    /// The shell commands that run it in the bundle $DIR.
     run: &'a str,
 }
 
 impl<'a> Shape<'a> {
-    /// The container that `runtime run` makes, with [`VOLUMES`], in every propagation.
+    /// The container of `runtime run`, with [`VOLUMES`], in every propagation.
     fn plain(bundle: &'a dyn Fn(&[&str]) -> Bundle, volume: &'a Path) -> Shape<'a> {
         Shape { bundle, volume, volumes: &VOLUMES, propagations: &PROPAGATIONS, added: false, run: RUN }
     }
@@ -126,15 +128,16 @@ fn census(t: &Test, name: &str, shape: &Shape) {
     let place = t.make_dir("configs");
     let configs = lay(&place, shape);
     let first = (shape.bundle)(&[]);
-    // Some runtimes leave a container behind that they could not run.
+    // Some runtimes leave a container behind if they could not run it.
     let delete = if is_corten() { "" } else { "trap 'runtime delete --force \"$ID\" 2>/dev/null' EXIT;" };
     let script = format!(
         "{delete} {HOST}; cat /proc/self/mountinfo >$DIR/before; ( {} ) >$DIR/out
          cat /proc/self/mountinfo >$DIR/after",
         shape.run
     );
-    // Each in a call of its own, which has its own limit of time. They have one id: where the
-    // payload has mounted over the host's cgroups, only the next one can remove the last one's.
+    // Each container has a call of its own with its own time limit. All have the same id:
+    // after a payload has mounted over the host's cgroups, only the next container can
+    // remove the cgroup of the last one.
     let id = t.id();
     t.will_delete(&id);
     for config in &configs {
@@ -155,7 +158,7 @@ fn record(figures: &str) {
     writeln!(file, "{figures}").expect("write the file $CENSUS");
 }
 
-/// A directory with a config.json for each pair of propagations; all share one rootfs.
+/// A directory with a config.json for each pair of propagations. All share one rootfs.
 fn lay(place: &Path, shape: &Shape) -> Vec<Config> {
     let pairs =
         shape.propagations.iter().flat_map(|root| shape.propagations.iter().map(move |own| (*root, *own)));
@@ -183,22 +186,22 @@ fn lay(place: &Path, shape: &Shape) -> Vec<Config> {
     pairs.enumerate().map(lay).collect()
 }
 
-/// What a census found.
+/// The result of a census.
 #[derive(Default)]
 struct Found {
-    /// Those that ran, and those that the runtime refused.
+    /// The configurations that ran, and those that the runtime refused.
     configs: usize,
     refused: usize,
-    /// Mounts inside, and of them those that were mounted over.
+    /// The mounts inside, and how many of them were mounted over.
     mounts: usize,
     attacked: usize,
-    /// Mounts of each kind that nobody asked for.
+    /// Mounts of each kind that the configuration does not allow.
     peers: usize,
     receivers: usize,
-    /// Configurations in which the payload's mounts came to the host.
+    /// Configurations in which mounts of the payload reached the host.
     reached: usize,
     wrong: String,
-    /// The first reason of a runtime that refused.
+    /// The first error of a runtime that refused.
     refusal: String,
 }
 
@@ -233,7 +236,7 @@ impl Found {
                 let _ = writeln!(self.wrong, "{}: {line}", config.name());
             }
         }
-        // What an option `shared` lets out lies below the volume.
+        // With the option `shared`, only mounts below the volume may reach the host.
         let volume = shape.volume.to_str().expect("UTF-8");
         let place = |line: &str| line.split(' ').nth(4).unwrap_or_default().to_owned();
         let known: BTreeSet<&str> = before.lines().collect();
@@ -264,12 +267,12 @@ impl Found {
     }
 }
 
-/// The number of a propagation field of a line of mountinfo.
+/// The value of a propagation field of a line of mountinfo.
 fn group<'a>(line: &'a str, kind: &str) -> Option<&'a str> {
     line.split(" - ").next()?.split(' ').find_map(|field| field.strip_prefix(kind))
 }
 
-/// Volumes of all kinds, with the right to mount.
+/// Volumes of all kinds. The payload may mount.
 fn volumes(bundle: Bundle, volume: &Path, own: &[&str]) -> Bundle {
     let at = |name: &str| volume.join(name).to_str().expect("UTF-8").to_owned();
     let plain = [&["bind"], own].concat();
@@ -283,13 +286,13 @@ fn volumes(bundle: Bundle, volume: &Path, own: &[&str]) -> Bundle {
 
 const VOLUMES: [&str; 5] = ["/root/tree", "/root/alone", "/root/file", "/root/new", "/sys/fs/cgroup"];
 
-/// Base of a census: a bundle made once, cloned for every configuration.
+/// The base of a census: a bundle that is created once, and cloned for every configuration.
 fn base(t: &Test, user_namespace: bool) -> Bundle {
     let bundle = with_mount_points(t.bundle());
     if user_namespace { bundle.user_namespace() } else { bundle }
 }
 
-/// Root of a user namespace could not make them in this rootfs.
+/// Root of a user namespace could not create these in this rootfs.
 fn with_mount_points(bundle: Bundle) -> Bundle {
     for name in ["/root/tree", "/root/alone", "/root/new"] {
         fs::create_dir(bundle.inside(name)).expect("a mount point");
@@ -317,7 +320,7 @@ fn of_a_container_in_a_user_namespace(t: &Test) {
     plain(t, "plain, user namespace", true, RUN);
 }
 
-/// What `podman run --privileged -v /dev:/dev` comes to.
+/// What `podman run --privileged -v /dev:/dev` gives.
 fn hosts_dev(t: &Test, name: &str, user_namespace: bool) {
     let (bundle, volume) = (base(t, user_namespace), t.make_dir("volume"));
     let bundle = bundle.set("/linux/maskedPaths", json!(["/proc/kcore", "/proc/keys", "/proc/scsi"]));
@@ -341,7 +344,7 @@ fn of_bound_dev_and_sys_in_a_user_namespace(t: &Test) {
     hosts_dev(t, "bound /dev and /sys, user namespace", true);
 }
 
-/// What the runtime opens only when the mount's turn comes.
+/// Sources that init opens late.
 const FEW: &str = "ulimit -Sn 28; runtime run --bundle \"$DIR\" \"$ID\"";
 
 fn with_few_descriptors(t: &Test) {
@@ -371,7 +374,7 @@ fn of_a_joined_user_namespace(t: &Test) {
     census(t, "joined user namespace", &shape);
 }
 
-/// The namespace that is joined has the host's mounts as slaves.
+/// In the joined namespace, the host's mounts are slaves.
 fn of_a_joined_mount_namespace(t: &Test) {
     let volume = t.make_dir("volume");
     let bundle = with_mount_points(t.bundle()).join("mount", "HOLDER");
@@ -386,7 +389,7 @@ fn of_a_joined_mount_namespace(t: &Test) {
     census(t, "joined mount namespace", &shape);
 }
 
-/// Pauses, adds the volumes, attacks by `exec`.
+/// Pauses, adds the volumes, and attacks by `exec`.
 const ADD: &str = "
     trap \"runtime delete --force $ID\" EXIT
     runtime run --detach --bundle \"$DIR\" \"$ID\" </dev/null >/dev/null 2>&1
@@ -408,7 +411,7 @@ fn of_added_mounts_in_a_user_namespace(t: &Test) {
     added(t, "mounts add, user namespace", true);
 }
 
-/// Checkpoints the container, restores it, attacks by `exec`.
+/// Checkpoints the container, restores it, and attacks by `exec`.
 const RESTORE: &str = "
     trap \"runtime delete --force $ID\" EXIT
     runtime run --detach --bundle \"$DIR\" \"$ID\" </dev/null >/dev/null 2>&1
@@ -423,15 +426,15 @@ fn restored(t: &Test, name: &str, user_namespace: bool) {
     };
     let (bundle, volume) = (base(t, user_namespace), t.make_dir("volume"));
     const ALL: [&str; 4] = ["", "rprivate", "rslave", "rshared"];
-    // CRIU clones each mount by itself, and what lies below a mount of the host is locked
-    // in a user namespace.
+    // CRIU clones each mount by itself. In a user namespace, mounts below a mount of the
+    // host are locked.
     let alone = volume.join("deep");
     let make = |own: &[&str]| {
         let bundle = volumes(bundle.clone(), &volume, own).pausing();
         if user_namespace { bundle.source("/root/tree", &alone) } else { bundle }
     };
     let shape = Shape {
-        // In a user namespace CRIU can't restore a group with mounts of different roots.
+        // In a user namespace, CRIU can't restore a group with mounts of different roots.
         propagations: if user_namespace { &ALL[..3] } else { &ALL },
         run: &format!("PATH={criu}:$PATH; {RESTORE}"),
         ..Shape::plain(&make, &volume)

@@ -1,5 +1,5 @@
-//! Phrases of runc's errors that its users, engines and its own suite look for.
-//! corten's errors contain them and go on with what it knows more.
+//! Phrases of runc's errors that its users, engines and its own suite look for. corten's
+//! errors contain them, and often more.
 
 use crate::harness::{Bundle, Out, Test, cgroup_v2};
 use crate::terminal::Console;
@@ -123,7 +123,7 @@ fn of_notify_for_write(t: &Test) {
     fails(t, &notifying(t, "write"), &["SCMP_ACT_NOTIFY cannot be used for the write syscall"]);
 }
 
-/// On cgroup v1 the kernel itself refuses.
+/// On cgroup v1, the kernel itself refuses.
 fn of_memory_that_is_used_already(t: &Test) {
     if !cgroup_v2() {
         t.skip("on cgroup v1 the kernel refuses such a limit");

@@ -58,7 +58,7 @@ fn say(line: &str) {
     let _ = out.flush();
 }
 
-/// Takes every signal and names it; only KILL ends it.
+/// Takes every signal and prints its name. Only KILL ends it.
 fn signals() -> i32 {
     let all = SigSet::all();
     let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&all), None);
@@ -85,7 +85,7 @@ fn die(signal: &str) -> i32 {
     1
 }
 
-/// Takes keys until the user may have no more, and holds them until stdin ends.
+/// Takes keys until the user may have no more, and keeps them until stdin ends.
 fn fill_keyrings(count: &str) -> i32 {
     const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
     const KEY_SPEC_SESSION_KEYRING: libc::c_long = -3;
@@ -109,7 +109,7 @@ fn fill_keyrings(count: &str) -> i32 {
     1
 }
 
-/// Says these things to the service manager, one by one, says so, and stays.
+/// Sends these messages to the service manager, reports that on stdout, and keeps running.
 fn notify(words: &[String]) -> i32 {
     let at = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
     let Ok(socket) = std::os::unix::net::UnixDatagram::unbound() else { return 1 };
@@ -122,16 +122,16 @@ fn notify(words: &[String]) -> i32 {
     pause()
 }
 
-/// Repeats stdin until its end.
+/// Copies stdin to stdout until stdin ends.
 fn cat() -> i32 {
     i32::from(io::copy(&mut io::stdin(), &mut io::stdout()).is_err())
 }
 
-/// Counts the lines of stdin aloud: it is seen to go on from where it was. Ends
-/// with 7 at the end of stdin. `held` is what it holds open meanwhile:
-/// `lock:FILE`, `socket:PATH` of a datagram socket to which it counts, too,
-/// `in-flight:PORT`, a connection to itself that it never accepts, `connected:PORT`,
-/// one that it does; it tells when that is closed.
+/// Prints a count for each line of stdin, so that a test sees where it continues. Returns 7
+/// at the end of stdin. `held` names what it holds open: `lock:FILE`; `socket:PATH`, a
+/// datagram socket to which it also sends the count; `in-flight:PORT`, a connection to
+/// itself that it never accepts; `connected:PORT`, one that it accepts, and whose end it
+/// reports.
 fn count(held: &[String]) -> i32 {
     let mut kept: Vec<std::os::fd::OwnedFd> = Vec::new();
     let mut socket = None;
@@ -179,15 +179,15 @@ fn count(held: &[String]) -> i32 {
     7
 }
 
-/// Takes a lock on a file, if nobody has one.
+/// Takes a lock on a file, unless another process has one.
 fn flock(file: &fs::File) -> nix::Result<()> {
     // SAFETY: numbers only.
     Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
 }
 
-/// CVE-2019-5736: keeps every foreign binary that shows up in /proc open, and
-/// tries to open it again for writing, until `until` exists. The binary at risk
-/// is a test's own copy, so an attack that works really writes.
+/// CVE-2019-5736: keeps every foreign binary in /proc open, and tries to open it again for
+/// writing, until the file `until` exists. The binary is the test's own copy, so a
+/// successful attack really writes.
 fn attack_exe(until: &str) -> i32 {
     let own: Vec<u64> = ["/probe", "/bin/busybox"].iter().map(|f| inode(f)).collect();
     let mut held: Vec<fs::File> = Vec::new();
@@ -196,7 +196,7 @@ fn attack_exe(until: &str) -> i32 {
     while !std::path::Path::new(until).exists() {
         for pid in numbers("/proc") {
             let exe = format!("/proc/{pid}/exe");
-            // What was opened is what counts: by then it may be another program.
+            // The opened file counts. By now, the process may run another program.
             if let Ok(file) = fs::File::open(&exe)
                 && file.metadata().is_ok_and(|meta| !own.contains(&meta.ino()))
             {
@@ -209,7 +209,7 @@ fn attack_exe(until: &str) -> i32 {
         }
         for file in &held {
             let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-            // A sealed file in memory can be opened, and not written to.
+            // A sealed file in memory can be opened, but not written to.
             if let Ok(mut victim) = fs::OpenOptions::new().append(true).open(path)
                 && victim.write_all(b"overwritten").is_ok()
             {
@@ -223,8 +223,7 @@ fn attack_exe(until: &str) -> i32 {
     0
 }
 
-/// Has as many descriptors on the way as the kernel lets its user have, until the end of
-/// stdin.
+/// Keeps as many descriptors in flight as the kernel allows its user, until stdin ends.
 fn hold_fds() -> i32 {
     use nix::sys::socket::{
         AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
@@ -244,8 +243,8 @@ fn hold_fds() -> i32 {
     0
 }
 
-/// Opens the host's file `victim` through the root directory of every process that
-/// it sees, until the file `until` is there. Says how many others it saw.
+/// Opens the host's file `victim` through the root directory of every process that it sees,
+/// until the file `until` exists. Prints how many other processes it saw.
 fn attack_root(victim: &str, until: &str) -> i32 {
     let mut seen = std::collections::BTreeSet::new();
     say("ready");
@@ -275,7 +274,7 @@ fn report(questions: &[String]) -> Value {
         }
     }
     json!({
-        // First of all, before anything is opened here.
+        // Before this process opens any descriptor.
         "fds": open_files(),
         "argv": std::env::args().collect::<Vec<_>>(),
         "env": std::env::vars().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>(),
@@ -394,7 +393,7 @@ fn scheduler() -> Value {
     })
 }
 
-/// Class and level.
+/// Class and level of the I/O priority.
 fn io_priority() -> Value {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     // SAFETY: numbers only.
@@ -402,7 +401,7 @@ fn io_priority() -> Value {
     json!([value >> 13, value & 7])
 }
 
-/// The mode with its flags, and the first 64 nodes.
+/// The memory policy's mode with its flags, and the first 64 nodes.
 fn memory_policy() -> Value {
     let (mut mode, mut nodes) = (-1 as libc::c_int, [0u64; 128]);
     let bits = 8 * size_of_val(&nodes);
@@ -413,8 +412,7 @@ fn memory_policy() -> Value {
     if rc == 0 { json!([mode, nodes[0]]) } else { Value::Null }
 }
 
-/// That of the security module: AppArmor's, or else the one that has no
-/// directory of its own.
+/// The security label: AppArmor's, or that of the module without a directory of its own.
 fn label() -> Option<String> {
     line("/proc/self/attr/apparmor/current").or_else(|| line("/proc/self/attr/current"))
 }
@@ -502,12 +500,12 @@ fn answer(verb: &str, what: &str) -> Value {
         "write" => open(never_wait().write(true), what),
         "create" => create(what),
         "mkdir" => fs::create_dir(what).map(|()| json!("ok")),
-        // Asked for by name: seccomp profiles don't allow all of these calls.
+        // Only if asked by name, because seccomp profiles don't allow all of these calls.
         "self" if what == "scheduling" => Ok(json!({
             "scheduler": scheduler(),
             "io_priority": io_priority(),
             "memory_policy": memory_policy(),
-            // SAFETY: this value asks, and changes nothing.
+            // SAFETY: this value only reads the personality.
             "personality": unsafe { libc::personality(0xffff_ffff) },
         })),
         "stat" => fs::symlink_metadata(what).map(|meta| stat(&meta)),
@@ -531,7 +529,7 @@ fn answer(verb: &str, what: &str) -> Value {
     })
 }
 
-/// A FIFO without a peer or a silent terminal must not hold the probe up.
+/// A FIFO without a peer or a silent terminal must not block the probe.
 fn never_wait() -> fs::OpenOptions {
     let mut options = fs::OpenOptions::new();
     options.custom_flags(libc::O_NONBLOCK);
@@ -619,7 +617,7 @@ fn call32(_: &str) -> io::Result<Value> {
     Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
-/// `child:QUESTION`: asked in a child; how it ended, if not by answering.
+/// `child:QUESTION`: a child answers. Returns how the child ended if it did not answer.
 fn child(question: &str) -> Value {
     let out =
         std::process::Command::new("/proc/self/exe").arg0("probe").arg("--answer").arg(question).output();

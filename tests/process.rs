@@ -1,4 +1,4 @@
-//! `process` and what surrounds it: what the payload finds itself to be.
+//! `process`, and the environment in which the payload starts.
 
 use crate::harness::{Bundle, Test, cap_mask, pipe};
 use serde_json::{Value, json};
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 cases![
     argv_is_passed_as_it_is,
     env_is_exactly_the_configured_one,
-    of_two_values_in_env_the_later_counts,
+    the_later_of_two_values_in_env_counts,
     home_is_added_from_passwd,
-    an_empty_home_is_as_none,
+    an_empty_home_counts_as_unset,
     texts_need_not_be_utf8,
     a_bundles_path_need_not_be_utf8,
     path_of_the_container_finds_the_executable,
@@ -43,7 +43,7 @@ cases![
     unprivileged_user_loses_capabilities,
     ambient_reaches_an_unprivileged_user,
     capability_that_cannot_be_granted_is_a_warning,
-    what_cannot_be_ambient_is_a_warning,
+    a_capability_that_cannot_be_ambient_is_a_warning,
     no_new_privileges_is_set_or_not,
     oom_score_adj_is_set,
     oom_score_adj_out_of_range_is_refused,
@@ -55,12 +55,12 @@ cases![
     sysctl_of_the_hostname_is_refused,
     sysctl_without_a_value_is_refused,
     sysctl_that_the_namespace_lacks_is_refused,
-    stdio_and_nothing_else_is_open,
+    only_stdio_is_open,
     preserved_fds_are_handed_down,
-    inherited_fds_are_not,
-    signals_are_as_at_birth,
-    it_leads_its_own_session,
-    it_has_a_session_keyring_of_its_own,
+    other_fds_are_not_handed_down,
+    signals_have_their_defaults,
+    the_payload_leads_its_own_session,
+    the_payload_has_its_own_session_keyring,
     no_new_keyring_keeps_the_callers,
     a_long_id_names_the_keyring,
     keyring_is_joined_by_an_exec,
@@ -80,7 +80,7 @@ fn env_is_exactly_the_configured_one(t: &Test) {
     assert_eq!(seen["env"], env);
 }
 
-fn of_two_values_in_env_the_later_counts(t: &Test) {
+fn the_later_of_two_values_in_env_counts(t: &Test) {
     let env = json!(["PATH=/bin", "A=1", "HOME=/", "A=2", "AB=3"]);
     let seen = t.look(&t.bundle().set("/process/env", env), []);
     let mut seen: Vec<_> =
@@ -98,7 +98,7 @@ fn bytes(text: &[u8]) -> &std::ffi::OsStr {
     std::os::unix::ffi::OsStrExt::from_bytes(text)
 }
 
-/// What Linux takes as bytes: files of the image, arguments, environment, names.
+/// Texts that are bytes for Linux: files of the image, arguments, environment, names.
 fn texts_need_not_be_utf8(t: &Test) {
     let bundle = t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 0 }));
     let passwd = bundle.inside("/etc/passwd");
@@ -108,7 +108,7 @@ fn texts_need_not_be_utf8(t: &Test) {
     let out = t.run(&bundle.clone().shell("[ \"$HOME\" = \"$(printf '/home/al\\377ce')\" ]"));
     assert_eq!(out.code, 0, "HOME of the image's passwd: {out:?}");
 
-    // The command's name is in /proc/PID/stat, before what the runtime reads there.
+    // In /proc/PID/stat, the command's name precedes the fields that the runtime reads.
     let paused = t.bundle().shell("printf 'a) \\377' > /proc/self/comm; echo named; exec cat");
     std::fs::create_dir(paused.inside("/").join(bytes(b"d\xff"))).unwrap();
     let ((stdin, to), (reader, writer)) = (pipe(), pipe());
@@ -131,7 +131,7 @@ fn texts_need_not_be_utf8(t: &Test) {
     assert_eq!(out.code, 0, "the environment of a hook: {out:?}");
 }
 
-/// What is written of it as JSON has U+FFFD there, as runc's has.
+/// The JSON output has U+FFFD there, as in runc.
 fn a_bundles_path_need_not_be_utf8(t: &Test) {
     let (state, volume) = (t.path("state-of-hook"), t.make_dir("volume"));
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", format!("cat > {}", state.display())] }]);
@@ -155,7 +155,7 @@ fn a_bundles_path_need_not_be_utf8(t: &Test) {
     assert_eq!(of_hook()["status"], "stopped");
 }
 
-fn an_empty_home_is_as_none(t: &Test) {
+fn an_empty_home_counts_as_unset(t: &Test) {
     let bundle = t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 0 }));
     let seen = t.look(&bundle.set("/process/env", json!(["HOME=", "PATH=/bin"])), []);
     let env = seen["env"].as_array().unwrap();
@@ -183,7 +183,7 @@ fn path_skips_directories_and_data(t: &Test) {
 }
 
 fn file_without_the_right_to_execute_is_denied(t: &Test) {
-    // As execvp(3) says: not found is another matter.
+    // As in execvp(3): "not found" is another error.
     let bundle = t.bundle().set("/process/env", json!(["PATH=/one:/bin"])).args(["hello"]);
     std::fs::create_dir(bundle.inside("/one")).unwrap();
     std::fs::write(bundle.inside("/one/hello"), "data").unwrap();
@@ -231,7 +231,7 @@ fn directory_and_data_are_not_executable(t: &Test) {
 }
 
 fn executable_outside_the_rootfs_is_not_found(t: &Test) {
-    // It exists on the host and must not be looked for there.
+    // The file exists on the host, where the runtime must not look for it.
     let bundle = t.bundle();
     bundle.script("/../decoy", "#!/bin/sh\n");
     let outside = bundle.dir.join("decoy");
@@ -239,7 +239,7 @@ fn executable_outside_the_rootfs_is_not_found(t: &Test) {
     out.fails(&["decoy", "no such file or directory"]);
 }
 
-/// `create` must succeed and `start` must tell why it can't.
+/// `create` must succeed, and `start` must give the reason for its failure.
 fn start_fails(t: &Test, bundle: &Bundle, between: impl FnOnce(), needles: &[&str]) {
     let container = t.create(bundle);
     between();
@@ -265,7 +265,7 @@ fn missing_interpreter_fails_start(t: &Test) {
 fn wrong_architecture_fails_start(t: &Test) {
     let bundle = t.bundle().args(["/tool"]);
     bundle.script("/tool", "");
-    // The head of a 64-bit ELF program for a machine that is none.
+    // The head of a 64-bit ELF program for a machine that does not exist.
     let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\xfe\xff\x01\0\0\0".to_vec();
     elf.resize(200, 0);
     std::fs::write(bundle.inside("/tool"), elf).unwrap();
@@ -317,7 +317,7 @@ fn user_and_groups_are_set(t: &Test) {
 }
 
 fn no_additional_groups_by_default(t: &Test) {
-    // The caller's groups must not be handed down.
+    // The payload must not inherit the caller's groups.
     let bundle = t.bundle().args(["/probe"]);
     let call = t.call("/usr/bin/setpriv").args(["--groups", "4,24"]);
     let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(["run", "--bundle"]);
@@ -362,7 +362,7 @@ fn rlimits_are_set(t: &Test) {
 }
 
 fn rlimit_without_a_limit(t: &Test) {
-    // RLIM_INFINITY, where that is no more than we have ourselves.
+    // RLIM_INFINITY, unless it is above this process's own limit.
     let infinite = |kind| nix::sys::resource::getrlimit(kind).unwrap().1 == u64::MAX;
     if !infinite(nix::sys::resource::Resource::RLIMIT_CPU) {
         t.skip("has a limit of RLIMIT_CPU itself");
@@ -398,7 +398,7 @@ fn capability_sets_are_set_one_by_one(t: &Test) {
         "inheritable": ["CAP_KILL", "CAP_NET_RAW"],
         "ambient": ["CAP_KILL"],
     });
-    // As a user other than root, execve leaves what ambient and the sets say.
+    // For a user other than root, execve keeps what ambient and the sets allow.
     let bundle = t
         .bundle()
         .set("/process/capabilities", sets)
@@ -448,7 +448,7 @@ fn ambient_reaches_an_unprivileged_user(t: &Test) {
     capability_masks(t, &bundle, sets.map(|set| (set, all)));
 }
 
-/// The runtime without CAP_NET_RAW in its bounding set: setpriv takes it out.
+/// setpriv removes CAP_NET_RAW from the bounding set of the runtime.
 fn capability_that_cannot_be_granted_is_a_warning(t: &Test) {
     let caps = ["CAP_KILL", "CAP_NET_RAW"];
     let bundle = t.bundle().capabilities(&caps).set("/process/capabilities/ambient", json!(caps));
@@ -469,7 +469,7 @@ fn capability_that_cannot_be_granted_is_a_warning(t: &Test) {
     out.says(&["CAP_NET_RAW"]);
 }
 
-fn what_cannot_be_ambient_is_a_warning(t: &Test) {
+fn a_capability_that_cannot_be_ambient_is_a_warning(t: &Test) {
     let bundle = t.bundle().capabilities(&["CAP_KILL", "CAP_CHOWN"]).args(["/probe"]);
     let bundle = bundle.set("/process/capabilities/ambient", json!(["CAP_KILL", "CAP_CHOWN"]));
     let out = t.run(&bundle.set("/process/capabilities/inheritable", json!(["CAP_KILL"])));
@@ -530,7 +530,7 @@ fn sysctl_of_a_shared_network_is_refused(t: &Test) {
     t.refused(&bundle).one_clear_line(&["kernel.msgmax"]);
 }
 
-fn stdio_and_nothing_else_is_open(t: &Test) {
+fn only_stdio_is_open(t: &Test) {
     let fds = &t.look(&t.bundle(), [])["fds"];
     assert_eq!(fds.as_object().unwrap().keys().collect::<Vec<_>>(), ["0", "1", "2"], "{fds}");
     let container = t.start(&t.bundle());
@@ -539,7 +539,7 @@ fn stdio_and_nothing_else_is_open(t: &Test) {
     assert_eq!(fds.as_object().unwrap().keys().collect::<Vec<_>>(), ["0", "1", "2"], "{fds}");
 }
 
-/// What `run FLAGS` shows of descriptors 3 to 5, all open in the caller.
+/// What `run FLAGS` shows of the descriptors 3 to 5, which are all open in the caller.
 fn shown_of_three_fds(t: &Test, flags: &[&str]) -> Vec<String> {
     let bundle = t.bundle().args(["/probe"]);
     let mut call = t.verb(["run"]).args(flags).arg("--bundle").arg(bundle.lay());
@@ -555,11 +555,11 @@ fn preserved_fds_are_handed_down(t: &Test) {
     assert_eq!(shown_of_three_fds(t, &["--preserve-fds", "2"]), ["0", "1", "2", "3", "4"]);
 }
 
-fn inherited_fds_are_not(t: &Test) {
+fn other_fds_are_not_handed_down(t: &Test) {
     assert_eq!(shown_of_three_fds(t, &[]), ["0", "1", "2"]);
 }
 
-fn signals_are_as_at_birth(t: &Test) {
+fn signals_have_their_defaults(t: &Test) {
     let status = &t.look(&t.bundle(), [])["status"];
     for set in ["SigBlk", "SigIgn", "SigCgt"] {
         let mask = u64::from_str_radix(status[set].as_str().unwrap(), 16).unwrap();
@@ -568,12 +568,12 @@ fn signals_are_as_at_birth(t: &Test) {
     }
 }
 
-fn it_leads_its_own_session(t: &Test) {
+fn the_payload_leads_its_own_session(t: &Test) {
     let ids = &t.look(&t.bundle(), [])["ids"];
     assert_eq!((&ids["session"], &ids["group"]), (&json!(1), &json!(1)));
 }
 
-fn it_has_a_session_keyring_of_its_own(t: &Test) {
+fn the_payload_has_its_own_session_keyring(t: &Test) {
     let keyring = t.look(&t.bundle(), [])["keyring"].as_str().unwrap().to_owned();
     assert!(keyring.starts_with("keyring;0;0;") && keyring.contains(&t.token), "{keyring}");
 }
@@ -595,13 +595,13 @@ fn parent_death_signal_is_clear(t: &Test) {
     assert_eq!(seen["pdeathsig"], Value::Null);
 }
 
-/// A call of the runtime by somebody whose umask is `mask`.
+/// Calls the runtime with the umask `mask`.
 fn with_umask<'t>(t: &'t Test, mask: &str) -> crate::harness::Call<'t> {
     let call = t.call("/bin/sh").args(["-c", &format!("umask {mask}; exec \"$0\" \"$@\"")]);
     call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(t.globals())
 }
 
-/// The umask in hooks and in the payload, by `run`, `create` and `exec`.
+/// The umask in hooks and in the payload, with `run`, `create` and `exec`.
 fn the_callers_umask_is_not_the_payloads(t: &Test) {
     for (callers, configured, expected) in
         [("0", None, "0022"), ("0077", None, "0022"), ("0", Some(0o027), "0027"), ("0077", Some(0), "0000")]
@@ -635,7 +635,8 @@ fn the_callers_umask_is_not_the_payloads(t: &Test) {
         let by_file = with_umask(t, callers).args(["exec", "--process"]).arg(&file).arg(&id).out();
         assert_eq!(by_file.report()["status"]["Umask"], expected, "exec --process");
 
-        // Programs of the host keep the runtime's; one of the image has the payload's.
+        // Hooks that are programs of the host keep the runtime's umask. Hooks of the image
+        // get the payload's.
         let noted = |kind: &str| std::fs::read_to_string(notes.join(kind)).unwrap().trim().to_owned();
         let callers = format!("{callers:0>4}");
         for kind in ["createRuntime", "createContainer", "poststart"] {
@@ -678,7 +679,7 @@ fn sysctl_without_a_value_is_refused(t: &Test) {
 fn sysctl_that_the_namespace_lacks_is_refused(t: &Test) {
     let out = t.refused(&sysctl(t.bundle(), "net.ipv4.nonsense", "1"));
     out.one_clear_line(&["/linux/sysctl/net.ipv4.nonsense", "network namespace"]);
-    // A name with a slash in it, in the place of a device's dot.
+    // A slash stands for the dot in the name of a device.
     let out = t.refused(&sysctl(t.bundle(), "net.ipv4.conf.eth0/1.forwarding", "1"));
     out.one_clear_line(&["/linux/sysctl/net.ipv4.conf.eth0~11.forwarding", "network namespace"]);
 }
@@ -687,7 +688,7 @@ fn a_long_id_names_the_keyring(t: &Test) {
     let id = format!("{}{}", t.token, "x".repeat(250 - t.token.len()));
     let bundle = t.bundle().args(["/probe"]).set("/linux/cgroupsPath", json!(t.cgroup_of_name(&t.token)));
     let out = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).out();
-    // The probe itself has a short buffer for the description.
+    // The probe's buffer for the description is short.
     assert!(out.report()["status"].is_object());
 }
 
@@ -699,14 +700,14 @@ fn keyring_is_joined_by_an_exec(t: &Test) {
     }
 }
 
-/// A user who has no key left gets told so, with the way round.
+/// If the user has no key left, the error says so and names the flag that helps.
 fn keyring_quota_is_explained(t: &Test) {
     let uid = 345_000;
     let map = json!([{ "containerID": 0, "hostID": uid, "size": 1000 }]);
     let bundle =
         t.bundle().namespace("user").set("/linux/uidMappings", map.clone()).set("/linux/gidMappings", map);
     let bundle = bundle.args(["/probe"]);
-    // It takes all that the user may have, in keyrings that end with it.
+    // The probe takes all keys that the user may have, in keyrings that end with it.
     let limit = std::fs::read_to_string("/proc/sys/kernel/keys/maxkeys").expect("keyrings");
     let fill = format!("--fill-keyrings={}", limit.trim());
     let (reader, writer) = crate::harness::pipe();

@@ -44,7 +44,7 @@ pub fn podman() -> Value {
     generate(include_str!("data/podman-seccomp.json"), PODMAN_CAPS)
 }
 
-/// What an engine makes of its profile on x86_64.
+/// Returns the profile that an engine writes from its own form on x86_64.
 fn generate(profile: &str, caps: &[&str]) -> Value {
     let profile: Value = serde_json::from_str(profile).expect("a profile");
     let maps = profile["archMap"].as_array().expect("archMap");
@@ -61,8 +61,8 @@ fn generate(profile: &str, caps: &[&str]) -> Value {
     })
 }
 
-/// Every capability of `includes` must be there, none of `excludes`; likewise
-/// the architecture. Kernels are new enough.
+/// An entry applies if every capability of `includes` is there, and none of `excludes`. The
+/// same holds for the architecture. Every kernel is new enough.
 fn applies(call: &Value, caps: &[&str]) -> bool {
     let list = |which: &str, kind: &str| -> Vec<String> {
         let values = call[which][kind].as_array().into_iter().flatten();
@@ -76,7 +76,7 @@ fn applies(call: &Value, caps: &[&str]) -> bool {
         && !list("excludes", "arches").iter().any(|arch| arch == "amd64")
 }
 
-/// The fields that the specification has.
+/// The fields of the specification.
 fn entry(call: &Value) -> Value {
     let mut entry = json!({ "names": call["names"], "action": call["action"] });
     for field in ["args", "errnoRet"] {

@@ -1,5 +1,5 @@
-//! Which mounts of the host a container sees later, and which of its own the
-//! host sees: `mounts[].options` and `linux.rootfsPropagation`.
+//! Which later mounts of the host a container sees, and which of its mounts the host sees:
+//! `mounts[].options` and `linux.rootfsPropagation`.
 
 use crate::harness::{Bundle, Call, Test};
 use crate::mounts::{SHARED, at, look_after};
@@ -74,7 +74,7 @@ fn of_a_new_filesystem(t: &Test) {
     }
 }
 
-/// A container that stays, with $VOLUME on /tmp.
+/// A container that keeps running, with $VOLUME on /tmp.
 fn staying(t: &Test, dir: &Path, root: &str, options: &[&str]) -> Bundle {
     for name in ["later", "made"] {
         std::fs::create_dir_all(dir.join(name)).unwrap();
@@ -91,7 +91,7 @@ const CONTAINER_MOUNTS: &str =
     "runtime exec \"$ID\" sh -c 'mount -t tmpfs m /tmp/made && touch /tmp/made/seen'";
 const LOOK_OUTSIDE: &str = "ls \"$VOLUME/made\"";
 
-/// Runs it on a shared volume, then these steps; what they print.
+/// Runs the container on a shared volume, then these commands. Returns their output.
 fn after(t: &Test, dir: &Path, bundle: &Bundle, steps: &[&str]) -> String {
     let script = format!("{SHARED}; {RUN}; {}", steps.join("; "));
     t.in_private_mounts(bundle, dir, &script).ok().stdout
@@ -198,10 +198,10 @@ fn in_a_user_namespace(t: &Test) {
     assert_eq!(after(t, &dir, &bundle, &[HOST_MOUNTS, LOOK_INSIDE]), "seen\n");
 }
 
-/// Runs these steps after the file of a mount namespace has been bound in
-/// $VOLUME, as snapd keeps some in /run. It counts only if that namespace is
-/// older than the container's. Linux 6.18 numbers them in batches for each
-/// processor, and the number is what tells their age: so all is done on one.
+/// Runs these commands after the file of a mount namespace was bound in $VOLUME, as snapd
+/// does in /run. This matters only if that namespace is older than the container's. Linux
+/// 6.18 numbers namespaces in batches for each CPU, and the number gives the age. So all
+/// commands run on one CPU.
 fn with_a_namespace_file<'t>(t: &'t Test, bundle: &Bundle, dir: &Path, steps: &str) -> Call<'t> {
     let script = format!(
         "{SHARED}; mkfifo up down; unshare --mount sh -c 'echo >up; read x <down' & read x <up; \

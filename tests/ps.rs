@@ -8,12 +8,12 @@ cases![
     json_lists_every_pid,
     table_is_that_of_ps,
     options_go_to_ps,
-    knows_what_moved_to_a_cgroup_below,
-    knows_what_exec_started,
+    lists_processes_in_cgroups_below,
+    lists_processes_of_exec,
     of_a_paused_container,
     of_a_stopped_container,
     output_without_pids_is_refused,
-    failure_of_ps_is_told,
+    failure_of_ps_is_reported,
     unknown_format_is_refused,
     unknown_container_is_refused,
 ];
@@ -70,11 +70,11 @@ fn options_go_to_ps(t: &Test) {
     assert_eq!(container.verb("ps").arg("aux").ok().stdout.lines().count(), 4);
 }
 
-fn knows_what_moved_to_a_cgroup_below(t: &Test) {
+fn lists_processes_in_cgroups_below(t: &Test) {
     let container = three(t);
     let child = pids(t, &container).into_iter().find(|pid| *pid != i64::from(container.init.pid));
     let child = child.expect("a child");
-    // Whichever hierarchy the runtime looks at.
+    // This holds for every hierarchy in which the runtime looks.
     for dir in cgroups_named(&container.id) {
         let sub = dir.join("sub");
         fs::create_dir(&sub).expect("a cgroup below");
@@ -85,13 +85,14 @@ fn knows_what_moved_to_a_cgroup_below(t: &Test) {
     assert!(pids(t, &container).contains(&child));
 }
 
-fn knows_what_exec_started(t: &Test) {
+fn lists_processes_of_exec(t: &Test) {
     let container = three(t);
     let pid_file = t.path("pid");
     container.exec(["--detach", "--pid-file", pid_file.to_str().unwrap()], ["sleep", "1003"]).ok();
     let pid: i64 = fs::read_to_string(pid_file).unwrap().parse().unwrap();
     assert!(pids(t, &container).contains(&pid));
-    // It is our child: until it is reaped its pid namespace doesn't end.
+    // The process is a child of the test. Its pid namespace does not end until the test
+    // reaps it.
     let process = PidFd::open(pid as i32);
     process.kill();
     process.reap();
@@ -119,7 +120,7 @@ fn output_without_pids_is_refused(t: &Test) {
     assert_eq!(out.stdout, "");
 }
 
-fn failure_of_ps_is_told(t: &Test) {
+fn failure_of_ps_is_reported(t: &Test) {
     let container = three(t);
     let out = t.verb(["ps", &container.id, "-o", "nonsense"]).out();
     out.one_clear_line(&["nonsense", "exit status"]);

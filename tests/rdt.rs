@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 cases![
     no_resctrl_is_an_error,
     group_of_its_own,
-    class_that_is_there_already,
+    an_existing_class_is_joined,
     monitoring_group,
     missing_class_is_refused,
     default_class,
@@ -24,7 +24,7 @@ cases![
     new_class_needs_its_schema_written,
     group_goes_with_a_failed_create,
     monitoring_that_the_machine_lacks,
-    events_tell_of_the_group,
+    events_report_the_group,
     a_shared_class_measures_nobody,
     invalid_values,
 ];
@@ -33,13 +33,12 @@ fn with(bundle: Bundle, rdt: Value) -> Bundle {
     bundle.set("/linux/intelRdt", rdt)
 }
 
-/// `runtime VERB` with `root` in the place of resctrl; the id is in the file
-/// `id` beside it.
+/// `runtime VERB` with `root` in place of resctrl. The id is in the file `id` beside it.
 fn call(t: &Test, verb: &str, bundle: &Bundle, root: &Path) -> (Out, String) {
     call_after(t, ":", verb, bundle, root)
 }
 
-/// The same, after a command of the shell that may use `$ID`.
+/// The same, after a shell command that may use `$ID`.
 fn call_after(t: &Test, before: &str, verb: &str, bundle: &Bundle, root: &Path) -> (Out, String) {
     let volume = t.make_dir("volume");
     let script = format!(
@@ -54,7 +53,7 @@ fn call_after(t: &Test, before: &str, verb: &str, bundle: &Bundle, root: &Path) 
     (out, fs::read_to_string(volume.join("id")).expect("an id"))
 }
 
-/// A created container: its id.
+/// Creates a container, and returns its id.
 fn created(t: &Test, bundle: &Bundle, root: &Path) -> String {
     let (out, id) = call(t, "create", &bundle.clone().pausing(), root);
     assert_eq!(out.code, 0, "{out:?}");
@@ -66,8 +65,8 @@ fn refused(t: &Test, bundle: &Bundle, root: &Path, needles: &[&str]) {
     out.one_clear_line(needles);
 }
 
-/// A directory whose subdirectories have a `tasks` file. It goes with the value,
-/// after the containers that are in it.
+/// A directory whose subdirectories have a `tasks` file. It is removed when the value is
+/// dropped, after the containers in it.
 struct Cgroup<'t>(&'t Test, PathBuf, RefCell<Vec<String>>);
 
 impl<'t> Cgroup<'t> {
@@ -91,7 +90,7 @@ impl<'t> Cgroup<'t> {
         dir
     }
 
-    /// Deletes the container; what is left below is no more than `names`.
+    /// Deletes the container. Only `names` may be left below the directory.
     fn delete(&self, id: &str, names: &[&str]) {
         self.0.verb(["delete", "--force", id]).ok();
         let left = children(&self.1);
@@ -110,7 +109,7 @@ impl Drop for Cgroup<'_> {
     }
 }
 
-/// All directories below, parents first.
+/// Returns all directories below, parents first.
 fn children(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
     entries
@@ -119,7 +118,7 @@ fn children(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Where the process of an exec, or init itself, is in that hierarchy.
+/// Returns the directory of the process of an exec, or of init, in that hierarchy.
 fn place_of(text: &str) -> PathBuf {
     let line = text.lines().find(|line| line.contains(":blkio:")).expect("a line for blkio");
     let path = line.rsplit(':').next().expect("a path");
@@ -135,7 +134,7 @@ fn place_of_exec(t: &Test, id: &str) -> PathBuf {
     place_of(&t.verb(["exec", id, "cat", "/proc/self/cgroup"]).ok().stdout)
 }
 
-/// A plain directory: a class `gold` and a root, with the files of resctrl.
+/// A plain directory with the files of resctrl: a root, and a class `gold`.
 fn plain(t: &Test) -> PathBuf {
     let root = t.make_dir("resctrl");
     for dir in [root.clone(), root.join("gold"), root.join("info")] {
@@ -170,7 +169,7 @@ fn group_of_its_own(t: &Test) {
     root.delete(&id, &[]);
 }
 
-fn class_that_is_there_already(t: &Test) {
+fn an_existing_class_is_joined(t: &Test) {
     let root = Cgroup::new(t);
     let gold = root.make("gold");
     let id = root.created(json!({ "closID": "gold" }));
@@ -229,7 +228,7 @@ fn schemata_are_written(t: &Test) {
 }
 
 fn new_class_needs_its_schema_written(t: &Test) {
-    // Here nothing makes a `schemata` in a new directory.
+    // A plain directory gets no `schemata` file.
     let root = plain(t);
     for (field, value) in [("l3CacheSchema", json!("L3:0=f")), ("schemata", json!(["L3:0=f"]))] {
         let bundle = with(t.bundle(), json!({ "closID": "new", field: value }));
@@ -255,7 +254,7 @@ fn monitoring_that_the_machine_lacks(t: &Test) {
     created(t, &with(t.bundle(), json!({ "closID": "gold", "enableCMT": true, "enableMBM": true })), &root);
 }
 
-/// Two caches' worth of counters.
+/// The counters of two caches.
 fn measures(group: &Path) {
     for (cache, occupancy, total) in
         [("mon_L3_00", "4096\n", "70\n"), ("mon_L3_01", "8192\n", "Unavailable\n")]
@@ -272,14 +271,14 @@ fn rdt_of(t: &Test, id: &str) -> Value {
     event["data"]["intel_rdt"].clone()
 }
 
-fn events_tell_of_the_group(t: &Test) {
+fn events_report_the_group(t: &Test) {
     let root = plain(t);
     fs::create_dir_all(root.join("info/L3")).unwrap();
     for (name, text) in [("cbm_mask", "fffff\n"), ("min_cbm_bits", "1\n"), ("num_closids", "16\n")] {
         fs::write(root.join("info/L3").join(name), text).unwrap();
     }
     fs::write(root.join("gold/schemata"), "    MB:0=50\n    L3:0=f;1=fff\n").unwrap();
-    // Nothing makes the files of a new directory here.
+    // A new plain directory gets no files.
     let groups = root.join("gold/mon_groups");
     let group = format!("mkdir -p {0}/$ID; touch {0}/$ID/tasks", groups.display());
     let bundle = with(t.bundle(), json!({ "closID": "gold", "enableMonitoring": true }));
@@ -287,7 +286,7 @@ fn events_tell_of_the_group(t: &Test) {
     assert_eq!(out.code, 0, "{out:?}");
     measures(&groups.join(&id));
     let told = rdt_of(t, &id);
-    // resctrl's own directories go with what is in them.
+    // The kernel removes resctrl's own directories together with their files.
     fs::remove_dir_all(groups.join(&id)).unwrap();
     assert_eq!(
         told,

@@ -1,4 +1,4 @@
-//! Mounts that are read-only, and in which something has to be created first.
+//! Read-only mounts in which the runtime first has to create something.
 
 use crate::harness::{Bundle, Test, is_root};
 use crate::mounts::{at, has, look_after, volume};
@@ -19,12 +19,12 @@ cases![
 
 const NODES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 
-/// Each bundle with and, where there is a choice, without a user namespace.
+/// Runs each bundle without a user namespace and, if possible, with one.
 fn with_user_namespace(bundle: Bundle) -> Vec<Bundle> {
     if !is_root() {
         return vec![bundle];
     }
-    // Without a bind of the host's, the ids of the image's files don't matter.
+    // Without a bind of the host, the ids of the image's files don't matter.
     vec![bundle.clone(), bundle.user_namespace()]
 }
 
@@ -50,7 +50,7 @@ fn mount_points_in_a_readonly_tmpfs_are_created(t: &Test) {
     mount_points_in_a_tmpfs(t, "ro");
 }
 
-/// `rro` is of the tmpfs itself, and not of what is mounted on it later.
+/// `rro` applies to the tmpfs itself, not to mounts that are attached to it later.
 fn mount_points_in_a_recursively_readonly_tmpfs_are_created(t: &Test) {
     mount_points_in_a_tmpfs(t, "rro");
 }
@@ -73,7 +73,7 @@ fn mount_points_in_a_tmpfs(t: &Test, option: &str) {
     }
 }
 
-/// As with runc and crun, hooks may still write.
+/// As in runc and crun, hooks may still write.
 fn a_tmpfs_is_readonly_after_the_hooks(t: &Test) {
     let bundle = t.bundle().mount("/run", "tmpfs", "tmpfs", &["ro"]);
     let script = format!("echo hook > {}", bundle.inside("/run/by-hook").display());
@@ -84,7 +84,7 @@ fn a_tmpfs_is_readonly_after_the_hooks(t: &Test) {
     assert_eq!(seen["asked"]["create:/run/new"], "EROFS");
 }
 
-/// Its source is a name, and no device that could be opened read-only.
+/// The source is a name, and not a device that could be opened read-only.
 fn a_tmpfs_that_is_called_by_a_path(t: &Test) {
     let bundle = t.bundle().mount("/run", "tmpfs", "/run", &["ro"]).mount("/run/in", "tmpfs", "tmpfs", &[]);
     let seen = t.look(&bundle, ["create:/run/new", "create:/run/in/new"]);
@@ -100,7 +100,7 @@ fn a_tmpfs_that_copies_up_is_readonly(t: &Test) {
     assert_eq!(seen["asked"]["create:/etc/new"], "EROFS");
 }
 
-/// crun creates them, too; runc does not.
+/// crun creates them, too. runc does not.
 fn mount_points_in_a_readonly_bind_are_created(t: &Test) {
     let dir = volume(t);
     let bundle = t
@@ -143,7 +143,7 @@ fn devices_in_a_readonly_bind_are_created(t: &Test) {
     assert!(dir.join("dev").is_dir());
 }
 
-/// Only what the configuration made read-only becomes writable for a moment.
+/// Only a mount that the configuration made read-only becomes writable for a moment.
 fn what_the_host_mounted_readonly_stays_readonly(t: &Test) {
     let dir = t.make_dir("volume");
     let prepare = "mount --bind \"$VOLUME\" \"$VOLUME\"; mount -o remount,bind,ro \"$VOLUME\"";
@@ -153,7 +153,7 @@ fn what_the_host_mounted_readonly_stays_readonly(t: &Test) {
         let out = t.in_private_mounts(&bundle, &dir, &script).ok();
         assert!(out.stderr.to_lowercase().contains("read-only file system"), "{out:?}");
         assert!(!dir.join("new").exists());
-        // Without the mount below there is nothing wrong.
+        // Without the mount below, the configuration is correct.
         let bundle = t.bundle().bind(&dir, "/data", options);
         has(at(&look_after(t, &dir, prepare, bundle, &[]), "/data"), &["ro"]);
     }

@@ -99,7 +99,7 @@ fn readonly_root_still_gets_its_mountpoints(t: &Test) {
     assert_eq!(t.look(&bundle, ["create:/made/here/x"])["asked"]["create:/made/here/x"], "ok");
 }
 
-/// Runs a bundle that lies on a shared mount of a private mount namespace.
+/// Runs a bundle on a shared mount of a private mount namespace.
 fn on_a_shared_mount<'t>(t: &'t Test, bundle: &Bundle, after: &str) -> Call<'t> {
     let script = format!(
         "mount --bind \"$BUNDLE\" \"$BUNDLE\"; mount --make-rshared \"$BUNDLE\"; cd \"$BUNDLE\"; \
@@ -125,7 +125,7 @@ fn root_propagation_shared(t: &Test) {
 }
 
 fn root_propagation_slave(t: &Test) {
-    // Whether there is a master to receive from depends on the host's mounts.
+    // Whether there is a master depends on the host's mounts.
     for propagation in ["slave", "rslave"] {
         let tags = tags_with(t, propagation);
         assert!(!tags.contains(&"shared".to_owned()), "{tags:?}");
@@ -136,7 +136,7 @@ fn root_propagation_unbindable(t: &Test) {
     assert_eq!(tags_with(t, "unbindable"), ["unbindable"]);
 }
 
-/// The `r…` forms are for the mounts that the rootfs brings along, too.
+/// The `r…` forms also apply to mounts below the rootfs.
 fn root_propagation_reaches_mounts_below(t: &Test) {
     for (propagation, root, below) in [
         ("slave", &["master"][..], &["master"][..]),
@@ -212,7 +212,7 @@ fn masked_path_that_is_missing_is_skipped(t: &Test) {
     assert_eq!(t.look(&bundle, ["stat:/no"])["asked"]["stat:/no"], "ENOENT");
 }
 
-/// The same by a link of the image's.
+/// The same, by a symbolic link of the image.
 fn the_root_is_not_masked(t: &Test) {
     let bundle = with_secrets(t);
     std::os::unix::fs::symlink("/", bundle.inside("/link")).unwrap();
@@ -282,8 +282,9 @@ fn readonly_root_by_its_path(t: &Test) {
     }
 }
 
-/// The kernel lets a nested user namespace mount a procfs if one is visible that
-/// nothing covers. The container's has masks; the host's, beneath its root, has none.
+/// The kernel lets a nested user namespace mount a procfs if a visible procfs has no mounts
+/// on it. The container's procfs has masks. The host's procfs below the container's root
+/// has none.
 fn no_pivot_leaves_no_procfs_of_the_host(t: &Test) {
     let script = "busybox unshare -mrpf sh -c 'echo nested; mount -t proc p /tmp && cat /tmp/keys'";
     for users in [false, true] {
@@ -323,7 +324,7 @@ fn readonly_path_keeps_its_restrictions(t: &Test) {
         .mount("/loose", "tmpfs", "tmpfs", &[])
         .set("/linux/readonlyPaths", json!(["/tight", "/loose"]));
     let seen = t.look(&bundle, []);
-    // The last mount at a place is the one that is seen.
+    // The last mount at a place is visible.
     let options = |place: &str| {
         let mounts = seen["mounts"].as_array().unwrap();
         let mount = mounts.iter().rfind(|mount| mount["at"] == place).unwrap();
@@ -368,7 +369,7 @@ fn nothing_is_written_into_the_image(t: &Test) {
     assert_eq!(tree(&bundle), before);
 }
 
-/// Every path of the rootfs with its size and time of change.
+/// Every path of the rootfs, with its size and time of change.
 fn tree(bundle: &Bundle) -> Vec<String> {
     fn walk(dir: &std::path::Path, all: &mut Vec<String>) {
         use std::os::unix::fs::MetadataExt;

@@ -1,5 +1,5 @@
-//! A user without privilege: what a delegated cgroup gives, and what is left without one.
-//! With root these are skipped; `make vm-test` has a user for them.
+//! A user without privilege: what works with a delegated cgroup, and what works without
+//! one. Root skips these tests; `make vm-test` runs them as a user.
 
 use crate::harness::{Bundle, Test, cgroup_dir, cgroup_file, delegated, has_controller, is_root};
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 cases![
     limits_apply_in_a_delegated_cgroup,
     a_limit_that_is_not_delegated_is_refused,
-    without_a_cgroup_it_runs_and_says_what_is_lost,
-    without_a_cgroup_and_without_limits_nothing_is_said,
+    without_a_cgroup_it_runs_and_warns_about_lost_limits,
+    without_a_cgroup_and_without_limits_there_is_no_warning,
     without_a_cgroup_it_has_a_whole_life,
-    a_path_of_somebody_elses_is_none,
+    a_path_of_another_user_gives_no_cgroup,
     no_device_can_be_made,
 ];
 
@@ -18,7 +18,7 @@ fn limited(t: &Test, limits: Value) -> Bundle {
     t.bundle().set("/linux/resources", limits).pausing()
 }
 
-/// Ends a test that isn't about this user.
+/// Skips the test if this user has (or has not) a delegated cgroup.
 fn user(t: &Test, has_cgroups: bool) {
     if is_root() {
         t.skip("root may do all of it");
@@ -61,7 +61,7 @@ fn a_limit_that_is_not_delegated_is_refused(t: &Test) {
     t.refused(&limited(t, limits)).one_clear_line(&["/linux/resources/hugepageLimits/0", "delegated"]);
 }
 
-fn without_a_cgroup_it_runs_and_says_what_is_lost(t: &Test) {
+fn without_a_cgroup_it_runs_and_warns_about_lost_limits(t: &Test) {
     user(t, false);
     let limits = json!({ "memory": { "limit": 64 << 20, "swap": 64 << 20 }, "pids": { "limit": 17 } });
     let bundle = limited(t, limits);
@@ -78,7 +78,7 @@ fn without_a_cgroup_it_runs_and_says_what_is_lost(t: &Test) {
     assert!(log.contains("/linux/resources/pids/limit") && log.contains("delegated"), "{log}");
 }
 
-fn without_a_cgroup_and_without_limits_nothing_is_said(t: &Test) {
+fn without_a_cgroup_and_without_limits_there_is_no_warning(t: &Test) {
     user(t, false);
     let out = t.run(&t.bundle().args(["true"]));
     assert_eq!((out.code, out.stderr.as_str()), (0, ""));
@@ -95,8 +95,8 @@ fn without_a_cgroup_it_has_a_whole_life(t: &Test) {
     container.verb("delete").ok();
 }
 
-/// From the root of the hierarchy on, a user has nothing.
-fn a_path_of_somebody_elses_is_none(t: &Test) {
+/// From the root of the hierarchy, a user may create no cgroup.
+fn a_path_of_another_user_gives_no_cgroup(t: &Test) {
     user(t, true);
     let bundle = limited(t, json!({ "pids": { "limit": 17 } }));
     let container = t.start(&bundle.set("/linux/cgroupsPath", json!(format!("/{}", t.token))));
@@ -104,8 +104,8 @@ fn a_path_of_somebody_elses_is_none(t: &Test) {
     assert_eq!(cgroup_dir(container.init.pid, ""), own);
 }
 
-/// A user's container has no device program: what it is kept from, it is kept
-/// from by its user namespace.
+/// A user's container has no device program. Its user namespace keeps it from using
+/// devices.
 fn no_device_can_be_made(t: &Test) {
     if is_root() {
         t.skip("root's container has rules for devices");

@@ -1,5 +1,5 @@
-//! When and where a process runs: scheduler, I/O priority, CPUs, memory nodes,
-//! and the personality; for init and for exec.
+//! When and where a process runs: scheduler, I/O priority, CPUs, memory nodes and the
+//! personality, for init and for exec.
 
 use crate::harness::{Bundle, Container, Test, linux, pipe, read_line};
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ cases![
     memory_policies,
     memory_policy_flags,
     memory_policy_of_an_exec,
-    memory_policy_of_a_node_that_is_not_there,
+    memory_policy_of_a_missing_node,
     invalid_memory_policies,
     personality_is_set,
     personality_of_an_exec,
@@ -50,8 +50,8 @@ fn scheduled(bundle: Bundle, scheduler: Value) -> Bundle {
     bundle.set("/process/scheduler", scheduler)
 }
 
-/// A v1 cgroup has no real-time process unless it is given time for it; one of
-/// version 2, with a kernel that counts that time, has none at all.
+/// A v1 cgroup can't have a real-time process without a time budget. A v2 cgroup can't have
+/// one at all, if the kernel counts that time.
 fn with_budget(t: &Test, bundle: Bundle) -> Bundle {
     if !Path::new("/sys/fs/cgroup/cpu/cpu.rt_runtime_us").exists() {
         if t.call("/usr/bin/chrt").args(["--fifo", "1", "true"]).out().code != 0 {
@@ -163,7 +163,7 @@ fn nice_without_effect_is_a_warning(t: &Test) {
     out.says(&["/process/scheduler/nice", "SCHED_IDLE"]);
 }
 
-/// What the probe says of its scheduling, next to what it always says.
+/// The probe's question about its scheduling.
 const ASK: &str = "self:scheduling";
 
 fn told(mut report: Value) -> Value {
@@ -180,7 +180,7 @@ fn look_in(container: &Container) -> Value {
     told(container.exec([], ["/probe", ASK]).out().report())
 }
 
-/// `exec --process` with what every process needs, and `more`.
+/// `exec --process` with the required fields, and `more`.
 fn exec_file(t: &Test, container: &Container, more: Value) -> crate::harness::Out {
     let mut process = json!({ "args": ["/probe", ASK], "cwd": "/", "env": ["PATH=/bin"] });
     process.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -244,7 +244,7 @@ fn invalid_io_priorities(t: &Test) {
     }
 }
 
-/// The CPUs that this machine has for us, at least two.
+/// The CPUs of this machine that the test may use, at least two.
 fn cpus(t: &Test) -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
@@ -336,7 +336,7 @@ fn with_policy(bundle: Bundle, policy: Value) -> Bundle {
     bundle.set("/linux/memoryPolicy", policy)
 }
 
-/// As many nodes as any kernel of this machine has.
+/// Skips the test on a kernel without NUMA.
 fn numa(t: &Test) {
     if !Path::new("/sys/devices/system/node/node0").exists() {
         t.skip("the kernel has no NUMA");
@@ -386,7 +386,7 @@ fn memory_policy_of_an_exec(t: &Test) {
     assert_eq!(told(exec_file(t, &container, json!({})).report())["memory_policy"], json!([2, 1]));
 }
 
-fn memory_policy_of_a_node_that_is_not_there(t: &Test) {
+fn memory_policy_of_a_missing_node(t: &Test) {
     numa(t);
     let bundle = with_policy(t.bundle(), json!({ "mode": "MPOL_BIND", "nodes": "63" }));
     t.refused(&bundle).one_clear_line(&["/linux/memoryPolicy", "set_mempolicy"]);
@@ -412,7 +412,7 @@ fn personality_is_set(t: &Test) {
         let bundle = t.bundle().set("/linux/personality", json!({ "domain": domain }));
         assert_eq!(look(t, &bundle)["personality"], wanted, "{domain}");
     }
-    // Without the field it is the caller's, which setarch changes.
+    // Without the field, the payload has the caller's personality, which setarch changes.
     let under_setarch = |bundle: Bundle| {
         let bundle = bundle.args(["/probe", ASK]);
         let runtime = t.runtime.borrow().clone();

@@ -1,10 +1,10 @@
-//! What the runtime prints, held against the specification's JSON schema.
+//! The runtime's output, checked by the specification's JSON schema.
 
 use crate::harness::{Test, schema};
 use serde_json::{Value, json};
 
 cases![
-    the_checker_finds_what_is_wrong,
+    the_checker_finds_errors,
     features_fit_the_schema,
     features_have_every_part_of_the_schema,
     features_have_what_the_specification_adds,
@@ -14,7 +14,7 @@ cases![
 ];
 
 /// The examples of the specification, good and bad.
-fn the_checker_finds_what_is_wrong(_: &Test) {
+fn the_checker_finds_errors(_: &Test) {
     for (kind, good, bad) in [
         (
             "config",
@@ -44,8 +44,7 @@ fn features_fit_the_schema(t: &Test) {
     assert_eq!(schema::violations(&features(t), "features-schema.json"), [""; 0]);
 }
 
-/// Each part is there, and says what is supported: an absent one would say
-/// "unknown" to whoever asks.
+/// Every part is present. A reader takes a missing part for "unknown".
 fn features_have_every_part_of_the_schema(t: &Test) {
     let features = features(t);
     let mut places = schema::properties("features-schema.json");
@@ -54,7 +53,7 @@ fn features_have_every_part_of_the_schema(t: &Test) {
     assert_eq!(places, [""; 0]);
 }
 
-/// In features-linux.md, and not in the schema.
+/// This part is in features-linux.md, and not in the schema.
 fn features_have_what_the_specification_adds(t: &Test) {
     let features = features(t);
     for pointer in [

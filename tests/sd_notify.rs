@@ -9,16 +9,16 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 cases![
     start_tells_that_the_payload_is_ready,
     run_tells_that_the_payload_is_ready,
-    run_in_the_foreground_tells_it_of_itself,
+    run_in_the_foreground_reports_its_own_pid,
     run_listens_before_the_payload_runs,
-    nobody_else_waits_for_it,
+    other_verbs_do_not_wait_for_readiness,
     manager_may_have_an_abstract_name,
     a_manager_that_cannot_be_reached_is_a_warning,
     payload_that_ends_is_not_waited_for,
     without_a_manager_there_is_no_socket,
 ];
 
-/// A payload that says these things to its manager, and stays.
+/// A payload that sends these messages to its manager, and then keeps running.
 fn saying(t: &Test, words: &[&str]) -> crate::harness::Bundle {
     let args = ["/probe", "--notify"].into_iter().chain(words.iter().copied());
     t.bundle().set("/process/user", json!({ "uid": 1000, "gid": 1000 })).args(args)
@@ -29,7 +29,7 @@ fn patient(manager: UnixDatagram) -> UnixDatagram {
     manager
 }
 
-/// The three messages; as long as the barrier's pipe is open, `call` goes on.
+/// Receives the three messages. `call` does not return while the barrier's pipe is open.
 fn hears(manager: &UnixDatagram, call: &Running, main_pid: i32) {
     let (ready, _) = message(manager, "ready");
     assert_eq!(ready, "READY=1\n");
@@ -73,7 +73,7 @@ fn run_tells_that_the_payload_is_ready(t: &Test) {
     assert!(init.is_alive());
 }
 
-fn run_in_the_foreground_tells_it_of_itself(t: &Test) {
+fn run_in_the_foreground_reports_its_own_pid(t: &Test) {
     let path = t.path("manager");
     let manager = patient(UnixDatagram::bind(&path).unwrap());
     let (bundle, id) = (saying(t, &["READY=1"]), t.id());
@@ -84,8 +84,8 @@ fn run_in_the_foreground_tells_it_of_itself(t: &Test) {
     assert_eq!(run.out().code, 137);
 }
 
-/// The payload has the one CPU to itself as soon as it is woken: it speaks
-/// before the runtime gets to do anything else.
+/// The payload gets the only CPU as soon as it is woken, so it sends its message before the
+/// runtime does anything else.
 fn run_listens_before_the_payload_runs(t: &Test) {
     let path = t.path("manager");
     let manager = patient(UnixDatagram::bind(&path).unwrap());
@@ -102,8 +102,8 @@ fn run_listens_before_the_payload_runs(t: &Test) {
     assert_eq!(run.out().code, 137);
 }
 
-/// One that never says that it is ready can be paused, and deleted.
-fn nobody_else_waits_for_it(t: &Test) {
+/// A container that never reports readiness can be paused and deleted.
+fn other_verbs_do_not_wait_for_readiness(t: &Test) {
     let (path, id) = (t.path("manager"), t.id());
     let _manager = patient(UnixDatagram::bind(&path).unwrap());
     let (reader, writer) = pipe();
@@ -128,8 +128,8 @@ fn manager_may_have_an_abstract_name(t: &Test) {
     assert_eq!(start.out().code, 0);
 }
 
-/// A stale path, one that nobody listens at, an abstract name without a socket, and
-/// one that no address can hold.
+/// A stale path, a path without a listener, an abstract name without a socket, and a path
+/// that is too long for an address.
 fn a_manager_that_cannot_be_reached_is_a_warning(t: &Test) {
     let stale = t.path("stale");
     drop(UnixDatagram::bind(&stale).unwrap());

@@ -1,4 +1,4 @@
-//! `linux.seccomp`: which system calls the payload may make.
+//! `linux.seccomp`: which system calls the payload may use.
 
 pub mod agent;
 
@@ -15,7 +15,7 @@ cases![
     engines_profiles_hold_for_a_whole_life,
     actions_do_what_they_say,
     errno_is_returned_as_configured,
-    killing_init_is_told,
+    a_killed_payload_returns_128_plus_sigsys,
     operators_compare_all_64_bits,
     arguments_of_one_entry_must_all_match,
     two_conditions_on_one_argument_are_alternatives,
@@ -23,10 +23,10 @@ cases![
     a_rule_for_any_arguments_wins,
     unknown_calls_get_enosys,
     unknown_calls_reach_the_kernel_by_default,
-    only_listed_architectures_are_let_in,
-    x32_is_no_way_round,
+    only_listed_architectures_may_call,
+    x32_does_not_bypass_the_filter,
     flags_reach_the_kernel,
-    an_empty_profile_is_none,
+    an_empty_profile_counts_as_no_profile,
     exec_is_filtered_too,
     capabilities_are_the_payloads_own,
     user_namespaces_have_filters_too,
@@ -38,21 +38,21 @@ cases![
     agent_goes_with_all_flags,
     agent_may_be_asked_about_every_call_but_write,
     agent_answers_an_ordinary_user,
-    agent_answers_who_may_not_trace,
+    agent_answers_for_a_caller_that_may_not_trace,
     nothing_outlives_a_runtime_that_is_killed,
     the_end_of_an_init_with_an_agent_is_noticed,
-    agent_that_is_not_there_is_an_error,
+    a_missing_agent_is_an_error,
     agent_by_annotation,
-    agent_that_keeps_silent_holds_nobody_for_ever,
+    a_silent_agent_blocks_no_verb_for_ever,
     unknown_names_are_skipped,
     unknown_names_are_refused_by_annotation,
     bad_profiles_are_refused,
-    errno_on_an_action_without_is_refused,
+    errno_on_an_action_without_errno_is_refused,
     metadata_without_a_path_is_refused,
     contradictions_are_refused,
 ];
 
-/// A call that no program needs, takes any arguments, and works.
+/// A call that no program needs, that takes any arguments, and that works.
 const TIMES: libc::c_long = libc::SYS_times;
 
 /// A bundle with this profile.
@@ -60,7 +60,7 @@ fn with(t: &Test, profile: Value) -> Bundle {
     t.bundle().set("/linux/seccomp", profile)
 }
 
-/// All is allowed but for these entries.
+/// A profile that allows everything except these entries.
 fn but(calls: Value) -> Value {
     json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls })
 }
@@ -71,7 +71,7 @@ fn times(args: &[u64]) -> String {
     format!("call:{TIMES}{args}")
 }
 
-/// The answers to these questions, in their order.
+/// The answers to these questions, in the same order.
 fn ask(t: &Test, bundle: &Bundle, questions: &[String]) -> Vec<Value> {
     let args = std::iter::once("/probe").chain(questions.iter().map(String::as_str));
     let seen = t.run(&bundle.clone().args(args)).report();
@@ -104,7 +104,7 @@ fn engines_verdicts(t: &Test, profile: &Value, denied: &str) {
 fn dockers_profile_runs_a_payload(t: &Test) {
     engines_verdicts(t, &profiles::docker(), "EPERM");
     let vsock = format!("call:{},40,1,0", libc::SYS_socket);
-    // New for Docker's users: programs that try clone3 first go on without.
+    // Docker needs this: programs that try clone3 first then use an older call.
     let clone3 = format!("call:{},0,0", libc::SYS_clone3);
     assert_eq!(ask(t, &with(t, profiles::docker()), &[vsock, clone3]), ["EPERM", "ENOSYS"]);
 }
@@ -140,7 +140,7 @@ fn actions_do_what_they_say(t: &Test) {
         ("SCMP_ACT_KILL_THREAD", json!("signal 31")),
         ("SCMP_ACT_KILL_PROCESS", json!("signal 31")),
         ("SCMP_ACT_TRAP", json!("signal 31")),
-        // Nobody traces it.
+        // No process traces it.
         ("SCMP_ACT_TRACE", json!("ENOSYS")),
     ] {
         let bundle = with(t, but(json!([{ "names": ["times"], "action": action }])));
@@ -160,13 +160,13 @@ fn errno_is_returned_as_configured(t: &Test) {
         let entry = json!([{ "names": ["times"], "action": "SCMP_ACT_ERRNO", "errnoRet": errno }]);
         assert_eq!(ask(t, &with(t, but(entry)), &[times(&[])]), [expected]);
     }
-    // The default's; all that the probe needs is allowed.
+    // The default action's answer. The profile allows all calls of the probe.
     let mut profile = profiles::docker();
     profile["defaultErrnoRet"] = json!(71);
     assert_eq!(ask(t, &with(t, profile), &["call:1,9".into(), "call:134".into()]), ["EBADF", "EPROTO"]);
 }
 
-fn killing_init_is_told(t: &Test) {
+fn a_killed_payload_returns_128_plus_sigsys(t: &Test) {
     let entry = json!([{ "names": ["times"], "action": "SCMP_ACT_KILL_PROCESS" }]);
     let out = t.run(&with(t, but(entry)).args(["/probe", &times(&[])]));
     assert_eq!(out.code, 128 + libc::SIGSYS, "{out:?}");
@@ -207,7 +207,7 @@ fn operators_compare_all_64_bits(t: &Test) {
     for (at, (op, holds)) in operators.iter().enumerate() {
         check(1 + at % 5, json!({ "value": value, "op": op }), &|asked| holds(asked, value));
     }
-    // Bits beyond the mask don't count, on neither side.
+    // Bits outside of the mask don't count, on either side.
     let masked = json!({ "value": mask, "valueTwo": value | 0xf0, "op": "SCMP_CMP_MASKED_EQ" });
     check(3, masked, &|asked| asked & mask == value);
     let none = json!({ "value": mask, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" });
@@ -223,7 +223,7 @@ fn equals(index: u64, value: u64) -> Value {
     json!({ "index": index, "value": value, "op": "SCMP_CMP_EQ" })
 }
 
-/// Which of these calls (arguments 1 and 2) fail with EPROTO?
+/// Returns which of these calls (arguments 1 and 2) fail with EPROTO.
 fn failing(t: &Test, entries: Value, pairs: &[[u64; 2]]) -> Vec<bool> {
     let questions: Vec<String> = pairs.iter().map(|[a, b]| times(&[0, *a, *b])).collect();
     ask(t, &with(t, but(entries)), &questions).iter().map(|answer| answer == "EPROTO").collect()
@@ -236,7 +236,7 @@ fn arguments_of_one_entry_must_all_match(t: &Test) {
     assert_eq!(failing(t, entries, &PAIRS), [true, false, false, false]);
 }
 
-/// runc keeps to this for the sake of old profiles: then all conditions are.
+/// runc does this for old profiles: then all conditions of the entry are alternatives.
 fn two_conditions_on_one_argument_are_alternatives(t: &Test) {
     let entries = json!([eproto(json!([equals(1, 1), equals(1, 7), equals(2, 2)]))]);
     assert_eq!(failing(t, entries, &PAIRS), [true, true, true, false]);
@@ -253,13 +253,13 @@ fn a_rule_for_any_arguments_wins(t: &Test) {
     {
         assert_eq!(failing(t, entries, &PAIRS), [false; 4]);
     }
-    // But one that says what the default says doesn't count.
+    // But an entry with the default action doesn't count.
     let allow = json!({ "names": ["times"], "action": "SCMP_ACT_ALLOW" });
     let entries = json!([allow, eproto(json!([equals(1, 1)]))]);
     assert_eq!(failing(t, entries, &PAIRS), [true, true, false, false]);
 }
 
-/// Docker's profile, which knows calls up to `futex_requeue` at least.
+/// Docker's profile, which knows at least the calls up to `futex_requeue`.
 fn unknown_calls_get_enosys(t: &Test) {
     for default in ["SCMP_ACT_ERRNO", "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"] {
         let mut profile = profiles::docker();
@@ -277,25 +277,26 @@ fn unknown_calls_reach_the_kernel_by_default(t: &Test) {
     for default in ["SCMP_ACT_ALLOW", "SCMP_ACT_LOG"] {
         let mut profile = but(json!([{ "names": ["reboot"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71 }]));
         profile["defaultAction"] = json!(default);
-        // Above the highest of the profile, and there.
+        // A call that exists, with a number above the highest of the profile.
         let calls = [format!("call:{}", libc::SYS_getcpu), "call:1000".into()];
         assert_eq!(ask(t, &with(t, profile), &calls), [json!(0), json!("ENOSYS")], "{default}");
     }
 }
 
-fn only_listed_architectures_are_let_in(t: &Test) {
+fn only_listed_architectures_may_call(t: &Test) {
     if cfg!(not(target_arch = "x86_64")) {
         t.skip("calls of 32-bit programs are made on x86_64 only");
     }
     // getpid
     let question = ["child:call32:20".to_owned()];
-    // Killed, or (on user-mode Linux) taken for a 64-bit call of that number.
+    // The kernel kills it, or (in user-mode Linux) takes it for the 64-bit call of that
+    // number.
     if !ask(t, &t.bundle(), &question)[0].is_number() {
         t.skip("this kernel has no 32-bit calls");
     }
     let mut profile = but(json!([eproto(json!([]))]));
     profile["architectures"] = json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"]);
-    // times is 43 there.
+    // On that architecture, times is 43.
     let questions = ["call32:20".to_owned(), "call32:43".to_owned(), times(&[])];
     assert_eq!(ask(t, &with(t, profile.clone()), &questions), [json!(1), json!("EPROTO"), json!("EPROTO")]);
     for archs in [json!(["SCMP_ARCH_X86_64"]), json!([]), json!(["SCMP_ARCH_AARCH64"])] {
@@ -304,7 +305,7 @@ fn only_listed_architectures_are_let_in(t: &Test) {
     }
 }
 
-fn x32_is_no_way_round(t: &Test) {
+fn x32_does_not_bypass_the_filter(t: &Test) {
     if cfg!(not(target_arch = "x86_64")) {
         t.skip("x32 is of x86_64");
     }
@@ -315,7 +316,7 @@ fn x32_is_no_way_round(t: &Test) {
     assert_eq!(ask(t, &with(t, profile), &question), ["EPROTO"]);
 }
 
-/// The flags of every seccomp(2) that a run makes, as strace shows them.
+/// Returns the flags of every seccomp(2) call of a run, from strace.
 fn flags_of(t: &Test, bundle: &Bundle) -> Vec<String> {
     let (trace, id) = (t.path("trace"), t.id());
     let call = t.call("/usr/bin/strace").args(["-f", "-e", "trace=seccomp", "-e", "signal=none", "-o"]);
@@ -335,7 +336,7 @@ fn flags_reach_the_kernel(t: &Test) {
             json!(["SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_LOG"]),
             "SECCOMP_FILTER_FLAG_LOG|SECCOMP_FILTER_FLAG_SPEC_ALLOW",
         ),
-        // Absent, as in runc and crun.
+        // Without flags, as in runc and crun.
         (Value::Null, "SECCOMP_FILTER_FLAG_SPEC_ALLOW"),
         (json!([]), "0"),
     ] {
@@ -345,7 +346,7 @@ fn flags_reach_the_kernel(t: &Test) {
     }
 }
 
-fn an_empty_profile_is_none(t: &Test) {
+fn an_empty_profile_counts_as_no_profile(t: &Test) {
     for profile in [json!({}), Value::Null, json!({ "defaultAction": "", "syscalls": [] })] {
         assert_eq!(t.look(&with(t, profile), [])["status"]["Seccomp"], "0");
     }
@@ -359,7 +360,7 @@ fn exec_is_filtered_too(t: &Test) {
         let seen = container.exec([], ["/probe", &times(&[])]).out().report();
         assert_eq!(seen["asked"][times(&[])], "EPROTO");
         assert_eq!(seen["status"]["NoNewPrivs"], if nnp { "1" } else { "0" });
-        // The other way round than the container has it.
+        // The opposite of the container's profile.
         let process = json!({
             "args": ["/probe", times(&[])], "cwd": "/", "noNewPrivileges": !nnp,
             "user": { "uid": 1000, "gid": 1000 },
@@ -369,14 +370,14 @@ fn exec_is_filtered_too(t: &Test) {
         assert_eq!(seen["asked"][times(&[])], "EPROTO");
         assert_eq!(seen["status"]["Seccomp_filters"], "1");
         assert_eq!(seen["status"]["CapPrm"], cap_mask(&[]));
-        // What the bundle says now is not what the container was made from.
+        // The container does not have the bundle's current configuration.
         bundle.clone().drop("/linux/seccomp").lay();
         let seen = container.exec([], ["/probe", &times(&[])]).out().report();
         assert_eq!(seen["asked"][times(&[])], "EPROTO");
     }
 }
 
-/// Without no_new_privs a filter needs CAP_SYS_ADMIN; the payload doesn't get it.
+/// Without no_new_privs, a filter needs CAP_SYS_ADMIN, and the payload doesn't get it.
 fn capabilities_are_the_payloads_own(t: &Test) {
     let caps = ["CAP_KILL", "CAP_NET_BIND_SERVICE"];
     for uid in [0, 1000] {
@@ -393,7 +394,7 @@ fn capabilities_are_the_payloads_own(t: &Test) {
         };
         check(&t.look(&bundle, []));
         let container = t.create(&bundle.clone().pausing());
-        // As long as it waits at the gate it can do no more than the payload will.
+        // While init waits at the start gate, it has no more privileges than the payload.
         let status = std::fs::read_to_string(format!("/proc/{}/status", container.init.pid)).unwrap();
         let line = status.lines().find(|line| line.starts_with("CapPrm:")).unwrap();
         assert!(line.ends_with(&cap_mask(&caps)), "{line}");
@@ -402,8 +403,7 @@ fn capabilities_are_the_payloads_own(t: &Test) {
     }
 }
 
-/// Where the runtime is root of the container's namespace only, and where it is
-/// an ordinary user.
+/// The runtime is root of the container's namespace only, or an ordinary user.
 fn user_namespaces_have_filters_too(t: &Test) {
     let question = times(&[]);
     for nnp in [true, false] {
@@ -415,7 +415,7 @@ fn user_namespaces_have_filters_too(t: &Test) {
     }
 }
 
-/// What a static program without threads needs to start and end.
+/// The calls that a static program without threads needs to start and end.
 const PAYLOADS_OWN: [&str; 14] = [
     "arch_prctl",
     "brk",
@@ -441,25 +441,26 @@ fn runtime_needs_little_of_its_own_profile(t: &Test) {
             "syscalls": [{ "names": names, "action": "SCMP_ACT_ALLOW" }],
         })
     };
-    // With no_new_privs: nothing at all.
+    // With no_new_privs: no further call.
     let bundle = with(t, profile(&[])).args(["true"]);
     let out = t.run(&bundle);
     assert_eq!(out.code, 0, "{out:?}");
     let container = t.start(&bundle);
     assert_eq!(container.wait(), 0);
-    // Without: to drop a capability, to say so, and to wait for `start`.
+    // Without no_new_privs: calls to drop a capability, to send a message, and to wait for
+    // `start`.
     let few = ["capset", "write", "read", "rt_sigprocmask"];
     let bundle = with(t, profile(&few)).set("/process/noNewPrivileges", json!(false)).args(["true"]);
     let out = t.run(&bundle);
     assert_eq!(out.code, 0, "{out:?}");
     let container = t.start(&bundle);
     assert_eq!(container.wait(), 0);
-    // And if it may not do even that, the error says what is missing.
+    // If the profile forbids even these, the error names the missing calls.
     let bundle = with(t, profile(&[])).set("/process/noNewPrivileges", json!(false)).args(["true"]);
     t.refused(&bundle).one_clear_line(&["/linux/seccomp", "capset"]);
 }
 
-/// They are programs of the image, whatever the moment when init is filtered.
+/// Hooks are programs of the image, so the filter applies to them, too.
 fn start_container_hooks_are_filtered(t: &Test) {
     let refused = [
         json!([{ "names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 71 }]),
@@ -480,7 +481,8 @@ fn start_container_hooks_are_filtered(t: &Test) {
     }
 }
 
-/// Where init is filtered before it runs them, too: these profiles refuse clone3.
+/// The same if the filter applies to init before it runs the hooks. These profiles refuse
+/// clone3.
 fn start_container_hooks_run_under_engines_profiles(t: &Test) {
     for profile in [profiles::docker(), profiles::podman()] {
         for nnp in [true, false] {
@@ -556,13 +558,13 @@ fn agent_answers_for_exec(t: &Test) {
     }
 }
 
-/// What a runtime makes on its way to the payload, and one call that the agent answers for.
+/// The calls of a runtime before the payload, and one call that the agent answers.
 const ALL_BUT_WRITE: [&str; 11] = [
     "sendmsg", "sendto", "recvmsg", "recvfrom", "read", "close", "capset", "execve", "openat", "fcntl",
     "times",
 ];
 
-/// Those by which a runtime would hand the listener over, too.
+/// Also the calls by which a runtime would hand over the listener.
 fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
     for nnp in [true, false] {
         let agent = Agent::listen(t, TIMES, 7);
@@ -577,8 +579,9 @@ fn agent_may_be_asked_about_every_call_but_write(t: &Test) {
     assert!(agent.is_idle());
 }
 
-/// Init waits for the agent when its runtime is killed, and can't hear of it.
-fn agent_that_keeps_silent_holds_nobody_for_ever(t: &Test) {
+/// Init waits for the agent when its runtime is killed, and does not notice the end of the
+/// runtime.
+fn a_silent_agent_blocks_no_verb_for_ever(t: &Test) {
     for flag in [None, Some("--cgroup-manager=disabled")] {
         if let Some(flag) = flag.filter(|_| is_corten()) {
             t.global(flag);
@@ -588,7 +591,8 @@ fn agent_that_keeps_silent_holds_nobody_for_ever(t: &Test) {
     }
 }
 
-/// Who may not look into the process of the container, nor take a descriptor out of it.
+/// The caller may not look into the process of the container, nor take a descriptor from
+/// it.
 fn agent_answers_an_ordinary_user(t: &Test) {
     let plain = Plain::new(t);
     for nnp in [true, false] {
@@ -609,8 +613,8 @@ fn agent_answers_an_ordinary_user(t: &Test) {
     }
 }
 
-/// The same for a runtime that is root, but may trace nobody.
-fn agent_answers_who_may_not_trace(t: &Test) {
+/// The same for a runtime that is root, but may trace no process.
+fn agent_answers_for_a_caller_that_may_not_trace(t: &Test) {
     t.needs_root("drops a capability of root");
     let agent = Agent::listen(t, TIMES, 4242);
     let bundle = with(t, asking(&agent, json!(ALL_BUT_WRITE))).args(["/probe", &times(&[])]);
@@ -651,7 +655,7 @@ fn nothing_outlives_a_runtime_that_is_killed(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// A process that shares init's descriptors has init's end of the handshake open, too.
+/// A process that shares init's descriptors also has init's end of the handshake open.
 fn the_end_of_an_init_with_an_agent_is_noticed(t: &Test) {
     let plain = Plain::new(t);
     let create = |profile: Value, hook: Value| {
@@ -669,13 +673,13 @@ fn the_end_of_an_init_with_an_agent_is_noticed(t: &Test) {
     create(profile, json!({})).one_clear_line(&["/linux/seccomp", "killed init"]);
 }
 
-fn agent_that_is_not_there_is_an_error(t: &Test) {
+fn a_missing_agent_is_an_error(t: &Test) {
     let mut profile = but(json!([{ "names": ["times"], "action": "SCMP_ACT_NOTIFY" }]));
     let bundle = |profile: &Value| with(t, profile.clone()).args(["true"]);
     t.refused(&bundle(&profile)).one_clear_line(&["/linux/seccomp/syscalls/0/action", "listenerPath"]);
     profile["listenerPath"] = json!("/nonexistent/agent");
     t.refused(&bundle(&profile)).one_clear_line(&["/linux/seccomp/listenerPath", "/nonexistent/agent"]);
-    // Without a call to ask about, nobody is asked.
+    // Without a call to ask about, the runtime does not connect to the agent.
     profile["syscalls"][0]["action"] = json!("SCMP_ACT_ERRNO");
     assert_eq!(t.run(&bundle(&profile)).code, 0);
 }
@@ -708,7 +712,7 @@ fn unknown_names_are_refused_by_annotation(t: &Test) {
     assert_eq!(t.run(&bundle.args(["true"])).code, 0);
 }
 
-/// `create` must fail and name the place of what is wrong.
+/// `create` must fail, and the error must name the place.
 fn refuse(t: &Test, profile: Value, at: &str) {
     t.refused(&with(t, profile)).one_clear_line(&[&format!("/linux/seccomp/{at}")]);
 }
@@ -739,8 +743,8 @@ fn bad_profiles_are_refused(t: &Test) {
     }
 }
 
-/// What the specification forbids and runc takes.
-fn errno_on_an_action_without_is_refused(t: &Test) {
+/// The specification forbids this, and runc accepts it.
+fn errno_on_an_action_without_errno_is_refused(t: &Test) {
     for action in ["SCMP_ACT_ALLOW", "SCMP_ACT_KILL", "SCMP_ACT_TRAP", "SCMP_ACT_LOG"] {
         let entry = json!({ "names": ["times"], "action": action, "errnoRet": 1 });
         refuse(t, json!({ "defaultAction": "SCMP_ACT_LOG", "syscalls": [entry] }), "syscalls/0/errnoRet");

@@ -1,5 +1,5 @@
-//! The state directory: records that can't be read, records of other versions, what
-//! is not a container, and claims that fail.
+//! The state directory: records that can't be read, records of other versions, directories
+//! that are not containers, and claims that fail.
 
 use crate::harness::{Container, PidFd, Test, cgroups_named, pipe, read_line};
 use serde_json::{Value, json};
@@ -8,14 +8,14 @@ use std::path::PathBuf;
 
 cases![
     records_of_every_version_are_read,
-    record_of_a_newer_version_is_enough_to_end_it,
-    record_of_a_newer_version_that_says_nothing_of_old,
+    a_newer_record_is_enough_to_delete_the_container,
+    a_newer_record_without_old_fields_can_be_deleted,
     an_unreadable_record_does_not_keep_the_container,
     an_unreadable_record_without_a_pid_namespace,
     an_unreadable_record_of_the_callers_own_cgroup,
     one_unreadable_record_does_not_hide_others,
     another_runtimes_container_is_not_deleted,
-    directories_of_others_are_no_containers,
+    directories_of_other_programs_are_not_containers,
     a_claim_that_fails_leaves_nothing,
     a_claim_that_was_killed_is_deleted,
 ];
@@ -28,15 +28,15 @@ fn read(t: &Test, id: &str) -> Value {
     serde_json::from_slice(&fs::read(record(t, id)).expect("a record")).expect("JSON")
 }
 
-/// As another version would: by a new file in the place of the old one.
+/// Writes the record as another version would: a new file replaces the old one.
 fn write(t: &Test, id: &str, text: &[u8]) {
     let new = t.path("record");
     fs::write(&new, text).expect("write a record");
     fs::rename(new, record(t, id)).expect("rename a record");
 }
 
-/// The records of `data/state` are as the version in their name wrote them. What is this
-/// machine's and this container's is put in: its names, its processes, its cgroups.
+/// The records of `data/state`. The version in the file's name wrote each. The test
+/// replaces the values of this machine and this container: names, processes, cgroups.
 fn of_version(t: &Test, id: &str, kept: &str) -> Value {
     let own = read(t, id);
     let mut old: Value = serde_json::from_str(kept).expect("JSON");
@@ -51,7 +51,7 @@ fn of_version(t: &Test, id: &str, kept: &str) -> Value {
     old
 }
 
-/// Everything that is done to a container whose record was written by this corten.
+/// Runs every verb on a container whose record this version wrote.
 fn records_of_every_version_are_read(t: &Test) {
     let kept = [
         ("1, cgroup v1", include_str!("data/state/1-cgroup-v1.json")),
@@ -79,9 +79,9 @@ fn records_of_every_version_are_read(t: &Test) {
     }
 }
 
-/// The kept file says version 2, has a field of a new kind, and other types for what an
-/// older version doesn't need to end the container.
-fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
+/// The kept file has version 2, a field of a new kind, and other types for fields that an
+/// older version doesn't need to delete the container.
+fn a_newer_record_is_enough_to_delete_the_container(t: &Test) {
     let newer = include_str!("data/state/newer.json");
     let container = t.start(&t.bundle().pausing());
     let record = of_version(t, &container.id, newer).to_string();
@@ -90,7 +90,8 @@ fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
     assert_eq!(container.state()["pid"], container.init.pid);
     let list: Value = serde_json::from_str(&t.verb(["list", "-f", "json"]).ok().stdout).unwrap();
     assert_eq!((&list[0]["id"], &list[0]["status"]), (&json!(container.id), &json!("running")));
-    // What would write it anew, or needs more of it, says why not.
+    // A verb that would write the record, or that needs more fields, gives the reason for
+    // its refusal.
     let clear = ["state.json has version 2", "newer corten"];
     container.exec([], ["true"]).out().one_clear_line(&clear);
     for verb in ["start", "pause", "resume", "events", "ps"] {
@@ -108,8 +109,8 @@ fn record_of_a_newer_version_is_enough_to_end_it(t: &Test) {
     container.verb("state").out().fails(&["does not exist"]);
 }
 
-/// Then only its configuration says where it is.
-fn record_of_a_newer_version_that_says_nothing_of_old(t: &Test) {
+/// Then only the configuration names the cgroup.
+fn a_newer_record_without_old_fields_can_be_deleted(t: &Test) {
     let container = t.start(&t.bundle().pausing());
     write(t, &container.id, br#"{"version": 3, "container": {"process": 1}}"#);
     let clear = ["state.json has version 3", "newer corten"];
@@ -149,7 +150,7 @@ fn an_unreadable_record_does_not_keep_the_container(t: &Test) {
     for (name, text) in unreadable(&whole) {
         let container = t.start(&t.bundle().pausing());
         write(t, &container.id, &text);
-        // It says what is wrong, and what helps.
+        // The error gives the cause and the remedy.
         for verb in ["state", "delete", "kill", "start", "pause"] {
             let out = container.verb(verb).out();
             out.one_clear_line(&[&container.id, "state.json", "delete --force"]);
@@ -162,7 +163,7 @@ fn an_unreadable_record_does_not_keep_the_container(t: &Test) {
     }
 }
 
-/// What its init has started is killed, too.
+/// The processes of init are killed, too.
 fn an_unreadable_record_without_a_pid_namespace(t: &Test) {
     let (reader, writer) = pipe();
     let bundle = t.bundle().without_namespace("pid").shell("sleep 1000 & echo $!; wait");
@@ -177,7 +178,8 @@ fn an_unreadable_record_without_a_pid_namespace(t: &Test) {
     assert_eq!(cgroups_named(&t.token), Vec::<PathBuf>::new());
 }
 
-/// The configuration was changed to name one in which others are, this test among them.
+/// The configuration was changed: it names a cgroup that contains other processes, such as
+/// this test.
 fn an_unreadable_record_of_the_callers_own_cgroup(t: &Test) {
     t.cgroupfs_only();
     let container = t.start(&t.bundle().pausing());
@@ -187,7 +189,7 @@ fn an_unreadable_record_of_the_callers_own_cgroup(t: &Test) {
     changed["linux"]["cgroupsPath"] = json!("/");
     fs::write(&config, changed.to_string()).unwrap();
     let out = t.verb(["delete", "--force", &container.id]).ok();
-    // We live, and are told of what goes on.
+    // The test survives, and a warning names what still runs.
     assert!(out.stderr.contains("not its own"), "{out:?}");
     assert!(out.stderr.contains("its processes, if any, still run"), "{out:?}");
     assert!(container.init.is_alive());
@@ -209,7 +211,7 @@ fn one_unreadable_record_does_not_hide_others(t: &Test) {
     assert_eq!(quiet.lines().count(), 2, "{quiet}");
 }
 
-/// As runc lays it down: a state.json, and no configuration beside it.
+/// runc's directory: a state.json, and no configuration beside it.
 fn another_runtimes_container_is_not_deleted(t: &Test) {
     let dir = t.root().join("theirs");
     fs::create_dir_all(&dir).unwrap();
@@ -219,7 +221,7 @@ fn another_runtimes_container_is_not_deleted(t: &Test) {
     fs::remove_dir_all(&dir).unwrap();
 }
 
-fn directories_of_others_are_no_containers(t: &Test) {
+fn directories_of_other_programs_are_not_containers(t: &Test) {
     let container = t.create(&t.bundle().pausing());
     let full = t.root().join("full");
     for dir in [t.root().join("lost+found"), full.clone()] {
@@ -246,7 +248,7 @@ fn directories_of_others_are_no_containers(t: &Test) {
     }
 }
 
-/// The runtime, under strace, with one call on the state directory changed.
+/// Runs the runtime under strace, which changes one call on the state directory.
 fn traced<'t>(t: &'t Test, id: &str, inject: &str) -> crate::harness::Call<'t> {
     let root = t.root();
     let dir = root.join(id);
@@ -257,12 +259,12 @@ fn traced<'t>(t: &'t Test, id: &str, inject: &str) -> crate::harness::Call<'t> {
     call.args(["-e", &format!("inject={inject}")]).arg(&*t.runtime.borrow()).arg("--root").arg(root)
 }
 
-/// Whichever call on the way fails, nothing stays, and the id can be claimed again.
+/// Whichever call fails, nothing is left, and the id can be claimed again.
 fn a_claim_that_fails_leaves_nothing(t: &Test) {
     t.needs_root("to trace the runtime");
     let bundle = t.bundle().pausing();
     bundle.lay();
-    // So that there is a directory to watch.
+    // Creates a directory that the test can watch.
     fs::create_dir_all(t.root()).unwrap();
     let mut failed = 0;
     for call in ["mkdirat", "openat", "fcntl", "flock", "fstat", "newfstatat", "write", "renameat"] {
@@ -282,7 +284,8 @@ fn a_claim_that_fails_leaves_nothing(t: &Test) {
     assert!(failed > 8, "only {failed} calls were made to fail");
 }
 
-/// By SIGKILL, between the two calls that make the directory and the record.
+/// SIGKILL comes between the call that creates the directory and the one that writes the
+/// record.
 fn a_claim_that_was_killed_is_deleted(t: &Test) {
     t.needs_root("to trace the runtime");
     let bundle = t.bundle().pausing();

@@ -1,5 +1,5 @@
-//! `--debug`: what every verb does and how long each step took, by the runtime and
-//! by its children; and that a log in whatever state hurts nobody.
+//! `--debug`: the steps of every verb, and how long each took, in the runtime and in its
+//! children. A log in any state makes no verb fail.
 
 use crate::checkpoint::needs_criu;
 use crate::harness::{Bundle, Call, Container, Test, is_corten, pipe};
@@ -10,25 +10,26 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 cases![
-    every_verb_tells_its_steps,
-    checkpoint_and_restore_tell_their_steps,
-    a_verb_that_fails_tells_what_it_did,
+    every_verb_logs_its_steps,
+    checkpoint_and_restore_log_their_steps,
+    a_verb_that_fails_logs_its_steps,
     init_and_hooks_are_on_the_same_clock,
     a_time_namespace_does_not_move_the_clock,
-    without_debug_nothing_is_told,
-    what_may_be_secret_is_not_told,
-    nobody_inherits_the_log,
-    a_log_that_is_full_fails_nothing,
-    a_limit_of_file_sizes_kills_nobody,
-    a_log_that_nobody_reads_kills_nobody,
-    a_closed_stderr_fails_nothing,
-    a_reader_that_stopped_stops_nothing,
+    without_debug_nothing_is_logged,
+    secrets_are_not_logged,
+    no_process_inherits_the_log,
+    a_full_log_makes_no_verb_fail,
+    a_limit_of_file_sizes_kills_no_process,
+    a_log_without_a_reader_kills_no_process,
+    a_closed_stderr_makes_no_verb_fail,
+    a_stopped_reader_stops_no_verb,
     a_seccomp_filter_does_not_see_it,
 ];
 
 const FORMATS: [&str; 2] = ["text", "json"];
 
-/// A step: who did it, what was done, and milliseconds: for it, and since the start.
+/// A step: the process, the action, and two times in milliseconds: of the step, and since
+/// the start.
 #[derive(Debug)]
 struct Step {
     who: String,
@@ -40,7 +41,7 @@ struct Step {
 #[derive(Debug, Default)]
 struct Told {
     steps: Vec<Step>,
-    /// How the verb ended, and milliseconds for all of it.
+    /// The verb's result, and its whole time in milliseconds.
     ends: Vec<(String, f64)>,
     /// Messages of other levels.
     others: Vec<(String, String)>,
@@ -91,7 +92,7 @@ fn parse(text: &str, format: &str) -> Told {
     told
 }
 
-/// The lines of one call, which come in an order that makes sense.
+/// The lines of one call, whose order must be plausible.
 fn told(text: &str, format: &str, verb: &str, outcome: &str) -> Told {
     let told = parse(text, format);
     assert_eq!(told.ends.len(), 1, "{text}");
@@ -132,7 +133,7 @@ impl<'t> Debug<'t> {
         self.t.runtime().args(["--debug", "--log-format", self.format, "--log"]).arg(log)
     }
 
-    /// The verb succeeds and has told of these steps.
+    /// The verb must succeed, and must have logged these steps.
     fn ok(&self, verb: &str, finish: impl FnOnce(Call<'t>) -> Call<'t>, steps: &[&str]) -> Told {
         let log = self.t.path("log");
         let out = finish(self.call(&log).arg(verb)).out();
@@ -146,7 +147,7 @@ impl<'t> Debug<'t> {
     }
 }
 
-fn every_verb_tells_its_steps(t: &Test) {
+fn every_verb_logs_its_steps(t: &Test) {
     for format in FORMATS {
         let debug = Debug::new(t, format);
         let (id, bundle) = (t.id(), t.bundle().pausing());
@@ -223,7 +224,7 @@ fn every_verb_tells_its_steps(t: &Test) {
     }
 }
 
-fn checkpoint_and_restore_tell_their_steps(t: &Test) {
+fn checkpoint_and_restore_log_their_steps(t: &Test) {
     needs_criu(t);
     for format in FORMATS {
         let debug = Debug::new(t, format);
@@ -247,7 +248,7 @@ fn checkpoint_and_restore_tell_their_steps(t: &Test) {
     }
 }
 
-fn a_verb_that_fails_tells_what_it_did(t: &Test) {
+fn a_verb_that_fails_logs_its_steps(t: &Test) {
     for format in FORMATS {
         let debug = Debug::new(t, format);
         let (log, bundle) = (t.path("log"), t.bundle().args(["/nowhere"]));
@@ -303,15 +304,15 @@ fn a_time_namespace_does_not_move_the_clock(t: &Test) {
         let bundle = bundle.set("/linux/timeOffsets", json!({ "monotonic": { "secs": offset } }));
         let (debug, id) = (Debug::new(t, "json"), t.id());
         t.will_delete(&id);
-        // That no step took longer than all of it is seen to by `told`.
+        // `told` checks that no step took longer than the whole verb.
         let made =
             debug.ok("create", |call| call.arg("--bundle").arg(bundle.lay()).arg(&id), &["init is ready"]);
         let init: Vec<_> = made.steps.iter().filter(|step| step.who == "create (init)").collect();
         let claimed = made.steps.iter().find(|step| step.what.starts_with("claimed")).unwrap();
         assert!(init[0].at > claimed.at && init.len() > 5, "{init:?}");
         let ready = made.steps.iter().find(|step| step.what == "init is ready").unwrap();
-        // The last step of init is between what the runtime saw of it, if the clock
-        // is one; a millisecond for what CLOCK_REALTIME is adjusted by.
+        // On one clock, init's last step is between two steps of the runtime. The test
+        // allows a millisecond, because CLOCK_REALTIME may be adjusted.
         let last = init.last().unwrap().at;
         assert!(last <= ready.at + 1.0, "{last} {ready:?}");
         debug.ok("start", |call| call.arg(&id), &[]);
@@ -323,7 +324,7 @@ fn a_time_namespace_does_not_move_the_clock(t: &Test) {
     }
 }
 
-fn without_debug_nothing_is_told(t: &Test) {
+fn without_debug_nothing_is_logged(t: &Test) {
     let (log, id) = (t.make_file("log", ""), t.id());
     let bundle = hook(t.bundle().pausing(), "createContainer", "true");
     t.will_delete(&id);
@@ -340,7 +341,7 @@ fn without_debug_nothing_is_told(t: &Test) {
     assert_eq!(fs::read_to_string(&log).unwrap(), "");
 }
 
-fn what_may_be_secret_is_not_told(t: &Test) {
+fn secrets_are_not_logged(t: &Test) {
     let secret = "hush5up";
     let bundle = t.bundle().shell("exec /probe --pause # hush5up").push("/process/env", json!("KEY=hush5up"));
     let bundle = bundle.set("/annotations", json!({ "key": secret })).push(
@@ -358,13 +359,13 @@ fn what_may_be_secret_is_not_told(t: &Test) {
     assert!(!text.contains(secret), "{text}");
 }
 
-/// The descriptors of the process `pid` that lead to `file`.
+/// Returns the descriptors of the process `pid` that lead to `file`.
 fn open_in(pid: i32, file: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).expect("fd").map(|entry| entry.unwrap().path());
     entries.filter(|fd| fs::read_link(fd).is_ok_and(|target| target == file)).collect()
 }
 
-fn nobody_inherits_the_log(t: &Test) {
+fn no_process_inherits_the_log(t: &Test) {
     let (debug, log, id, dir) = (Debug::new(t, "text"), t.path("log"), t.id(), t.make_dir("seen"));
     t.will_delete(&id);
     let mut bundle = t.bundle().args(["/probe", "--report-pause"]).bind(&dir, dir.to_str().unwrap(), &[]);
@@ -379,7 +380,7 @@ fn nobody_inherits_the_log(t: &Test) {
     call.ok();
     let state = t.verb(["state", &id]).ok().stdout;
     let init = serde_json::from_str::<Value>(&state).unwrap()["pid"].as_i64().unwrap() as i32;
-    // While it waits: who reads the log to its end would wait for `start`.
+    // While it waits. A reader that reads the log to its end would wait for `start`.
     assert_eq!(open_in(init, &log), Vec::<PathBuf>::new());
     debug.call(&log).args(["start", &id]).ok();
     let added = debug.call(&log).args(["exec", &id, "/probe"]).out().report();
@@ -398,7 +399,7 @@ fn nobody_inherits_the_log(t: &Test) {
     assert!(text.contains("create (init)") && text.contains("exec (in the container)"), "{text}");
 }
 
-fn a_log_that_is_full_fails_nothing(t: &Test) {
+fn a_full_log_makes_no_verb_fail(t: &Test) {
     for format in FORMATS {
         let call = Debug::new(t, format).call(Path::new("/dev/full"));
         let bundle = t.bundle().args(["/probe", "--exit", "7"]);
@@ -407,8 +408,8 @@ fn a_log_that_is_full_fails_nothing(t: &Test) {
     }
 }
 
-/// SIGXFSZ ends whoever writes more than its limit, which may be the payload's.
-fn a_limit_of_file_sizes_kills_nobody(t: &Test) {
+/// SIGXFSZ kills a process that writes beyond its limit. The limit may be the payload's.
+fn a_limit_of_file_sizes_kills_no_process(t: &Test) {
     let debug = Debug::new(t, "json");
     let limit = json!([{ "type": "RLIMIT_FSIZE", "soft": 1, "hard": 1 }]);
     let bundle = t.bundle().set("/process/rlimits", limit).args(["/probe", "--exit", "7"]);
@@ -416,8 +417,7 @@ fn a_limit_of_file_sizes_kills_nobody(t: &Test) {
     let out = debug.call(&log).args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).out();
     assert_eq!((out.code, out.stderr.as_str()), (7, ""));
     assert!(fs::read_to_string(&log).unwrap().contains("changed the root"));
-    // The caller's own limit; nothing may be written to the state either, so a verb
-    // that only reads.
+    // The caller's own limit. The state can't be written either, so the verb only reads.
     let log = t.make_file("log", "0123456789");
     let script = "ulimit -f 0; exec \"$0\" \"$@\"";
     let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow());
@@ -426,14 +426,14 @@ fn a_limit_of_file_sizes_kills_nobody(t: &Test) {
     assert_eq!(fs::read_to_string(&log).unwrap(), "0123456789");
 }
 
-fn a_log_that_nobody_reads_kills_nobody(t: &Test) {
+fn a_log_without_a_reader_kills_no_process(t: &Test) {
     let (reader, writer) = pipe();
     drop(reader);
     let mut call = t.runtime().args(["--debug", "run", "--bundle"]);
     call.command.stderr(writer);
     let bundle = hook(t.bundle().args(["/probe", "--exit", "7"]), "createContainer", "true");
     assert_eq!(call.arg(bundle.lay()).arg(t.id()).out().code, 7);
-    // A socket, as the journal's.
+    // A socket like the journal's.
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     drop(ours);
     let mut call = t.runtime().args(["--debug", "run", "--bundle"]);
@@ -441,7 +441,7 @@ fn a_log_that_nobody_reads_kills_nobody(t: &Test) {
     assert_eq!(call.arg(bundle.lay()).arg(t.id()).out().code, 7);
 }
 
-fn a_closed_stderr_fails_nothing(t: &Test) {
+fn a_closed_stderr_makes_no_verb_fail(t: &Test) {
     let bundle = t.bundle().args(["/probe", "--exit", "7"]);
     let script = "exec \"$0\" --root \"$STATE\" --debug run --bundle \"$BUNDLE\" \"$ID\" 2>&-";
     let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow());
@@ -449,21 +449,21 @@ fn a_closed_stderr_fails_nothing(t: &Test) {
     assert_eq!(call.out().code, 7);
 }
 
-/// Its messages are lost then; runc 1.1.5 waits for it.
-fn a_reader_that_stopped_stops_nothing(t: &Test) {
+/// Its messages are lost then. runc 1.1.5 waits for the reader.
+fn a_stopped_reader_stops_no_verb(t: &Test) {
     let (reader, writer) = pipe();
     fill(&writer);
     let mut call = t.runtime().args(["--debug", "run", "--bundle"]);
     call.command.stderr(writer);
     let bundle = hook(t.bundle().args(["/probe", "--exit", "7"]), "createContainer", "true");
     assert_eq!(call.arg(bundle.lay()).arg(t.id()).out().code, 7);
-    // It was full, and so it stayed.
+    // The pipe was full, and stayed full.
     let mut text = Vec::new();
     { reader }.read_to_end(&mut text).unwrap();
     assert!(text.iter().all(|byte| *byte == b'#'), "{}", String::from_utf8_lossy(&text));
 }
 
-/// Fills a pipe, and leaves it such that a write waits.
+/// Fills a pipe, so that a write would wait.
 fn fill(pipe: impl AsFd) {
     use nix::fcntl::{FcntlArg, OFlag, fcntl};
     fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).unwrap();
@@ -471,7 +471,8 @@ fn fill(pipe: impl AsFd) {
     fcntl(pipe.as_fd(), FcntlArg::F_SETFL(OFlag::empty())).unwrap();
 }
 
-/// Nothing is told once a filter is loaded, which kills for the calls that it takes.
+/// After a filter is loaded that kills a process for the calls of logging, nothing is
+/// logged.
 fn a_seccomp_filter_does_not_see_it(t: &Test) {
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -480,7 +481,7 @@ fn a_seccomp_filter_does_not_see_it(t: &Test) {
     for no_new_privileges in [true, false] {
         let bundle = t.bundle().set("/linux/seccomp", profile.clone()).args(["true"]);
         let bundle = bundle.set("/process/noNewPrivileges", json!(no_new_privileges));
-        // The log is a file, and then a pipe.
+        // The log is a file first, and then a pipe.
         let (debug, log) = (Debug::new(t, "text"), t.path("log"));
         debug.call(&log).args(["run", "--bundle"]).arg(bundle.lay()).arg(t.id()).ok();
         let (reader, writer) = pipe();

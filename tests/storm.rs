@@ -21,7 +21,7 @@ fn size() -> String {
     std::env::var("STORM").unwrap_or_else(|_| "2,8,15".into())
 }
 
-/// What a verb may say about a container that others are at, too.
+/// What a verb may print about a container that other processes use at the same time.
 const DOCUMENTED: [&str; 20] = [
     "container does not exist",
     "container with given ID already exists",
@@ -37,12 +37,13 @@ const DOCUMENTED: [&str; 20] = [
     "cannot exec in a stopped container",
     "cannot exec in a paused container",
     "is not running",
-    // An exec's process is killed with its container, or finds it gone on its way in.
+    // The process of an exec is killed with its container, or finds that the container has
+    // ended.
     "the process ended",
-    // Deleted, with its cgroup, since the record was read.
+    // The container was deleted with its cgroup after the verb read the record.
     "open the cgroup: ENOENT",
     "clone3: ENODEV",
-    // The last one of that id was paused, and is being removed.
+    // The previous container of this id was paused, and is being removed.
     "container's cgroup unexpectedly frozen",
     "container's cgroup is not empty",
     "init was killed while it set up the container",
@@ -60,11 +61,11 @@ fn random_verbs_at_once(t: &Test) {
     storm.arg(&t.token).arg(size()).stdin(Stdio::null());
     let begun = begun(&t.root());
     storm.stdout(File::create(&log).unwrap()).stderr(Stdio::inherit());
-    // It ends by itself: each of its verbs has its limit.
+    // The storm ends by itself, because each of its verbs has a time limit.
     let status = storm.status().expect("the storm");
     let said = fs::read_to_string(&log).unwrap();
     assert!(status.success(), "{said}");
-    // Errors that are documented might be all that there was.
+    // Only documented errors would pass, too. So some verbs must succeed.
     let begun = fs::metadata(begun).expect("containers began").len();
     assert!(begun > 0, "no container was ever made: {said}");
     if std::env::var_os("STORM").is_some() {
@@ -72,12 +73,12 @@ fn random_verbs_at_once(t: &Test) {
     }
 }
 
-/// Gets a byte for every container that was made.
+/// Receives a byte for every container that was created.
 fn begun(root: &Path) -> PathBuf {
     root.with_file_name("begun")
 }
 
-/// What a storm and its workers are told.
+/// The parameters of a storm and of its workers.
 struct Place<'a> {
     runtime: &'a str,
     root: &'a Path,
@@ -110,7 +111,7 @@ impl<'a> Place<'a> {
     }
 }
 
-/// The storm: rounds of workers, and a look at what they leave.
+/// The storm: rounds of workers, and a check of what they leave.
 #[expect(clippy::zombie_processes, reason = "they are reaped by their numbers, among all others")]
 pub fn main(args: &[String]) -> i32 {
     nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER");
@@ -149,7 +150,7 @@ pub fn main(args: &[String]) -> i32 {
     i32::from(failures > 0)
 }
 
-/// Reaps whatever ends until all of `awaited` have; returns how many of those failed.
+/// Reaps every child until all of `awaited` have ended. Returns how many of those failed.
 fn reap(mut awaited: Vec<i32>) -> u64 {
     let mut failed = 0;
     while !awaited.is_empty() {
@@ -166,7 +167,7 @@ fn reap(mut awaited: Vec<i32>) -> u64 {
     failed
 }
 
-/// One of the processes. Says what was said that shouldn't be.
+/// A worker. Reports output that is not documented.
 pub fn worker(args: &[String]) -> i32 {
     let (place, numbers) = Place::of(args);
     let mut random = numbers[0] | 1;
@@ -230,8 +231,8 @@ pub fn worker(args: &[String]) -> i32 {
     i32::from(!wrong.is_empty())
 }
 
-/// A `run` whose container was paused goes on once somebody resumes or deletes it, and the
-/// others may be done: then this process does.
+/// A `run` of a paused container waits until another process resumes or deletes it. The
+/// other workers may have ended, so this process does it.
 fn until_it_ends(place: &Place, verb: &[&str], id: &str, call: &Child) -> bool {
     let process = PidFd::open(call.id() as i32);
     if !matches!(verb[0], "run" | "exec" | "start") {

@@ -1,4 +1,4 @@
-//! Many containers, and calls that die half-way. `stress.sh` does it by the
+//! Many containers, and calls that are killed in the middle. `stress.sh` runs them by the
 //! thousand.
 
 use crate::harness::{HeldCreate, Running, Test};
@@ -9,7 +9,7 @@ cases![
     many_at_once,
     one_id_many_creators,
     run_of_a_payload_that_fails_at_once,
-    create_killed_half_way_leaves_no_init,
+    a_killed_create_leaves_no_init,
     start_and_delete_at_once,
     killed_run_leaves_a_container_to_delete,
 ];
@@ -68,7 +68,7 @@ fn run_of_a_payload_that_fails_at_once(t: &Test) {
     }
 }
 
-fn create_killed_half_way_leaves_no_init(t: &Test) {
+fn a_killed_create_leaves_no_init(t: &Test) {
     let held = HeldCreate::new(t, t.bundle());
     let id = held.id.clone();
     held.kill();
@@ -82,7 +82,7 @@ fn start_and_delete_at_once(t: &Test) {
         let container = t.create(&bundle);
         let (start, delete) =
             (container.verb("start").spawn(), t.verb(["delete", "--force", &container.id]).spawn());
-        // Whoever is first, both end, and the container is gone.
+        // Whichever is first, both end, and the container is deleted.
         start.out();
         assert_eq!(delete.out().code, 0);
         assert!(container.init.ended());

@@ -10,7 +10,7 @@ work=$(mktemp -d)
 token="stress$$x"
 
 finish() {
-    # Only a tree without mounts in it is removed.
+    # Removes only a tree without mounts.
     if grep -q " $work" /proc/self/mountinfo; then
         echo "left mounted: $(grep " $work" /proc/self/mountinfo)" >&2
         exit 1
@@ -27,10 +27,12 @@ sed 's|"/probe"|"/bin/true"|' "$(dirname "$0")/harness/config.json" > "$work/con
 rt() { timeout 600 "$runtime" --root "$work/state" "$@"; }
 
 life() {
-    # Its stdout and stderr are not the script's pipes: an init that stays would hold them.
+    # stdout and stderr are not pipes of the script, because an init that stays would hold
+    # them open.
     rt create --bundle "$work" --pid-file "$work/$1.pid" "$1" > /dev/null 2> "$work/$1.err" &&
         rt start "$1" &&
-        # Gone by itself, or ended by force: both must work at any moment.
+        # Either the container ended by itself, or it is killed. Both must work at any
+        # moment.
         rt delete --force "$1"
 }
 

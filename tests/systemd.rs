@@ -1,6 +1,6 @@
-//! The systemd driver with a real systemd: units, their properties, and that
-//! both go with the container. Elsewhere these tests are skipped; in a virtual
-//! machine `integration/vm/run` has them run. See `bus` for one that misbehaves.
+//! The systemd driver with a real systemd: units and their properties, and the removal of
+//! both with the container. Without systemd these tests are skipped. `integration/vm/run`
+//! runs them in a virtual machine. The module `bus` tests a simulated bus.
 
 use crate::harness::{
     Bundle, Call, Container, HeldCreate, PidFd, Running, Test, cgroup_file, cgroup_v2, cgroups_named,
@@ -17,7 +17,7 @@ cases![
     limits_are_systemds_and_the_kernels,
     a_swap_of_zero_is_not_set,
     the_kernel_has_systemds_quota,
-    zero_is_one_of_pids,
+    a_pids_limit_of_zero_is_written_as_one,
     idle_outlives_a_reload,
     a_stale_unit_that_failed_is_reset,
     io_weights_are_systemds,
@@ -35,22 +35,22 @@ cases![
     updates_are_systemds_and_the_kernels,
     deleted_with_its_unit,
     foreground_run_leaves_nothing,
-    a_unit_that_failed_goes_too,
+    a_failed_unit_is_removed,
     failed_creates_leave_no_unit,
     killed_creates_leave_no_unit,
-    a_unit_that_is_there_is_left_alone,
-    the_name_is_free_at_once,
-    cgroupfs_asks_nobody,
+    an_existing_unit_is_left_alone,
+    the_units_name_is_free_after_delete,
+    cgroupfs_does_not_ask_systemd,
     disabled_stays_with_the_caller,
-    a_user_has_units_of_his_own,
-    a_users_limit_that_is_not_his_is_refused,
+    a_user_gets_units_of_the_users_systemd,
+    a_limit_that_is_not_delegated_to_the_user_is_refused,
     many_at_once,
     version_1_is_one_path_in_every_hierarchy,
     version_1_has_its_limits,
     version_1_device_rules_outlive_a_reload,
 ];
 
-/// The driver under test, by the flag that all runtimes have.
+/// Selects the driver under test by the flag that all runtimes have.
 fn driver(t: &Test) {
     if !Path::new("/run/systemd/system").is_dir() {
         t.skip("systemd is not at work here");
@@ -66,7 +66,7 @@ fn pausing(t: &Test) -> Bundle {
     t.bundle().namespace("cgroup").pausing()
 }
 
-/// With a unit of the test's own name.
+/// The unit has the name of the test.
 fn named(t: &Test) -> Bundle {
     pausing(t).set("/linux/cgroupsPath", json!(format!(":t:{}", t.token)))
 }
@@ -123,7 +123,7 @@ fn a_unit_is_named_and_placed(t: &Test) {
     assert!(show(t, &unit, "Description").contains(&container.id) || !is_corten());
     container.stop();
     container.verb("delete").ok();
-    // The slices are systemd's, which keeps them while it likes.
+    // systemd owns the slices, and keeps them as long as it wants.
     t.call("/usr/bin/systemctl").args(["stop", &format!("{}a.slice", t.token)]).ok();
 }
 
@@ -164,9 +164,9 @@ fn limits_are_systemds_and_the_kernels(t: &Test) {
     }
 }
 
-/// systemd rounds the quota, and writes it when it sees fit: the kernel has that value
-/// from the first. What systemd has no property for is there.
-/// Engines send 0 for a limit of swap that is not set.
+/// systemd rounds the quota, and writes it at any time. The kernel has the rounded value
+/// from the start. Limits without a property are in the kernel, too. Engines send 0 for a
+/// swap limit that is not set.
 fn a_swap_of_zero_is_not_set(t: &Test) {
     let memory = json!({ "limit": 64 << 20, "swap": 0 });
     let container = t.start(&named(t).set("/linux/resources/memory", memory));
@@ -188,7 +188,7 @@ fn the_kernel_has_systemds_quota(t: &Test) {
     assert_eq!(file(&dir(&container), "cpu.max"), "25500 50000");
 }
 
-fn zero_is_one_of_pids(t: &Test) {
+fn a_pids_limit_of_zero_is_written_as_one(t: &Test) {
     let container = t.start(&named(t).set("/linux/resources/pids", json!({ "limit": 0 })));
     assert_eq!(show(t, &unit(t), "TasksMax"), "1");
     assert_eq!(file(&dir(&container), "pids.max"), "1");
@@ -199,7 +199,7 @@ fn zero_is_one_of_pids(t: &Test) {
     assert_eq!(file(&dir(&container), "pids.max"), "1");
 }
 
-/// systemd has to know when a container is no longer idle, or makes it so again.
+/// systemd must know if a container is no longer idle, or is idle again.
 fn idle_outlives_a_reload(t: &Test) {
     let cpu = json!({ "shares": 512, "idle": 1 });
     let container = t.start(&named(t).set("/linux/resources/cpu", cpu));
@@ -218,13 +218,13 @@ fn idle_outlives_a_reload(t: &Test) {
     assert_eq!((idle().as_str(), file(&dir(&container), "cpu.weight").as_str()), ("0", "59"));
 }
 
-/// One that an earlier container of this name has left.
+/// A unit that an earlier container of this name has left.
 fn a_stale_unit_that_failed_is_reset(t: &Test) {
     let bundle = named(t);
     let name = format!("--unit={}", unit(t));
     let flags = ["--quiet", "--scope", &name, "--property=RuntimeMaxSec=1", "sleep", "1000"];
     t.call("/usr/bin/systemd-run").args(flags).out();
-    // systemd hears of its end a little later.
+    // systemd notices its end a little later.
     let failed = (0..500).any(|_| show(t, &unit(t), "ActiveState") == "failed");
     assert!(failed, "{}", show(t, &unit(t), "ActiveState"));
     let container = t.start(&bundle);
@@ -299,7 +299,7 @@ fn annotations_are_properties(t: &Test) {
     assert!(!is_known(t, &unit(t)));
 }
 
-/// Init makes its cgroup namespace once systemd has moved it, and not before.
+/// Init creates its cgroup namespace only after systemd has moved it.
 fn the_cgroup_is_the_namespaces_root(t: &Test) {
     let bundle = named(t).set("/linux/resources/pids", json!({ "limit": 78 }));
     let asked = "text:/sys/fs/cgroup/pids.max";
@@ -320,8 +320,8 @@ fn exec_joins_the_unit(t: &Test) {
     running.out();
 }
 
-/// A payload that is an init itself moves into a cgroup below, and hands
-/// controllers down: then nothing else may be in its first cgroup.
+/// A payload that is an init itself moves into a cgroup below, and delegates controllers.
+/// Then its first cgroup must contain no other process.
 fn exec_joins_init_where_its_cgroup_is_a_parent(t: &Test) {
     let bundle = named(t).mount("/sys/fs/cgroup", "cgroup", "cgroup", &["rw"]).drop("/linux/readonlyPaths");
     let script = "cd /sys/fs/cgroup && mkdir init && echo 1 > init/cgroup.procs && \
@@ -335,8 +335,8 @@ fn exec_joins_init_where_its_cgroup_is_a_parent(t: &Test) {
     assert_eq!(container.look([])["cgroup"], "0::/init\n");
 }
 
-/// The host's systemd as the payload, in a user namespace: it makes cgroups below the
-/// container's own, which has to belong to it.
+/// The host's systemd runs as the payload, in a user namespace. It creates cgroups below
+/// the container's cgroup, which the payload's user must own.
 fn systemd_is_pid_1_of_a_container(t: &Test) {
     boots(t, named(t));
 }
@@ -401,17 +401,16 @@ const SYSTEMDS_CAPABILITIES: [&str; 12] = [
     "CAP_SYS_CHROOT",
 ];
 
-/// A payload that opens its devices all the time meets no refusal while systemd
-/// reads its configuration anew, and what is denied stays so.
+/// The payload opens its devices again and again. It succeeds even while systemd reloads
+/// its configuration, and denied devices stay denied.
 fn device_rules_outlive_a_reload(t: &Test) {
-    // The last rule is one that systemd can't have.
+    // systemd can't express the last rule.
     let ramdisk = |allow, minor: Option<i64>| json!({ "allow": allow, "type": "b", "major": 1, "minor": minor, "access": "rwm" });
     let rules = [ramdisk(true, None), ramdisk(false, Some(7))];
     outlives_a_reload(t, named(t), &rules, "b 1 3", "b 1 7");
 }
 
-/// `good` can be opened all the time (whether there is such a device or not),
-/// and `bad` never.
+/// `good` can always be opened (whether such a device exists or not), and `bad` never.
 fn outlives_a_reload(t: &Test, bundle: Bundle, rules: &[serde_json::Value], good: &str, bad: &str) {
     let deny_all = json!({ "allow": false, "access": "rwm" });
     let rules: Vec<_> = std::iter::once(&deny_all).chain(rules).collect();
@@ -492,15 +491,16 @@ fn foreground_run_leaves_nothing(t: &Test) {
     assert!(!is_known(t, &unit(t)));
 }
 
-/// The unit of a payload that was killed for want of memory fails.
-fn a_unit_that_failed_goes_too(t: &Test) {
+/// The unit of a payload that the OOM killer ended has failed.
+fn a_failed_unit_is_removed(t: &Test) {
     let bundle = named(t)
         .set("/linux/resources/memory", json!({ "limit": 16 << 20, "swap": 16 << 20 }))
         .set("/linux/resources/unified", json!({ "memory.oom.group": "1" }));
     let greedy = "dd if=/dev/zero of=/dev/null bs=64M count=1";
     assert_eq!(t.run(&bundle.clone().shell(greedy)).code, 137);
     assert!(!is_known(t, &unit(t)));
-    // The same where the bundle wants failed units to stay: then delete resets it.
+    // The same if the bundle asks systemd to keep failed units: then delete resets the
+    // unit.
     let bundle = bundle.set("/annotations/org.systemd.property.CollectMode", json!("'inactive'"));
     assert_eq!(t.run(&bundle.shell(greedy)).code, 137);
     assert!(!is_known(t, &unit(t)));
@@ -517,8 +517,8 @@ fn failed_creates_leave_no_unit(t: &Test) {
     assert!(!is_known(t, &unit(t)));
 }
 
-/// The runtime is killed while a hook holds it up: init goes with it, and the
-/// unit with init.
+/// The runtime is killed while it waits for a hook. Init ends with it, and the unit with
+/// init.
 fn killed_creates_leave_no_unit(t: &Test) {
     let held = HeldCreate::new(t, named(t));
     assert!(cgroup_of(held.init.pid).ends_with(unit(t)));
@@ -528,21 +528,21 @@ fn killed_creates_leave_no_unit(t: &Test) {
     assert!(!is_known(t, &unit(t)));
 }
 
-fn a_unit_that_is_there_is_left_alone(t: &Test) {
+fn an_existing_unit_is_left_alone(t: &Test) {
     let first = t.start(&named(t));
     t.refused(&named(t)).one_clear_line(&[&unit(t), "already"]);
     assert_eq!(first.status(), "running");
     assert_eq!(show(t, &unit(t), "ActiveState"), "active");
 }
 
-fn the_name_is_free_at_once(t: &Test) {
+fn the_units_name_is_free_after_delete(t: &Test) {
     let bundle = named(t).args(["true"]);
     for _ in 0..20 {
         assert_eq!(t.run(&bundle).code, 0);
     }
 }
 
-fn cgroupfs_asks_nobody(t: &Test) {
+fn cgroupfs_does_not_ask_systemd(t: &Test) {
     driver(t);
     let bundle = t.bundle().set("/linux/cgroupsPath", json!(format!("/{}", t.token))).args(["true"]);
     let call = t.call(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(["run", "--bundle"]);
@@ -560,7 +560,7 @@ fn disabled_stays_with_the_caller(t: &Test) {
     t.refused(&limited).one_clear_line(&["/linux/resources"]);
 }
 
-/// A user with a systemd of his own, by the socket of its bus.
+/// A user with a systemd of their own, reached by the socket of its bus.
 fn a_user(t: &Test) -> (u32, String) {
     driver(t);
     let users = fs::read_dir("/run/user").into_iter().flatten().flatten();
@@ -571,7 +571,7 @@ fn a_user(t: &Test) -> (u32, String) {
     found.unwrap_or_else(|| t.skip("no user has a session here"))
 }
 
-/// The runtime as that user, and a bundle that is his.
+/// The runtime as that user, and a bundle of that user.
 fn as_user<'t>(t: &'t Test, uid: u32, dir: &str, root: &Path) -> Call<'t> {
     let call = t.call("/usr/bin/setpriv").args(["--reuid", &uid.to_string(), "--regid", &uid.to_string()]);
     let call = call.args(["--clear-groups", "--"]).arg(&*t.runtime.borrow()).arg("--root").arg(root);
@@ -600,7 +600,7 @@ fn users_bundle(t: &Test, uid: u32) -> (PathBuf, Bundle) {
     (home, bundle)
 }
 
-fn a_user_has_units_of_his_own(t: &Test) {
+fn a_user_gets_units_of_the_users_systemd(t: &Test) {
     let (uid, dir) = a_user(t);
     let (home, bundle) = users_bundle(t, uid);
     let bundle = bundle.set("/linux/cgroupsPath", json!(format!(":t:{}", t.token))).pausing();
@@ -618,13 +618,13 @@ fn a_user_has_units_of_his_own(t: &Test) {
     assert_eq!(file(&cgroup, "pids.max"), "44");
     assert_eq!(file(&cgroup, "memory.max"), "67108864");
     as_user(t, uid, &dir, &root).args(["exec", &id, "true"]).ok();
-    // Without the environment: the state knows the bus.
+    // Without the environment: the state has the address of the bus.
     as_user(t, uid, "", &root).args(["delete", "--force", &id]).ok();
     assert!(!cgroup.exists());
     remove_tree(&home).unwrap();
 }
 
-fn a_users_limit_that_is_not_his_is_refused(t: &Test) {
+fn a_limit_that_is_not_delegated_to_the_user_is_refused(t: &Test) {
     let (uid, dir) = a_user(t);
     let (home, bundle) = users_bundle(t, uid);
     let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
@@ -639,7 +639,7 @@ fn a_users_limit_that_is_not_his_is_refused(t: &Test) {
     remove_tree(&home).unwrap();
 }
 
-/// With a unit of the test's own name, on a host with hierarchies of version 1.
+/// The unit has the name of the test, on a host with hierarchies of version 1.
 fn on_version_1(t: &Test) -> Bundle {
     if !Path::new("/run/systemd/system").is_dir() {
         t.skip("systemd is not at work here");
@@ -687,7 +687,7 @@ fn version_1_device_rules_outlive_a_reload(t: &Test) {
     outlives_a_reload(t, on_version_1(t), &[ramdisk], "b 1 3", "b 1 7");
 }
 
-/// Made at once, deleted at once: none hangs, and no unit stays.
+/// The containers are created and deleted at once. No verb hangs, and no unit is left.
 fn many_at_once(t: &Test) {
     const MANY: usize = 200;
     let bundle = pausing(t).drop("/linux/cgroupsPath");

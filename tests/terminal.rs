@@ -1,4 +1,4 @@
-//! Terminals: one handed over a socket, one in the foreground.
+//! Terminals: one passed over a socket, and one in the foreground.
 
 use crate::harness::{Bundle, Call, Container, PidFd, Running, Test, accept, is_corten, read_line, receive};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
@@ -19,13 +19,13 @@ cases![
     console_in_a_user_namespace,
     console_socket_is_required_when_detached,
     console_socket_without_a_terminal_is_refused,
-    console_socket_that_is_not_there_is_refused,
+    a_missing_console_socket_is_refused,
     exec_takes_a_console_socket,
     foreground_relays_both_ways,
     foreground_takes_the_callers_size,
     foreground_forwards_a_new_size,
     foreground_loses_no_output,
-    foreground_passes_a_long_paste_on,
+    foreground_passes_on_a_long_paste,
     foreground_restores_the_callers_terminal,
     foreground_exec_relays,
     foreground_output_in_a_pipe_ends_lines_as_written,
@@ -35,7 +35,7 @@ cases![
     foreground_returns_the_exit_code,
 ];
 
-/// The end of a console socket that an engine holds.
+/// The end of a console socket that an engine has.
 pub struct Console {
     pub path: PathBuf,
     listener: UnixListener,
@@ -48,7 +48,7 @@ impl Console {
         Console { path, listener }
     }
 
-    /// One whose path is longer than the 107 bytes of an address.
+    /// A socket whose path is longer than the 107 bytes of an address.
     fn with_long_path(t: &Test) -> Console {
         let deep = t.path("deep").join("x".repeat(100)).join("y".repeat(100));
         std::fs::create_dir_all(&deep).expect("directories");
@@ -58,7 +58,7 @@ impl Console {
         Console { path: deep.join("console"), listener }
     }
 
-    /// What has come: the fds of the one message, and nothing after it.
+    /// Returns the descriptors of the only message. No other message may follow.
     pub fn receive(&self) -> File {
         let stream = accept(&self.listener);
         let (name, mut fds) = receive(&stream).expect("a message");
@@ -74,7 +74,7 @@ pub fn on_a_terminal(bundle: Bundle) -> Bundle {
     bundle.set("/process/terminal", json!(true))
 }
 
-/// A container with a terminal, and the engine's end of it.
+/// A container with a terminal, and the engine's end of the terminal.
 pub fn with_console<'t>(t: &'t Test, bundle: &Bundle) -> (Container<'t>, File) {
     with_this_console(t, bundle, Console::new(t))
 }
@@ -82,7 +82,7 @@ pub fn with_console<'t>(t: &'t Test, bundle: &Bundle) -> (Container<'t>, File) {
 fn with_this_console<'t>(t: &'t Test, bundle: &Bundle, console: Console) -> (Container<'t>, File) {
     let bundle = on_a_terminal(bundle.clone());
     let container = Container::create(t, &bundle, |call| call.arg("--console-socket").arg(&console.path));
-    // It must have come before `create` returned.
+    // The message must have come before `create` returned.
     console.listener.set_nonblocking(true).expect("non-blocking");
     (container, console.receive())
 }
@@ -171,7 +171,7 @@ fn console_socket_without_a_terminal_is_refused(t: &Test) {
     out.one_clear_line(&["console"]);
 }
 
-fn console_socket_that_is_not_there_is_refused(t: &Test) {
+fn a_missing_console_socket_is_refused(t: &Test) {
     let bundle = on_a_terminal(t.bundle());
     let call = t.verb(["create", "--console-socket", "/nonexistent/sock"]);
     let out = call.arg("--bundle").arg(bundle.lay()).arg(t.id()).out();
@@ -187,7 +187,7 @@ fn exec_takes_a_console_socket(t: &Test) {
     let seen = report_from(&console.receive());
     assert_eq!(seen["tty"]["stdin"], true);
     assert_eq!(seen["tty"]["controlling"], true);
-    // An engine reaps what it started; until then the pid namespace stays.
+    // An engine reaps its children. Until then, the pid namespace exists.
     process.reap();
 }
 
@@ -195,18 +195,19 @@ fn winsize(rows: u16, columns: u16) -> nix::pty::Winsize {
     nix::pty::Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
-/// A terminal as a shell has one: our end, and the end to run something on.
+/// A terminal like a shell's: the test's end, and the end for a program.
 pub fn terminal(rows: u16, columns: u16) -> (File, OwnedFd) {
     let size = winsize(rows, columns);
     let pty = nix::pty::openpty(Some(&size), None).expect("a terminal");
     for end in [&pty.master, &pty.slave] {
-        // Or a program that another test starts right now keeps it open.
+        // Otherwise a program that another test starts at this moment inherits it.
         fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).expect("close-on-exec");
     }
     (File::from(pty.master), pty.slave)
 }
 
-/// `call` in the foreground of a terminal: its controlling one and its stdio.
+/// Runs `call` in the foreground of a terminal, which is its controlling terminal and its
+/// stdio.
 pub fn in_foreground<'t>(call: Call<'t>, slave: &OwnedFd) -> Running<'t> {
     let copy = || slave.try_clone().expect("dup");
     let mut call = call.stdout(copy());
@@ -214,7 +215,7 @@ pub fn in_foreground<'t>(call: Call<'t>, slave: &OwnedFd) -> Running<'t> {
     typing_at(call, slave)
 }
 
-/// The same, but what it writes goes elsewhere, as from `runc run ID | tee`.
+/// The same, but stdout goes elsewhere, as in `runc run ID | tee`.
 fn typing_at<'t>(call: Call<'t>, slave: &OwnedFd) -> Running<'t> {
     use std::os::unix::process::CommandExt;
     let mut call = call.stdin(slave.try_clone().expect("dup"));
@@ -229,7 +230,7 @@ fn typing_at<'t>(call: Call<'t>, slave: &OwnedFd) -> Running<'t> {
     call.spawn()
 }
 
-/// Lines from a terminal up to the one that satisfies `wanted`.
+/// Reads lines from a terminal until `wanted` is true for one.
 pub fn line_with(terminal: &File, wanted: &str) -> String {
     loop {
         let line = read_line(terminal);
@@ -250,7 +251,7 @@ fn foreground_relays_both_ways(t: &Test) {
     assert_eq!(running.out().code, 0);
 }
 
-/// From the payload's first moment on.
+/// The size is set from the payload's first moment on.
 fn foreground_takes_the_callers_size(t: &Test) {
     let (ours, slave) = terminal(33, 77);
     let bundle = on_a_terminal(t.bundle()).args(["/probe"]);
@@ -260,7 +261,7 @@ fn foreground_takes_the_callers_size(t: &Test) {
     assert_eq!(running.out().code, 0);
 }
 
-/// What a payload writes just before its end must still come through.
+/// Output that a payload writes just before its end must arrive.
 fn foreground_loses_no_output(t: &Test) {
     for _ in 0..10 {
         let (ours, slave) = terminal(24, 80);
@@ -276,9 +277,10 @@ fn foreground_loses_no_output(t: &Test) {
     }
 }
 
-/// A payload that has much to say before it reads on, while more is typed than all
-/// buffers hold: who waits until it reads must not keep it from writing.
-fn foreground_passes_a_long_paste_on(t: &Test) {
+/// The payload writes much output before it reads, while the test types more than all
+/// buffers hold. The relay must not wait for the payload to read before it forwards the
+/// output.
+fn foreground_passes_on_a_long_paste(t: &Test) {
     let (mut ours, slave) = terminal(24, 80);
     let script = "stty raw -echo; echo ready; dd bs=1 count=1 of=/dev/null 2>/dev/null
         dd if=/dev/zero bs=1000 count=1000 2>/dev/null | tr '\\0' x; head -c 99999 | wc -c; echo finished";
@@ -302,7 +304,7 @@ fn foreground_passes_a_long_paste_on(t: &Test) {
 
 fn foreground_forwards_a_new_size(t: &Test) {
     let (ours, slave) = terminal(33, 77);
-    // In the shell's `read` a signal can get lost until there is something to read.
+    // In the shell's `read`, a signal can get lost until there is input.
     let script = "trap 'echo now $(stty size)' WINCH; echo ready; while :; do sleep 1000 & wait; done";
     let (bundle, id) = (on_a_terminal(t.bundle()).shell(script), t.id());
     let call = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id);
@@ -353,14 +355,14 @@ fn foreground_output_in_a_pipe_ends_lines_as_written(t: &Test) {
     let container = t.start(&t.bundle().pausing());
     let exec = || container.exec(["--tty"], ["sh", "-c", script]);
     assert_eq!(typing_at(exec(), &slave).out().stdout, wanted);
-    // runc can't do without a terminal of its own.
+    // runc needs a terminal of its own.
     if is_corten() {
         assert_eq!(t.run(&bundle).stdout, wanted);
         assert_eq!(exec().out().stdout, wanted);
     }
 }
 
-/// A terminal in raw mode goes to the left only if it is told to.
+/// In raw mode, a terminal moves to the left only for a carriage return.
 fn foreground_output_on_a_terminal_starts_lines_at_the_left(t: &Test) {
     let container = t.start(&t.bundle().pausing());
     let bundle = on_a_terminal(t.bundle()).shell("echo one; echo two");
@@ -369,14 +371,15 @@ fn foreground_output_on_a_terminal_starts_lines_at_the_left(t: &Test) {
         let running = in_foreground(call, &slave);
         drop(slave);
         let mut seen = Vec::new();
-        // EIO when all is read and the other end is gone.
+        // EIO means that everything was read and the other end is closed.
         let _ = ours.read_to_end(&mut seen);
         assert_eq!(String::from_utf8_lossy(&seen), "one\r\ntwo\r\n");
         assert_eq!(running.out().code, 0);
     }
 }
 
-/// Of what our output goes through, for instance.
+/// stdout is a pipe. So the terminal's output settings stay: they concern other programs,
+/// such as the reader of the pipe.
 fn foreground_leaves_the_output_of_others_alone(t: &Test) {
     let (mut ours, slave) = terminal(24, 80);
     let flags = || nix::sys::termios::tcgetattr(&slave).expect("tcgetattr");
@@ -391,7 +394,7 @@ fn foreground_leaves_the_output_of_others_alone(t: &Test) {
     assert_eq!(running.out().code, 0);
 }
 
-/// What an engine's clients expect.
+/// The clients of engines expect this.
 fn console_ends_lines_as_terminals_do(t: &Test) {
     let (container, mut terminal) = with_console(t, &t.bundle().shell("echo hello"));
     container.start();

@@ -1,4 +1,4 @@
-//! `update`: other limits for a container that is there already, all or none.
+//! `update` changes limits of an existing container, either all or none.
 
 use crate::harness::{
     Container, Out, Test, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, is_corten, pipe,
@@ -32,11 +32,11 @@ cases![
     resources_may_be_null,
     resources_that_set_nothing_need_no_cgroup,
     resources_must_be_an_object,
-    resources_are_named_when_wrong,
+    an_invalid_resource_is_named,
     resources_and_flags_are_refused,
     zero_and_empty_change_nothing,
-    only_what_is_asked_for_is_written,
-    later_updates_know_earlier_ones,
+    only_requested_limits_are_written,
+    later_updates_keep_earlier_ones,
     device_rules_stay,
     kernel_memory_is_a_warning,
     values_are_checked,
@@ -47,7 +47,7 @@ cases![
     failed_update_changes_nothing,
     every_write_may_fail,
     failed_state_changes_nothing,
-    what_could_not_be_set_back_is_told,
+    a_failed_rollback_is_reported,
     limits_on_v2,
     failed_update_on_v2_changes_nothing,
 ];
@@ -56,13 +56,13 @@ fn update<const N: usize>(container: &Container, flags: [&str; N]) -> Out {
     container.update(flags).out()
 }
 
-/// Insists on success without a word.
+/// The call must succeed without output.
 fn done<const N: usize>(container: &Container, flags: [&str; N]) {
     let out = update(container, flags);
     assert_eq!((out.code, out.stdout.as_str(), out.stderr.as_str()), (0, "", ""), "{flags:?}: {out:?}");
 }
 
-/// A file of version 1 or 2; the test is skipped where the machine has none.
+/// Returns the file of version 1 or 2. Skips the test if the machine has none.
 fn value(t: &Test, container: &Container, controller: &str, v1: &str, v2: &str) -> String {
     let file = if cgroup_v2() { v2 } else { v1 };
     cgroup_file(container.init.pid, controller, file)
@@ -127,7 +127,7 @@ fn memory_alone_moves_the_swap_of_version_2(t: &Test) {
     let container = t.pausing_with(json!({ "memory": { "limit": 64 * M, "swap": 128 * M } }));
     done(&container, ["--memory", "96M"]);
     assert_eq!(get(t, &container, LIMIT), (96 * M).to_string());
-    // Both together are 128 MiB as before.
+    // Both together are 128 MiB, as before.
     assert_eq!(get(t, &container, SWAP), v1_or_v2(128 * M, 32 * M));
     done(&container, ["--memory-swap", "192M"]);
     assert_eq!(get(t, &container, SWAP), v1_or_v2(192 * M, 96 * M));
@@ -186,7 +186,8 @@ fn cpu(t: &Test) {
 }
 
 fn quota_and_period_in_any_order(t: &Test) {
-    // The cgroup above has half a processor, so that neither half may come first always.
+    // The cgroup above has half a CPU. So neither the quota nor the period can always come
+    // first.
     let path = t.cgroups_path(&format!("{}/c", t.token));
     let bundle = t.bundle().pausing().set("/linux/cgroupsPath", json!(path));
     let container = t.start(&bundle);
@@ -208,7 +209,7 @@ fn quota_and_period_in_any_order(t: &Test) {
     remove_parents(t);
 }
 
-/// What lies above a container is not the runtime's to remove; here it is the test's.
+/// The runtime does not remove cgroups above a container. The test does.
 fn remove_parents(t: &Test) {
     for parent in cgroups_named(&t.token) {
         let _ = fs::remove_dir(parent);
@@ -239,10 +240,10 @@ fn idle_and_shares(t: &Test) {
     assert_eq!(get(t, &container, SHARES), v1_or_v2(1024, 100));
 }
 
-/// An engine sends all that it has. runc ignores the weight, too, with a warning.
+/// An engine sends all its values. runc ignores the weight, too, with a warning.
 fn shares_with_idle_are_a_warning(t: &Test) {
     let container = t.pausing_with(json!({}));
-    // The second time it is idle already, and would take no shares.
+    // The container is idle at the second call, and would take no shares.
     for _ in 0..2 {
         let out = update(&container, ["--cpu-share", "512", "--cpu-idle", "1"]);
         assert_eq!(out.code, 0, "{out:?}");
@@ -291,10 +292,10 @@ fn pids_limit(t: &Test) {
         done(&container, ["--pids-limit", given]);
         assert_eq!(get(t, &container, PIDS), file);
     }
-    // What enters is counted, what forks is limited.
+    // A process that enters is counted. A process that forks is limited.
     let forks = ["sh", "-c", "/bin/sleep 0; echo done"];
     if cgroup_v2() {
-        // There a process is cloned right into the cgroup.
+        // There, the runtime clones a process directly into the cgroup.
         container.exec([], forks).out().one_clear_line(&["EAGAIN"]);
         return;
     }
@@ -332,7 +333,7 @@ fn from_stdin(container: &Container, flag: &str, text: &str) -> Out {
     fs::File::from(writer).write_all(text.as_bytes()).expect("fits into the pipe");
     let flags: Vec<&str> = flag.split(' ').collect();
     let call = container.update([]);
-    // The flags come before the id, but nothing depends on it.
+    // The flags come before the id, but the order does not matter.
     call.args(flags).stdin(reader).out()
 }
 
@@ -345,7 +346,7 @@ fn resources_from_stdin(t: &Test) {
     }
 }
 
-/// As the kubelet has containerd send them: all that was asked for at create.
+/// As containerd sends them for the kubelet: everything that create requested.
 fn resources_of_an_engine(t: &Test) {
     let devices = json!([{ "allow": false, "access": "rwm" }]);
     let container = t.pausing_with(json!({ "memory": { "limit": 64 * M }, "cpu": { "shares": 2 } }));
@@ -366,7 +367,7 @@ fn resources_may_be_null(t: &Test) {
     let out = from_stdin(&container, "--resources -", &resources.to_string());
     assert_eq!((out.code, out.stderr.as_str()), (0, ""), "{out:?}");
     assert_eq!(get(t, &container, PIDS), "9");
-    // What stands beside them is set.
+    // The runtime sets the limit beside them.
     let resources = json!({ "memory": null, "cpu": { "shares": null }, "pids": { "limit": 12 } });
     from_stdin(&container, "--resources -", &resources.to_string());
     assert_eq!(get(t, &container, PIDS), "12");
@@ -397,7 +398,7 @@ fn resources_must_be_an_object(t: &Test) {
     }
 }
 
-fn resources_are_named_when_wrong(t: &Test) {
+fn an_invalid_resource_is_named(t: &Test) {
     let container = t.pausing_with(json!({}));
     for (bad, at) in [
         (json!({ "memory": { "limit": "much" } }), "/linux/resources/memory/limit"),
@@ -427,17 +428,17 @@ fn zero_and_empty_change_nothing(t: &Test) {
     done(&container, []);
     assert_eq!(get(t, &container, LIMIT), (64 * M).to_string());
     assert_eq!(get(t, &container, SHARES), v1_or_v2(512, 59));
-    // Nor is it forgotten what was there before.
+    // The earlier values are kept, too.
     done(&container, ["--cpu-period", "50000"]);
     assert_eq!(bandwidth(t, &container), "5000 50000");
 }
 
-fn only_what_is_asked_for_is_written(t: &Test) {
+fn only_requested_limits_are_written(t: &Test) {
     if t.by_systemd() {
         t.skip("systemd writes all that it knows of a unit");
     }
     let container = t.pausing_with(json!({ "memory": { "limit": 64 * M }, "pids": { "limit": 20 } }));
-    // Somebody else has changed that by hand.
+    // Another program has changed this value by hand.
     let pids = cgroup_dir(container.init.pid, "pids").unwrap().join("pids.max");
     fs::write(&pids, "33").unwrap();
     done(&container, ["--memory", "128M"]);
@@ -445,10 +446,10 @@ fn only_what_is_asked_for_is_written(t: &Test) {
     assert_eq!(get(t, &container, PIDS), "33");
 }
 
-fn later_updates_know_earlier_ones(t: &Test) {
+fn later_updates_keep_earlier_ones(t: &Test) {
     let container = t.pausing_with(json!({}));
     done(&container, ["--memory", "64M"]);
-    // Without the limit of before there would be nothing to count from on version 2.
+    // On version 2, the runtime needs the earlier limit to compute the new one.
     done(&container, ["--memory-swap", "96M"]);
     assert_eq!(get(t, &container, SWAP), v1_or_v2(96 * M, 32 * M));
     done(&container, ["--cpu-quota", "20000"]);
@@ -551,7 +552,7 @@ fn many_at_once(t: &Test) {
     assert_eq!(container.status(), "running");
 }
 
-/// All files of the container's cgroups that hold a setting.
+/// All files of the container's cgroups that contain a setting.
 fn image(container: &Container) -> Vec<(PathBuf, String)> {
     let mut image = Vec::new();
     for dir in crate::harness::cgroups_named(&container.id) {
@@ -591,13 +592,13 @@ fn failed_update_changes_nothing(t: &Test) {
     let out = from_stdin(&container, "--resources -", &resources.to_string());
     out.one_clear_line(&["/linux/resources/cpu/cpus"]);
     assert_eq!(image(&container), before);
-    // Nor does a later update remember any of it.
+    // A later update does not contain any of it either.
     done(&container, ["--cpu-period", "50000"]);
     assert_eq!(bandwidth(t, &container), "5000 50000");
 }
 
-/// `update` under strace, which makes the writes to the container's cgroups
-/// that `which` names fail with an error that the kernel has no reason for.
+/// Runs `update` under strace. strace makes the writes to the container's cgroups that
+/// `which` names fail with an error that the kernel has no reason for.
 fn with_failing_writes(t: &Test, container: &Container, errno: &str, which: &str, flags: &[&str]) -> Out {
     let mut call = t.call("/usr/bin/strace").args(["-f", "-qq", "-o", "/dev/null"]);
     call = call.args(["-e", &format!("inject=write:error={errno}:when={which}")]);
@@ -635,7 +636,8 @@ fn every_write_may_fail(t: &Test) {
     }
     assert!(failures >= 5, "{failures}");
     assert_ne!(image(&container), before);
-    // What the kernel may want in another order is tried once more, and this works.
+    // The runtime tries once more if the kernel may want another order, and the second try
+    // succeeds.
     let other = ["--memory=64M", "--memory-swap=64M", "--pids-limit=20"];
     let out = with_failing_writes(t, &container, "EBUSY", "1", &other);
     assert_eq!(out.code, 0, "{out:?}");
@@ -657,14 +659,14 @@ fn failed_state_changes_nothing(t: &Test) {
     done(&container, ["--pids-limit", "30"]);
 }
 
-fn what_could_not_be_set_back_is_told(t: &Test) {
+fn a_failed_rollback_is_reported(t: &Test) {
     let container = t.pausing_with(json!({ "pids": { "limit": 20 }, "memory": { "limit": 64 * M } }));
     let flags = ["--memory=128M", "--pids-limit=30"];
     let out = with_failing_writes(t, &container, "EIO", "2+", &flags);
     out.one_clear_line(&["EIO", "could not restore all of them"]);
 }
 
-/// What a version 2 has without controllers, on this machine.
+/// A version 2 without controllers has these, on this machine.
 fn limits_on_v2(t: &Test) {
     let script = "
         runtime run --detach \"$ID\" </dev/null >/dev/null 2>&1

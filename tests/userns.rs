@@ -1,4 +1,4 @@
-//! User namespaces: the mappings, what belongs to whom, and callers without privilege.
+//! User namespaces: the mappings, the owners of files, and callers without privilege.
 
 use crate::harness::{Bundle, Call, Out, Test, cgroup_v2};
 use nix::unistd::{Gid, Uid, chown};
@@ -12,15 +12,15 @@ cases![
     without_mappings_a_user_is_root,
     many_ranges_are_mapped,
     as_many_ranges_as_the_kernel_takes,
-    more_than_the_kernel_takes_is_refused,
+    more_ranges_than_the_kernel_takes_are_refused,
     a_map_of_a_page_is_refused,
     ranges_that_overlap_are_refused,
-    a_range_of_nothing_is_refused,
+    an_empty_range_is_refused,
     a_user_that_is_not_mapped_is_refused,
-    nobody_need_be_root_inside,
+    root_need_not_be_mapped,
     the_bundle_may_be_closed_to_its_ids,
     files_belong_to_the_mapped_ids,
-    devices_are_the_hosts,
+    devices_are_bound_from_the_host,
     a_device_that_the_host_lacks_is_made,
     a_device_that_the_host_lacks_is_refused,
     another_file_in_the_devices_place_is_refused,
@@ -36,7 +36,7 @@ cases![
     ptmx_among_the_devices_is_the_containers,
     rootless_runs_as_a_plain_user,
     rootless_template_keeps_the_hosts_cgroups_readonly,
-    a_readonly_sys_with_writable_cgroups_is_warned_of,
+    a_readonly_sys_with_writable_cgroups_is_a_warning,
     rootless_has_a_whole_life,
     rootless_without_a_user_namespace_is_refused,
     rootless_groups_are_refused,
@@ -53,12 +53,12 @@ fn range(container: u32, host: u32, size: u32) -> Value {
     json!({ "containerID": container, "hostID": host, "size": size })
 }
 
-/// Ranges of one id each, none of which adjoins another.
+/// Ranges of one id each, none of which is next to another.
 fn singles(count: u32, host: u32) -> Value {
     (0..count).map(|n| range(n, host + 2 * n, 1)).collect()
 }
 
-/// The lines of a map as the payload's namespace has them.
+/// The lines of a map, as the payload's namespace has them.
 fn lines_of(text: &Value) -> Vec<Vec<u32>> {
     let number = |word: &str| word.parse().expect("a number");
     text.as_str().unwrap().lines().map(|line| line.split_whitespace().map(number).collect()).collect()
@@ -73,7 +73,7 @@ fn without_mappings(t: &Test) -> Bundle {
     bundle.remount("/dev/pts", &flags).drop("/linux/resources")
 }
 
-/// Insists that these ids of the host are root in the container, and alone there.
+/// Only these ids of the host may be mapped, and to root of the container.
 fn is_only_root(seen: &Value, uid: u32, gid: u32) {
     assert_eq!(seen["ids"]["uid"], json!([0, 0, 0]));
     assert_eq!(lines_of(&seen["asked"][MAPS[0]]), [[0, uid, 1]]);
@@ -117,14 +117,14 @@ fn as_many_ranges_as_the_kernel_takes(t: &Test) {
     assert_eq!((lines.len(), &lines[339]), (340, &vec![339, 2678, 1]));
 }
 
-fn more_than_the_kernel_takes_is_refused(t: &Test) {
+fn more_ranges_than_the_kernel_takes_are_refused(t: &Test) {
     let bundle = mapped(t, singles(341, 2000), singles(340, 2000));
     t.refused(&bundle).one_clear_line(&["/linux/uidMappings/340", "340"]);
     let bundle = mapped(t, singles(340, 2000), singles(341, 2000));
     t.refused(&bundle).one_clear_line(&["/linux/gidMappings/340", "340"]);
 }
 
-/// The kernel takes a map in one write, of less than a page.
+/// The kernel takes a map in one write of less than a page.
 fn a_map_of_a_page_is_refused(t: &Test) {
     let bundle = mapped(t, singles(5, 2000), singles(340, 4_000_000_000));
     t.refused(&bundle).one_clear_line(&["/linux/gidMappings", "bytes"]);
@@ -144,7 +144,7 @@ fn ranges_that_overlap_are_refused(t: &Test) {
     assert_eq!(t.run(&mapped(t, adjoining, one).args(["true"])).code, 0);
 }
 
-fn a_range_of_nothing_is_refused(t: &Test) {
+fn an_empty_range_is_refused(t: &Test) {
     let one = json!([range(0, 100_000, 10)]);
     let none = json!([range(0, 100_000, 10), range(20, 200_000, 0)]);
     t.refused(&mapped(t, none, one.clone())).one_clear_line(&["/linux/uidMappings/1/size"]);
@@ -163,7 +163,7 @@ fn a_user_that_is_not_mapped_is_refused(t: &Test) {
     }
 }
 
-fn nobody_need_be_root_inside(t: &Test) {
+fn root_need_not_be_mapped(t: &Test) {
     let map = || json!([range(1000, 100_000, 1)]);
     let bundle = mapped(t, map(), map())
         .set("/process/user", json!({ "uid": 1000, "gid": 1000 }))
@@ -177,7 +177,7 @@ fn nobody_need_be_root_inside(t: &Test) {
     assert_eq!(seen["status"]["CapEff"], "0000000000000000");
 }
 
-/// Nobody but the host's root may enter this directory.
+/// Only the host's root may enter this directory.
 fn close(dir: &Path) {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).expect("chmod");
 }
@@ -223,11 +223,11 @@ fn device(path: &str, kind: &str, major: u32, minor: u32) -> Value {
     json!({ "path": path, "type": kind, "major": major, "minor": minor })
 }
 
-fn devices_are_the_hosts(t: &Test) {
+fn devices_are_bound_from_the_host(t: &Test) {
     let bundle = t.bundle().user_namespace().set(
         "/linux/devices",
         json!([
-            // Where the host has it, too, and where the host has none of the name.
+            // The host has the same device, or no device of this name.
             device("/dev/kmsg", "c", 1, 11),
         ]),
     );
@@ -239,8 +239,8 @@ fn devices_are_the_hosts(t: &Test) {
     assert_eq!(owner, &json!(65534), "it is the host's root's");
 }
 
-/// By its path and by its number. The kernel knows no driver of 240:77, which it says
-/// only of a node that may be opened.
+/// By its path and by its number. The kernel has no driver for 240:77. It returns this
+/// error only for a node that may be opened.
 fn a_device_that_the_host_lacks_is_made(t: &Test) {
     let mut other = device("/dev/sub/other", "c", 240, 77);
     (other["fileMode"], other["uid"], other["gid"]) = (json!(0o604), json!(7), json!(8));
@@ -268,7 +268,7 @@ fn a_device_that_the_host_lacks_is_made(t: &Test) {
     assert_eq!(left, 1, "where it was made is gone");
 }
 
-/// Who may make no node on the host gets none.
+/// A caller that can't create nodes on the host gets none.
 fn a_device_that_the_host_lacks_is_refused(t: &Test) {
     let devices = json!([device("/dev/zero2", "c", 240, 77)]);
     let out = t.as_user(&t.bundle().set("/linux/devices", devices), []);
@@ -297,7 +297,7 @@ fn a_fifo_is_made(t: &Test) {
     assert_eq!((&stat["uid"], &stat["gid"]), (&json!(5), &json!(6)));
 }
 
-/// The image's own /dev, of the container's root.
+/// The /dev of the image, owned by the container's root.
 fn own_dev(bundle: Bundle) -> Bundle {
     let bundle = ["", "/pts", "/shm", "/mqueue"]
         .iter()
@@ -306,14 +306,14 @@ fn own_dev(bundle: Bundle) -> Bundle {
     bundle
 }
 
-/// CVE-2025-31133 in a user namespace: the host's node is not to be bound on
-/// what a link leads to.
+/// CVE-2025-31133 in a user namespace: the runtime must not bind the host's node where a
+/// link leads.
 fn a_link_in_a_devices_place_is_refused(t: &Test) {
     let bundle = own_dev(t.bundle().user_namespace());
     std::os::unix::fs::symlink("/etc/passwd", bundle.inside("/dev/null")).unwrap();
     t.refused(&bundle).one_clear_line(&["/dev/null", "link"]);
     fs::remove_file(bundle.inside("/dev/null")).unwrap();
-    // What an earlier run has left as a mount point is one again.
+    // A mount point that an earlier run has left can be used again.
     fs::write(bundle.inside("/dev/null"), "").unwrap();
     for _ in 0..2 {
         assert_eq!(t.look(&bundle, ["stat:/dev/null"])["asked"]["stat:/dev/null"]["device"], "1:3");
@@ -349,7 +349,7 @@ fn sysctls_are_set(t: &Test) {
 
 const KEEP: &str = "/annotations/run.oci.keep_original_groups";
 
-/// `run` of the bundle by a caller with the groups 4242 and 4243.
+/// Calls `run` with the groups 4242 and 4243.
 fn with_groups(t: &Test, bundle: &Bundle) -> Value {
     let bundle = bundle.clone().args(["/probe"]);
     let call = t.call("/usr/bin/setpriv").args(["--groups", "4242,4243"]).arg(&*t.runtime.borrow());
@@ -357,12 +357,12 @@ fn with_groups(t: &Test, bundle: &Bundle) -> Value {
 }
 
 fn keeping(bundle: Bundle, value: &str) -> Bundle {
-    // A key with dots is no JSON pointer's problem, but one with `~` would be.
+    // A key with dots works as a JSON pointer, but a key with `~` would not.
     bundle.set(KEEP, json!(value))
 }
 
 fn groups_of_the_caller_are_kept_when_asked(t: &Test) {
-    // `additionalGids` give way, even such that are not mapped.
+    // `additionalGids` have no effect then, even if they are not mapped.
     let user = json!({ "uid": 3, "gid": 3, "additionalGids": [70_000] });
     let bundle = keeping(t.bundle().set("/process/user", user), "1");
     assert_eq!(with_groups(t, &bundle)["ids"]["groups"], json!([4242, 4243]));
@@ -383,7 +383,8 @@ fn groups_of_the_caller_are_dropped(t: &Test) {
     }
 }
 
-/// There root may make no nodes, though the configuration has no user namespace.
+/// Root of that user namespace can't create nodes, although the configuration has no user
+/// namespace.
 fn inside_another_user_namespace_devices_are_bound(t: &Test) {
     let bundle = t
         .bundle()
@@ -406,8 +407,8 @@ fn inside_another_user_namespace_devices_are_bound(t: &Test) {
     assert_eq!(seen["asked"]["write:/dev/null"], "ok");
 }
 
-/// As under rootless Podman: root of a user namespace whose pid namespace is
-/// not its own.
+/// As under rootless Podman: root of a user namespace whose pid namespace belongs to
+/// another one.
 fn inside_another_user_namespace_exec_works(t: &Test) {
     let bundle = t.bundle().drop("/linux/resources").without_mount("/sys/fs/cgroup");
     let bundle = bundle.remount("/dev/pts", &["newinstance", "ptmxmode=0666", "mode=0620"]);
@@ -437,7 +438,7 @@ fn keyring_can_be_searched_by_its_user(t: &Test) {
     assert!(mapped.contains(&t.token), "{mapped}");
 }
 
-/// A user without privilege: uid and gid 61234, who owns the bundle and a state
+/// A user without privilege: uid and gid 61234. The user owns the bundle and a state
 /// directory.
 pub struct Plain<'t> {
     pub t: &'t Test,
@@ -453,7 +454,7 @@ impl<'t> Plain<'t> {
         Plain { t, root }
     }
 
-    /// What `spec --rootless` writes for this user, without a terminal.
+    /// The configuration of `spec --rootless` for this user, without a terminal.
     pub fn bundle(&self) -> Bundle {
         let mut bundle = self.t.bundle();
         own(&bundle.dir);
@@ -472,12 +473,12 @@ impl<'t> Plain<'t> {
         call.arg(&*self.t.runtime.borrow()).arg("--root").arg(&self.root).args(args)
     }
 
-    /// What `state` prints.
+    /// Returns the output of `state`.
     pub fn state(&self, id: &str) -> Value {
         serde_json::from_str(&self.call(["state", id]).ok().stdout).expect("state is JSON")
     }
 
-    /// What the container's state.json holds.
+    /// Returns the container's state.json.
     pub fn record(&self, id: &str) -> Value {
         serde_json::from_slice(&fs::read(self.root.join(id).join("state.json")).expect("read")).expect("JSON")
     }
@@ -492,7 +493,8 @@ pub fn own(path: &Path) {
     chown(path, Some(Uid::from_raw(PLAIN)), Some(Gid::from_raw(PLAIN))).expect("chown");
 }
 
-/// `podman run --device /dev/ptmx`: the host's would make terminals of the host's devpts.
+/// `podman run --device /dev/ptmx`: the host's ptmx would create terminals of the host's
+/// devpts.
 fn ptmx_among_the_devices_is_the_containers(t: &Test) {
     let ptmx = json!({ "path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666 });
     let bundle = t.bundle().user_namespace().push("/linux/devices", ptmx);
@@ -501,8 +503,8 @@ fn ptmx_among_the_devices_is_the_containers(t: &Test) {
     assert_eq!(asked["read:/dev/ptmx"], "EAGAIN", "a terminal of the container's own");
 }
 
-/// CVE-2023-25809, by the template that `spec --rootless` writes: a cgroup that the
-/// user may write to on the host.
+/// CVE-2023-25809, with the template that `spec --rootless` writes, and a cgroup of the
+/// host that the user may write to.
 fn rootless_template_keeps_the_hosts_cgroups_readonly(t: &Test) {
     let plain = Plain::new(t);
     let group = match cgroup_v2() {
@@ -524,14 +526,14 @@ fn rootless_template_keeps_the_hosts_cgroups_readonly(t: &Test) {
         let reached = out.stderr.contains("reached the host");
         (out.report()["asked"][&question].clone(), reached)
     };
-    // Without the mount of type cgroup the payload does reach it.
+    // Without the mount of type cgroup, the payload reaches the host's cgroup.
     let open = plain.bundle().without_mount("/sys/fs/cgroup");
     assert_eq!(run(open), (json!("ok"), true));
     let (answer, reached) = run(plain.bundle());
     assert!(!reached && (answer == "EROFS" || answer == "ENOENT"), "{answer}");
 }
 
-fn a_readonly_sys_with_writable_cgroups_is_warned_of(t: &Test) {
+fn a_readonly_sys_with_writable_cgroups_is_a_warning(t: &Test) {
     let bundle = t.bundle().without_mount("/sys/fs/cgroup").without_mount("/sys").args(["true"]);
     let said = |bundle: Bundle| {
         let out = t.run(&bundle);
@@ -542,7 +544,7 @@ fn a_readonly_sys_with_writable_cgroups_is_warned_of(t: &Test) {
     let open = bundle.clone().bind(sys, "/sys", &["ro"]);
     assert!(said(open.clone()));
     assert!(!said(bundle.clone().bind(sys, "/sys", &["rro"])));
-    // What is asked to be writable surprises nobody.
+    // If the configuration asks for write access, there is no warning.
     assert!(!said(bundle.bind(sys, "/sys", &[])));
     assert!(!said(open.clone().mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro"])));
     assert!(!said(open.set("/linux/maskedPaths", json!(["/sys/fs"]))));
@@ -603,7 +605,7 @@ fn rootless_needs_a_helper_for_more_ids(t: &Test) {
     out.one_clear_line(&["/linux/uidMappings", "newuidmap"]);
 }
 
-/// A command line of the shell that calls the runtime as the plain user.
+/// Calls the runtime as the plain user, by a shell command.
 pub fn as_plain(args: &str, plain: &Plain) -> String {
     format!(
         "setpriv --reuid {PLAIN} --regid {PLAIN} --clear-groups --inh-caps -all \"$RUNTIME\" --root {} {args}",
@@ -611,8 +613,8 @@ pub fn as_plain(args: &str, plain: &Plain) -> String {
     )
 }
 
-/// A script for which the plain user has 1000 ids from 100000 on, by files of the
-/// test's own in the place of the host's.
+/// A script for which the plain user has 1000 ids from 100000 on. The test replaces the
+/// host's files by its own.
 pub fn with_subids(t: &Test, bundle: &Bundle, script: &str) -> Out {
     if !Path::new("/usr/bin/newuidmap").exists() {
         t.skip("newuidmap is not installed");

@@ -15,12 +15,12 @@ cases![
     spec_output_runs,
     features_are_complete,
     help_of_a_verb,
-    a_foreground_container_is_everybodys,
+    verbs_change_and_delete_a_foreground_container,
     features_of_the_host,
     features_of_the_host_for_a_user,
-    a_life_by_hand,
+    a_container_lives_from_create_to_delete,
     create_does_not_start_the_payload,
-    state_says_what_it_should,
+    state_has_the_right_values,
     state_of_unknown_is_refused,
     run_returns_the_exit_code,
     run_returns_128_plus_signal,
@@ -155,7 +155,7 @@ fn features_are_complete(t: &Test) {
     has("/linux/capabilities", &["CAP_CHOWN", "CAP_SYS_ADMIN"]);
 }
 
-fn a_life_by_hand(t: &Test) {
+fn a_container_lives_from_create_to_delete(t: &Test) {
     let container = t.create(&t.bundle().pausing());
     assert_eq!(container.status(), "created");
     container.start();
@@ -177,7 +177,7 @@ fn create_does_not_start_the_payload(t: &Test) {
     assert!(bundle.inside("/started").exists());
 }
 
-fn state_says_what_it_should(t: &Test) {
+fn state_has_the_right_values(t: &Test) {
     let bundle = t.bundle().pausing().set("/annotations", json!({ "org.example": "yes" }));
     let container = t.create(&bundle);
     let state = container.state();
@@ -223,7 +223,8 @@ fn run_under_an_ignored_sigchld(t: &Test) {
 }
 
 fn run_returns_128_plus_signal(t: &Test) {
-    // Pid 1 of a pid namespace can't be killed from inside: share the host's.
+    // No process of a pid namespace can kill its pid 1 from inside. So the container shares
+    // the host's pid namespace.
     let bundle = t.bundle().without_namespace("pid");
     for (signal, code) in [("SIGKILL", 137), ("SIGTERM", 143), ("SIGUSR1", 138)] {
         let out = t.run(&bundle.clone().args(["/probe", "--die", signal]));
@@ -317,7 +318,7 @@ fn list_refuses_an_unknown_format(t: &Test) {
     t.verb(["list", "--format", "yaml"]).out().one_clear_line(&["yaml"]);
 }
 
-/// A container whose payload names every signal it gets.
+/// A container whose payload prints every signal that it gets.
 fn listening(t: &Test) -> (Container<'_>, std::fs::File) {
     let (reader, writer) = crate::harness::pipe();
     let bundle = t.bundle().args(["/probe", "--signals"]);
@@ -348,7 +349,8 @@ fn kill_knows_numbers_and_names(t: &Test) {
 }
 
 fn kill_all_reaches_every_process(t: &Test) {
-    // Without a pid namespace of its own only the cgroup tells who belongs here.
+    // Without a pid namespace of its own, only the cgroup identifies the container's
+    // processes.
     let bundle = t.bundle().without_namespace("pid").shell("sleep 1000 & echo $!; wait");
     let (reader, writer) = crate::harness::pipe();
     let container = Container::create(t, &bundle, |call| call.stdout(writer));
@@ -360,8 +362,7 @@ fn kill_all_reaches_every_process(t: &Test) {
     assert_eq!(container.wait(), 137);
 }
 
-/// Nobody else would look after the others. The second container's init has gone
-/// before.
+/// No other process would reap them. The init of the second container has ended before.
 fn kill_ends_all_that_share_the_hosts_pids(t: &Test) {
     for script in ["sleep 1000 & echo $!; wait", "sleep 1000 & echo $!"] {
         let bundle = t.bundle().without_namespace("pid").shell(script);
@@ -466,8 +467,7 @@ fn a_missing_id_is_refused(t: &Test) {
     }
 }
 
-/// No verb waits for time to pass, or looks again and again: strace shows what
-/// each of them waits for.
+/// No verb sleeps or polls. strace shows what each verb waits for.
 fn no_verb_sleeps(t: &Test) {
     let bundle = t.bundle().pausing();
     let dir = bundle.lay().to_str().expect("UTF-8");
@@ -497,7 +497,7 @@ fn no_verb_sleeps(t: &Test) {
         let log = t.path("strace");
         let waits = "trace=nanosleep,clock_nanosleep,poll,ppoll,select,pselect6,epoll_wait,epoll_pwait,\
             epoll_pwait2,sched_yield";
-        // The runtime's own process alone: a payload may sleep.
+        // Only the runtime's own process: a payload may sleep.
         let strace =
             t.call("/usr/bin/strace").args(["-qq", "-e", waits, "-e", "signal=none", "-o"]).arg(&log);
         let runtime = t.runtime.borrow().clone();
@@ -505,8 +505,8 @@ fn no_verb_sleeps(t: &Test) {
         let waits = std::fs::read_to_string(&log).expect("a log");
         let count = |name: &str| waits.lines().filter(|line| line.starts_with(name)).count();
         assert_eq!(count("nanosleep") + count("clock_nanosleep") + count("select"), 0, "{call:?}: {waits}");
-        // Version 1 does not tell when it has frozen all: it is looked at until it
-        // has, which on a busy machine may take many looks.
+        // Version 1 does not report when all processes are frozen. The runtime has to look
+        // until they are, which may take many looks on a busy machine.
         assert!(count("sched_yield") == 0 || call[0] == "pause", "{call:?}: {waits}");
         let others = waits.lines().count() - count("sched_yield");
         assert!(others < 100, "a loop: {call:?}: {waits}");
@@ -548,8 +548,8 @@ fn systemd_cgroups_are_refused_clearly(t: &Test) {
     call.arg(bundle.lay()).arg(t.id()).out().one_clear_line(&["systemd"]);
 }
 
-/// While `run` waits for it, other verbs change it, and delete it.
-fn a_foreground_container_is_everybodys(t: &Test) {
+/// `run` waits for the container. Meanwhile other verbs change it, and delete it.
+fn verbs_change_and_delete_a_foreground_container(t: &Test) {
     let bundle = t.bundle().shell("echo on; while :; do sleep 1000 & wait; done");
     let (reader, writer) = pipe();
     let id = t.id();
@@ -581,7 +581,7 @@ fn help_of_a_verb(t: &Test) {
     t.verb(["help", "nothing"]).out().one_clear_line(&["nothing", "no such command"]);
 }
 
-/// What this machine allows, which is found here by other ways.
+/// What this machine allows. The test finds this out in other ways.
 fn features_of_the_host(t: &Test) {
     let features = |args: &[&str]| -> Value {
         serde_json::from_str(&t.verb(["features"]).args(args).ok().stdout).expect("JSON")
@@ -613,7 +613,7 @@ fn features_of_the_host(t: &Test) {
         assert_eq!(checkpoint["enabled"], false);
         assert!(checkpoint["why"].as_str().unwrap().contains("criu is not installed"), "{checkpoint}");
     }
-    // No kernel can map the ids of these, and it is told why.
+    // No kernel can map the ids of these filesystems, and the output gives the reason.
     for fs in ["proc", "sysfs"] {
         assert_eq!(host["idmap"][fs]["enabled"], false, "{fs}");
         assert!(host["idmap"][fs]["why"].as_str().unwrap().contains(fs), "{host}");
@@ -648,9 +648,9 @@ fn features_of_the_host_for_a_user(t: &Test) {
     assert_eq!(host["privileged"], false);
     assert_eq!(host["idmap"]["enabled"], false);
     assert!(host["idmap"]["why"].as_str().unwrap().contains("CAP_SYS_ADMIN"), "{host}");
-    // The user of the tests has no range of his own.
+    // The user of the tests has no range of ids.
     assert_eq!(host["idMappings"]["enabled"], false, "{host}");
     assert_eq!(host["cgroup"]["mayMake"]["enabled"], false, "{host}");
-    // In a user namespace of his own he may, if he may have one.
+    // In a user namespace of the user's own, this may work.
     assert_eq!(host["mountApi"]["attach"]["enabled"], host["namespaces"]["user"]["enabled"], "{host}");
 }

@@ -8,15 +8,15 @@ use std::path::Path;
 cases![
     wait_returns_the_exit_code,
     wait_returns_128_plus_signal,
-    wait_tells_of_an_oom_kill,
-    wait_tells_of_a_payload_that_could_not_be_executed,
+    wait_reports_an_oom_kill,
+    wait_reports_a_payload_that_could_not_be_executed,
     wait_of_a_created_container_spans_its_start,
-    wait_hears_of_what_its_parent_reaped,
+    wait_knows_the_end_of_a_reaped_init,
     many_may_wait,
     wait_outlives_a_delete,
     the_record_stays_until_delete,
     run_with_keep_records_the_end,
-    an_end_that_nobody_saw_is_not_invented,
+    an_unobserved_end_is_not_invented,
     wait_of_unknown_is_refused,
 ];
 
@@ -26,7 +26,7 @@ fn started<'t>(t: &'t Test, script: &str) -> Container<'t> {
     container
 }
 
-/// The record without its time, which must be one.
+/// Returns the record without its time, which must be a valid time.
 fn record(container: &Container) -> Value {
     let mut record = container.state()["exit"].clone();
     let at = record["at"].take();
@@ -52,7 +52,7 @@ fn wait_returns_128_plus_signal(t: &Test) {
     assert_eq!(container.wait(), 137);
 }
 
-fn wait_tells_of_an_oom_kill(t: &Test) {
+fn wait_reports_an_oom_kill(t: &Test) {
     if !Path::new("/sys/fs/cgroup/memory").exists() && !controllers().contains("memory") {
         t.skip("no memory controller");
     }
@@ -61,7 +61,7 @@ fn wait_tells_of_an_oom_kill(t: &Test) {
     let bundle = bundle.shell("exec dd if=/dev/zero of=/dev/null bs=64M count=1");
     let told = json!({ "status": 137, "signal": 9, "oomKilled": true });
     if t.by_systemd() {
-        // It removes the cgroup at once, so somebody must have watched.
+        // The cgroup is removed at once, so a process must have watched it.
         let id = t.id();
         t.will_delete(&id);
         assert_eq!(t.verb(["run", "--keep", "--bundle"]).arg(bundle.lay()).arg(&id).out().code, 137);
@@ -79,7 +79,7 @@ fn controllers() -> String {
     std::fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default()
 }
 
-fn wait_tells_of_a_payload_that_could_not_be_executed(t: &Test) {
+fn wait_reports_a_payload_that_could_not_be_executed(t: &Test) {
     let bundle = t.bundle().args(["/broken"]);
     bundle.script("/broken", "#!/missing/interpreter\n");
     let container = Container::create(t, &bundle, |call| call);
@@ -98,7 +98,7 @@ fn wait_of_a_created_container_spans_its_start(t: &Test) {
     assert_eq!(waiting.out().code, 5);
 }
 
-fn wait_hears_of_what_its_parent_reaped(t: &Test) {
+fn wait_knows_the_end_of_a_reaped_init(t: &Test) {
     let container = started(t, "sleep 1000");
     let waiting = container.verb("wait").spawn();
     let holds_a_pidfd = || {
@@ -136,7 +136,7 @@ fn wait_outlives_a_delete(t: &Test) {
     let container = started(t, "sleep 1000");
     let waiting = container.verb("wait").spawn();
     container.verb("delete").arg("--force").ok();
-    // It may have come too late, when there is nothing to wait for any more.
+    // The call may have come too late.
     let out = waiting.out();
     assert!(out.code == 137 || out.stderr.contains("does not exist"), "{out:?}");
 }
@@ -145,7 +145,7 @@ fn the_record_stays_until_delete(t: &Test) {
     let container = started(t, "exit 7");
     assert_eq!(container.verb("wait").out().code, 7);
     assert_eq!(container.wait(), 7);
-    // Nobody could tell any more, but for the record.
+    // Without the record, no process could know the exit status any more.
     assert_eq!(container.verb("wait").out().code, 7);
     assert_eq!(container.status(), "stopped");
     container.verb("delete").ok();
@@ -161,7 +161,7 @@ fn run_with_keep_records_the_end(t: &Test) {
     t.verb(["delete", &id]).ok();
 }
 
-fn an_end_that_nobody_saw_is_not_invented(t: &Test) {
+fn an_unobserved_end_is_not_invented(t: &Test) {
     let container = started(t, "exit 4");
     assert_eq!(container.wait(), 4);
     container.verb("wait").out().one_clear_line(&["its exit status is unknown"]);

@@ -10,9 +10,10 @@ require install make bash
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 
-# `make install` compiles what writes the pages; here it does so without a limit.
+# `make install` compiles the program that writes the pages. This run of it has no time
+# limit.
 env -u MAKEFLAGS -u MAKELEVEL make --no-print-directory -C "$here/../.." docs >/dev/null
-# Whatever make this runs below, it is another installation.
+# Runs an installation of its own, whatever make runs this script.
 expect 'make install' 0 '' env -u MAKEFLAGS -u MAKELEVEL \
     make --no-print-directory -C "$here/../.." install CORTEN="$RUNTIME" DESTDIR="$work/dest" PREFIX=/usr
 share=$work/dest/usr/share
@@ -25,7 +26,7 @@ pages=$(cd "$share/man/man8" && printf '%s\n' *)
 wanted=$({ echo corten.8 && printf 'corten-%s.8\n' "${verbs[@]}"; } | sort)
 expect 'a page for each command' 0 '^$' diff <(sort <<<"$pages") <(echo "$wanted")
 
-# lint NAME COMMAND...: says nothing of any page.
+# lint NAME COMMAND...: the command must print nothing about any page.
 lint() {
     local name=$1 page said=
     shift
@@ -48,7 +49,7 @@ fi
 
 # --- completions ----------------------------------------------------------------------------
 
-# Two containers, for whoever asks for their names.
+# Two containers, whose names the completions list.
 mkdir "$work/bin"
 cat >"$work/bin/corten" <<'EOF'
 #!/bin/sh
@@ -80,7 +81,7 @@ else
     skipped fish 'needs the command fish'
 fi
 
-# At a terminal of zsh's own making: what the Tab has made of the line.
+# In a terminal of zsh itself: the line after the Tab key.
 cat >"$work/in.zsh" <<'EOF'
 zmodload zsh/zpty
 zpty z zsh -f -i

@@ -1,5 +1,6 @@
-//! The container that is measured: the rootfs, the one config.json for every runtime, and the command line of every
-//! verb. `floor.c` makes the same container by hand: change both together.
+//! The measured container: the rootfs, the one config.json for every runtime, and the
+//! command line of every verb. `floor.c` creates the same container by hand: change both
+//! together.
 
 use crate::place::{Job, Layout, Place};
 use crate::runtimes::{Kind, Runtime};
@@ -43,14 +44,14 @@ pub fn compile() -> Result<Programs> {
     Ok(Programs { floor: build("floor")?, ok: build("true")?, pause: build("pause")? })
 }
 
-/// What a process of the container is: the bundle it comes from.
+/// The programs that a container can run. Each has its own bundle.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Payload {
     /// Returns 0 at once.
     Ok,
     /// Waits for a signal.
     Pause,
-    /// Prints what it sees.
+    /// Prints a report of what it sees.
     Probe,
 }
 
@@ -74,7 +75,7 @@ impl Payload {
     }
 }
 
-/// What must be the same under every runtime.
+/// Everything that must be the same under every runtime.
 const PROBE: &str = "\
 echo [mounts]; busybox cut -d' ' -f4- /proc/self/mountinfo
 echo [cgroup]; busybox cat /proc/self/cgroup /sys/fs/cgroup/pids.max /sys/fs/cgroup/pids/pids.max 2>&-
@@ -127,7 +128,8 @@ impl Bench {
         Ok(bench)
     }
 
-    /// crun before 1.9 insists on an unlimited RLIMIT_MEMLOCK to load a device program, which not every root may set.
+    /// crun before 1.9 sets RLIMIT_MEMLOCK to unlimited to load a device program. Not every
+    /// root may do that.
     fn device_rules(&mut self, place: &Place, runtime: &Runtime) -> bool {
         use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
         let limit = getrlimit(Resource::RLIMIT_MEMLOCK).unwrap_or_default();
@@ -223,7 +225,7 @@ impl Bench {
         })
     }
 
-    /// The command of a verb. `init` is the container's first process, where there is one.
+    /// The command of a verb. `init` is the container's first process, if it has one.
     pub fn command(&self, runtime: &Runtime, verb: &str, payload: Payload, init: i32) -> Vec<String> {
         let text = |path: &Path| path.display().to_string();
         let mut argv = vec![text(&runtime.path)];

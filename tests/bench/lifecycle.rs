@@ -1,4 +1,4 @@
-//! The measurement: who comes when, and what is checked in between.
+//! The measurement: the order of runtimes and verbs, and the checks in between.
 
 use crate::container::{Bench, Payload};
 use crate::measure::{Init, Runner, Sample, cpu_of, until, wait};
@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// Back to back, a runtime makes this many in a row, and the first does not count: it pays for what the one before it
-/// left to the kernel.
+/// The number of back-to-back samples of one runtime. The first does not count, because it
+/// pays for the kernel's remaining work of the runtime before.
 const BLOCK: usize = 5;
 
 type Samples = BTreeMap<(String, String), Vec<Sample>>;
@@ -31,7 +31,8 @@ pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
     let mut result = Map::new();
     let load = fs::read_to_string("/proc/loadavg")?;
     result.insert("load".into(), load.trim().into());
-    // Page cache, slab caches, and proof that all works, before anything counts.
+    // Fills the page cache and the slab caches, and checks that everything works, before
+    // the first sample.
     for runtime in &bench.runtimes {
         meter.run(runtime, Duration::ZERO, &mut Samples::new())?;
         meter.life(runtime, Duration::ZERO, &mut Samples::new())?;
@@ -45,7 +46,7 @@ pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
 }
 
 impl Meter<'_> {
-    /// `n` samples of each verb and runtime; with `warm` 1, in blocks.
+    /// Takes `n` samples of each verb and runtime. If `warm` is 1, takes them in blocks.
     fn pace(&mut self, n: usize, warm: usize, gap: Duration) -> Result<Value> {
         let mut samples = Samples::new();
         let per_round = if warm == 0 { 1 } else { BLOCK - warm };
@@ -78,7 +79,8 @@ impl Meter<'_> {
         Ok(Value::Object(verbs))
     }
 
-    /// Another order each round, the same in each run of the benchmark: nobody always follows the same neighbour.
+    /// Every round has another order, the same in each run of the benchmark. So no runtime
+    /// always follows the same other one.
     fn shuffled(&mut self) -> Vec<Runtime> {
         let mut list = self.bench.runtimes.clone();
         for i in (1..list.len()).rev() {
@@ -120,7 +122,7 @@ impl Meter<'_> {
         let mut created = Samples::new();
         self.one(runtime, "create", Payload::Pause, Init::None, gap, &mut created)?;
         let init = self.init(runtime)?;
-        // Its init is what create made: its share so far is create's.
+        // `create` has created init. Init's CPU time so far belongs to `create`.
         for (key, list) in created {
             let share = cpu_of(init).unwrap_or(0.0);
             into.entry(key).or_default().extend(list.iter().map(|s| Sample { cpu: s.cpu + share, ..*s }));
@@ -231,7 +233,7 @@ fn killed(runtime: &Runtime, init: i32) -> Result<()> {
     Ok(())
 }
 
-/// Prints where what a process sees differs from what it sees under the floor.
+/// Prints how the report of a process differs from that of the floor's process.
 pub fn check(bench: &Bench) -> Result<()> {
     let runner = Runner::new(&bench.work);
     let mut floor: Vec<String> = Vec::new();

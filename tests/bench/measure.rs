@@ -1,4 +1,5 @@
-//! One command: its wall time, the CPU time of all it started, its peak memory, its system calls.
+//! One command: its wall time, the CPU time of all its processes, its peak memory, its
+//! system calls.
 
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::{self, File};
@@ -23,7 +24,8 @@ impl Runner {
         Self { work: work.to_owned() }
     }
 
-    /// Output goes to files: the init that `create` leaves behind would hold a pipe open.
+    /// Output goes to files, because the init that `create` leaves behind would hold a pipe
+    /// open.
     fn prepare(&self, argv: &[String]) -> Result<Command> {
         let mut command = Command::new(&argv[0]);
         command
@@ -78,8 +80,9 @@ impl Runner {
         Ok(Sample { wall, cpu: cpu + init_after - init_before })
     }
 
-    /// Peak resident set in KiB, of the largest process of the command. Started from a tiny parent, because the kernel
-    /// counts the memory a process had before its execve, and that is its parent's.
+    /// The peak resident set in KiB of the command's largest process. A tiny parent starts
+    /// the command, because the kernel also counts the memory that a process had before its
+    /// execve, and that is its parent's.
     pub fn peak_memory(&self, floor: &Path, argv: &[String]) -> Result<u64> {
         let mut wrapped = vec![floor.display().to_string(), "rss".to_owned()];
         wrapped.extend_from_slice(argv);
@@ -89,8 +92,9 @@ impl Runner {
         Ok(rss.context("no figure from `floor rss`")?.parse()?)
     }
 
-    /// The number of system calls of the command and its descendants, up to its end. `then` is called when the command
-    /// itself has ended and what it left behind must be ended too, as strace follows that.
+    /// The number of system calls of the command and its descendants, up to its end. `then`
+    /// is called when the command itself has ended. It must end what the command left
+    /// behind, because strace follows these processes, too.
     pub fn syscalls(
         &self,
         strace: &Path,
@@ -148,7 +152,7 @@ fn calls_until_exit(trace: &str) -> Option<usize> {
     None
 }
 
-/// Waits for one child and gives its wait status.
+/// Waits for a child and returns its wait status.
 pub fn wait(pid: u32) -> Result<i32> {
     let mut status = 0;
     loop {
@@ -162,7 +166,7 @@ pub fn wait(pid: u32) -> Result<i32> {
     }
 }
 
-/// Reaps what has ended, but for the init whose end the caller checks.
+/// Reaps all ended children, except the init whose end the caller checks.
 fn reap_orphans(init: &Init) {
     use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
     let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
@@ -194,7 +198,7 @@ pub fn cpu_of(pid: i32) -> Option<f64> {
     ok.then_some(time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6)
 }
 
-/// Looks every 100 µs until it is so.
+/// Checks every 100 µs until it is true.
 pub fn until(what: &str, mut so: impl FnMut() -> bool) -> Result<()> {
     let begin = Instant::now();
     while !so() {

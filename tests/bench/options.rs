@@ -38,7 +38,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// None: the help was asked for, and printed.
+    /// `None`: the caller asked for the help, which is printed.
     pub fn parse(args: &[String]) -> Result<Option<Self>> {
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
@@ -70,7 +70,7 @@ impl Options {
                 "--v2" => options.v2 = true,
                 "--both" => options.both = true,
                 "--check" => options.check = true,
-                // `cargo bench` adds it.
+                // `cargo bench` adds this flag.
                 "--bench" => {}
                 "--help" | "-h" => {
                     print!("{USAGE}");

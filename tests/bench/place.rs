@@ -1,5 +1,5 @@
-//! Where the containers live: a private mount namespace with the cgroup layout that is asked for, a tmpfs to work in,
-//! and one cgroup as the parent of all. Nothing of the host is mounted over, unmounted or moved.
+//! Where the containers run: a private mount namespace with the requested cgroup layout, a
+//! tmpfs to work in, and one cgroup as the parent of all. The host's mounts do not change.
 
 use crate::container::Programs;
 use crate::options::Options;
@@ -24,7 +24,8 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
-    /// The machine's v1 hierarchies, without the `unified` one of a hybrid machine: crun refuses to run with it.
+    /// The machine's v1 hierarchies, without the `unified` one of a hybrid machine, because
+    /// crun refuses to run with it.
     V1,
     V2,
 }
@@ -53,7 +54,7 @@ impl FromStr for Layout {
     }
 }
 
-/// What the process inside is told.
+/// The parameters of the process inside.
 #[derive(Serialize, Deserialize)]
 pub struct Job {
     pub options: Options,
@@ -71,7 +72,7 @@ extern "C" fn end_inside(_: libc::c_int) {
     }
 }
 
-/// Runs this program again with `--inside`, and cleans up after it, however it ends.
+/// Runs this program again with `--inside`. Cleans up after it, whatever its end.
 pub fn run_inside(layout: Layout, job: &Job) -> Result<Value> {
     let name = cgroup_name(std::process::id());
     nix::sys::prctl::set_child_subreaper(true)?;
@@ -118,14 +119,14 @@ pub struct Place {
     pub cgroup: String,
     /// v1: the directories below /sys/fs/cgroup.
     pub hierarchies: Vec<String>,
-    /// The pids controller can limit below the parent.
+    /// Whether the pids controller can set limits below the parent.
     pub pids: bool,
 }
 
 impl Place {
     pub fn enter(layout: Layout) -> Result<Self> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-        // Containers outlive `create`: we reap their init.
+        // Containers outlive `create`, so this process reaps their init.
         nix::sys::prctl::set_child_subreaper(true)?;
         let owner = u32::try_from(nix::unistd::getppid().as_raw())?;
         unshare(CloneFlags::CLONE_NEWNS)?;
@@ -147,7 +148,8 @@ impl Place {
         Ok(place)
     }
 
-    /// Made before the measurement, so that nobody has to: with every controller on for the children.
+    /// Creates the parent before the measurement, so that no runtime has to. Enables every
+    /// controller for its children.
     fn make_parents(&mut self) -> Result<()> {
         if self.layout == Layout::V2 {
             let dir = Path::new(CGROUPS).join(&self.cgroup);
@@ -180,7 +182,7 @@ impl Place {
         Ok(())
     }
 
-    /// What the floor is told of the layout: it does not look.
+    /// The layout for the floor, which does not look for it itself.
     pub fn floor_layout(&self) -> String {
         match (self.layout, self.pids) {
             (Layout::V2, true) => "v2+pids".to_owned(),
@@ -204,7 +206,8 @@ fn mounts() -> Result<Vec<Mounted>> {
     Ok(text.lines().filter_map(parse).collect())
 }
 
-/// Ends every process in the cgroups of this run, and removes them, in every hierarchy. Only they bear its name.
+/// Kills every process in the cgroups of this run, and removes the cgroups in every
+/// hierarchy. Only these cgroups have its name.
 fn remove_cgroups(name: &str) -> Result<()> {
     for mounted in mounts()?.iter().filter(|m| m.kind == "cgroup" || m.kind == "cgroup2") {
         let dir = mounted.at.join(name);

@@ -1,4 +1,4 @@
-//! Who takes part, and how each verb is spelled.
+//! The runtimes that are measured, and the command line of each verb.
 
 use crate::container::Programs;
 use anyhow::{Context, Result, ensure};
@@ -19,7 +19,8 @@ pub struct Runtime {
     pub kind: Kind,
 }
 
-/// Floor, corten, runc, crun, and those of PEERS. One that is set to `none`, or is not installed, is left out.
+/// Floor, corten, runc, crun, and the runtimes of PEERS. Leaves out a runtime that is set
+/// to `none`, or that is not installed.
 pub fn find(programs: &Programs) -> Result<Vec<Runtime>> {
     let mut found = vec![Runtime { name: "floor".into(), path: programs.floor.clone(), kind: Kind::Floor }];
     let mut add = |name: &str, path: &str, needed: bool| -> Result<()> {

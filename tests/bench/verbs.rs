@@ -1,5 +1,6 @@
-//! Side by side, in one run: corten, its peers, and the floor (the same container by the fewest system calls).
-//! See README.md next to this file for what is measured, how, and how to read it.
+//! Measures corten, its peers and the floor side by side in one run. The floor is the same
+//! container with the fewest system calls. README.md explains what is measured, how, and
+//! how to read the figures.
 
 #![allow(
     unsafe_code,
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     match bench() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, without the backtrace that RUST_BACKTRACE would add.
+            // One line, without the backtrace that RUST_BACKTRACE adds.
             eprintln!("bench: {error:#}");
             ExitCode::FAILURE
         }
@@ -55,8 +56,8 @@ fn bench() -> Result<()> {
     outside(&options)
 }
 
-/// On the host: builds what is needed, measures each layout in a process with its own mount namespace, and removes
-/// what that process left in the cgroup tree, however it ended.
+/// On the host: builds the programs, and measures each layout in a process with its own
+/// mount namespace. Removes what that process left in the cgroup tree, whatever its end.
 fn outside(options: &Options) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("the benchmark makes containers with every namespace and its own cgroup: it needs root");
@@ -87,7 +88,8 @@ fn outside(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// In a private mount namespace: everything that is measured. The result goes to stdout as JSON.
+/// In a private mount namespace: takes all measurements. Writes the result to stdout as
+/// JSON.
 fn inside(layout: Layout, job: &place::Job) -> Result<()> {
     let place = place::Place::enter(layout)?;
     let bench = container::Bench::new(&place, job)?;

@@ -1,9 +1,9 @@
-//! An interpreter of classic BPF, as far as seccomp filters go.
+//! An interpreter of classic BPF, for the instructions that seccomp filters use.
 
 use corten::seccomp::arch::Arch;
 use corten::sys::seccomp::Insn;
 
-/// What a filter sees of a call (`struct seccomp_data`), word by word.
+/// The words that a filter reads of a call (`struct seccomp_data`).
 pub struct Data([u32; 16]);
 
 impl Data {
@@ -19,7 +19,7 @@ impl Data {
     }
 }
 
-/// What the filter returns, after how many instructions. It panics where the
+/// Returns the filter's verdict, and the number of instructions that ran. Panics if the
 /// kernel would refuse the program.
 pub fn run(program: &[Insn], data: &Data) -> (u32, usize) {
     let (mut a, mut at, mut steps) = (0u32, 0usize, 0);
@@ -45,9 +45,9 @@ pub fn run(program: &[Insn], data: &Data) -> (u32, usize) {
     }
 }
 
-/// Does the kernel find out by itself that a call is always allowed
-/// (`seccomp_is_const_allow`)? Then the way to the verdict loads the number and
-/// the architecture, and nothing else.
+/// Returns whether the kernel finds by itself that a call is always allowed
+/// (`seccomp_is_const_allow`). The instructions before the verdict then load only the
+/// number and the architecture.
 pub fn is_constant(program: &[Insn], audit: u32, number: u32) -> bool {
     let (mut a, mut at) = (0u32, 0usize);
     loop {
@@ -70,7 +70,7 @@ pub fn is_constant(program: &[Insn], audit: u32, number: u32) -> bool {
     }
 }
 
-/// Is the first byte of a number its highest?
+/// Returns whether the first byte of a number is its highest.
 pub fn is_big_endian(arch: Arch) -> bool {
     arch.facts().audit & 0x4000_0000 == 0
 }

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     libtest_mimic::run(&args, trials).exit_code()
 }
 
-/// Without the library the tests can't run, and say so.
+/// Skips the tests if the library is missing, and prints that.
 fn trial(name: &str, body: fn(&mut Oracle)) -> Trial {
     Trial::ignorable_test(name, move || {
         let mut oracle = match Oracle::start() {
@@ -65,7 +65,7 @@ fn trial(name: &str, body: fn(&mut Oracle)) -> Trial {
     })
 }
 
-/// The resolved profile, for these architectures, whatever machine this is.
+/// The resolved profile for these architectures, on any machine.
 fn resolve(profile: &Value, archs: &[Arch]) -> Profile {
     let text = json!({ "linux": { "seccomp": profile } }).to_string();
     let config = corten::spec::parse_config(text.as_bytes(), &mut Vec::new()).expect("JSON");
@@ -74,14 +74,14 @@ fn resolve(profile: &Value, archs: &[Arch]) -> Profile {
     resolved
 }
 
-/// A call that the library knows by another number, or not at all.
+/// A call for which the library has another number, or none.
 fn is_newer_than_the_library(oracle: &mut Oracle, arch: Arch, call: Call) -> bool {
     match (oracle.number(arch, call.name()), call.number(arch)) {
         (Some(theirs), Some(ours)) if theirs >= 0 => {
             assert_eq!(theirs, i64::from(ours), "{} on {arch:?}", call.name());
             false
         }
-        // -100 to -299: multiplexed, whatever else it is.
+        // -100 to -299: a multiplexed call.
         (Some(-299..=-100), _) | (Some(..=-1), None) | (None, None) => false,
         (Some(theirs), None) => panic!("{} is {theirs} on {arch:?}, and unknown here", call.name()),
         (_, Some(_)) => true,
@@ -107,11 +107,11 @@ fn numbers(oracle: &mut Oracle) {
     eprintln!("numbers: {} calls are newer than the library: {newer:?}", newer.len());
 }
 
-/// libseccomp takes these two for one, as they have the same number in its
+/// libseccomp takes these two for one call, because they have the same number in its
 /// seccomp-syscalls.h.
 const CONFUSED: [&str; 2] = ["sys_debug_setcontext", "switch_endian"];
 
-/// The profile without the calls that this library is too old for.
+/// The profile without the calls that this version of the library does not know.
 fn for_the_library(oracle: &mut Oracle, profile: &Value, archs: &[Arch]) -> Value {
     let mut profile = profile.clone();
     let entries = profile["syscalls"].as_array_mut().expect("syscalls");
@@ -127,19 +127,19 @@ fn for_the_library(oracle: &mut Oracle, profile: &Value, archs: &[Arch]) -> Valu
     profile
 }
 
-/// Both programs of a profile.
+/// The two programs of a profile.
 struct Pair {
     ours: Vec<Insn>,
     theirs: Vec<Insn>,
     nanoseconds: u64,
 }
 
-/// What came of compiling.
+/// The result of compiling.
 enum Compiled {
     Both(Pair),
     /// Both find that the profile contradicts itself.
     Neither,
-    /// Only libseccomp does.
+    /// Only libseccomp finds a contradiction.
     OnlyOurs,
 }
 
@@ -161,16 +161,17 @@ fn compile(oracle: &mut Oracle, profile: &Value, resolved: &Profile, optimize: b
 struct Count {
     calls: usize,
     probes: usize,
-    /// Verdicts of ours that the profile doesn't give.
+    /// Wrong verdicts of corten's program.
     wrong: usize,
-    /// Verdicts of the library's that the profile doesn't give.
+    /// Wrong verdicts of the library's program.
     library_is_wrong: usize,
-    /// Where rules with several actions hold, and each chose another.
+    /// Cases in which rules with several actions apply, and the compilers chose different
+    /// actions.
     other_choice: usize,
     examples: Vec<String>,
 }
 
-/// Numbers worth a look: all that could be calls, and what lies beyond.
+/// The numbers to test: all that could be calls, and some beyond.
 fn numbers_of(resolved: &Profile) -> BTreeSet<u32> {
     let mut numbers: BTreeSet<u32> = (0..600).collect();
     for base in [4000, 5000, 6000, 1 << 30] {
@@ -254,7 +255,7 @@ fn engines(oracle: &mut Oracle) {
     }
 }
 
-/// Printed for the reader; nothing depends on them.
+/// Figures for the reader. No check depends on them.
 fn figures(name: &str, optimize: bool, resolved: &Profile, pair: &Pair) {
     let best = (0..200).map(|_| {
         let start = Instant::now();
@@ -332,7 +333,7 @@ fn random_profiles(oracle: &mut Oracle) {
     }
 }
 
-/// No argument is looked at on the way to a plain `SCMP_ACT_ALLOW`.
+/// On the path to a plain `SCMP_ACT_ALLOW`, the program looks at no argument.
 fn constant(_: &mut Oracle) {
     for profile in [profiles::docker(), profiles::podman()] {
         let archs = [Arch::X86_64, Arch::X86, Arch::X32];

@@ -1,4 +1,4 @@
-//! libseccomp, by way of a small C program that is compiled where the library is.
+//! Runs libseccomp in a small C program, which is compiled if the library is installed.
 
 use corten::seccomp::arch::Arch;
 use corten::sys::seccomp::Insn;
@@ -13,14 +13,14 @@ pub struct Oracle {
     program: PathBuf,
 }
 
-/// What it made of a profile.
+/// The library's result for a profile.
 pub struct Answer {
     pub program: Vec<Insn>,
     pub nanoseconds: u64,
 }
 
 impl Oracle {
-    /// Compiles and starts it, or says what is missing.
+    /// Compiles and starts the program, or returns what is missing.
     pub fn start() -> Result<Oracle, String> {
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/filters/oracle.c");
         let program = std::env::temp_dir().join(format!("corten-oracle.{}", std::process::id()));
@@ -51,8 +51,8 @@ impl Oracle {
         line.trim().to_owned()
     }
 
-    /// The number of a call; `None` if the library doesn't know the name or the
-    /// architecture. Below zero: the architecture doesn't have it.
+    /// The number of a call. `None` if the library does not know the name or the
+    /// architecture. A number below zero: the architecture does not have the call.
     pub fn number(&mut self, arch: Arch, name: &str) -> Option<i64> {
         self.say(&format!("number {} {name}", library_name(arch)));
         self.line().parse().ok()
@@ -63,7 +63,7 @@ impl Oracle {
         self.line() != "none"
     }
 
-    /// The program for what was said since `filter`; `None`: refused.
+    /// The program for the rules since `filter`. `None` if the library refused them.
     pub fn export(&mut self, big_endian: bool) -> Option<Answer> {
         self.say("export");
         let line = self.line();
@@ -82,8 +82,7 @@ impl Oracle {
         let (code, k) = (fields[0] as u16, fields[3]);
         let (code, k) = match big_endian {
             false => (code, k),
-            // On a machine of the other byte order the library leaves some of
-            // its actions as they are.
+            // For the other byte order, the library does not convert some of its actions.
             true if code.swap_bytes() == 0x06 && is_action(k) => (code.swap_bytes(), k),
             true => (code.swap_bytes(), k.swap_bytes()),
         };
@@ -103,7 +102,7 @@ impl Drop for Oracle {
     }
 }
 
-/// The library's name of an architecture.
+/// The library's name for an architecture.
 pub fn library_name(arch: Arch) -> String {
     arch.name().trim_start_matches("SCMP_ARCH_").to_lowercase()
 }

@@ -64,14 +64,14 @@ const VALUES: [u64; 12] = [
     u64::MAX,
 ];
 
-/// How far the entries of one call may get in each other's way.
+/// How entries of the same call may overlap.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Kind {
     /// A call has conditions in one entry only.
     Single,
-    /// In several, for equality only.
+    /// A call may have conditions in several entries, for equality only.
     Equal,
-    /// In several, with any operators.
+    /// A call may have conditions in several entries, with any operators.
     Wild,
 }
 
@@ -81,7 +81,7 @@ pub fn profile(random: &mut Random, kind: Kind, names: &[&str]) -> Value {
     if let Some(errno) = errno {
         profile["defaultErrnoRet"] = json!(errno);
     }
-    // Few calls have conditions, so that several entries meet.
+    // Only few calls get conditions, so that several entries concern the same call.
     let mut few: Vec<&str> =
         (0..if kind == Kind::Single { 40 } else { 6 }).map(|_| random.pick(names)).collect();
     few.sort_unstable();
@@ -102,7 +102,7 @@ pub fn profile(random: &mut Random, kind: Kind, names: &[&str]) -> Value {
         if conditions {
             let mut args: Vec<Value> = (0..1 + random.below(3)).map(|_| argument(random, kind)).collect();
             if kind == Kind::Single {
-                // Two conditions on one argument are as good as two entries.
+                // Two conditions on one argument work like two entries.
                 args.sort_by_key(|arg| arg["index"].as_u64());
                 args.dedup_by_key(|arg| arg["index"].as_u64());
             }
@@ -125,7 +125,7 @@ fn argument(random: &mut Random, kind: Kind) -> Value {
     json!({ "index": random.below(6), "value": value(random), "valueTwo": value(random), "op": op })
 }
 
-/// The architectures that run together, and what a profile may list of them.
+/// The architectures that run together, and the names that a profile may list.
 pub const FAMILIES: [&[Arch]; 14] = [
     &[Arch::X86_64, Arch::X86, Arch::X32],
     &[Arch::X86_64, Arch::X86],

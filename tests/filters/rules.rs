@@ -1,5 +1,5 @@
-//! What a profile says, by the letter: its rules, one after another, without a
-//! program in between. And how runc tells libseccomp about them.
+//! Evaluates the rules of a profile one after another, without a program. Also passes the
+//! rules to libseccomp as runc does.
 
 use crate::oracle::{Oracle, library_name};
 use crate::random::Random;
@@ -28,7 +28,7 @@ fn action(entry: &Value, action: &str, errno: &str) -> u32 {
     }
 }
 
-/// Hands a profile to libseccomp as runc does.
+/// Passes a profile to libseccomp as runc does.
 pub fn tell(oracle: &mut Oracle, profile: &Value, archs: &[Arch], optimize: bool) {
     let default = action(profile, "defaultAction", "defaultErrnoRet");
     let archs: Vec<String> = archs.iter().map(|arch| library_name(*arch)).collect();
@@ -146,13 +146,13 @@ impl Rules {
         self.rules.iter().filter(move |rule| rule.audit == audit && rule.number == number)
     }
 
-    /// ENOSYS, where runc puts it: above the highest number, and on s390 for 0.
+    /// ENOSYS where runc adds it: above the highest number, and on s390 for 0.
     pub fn with_enosys(&self, audit: u32, number: u32) -> Option<u32> {
         if matches!(self.default & 0xffff_0000, ALLOW | LOG | TRACE) {
             return None;
         }
         let x32 = audit == Arch::X86_64.facts().audit && number & (1 << 30) != 0;
-        // Above all x86_64 and x32 numbers it is bad, not new, without x32.
+        // Without x32, a number above all x86_64 and x32 numbers is invalid, and not new.
         let ours = self.archs.iter().zip(&self.highest).find(|(arch, _)| {
             arch.facts().audit == audit
                 && (audit != Arch::X86_64.facts().audit
@@ -164,9 +164,9 @@ impl Rules {
         (multiplexer || Some(number) > *highest).then_some(ENOSYS)
     }
 
-    /// The verdict by the letter. Where rules with several actions hold at once
-    /// the profile is silent, and whichever of them is returned is right: then
-    /// the order of `verdicts.rs` is not for this oracle to judge.
+    /// The verdict by the text of the profile. If rules with several actions apply at once,
+    /// the profile does not define the result, and each of these actions is right. So this
+    /// oracle does not check the order of `verdicts.rs`.
     pub fn verdict(&self, audit: u32, number: u32, args: [u64; 6]) -> Vec<u32> {
         if let Some(action) = self.with_enosys(audit, number) {
             return vec![action];
@@ -189,7 +189,7 @@ impl Rules {
         if out.is_empty() { vec![self.default] } else { out }
     }
 
-    /// Arguments to try: around the values of the rules, and others.
+    /// Arguments to test: around the values of the rules, and others.
     pub fn samples(&self, number: u32, audit: u32, random: &mut Random) -> Vec<[u64; 6]> {
         let mut values: [Vec<u64>; 6] = Default::default();
         for c in self.of(audit, number).flat_map(|rule| &rule.all) {

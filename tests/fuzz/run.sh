@@ -13,13 +13,13 @@ shift || true
 out=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 
-# Each block of code counts, and so do comparisons.
+# The fuzzer counts blocks of code and comparisons.
 export RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1'
 CARGO_TARGET_DIR=$out cargo build --quiet --release --locked --target "$host" --manifest-path tests/fuzz/Cargo.toml
 
-# seed TARGET: what there is to start from
+# seed TARGET: prints the files to start from
 seed() {
     local dir=$out/corpus/$1 file i=0
     mkdir -p "$dir" "$out/findings"
@@ -45,7 +45,7 @@ seed() {
     esac
 }
 
-# run TARGET: its exit status goes to a file, which who is killed doesn't write
+# run TARGET: writes the exit status to a file. A killed process writes none.
 run() {
     local status=0
     "$out/$host/release/$1" "$out/corpus/$1" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
@@ -53,7 +53,7 @@ run() {
     echo "$status" >"$out/$1.status"
 }
 
-# report TARGET: what it did, by its own account; false if it did not go on to the end
+# report TARGET: prints the fuzzer's own account; false if it did not run to the end
 report() {
     local status account ran cov
     status=$(cat "$out/$1.status" 2>/dev/null) || status=none
@@ -70,7 +70,7 @@ report() {
     echo "$1: $account, ${cov:-no coverage}"
 }
 
-# As many at a time as there are cores.
+# Runs as many at a time as there are cores.
 for target; do
     seed "$target"
     rm -f -- "$out/$target.status" "$out/$target.log"

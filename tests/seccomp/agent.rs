@@ -1,5 +1,5 @@
-//! A seccomp agent: listens on a socket, takes one listener per connection, and
-//! answers for the calls until nobody is left who could make one.
+//! A seccomp agent. It listens on a socket, takes one listener per connection, and answers
+//! calls until no process is left that could make one.
 
 use crate::harness::{Bundle, PATIENCE, PidFd, Test, accept, receive};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -42,13 +42,14 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// Calls with `number` return `value`; the kernel goes on with all others.
+    /// Calls with `number` return `value`. The kernel executes all other calls.
     pub fn listen(t: &Test, number: libc::c_long, value: i64) -> Agent {
         let path = t.path("agent");
         let socket = UnixListener::bind(&path).expect("bind the agent's socket");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).expect("chmod");
         let (send, states) = channel();
-        // It ends with the test program at the latest: a connection may never come.
+        // The thread may end only with the test program, because a connection may never
+        // come.
         std::thread::spawn(move || {
             for connection in socket.incoming() {
                 let (state, listener) = take(&connection.expect("a connection"));
@@ -61,12 +62,12 @@ impl Agent {
         Agent { path, states }
     }
 
-    /// What the runtime says with the next listener.
+    /// Returns the message of the runtime with the next listener.
     pub fn state(&self) -> Value {
         self.states.recv_timeout(PATIENCE).expect("a listener")
     }
 
-    /// No listener has come beyond those that were asked for.
+    /// Checks that no further listener has come.
     pub fn is_idle(&self) -> bool {
         self.states.try_recv().is_err()
     }
@@ -101,7 +102,7 @@ impl Silent {
         assert!(init.ended(), "init outlives its container");
     }
 
-    /// Waits until a process waits for its answer; that process, and the listener.
+    /// Waits until a process waits for its answer. Returns that process and the listener.
     fn asked(&self) -> (PidFd, OwnedFd) {
         let (state, listener) = take(&accept(&self.socket));
         let timeout = nix::poll::PollTimeout::try_from(PATIENCE).expect("a timeout");
@@ -111,7 +112,7 @@ impl Silent {
     }
 }
 
-/// Reads to the end of the connection: the runtime must close it.
+/// Reads to the end of the connection, which the runtime must close.
 fn take(stream: &UnixStream) -> (Value, OwnedFd) {
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     let (mut text, mut listeners) = (Vec::new(), Vec::new());
@@ -133,11 +134,11 @@ fn serve(listener: &OwnedFd, number: libc::c_long, value: i64) {
         let mut fds = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, nix::poll::PollTimeout::NONE).expect("poll");
         if !fds[0].revents().is_some_and(|events| events.contains(PollFlags::POLLIN)) {
-            // POLLHUP: the last process under the filter is gone.
+            // POLLHUP: the last process under the filter has ended.
             return;
         }
         let mut call = Notification::default();
-        // SAFETY: the kernel fills in one notification, and that is what it gets.
+        // SAFETY: the kernel fills in one notification, which is the buffer's type.
         if unsafe { next_call(listener.as_raw_fd(), &raw mut call) }.is_err() {
             continue;
         }
@@ -148,7 +149,7 @@ fn serve(listener: &OwnedFd, number: libc::c_long, value: i64) {
             flags: if ours { 0 } else { CONTINUE },
             ..Answer::default()
         };
-        // SAFETY: the kernel reads one answer. The caller may be dead by now.
+        // SAFETY: the kernel reads one answer. The caller may have ended.
         let _ = unsafe { answer(listener.as_raw_fd(), &raw mut reply) };
     }
 }

@@ -1,4 +1,4 @@
-//! What the attacks consist of, and the proof that each took place.
+//! The parts of attacks, and the checks that each attack took place.
 
 use crate::harness::{Bundle, Out, PidFd, Test, is_corten, receive};
 use crate::terminal::on_a_terminal;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-/// A host directory that an attack would change, and proof that it did not.
+/// A host directory that an attack would change, and the check that it did not.
 pub struct Decoy {
     pub dir: PathBuf,
     before: Vec<String>,
@@ -79,7 +79,7 @@ impl Flipper {
         Flipper { stop, thread: Some(std::thread::spawn(flip)) }
     }
 
-    /// Stops the thread and insists that it exchanged the names until then.
+    /// Stops the thread. It must have exchanged the names until then.
     pub fn stop(mut self) {
         let flips = self.join().expect("stopped once").expect("the attacker's thread");
         assert!(flips.is_ok_and(|count| count > 0), "the attacker's exchanges: {flips:?}");
@@ -97,7 +97,7 @@ impl Drop for Flipper {
     }
 }
 
-/// What the rounds of a race came to.
+/// The results of the rounds of a race.
 #[derive(Debug, Default)]
 pub struct Rounds {
     succeeded: u32,
@@ -105,8 +105,8 @@ pub struct Rounds {
 }
 
 impl Rounds {
-    /// Counts a round. A failure must be corten's refusal in one of these words.
-    /// `trapped` says whether the runtime has met what the attacker put there.
+    /// Counts a round. A failure must be corten's refusal with one of these texts.
+    /// `trapped` says whether the runtime has found the attacker's file.
     pub fn count(&mut self, out: &Out, refusals: &[&str], trapped: bool) {
         self.trapped += u32::from(trapped);
         if out.code == 0 {
@@ -118,7 +118,8 @@ impl Rounds {
         out.one_clear_line(known.map_or(refusals, std::slice::from_ref));
     }
 
-    /// Insists that the runtime did its work in some round, and met the trap in some.
+    /// In some rounds the runtime must have succeeded, and in some it must have found the
+    /// attacker's file.
     pub fn check(&self) {
         assert!(self.succeeded > 0 && self.trapped > 0, "{self:?}");
     }
@@ -130,7 +131,7 @@ pub fn run_with_console(t: &Test, bundle: &Bundle, script: &str) -> Out {
     let bundle = on_a_terminal(bundle.clone()).shell(script);
     let (console, pid_file, id) = (t.path("console"), t.path("pid"), t.id());
     let listener = UnixListener::bind(&console).expect("a console socket");
-    // What was sent is there when `run` returns, or never.
+    // A terminal that was sent has arrived when `run` returns.
     listener.set_nonblocking(true).expect("non-blocking");
     t.will_delete(&id);
     let call = t.verb(["run", "--detach", "--console-socket"]).arg(&console).arg("--pid-file").arg(&pid_file);
