@@ -103,7 +103,7 @@ fn limits_of_delegated_controllers_apply(t: &Test) {
     user.call(&format!("update --pids-limit 18 {id}")).ok();
     assert_eq!(user.file(1, &id, "pids.max"), "18");
     let out = user.call(&format!("update --cpu-share 512 {id}")).out();
-    out.one_clear_line(&["/linux/resources/cpu/shares", "delegated"]);
+    out.one_clear_line(&["/linux/resources/cpu/shares", "delegate"]);
     let listed = user.call(&format!("ps --format json {id}")).ok().stdout;
     assert_eq!(listed.trim(), format!("[{init}]"));
     let stats = user.call(&format!("events --stats {id}")).ok().stdout;

@@ -1,4 +1,4 @@
-//! What containerd, Docker, Podman, Buildah and CRI-O rely on without saying so.
+//! What containerd, Docker, Podman, Buildah and CRI-O rely on without any documentation.
 
 use crate::harness::{Container, PidFd, Test};
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ cases![
     init_comes_to_the_callers_subreaper,
     detached_exec_comes_to_the_callers_subreaper,
     a_socket_leaked_at_fd_three_stays_out,
+    a_flag_without_its_value_is_in_runcs_words,
     runs_without_path_and_with_empty_xdg,
     root_directory_is_made,
     shim_sequence,
@@ -45,7 +46,7 @@ fn pid_file_comes_with_success_only(t: &Test) {
     assert!(!file.exists(), "{:?}", fs::read_to_string(&file));
 }
 
-/// The objects that a failing call logs as JSON, and what it said on stderr.
+/// The JSON objects that a failing call logs, and its stderr.
 fn logged(t: &Test, args: &[&str]) -> (Vec<Value>, String) {
     let log = t.path("log.json");
     let out = t.runtime().arg("--log").arg(&log).args(["--log-format", "json"]).args(args).out();
@@ -55,7 +56,7 @@ fn logged(t: &Test, args: &[&str]) -> (Vec<Value>, String) {
     (lines.collect(), out.stderr)
 }
 
-/// `2026-01-31T12:34:56Z` or with an offset.
+/// Returns whether the text is like `2026-01-31T12:34:56Z`, or has an offset.
 fn is_rfc3339(text: &str) -> bool {
     let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     shape.starts_with("0000-00-00T00:00:00")
@@ -71,7 +72,7 @@ fn json_log_has_level_msg_time(t: &Test) {
 }
 
 fn json_log_of_an_error_is_one_object(t: &Test) {
-    // Podman unmarshals the whole file.
+    // Podman decodes the whole file as one object.
     let bundle = t.bundle().args(["/nope"]);
     let (entries, _) = logged(t, &["create", "--bundle", bundle.lay().to_str().unwrap(), &t.id()]);
     assert_eq!(entries.len(), 1, "{entries:?}");
@@ -84,8 +85,8 @@ fn json_log_goes_with_stderr(t: &Test) {
     assert!(stderr.contains("does not exist"), "{stderr:?}");
 }
 
-/// The exit code that Podman chooses by the text of an error: its patterns, in
-/// their order (`libpod/oci_util.go`, then `libpod/define/exec_codes.go`).
+/// Returns the exit code that Podman chooses by the text of an error. The patterns are in
+/// Podman's order (`libpod/oci_util.go`, then `libpod/define/exec_codes.go`).
 fn podmans_exit_code(text: &str) -> i32 {
     let says = |words: &[&str]| words.iter().any(|word| text.to_lowercase().contains(word));
     match () {
@@ -96,7 +97,8 @@ fn podmans_exit_code(text: &str) -> i32 {
     }
 }
 
-/// 125: the runtime failed, whatever the kernel says of what it needed.
+/// 125 means that the runtime failed. No error of the kernel about the environment may
+/// change it.
 fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
     let missing = t.path("missing");
     let name = missing.to_str().unwrap();
@@ -107,7 +109,7 @@ fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
         "syscalls": [{ "names": ["times"], "action": "SCMP_ACT_NOTIFY" }],
     });
     let payload = t.bundle().args(["true"]);
-    // Each with what tells that it is this that is missing.
+    // Each bundle with the text that names the missing thing.
     let bundles = [
         (payload.clone().set("/root/path", json!(name)), name),
         (payload.clone().bind(&missing, "/tmp", &[]), name),
@@ -131,7 +133,7 @@ fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
     for (bundle, reason) in &bundles {
         judge(&t.run(bundle), reason);
     }
-    // Root may have groups of any number.
+    // Root may have any groups.
     let group = json!({ "uid": 0, "gid": 0, "additionalGids": [4_000_000_000_u32] });
     let out = t.run(&payload.clone().set("/process/user", group));
     if out.code != 0 {
@@ -164,7 +166,7 @@ fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
     for (call, reason) in calls {
         judge(&call.out(), reason);
     }
-    // For root systemd's own socket comes first where it is.
+    // If systemd runs, root asks systemd's own socket first.
     if crate::harness::is_root() && !Path::new("/run/systemd/private").exists() {
         let bus = t.runtime().args(["--systemd-cgroup", "create", "--bundle"]).arg(payload.lay());
         let bus = bus.env("DBUS_SYSTEM_BUS_ADDRESS", format!("unix:path={name}")).arg(t.id()).out();
@@ -185,7 +187,7 @@ fn errors_of_the_payload_choose_the_exit_code(t: &Test) {
     std::fs::create_dir(&closed).unwrap();
     std::fs::set_permissions(&closed, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     if crate::harness::is_root() {
-        // The host's root owns it, and its root has no rights there.
+        // The host's root owns the directory, and the container's root has no rights there.
         let bundle = bundle.user_namespace().set("/process/cwd", json!("/closed")).args(["true"]);
         let out = t.run(&bundle);
         assert_eq!(podmans_exit_code(&out.stderr), 126, "{out:?}");
@@ -270,6 +272,12 @@ fn a_socket_leaked_at_fd_three_stays_out(t: &Test) {
     drop(ours);
 }
 
+/// Podman calls this to find out whether the runtime can restore a pod
+/// (`pkg/checkpoint/crutils`).
+fn a_flag_without_its_value_is_in_runcs_words(t: &Test) {
+    t.runtime().args(["restore", "--lsm-mount-context"]).out().fails(&["flag needs an argument"]);
+}
+
 fn runs_without_path_and_with_empty_xdg(t: &Test) {
     let bundle = t.bundle().args(["true"]);
     let mut call = t.run_call(&bundle);
@@ -286,7 +294,7 @@ fn root_directory_is_made(t: &Test) {
     assert_eq!(fs::read_dir(&root).expect("made").count(), 0);
 }
 
-/// The globals a containerd shim gives to every call.
+/// The global flags that containerd's shim passes to every call.
 fn shim<'t>(t: &'t Test, log: &std::path::Path) -> crate::harness::Call<'t> {
     t.runtime().arg("--log").arg(log).args(["--log-format", "json"])
 }
@@ -360,11 +368,11 @@ fn state_survives_a_second_reader(t: &Test) {
     }
 }
 
-/// Socket activation: LISTEN_FDS descriptors go down without being asked for.
+/// Socket activation: the payload inherits the descriptors of LISTEN_FDS without a flag.
 fn listen_fds_are_handed_down(t: &Test) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a listener");
     let bundle = t.bundle().args(["/probe"]);
-    // The variables are meant for the process whose pid stands in LISTEN_PID.
+    // The variables are only for the process whose pid is LISTEN_PID.
     let script = "LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\" --root \"$1\" run --bundle \"$2\" \"$3\"";
     let call = t.call("/bin/sh").args(["-c", script]).arg(&*t.runtime.borrow()).arg(t.root());
     let call = call.arg(bundle.lay()).arg(t.id()).pass(listener.into(), 3);

@@ -58,7 +58,7 @@ fn a_limit_that_is_not_delegated_is_refused(t: &Test) {
         t.skip("the user has them all");
     }
     let limits = json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 4 << 20 }] });
-    t.refused(&limited(t, limits)).one_clear_line(&["/linux/resources/hugepageLimits/0", "delegated"]);
+    t.refused(&limited(t, limits)).one_clear_line(&["/linux/resources/hugepageLimits/0", "delegate"]);
 }
 
 fn without_a_cgroup_it_runs_and_warns_about_lost_limits(t: &Test) {

@@ -635,7 +635,7 @@ fn a_limit_that_is_not_delegated_to_the_user_is_refused(t: &Test) {
     let limits = json!({ "hugepageLimits": [{ "pageSize": "2MB", "limit": 0 }] });
     let call = as_user(t, uid, &dir, &home.join("state")).args(["run", "--bundle"]);
     let out = call.arg(bundle.set("/linux/resources", limits).lay()).arg(t.id()).out();
-    out.one_clear_line(&["/linux/resources/hugepageLimits/0", "not delegated"]);
+    out.one_clear_line(&["/linux/resources/hugepageLimits/0", "delegate the controller"]);
     remove_tree(&home).unwrap();
 }
 

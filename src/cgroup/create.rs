@@ -34,7 +34,7 @@ impl Cgroup {
                 let lost = self.keep_delegated(plan, limits)?;
                 if !lost.is_empty() {
                     log.warn(format!(
-                        "{e}: not applied: {}; hint: limits need a delegated cgroup",
+                        "{e}: not applied: {}; hint: run the engine in a delegated cgroup, or remove the limits",
                         lost.join(", ")
                     ));
                 }
@@ -81,10 +81,9 @@ impl Cgroup {
         };
         let lost: Vec<_> = limits.writes.iter().filter(is_lost).map(|(_, setting)| setting).collect();
         if let (Some(limit), true) = (lost.first(), kept.iter().any(Hierarchy::takes_limits)) {
-            let text = format!("the caller may not make a cgroup of the {} controller", limit.controller);
-            return Err(Error::config(limit.pointer(), text).hint(
-                "other controllers are delegated to the caller; remove the limit, or delegate this one",
-            ));
+            let text = format!("the caller may not create a cgroup of the {} controller", limit.controller);
+            return Err(Error::config(limit.pointer(), text)
+                .hint("remove the limit, or delegate this controller to the caller, as others are"));
         }
         let mut lost: Vec<_> = lost.iter().map(|setting| setting.pointer()).collect();
         // The same field may set two files, and then its pointer occurs twice.
@@ -161,7 +160,7 @@ impl Cgroup {
             Cgroup::V2 { path } if error.is(nix::errno::Errno::EOPNOTSUPP) => {
                 let kind = tree::read(&path.join("cgroup.type")).unwrap_or_default();
                 error.at("/linux/cgroupsPath").on(path.display().to_string()).hint(format!(
-                    "its cgroup.type is {kind:?}: below a threaded cgroup there can be no container"
+                    "its cgroup.type is {kind:?}: a container can't be below a threaded cgroup"
                 ))
             }
             _ => error,

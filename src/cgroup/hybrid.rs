@@ -74,9 +74,9 @@ fn place<'a>(
             format!("the host has no {} controller", setting.controller),
         )),
         None => {
-            let text = format!("there is no {} controller for this container", setting.controller);
+            let text = format!("the container has no {} controller", setting.controller);
             Err(Error::config(setting.pointer(), text)
-                .hint("the host lacks it, or it is not delegated to the caller"))
+                .hint("mount the controller on the host, or delegate it to the caller"))
         }
     }
 }

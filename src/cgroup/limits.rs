@@ -89,7 +89,7 @@ impl Cgroup {
     pub fn warnings(&self, resources: &Resources) -> Vec<String> {
         let is_idle = resources.cpu.idle == Some(true) && resources.cpu.shares.is_some();
         let of_idle =
-            "/linux/resources/cpu/shares: is ignored: a cgroup that is idle (cpu/idle) has no weight";
+            "/linux/resources/cpu/shares: is ignored, because an idle cgroup (cpu/idle) has no weight";
         let (kernel, tcp) = (resources.memory.kernel, resources.memory.kernel_tcp);
         let tcp = tcp.filter(|_| !matches!(self.place(), Cgroup::V1 { .. }));
         [("kernel", kernel), ("kernelTCP", tcp)]
@@ -197,7 +197,7 @@ impl Cgroup {
 /// because its controller is not delegated to the user.
 fn not_delegated(error: Error) -> Error {
     match error.errno {
-        None => error.hint("the controller is not delegated to the user: see Delegate= of user@.service"),
+        None => error.hint("delegate the controller to the user (Delegate= of user@.service)"),
         Some(_) => error,
     }
 }
@@ -205,5 +205,5 @@ fn not_delegated(error: Error) -> Error {
 /// Returns the error for limits without a cgroup, so that they are not dropped silently.
 fn no_cgroup() -> Error {
     Error::config("/linux/resources", "there is no cgroup in which the limits could be set")
-        .hint("the caller may not make cgroups; remove the limits, or run with a delegated cgroup")
+        .hint("remove the limits, or run in a delegated cgroup: the caller may not create cgroups here")
 }

@@ -147,15 +147,20 @@ impl Setting {
                     "unable to set memory limit to {} (current usage: {usage}, peak usage: {peak})",
                     self.value
                 );
-                "the kernel could not take enough of it back"
+                "set a higher limit: the kernel could not reclaim enough memory"
             }
             _ if !error.is(Errno::EINVAL) => "",
-            "memory.limit_in_bytes" => "it may not be above memory/swap, which is for both together",
-            "memory.memsw.limit_in_bytes" => "it is for memory and swap together, not below memory/limit",
-            "cpu.shares" | "cpu.weight" => "a cgroup that is idle (cpu/idle) has none",
-            "cpu.cfs_burst_us" | "cpu.max.burst" => "it may not be above cpu/quota",
+            "memory.limit_in_bytes" => {
+                "set memory/swap to at least memory/limit: it is for memory and swap together"
+            }
+            "memory.memsw.limit_in_bytes" => {
+                "set memory/swap to at least memory/limit: it is for memory and swap together"
+            }
+            "cpu.shares" | "cpu.weight" => "set cpu/idle to 0, or remove cpu/shares: an idle cgroup has none",
+            "cpu.cfs_burst_us" | "cpu.max.burst" => "lower cpu/burst: it must not be above cpu/quota",
             "cpu.cfs_quota_us" | "cpu.cfs_period_us" | "cpu.max" => {
-                "with the other half it may not be above that of the cgroup above; a burst not above the quota"
+                "lower cpu/quota, or raise cpu/period: the cgroup above may have a lower bandwidth. \
+                 Also keep cpu/burst at or below cpu/quota"
             }
             _ => "",
         };

@@ -171,7 +171,9 @@ pub fn select_sub_cgroups(hierarchies: &[Hierarchy], wanted: &SubCgroups) -> Res
                 // hierarchy.
                 if out[at].path != hierarchies[at].path && out[at].path != path {
                     let names = hierarchies[at].controllers.join(",");
-                    return Err(Error::msg(format!("--cgroup: {names} share one tree, and one path")));
+                    return Err(Error::msg(format!(
+                        "--cgroup: {names} are in one tree, and need the same path"
+                    )));
                 }
                 out[at].path = path;
             }

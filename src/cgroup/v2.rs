@@ -49,7 +49,7 @@ pub fn check_memory(path: &Path, memory: &Memory) -> Result<()> {
             let at = format!("/linux/resources/memory/{field}");
             let kind = if field == "swap" { "memory+swap" } else { "memory" };
             return Err(Error::config(at, format!("rejecting {kind} limit {limit} <= usage {usage}"))
-                .hint("/linux/resources/memory/checkBeforeUpdate asks for this check"));
+                .hint("remove /linux/resources/memory/checkBeforeUpdate, or set a limit above the usage"));
         }
     }
     Ok(())
@@ -111,7 +111,10 @@ pub fn enable_controllers(root: &Path, path: &Path) -> Result<()> {
 /// Attaches the device rules. Version 2's device controller is a BPF program.
 pub fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
     let program = device_program::compile(rules);
-    let explain = |e: Error| e.at("/linux/resources/devices").hint("device rules on cgroup v2 need CAP_BPF");
+    let explain = |e: Error| {
+        e.at("/linux/resources/devices")
+            .hint("call the runtime with CAP_BPF, which device rules on cgroup v2 need")
+    };
     let loaded = match bpf::load_device_program(&program) {
         // As in runc and crun: a user may not load a program. The container gives users
         // no device that they can't reach without it.

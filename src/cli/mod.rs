@@ -31,7 +31,7 @@ use crate::error::{Context as _, Error, Result};
 use crate::launch::seal;
 use crate::log::{self, Format, Level, Log};
 use crate::steps;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory, FromArgMatches, Parser};
 use nix::unistd::geteuid;
 use std::ffi::OsString;
@@ -283,12 +283,29 @@ fn parsed<A: Parser>(
 
 /// Returns clap's explanation in one line.
 fn bad_usage(error: &clap::Error) -> Error {
+    if let Some(flag) = flag_without_value(error) {
+        return Error::msg(format!("flag needs an argument: {flag}"));
+    }
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let what =
         lines.iter().take_while(|line| !line.starts_with("Usage:")).copied().collect::<Vec<_>>().join(" ");
     let usage = lines.iter().find(|line| line.starts_with("Usage:")).copied().unwrap_or_default();
     Error::msg(what.trim_start_matches("error: ").to_owned()).hint(usage.to_owned())
+}
+
+/// Returns the flag whose value is missing. The error is then in runc's words: Podman calls
+/// `restore --lsm-mount-context`, and looks for them to know whether the runtime supports
+/// pods in checkpoints.
+fn flag_without_value(error: &clap::Error) -> Option<&str> {
+    match (error.kind(), error.get(ContextKind::InvalidValue), error.get(ContextKind::InvalidArg)) {
+        (ErrorKind::InvalidValue, Some(ContextValue::String(value)), Some(ContextValue::String(flag)))
+            if value.is_empty() =>
+        {
+            flag.split(' ').next()
+        }
+        _ => None,
+    }
 }
 
 /// Prints help, or what is wrong with the global flags.

@@ -74,7 +74,7 @@ pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
 fn refuse_shares_of_idle(asked: &Resources, all: &Resources) -> Result<()> {
     match asked.cpu.shares {
         Some(shares) if asked.cpu.idle.is_none() && all.cpu.idle == Some(true) => {
-            Err(Error::config(format!("{AT}/cpu/shares"), "a cgroup that is idle (cpu/idle) has none")
+            Err(Error::config(format!("{AT}/cpu/shares"), "an idle cgroup (cpu/idle) has no shares")
                 .on(shares.to_string())
                 .hint("set cpu/idle to 0 in the same update"))
         }
