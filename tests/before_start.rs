@@ -1,5 +1,5 @@
-//! Containers of a user without privilege that wait for `start`: the verbs that enter
-//! them, and who else can't.
+//! Containers of a user without privilege that wait for `start`: the verbs that enter them,
+//! and the processes that must not.
 
 use crate::harness::{Bundle, Test, pipe, read_line};
 use crate::userns::{PLAIN, Plain, as_plain, subids, with_subids};
@@ -32,7 +32,8 @@ cases![
     init_is_closed_to_those_whose_namespaces_it_joins,
 ];
 
-/// A container of the plain user's that waits for `start`; its id, and its init's pid.
+/// A container of the plain user that waits for `start`. Returns its id, and the pid of its
+/// init.
 pub fn created(plain: &Plain, bundle: &Bundle) -> (String, i32) {
     let (dir, id) = (bundle.lay().to_str().unwrap().to_owned(), plain.t.id());
     plain.call(["create", "--bundle", &dir, &id]).ok();
@@ -41,11 +42,11 @@ pub fn created(plain: &Plain, bundle: &Bundle) -> (String, i32) {
     (id, state["pid"].as_i64().unwrap() as i32)
 }
 
-/// The kernel lets a user look into no process that has not executed the payload yet:
-/// init has to help.
+/// The kernel lets a user look into no process before it has executed the payload. So init
+/// has to help.
 fn exec_enters(t: &Test) {
     let plain = Plain::new(t);
-    // Without no_new_privs the filter is in force while init waits.
+    // Without no_new_privs, the filter applies while init waits.
     let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{ "names": ["accept4", "poll"], "action": "SCMP_ACT_KILL_PROCESS" }] });
     for nnp in [true, false] {
@@ -66,7 +67,7 @@ fn exec_enters(t: &Test) {
     }
 }
 
-/// An init with the ids of another user than the caller.
+/// Init has the ids of another user than the caller.
 fn exec_enters_as_another_user(t: &Test) {
     let plain = Plain::new(t);
     let bundle = plain
@@ -85,8 +86,8 @@ fn exec_enters_as_another_user(t: &Test) {
     assert_eq!((&seen["pid"], &seen["ids"]["uid"]), (&json!(2), &json!([8, 8, 8])));
 }
 
-/// The root of a container that joins a mount namespace is not that namespace's: it is
-/// handed out, too.
+/// A container that joins a mount namespace has another root than that namespace. So init
+/// hands out its root, too.
 fn exec_enters_joined_namespaces(t: &Test) {
     let plain = Plain::new(t);
     let mut bundle = plain.bundle().drop("/linux/uidMappings").drop("/linux/gidMappings");
@@ -112,7 +113,7 @@ fn exec_enters_joined_namespaces(t: &Test) {
     assert!(out.stderr.contains(own), "{own}: {}", out.stderr);
 }
 
-/// Root may look into any init, also one with other ids and another user namespace.
+/// Root may look into any init, also into one with other ids and another user namespace.
 fn exec_by_root_enters(t: &Test) {
     for uid in [0, 8] {
         let user = json!({ "uid": uid, "gid": uid });
@@ -122,7 +123,7 @@ fn exec_by_root_enters(t: &Test) {
     }
 }
 
-/// Root in a container, for example: it may do anything but trace.
+/// For example, root in a container: it may do everything except trace.
 fn exec_by_root_who_may_not_trace_enters(t: &Test) {
     for bundle in [t.bundle(), t.bundle().user_namespace()] {
         let bundle = bundle.pausing();
@@ -144,8 +145,8 @@ fn exec_by_root_who_may_not_trace_enters(t: &Test) {
     }
 }
 
-/// Between the gate and the execve init is closed to the user, and answers nobody: while a
-/// startContainer hook runs, for example.
+/// Between the start gate and execve, init is closed to the user, and answers no request.
+/// For example, this is so while a startContainer hook runs.
 fn exec_waits_for_a_start_on_its_way(t: &Test) {
     let plain = Plain::new(t);
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo on > /tmp/on; read go < /tmp/go"] }]);
@@ -160,7 +161,7 @@ fn exec_waits_for_a_start_on_its_way(t: &Test) {
     let start = plain.call(["start", &id]).spawn();
     assert_eq!(fs::read_to_string(on).unwrap(), "on\n");
     let exec = plain.call(["exec", &id, "/probe"]).spawn();
-    // It looks for the gate before it waits: so long it must live.
+    // exec looks for the start gate before it waits, and must be alive until then.
     while exec.is_alive() && !waits_for_a_lock(exec.pid()) {
         std::thread::yield_now();
     }
@@ -171,7 +172,8 @@ fn exec_waits_for_a_start_on_its_way(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// Is the process in fcntl(F_SETLKW), or whatever it waits for a record lock in?
+/// Returns whether the process is in fcntl(F_SETLKW), or in the call by which it waits for
+/// a record lock.
 fn waits_for_a_lock(pid: i32) -> bool {
     let locks = fs::read_to_string("/proc/locks").unwrap();
     locks
@@ -179,7 +181,7 @@ fn waits_for_a_lock(pid: i32) -> bool {
         .any(|line| line.contains("->") && line.split_whitespace().any(|word| word == pid.to_string()))
 }
 
-/// Init makes some calls to hand its namespaces out. It must not be killed for them.
+/// Init makes some calls to hand out its namespaces. The filter must not kill it for them.
 fn exec_needs_the_profiles_leave(t: &Test) {
     let plain = Plain::new(t);
     for call in ["sendmsg", "close"] {
@@ -194,7 +196,7 @@ fn exec_needs_the_profiles_leave(t: &Test) {
     }
 }
 
-/// Does this while init is stopped, which waits for `start`.
+/// Runs while init, which waits for `start`, is stopped.
 fn while_stopped<T>(init: i32, act: impl FnOnce() -> T) -> T {
     let send = |signal| kill(Pid::from_raw(init), signal).expect("signal init");
     send(Signal::SIGSTOP);
@@ -212,7 +214,7 @@ fn a_stopped_init_is_not_waited_for(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// The abstract name in the request that waits at the start gate. Its init is stopped.
+/// The abstract name in the request that waits at the start gate. Init is stopped.
 fn name_at_the_gate(plain: &Plain, id: &str) -> UnixAddr {
     let mut gate = fs::File::options().read(true).write(true).open(plain.root.join(id).join("gate")).unwrap();
     let mut request = [0; 64];
@@ -228,9 +230,10 @@ fn stranger() -> OwnedFd {
     socket(AddressFamily::Unix, SockType::Datagram, flags, None).expect("socket")
 }
 
-/// Everybody on the host, and in a container with the host's network, sees the caller's
-/// name. With CAP_SYS_ADMIN a process of the container may claim to be init, and the
-/// namespaces that it sends would be entered: the host's, if it leaves one out.
+/// Every process on the host, and in a container with the host's network, sees the caller's
+/// name. With CAP_SYS_ADMIN, a process of the container may claim to be init. The caller
+/// would enter the namespaces that it sends, and would stay in the host's namespace of each
+/// kind that is missing.
 fn nobody_but_init_answers(t: &Test) {
     let plain = Plain::new(t);
     let (id, init) = created(&plain, &plain.bundle());
@@ -246,8 +249,7 @@ fn nobody_but_init_answers(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// Init's name is another's in another network namespace, and who has it there could
-/// answer.
+/// In another network namespace, another process may have init's name, and could answer.
 fn a_stranger_in_another_network_is_not_asked(t: &Test) {
     let plain = Plain::new(t);
     let (id, _) = created(&plain, &plain.bundle());
@@ -268,7 +270,8 @@ fn a_stranger_in_another_network_is_not_asked(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// The name of a caller that has gone may be another's when init reads the request.
+/// When init reads the request, another process may have the name of a caller that has
+/// ended.
 fn a_request_does_not_outlive_its_caller(t: &Test) {
     let plain = Plain::new(t);
     let (id, init) = created(&plain, &plain.bundle());
@@ -278,16 +281,16 @@ fn a_request_does_not_outlive_its_caller(t: &Test) {
         bind(another.as_raw_fd(), &name).expect("take the name over");
         another
     });
-    // Init answers this one after the other.
+    // Init answers this request after the other one.
     plain.call(["exec", &id, "true"]).ok();
     let got = recv(another.as_raw_fd(), &mut [0; 64], MsgFlags::empty());
     assert_eq!(got, Err(Errno::EAGAIN), "init's namespaces");
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// While the gate is open, init's name must be init's: a caller that finds the gate open
-/// trusts whom it has connected to. The kernel releases what a process leaves open from
-/// the highest number to the lowest.
+/// While the start gate is open, init's name must belong to init: a caller that finds the
+/// gate open trusts the process to which it connects. The kernel closes descriptors that a
+/// process leaves open from the highest number to the lowest.
 fn the_gate_is_released_before_the_socket(t: &Test) {
     let plain = Plain::new(t);
     let (id, init) = created(&plain, &plain.bundle());
@@ -307,7 +310,7 @@ fn the_gate_is_released_before_the_socket(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// Other processes of the same user have as many descriptors on the way as init may have
+/// Other processes of the same user have as many descriptors in flight as init may have
 /// open.
 fn an_init_that_cannot_send_says_so(t: &Test) {
     let plain = Plain::new(t);
@@ -337,8 +340,8 @@ fn mounts_are_added_and_removed(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// CVE-2016-9962, by a process that came in before `start`: init has the runtime's
-/// memory, descriptors and environment, and neither filter nor label holds it yet.
+/// CVE-2016-9962, by a process that entered before `start`. Init has the runtime's memory,
+/// descriptors and environment, and no filter or label applies to it yet.
 fn init_is_closed_to_the_container(t: &Test) {
     let plain = Plain::new(t);
     let all = json!(["CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH"]);
@@ -359,14 +362,14 @@ fn init_is_closed_to_the_container(t: &Test) {
     let id_of_plain = PLAIN.to_string();
     let outside = t.call("/usr/bin/setpriv").args(["--reuid", &id_of_plain, "--clear-groups", "ls", "-l"]);
     outside.arg(format!("/proc/{init}/fd")).out().fails(&["Permission denied"]);
-    // The payload is open to what has as many rights.
+    // The payload is open to processes with the same rights.
     plain.call(["start", &id]).ok();
     assert_eq!(look()["asked"][attack[1]], "/probe");
     plain.call(["delete", "--force", &id]).ok();
 }
 
-/// The same for an init that joins a user namespace, by processes that were there before.
-/// It makes a time namespace, whose offsets only an open process can set.
+/// The same for an init that joins a user namespace, by processes that were in it before.
+/// Init creates a time namespace, and only an open process can set its offsets.
 fn init_is_closed_to_those_whose_namespaces_it_joins(t: &Test) {
     let plain = Plain::new(t);
     let victim = t.path("victim");

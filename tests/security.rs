@@ -1,4 +1,4 @@
-//! Attacks that worked on some runtime once, each named after its CVE.
+//! Attacks that once worked on a runtime. Each test has the name of its CVE.
 
 mod attacker;
 
@@ -95,12 +95,12 @@ fn malformed_users_are_refused(t: &Test) {
     assert_eq!(exec_as(&container, "1000"), Some(1000));
 }
 
-/// A copy of the runtime, for attacks that overwrite it; and its content.
+/// A copy of the runtime, for attacks that overwrite it, and its content.
 fn victim(t: &Test) -> (PathBuf, Vec<u8>) {
     let original = t.runtime.borrow().clone();
     let copy = t.make_dir("victim").join(original.file_name().expect("a name"));
-    // Not by this process: a child that another test starts meanwhile would
-    // inherit the file open for writing, and the copy could not be executed.
+    // cp copies the file. If this process did, a child that another test starts at this
+    // moment would inherit the file open for writing, and the copy could not be executed.
     let copied = std::process::Command::new("cp").arg(&original).arg(&copy).status().expect("cp");
     assert!(copied.success(), "cp the runtime");
     t.runtime.replace(copy.clone());
@@ -111,8 +111,8 @@ fn unchanged((path, before): &(PathBuf, Vec<u8>)) {
     assert!(fs::read(path).expect("read the copy") == *before, "the runtime was overwritten");
 }
 
-/// Makes containers that this one sees the init of. It must not reach the host through
-/// them: until an init has its own root directory it has the host's.
+/// Creates containers whose init this container sees. The container must not reach the host
+/// through them: until an init has its own root directory, it has the host's.
 fn reaches_nothing(t: &Test, bundle: Bundle, other: impl Fn(&Container) -> Bundle) {
     t.needs_root("joins a pid namespace of another user namespace");
     let victim = t.path("victim");
@@ -125,7 +125,8 @@ fn reaches_nothing(t: &Test, bundle: Bundle, other: impl Fn(&Container) -> Bundl
     assert_eq!(read_line(&reader), "ready");
     let other = other(&container).args(["true"]);
     for _ in 0..30 {
-        // Some may not mount a procfs there; until then they have come far enough.
+        // Some of these containers may not mount a procfs. Until then, their init has been
+        // visible long enough.
         t.run(&other);
     }
     fs::write(bundle.inside(until), "").expect("the sign to end");
@@ -134,8 +135,8 @@ fn reaches_nothing(t: &Test, bundle: Bundle, other: impl Fn(&Container) -> Bundl
     assert!(seen.starts_with("seen") && seen != "seen 0", "{seen}");
 }
 
-/// Both are root of the host, so the watcher owns the other's new user namespace, and has
-/// all capabilities over it.
+/// Root of the host created both containers. So the watcher owns the user namespace of the
+/// other, and has all capabilities over it.
 fn cve_2016_9962_an_init_in_a_joined_pid_namespace_cannot_be_reached(t: &Test) {
     reaches_nothing(t, t.bundle(), |container| beside(t, container).user_namespace());
 }
@@ -147,8 +148,9 @@ fn cve_2016_9962_an_init_in_joined_namespaces_cannot_be_reached(t: &Test) {
     });
 }
 
-/// The same from the host's pid namespace, which is one of this test's own: other tests
-/// have processes that may be reached. `work` makes `$OTHER` or changes `$ID`.
+/// The same in the host's pid namespace. The test uses a pid namespace of its own, because
+/// the attack could reach processes of other tests. `work` creates `$OTHER` or changes
+/// `$ID`.
 fn reaches_nothing_from_the_hosts_pids(t: &Test, other: &Bundle, list: &Path, work: &str) {
     t.cgroupfs_only();
     let victim = t.path("victim");
@@ -175,7 +177,7 @@ fn cve_2016_9962_an_init_in_the_hosts_pid_namespace_cannot_be_reached(t: &Test) 
     reaches_nothing_from_the_hosts_pids(t, &other, Path::new(""), "runtime run --bundle $OTHER $ID.other");
 }
 
-/// So does the process that makes the user namespace of an idmapped mount.
+/// The process that creates the user namespace of an idmapped mount is closed, too.
 fn cve_2016_9962_the_maker_of_an_idmapped_mount_cannot_be_reached(t: &Test) {
     let map = json!([{ "containerID": 0, "hostID": 1000, "size": 10 }]);
     let mount = json!({ "destination": "/tmp", "type": "bind", "source": t.make_dir("volume"),
@@ -198,11 +200,12 @@ fn cve_2019_5736_by_an_interpreter(t: &Test) {
     by_the_runtime_as_payload(t, "/entry", |bundle| bundle.script("/entry", "#!/proc/self/exe --version\n"));
 }
 
-/// Runs and executes `program`, which leads to the runtime, beside a watcher.
-/// `install` puts it into an image.
+/// Runs and executes `program`, which leads to the runtime, beside a watcher. `install`
+/// copies it into an image.
 fn by_the_runtime_as_payload(t: &Test, program: &str, install: impl Fn(&Bundle)) {
     let check = |out: Out| {
-        // The kernel has opened a runtime whose loader the image lacks, too.
+        // If the image lacks the runtime's loader, the kernel has opened the runtime all
+        // the same.
         let is_opened = !is_corten() && out.stderr.contains("no such file or directory");
         assert!(is_opened || out.stdout.contains(" version "), "the runtime is executed: {out:?}");
     };
@@ -218,20 +221,21 @@ fn by_the_runtime_as_payload(t: &Test, program: &str, install: impl Fn(&Bundle))
     });
 }
 
-/// The capabilities an attacker could wish for.
+/// The capabilities that help an attacker.
 fn powerful(t: &Test) -> Bundle {
     t.bundle().capabilities(&["CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE", "CAP_SYS_ADMIN"])
 }
 
-/// A container that watches for the runtime in its pid namespace while `work`
-/// is done, 20 times or until it has seen one, but at most `most` times; what it saw.
+/// A container that watches for the runtime in its pid namespace during `work`. Repeats
+/// `work` at least 20 times, then until the container has seen a runtime, but at most
+/// `most` times. Returns what the container saw.
 fn watched(t: &Test, bundle: Bundle, most: usize, work: impl Fn(&Container)) -> String {
     let bundle = bundle.args(["/probe", "--attack-exe", "/tmp/until"]);
     let (reader, writer) = pipe();
     let container = Container::create(t, &bundle, |call| call.stdout(writer));
     container.start();
     assert_eq!(read_line(&reader), "ready");
-    // What the watcher is after is there for an instant: on a busy machine it takes more.
+    // The runtime is visible only for a moment, so a busy machine needs more rounds.
     let mut rounds = 0..most;
     while rounds.next().is_some_and(|round| round < 20 || !is_readable(&reader)) {
         work(&container);
@@ -245,8 +249,8 @@ fn watched(t: &Test, bundle: Bundle, most: usize, work: impl Fn(&Container)) -> 
     seen
 }
 
-/// Does `work`, which runs a verb that enters the container, while the container
-/// watches, and insists that the runtime was seen and not overwritten.
+/// Runs `work`, which calls a verb that enters the container, while the container watches.
+/// The container must have seen the runtime, and must not have overwritten it.
 fn attacked(t: &Test, work: impl Fn(&Container)) {
     attacked_in(t, powerful(t), work);
 }
@@ -262,7 +266,8 @@ fn attacked_in(t: &Test, bundle: Bundle, work: impl Fn(&Container)) {
 fn cve_2019_5736_by_a_watcher_during_exec(t: &Test) {
     attacked(t, |container| {
         container.exec([], ["true"]).ok();
-        // Of a user's runtime the watcher sees what it has become, and nothing before.
+        // The watcher sees a user's runtime only after the runtime has executed the
+        // command.
         container.exec([], ["/proc/self/exe", "--version"]).out();
     });
 }
@@ -279,7 +284,7 @@ fn cve_2019_5736_by_a_watcher_during_run(t: &Test) {
 
 fn cve_2019_5736_by_a_watcher_during_create(t: &Test) {
     t.needs_root("joins a pid namespace of another user namespace");
-    // What isn't reaped would keep the watcher's pid namespace from ending.
+    // An init that is not reaped would keep the watcher's pid namespace from ending.
     attacked(t, |container| t.create(&beside(t, container)).stop());
 }
 
@@ -294,9 +299,9 @@ fn cve_2019_5736_by_a_watcher_during_mounts(t: &Test) {
     });
 }
 
-/// A program of the host that a hook leaves, and that attacks the process which
-/// makes the container. The file is busy as long as it runs, so the program keeps
-/// it open until nothing runs it.
+/// A program of the host that a hook starts, and that attacks the process which creates the
+/// container. A running file can't be opened for writing, so the program keeps it open
+/// until no process runs it.
 struct Daemon {
     victim: (PathBuf, Vec<u8>),
     go: PathBuf,
@@ -313,7 +318,7 @@ impl Daemon {
         Daemon { victim: victim(t), go, done, said }
     }
 
-    /// `bundle` with the hook that leaves the program.
+    /// Returns `bundle` with the hook that starts the program.
     fn left_by(&self, bundle: Bundle) -> Bundle {
         let script = "exec 3< /proc/$PPID/exe; (read x < $0; (printf overwritten >> /proc/self/fd/3) 2> $1; \
                       stat -L -c 'tried %i' /proc/self/fd/3 > $2) > /dev/null 2>&1 &";
@@ -321,7 +326,7 @@ impl Daemon {
         bundle.push("/hooks/createRuntime", hook)
     }
 
-    /// Lets the program try, and insists that it had the runtime and failed.
+    /// Lets the program try. It must have reached the runtime, and must have failed.
     fn attack(&self, verb: &str) {
         fs::write(&self.go, "go\n").expect("write to the daemon");
         let tried = fs::read_to_string(&self.done).expect("read from the daemon");
@@ -344,7 +349,7 @@ fn cve_2019_5736_by_a_hook(t: &Test) {
     daemon.attack("create");
 }
 
-/// CRIU leaves the container no moment to see the runtime in `restore`.
+/// `restore` never shows the runtime to the container, so a hook attacks it.
 fn cve_2019_5736_by_a_hook_during_restore(t: &Test) {
     t.needs_root("criu is root's");
     crate::checkpoint::needs_criu(t);
@@ -360,8 +365,8 @@ fn cve_2019_5736_by_a_hook_during_restore(t: &Test) {
     daemon.attack("restore");
 }
 
-/// libc's start-up costs more than all the rest, and the sealed image has to do
-/// it again: no verb that is sealed may do it before that.
+/// libc's start-up takes most of the time, and the sealed image has to repeat it. So no
+/// sealed verb may run it before the seal.
 fn the_seal_comes_before_libc(t: &Test) {
     t.needs_root("a read-only bind of the binary");
     if !is_corten() {
@@ -377,7 +382,7 @@ fn the_seal_comes_before_libc(t: &Test) {
     };
     let early = ["statfs", "open_tree", "mount_setattr"];
     let verbs = ["run", "create", "exec", "restore", "mounts"].map(|verb| (verb, before(verb)));
-    // A build that was not optimised, or is for another processor, starts as libc has it.
+    // An unoptimized build, or a build for another processor, starts like any libc program.
     let is_own_build = std::env::var_os("RUNTIME").is_none();
     let must_be_early = cfg!(all(target_arch = "x86_64", not(debug_assertions))) && is_own_build;
     if !must_be_early && verbs.iter().all(|(_, calls)| !calls.starts_with(&["statfs".to_owned()])) {
@@ -391,16 +396,16 @@ fn the_seal_comes_before_libc(t: &Test) {
 fn cve_2016_9962_a_newcomer_cannot_be_reached(t: &Test) {
     let victim = victim(t);
     let enter = |container: &Container| drop(container.exec([], ["true"]).ok());
-    // Same user, no CAP_SYS_PTRACE: only being non-dumpable keeps it out.
+    // Same user, no CAP_SYS_PTRACE: only a non-dumpable process is closed to the attacker.
     assert_eq!(watched(t, t.bundle().capabilities(&[]), 20, enter), "seen 0");
     let seen = watched(t, powerful(t), if is_root() { 1000 } else { 20 }, enter);
     assert!(seen.starts_with("seen "), "{seen}");
-    // A user's container has the capability in its own user namespace alone.
+    // A user's container has the capability only in its own user namespace.
     assert_eq!(seen != "seen 0", is_root(), "with the capability: {seen}");
     unchanged(&victim);
 }
 
-/// What is written to /proc must reach the kernel, not files of an image.
+/// Writes to /proc must reach the kernel, not files of an image.
 fn cve_2019_16884_volume_on_proc(t: &Test) {
     let fake = t.make_dir("fake");
     fs::create_dir_all(fake.join("self/attr")).expect("mkdir");
@@ -410,7 +415,7 @@ fn cve_2019_16884_volume_on_proc(t: &Test) {
             let bound = bundle.clone().bind(&fake, place, &[]);
             let fresh = bundle.clone().mount(place, "tmpfs", "tmpfs", &["tmpcopyup"]);
             for refused in [t.refused(&bound), t.refused(&fresh)] {
-                // A relative path has a warning of its own.
+                // A relative path also gives a warning.
                 let error = refused.stderr.lines().last().unwrap_or_default();
                 assert!(!is_corten() || error.starts_with("corten: error: /mounts/"), "{refused:?}");
                 refused.says(&["proc"]);
@@ -443,7 +448,7 @@ fn cve_2019_18837_mountpoints_through_symlinks(t: &Test) {
     }
 }
 
-/// Replaces a directory of the image by a symlink.
+/// Replaces a directory of the image by a symbolic link.
 fn relink(bundle: &Bundle, place: &str, target: &Path) {
     fs::remove_dir_all(bundle.inside(place)).expect("remove");
     symlink(target, bundle.inside(place)).expect("symlink");
@@ -482,8 +487,8 @@ fn cve_2022_29162_exec_inherits_nothing(t: &Test) {
     assert_eq!(seen["status"]["CapEff"], cap_mask(&["CAP_KILL", "CAP_NET_RAW"]));
 }
 
-/// An ordinary user to whom the host has delegated a cgroup, and in it a
-/// container without a cgroup namespace.
+/// An ordinary user with a delegated cgroup, and a container without a cgroup namespace in
+/// it.
 fn cve_2023_25809_cgroups_are_readonly_without_privilege(t: &Test) {
     let map = json!([{ "containerID": 0, "hostID": Test::USER, "size": 1 }]);
     let group = format!("{}d", t.token);
@@ -494,7 +499,7 @@ fn cve_2023_25809_cgroups_are_readonly_without_privilege(t: &Test) {
         .namespace("user")
         .set("/linux/uidMappings", map.clone())
         .set("/linux/gidMappings", map)
-        // Not to be made by this user, so it stays in the caller's.
+        // This user can't create that cgroup, so the container stays in the caller's.
         .set("/linux/cgroupsPath", json!(format!("/{group}not")))
         .drop("/linux/resources")
         .remount("/dev/pts", &flags)
@@ -520,7 +525,8 @@ fn cve_2023_25809_cgroups_are_readonly_without_privilege(t: &Test) {
     }
 }
 
-/// A working directory that a descriptor leads to is refused, and for its sake.
+/// The runtime must refuse a working directory that leads through a descriptor, and name
+/// it.
 fn leads_nowhere(out: &Out, cwd: &str) {
     out.one_clear_line(&["/process/cwd", cwd]);
     assert_eq!(out.stdout, "", "{cwd}: {out:?}");
@@ -545,8 +551,7 @@ fn cve_2024_21626_exec_cwd_through_a_descriptor(t: &Test) {
     assert_eq!(at("/etc").stdout, "/etc\n");
 }
 
-/// Of a directory of the host whose descriptor the caller has left open, or passes
-/// on by intention.
+/// The caller has left open a descriptor of a host directory, or passes it on purpose.
 fn cve_2024_21626_leaked_directory(t: &Test) {
     let container = t.start(&t.bundle().pausing());
     let host = || fs::File::open("/").expect("open /").into();
@@ -563,7 +568,7 @@ fn cve_2024_21626_leaked_directory(t: &Test) {
     let exec = |cwd: &str, args: [&str; 2]| {
         container.exec(["--preserve-fds", "1", "--cwd", cwd], args).pass(host(), 3).out()
     };
-    // It is in the container: the host's root can be seen through it.
+    // The container has the descriptor: it shows the host's root.
     let question = "stat:/proc/self/fd/3/.";
     for out in [run(&at("/").args(["/probe", question])), exec("/", ["/probe", question])] {
         let inode = fs::metadata("/").expect("stat /").ino();
@@ -576,7 +581,8 @@ fn cve_2024_21626_leaked_directory(t: &Test) {
     }
 }
 
-/// Also 2021-30465: the mountpoint is swapped for a symlink while it is made.
+/// Also 2021-30465: the mount point is replaced by a symbolic link while the runtime
+/// creates it.
 fn cve_2024_45310_mkdir_race(t: &Test) {
     let decoy = Decoy::new(t);
     let volume = t.make_dir("volume");
@@ -595,11 +601,11 @@ fn cve_2024_45310_mkdir_race(t: &Test) {
     rounds.check();
 }
 
-/// What corten says where a name on the way to a mount point becomes another thing.
+/// corten's errors if a name on the path to a mount point becomes another file.
 const MOUNT_POINT: [&str; 3] = ["create the mount point: ", "open the mount point: ", "open the directory: "];
 
-/// Directories, files and copies, where a name in a volume is a directory now
-/// and a link to the host then.
+/// Mounts of directories, files and copies. A name in a volume is a directory at one
+/// moment, and a link to the host at the next.
 fn cve_2021_30465_mounts_while_a_volume_changes(t: &Test) {
     let decoy = Decoy::new(t);
     let (volume, file) = (t.make_dir("volume"), t.make_file("file", "bound"));
@@ -623,21 +629,21 @@ fn cve_2021_30465_mounts_while_a_volume_changes(t: &Test) {
     rounds.check();
 }
 
-/// A bundle whose /dev is the image's own directory.
+/// A bundle whose /dev is a directory of the image.
 fn own_dev(t: &Test) -> Bundle {
     ["", "/pts", "/shm", "/mqueue"]
         .iter()
         .fold(t.bundle(), |bundle, name| bundle.without_mount(&format!("/dev{name}")))
 }
 
-/// Makes a character device of the kernel's memory: 3 is null, 5 is zero.
+/// Creates a memory device: minor 3 is null, 5 is zero.
 fn make_device(path: &Path, minor: u64) {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let mode = Mode::from_bits_truncate(0o666);
     mknod(path, SFlag::S_IFCHR, mode, makedev(1, minor)).expect("mknod");
 }
 
-/// Puts each thing in the place of the null device that an image could have there.
+/// Replaces the null device by each file that an image could have there.
 fn impostors(null: &Path, check: impl Fn(&str)) {
     let mode = nix::sys::stat::Mode::from_bits_truncate(0o666);
     let put: [(&str, &dyn Fn()); 4] = [
@@ -653,18 +659,18 @@ fn impostors(null: &Path, check: impl Fn(&str)) {
     }
 }
 
-/// What the image calls null must not be what masks a file.
+/// The runtime must not mask a file with the image's own "null".
 fn cve_2025_31133_dev_null_is_something_else(t: &Test) {
     let script = "test \"$(stat -c %t:%T /etc/passwd)\" = 1:3 || exit 77";
     let masked = own_dev(t).set("/linux/maskedPaths", json!(["/etc/passwd"])).shell(script);
-    // Among the devices that every container has it is noticed.
+    // The null device is a default device, so the runtime notices the wrong file.
     impostors(&masked.inside("/dev/null"), |what| {
         let out = t.run(&masked);
         assert_ne!(out.code, 77, "{what} is the mask");
         out.one_clear_line(&["/dev/null", "another file at the device's path"]);
     });
     assert_eq!(t.run(&masked).code, 0, "without an impostor");
-    // A volume at /dev is left as it is.
+    // The runtime does not change a volume at /dev.
     let volume = t.make_dir("dev");
     let masked = masked.bind(&volume, "/dev", &[]);
     impostors(&volume.join("null"), |what| {
@@ -681,7 +687,7 @@ fn cve_2025_31133_dev_null_changes_meanwhile_in_a_user_namespace(t: &Test) {
     flip_dev_null(t, own_dev(t).user_namespace());
 }
 
-/// Somebody who has the rootfs mounted, too, exchanges a device for a link.
+/// Another process that has mounted the rootfs exchanges a device for a link.
 fn flip_dev_null(t: &Test, bundle: Bundle) {
     let decoy = Decoy::new(t);
     let script = "test -c /etc/passwd && test ! -s /etc/passwd || exit 77";
@@ -706,7 +712,7 @@ fn flip_dev_null(t: &Test, bundle: Bundle) {
 
 const ON_A_CONSOLE: &str = "test -t 0 && test -c /dev/console";
 
-/// A link of the image in the place of the console is not followed, and is refused.
+/// A link of the image in place of the console is refused, and not followed.
 fn check_console_link(out: &Out) {
     if is_corten() {
         out.one_clear_line(&["/process/terminal", "/dev/console", "a symbolic link at this path"]);
@@ -730,7 +736,7 @@ fn cve_2025_52565_console_is_a_symlink(t: &Test) {
     decoy.check();
 }
 
-/// A file that is bound where a volume's link leads to procfs, now and then.
+/// Binds a file to a path in a volume. At some moments, a link there leads to procfs.
 fn cve_2025_52881_procfs_under_another_name(t: &Test) {
     let (volume, fake) = (t.make_dir("volume"), t.make_file("version", "fake\n"));
     fs::create_dir(volume.join("place")).expect("mkdir");
@@ -746,7 +752,7 @@ fn cve_2025_52881_procfs_under_another_name(t: &Test) {
     }
     flipper.stop();
     rounds.check();
-    // It is refused by name, too, and a sysctl is the kernel's all the same.
+    // The mount is refused by name, too. A sysctl still reaches the kernel.
     let bundle = t.bundle().bind(&fake, "/proc/sys/kernel/hostname", &[]);
     t.refused(&bundle).one_clear_line(&["/mounts/7", "inside /proc"]);
     let bundle = t.bundle().set("/linux/sysctl", json!({ "kernel.domainname": "from.sysctl" }));
@@ -807,8 +813,8 @@ fn cve_2026_88264_console_without_dev(t: &Test) {
     }
 }
 
-/// The caller's stdio is a null device: it stays its owner's, and what the
-/// container has by that name does, too.
+/// The caller's stdio is a null device. Its owner must stay the same, and so must the owner
+/// of the container's file of that name.
 fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
     let decoy = Decoy::new(t);
     let user = 1000;
@@ -816,7 +822,7 @@ fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
     let script = "test \"$(stat -L -c %t:%T /proc/self/fd/0)\" = 1:3";
     let bundle = own_dev(t).set("/process/user", json!({ "uid": user, "gid": user })).shell(script);
     fs::write(bundle.inside("/var/root-owned"), "").expect("a file");
-    // A runtime may change its owner, so root has a node for it.
+    // A runtime may change the owner of the device, so root uses a node of its own.
     let stdio = if is_root() { t.path("null") } else { PathBuf::from("/dev/null") };
     if is_root() {
         make_device(&stdio, 3);
@@ -835,12 +841,12 @@ fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
             let _ = fs::remove_file(&null);
             symlink(&target, &null).expect("symlink");
         }
-        // A volume at /dev is left as it is.
+        // The runtime does not change a volume at /dev.
         let container = Container::create(t, &with_volume, |call| call.stdin(open()).stdout(open().into()));
         container.start();
         assert_eq!(container.wait(), 0, "{target:?}");
         check();
-        // In the image the null device has to be one.
+        // In the image, the file must be the null device.
         let out = t.run_call(&bundle).stdin(open()).stdout(open().into()).out();
         if is_corten() {
             // For a user, corten would bind the device, so its error names a symbolic link.
@@ -856,7 +862,7 @@ fn cwd_symlink_stays_inside(t: &Test) {
     symlink(&decoy.dir, bundle.inside("/link")).expect("symlink");
     let inside = decoy.dir.join("made").to_string_lossy().into_owned() + "\n";
     let out = t.run(&bundle);
-    // corten makes it where the link leads in the container.
+    // corten creates the directory where the link leads in the container.
     assert!(!is_corten() || out.stdout == inside, "{out:?}");
     decoy.check();
     fs::create_dir_all(decoy.inside(&bundle).join("made")).expect("mkdir");
@@ -901,7 +907,7 @@ fn state_is_for_the_owner_only(t: &Test) {
     }
 }
 
-/// A host hook is the host's program, though the image has one of that name.
+/// A host hook is the host's program, even if the image has a program of that name.
 fn hooks_do_not_come_from_the_container(t: &Test) {
     let note = t.path("note");
     let hook = json!({ "path": "/bin/sh", "args": ["sh", "-c", "readlink /proc/$$/exe > $0", note] });
