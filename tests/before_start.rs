@@ -1,7 +1,7 @@
 //! Containers of a user without privilege that wait for `start`: the verbs that enter them,
 //! and the processes that must not.
 
-use crate::harness::{Bundle, Test, pipe, read_line};
+use crate::harness::{Bundle, Call, Test, is_corten, pipe, read_line};
 use crate::userns::{PLAIN, Plain, as_plain, subids, with_subids};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -20,6 +20,7 @@ cases![
     exec_by_root_enters,
     exec_by_root_who_may_not_trace_enters,
     exec_waits_for_a_start_on_its_way,
+    exec_waits_for_a_start_that_has_not_removed_the_gate,
     exec_needs_the_profiles_leave,
     a_stopped_init_is_not_waited_for,
     nobody_but_init_answers,
@@ -149,6 +150,27 @@ fn exec_by_root_who_may_not_trace_enters(t: &Test) {
 /// For example, this is so while a startContainer hook runs.
 fn exec_waits_for_a_start_on_its_way(t: &Test) {
     let plain = Plain::new(t);
+    exec_waits_for(&plain, |id| plain.call(["start", id]));
+}
+
+/// `start` has let init in and has not removed the gate yet: a request of `exec` gets through
+/// the gate, and no answer comes.
+fn exec_waits_for_a_start_that_has_not_removed_the_gate(t: &Test) {
+    if !is_corten() {
+        t.skip("the call is corten's own");
+    }
+    let plain = Plain::new(t);
+    exec_waits_for(&plain, |id| {
+        let strace = ["-o", "/dev/null", "-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EIO"];
+        let user = PLAIN.to_string();
+        let call = t.call("/usr/bin/strace").args(strace).args(["/usr/bin/setpriv", "--reuid", &user]);
+        let call = call.args(["--regid", &user, "--clear-groups", "--inh-caps", "-all"]);
+        call.arg(&*t.runtime.borrow()).arg("--root").arg(&plain.root).args(["start", id])
+    });
+}
+
+/// Asserts that `exec` waits for `start` while a startContainer hook runs, and then enters.
+fn exec_waits_for<'t>(plain: &Plain<'t>, start: impl Fn(&str) -> Call<'t>) {
     let hook = json!([{ "path": "/bin/sh", "args": ["sh", "-c", "echo on > /tmp/on; read go < /tmp/go"] }]);
     let bundle = plain.bundle().set("/hooks/startContainer", hook).pausing();
     let [on, go] = ["/tmp/on", "/tmp/go"].map(|path| {
@@ -157,8 +179,8 @@ fn exec_waits_for_a_start_on_its_way(t: &Test) {
             .unwrap();
         bundle.inside(path)
     });
-    let (id, _) = created(&plain, &bundle);
-    let start = plain.call(["start", &id]).spawn();
+    let (id, _) = created(plain, &bundle);
+    let start = start(&id).spawn();
     assert_eq!(fs::read_to_string(on).unwrap(), "on\n");
     let exec = plain.call(["exec", &id, "/probe"]).spawn();
     // exec looks for the start gate before it waits, and must be alive until then.

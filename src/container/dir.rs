@@ -170,6 +170,13 @@ impl Dir {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.give_up(Of::Start, &self.id))
     }
 
+    /// Whether a `start` waits for the payload's execve, or is about to let init in. This
+    /// process must not hold the writers' lock.
+    pub fn is_starting(&self) -> Result<bool> {
+        let lock = Lock::look_at(&self.dir, CONFIG)?;
+        Ok(lock.map_or(Ok(None), |lock| lock.holder(Of::Start, &self.id))?.is_some())
+    }
+
     /// Waits until no `start` waits for the payload's execve, but not longer than for a lock.
     /// This process must not hold the writers' lock.
     pub fn await_start(&self) {

@@ -6,7 +6,8 @@ use super::state::State;
 use crate::error::{Context, Error, Result};
 use crate::init;
 use crate::launch::namespace_handout::{
-    Address, CALLS, HandedNamespaces, NamespaceClient, NamespaceEntry, NamespaceServer, explain_refusal,
+    Address, CALLS, HandedNamespaces, NamespaceClient, NamespaceEntry, NamespaceServer, Wanted,
+    explain_refusal,
 };
 use crate::seccomp;
 use crate::spec::Plan;
@@ -35,8 +36,16 @@ pub fn ask_init(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
     let Some(caller) = NamespaceClient::connect(address).map_err(named)? else { return Ok(None) };
     match dir.open_fifo(GATE, OFlag::O_WRONLY) {
         Ok(gate) => {
-            let root = state.mount_namespace.is_some();
-            caller.ask(&gate, state.pid(), state.namespaces, root).map_err(named)
+            let wanted = Wanted { namespaces: state.namespaces, root: state.mount_namespace.is_some() };
+            let Some(deadline) = caller.request(&gate).map_err(named)? else { return Ok(None) };
+            // `start` takes its lock before it lets init in. If no `start` has the lock now,
+            // init reads the request first. Else init may have read `start`'s byte before,
+            // and reads nothing more.
+            if dir.is_starting()? {
+                dir.await_start();
+                return caller.take_answer(state.pid(), &wanted).map_err(named);
+            }
+            caller.await_answer(&gate, state.pid(), &wanted, deadline).map_err(named)
         }
         // The container was started, is paused or has ended. If `start` is still waiting for
         // init's execve, init is closed to this caller until then.

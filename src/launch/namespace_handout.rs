@@ -185,49 +185,45 @@ impl NamespaceClient {
         }
     }
 
-    /// Asks `init`, a pid, through the start gate. The caller must open the gate for
+    /// Sends a request to init through the start gate. The caller must open the gate for
     /// writing after it has connected the socket: init has its socket open for longer
-    /// than the gate, so the name was init's. `namespaces` are the namespaces that init
-    /// must hand out. `root` says whether init must hand out its root directory. Returns
+    /// than the gate, so the name was init's. Returns until when init may answer. Returns
     /// `None` if init has ended or executed the payload meanwhile.
-    ///
-    /// # Errors
-    /// Init does not answer within [`PATIENCE`], because it is stopped or frozen. Init
-    /// can't open its namespaces. Init hands out other namespaces than the caller asked
-    /// for.
-    pub fn ask(
-        &self,
-        gate: &OwnedFd,
-        init: i32,
-        namespaces: NsFlags,
-        root: bool,
-    ) -> Result<Option<HandedNamespaces>> {
-        let socket = &self.0;
-        setsockopt(socket, sockopt::PassCred, &true).op("setsockopt SO_PASSCRED")?;
-        let name = bind_to_a_name(socket)?;
+    pub fn request(&self, gate: &OwnedFd) -> Result<Option<Instant>> {
+        setsockopt(&self.0, sockopt::PassCred, &true).op("setsockopt SO_PASSCRED")?;
+        let name = bind_to_a_name(&self.0)?;
         let void = now() + u64::try_from(PATIENCE.as_millis()).unwrap_or(0);
         let deadline = Instant::now() + PATIENCE;
         match write(gate, &[&[REQUEST], name.as_bytes(), &void.to_le_bytes()].concat()) {
-            Err(Errno::EPIPE) => return Ok(None),
-            other => other.op("write to the start gate")?,
-        };
+            Err(Errno::EPIPE) => Ok(None),
+            other => other.op("write to the start gate").map(|_| Some(deadline)),
+        }
+    }
+
+    /// Waits until `deadline` for the answer of `init`, a pid. Returns `None` if init has
+    /// ended or executed the payload meanwhile.
+    ///
+    /// # Errors
+    /// Init does not answer in time, because it is stopped or frozen. Init can't open its
+    /// namespaces. Init hands out other namespaces than the caller asked for.
+    pub fn await_answer(
+        &self,
+        gate: &OwnedFd,
+        init: i32,
+        wanted: &Wanted,
+        deadline: Instant,
+    ) -> Result<Option<HandedNamespaces>> {
         loop {
             // Init closes the gate by its execve, or when init ends.
             let mut fds = [
-                PollFd::new(socket.as_fd(), PollFlags::POLLIN),
+                PollFd::new(self.0.as_fd(), PollFlags::POLLIN),
                 PollFd::new(gate.as_fd(), PollFlags::empty()),
             ];
             poll_until(&mut fds, deadline).op("poll")?;
             let is_closed = fds[1].any() == Some(true);
-            match scm::recv_fds::<MOST>(socket) {
-                // The kernel lets no other process send. This checks the sender once
-                // more.
-                Ok(message) if message.sender == init => {
-                    return HandedNamespaces::new(message, namespaces, root).map(Some);
-                }
-                Err(Errno::EAGAIN) if is_closed => return Ok(None),
-                Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => {}
-                Err(errno) => return Err(errno).op("receive from init"),
+            let answer = self.take_answer(init, wanted)?;
+            if answer.is_some() || is_closed {
+                return Ok(answer);
             }
             if Instant::now() >= deadline {
                 return Err(Error::msg("the container's init does not hand out its namespaces")
@@ -235,6 +231,29 @@ impl NamespaceClient {
             }
         }
     }
+
+    /// Takes the answer of `init`, a pid. Returns `None` if there is none yet.
+    pub fn take_answer(&self, init: i32, wanted: &Wanted) -> Result<Option<HandedNamespaces>> {
+        loop {
+            match scm::recv_fds::<MOST>(&self.0) {
+                // The kernel lets no other process send. This checks the sender once
+                // more.
+                Ok(message) if message.sender == init => {
+                    return HandedNamespaces::new(message, wanted).map(Some);
+                }
+                Err(Errno::EAGAIN) => return Ok(None),
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno).op("receive from init"),
+            }
+        }
+    }
+}
+
+/// What init must hand out.
+pub struct Wanted {
+    pub namespaces: NsFlags,
+    /// Whether init must hand out its root directory.
+    pub root: bool,
 }
 
 /// The descriptors that init has handed out.
@@ -246,8 +265,8 @@ pub struct HandedNamespaces {
 impl HandedNamespaces {
     /// Takes the descriptors out of an answer. Refuses an answer that lacks a namespace:
     /// the process would stay in the host's namespace of that kind.
-    fn new(message: scm::Message, namespaces: NsFlags, root: bool) -> Result<HandedNamespaces> {
-        if message.fds.is_empty() && !namespaces.is_none() {
+    fn new(message: scm::Message, wanted: &Wanted) -> Result<HandedNamespaces> {
+        if message.fds.is_empty() && !wanted.namespaces.is_none() {
             return Err(Error::msg("the container's init can't hand out its namespaces")
                 .hint("raise the container's RLIMIT_NOFILE: init or its user has too few descriptors left"));
         }
@@ -260,7 +279,7 @@ impl HandedNamespaces {
             }
         }
         let got = out.namespaces.iter().map(|(kind, _)| kind.flag()).collect::<NsFlags>();
-        match is_whole && got == namespaces && out.root.is_some() == root {
+        match is_whole && got == wanted.namespaces && out.root.is_some() == wanted.root {
             true => Ok(out),
             false => Err(Error::msg("the container's init handed out namespaces that are not its own")),
         }
@@ -337,8 +356,13 @@ mod tests {
     #[test]
     fn an_answer_that_lacks_something_is_refused() {
         let wanted = NsKind::User.flag() | NsKind::Pid.flag();
-        assert!(HandedNamespaces::new(answer(&[0, 1], 2), wanted, false).is_ok());
-        assert!(HandedNamespaces::new(answer(&[0, 1, ROOT], 3), wanted, true).is_ok());
+        assert!(
+            HandedNamespaces::new(answer(&[0, 1], 2), &Wanted { namespaces: wanted, root: false }).is_ok()
+        );
+        assert!(
+            HandedNamespaces::new(answer(&[0, 1, ROOT], 3), &Wanted { namespaces: wanted, root: true })
+                .is_ok()
+        );
         for (tags, count, root) in [
             (&[][..], 0, false),
             (&[0], 1, false),
@@ -349,7 +373,7 @@ mod tests {
             (&[0, 1, ROOT], 3, false),
         ] {
             assert!(
-                HandedNamespaces::new(answer(tags, count), wanted, root).is_err(),
+                HandedNamespaces::new(answer(tags, count), &Wanted { namespaces: wanted, root }).is_err(),
                 "{tags:?} {count} {root}"
             );
         }
