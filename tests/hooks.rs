@@ -38,6 +38,7 @@ cases![
     failing_poststart_hook_ends_the_container,
     relative_hook_path_is_refused,
     poststop_hooks_run_after_a_failed_create,
+    poststop_hooks_run_after_init_was_killed,
 ];
 
 const KINDS: [&str; 6] =
@@ -514,4 +515,14 @@ fn poststop_hooks_run_after_a_failed_create(t: &Test) {
         t.refused(&diary.bundle).one_clear_line(&[&format!("/hooks/{kind}/0"), "exit status 3"]);
         assert_eq!(diary.order(), ["poststop"], "{kind}");
     }
+}
+
+/// Init dies while a createContainer hook runs, and sends no message.
+fn poststop_hooks_run_after_init_was_killed(t: &Test) {
+    let mut diary = Diary::new(t).hook("createContainer", "kill -9 $PPID; read forever");
+    diary = diary.hook("poststop", "echo poststop >> $0/order");
+    // Only so the hook can kill init.
+    diary.bundle = diary.bundle.without_namespace("pid");
+    t.refused(&diary.bundle).one_clear_line(&["init was killed"]);
+    assert_eq!(diary.order(), ["poststop"]);
 }

@@ -185,11 +185,7 @@ impl CreateGuard<'_> {
                     warn_of_lack(capabilities, self.options.log)
                 }
                 Some((FromInit::Ready, _)) => return idmap::check_joined(self.pid(), self.plan),
-                Some((FromInit::Failed(error), _)) => {
-                    // The createContainer hooks, which init runs, may have run.
-                    self.hooks_began |= !self.plan.hooks.create_container.is_empty();
-                    return Err(error);
-                }
+                Some((FromInit::Failed(error), _)) => return Err(self.take_failure(error)),
                 Some((FromInit::MapIds(_), None)) => {
                     return Err(Error::msg("init asked to map the ids of a mount, but sent no mount"));
                 }
@@ -232,10 +228,16 @@ impl CreateGuard<'_> {
             || self.init.as_ref().is_some_and(|(_, pidfd)| pidfd::has_ended(pidfd).unwrap_or(false));
         while let Some((message, _)) = sync.pending() {
             if let FromInit::Failed(error) = message {
-                return Some(error);
+                return Some(self.take_failure(error));
             }
         }
         has_ended.then(|| self.init_died())
+    }
+
+    /// Notes that init has ended, which runs the createContainer hooks: some may have run.
+    fn take_failure(&mut self, error: Error) -> Error {
+        self.hooks_began |= !self.plan.hooks.create_container.is_empty();
+        error
     }
 
     /// The error for an init that ended without a message: most likely the kernel killed it
@@ -245,7 +247,7 @@ impl CreateGuard<'_> {
         if how.is_some() {
             self.init = None;
         }
-        match how {
+        let error = match how {
             Some(Exit::Signal(libc::SIGKILL)) => Error::msg("init was killed while it set up the container")
                 .hint("raise /linux/resources/memory/limit: it may be too low for init"),
             Some(Exit::Signal(libc::SIGSYS)) => Error::msg("the seccomp profile killed init")
@@ -267,7 +269,8 @@ impl CreateGuard<'_> {
                 Error::msg(format!("init ended with exit status {code} while it set up the container"))
             }
             None => Error::msg("init ended while it set up the container"),
-        }
+        };
+        self.take_failure(error)
     }
 
     /// Replaces EPIPE by the reason why init ended.
