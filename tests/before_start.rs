@@ -162,10 +162,8 @@ fn exec_waits_for_a_start_that_has_not_removed_the_gate(t: &Test) {
     let plain = Plain::new(t);
     exec_waits_for(&plain, |id| {
         let strace = ["-o", "/dev/null", "-e", "trace=unlinkat", "-e", "inject=unlinkat:error=EIO"];
-        let user = PLAIN.to_string();
-        let call = t.call("/usr/bin/strace").args(strace).args(["/usr/bin/setpriv", "--reuid", &user]);
-        let call = call.args(["--regid", &user, "--clear-groups", "--inh-caps", "-all"]);
-        call.arg(&*t.runtime.borrow()).arg("--root").arg(&plain.root).args(["start", id])
+        let setpriv = t.call("/usr/bin/strace").args(strace).arg("/usr/bin/setpriv");
+        plain.call_through(setpriv, ["start", id])
     });
 }
 

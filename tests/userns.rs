@@ -467,9 +467,13 @@ impl<'t> Plain<'t> {
 
     /// The runtime, as this user.
     pub fn call<const N: usize>(&self, args: [&str; N]) -> Call<'t> {
+        self.call_through(self.t.call("/usr/bin/setpriv"), args)
+    }
+
+    /// The runtime, as this user, through a call that ends with setpriv.
+    pub fn call_through<const N: usize>(&self, setpriv: Call<'t>, args: [&str; N]) -> Call<'t> {
         let id = PLAIN.to_string();
-        let call = self.t.call("/usr/bin/setpriv");
-        let call = call.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps", "-all"]);
+        let call = setpriv.args(["--reuid", &id, "--regid", &id, "--clear-groups", "--inh-caps", "-all"]);
         call.arg(&*self.t.runtime.borrow()).arg("--root").arg(&self.root).args(args)
     }
 

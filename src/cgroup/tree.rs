@@ -4,7 +4,7 @@ use crate::error::{Context, Error, Result};
 use crate::sys::openat2;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_path};
-use nix::poll::{PollFd, PollFlags, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
 use std::ffi::CString;
 use std::io::Read;
@@ -89,12 +89,8 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Instant) -> Result<bo
         if Instant::now() >= deadline {
             return Ok(false);
         }
-        let timeout = crate::sys::timeout_until(deadline);
         let mut fds = [PollFd::new(events.as_fd(), PollFlags::POLLPRI)];
-        match poll(&mut fds, timeout) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno).op("poll cgroup.events"),
-        }
+        crate::sys::poll_until(&mut fds, deadline).op("poll cgroup.events")?;
     }
 }
 

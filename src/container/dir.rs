@@ -173,8 +173,14 @@ impl Dir {
     /// Whether a `start` waits for the payload's execve, or is about to let init in. This
     /// process must not hold the writers' lock.
     pub fn is_starting(&self) -> Result<bool> {
+        Ok(self.lock_holder(Of::Start)?.is_some())
+    }
+
+    /// Returns the pid of another process that holds the lock. Closes the lock's file, so this
+    /// process must not hold the lock itself.
+    fn lock_holder(&self, of: Of) -> Result<Option<i32>> {
         let lock = Lock::look_at(&self.dir, CONFIG)?;
-        Ok(lock.map_or(Ok(None), |lock| lock.holder(Of::Start, &self.id))?.is_some())
+        lock.map_or(Ok(None), |lock| lock.holder(of, &self.id))
     }
 
     /// Waits until no `start` waits for the payload's execve, but not longer than for a lock.
@@ -201,9 +207,7 @@ impl Dir {
         if self.lock.is_some() {
             return Ok(false);
         }
-        let lock = Lock::look_at(&self.dir, CONFIG)?;
-        let holder = lock.map_or(Ok(None), |lock| lock.holder(Of::Writer, &self.id))?;
-        Ok(holder.is_some() || self.is_being_made_by_an_older_one()?)
+        Ok(self.lock_holder(Of::Writer)?.is_some() || self.is_being_made_by_an_older_one()?)
     }
 
     /// Whether a corten of before November 2026 is creating the container: its lock was on the

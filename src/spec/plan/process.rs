@@ -86,7 +86,7 @@ pub struct Capabilities {
 pub struct Rlimit {
     /// The kernel's RLIMIT_… number.
     pub resource: u32,
-    /// Not above `hard`.
+    /// At most `hard`.
     pub soft: u64,
     pub hard: u64,
 }

@@ -100,7 +100,7 @@ pub struct Cpu {
     /// In each period, at least 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Limit>,
-    /// Not above `quota`. 0 allows no burst.
+    /// At most `quota`. 0 allows no burst.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub burst: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,7 +196,7 @@ pub struct Network {
 /// The priority of a network interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InterfacePriority {
-    /// Not empty, without white space and slashes.
+    /// A name without white space and slashes, at least one character long.
     pub name: String,
     pub priority: u32,
 }
