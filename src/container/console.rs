@@ -12,20 +12,21 @@ use std::io::IsTerminal;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// The sockets for the terminal's master: init sends to `theirs`, and in the foreground the
-/// runtime process receives from `ours`.
+/// The sockets for the terminal's master. Init sends to `init_socket`. In the foreground,
+/// the runtime process receives from `runtime_socket`.
 pub struct Console {
-    pub theirs: Option<OwnedFd>,
-    pub ours: Option<OwnedFd>,
+    pub init_socket: Option<OwnedFd>,
+    pub runtime_socket: Option<OwnedFd>,
 }
 
-/// Connects to the console socket, or creates a pair of sockets. Refuses combinations that
-/// make no sense in runc's words, which engines match. In the foreground, gives the process's
-/// terminal the size of the caller's from the start.
+/// Connects to the console socket, or creates a pair of sockets. Refuses useless
+/// combinations of options. The error texts are runc's, because engines match them. In
+/// the foreground, sets the initial size of the payload's terminal to the size of the
+/// caller's terminal.
 pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Result<Console> {
     let detached = mode != Mode::RunForeground;
     match (process.terminal, socket) {
-        (false, None) => Ok(Console { theirs: None, ours: None }),
+        (false, None) => Ok(Console { init_socket: None, runtime_socket: None }),
         (false, Some(_)) => {
             Err(Error::msg("cannot use console socket if corten will not detach or allocate tty")
                 .hint("set /process/terminal to true, or leave out --console-socket"))
@@ -39,24 +40,24 @@ pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Resu
                 .hint("give --detach, too, or leave out --console-socket"))
         }
         (true, None) => {
-            let (ours, theirs) =
+            let (runtime_socket, init_socket) =
                 socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
                     .op("socketpair")?;
             let known = |size: &Size| *size != Size::default();
             process.console_size = pty::size(std::io::stdin()).ok().filter(known).or(process.console_size);
             process.bare_newlines = !shows_on_a_terminal();
-            Ok(Console { theirs: Some(theirs), ours: Some(ours) })
+            Ok(Console { init_socket: Some(init_socket), runtime_socket: Some(runtime_socket) })
         }
         (true, Some(path)) => {
             let fd = scm::connect(path).op_on("connect to the console socket", path.display())?;
-            Ok(Console { theirs: Some(fd), ours: None })
+            Ok(Console { init_socket: Some(fd), runtime_socket: None })
         }
     }
 }
 
-/// Whether the payload's output goes to a terminal of the caller. That terminal is in raw mode
-/// meanwhile and needs \r\n. A pipe or a file gets lines that end with \n, as from runc, which
-/// clears ONLCR in the foreground.
+/// Whether the payload's output goes to a terminal of the caller. That terminal is in raw
+/// mode meanwhile and needs \r\n. Output to a pipe or a file has lines that end with \n.
+/// runc does the same: it clears ONLCR in the foreground.
 fn shows_on_a_terminal() -> bool {
     let both = OutputFlags::OPOST | OutputFlags::ONLCR;
     std::io::stdout().is_terminal()

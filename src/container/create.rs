@@ -1,8 +1,8 @@
 //! `create`: from a bundle to an init process that waits at the start gate. `run` does the
 //! same without the gate.
 //!
-//! The order matters. The runtime checks everything that it can check before it creates
-//! anything, and records each thing in the state before it creates that thing.
+//! The order matters. All checks come before the first side effect. Each cgroup, process
+//! or mount is recorded in the state before it is created.
 
 use super::console::{self, Console};
 use super::create_guard::CreateGuard;
@@ -43,8 +43,8 @@ pub struct Created {
     pub terminal: Option<OwnedFd>,
     /// The socket by which the payload of `run` tells that it is ready (sd_notify).
     pub relay: Option<Relay>,
-    /// Counts kills for want of memory, for a foreground payload whose cgroup is removed
-    /// with its last process.
+    /// Counts OOM kills of a foreground payload. systemd may remove the cgroup with its
+    /// last process, so the count can't be read afterwards.
     pub oom: Option<crate::cgroup::OomWatch>,
 }
 
@@ -55,7 +55,8 @@ pub fn create(options: &Options) -> Result<Created> {
     let (text, mut plan) = bundle::load(options, options.notify)?;
     steps::done("read and checked the configuration");
     init::check_labels(&mut plan.process)?;
-    let Console { theirs, ours } = console::prepare(&mut plan.process, options.console_socket, options.mode)?;
+    let Console { init_socket, runtime_socket } =
+        console::prepare(&mut plan.process, options.console_socket, options.mode)?;
     let joins = Joins::open(&mut plan)?;
     let writers = plan.id_maps.as_ref().map(|maps| Writers::choose(maps, "/linux")).transpose()?;
     let (host, mut cgroup, mut limits) = locate_cgroup(options, &plan)?;
@@ -104,7 +105,7 @@ pub fn create(options: &Options) -> Result<Created> {
                 cgroup_view: cgroup.build_view(&plan, &host),
                 sources,
                 gate,
-                console: theirs,
+                console: init_socket,
                 keyring: (!options.no_new_keyring).then(|| id::keyring_name(options.id)),
                 filter,
                 courier: courier_end,
@@ -113,17 +114,17 @@ pub fn create(options: &Options) -> Result<Created> {
                 subject: Subject { signals: None, ..guard.subject.clone() },
             };
             guard.disarm_in_child();
-            drop((host_end, clone, ours, agent, unit, receivers));
+            drop((host_end, clone, runtime_socket, agent, unit, receivers));
             init::run_init(&plan, inherited)
         }
     }
     // The runtime must not keep init's end of the handshake open: it would not notice
-    // init's death. Nor init's mounts: they would stay busy. The kernel closes the cgroup
-    // files when the runtime exits.
-    drop((init_end, gate, theirs, sources, courier_end));
+    // init's death. The runtime must not keep init's mounts open either: they would stay
+    // busy. The kernel closes the cgroup files when the runtime exits.
+    drop((init_end, gate, init_socket, sources, courier_end));
     std::mem::forget(tasks);
 
-    // Work that the runtime does while init builds the container, and answers to init.
+    // Set init up while init builds the container, and answer its requests.
     steps::done_with(|| format!("cloned init, pid {}", guard.pid()));
     steps::note(|| format!("cgroups: {cgroup:?}"));
     let double_fork = namespace_plan.double_fork.is_some();
@@ -135,7 +136,7 @@ pub fn create(options: &Options) -> Result<Created> {
     cgroup.give_to_payload(&plan, guard.pid())?;
 
     // The container is complete. Other processes may see it now.
-    let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
+    let terminal = runtime_socket.map(|socket| console::receive(&socket)).transpose()?;
     // `run` listens before the payload can send. `start` opens its own socket.
     let listens = options.notify && options.mode != Mode::Create;
     let relay = if listens { Relay::listen(guard.dir()?, options.log)? } else { None };
@@ -164,15 +165,17 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     let unused = cgroup.check_unused(plan.cgroups_path.as_deref());
     match unused.and_then(|()| cgroup.check_not_frozen()) {
         Ok(()) => Ok((host, cgroup, limits)),
-        // Most likely a container with the same id uses it: that error says more.
+        // A cgroup in use most likely belongs to a container with the same id. Report the
+        // taken id instead in that case.
         Err(error) => Err(options.root.refuse_existing(options.id).err().unwrap_or(error)),
     }
 }
 
 /// Makes every process that the runtime clones from here on not dumpable, init above all.
-/// Other containers see init in a pid namespace that it joins, or in the host's, while init
-/// still has the host's root directory. Root of such a container owns init's new user
-/// namespace, or may trace in the user namespace that init joins (CVE-2016-9962).
+/// If init is in the host's pid namespace or joins one, processes of other containers can
+/// see init. Init still has the host's root directory then. Root of such a container owns
+/// init's new user namespace, or may trace in the user namespace that init joins
+/// (CVE-2016-9962).
 ///
 /// The files of /proc/INIT then belong to root. A caller without root has to write init's
 /// id mappings there, so in that case init hides itself (`init/namespaces.rs`).

@@ -1,5 +1,5 @@
-//! The guard of a container that is being created: what exists of the container so far,
-//! and how a failed `create` rolls it back.
+//! The guard of a container that is being created. The guard records the parts that
+//! exist, and removes them if `create` fails.
 
 use super::dir::{Dir, NOTIFY_DIR};
 use super::hook_output;
@@ -30,7 +30,7 @@ pub(super) struct CreateGuard<'a> {
     pub(super) plan: &'a Plan,
     pub(super) dir: Option<Dir>,
     pub(super) state: State,
-    /// What hooks get to know of the container.
+    /// The container's state as hooks read it on stdin (runtime.md "State").
     pub(super) subject: Subject,
     /// Writes the id mappings of a new user namespace.
     pub(super) writers: Option<Writers>,
@@ -90,8 +90,8 @@ impl<'a> CreateGuard<'a> {
         Ok(GateEnds { handout, ..gate })
     }
 
-    /// Creates the two ends of a courier, if the runtime may not take the listener of init's
-    /// seccomp filter out of init itself. The courier is the process that is cloned first.
+    /// Creates the two ends of a courier, if the kernel does not let the runtime copy the
+    /// seccomp listener out of init (pidfd_getfd(2)). The first clone becomes the courier.
     pub(super) fn create_courier(
         &mut self,
         has_agent: bool,
@@ -155,7 +155,8 @@ impl<'a> CreateGuard<'a> {
         self.dir = None;
     }
 
-    /// Ends the guard's watch: the container is created.
+    /// Disarms the guard after the container was created. Returns the directory, the
+    /// state and init's pidfd.
     pub(super) fn finish(mut self) -> Result<(Dir, State, OwnedFd)> {
         let dir = self.dir.take().ok_or_else(|| Error::msg("the container is already created"))?;
         let (_, init) = self.init.take().ok_or_else(|| Error::msg("there is no init"))?;
@@ -169,7 +170,8 @@ impl CreateGuard<'_> {
     fn kill(&mut self, dir: &Dir, pid: i32, pidfd: &OwnedFd) -> Result<()> {
         let identity = Identity::of(pid, pidfd);
         let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
-        // A failure matters only if init does not end, and that error follows.
+        // Ignore a failure to thaw: if init therefore does not end, the code below
+        // returns an error.
         let _ = self.state.cgroup.thaw_to_die();
         if pidfd::kill_and_reap(pidfd) {
             return Ok(());

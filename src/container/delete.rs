@@ -1,4 +1,4 @@
-//! `delete`: removes everything that `create` made (runtime.md "Delete").
+//! `delete`: removes everything that `create` created (runtime.md "Delete").
 //!
 //! `delete` does not hold the lock while it waits for a killed process to end: the kernel
 //! may take any time for that, and other verbs must not wait for it.
@@ -20,14 +20,14 @@ use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// Deletes a stopped container, or with `force` any. As in runc, a container
-/// that was created and not started is killed: there is no payload to lose,
-/// and containerd deletes it so.
+/// Deletes a stopped container, or with `force` any. As in runc, `delete` also kills the
+/// init of a container that was created but not started. No payload runs yet. containerd
+/// deletes such containers without `force`.
 ///
 /// # Errors
-/// It runs, and there is no `force`. Its init, or another of its processes, doesn't
-/// end within [`PATIENCE`](pidfd::PATIENCE): the error names it, and the container
-/// stays, to be deleted later. Its record can't be read, and there is no `force`.
+/// The container runs, and `force` is not set. A process of the container doesn't end
+/// within [`PATIENCE`](pidfd::PATIENCE). The error names the process. The container stays and can be
+/// deleted later. Its record can't be read, and there is no `force`.
 pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
     match root.find(id).and_then(|dir| delete_from(dir, force, log)) {
         Err(error) if force && error.kind == Kind::NoContainer => Ok(()),
@@ -35,17 +35,20 @@ pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
     }
 }
 
+/// Deletes the container of a state directory. With `force`, kills init before it takes
+/// the lock, and also deletes a container whose record can't be read.
 fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
     if force && let Ok(Some(state)) = dir.known() {
-        // The holder of the lock may be waiting for init itself.
+        // The holder of the lock may be waiting for init's end, so kill init before
+        // taking the lock.
         end(&state)?;
     }
     let dir = dir.locked()?;
     let state = match dir.known() {
-        Err(error) if force => Some(remains(&dir, error, log)?),
+        Err(error) if force => Some(recover_state(&dir, error, log)?),
         other => other?,
     };
-    if state.as_ref().is_none_or(|state| state.init.is_none()) && dir.is_being_made_by_an_older_one()? {
+    if state.as_ref().is_none_or(|state| state.init.is_none()) && dir.is_locked_by_an_older_create()? {
         return Err(Error::msg("an older corten is creating the container").on(dir.id()));
     }
     match dir.status(state.as_ref())? {
@@ -70,13 +73,13 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
 }
 
 /// Finds what is known of a container whose record can't be read.
-fn remains(dir: &Dir, error: Error, log: &Log) -> Result<State> {
-    let Some(remains) = dir.remains() else { return Err(error) };
+fn recover_state(dir: &Dir, error: Error, log: &Log) -> Result<State> {
+    let Some(partial) = dir.partial_record() else { return Err(error) };
     log.warn(Error { hint: String::new(), ..error }.to_string());
-    for unknown in remains.unknown {
+    for unknown in partial.unknown {
         log.warn(Error::msg(unknown).on(dir.id()).to_string());
     }
-    Ok(remains.state)
+    Ok(partial.state)
 }
 
 /// Kills a container in any state and removes all of it.

@@ -2,14 +2,15 @@
 //!
 //! A verb that changes a container holds the lock ([`super::lock`]) and checks that the
 //! directory is still there. A verb that only reads takes no lock, because files are
-//! replaced by rename. The status is never stored: it follows from which processes live.
-//! The first state.json is a record of the intent, which `create` writes before its first
-//! side effect. The record names the cgroups, so that `delete --force` can clean up after
-//! a runtime that was killed.
+//! replaced by rename. The status is never stored. The runtime derives the status from
+//! the processes that are alive. The first state.json is a record of the intent, which
+//! `create` writes before its first side effect. The record names the cgroups, so that
+//! `delete --force` can clean up after a runtime that was killed.
 //!
-//! A directory belongs to a container if it has that record, or the mode that `mkdir` gave
-//! it: the sticky bit says that the record is still to come. Any other entry of ROOT
-//! (`lost+found`, a directory of another program) is not corten's.
+//! A directory with a state.json belongs to a container. So does a directory with the
+//! sticky bit: `mkdir` sets the sticky bit, and `create` has not written the record yet.
+//! Any other entry of ROOT (`lost+found`, a directory of another program) is not
+//! corten's.
 
 use super::lock::{Lock, Of};
 use super::state::{self, State};
@@ -41,8 +42,8 @@ pub const NOTIFY_DIR: &str = "notify";
 pub const NOTIFY_SOCKET: &str = "notify.sock";
 /// Where CRIU finds the rootfs while it restores.
 pub const CRIU_ROOT: &str = "criu-root";
-/// The mode of a new state directory: only the owner has access, and the sticky bit tells it
-/// from directories of other programs.
+/// The mode of a new state directory: only the owner has access. The sticky bit marks the
+/// directory as corten's.
 pub(super) const CLAIMED: u32 = 0o1700;
 
 /// Opens the claimed directory and takes its lock; see [`Dir::take`].
@@ -95,9 +96,10 @@ pub struct Dir {
 }
 
 impl Dir {
-    /// Opens the claimed directory, creates the lock's file in it and takes the lock. `None`:
-    /// the directory was removed meanwhile, and a directory of that name may be another
-    /// runtime's claim, whose lock file is there already. A failure gives the claim up.
+    /// Opens the claimed directory, creates the lock's file in it and takes the lock.
+    /// `None`: another process removed the directory meanwhile. If the name exists again,
+    /// the new directory is another runtime's claim and already has a lock file. Removes
+    /// the claimed directory if an error occurs.
     pub(super) fn take(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
         match lock_claim(&root, id) {
             Ok(Some((dir, lock))) => Ok(Some(Dir { root, id: id.into(), dir, lock: Some(lock) })),
@@ -137,9 +139,9 @@ impl Dir {
         Ok(self)
     }
 
-    /// Removes a claim without a record. The runtime that made the claim was killed, or it
-    /// still runs and then claims the id again. Only that runtime creates the lock's file. A
-    /// directory of another program stays.
+    /// Removes a claim without a record. If the runtime that created the claim still
+    /// runs, that runtime claims the id again. Only that runtime creates the lock's file.
+    /// A directory of another program stays.
     fn without_a_record(&self) -> Error {
         if self.is_claimed() {
             let _ = unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);
@@ -170,8 +172,8 @@ impl Dir {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.give_up(Of::Start, &self.id))
     }
 
-    /// Whether a `start` waits for the payload's execve, or is about to let init in. This
-    /// process must not hold the writers' lock.
+    /// Whether a `start` waits for the payload's execve, or is about to open the start
+    /// gate. This process must not hold the writers' lock.
     pub fn is_starting(&self) -> Result<bool> {
         Ok(self.lock_holder(Of::Start)?.is_some())
     }
@@ -187,17 +189,17 @@ impl Dir {
     /// This process must not hold the writers' lock.
     pub fn await_start(&self) {
         if let Ok(Some(lock)) = Lock::open(&self.dir, CONFIG, OFlag::empty()) {
-            // The end of `lock` releases it, too.
-            let _ = lock.pass(Of::Start, &self.id);
+            // Dropping `lock` closes the file, and so releases the lock.
+            let _ = lock.wait_until_free(Of::Start, &self.id);
         }
     }
 
-    /// Takes the lock as [`Dir::locked`] does, but after a `start` that waits for the payload's
-    /// execve, so that the record of a failed `start` comes first. Does not wait for `start`
-    /// longer than for the lock.
+    /// Waits for a `start` that waits for the payload's execve, then takes the lock as
+    /// [`Dir::locked`] does. A failed `start` can so write its record first. Does not
+    /// wait for `start` longer than for the lock.
     pub fn locked_after_start(self) -> Result<Dir> {
         let dir = self.with_lock()?;
-        dir.lock.as_ref().map_or(Ok(()), |lock| lock.pass(Of::Start, &dir.id))?;
+        dir.lock.as_ref().map_or(Ok(()), |lock| lock.wait_until_free(Of::Start, &dir.id))?;
         if dir.lock()? { Ok(dir) } else { Err(Error::no_container(&dir.id)) }
     }
 
@@ -207,12 +209,12 @@ impl Dir {
         if self.lock.is_some() {
             return Ok(false);
         }
-        Ok(self.lock_holder(Of::Writer)?.is_some() || self.is_being_made_by_an_older_one()?)
+        Ok(self.lock_holder(Of::Writer)?.is_some() || self.is_locked_by_an_older_create()?)
     }
 
-    /// Whether a corten of before November 2026 is creating the container: its lock was on the
-    /// directory.
-    pub fn is_being_made_by_an_older_one(&self) -> Result<bool> {
+    /// Whether a corten of before November 2026 is creating the container. Such a corten
+    /// locks the directory.
+    pub fn is_locked_by_an_older_create(&self) -> Result<bool> {
         crate::sys::fd::is_locked(&self.dir).op_on("flock the state directory", &self.id)
     }
 
@@ -248,9 +250,13 @@ impl Dir {
 
     /// Finds what is known of a container whose record can't be read. `None`: the directory is
     /// not corten's.
-    pub fn remains(&self) -> Option<state::Remains> {
+    pub fn partial_record(&self) -> Option<state::PartialRecord> {
         let config = self.config().ok()?;
-        Some(state::Remains::of(&self.read(STATE).ok().flatten().unwrap_or_default(), &config, &self.id))
+        Some(state::PartialRecord::read(
+            &self.read(STATE).ok().flatten().unwrap_or_default(),
+            &config,
+            &self.id,
+        ))
     }
 
     /// Returns the state that a killed `create` had saved but not published.
@@ -271,7 +277,8 @@ impl Dir {
         self.made(self.state()?)
     }
 
-    /// Returns the same also for a container of a newer version: see [`Dir::known`].
+    /// Returns the state of a container that has an init, also of a container of a newer
+    /// version: see [`Dir::known`].
     pub fn known_made_state(&self) -> Result<State> {
         self.made(self.known()?)
     }
@@ -313,8 +320,9 @@ impl Dir {
         })
     }
 
-    /// Returns the hooks of the configuration as it was at `create`. Most containers have no
-    /// hook of this kind, which the text shows without a parse.
+    /// Returns the hooks of the configuration as it was at `create`. Most containers have
+    /// no hook of this kind. A search in the text finds that out without parsing the
+    /// JSON.
     pub fn hooks(&self, state: &State, kind: &str) -> Result<Hooks> {
         let text = self.config()?;
         if !text.windows(kind.len()).any(|word| word == kind.as_bytes()) {
@@ -364,7 +372,7 @@ impl Dir {
             .op_on("chmod", name)
     }
 
-    /// Opens a directory. `None`: there is none.
+    /// Opens a directory. `None`: the directory does not exist.
     pub fn open_dir(&self, name: &str) -> Result<Option<OwnedFd>> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         match openat(&self.dir, name, flags, Mode::empty()) {
@@ -431,7 +439,7 @@ impl Dir {
             result = remove();
         }
         match result {
-            // Another container has the name by now: this one's directory is gone.
+            // The directory is already removed, and the name belongs to a new container.
             Err(Errno::ENOTEMPTY) if !is_there(&self.root, &self.id, &self.dir)? => Ok(()),
             other => other.op_on("remove the state directory", &self.id),
         }
@@ -461,10 +469,11 @@ impl Dir {
         }
     }
 
-    /// Returns the status (runtime.md "State") by what lives now.
+    /// Derives the status (runtime.md "State") from the processes that are alive now.
     pub fn status(&self, state: Option<&State>) -> Result<Status> {
         match state.and_then(|state| Some((state, state.init?))) {
-            // The runtime that creates the container holds the lock. No holder: it was killed.
+            // A runtime that is creating the container holds the lock. If no process
+            // holds the lock, that runtime was killed.
             None if self.is_busy()? => Ok(Status::Creating),
             None => Ok(Status::Stopped),
             Some((_, init)) if !init.is_alive()? => Ok(Status::Stopped),

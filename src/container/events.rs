@@ -1,5 +1,5 @@
-//! `events`: reports a container's use of resources, once or at an interval, and that it ran
-//! out of memory.
+//! `events`: reports a container's use of resources, once or at an interval. Also reports
+//! each time the container runs out of memory.
 
 use super::dir::Dir;
 use super::root::Root;
@@ -34,8 +34,8 @@ fn used(state: &State) -> Result<Stats> {
     Ok(stats)
 }
 
-/// Calls `tell` for every event until the container ends, and every `interval` with what the
-/// container uses.
+/// Calls `tell` for every event until the container ends. Also calls `tell` with the
+/// resource usage every `interval`.
 pub fn watch(
     root: &Root,
     id: &str,
@@ -67,7 +67,8 @@ pub fn watch(
             next += interval;
             match used(&state) {
                 Ok(stats) => tell(Event::Stats(Box::new(stats)))?,
-                // The cgroup was removed with the container, which the next wait notices.
+                // Ignore the error if init has ended: the cgroup is gone then, and the
+                // next wait reports the end.
                 Err(error) if !pidfd::has_ended(&init).unwrap_or(true) => return Err(error),
                 Err(_) => {}
             }

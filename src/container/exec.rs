@@ -51,8 +51,9 @@ pub struct Options<'a> {
     pub signals: Option<Rc<Signals>>,
 }
 
-/// Finds a container that a process can enter. A process that enters a paused container is
-/// frozen, too, until the container is resumed, so `ignore_paused` must ask for that.
+/// Finds a container that a process can enter. The kernel freezes a process that enters a
+/// paused container until `resume`. So a paused container is an error unless
+/// `ignore_paused` is set.
 pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir, State)> {
     let dir = root.find(id)?;
     let state = dir.made_state()?;
@@ -130,7 +131,7 @@ fn exec_attended(
     steps::done("read and checked the process");
     crate::init::check_labels(process)?;
     let mode = if options.detach { Mode::RunDetached } else { Mode::RunForeground };
-    let Console { theirs, ours } = console::prepare(process, options.console_socket, mode)?;
+    let Console { init_socket, runtime_socket } = console::prepare(process, options.console_socket, mode)?;
     let (filter, agent) = (seccomp::compile_filter(profile)?, Agent::of(profile)?);
     let needed = agent.is_some() && courier::is_needed();
     let (mut courier, courier_end) = if needed { Some(courier::pair()?) } else { None }.unzip();
@@ -171,7 +172,7 @@ fn exec_attended(
         {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
-                drop((host_end, ours, agent, receiver, courier));
+                drop((host_end, runtime_socket, agent, receiver, courier));
                 let inherited = exec_process::ExecContext {
                     sync: init_end,
                     cgroup_tasks: entry_fds.tasks,
@@ -179,7 +180,7 @@ fn exec_attended(
                     namespaces: state.namespaces,
                     double_fork,
                     root,
-                    console: theirs,
+                    console: init_socket,
                     keyring: state.keyring.then(|| keyring_name(&state.id)),
                     filter,
                     courier: courier_end,
@@ -188,7 +189,7 @@ fn exec_attended(
                 exec_process::run_exec_process(process, inherited)
             }
         };
-    drop((init_end, theirs, entry_fds, courier_end));
+    drop((init_end, init_socket, entry_fds, courier_end));
     steps::done_with(|| format!("cloned the process, pid {pid}"));
     if double_fork {
         (pid, pidfd) = await_second_clone(&host_end, pidfd, courier.as_mut())?;
@@ -203,7 +204,14 @@ fn exec_attended(
     let mover = target.systemd_mover().filter(|_| is_outside);
     let moved = mover.map_or(Ok(()), |unit| cgroup::move_into_unit(unit, pid));
     let outcome = moved.and_then(|()| {
-        await_execve(&host_end, &exec_process, agent.map(|agent| (agent, courier)), ours, state, options)
+        await_execve(
+            &host_end,
+            &exec_process,
+            agent.map(|agent| (agent, courier)),
+            runtime_socket,
+            state,
+            options,
+        )
     });
     let outcome = outcome.and_then(|terminal| {
         receiver.map_or(Ok(()), |receiver| receiver.send(&pidfd))?;
@@ -230,8 +238,9 @@ fn exec_attended(
     }
 }
 
-/// Opens the cgroups for the exec process: those of `exec --cgroup`, else the container's.
-/// If the container's are gone, another program has moved init: then init's cgroups are used.
+/// Opens the cgroups for the exec process: those of `exec --cgroup`, else the
+/// container's. If the container's cgroups don't exist, another program has moved init.
+/// The runtime then opens the cgroups that init is in now.
 fn open_cgroups<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a, Cgroup>, EntryFds)> {
     let target = sub.unwrap_or(&state.cgroup);
     match target.open_entry() {
@@ -245,8 +254,8 @@ fn open_cgroups<'a>(state: &'a State, sub: Option<&'a Cgroup>) -> Result<(Cow<'a
     }
 }
 
-/// Sets the CPUs of the runtime process, which the exec process inherits until it is in its
-/// cgroup.
+/// Sets the CPU affinity of the runtime process (`execCPUAffinity.initial`). The exec
+/// process inherits this affinity and runs with it until it has moved into its cgroup.
 fn move_to_first_cpus(process: &Process) -> Result<()> {
     let cpus = &process.cpu_affinity.before_move;
     if cpus.is_empty() {
@@ -290,7 +299,8 @@ fn await_second_clone(
     let answer = match sync.recv() {
         Ok(answer) => answer,
         Err(error) => {
-            // The first clone may have cloned already. After its death its message is there.
+            // The first clone may have created the second clone already. Once the first
+            // clone is dead, its last message can be received.
             pidfd::kill_and_reap(&first);
             if let Some((FromExec::SecondClone, Some(second))) = sync.pending() {
                 pidfd::kill_and_reap(second);
@@ -316,7 +326,7 @@ fn await_execve(
     sync: &RuntimeEnd<Exec>,
     exec_process: &seccomp_agent::Process,
     agent: Option<(Agent, Option<Courier>)>,
-    ours: Option<OwnedFd>,
+    runtime_socket: Option<OwnedFd>,
     state: &State,
     options: &Options,
 ) -> Result<Option<OwnedFd>> {
@@ -333,7 +343,7 @@ fn await_execve(
     if let Some(path) = options.pid_file {
         write_pid_file(path, exec_process.pid)?;
     }
-    ours.map(|socket| console::receive(&socket)).transpose()
+    runtime_socket.map(|socket| console::receive(&socket)).transpose()
 }
 
 /// Sends the listener of the exec process's seccomp filter to the agent.
@@ -359,7 +369,8 @@ fn until_executed(sync: &RuntimeEnd<Exec>, log: &Log) -> Result<()> {
     }
 }
 
-/// Returns the next message, after warnings, which it logs. `None`: the end of the stream.
+/// Logs the warnings that come before the next other message, and returns that message.
+/// `None`: the exec process has closed its end.
 fn next(sync: &RuntimeEnd<Exec>, log: &Log) -> Result<Option<FromExec>> {
     loop {
         match sync.recv()? {

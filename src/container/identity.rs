@@ -1,6 +1,6 @@
-//! The identity of a process. The kernel may use a pid again, but never a pid together with
-//! the inode of its pidfd. Before Linux 6.9 all pidfds have one inode: then the start time,
-//! which counts in ticks of 10 ms, is compared instead.
+//! The identity of a process. The kernel may use a pid again, but never a pid together
+//! with the inode of its pidfd. Before Linux 6.9 all pidfds share one inode. There corten
+//! compares the start time instead, in clock ticks of 10 ms.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
@@ -67,8 +67,9 @@ impl Identity {
             .map(|(_, stat)| pidfd::exit_of_status(stat.exit_code)))
     }
 
-    /// Whether this process may trace the other one. If not, its stat has zeros. A zombie's
-    /// executable is ENOENT for who may trace it, and EACCES for others.
+    /// Whether this process may trace the process. If it may not, the fields of
+    /// /proc/PID/stat are 0. readlink of a zombie's /proc/PID/exe fails: with ENOENT if
+    /// the caller may trace the zombie, else with EACCES.
     fn may_be_traced(&self) -> bool {
         nix::fcntl::readlink(path_in_proc(self.pid, "exe").as_str()) != Err(Errno::EACCES)
     }
@@ -83,8 +84,8 @@ impl Identity {
         Ok(self.find()?.map(|(handle, _)| handle))
     }
 
-    /// Opens first and compares then: the pidfd stays on the process that was compared,
-    /// whichever process gets the pid later.
+    /// Opens the pidfd before the comparison. If the kernel uses the pid again later, the
+    /// pidfd still refers to the compared process.
     fn find(&self) -> Result<Option<(OwnedFd, Stat)>> {
         let handle = match pidfd::open(self.pid) {
             // EINVAL: the number is a thread of another process now.

@@ -54,7 +54,8 @@ impl CreateGuard<'_> {
         }
         // Init creates its namespaces and mounts meanwhile.
         let limited = cgroup.limit(limits, self.plan, dir);
-        // If init has ended, systemd has removed the unit's cgroup: init's own error says why.
+        // If init has ended, systemd has removed the unit's cgroup and this write fails.
+        // Init's own error names the cause, so return that error.
         limited.map_err(|error| self.find_init_error(sync).unwrap_or(error))
     }
 
@@ -71,8 +72,9 @@ impl CreateGuard<'_> {
             group.add_process(pid)?;
         }
         if let (Some(maps), Some(writers)) = (&self.plan.id_maps, &self.writers) {
-            // Before the id mappings: afterwards root of the new user namespace may not raise
-            // an rlimit, nor may the runtime raise one of a process with other ids.
+            // Set the rlimits before the id mappings. After the mappings, root of the new
+            // user namespace may not raise an rlimit. The runtime may not raise an rlimit
+            // of a process with other ids either.
             rlimits::set_rlimits_and_oom_score(rlimits::Target::Process(pid), &self.plan.process)?;
             writers.write(pid, maps)?;
             steps::done("wrote the id mappings");
@@ -84,7 +86,7 @@ impl CreateGuard<'_> {
         Ok(())
     }
 
-    /// Does the same while systemd creates a unit for init.
+    /// Sets init up and saves its identity while systemd creates a unit for init.
     fn set_up_in_unit(
         &mut self,
         sync: &RuntimeEnd<Create>,
@@ -109,8 +111,8 @@ impl CreateGuard<'_> {
         if !missing.is_empty() {
             steps::note(|| format!("this systemd does not know {}", missing.join(", ")));
         }
-        // Only now the unit is known to be this container's. Before, there is nothing to roll
-        // back: a unit ends with its last process.
+        // systemd has now confirmed that the unit belongs to this container. Before,
+        // there is nothing to roll back: a unit ends with its last process.
         self.state.cgroup = cgroup.clone();
         let mut joined = cgroup.complete_systemd_move(self.pid(), self.plan);
         self.state.cgroup = cgroup.clone();
@@ -136,7 +138,7 @@ impl CreateGuard<'_> {
         }
     }
 
-    /// Takes the second clone for init. The first one ends, or stays as the courier.
+    /// Records the second clone as init. The first one ends, or stays as the courier.
     fn replace_init(&mut self, pidfd: OwnedFd) -> Result<()> {
         let pid = pidfd::pid_in_proc(&pidfd).op("find init");
         if let Some((_, old)) = self.init.replace((pid.clone().unwrap_or(0), pidfd)) {
@@ -219,11 +221,11 @@ impl CreateGuard<'_> {
         agent.hand_over(&process, number, courier, sync)
     }
 
-    /// Returns the error of init if it has failed or ended, which is then why the unit could
-    /// not start. Drops the other messages of init.
+    /// Returns init's error if init has failed or ended. In that case, init's error is
+    /// the reason why systemd could not start the unit. Drops the other messages of init.
     fn find_init_error(&mut self, sync: &RuntimeEnd<Create>) -> Option<Error> {
-        // An init that ends leaves its cgroup before its pidfd shows the end: systemd may know
-        // of it first.
+        // The kernel removes an exiting process from its cgroup before its pidfd becomes
+        // readable. So systemd may notice init's end before the runtime does.
         let has_ended = sync.is_closed()
             || self.init.as_ref().is_some_and(|(_, pidfd)| pidfd::has_ended(pidfd).unwrap_or(false));
         while let Some((message, _)) = sync.pending() {
@@ -234,14 +236,15 @@ impl CreateGuard<'_> {
         has_ended.then(|| self.init_died())
     }
 
-    /// Notes that init has ended, which runs the createContainer hooks: some may have run.
+    /// Notes that init has ended. Init runs the createContainer hooks, so some of them may
+    /// have run.
     fn take_failure(&mut self, error: Error) -> Error {
         self.hooks_began |= !self.plan.hooks.create_container.is_empty();
         error
     }
 
-    /// The error for an init that ended without a message: most likely the kernel killed it
-    /// for want of memory.
+    /// The error for an init that ended without a message: most likely the OOM killer
+    /// killed init.
     fn init_died(&mut self) -> Error {
         let how = self.init.as_ref().and_then(|(_, pidfd)| pidfd::reap(pidfd).ok().flatten());
         if how.is_some() {

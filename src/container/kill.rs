@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 
 /// Sends `signal` to init, or with `all` to every process of the container (runtime.md
-/// "Kill"). With a pid namespace of its own, all processes of a container end with its init.
+/// "Kill"). If the container has its own pid namespace, the kernel kills all its
+/// processes when init ends.
 pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     let dir = root.find(id)?;
     let state = dir.known_made_state()?;

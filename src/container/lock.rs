@@ -71,9 +71,9 @@ impl Lock {
             .hint("wait until that command ends, or kill it"))
     }
 
-    /// Waits until no other process holds the lock, at most as long as [`Lock::take`]. That
-    /// the wait was too long is no error.
-    pub fn pass(&self, of: Of, id: &str) -> Result<()> {
+    /// Waits until no other process holds the lock, at most as long as [`Lock::take`]. A
+    /// timeout is no error.
+    pub fn wait_until_free(&self, of: Of, id: &str) -> Result<()> {
         if self.take(of, id).is_ok() { self.give_up(of, id) } else { Ok(()) }
     }
 

@@ -1,4 +1,4 @@
-//! The host side of a container's life: one verb a file.
+//! The runtime process's part of a container's life, one verb per file.
 //!
 //! Read [`create`] from top to bottom for how a container comes to be, then
 //! `init::run` for the other half.

@@ -38,7 +38,8 @@ pub fn add(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     })?;
     let joins = match (plan.namespaces.is_joined(NsKind::User), &handed) {
         (true, None) => Joins::user_of(state.pid())?,
-        // An unprivileged caller has no idmapped mounts, which alone need these.
+        // Only idmapped mounts need the joined user namespace, and an unprivileged caller
+        // can't create idmapped mounts.
         _ => Joins::default(),
     };
     let sources = sources::open_if_allowed(&plan, || sources::open_mounts(&plan, &joins))?;
@@ -55,8 +56,8 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
     change(&state, handed, Change::Remove(mounted), Joins::default(), None)
 }
 
-/// Finds a container that has not ended, frozen or not, and takes its lock. Also returns what
-/// its init handed out.
+/// Finds a container that has not ended, frozen or not, and takes its lock. Also returns
+/// the namespaces that init sent, if the caller may not join them by init's pidfd.
 fn find_live(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespaces>)> {
     // Processes of the container must not trace the process that enters it, nor the one that
     // creates a user namespace for a mount (CVE-2016-9962).
@@ -95,7 +96,8 @@ fn change(
     sources: Option<Vec<sources::Source>>,
 ) -> Result<()> {
     let root = namespace_entry::open_root(&mut handed, state)?;
-    // After the last lookup by init's pid, so that this pidfd proves that init still lives.
+    // Open the pidfd after the last lookup by init's pid. The pidfd proves that init was
+    // alive until now, so all lookups found init.
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     steps::done("opened the sources of the mounts and the container's init");
@@ -146,7 +148,8 @@ fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
     };
     // After its last message the process has nothing left to do.
     pidfd::kill_and_reap(&first);
-    // Without the runtime's message the second clone does nothing and ends when this process closes the socket.
+    // Without a message from the runtime, the second clone does nothing. The second clone
+    // ends when this process closes the socket.
     if let Some(second) = &second {
         pidfd::kill_and_reap(second);
     }

@@ -38,17 +38,17 @@ pub fn ask_init(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
         Ok(gate) => {
             let wanted = Wanted { namespaces: state.namespaces, root: state.mount_namespace.is_some() };
             let Some(deadline) = caller.request(&gate).map_err(named)? else { return Ok(None) };
-            // `start` takes its lock before it lets init in. If no `start` has the lock now,
-            // init reads the request first. Else init may have read `start`'s byte before,
-            // and reads nothing more.
+            // `start` takes its lock before it lets init in. If no `start` has the lock
+            // now, init reads the request first. If a `start` has the lock, init may have
+            // read the byte of `start` first. Init then reads no request.
             if dir.is_starting()? {
                 dir.await_start();
                 return caller.take_answer(state.pid(), &wanted).map_err(named);
             }
             caller.await_answer(&gate, state.pid(), &wanted, deadline).map_err(named)
         }
-        // The container was started, is paused or has ended. If `start` is still waiting for
-        // init's execve, init is closed to this caller until then.
+        // The container was started, is paused or has ended. While `start` waits for
+        // init's execve, the kernel does not let this caller open init's namespaces.
         Err(Errno::ENOENT | Errno::ENXIO) => {
             dir.await_start();
             Ok(None)
@@ -57,8 +57,8 @@ pub fn ask_init(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
     }
 }
 
-/// Returns init's root directory if the container joined a mount namespace, whose root is
-/// another one.
+/// Returns init's root directory if the container joined a mount namespace. The root of
+/// that mount namespace is not init's root.
 pub fn open_root(handed: &mut Option<HandedNamespaces>, state: &State) -> Result<Option<OwnedFd>> {
     match handed {
         Some(handed) => Ok(handed.take_root()),
@@ -69,7 +69,8 @@ pub fn open_root(handed: &mut Option<HandedNamespaces>, state: &State) -> Result
     }
 }
 
-/// Chooses the way in: what was handed out, or init's pidfd.
+/// Chooses how to join the namespaces: by the descriptors that init sent, or by init's
+/// pidfd.
 pub fn choose_entry(handed: Option<HandedNamespaces>, init: OwnedFd) -> NamespaceEntry {
     handed.map_or(NamespaceEntry::Init(init), NamespaceEntry::Handed)
 }

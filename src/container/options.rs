@@ -1,4 +1,4 @@
-//! What the command line says of a container that is to be created.
+//! The command-line options of the verbs that create a container.
 
 use super::root::Root;
 use crate::cgroup::Driver;
@@ -13,7 +13,7 @@ pub struct Options<'a> {
     pub log: &'a Log,
     pub id: &'a str,
     pub bundle: &'a Path,
-    /// Read instead of the bundle's config.json.
+    /// The file to read instead of the bundle's config.json. `None`: the bundle's.
     pub config: Option<&'a Path>,
     pub pid_file: Option<&'a Path>,
     pub console_socket: Option<&'a Path>,
@@ -31,8 +31,8 @@ pub struct Options<'a> {
     /// Whether a service manager waits for the payload to be ready (NOTIFY_SOCKET).
     pub notify: bool,
     pub mode: Mode,
-    /// The signals of [`Mode::RunForeground`], blocked before the fork: the end of a payload that
-    /// ends at once must not be missed.
+    /// The signals of [`Mode::RunForeground`]. They are blocked before the fork, so that
+    /// the runtime notices the end of a payload that ends at once.
     pub signals: Option<Rc<Signals>>,
 }
 

@@ -18,9 +18,9 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
     }
     state.cgroup.freeze()?;
     steps::done("froze the cgroup");
-    // A container that has ended meanwhile must not stay frozen. On version 1 a frozen process
-    // does not die, and the verb that killed init may have thawed the cgroup before this
-    // verb froze it.
+    // A container that has ended meanwhile must not stay frozen. On cgroup v1, a frozen
+    // process does not die. The verb that killed init may have thawed the cgroup before
+    // `pause` froze the cgroup again.
     if !matches!(&state.init, Some(init) if init.is_alive()? && !init.is_killed()) {
         state.cgroup.thaw()?;
         return Err(Error::msg("container process already exited").on(id));

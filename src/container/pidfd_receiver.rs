@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// The message of the descriptor of an init, as runc's receivers expect it.
+/// The message that accompanies init's pidfd. The text is the one that runc's receivers
+/// expect.
 pub const INIT: &[u8] = b"standard";
 /// The message of the descriptor of an exec process.
 pub const EXEC: &[u8] = b"setns";

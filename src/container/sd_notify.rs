@@ -1,9 +1,9 @@
 //! sd_notify(3) for a service of `Type=notify` whose main process is in a container.
 //!
 //! As in runc, the payload gets its own socket, in a directory that is mounted at
-//! /run/notify. `start` or `run` listens there until the payload is ready. It then tells the
-//! service manager that the service is ready and which process is the main one, and waits
-//! until the manager has processed the message.
+//! /run/notify. `start` or `run` listens there until the payload is ready. The verb then
+//! sends READY=1 and MAINPID to the service manager. It waits until the manager has
+//! processed the message.
 
 use super::dir::{Dir, NOTIFY_DIR, NOTIFY_SOCKET};
 use crate::error::{Context, Error, Result};
@@ -139,9 +139,9 @@ impl Relay {
         send(self.manager.as_raw_fd(), text, MsgFlags::MSG_NOSIGNAL).op("send to NOTIFY_SOCKET").map(drop)
     }
 
-    /// Waits for the manager by sd_notify_barrier(3): the manager closes the pipe when it has
-    /// read all earlier messages. Until then their sender must live, or the manager can't
-    /// tell who it was.
+    /// Waits for the manager by sd_notify_barrier(3): the manager closes the pipe when it
+    /// has read all earlier messages. The manager looks the sender up by its pid, so the
+    /// sender must stay alive until then.
     fn barrier(&self) -> Result<bool> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).op("pipe2")?;
         scm::send_fd(&self.manager, b"BARRIER=1", writer.as_fd()).op("send to NOTIFY_SOCKET")?;

@@ -2,10 +2,10 @@
 //! Container Process State").
 //!
 //! The container's process can't send its listener itself: sendmsg(2) may be one of the
-//! calls that wait for the agent. The process only tells the descriptor's number, by
-//! write(2), for which `SCMP_ACT_NOTIFY` is refused. The runtime takes the descriptor out of
-//! the process and sends it to the agent. A runtime that may not trace the process uses a
-//! courier (`launch/courier.rs`).
+//! calls that wait for the agent. The process sends only the number of the descriptor, by
+//! write(2). corten refuses a profile that sets `SCMP_ACT_NOTIFY` for write(2). The
+//! runtime takes the descriptor out of the process and sends it to the agent. A runtime
+//! that may not trace the process uses a courier (`launch/courier.rs`).
 
 use crate::error::{Context, Result};
 use crate::launch::courier::Courier;

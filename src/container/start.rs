@@ -118,7 +118,8 @@ fn read_result(result: &OwnedFd) -> Result<Option<Failure>> {
     Ok((!bytes.is_empty()).then(|| Failure::decode(&bytes)))
 }
 
-/// Runs the poststart hooks up to the first failure, for which the caller ends the container.
+/// Runs the poststart hooks and stops at the first failure. The caller then destroys the
+/// container.
 pub fn run_poststart(hooks: &[Hook], state: &State, signals: Option<&Rc<Signals>>) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());

@@ -56,9 +56,9 @@ pub struct State {
     /// and other processes use the namespace, too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<PathBuf>,
-    /// The address of the socket by which init hands its namespaces out while it waits at the
-    /// start gate (`launch/namespace_handout.rs`). `None`: init does not. The init of an older corten
-    /// would take a request for `start`.
+    /// The address of the socket by which init hands its namespaces out while it waits at
+    /// the start gate (`launch/namespace_handout.rs`). `None`: init does not. The init of
+    /// an older corten would treat a request as `start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handout: Option<Address>,
     /// `None` while `create` is at work.
@@ -108,7 +108,8 @@ impl State {
             annotations: BTreeMap::new(),
             cgroup: Cgroup::None,
             rdt: None,
-            // Unknown: `delete` must not rely on a pid namespace that ends with init.
+            // The namespaces are unknown. `delete` must therefore not assume that all
+            // processes end with init.
             namespaces: NsFlags::NONE,
             keyring: false,
             seccomp: true,
@@ -183,8 +184,8 @@ fn unknown_version(version: u64, id: &str) -> Error {
     )
 }
 
-/// Reads a record of a newer version, if this version understands init's identity and the
-/// cgroups in it. Takes every other field that it understands.
+/// Reads a record of a newer version, if this version can parse `version`, `created`,
+/// `namespaces`, `cgroup` and `init` in it. Takes every other field that it understands.
 pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
     let value: Value = serde_json::from_slice(text).ok()?;
     let version = value.get("version")?.as_u64()?;
@@ -219,14 +220,14 @@ fn field<T: DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
 
 /// What `delete --force` knows of a container whose record can't be read: the readable part
 /// of the record, and what the saved configuration says.
-pub struct Remains {
+pub struct PartialRecord {
     pub state: State,
-    /// Warnings of what may be left behind.
+    /// One warning for each thing that `delete --force` may not find and not remove.
     pub unknown: Vec<String>,
 }
 
-impl Remains {
-    pub fn of(text: &[u8], config: &[u8], id: &str) -> Remains {
+impl PartialRecord {
+    pub fn read(text: &[u8], config: &[u8], id: &str) -> PartialRecord {
         let record: Value = serde_json::from_slice(text).unwrap_or_default();
         let mut unknown = Vec::new();
         let bundle: PathBuf = field(&record, "bundle").unwrap_or_default();
@@ -251,7 +252,7 @@ impl Remains {
         if state.init.is_none() && state.cgroup == Cgroup::None {
             unknown.push("neither its init nor its cgroup is known: its processes, if any, still run".into());
         }
-        Remains { state, unknown }
+        PartialRecord { state, unknown }
     }
 }
 
@@ -262,7 +263,8 @@ fn located(plan: &Plan, id: &str, unknown: &mut Vec<String>) -> Cgroup {
         Cgroup::locate(plan, id, &host, driver).ok().filter(Cgroup::exists)
     });
     match found {
-        // The cgroup has other processes than the container's.
+        // The caller is in this cgroup, so the cgroup does not belong to the container
+        // alone.
         Some(cgroup) if cgroup.contains_caller() => {
             unknown.push("the cgroup that its configuration names is not its own".into());
             Cgroup::None
@@ -285,14 +287,14 @@ mod tests {
         include_str!("../../tests/data/state/1-ended.json"),
     ];
 
-    /// Every field, as it was written: what is read and written again is the same.
+    /// Checks that parsing and serializing a record changes no field.
     #[test]
     fn kept_records_are_read_in_whole() {
         for text in KEPT {
             let state = parse(text.as_bytes(), "box").expect("readable");
             let mut kept: Value = serde_json::from_str(text).expect("JSON");
             let fields = kept.as_object_mut().expect("an object");
-            // What may be absent is not written if there is none.
+            // Optional fields without a value are not written, except `rdt`.
             fields.retain(|name, value| name == "rdt" || !value.is_null());
             assert_eq!(serde_json::to_value(&state).expect("JSON"), kept);
         }
@@ -314,9 +316,9 @@ mod tests {
     fn no_text_is_too_odd_to_be_deleted() {
         for text in [&b""[..], b"{", b"[1]", b"\xff", br#"{"version": "x", "init": 7, "cgroup": []}"#] {
             for config in [&b""[..], b"{", b"{}"] {
-                let remains = Remains::of(text, config, "box");
-                assert_eq!((remains.state.init, remains.state.cgroup), (None, Cgroup::None));
-                assert!(!remains.unknown.is_empty());
+                let partial = PartialRecord::read(text, config, "box");
+                assert_eq!((partial.state.init, partial.state.cgroup), (None, Cgroup::None));
+                assert!(!partial.unknown.is_empty());
             }
         }
     }

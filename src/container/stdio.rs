@@ -70,7 +70,7 @@ fn wait(fds: &mut [PollFd]) -> Result<()> {
     }
 }
 
-/// The caller's terminal in raw mode, and the master of the payload's.
+/// The caller's terminal in raw mode, and the master side of the payload's terminal.
 struct Session {
     master: OwnedFd,
     /// The former settings of the caller's terminal. `None`: the caller has none.
@@ -81,8 +81,9 @@ struct Session {
 impl Session {
     fn begin(master: OwnedFd) -> Result<Session> {
         let stdin = std::io::stdin();
-        // In the background the kernel stops this process here (SIGTTOU) until the shell gives
-        // it the terminal. Before, the terminal has the settings of a shell that reads a line.
+        // In the background the kernel stops this process here (SIGTTOU) until the shell
+        // gives it the terminal. Read the settings only after that: until then the
+        // terminal has the shell's line-editing settings.
         let _ = tcflow(&stdin, FlowArg::TCOON);
         let before = tcgetattr(&stdin).ok();
         let session = Session { master, before, stdin_open: true };
@@ -100,7 +101,8 @@ impl Session {
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
         if !std::io::stdout().is_terminal() {
-            // The terminal also shows what other programs write, as those behind a pipe.
+            // Stdout is a pipe or a file. Other programs, like the reader of that pipe,
+            // write to the terminal and need its output processing.
             raw.output_flags = before.output_flags;
         }
         tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)
@@ -184,8 +186,8 @@ impl Session {
 }
 
 impl Session {
-    /// Writes input to the payload. If the payload does not read, shows its output meanwhile: it
-    /// may be waiting for that.
+    /// Writes input to the payload. If the payload does not read, relays its output
+    /// meanwhile: the payload may be blocked in a write.
     fn pass_on(&self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             match write(&self.master, bytes) {

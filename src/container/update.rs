@@ -91,7 +91,8 @@ fn with_implied(mut asked: Resources) -> Resources {
     asked
 }
 
-/// Returns the request, completed by values that share a systemd property with it.
+/// Adds to the request the current values that systemd sets in the same property as a
+/// requested value.
 fn with_companions(mut asked: Resources, all: &Resources) -> Resources {
     let (memory, cpu) = (&mut asked.memory, &mut asked.cpu);
     if memory.limit.is_some() || memory.swap.is_some() {
@@ -122,8 +123,9 @@ fn resolve(resources: &Value) -> Result<Resources> {
     spec::convert_resources(&parsed, AT)
 }
 
-/// Removes the device rules from the request. The request does not have the rules that were
-/// added since `create` (by a hook, for a GPU), which would be lost.
+/// Removes the device rules from the request. A hook may have added device rules since
+/// `create` (for a GPU). The request lacks these rules, so to write the request's rules
+/// would remove them.
 fn without_devices(mut asked: Value, devices: Option<&Value>, log: &Log) -> Value {
     if let Value::Object(fields) = &mut asked
         && let Some(asked) = fields.remove("devices")
@@ -207,7 +209,8 @@ mod tests {
         assert_eq!(with_implied(resources(limited.clone())), resources(limited));
     }
 
-    /// The record keeps what `create` was given, for an older corten, too.
+    /// Checks that the record has the form of the configuration, so that an older corten
+    /// can read it.
     #[test]
     fn the_record_has_the_form_of_the_configuration() {
         let devices = json!([{ "allow": false, "access": "rwm" }]);

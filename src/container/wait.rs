@@ -10,8 +10,8 @@ use crate::steps;
 /// Waits for the end of a container's init and records it in the state.
 ///
 /// # Errors
-/// The container doesn't exist. Or its init ended before, and init's parent has reaped it:
-/// then nobody knows how it ended.
+/// The container doesn't exist. Init ended before this call and its parent has reaped it,
+/// so init's exit status is lost.
 pub fn wait(root: &Root, id: &str) -> Result<Ending> {
     let dir = root.find(id)?;
     let state = dir.made_state()?;

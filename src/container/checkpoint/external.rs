@@ -2,8 +2,8 @@
 //! namespaces. The runtime names each of them to CRIU at a checkpoint, and at a restore gives
 //! CRIU a replacement.
 //!
-//! The names are runc's, so that corten and runc can restore each other's images. The name of
-//! a mount is its path in the container, and that of a masked path is /dev/null.
+//! The names are runc's, so that corten and runc can restore each other's images. A mount
+//! is named by its path in the container. A masked path is named /dev/null.
 
 use crate::criu::messages::{Options, Text};
 use crate::criu::service;
@@ -76,7 +76,7 @@ pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> 
     let namespaced = plan.namespaces.is_not_inherited(NsKind::Cgroup);
     for point in inside.iter().filter(|point| point.path != Path::new("/")) {
         let above = origins.iter().filter(|(path, _)| point.path.starts_with(path));
-        // Of several mounts at one path, the last covers the others.
+        // If several mounts have the same path, the last mount covers the earlier mounts.
         let Some((path, origin)) = above.max_by_key(|(path, _)| path.components().count()) else { continue };
         let is_there = *path == point.path;
         let key = point.path.as_os_str().as_bytes();
@@ -146,7 +146,7 @@ fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// Resolves a path in the container. `None`: it leads nowhere.
+/// Resolves a path in the container. `None`: the path does not exist.
 fn resolved(root: &OwnedFd, path: &Path, follow: bool) -> Option<PathBuf> {
     let flags = if follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
     let file = openat2::open_in_root(root, &target::c_path(path).ok()?, flags).ok()?;
@@ -165,8 +165,8 @@ pub fn name_namespaces(plan: &Plan, init: i32, options: &mut Options) -> Result<
     Ok(())
 }
 
-/// Tells CRIU which namespaces the restored processes join. Returns the descriptors that CRIU
-/// has to inherit for that.
+/// Tells CRIU which namespaces the restored processes join. Returns the descriptors of
+/// these namespaces, which CRIU must inherit.
 pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options) -> Vec<BorrowedFd<'a>> {
     for (kind, word) in JOINED {
         if let Ns::Join { path, .. } = plan.namespaces.get(kind) {
@@ -189,13 +189,13 @@ pub fn joins_more(plan: &Plan) -> bool {
     JOINED.iter().any(|(kind, _)| plan.namespaces.is_joined(*kind))
 }
 
-/// Gives this process, which is to become CRIU, its own mount namespace with the rootfs at
-/// `at` and a mount point for every mount that CRIU will restore. Returns the sources of the
-/// host's mounts.
+/// Creates a mount namespace for this process, which then executes CRIU. Binds the rootfs
+/// at `at`, and creates a mount point for every mount that CRIU will restore. Returns the
+/// sources of the host's mounts.
 ///
-/// CRIU needs a root that is a mount point and is not covered. Mount points that are not in
-/// the images are created as `create` does it. For that this function attaches every mount
-/// once and detaches it again.
+/// CRIU needs a root that is a mount point and is not covered. This function creates the
+/// mount points that are not in the images, in the same way as `create`. For that this
+/// function attaches every mount once and detaches it again.
 pub fn lay_out(plan: &Plan, view: &CgroupView, at: &Path) -> Result<Options> {
     unshare(CloneFlags::CLONE_NEWNS).op("unshare mount")?;
     mount::propagate_all(MS_SLAVE).op("cut the mounts off from the host's")?;
@@ -217,7 +217,8 @@ pub fn lay_out(plan: &Plan, view: &CgroupView, at: &Path) -> Result<Options> {
     umount2(at, MntFlags::MNT_DETACH).op("umount the rootfs")?;
     let root = rootfs(false)?;
     if plan.root_readonly {
-        // CRIU binds the rootfs with the attributes that it has here.
+        // CRIU bind-mounts this mount of the rootfs and keeps its attributes, so it must
+        // be read-only here.
         let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         mount::set_attr(&root, attr, false)
             .op("mount_setattr read-only")
@@ -309,8 +310,8 @@ fn give_cgroups(place: &Path, view: &CgroupView, options: &mut Options) {
     }
 }
 
-/// Whether a mount point lies in the rootfs or in a mount of the host, so that it may have to
-/// be created. A mount point in a tmpfs is in the images.
+/// Whether a mount point lies in the rootfs or in a mount of the host. Such a mount point
+/// may not exist yet. A mount point in a tmpfs is in the images.
 fn is_on_the_rootfs(plan: &Plan, index: usize) -> bool {
     let (before, entry) = (&plan.mounts[..index], &plan.mounts[index]);
     let below = |path: &Path| entry.target != path && entry.target.starts_with(path);

@@ -24,7 +24,7 @@ const TTY: &str = "tty[";
 
 /// An open file of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Open {
+struct OpenFile {
     number: i32,
     /// CRIU's name for it.
     name: String,
@@ -34,7 +34,7 @@ struct Open {
     foreign: bool,
 }
 
-impl Open {
+impl OpenFile {
     fn is_pipe(&self) -> bool {
         self.name.starts_with(PIPE)
     }
@@ -65,10 +65,11 @@ pub fn name_stdio(state: &State, shell_job: bool, options: &mut Options) -> Resu
 
 /// Returns the names of init's original descriptors 0, 1 and 2. `all` has the open files of
 /// each process, init's first.
-fn stdio(all: &[Vec<Open>]) -> Vec<String> {
-    let outside: Vec<&Open> = all.iter().flatten().filter(|open| is_outside(open, all)).collect();
+fn stdio(all: &[Vec<OpenFile>]) -> Vec<String> {
+    let outside: Vec<&OpenFile> = all.iter().flatten().filter(|open| is_outside(open, all)).collect();
     let mut names: Vec<Option<&str>> = vec![None; 3];
-    // By number, in init or in another process that still has the original file.
+    // First search by descriptor number: in init, then in the other processes, which may
+    // still have the original file.
     for (number, name) in (0..).zip(&mut names) {
         *name = outside.iter().find(|open| open.number == number).map(|open| &*open.name);
     }
@@ -89,14 +90,14 @@ fn stdio(all: &[Vec<Open>]) -> Vec<String> {
     (0..).zip(names).map(|(number, name)| name.or(as_it_is(number)).unwrap_or_default().into()).collect()
 }
 
-/// Whether the file belongs to the host. A pipe does if its other end is outside of the
-/// container.
-fn is_outside(open: &Open, all: &[Vec<Open>]) -> bool {
+/// Whether the file belongs to the host. A pipe belongs to the host if its other end is
+/// outside of the container.
+fn is_outside(open: &OpenFile, all: &[Vec<OpenFile>]) -> bool {
     let same = || all.iter().flatten().filter(|other| other.name == open.name);
     open.foreign || (open.is_pipe() && !(same().any(|o| o.reads) && same().any(|o| o.writes)))
 }
 
-fn open_files(pid: i32, inside: &[MountInfo]) -> Result<Vec<Open>> {
+fn open_files(pid: i32, inside: &[MountInfo]) -> Result<Vec<OpenFile>> {
     let dir = format!("/proc/{pid}/fd");
     let entries = match std::fs::read_dir(&dir) {
         // The process has just ended.
@@ -104,13 +105,13 @@ fn open_files(pid: i32, inside: &[MountInfo]) -> Result<Vec<Open>> {
         other => other.op_on("read", dir)?,
     };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut out: Vec<Open> = numbers.filter_map(|number| open_file(pid, number, inside)).collect();
+    let mut out: Vec<OpenFile> = numbers.filter_map(|number| open_file(pid, number, inside)).collect();
     out.sort_unstable_by_key(|open| open.number);
     Ok(out)
 }
 
 /// Looks at an open file. `None`: the process has just closed it.
-fn open_file(pid: i32, number: i32, inside: &[MountInfo]) -> Option<Open> {
+fn open_file(pid: i32, number: i32, inside: &[MountInfo]) -> Option<OpenFile> {
     let path = format!("/proc/{pid}/fd/{number}");
     let target = readlink(path.as_str()).ok()?.to_string_lossy().into_owned();
     let info = process::read_file(format!("/proc/{pid}/fdinfo/{number}").as_str()).ok()?;
@@ -127,7 +128,7 @@ fn open_file(pid: i32, number: i32, inside: &[MountInfo]) -> Option<Open> {
         true => format!("{FILE}{mount:x}:{:x}]", file.st_ino),
         false => target,
     };
-    Some(Open { number, name, reads: mode != OFlag::O_WRONLY, writes: mode != OFlag::O_RDONLY, foreign })
+    Some(OpenFile { number, name, reads: mode != OFlag::O_WRONLY, writes: mode != OFlag::O_RDONLY, foreign })
 }
 
 /// Whether the file is a pseudo-terminal or a console.
@@ -150,8 +151,8 @@ mod tests {
     use super::*;
     use nix::sys::stat::makedev;
 
-    fn open(number: i32, name: &str, mode: &str) -> Open {
-        Open {
+    fn open(number: i32, name: &str, mode: &str) -> OpenFile {
+        OpenFile {
             number,
             name: name.into(),
             reads: mode.contains('r'),
@@ -169,10 +170,12 @@ mod tests {
 
     #[test]
     fn stdio_is_found_where_a_shell_keeps_it() {
-        // `a 2>/dev/null`, while a runs.
+        // A shell executes `a 2>/dev/null`: until `a` ends, the shell keeps its stderr as
+        // descriptor 10.
         let init = vec![open(0, "file[1:1]", "r"), open(2, "/dev/null", "w"), open(10, "pipe:[3]", "w")];
         assert_eq!(stdio(std::slice::from_ref(&init)), ["file[1:1]", "pipe:[3]", "/dev/null"]);
-        // Another process tells better which it is.
+        // Another process has the pipe as descriptor 2, so the pipe is stderr and not
+        // stdout.
         let other = vec![open(2, "pipe:[3]", "w"), open(1, "pipe:[2]", "w")];
         assert_eq!(stdio(&[init, other]), ["file[1:1]", "pipe:[2]", "pipe:[3]"]);
     }
@@ -188,7 +191,7 @@ mod tests {
     #[test]
     fn a_terminal_is_not_a_file() {
         let device = |kind: SFlag, major, minor| {
-            // A stat of a file that is there, with another kind and number.
+            // Take the stat of an existing file and replace its type and device number.
             let mut file = stat("/dev/null").expect("stat");
             file.st_mode = kind.bits();
             file.st_rdev = makedev(major, minor);

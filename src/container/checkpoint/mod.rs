@@ -48,7 +48,8 @@ pub struct Options<'a> {
     pub link_remap: bool,
     /// CRIU writes to this descriptor when lazy pages can be fetched.
     pub status_fd: Option<RawFd>,
-    /// Address and port of a server that takes the pages instead of the images.
+    /// Address and port of the page server: CRIU sends the memory pages to this server
+    /// and does not write them into the images.
     pub page_server: Option<(String, u16)>,
 }
 
@@ -96,7 +97,8 @@ pub fn checkpoint(options: &Options) -> Result<()> {
         return Err(criu::failure("checkpoint the container", &response, &directories.log).on(options.id));
     }
     steps::done("criu wrote the images");
-    // After a pre-dump CRIU would wait for the dump.
+    // Close the connection: after a pre-dump, CRIU waits for a dump request on this
+    // connection.
     service.finish()?;
     if options.pre_dump || options.leave_running {
         return Ok(());
@@ -129,8 +131,8 @@ fn what_to_do(
         .truth(Number::LinkRemap, options.link_remap)
         .number(Number::EmptyNs, NsKind::Network.flag().for_clone());
     if options.flags.cgroups == CgroupsMode::Soft && !state.cgroup.contains_everywhere(state.pid())? {
-        // CRIU would take a cgroup that other processes share for the container's, and would
-        // create everything below it again.
+        // If other processes share the cgroup, CRIU would treat the cgroup as the
+        // container's. A restore would create all cgroups below it again.
         asked.number(Number::ManageCgroupsMode, CgroupsMode::Ignore as u64);
     }
     if let Some(freezer) = state.cgroup.freezer_path() {

@@ -1,8 +1,9 @@
 //! `restore`: creates a container from the images of a checkpoint.
 //!
-//! The runtime creates everything but the processes, as `create` does. It starts CRIU in the
-//! container's cgroup, and CRIU creates the processes. Their first is a child of the runtime
-//! process (a sibling of CRIU), and becomes the caller's child when the runtime exits.
+//! The runtime creates everything but the processes, as `create` does. It starts CRIU in
+//! the container's cgroup, and CRIU creates the processes. The container's init is a
+//! child of the runtime process, and a sibling of CRIU. When the runtime exits, the
+//! kernel gives init to the nearest subreaper, normally the caller.
 
 use super::{DESCRIPTORS, NOTIFIES, check_root};
 use super::{external, kept_stdio};
@@ -67,7 +68,8 @@ fn attended(options: &Options) -> Result<i32> {
     let notify = faccessat(&directories.images, NOTIFIES, AccessFlags::F_OK, AtFlags::empty()).is_ok();
     let (text, mut plan) = bundle::load(create, notify)?;
     external::check(&plan)?;
-    let Console { theirs, ours } = console::prepare(&mut plan.process, create.console_socket, create.mode)?;
+    let Console { init_socket, runtime_socket } =
+        console::prepare(&mut plan.process, create.console_socket, create.mode)?;
     let joins = Joins::open(&mut plan)?;
     let descriptors = descriptors(&directories.images)?;
     let program = find_criu(options, &plan)?;
@@ -81,11 +83,11 @@ fn attended(options: &Options) -> Result<i32> {
     let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
     pass.extend(stdio.iter().map(OwnedFd::as_fd));
     let starting = target.start_criu(&mut guard, &program, &pass, &mut asked)?;
-    // As CRIU's own mount namespace has them.
+    // CRIU has its own mount namespace, so the directories must be looked up there.
     directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
     steps::done("started criu");
     let service = starting.exec_criu()?;
-    let mut restoring = Restoring { options, plan: &plan, target: &target, console: theirs };
+    let mut restoring = Restoring { options, plan: &plan, target: &target, console: init_socket };
     let response = service.request_with_notifications(&request(Kind::Restore, &asked), &mut |told| {
         steps::done_with(|| format!("criu says {}", told.script));
         restoring.note(told, &mut guard)
@@ -99,7 +101,7 @@ fn attended(options: &Options) -> Result<i32> {
     // Closes this process's copy of the sending end: if CRIU sent no terminal, the receive
     // below must fail and not wait.
     drop(restoring);
-    let terminal = ours.map(|socket| console::receive(&socket)).transpose()?;
+    let terminal = runtime_socket.map(|socket| console::receive(&socket)).transpose()?;
     guard.dir()?.remove_dir(CRIU_ROOT)?;
     if let Some(path) = create.pid_file {
         write_pid_file(path, guard.state.pid())?;
@@ -139,13 +141,13 @@ fn find_criu(options: &Options, plan: &Plan) -> Result<CString> {
     Ok(criu.program)
 }
 
-/// Duplicates stdio: CRIU's own output goes elsewhere.
+/// Duplicates this process's stdio for the payload. CRIU writes its own output elsewhere.
 fn stdio_copies() -> Result<[OwnedFd; 3]> {
     let copy = |fd: BorrowedFd| fd.try_clone_to_owned().op("dup stdio");
     Ok([copy(std::io::stdin().as_fd())?, copy(std::io::stdout().as_fd())?, copy(std::io::stderr().as_fd())?])
 }
 
-/// Returns the options for CRIU that don't depend on what the runtime has still to create.
+/// Returns the options for CRIU that are known before the runtime creates anything.
 fn what_to_do(options: &Options, plan: &Plan, directories: &Directories) -> Result<CriuOptions> {
     let mut asked =
         options.flags.options(directories, plan.annotations.get(CRIU_CONFIG).map(String::as_str))?;
@@ -174,7 +176,7 @@ struct RestoreTarget<'a> {
 }
 
 impl<'a> RestoreTarget<'a> {
-    /// Claims the id, and creates what `create` does before its fork.
+    /// Claims the id, and creates everything that `create` creates before its fork.
     fn claim(
         options: &'a Options,
         plan: &'a Plan,
@@ -231,7 +233,7 @@ impl<'a> RestoreTarget<'a> {
         self.entry_fds = EntryFds::default();
         starting.until_ready()?;
         let pid = starting.service.pid;
-        self.arrive(guard, pid)?;
+        self.move_criu(guard, pid)?;
         let mut found = Vec::new();
         sources.rewind().and_then(|()| sources.read_to_end(&mut found)).op("read the sources of mounts")?;
         asked.append(&found);
@@ -243,11 +245,11 @@ impl<'a> RestoreTarget<'a> {
     }
 
     /// Moves the process that becomes CRIU into the container's unit or resctrl group.
-    fn arrive(&mut self, guard: &mut CreateGuard, pid: i32) -> Result<()> {
+    fn move_criu(&mut self, guard: &mut CreateGuard, pid: i32) -> Result<()> {
         if let Some(mut unit) = self.unit.take() {
             unit.request(pid)?;
             unit.wait_until_moved()?;
-            // Only now the unit is known to be this container's.
+            // systemd has now confirmed that the unit belongs to this container.
             guard.state.cgroup = self.cgroup.clone();
             self.cgroup.complete_systemd_move(pid, self.plan)?;
             guard.state.cgroup = self.cgroup.clone();
@@ -255,7 +257,8 @@ impl<'a> RestoreTarget<'a> {
         guard.state.rdt.as_ref().map_or(Ok(()), |group| group.add_process(pid))
     }
 
-    /// Names the container's cgroups to CRIU, which replace those in the images.
+    /// Tells CRIU the paths of the container's cgroups. These paths replace the cgroup
+    /// paths in the images.
     fn cgroup_roots(&self, pid: i32, asked: &mut CriuOptions) -> Result<()> {
         if self.options.flags.cgroups == CgroupsMode::Strict {
             for (controller, path) in self.cgroup.in_hierarchies(&self.host) {
@@ -311,8 +314,8 @@ impl Restoring<'_> {
         }
     }
 
-    /// Configures a new network namespace, which CRIU leaves empty, as `create` does. Hooks and
-    /// engines do the rest.
+    /// Configures a new network namespace as `create` does, because CRIU leaves the
+    /// namespace empty. Hooks and engines do the rest.
     fn set_up_network(&self, guard: &mut CreateGuard) -> Result<()> {
         if !self.plan.net_devices.is_empty() {
             guard.move_net_devices_in()?;
