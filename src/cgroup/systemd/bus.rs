@@ -9,7 +9,7 @@ use super::session::Which;
 use super::wire::{self, Call, Message, Value};
 use crate::error::{Context, Error, Result, without_engines_words};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, UnixAddr, connect, getsockopt, recv, send, setsockopt,
     socket, sockopt,
@@ -311,15 +311,12 @@ impl Bus {
         Ok(())
     }
 
+    /// Waits until the socket is ready. Fails at the deadline.
     fn wait_for_socket(&self, flags: PollFlags, what: &str) -> Result<()> {
-        let left = self.end.saturating_duration_since(Instant::now());
-        // Rounded up, so that the last poll does not end before the deadline.
-        let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.socket.as_fd(), flags)];
-        match poll(&mut fds, left) {
-            Ok(0) => Err(timed_out(&format!("answer {what}"), &self.address, self.timeout)),
-            Ok(_) | Err(Errno::EINTR) => Ok(()),
-            Err(errno) => Err(errno).op("poll the bus"),
+        match crate::sys::poll_until(&mut fds, self.end).op("poll the bus")? {
+            true => Ok(()),
+            false => Err(timed_out(&format!("answer {what}"), &self.address, self.timeout)),
         }
     }
 }
