@@ -32,6 +32,8 @@ cases![
     groups_of_the_caller_are_dropped,
     inside_another_user_namespace_devices_are_bound,
     inside_another_user_namespace_exec_works,
+    a_readonly_sys_of_the_host_allows_a_readonly_one,
+    a_readonly_sys_of_the_host_allows_a_recursively_readonly_one,
     keyring_can_be_searched_by_its_user,
     ptmx_among_the_devices_is_the_containers,
     rootless_runs_as_a_plain_user,
@@ -495,6 +497,26 @@ impl<'t> Plain<'t> {
 
 pub fn own(path: &Path) {
     chown(path, Some(Uid::from_raw(PLAIN)), Some(Gid::from_raw(PLAIN))).expect("chown");
+}
+
+/// A node that is a container itself has a read-only /sys. The kernel allows a container
+/// with a user namespace no writable one there.
+fn with_the_hosts_sys_readonly(t: &Test, options: &[&str]) -> Out {
+    let bundle = t.bundle().user_namespace().without_mount("/sys/fs/cgroup").without_mount("/sys");
+    let bundle = bundle.mount("/sys", "sysfs", "sysfs", options).args(["/probe", "mkdir:/sys/fs/x"]);
+    let script = "mount -o remount,bind,ro /sys && runtime run --bundle $BUNDLE $ID";
+    t.in_private_mounts(&bundle, &bundle.dir, script).out()
+}
+
+fn a_readonly_sys_of_the_host_allows_a_readonly_one(t: &Test) {
+    let seen = with_the_hosts_sys_readonly(t, &["nosuid", "ro"]).report();
+    assert_eq!(seen["asked"]["mkdir:/sys/fs/x"], "EROFS");
+    with_the_hosts_sys_readonly(t, &["nosuid"]).fails(&["/sys"]);
+}
+
+fn a_readonly_sys_of_the_host_allows_a_recursively_readonly_one(t: &Test) {
+    let seen = with_the_hosts_sys_readonly(t, &["nosuid", "rro"]).report();
+    assert_eq!(seen["asked"]["mkdir:/sys/fs/x"], "EROFS");
 }
 
 /// `podman run --device /dev/ptmx`: the host's ptmx would create terminals of the host's

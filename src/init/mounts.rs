@@ -213,8 +213,15 @@ pub fn kind_for_new(new: &Filesystem) -> MountPointKind {
     }
 }
 
+/// Whether the kernel compares the new mount with those of the filesystem that this mount
+/// namespace has. In a user namespace, it refuses (EPERM) a mount that would be writable
+/// where all others are read-only.
+fn is_compared(new: &Filesystem) -> bool {
+    matches!(new.fs.to_bytes(), b"proc" | b"sysfs")
+}
+
 /// Creates the filesystem to attach at `point`. It is still writable (see
-/// [`make_readonly`]). `host` is the root of the host's tree in this mount namespace.
+/// [`make_readonly`]), unless the kernel compares it. `host` is the root of the host's tree in this mount namespace.
 pub fn filesystem_for(
     plan: &Plan,
     entry: &Mount,
@@ -229,7 +236,9 @@ pub fn filesystem_for(
         options.get_or_insert_with(|| new.options.clone()).push(label.clone());
     }
     let options = options.as_deref().unwrap_or(&new.options);
-    let tree = filesystem::create_detached(new, options, entry.attr.set & !MOUNT_ATTR_RDONLY, host)?;
+    let readonly = (entry.attr.set | entry.recursive_attr.set) & MOUNT_ATTR_RDONLY;
+    let attrs = entry.attr.set & !MOUNT_ATTR_RDONLY | if is_compared(new) { readonly } else { 0 };
+    let tree = filesystem::create_detached(new, options, attrs, host)?;
     if let Some((_, Some(label))) = label.filter(|_| new.fs.as_c_str() == c"mqueue") {
         set_label(&tree, label)?;
     }
@@ -293,7 +302,8 @@ pub fn explain(error: Error, entry: &Mount) -> Error {
             "give the container an ipc namespace of its own, which mqueue needs"
         }
         (b"sysfs", Some(Errno::EPERM)) => {
-            "give the container a network namespace of its own, which sysfs needs, or bind-mount /sys"
+            "give the container a network namespace of its own, which sysfs needs, or bind-mount /sys. \
+             If the runtime's own /sys is read-only, the container's must have the option ro"
         }
         (b"proc", Some(Errno::EPERM)) => {
             "bind-mount /proc, or give the container a pid namespace of its own. If the runtime is \
