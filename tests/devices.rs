@@ -14,6 +14,7 @@ cases![
     device_outside_dev,
     devices_work_in_a_user_namespace,
     default_devices_can_be_used,
+    tun_may_be_used_by_default,
     other_devices_are_denied_by_default,
     allowed_device_can_be_used,
     access_letters_are_kept_apart,
@@ -181,6 +182,16 @@ fn read_write(t: &Test, bundle: &Bundle) -> (bool, bool) {
         other => panic!("{question}: {other}"),
     };
     (granted("read:/dev/x"), granted("write:/dev/x"))
+}
+
+/// Where the kernel has no driver for it, the node gives ENXIO or ENODEV.
+fn tun_may_be_used_by_default(t: &Test) {
+    let bundle = ruled(t, &[]).push("/linux/devices", device("/dev/net/tun", "c", 10, 200));
+    let seen = t.look(&bundle, ["read:/dev/net/tun", "write:/dev/net/tun"]);
+    for (question, answer) in seen["asked"].as_object().unwrap() {
+        assert_ne!(answer, "EPERM", "{question}");
+        assert_ne!(answer, "ENOENT", "{question}");
+    }
 }
 
 fn other_devices_are_denied_by_default(t: &Test) {

@@ -147,7 +147,8 @@ fn rule(rule: &ConfigRule, at: &str) -> Result<DeviceRule> {
 }
 
 /// Returns the rules that every container gets, as in runc. The container may create any
-/// node, and may use the default devices, terminals and ptmx.
+/// node, and may use the default devices, terminals, ptmx and /dev/net/tun. Users of VPNs
+/// create the last by mknod and rely on it: runc 1.2.0 took it out, and 1.2.4 put it back.
 pub fn default_rules() -> Vec<DeviceRule> {
     let allow = |kind, major, minor, usable| DeviceRule {
         allow: true,
@@ -165,5 +166,6 @@ pub fn default_rules() -> Vec<DeviceRule> {
     rules.push(char_device(136, None)); // /dev/pts/*
     rules.push(char_device(5, Some(2))); // /dev/ptmx
     rules.push(char_device(5, Some(1))); // /dev/console
+    rules.push(char_device(10, Some(200))); // /dev/net/tun
     rules
 }
