@@ -27,7 +27,7 @@ enum Format {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
-    let pids = context.root.find(&args.id)?.made_state()?.cgroup.pids()?;
+    let pids = context.root.find(&args.id)?.created_state()?.cgroup.pids()?;
     steps::done_with(|| format!("found {} processes in the cgroup", pids.len()));
     match args.format {
         Format::Json => {

@@ -84,8 +84,8 @@ pub fn create(options: &Options) -> Result<Created> {
     let gate = if options.mode == Mode::Create { Some(guard.create_gate()?) } else { None };
 
     // The fork. The child continues in `init`.
-    let (host_end, init_end) = sync::pair()?;
-    let host_end = host_end.with_signals(options.signals.as_ref());
+    let (runtime_end, init_end) = sync::pair()?;
+    let runtime_end = runtime_end.with_signals(options.signals.as_ref());
     let by_clone = if tasks.is_empty() { CgroupEntry::ByClone } else { CgroupEntry::BySelf };
     let cgroup_entry = unit.as_ref().map_or(by_clone, UnitStart::cgroup_entry);
     let mut namespace_plan = NamespacePlan::new(&plan.namespaces, cgroup_entry);
@@ -114,7 +114,7 @@ pub fn create(options: &Options) -> Result<Created> {
                 subject: Subject { signals: None, ..guard.subject.clone() },
             };
             guard.disarm_in_child();
-            drop((host_end, clone, runtime_socket, agent, unit, receivers));
+            drop((runtime_end, clone, runtime_socket, agent, unit, receivers));
             init::run_init(&plan, inherited)
         }
     }
@@ -128,9 +128,9 @@ pub fn create(options: &Options) -> Result<Created> {
     steps::done_with(|| format!("cloned init, pid {}", guard.pid()));
     steps::note(|| format!("cgroups: {cgroup:?}"));
     let double_fork = namespace_plan.double_fork.is_some();
-    guard.set_up_and_limit(&host_end, unit, double_fork, &mut cgroup, &limits, clone.as_ref())?;
+    guard.set_up_and_limit(&runtime_end, unit, double_fork, &mut cgroup, &limits, clone.as_ref())?;
     steps::done("set up init and wrote the limits");
-    guard.answer_until_ready(&host_end, agent, &joins)?;
+    guard.answer_until_ready(&runtime_end, agent, &joins)?;
     steps::done("init is ready");
     sched::set_policy_and_priority(rlimits::Target::Process(guard.pid()), &plan.process)?;
     cgroup.give_to_payload(&plan, guard.pid())?;
@@ -147,10 +147,10 @@ pub fn create(options: &Options) -> Result<Created> {
         Mode::RunForeground => guard.state.cgroup.watch_oom_until_the_end(),
         Mode::Create | Mode::RunDetached => None,
     };
-    host_end.send(ToInit::Commit).map_err(|error| guard.replace_epipe(error))?;
+    runtime_end.send(ToInit::Commit).map_err(|error| guard.replace_epipe(error))?;
     guard.warn();
     let (dir, state, init) = guard.finish()?;
-    Ok(Created { plan, dir, state, init, sync: host_end, terminal, relay, oom })
+    Ok(Created { plan, dir, state, init, sync: runtime_end, terminal, relay, oom })
 }
 
 /// Finds the paths of the container's cgroups, checks that nobody uses them, and translates

@@ -12,7 +12,7 @@
 //! Any other entry of ROOT (`lost+found`, a directory of another program) is not
 //! corten's.
 
-use super::lock::{Lock, Of};
+use super::lock::{Lock, LockKind};
 use super::state::{self, State};
 use crate::error::{Context, Error, Result};
 use crate::init::GateEnds;
@@ -50,7 +50,7 @@ pub(super) const CLAIMED: u32 = 0o1700;
 fn lock_claim(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
     let Some(dir) = open_dir(root, id)? else { return Ok(None) };
     let Some(lock) = Lock::create(&dir, CONFIG)? else { return Ok(None) };
-    match lock.take(Of::Writer, id).and_then(|()| is_there(root, id, &dir)) {
+    match lock.take(LockKind::Writer, id).and_then(|()| is_there(root, id, &dir)) {
         Ok(is_there) => Ok(is_there.then_some((dir, lock))),
         Err(error) => {
             let _ = unlinkat(&dir, CONFIG, UnlinkatFlags::NoRemoveDir);
@@ -70,10 +70,10 @@ fn open_dir(root: &OwnedFd, id: &str) -> Result<Option<OwnedFd>> {
 /// Whether the directory still has its name. The last holder of the lock may have deleted
 /// the container.
 fn is_there(root: &OwnedFd, id: &str, dir: &OwnedFd) -> Result<bool> {
-    let ours = fstat(dir).op("fstat the state directory")?;
+    let opened = fstat(dir).op("fstat the state directory")?;
     match fstatat(root, id, AtFlags::AT_SYMLINK_NOFOLLOW) {
         Err(Errno::ENOENT) => Ok(false),
-        other => Ok(other.op_on("fstatat the state directory", id)?.st_ino == ours.st_ino),
+        other => Ok(other.op_on("fstatat the state directory", id)?.st_ino == opened.st_ino),
     }
 }
 
@@ -152,37 +152,37 @@ impl Dir {
     /// Takes the lock again after [`Dir::unlock`]. False: the container was deleted meanwhile.
     pub fn lock(&self) -> Result<bool> {
         let Some(lock) = &self.lock else { return Err(Error::msg("the lock was never taken").on(&self.id)) };
-        lock.take(Of::Writer, &self.id)?;
+        lock.take(LockKind::Writer, &self.id)?;
         steps::done("took the lock");
         is_there(&self.root, &self.id, &self.dir)
     }
 
     /// Releases the lock, so that other verbs can work while this process waits.
     pub fn unlock(&self) -> Result<()> {
-        self.lock.as_ref().map_or(Ok(()), |lock| lock.give_up(Of::Writer, &self.id))
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.release(LockKind::Writer, &self.id))
     }
 
     /// Marks that this process waits for the payload's execve, until [`Dir::started`]. The
     /// caller holds the writers' lock.
     pub fn starts(&self) -> Result<()> {
-        self.lock.as_ref().map_or(Ok(()), |lock| lock.take(Of::Start, &self.id))
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.take(LockKind::Start, &self.id))
     }
 
     pub fn started(&self) -> Result<()> {
-        self.lock.as_ref().map_or(Ok(()), |lock| lock.give_up(Of::Start, &self.id))
+        self.lock.as_ref().map_or(Ok(()), |lock| lock.release(LockKind::Start, &self.id))
     }
 
     /// Whether a `start` waits for the payload's execve, or is about to open the start
     /// gate. This process must not hold the writers' lock.
     pub fn is_starting(&self) -> Result<bool> {
-        Ok(self.lock_holder(Of::Start)?.is_some())
+        Ok(self.lock_holder(LockKind::Start)?.is_some())
     }
 
     /// Returns the pid of another process that holds the lock. Closes the lock's file, so this
     /// process must not hold the lock itself.
-    fn lock_holder(&self, of: Of) -> Result<Option<i32>> {
+    fn lock_holder(&self, kind: LockKind) -> Result<Option<i32>> {
         let lock = Lock::look_at(&self.dir, CONFIG)?;
-        lock.map_or(Ok(None), |lock| lock.holder(of, &self.id))
+        lock.map_or(Ok(None), |lock| lock.holder(kind, &self.id))
     }
 
     /// Waits until no `start` waits for the payload's execve, but not longer than for a lock.
@@ -190,7 +190,7 @@ impl Dir {
     pub fn await_start(&self) {
         if let Ok(Some(lock)) = Lock::open(&self.dir, CONFIG, OFlag::empty()) {
             // Dropping `lock` closes the file, and so releases the lock.
-            let _ = lock.wait_until_free(Of::Start, &self.id);
+            let _ = lock.wait_until_free(LockKind::Start, &self.id);
         }
     }
 
@@ -199,7 +199,7 @@ impl Dir {
     /// wait for `start` longer than for the lock.
     pub fn locked_after_start(self) -> Result<Dir> {
         let dir = self.with_lock()?;
-        dir.lock.as_ref().map_or(Ok(()), |lock| lock.wait_until_free(Of::Start, &dir.id))?;
+        dir.lock.as_ref().map_or(Ok(()), |lock| lock.wait_until_free(LockKind::Start, &dir.id))?;
         if dir.lock()? { Ok(dir) } else { Err(Error::no_container(&dir.id)) }
     }
 
@@ -209,7 +209,7 @@ impl Dir {
         if self.lock.is_some() {
             return Ok(false);
         }
-        Ok(self.lock_holder(Of::Writer)?.is_some() || self.is_locked_by_an_older_create()?)
+        Ok(self.lock_holder(LockKind::Writer)?.is_some() || self.is_locked_by_an_older_create()?)
     }
 
     /// Whether a corten of before November 2026 is creating the container. Such a corten
@@ -273,17 +273,17 @@ impl Dir {
     }
 
     /// Returns the state of a container that has an init.
-    pub fn made_state(&self) -> Result<State> {
-        self.made(self.state()?)
+    pub fn created_state(&self) -> Result<State> {
+        self.require_init(self.state()?)
     }
 
     /// Returns the state of a container that has an init, also of a container of a newer
     /// version: see [`Dir::known`].
-    pub fn known_made_state(&self) -> Result<State> {
-        self.made(self.known()?)
+    pub fn known_created_state(&self) -> Result<State> {
+        self.require_init(self.known()?)
     }
 
-    fn made(&self, state: Option<State>) -> Result<State> {
+    fn require_init(&self, state: Option<State>) -> Result<State> {
         state.filter(|state| state.init.is_some()).ok_or_else(|| {
             Error::msg("the container is still being created")
                 .on(self.id.clone())

@@ -92,7 +92,7 @@ fn wait(init: &OwnedFd, oom: Option<&OomWatch>, until: Instant) -> Result<bool> 
 /// Finds a container that has not ended.
 fn alive(root: &Root, id: &str) -> Result<(Dir, State)> {
     let dir = root.find(id)?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     match dir.status(Some(&state))? {
         Status::Stopped | Status::Creating => {
             Err(Error::msg(format!("container with id {id} is not running")))

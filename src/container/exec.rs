@@ -56,7 +56,7 @@ pub struct Options<'a> {
 /// `ignore_paused` is set.
 pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir, State)> {
     let dir = root.find(id)?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     match dir.status(Some(&state))? {
         Status::Running | Status::Created | Status::Paused if ignore_paused => Ok((dir, state)),
         Status::Running | Status::Created => match state.cgroup.check_not_frozen() {
@@ -156,8 +156,8 @@ fn exec_attended(
     let socket = options.pidfd_socket;
     let receiver = socket.map(|path| Receiver::connect_to(path, pidfd_receiver::EXEC)).transpose()?;
 
-    let (host_end, init_end) = sync::pair()?;
-    let host_end = host_end.with_signals(options.signals.as_ref());
+    let (runtime_end, init_end) = sync::pair()?;
+    let runtime_end = runtime_end.with_signals(options.signals.as_ref());
     let (root, entry) =
         (namespace_entry::open_root(&mut handed, state)?, namespace_entry::choose_entry(handed, init));
     let is_parents = !double_fork && state.namespaces.has(NsKind::Pid.flag());
@@ -172,7 +172,7 @@ fn exec_attended(
         {
             Forked::Parent { pid, pidfd } => (pid, pidfd),
             Forked::Child => {
-                drop((host_end, runtime_socket, agent, receiver, courier));
+                drop((runtime_end, runtime_socket, agent, receiver, courier));
                 let inherited = exec_process::ExecContext {
                     sync: init_end,
                     cgroup_tasks: entry_fds.tasks,
@@ -192,7 +192,7 @@ fn exec_attended(
     drop((init_end, init_socket, entry_fds, courier_end));
     steps::done_with(|| format!("cloned the process, pid {pid}"));
     if double_fork {
-        (pid, pidfd) = await_second_clone(&host_end, pidfd, courier.as_mut())?;
+        (pid, pidfd) = await_second_clone(&runtime_end, pidfd, courier.as_mut())?;
     }
     let exec_process = seccomp_agent::Process {
         pidfd: &pidfd,
@@ -205,7 +205,7 @@ fn exec_attended(
     let moved = mover.map_or(Ok(()), |unit| cgroup::move_into_unit(unit, pid));
     let outcome = moved.and_then(|()| {
         await_execve(
-            &host_end,
+            &runtime_end,
             &exec_process,
             agent.map(|agent| (agent, courier)),
             runtime_socket,

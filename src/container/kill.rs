@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 /// processes when init ends.
 pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     let dir = root.find(id)?;
-    let state = dir.known_made_state()?;
+    let state = dir.known_created_state()?;
     if all || ends_all(&state, signal) {
         kill_all(&state, signal)?;
         steps::done_with(|| format!("sent signal {signal} to all processes"));

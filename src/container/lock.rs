@@ -24,7 +24,7 @@ pub struct Lock(OwnedFd);
 
 /// Which byte of the file is locked.
 #[derive(Debug, Clone, Copy)]
-pub enum Of {
+pub enum LockKind {
     /// For every verb that changes a container.
     Writer = 0,
     /// For a `start` that waits for the payload's execve while other verbs work.
@@ -60,12 +60,12 @@ impl Lock {
     }
 
     /// Takes the lock. `id` is the container's, for the error.
-    pub fn take(&self, of: Of, id: &str) -> Result<()> {
-        if lock::lock(&self.0, of as i64, PATIENCE).op_on("lock the container", id)? {
+    pub fn take(&self, kind: LockKind, id: &str) -> Result<()> {
+        if lock::lock(&self.0, kind as i64, PATIENCE).op_on("lock the container", id)? {
             return Ok(());
         }
         let who =
-            self.holder(of, id)?.map_or_else(|| "another command".to_owned(), unkillable::describe_process);
+            self.holder(kind, id)?.map_or_else(|| "another command".to_owned(), unkillable::describe_process);
         Err(Error::msg(format!("the container is busy: {who} has held its lock for {PATIENCE:?}"))
             .on(id)
             .hint("wait until that command ends, or kill it"))
@@ -73,17 +73,17 @@ impl Lock {
 
     /// Waits until no other process holds the lock, at most as long as [`Lock::take`]. A
     /// timeout is no error.
-    pub fn wait_until_free(&self, of: Of, id: &str) -> Result<()> {
-        if self.take(of, id).is_ok() { self.give_up(of, id) } else { Ok(()) }
+    pub fn wait_until_free(&self, kind: LockKind, id: &str) -> Result<()> {
+        if self.take(kind, id).is_ok() { self.release(kind, id) } else { Ok(()) }
     }
 
-    pub fn give_up(&self, of: Of, id: &str) -> Result<()> {
-        lock::unlock(&self.0, of as i64).op_on("unlock the container", id)
+    pub fn release(&self, kind: LockKind, id: &str) -> Result<()> {
+        lock::unlock(&self.0, kind as i64).op_on("unlock the container", id)
     }
 
     /// Returns the pid of another process that holds the lock.
-    pub fn holder(&self, of: Of, id: &str) -> Result<Option<i32>> {
-        lock::holder(&self.0, of as i64).op_on("look at the lock", id)
+    pub fn holder(&self, kind: LockKind, id: &str) -> Result<Option<i32>> {
+        lock::holder(&self.0, kind as i64).op_on("look at the lock", id)
     }
 
     /// Reads the file.

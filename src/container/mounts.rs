@@ -64,10 +64,10 @@ fn find_live(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespac
     hide()?;
     let dir = root.find(id)?;
     // Before the lock: no verb holds it while it waits for init.
-    let before = dir.made_state()?;
+    let before = dir.created_state()?;
     let handed = namespace_entry::ask_init(&dir, &before)?;
     let dir = dir.locked()?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     if state.init != before.init {
         return Err(Error::msg("container not running: another container has its id now").on(id));
     }
@@ -101,10 +101,10 @@ fn change(
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
     steps::done("opened the sources of the mounts and the container's init");
-    let (host_end, init_end) = sync::pair()?;
+    let (runtime_end, init_end) = sync::pair()?;
     match clone::fork(NsFlags::NONE, None).op("clone3")? {
         Forked::Child => {
-            drop(host_end);
+            drop(runtime_end);
             let namespaces = state.namespaces;
             let entry = namespace_entry::choose_entry(handed, init);
             live_mounts::run_mount_changes(
@@ -114,7 +114,7 @@ fn change(
         }
         Forked::Parent { pidfd, .. } => {
             drop(init_end);
-            let done = attend(&host_end, pidfd);
+            let done = attend(&runtime_end, pidfd);
             steps::done("waited for the process that changes the mounts");
             done
         }

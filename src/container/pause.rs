@@ -9,7 +9,7 @@ use crate::steps;
 /// Pauses a container that is running or waits to be started.
 pub fn pause(root: &Root, id: &str) -> Result<()> {
     let dir = root.find(id)?.locked()?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     match dir.status(Some(&state))? {
         Status::Running | Status::Created => {}
         status => {
@@ -31,7 +31,7 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
 /// Resumes a paused container. Also cleans up after a `pause` that was killed.
 pub fn resume(root: &Root, id: &str, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     let status = dir.status(Some(&state))?;
     if status == Status::Stopped || !state.cgroup.is_frozen() {
         return Err(Error::msg(format!("container not paused: it is {}", status.name())).on(id));

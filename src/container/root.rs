@@ -27,7 +27,7 @@ impl Root {
     pub fn claim(&self, id: &str) -> Result<Dir> {
         super::id::check(id)?;
         loop {
-            let root = self.open_or_make()?;
+            let root = self.open_or_create()?;
             match mkdirat(&root, id, Mode::from_bits_truncate(CLAIMED)) {
                 Err(Errno::EEXIST) if is_container(&root, id) => return Err(exists(id)),
                 Err(Errno::EEXIST) => {
@@ -43,11 +43,11 @@ impl Root {
         }
     }
 
-    fn open_or_make(&self) -> Result<OwnedFd> {
+    fn open_or_create(&self) -> Result<OwnedFd> {
         if let Some(root) = self.open()? {
             return Ok(root);
         }
-        make_all(&self.0)?;
+        create_with_parents(&self.0)?;
         self.open()?.ok_or_else(|| Error::msg("vanished").on(self.0.display().to_string()))
     }
 
@@ -94,7 +94,7 @@ impl Root {
     }
 }
 
-fn make_all(path: &Path) -> Result<()> {
+fn create_with_parents(path: &Path) -> Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o711).create(path);
     made.op_on("create the state directory", path.display()).map_err(denied)

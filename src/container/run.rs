@@ -63,7 +63,7 @@ fn run_attended(options: &Options, keep: bool) -> Result<i32> {
             true
         })
     };
-    let relay = relay.as_ref().map(|relay| stdio::Also { relay, heard: &mut heard });
+    let relay = relay.as_ref().map(|relay| stdio::ReadyWatch { relay, heard: &mut heard });
     attend(
         &created.dir,
         || stdio::attend(&created.init, signals, terminal, relay),

@@ -29,7 +29,7 @@ const STOPPED: &str = "cannot start a container that has stopped";
 /// "Lifecycle", steps 7, 9 and 12).
 pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     let (gate, result) = match (open_gate(&dir), dir.open_fifo(RESULT, OFlag::O_RDONLY)) {
         (Ok(gate), Ok(result)) => (gate, result),
         _ => return Err(refusal(&dir, &state)?),

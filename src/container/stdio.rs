@@ -15,7 +15,7 @@ use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The socket by which the payload may tell that it is ready.
-pub struct Also<'a> {
+pub struct ReadyWatch<'a> {
     pub relay: &'a Relay,
     /// Reads one message. True: no further message matters.
     pub heard: &'a mut dyn FnMut(&Relay) -> bool,
@@ -27,24 +27,24 @@ pub fn attend(
     payload: &OwnedFd,
     signals: &Signals,
     terminal: Option<OwnedFd>,
-    also: Option<Also>,
+    ready_watch: Option<ReadyWatch>,
 ) -> Result<Exit> {
     signals.forward_kept(payload)?;
     match terminal {
-        None => attend_plain(payload, signals, also),
-        Some(master) => Session::begin(master)?.attend(payload, signals, also),
+        None => attend_plain(payload, signals, ready_watch),
+        Some(master) => Session::begin(master)?.attend(payload, signals, ready_watch),
     }
 }
 
-fn attend_plain(payload: &OwnedFd, signals: &Signals, mut also: Option<Also>) -> Result<Exit> {
+fn attend_plain(payload: &OwnedFd, signals: &Signals, mut ready_watch: Option<ReadyWatch>) -> Result<Exit> {
     loop {
-        let watched = also.as_ref().map(|also| also.relay.as_fd());
+        let watched = ready_watch.as_ref().map(|ready_watch| ready_watch.relay.as_fd());
         let fds = [Some(payload.as_fd()), Some(signals.as_fd()), watched].into_iter().flatten();
         let mut fds: Vec<PollFd> = fds.map(|fd| PollFd::new(fd, PollFlags::POLLIN)).collect();
         wait(&mut fds)?;
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
         if ready.get(2) == Some(&true) {
-            hear(&mut also);
+            hear(&mut ready_watch);
         }
         if ready[0] {
             return pidfd::wait(payload).op("wait for the payload");
@@ -55,11 +55,11 @@ fn attend_plain(payload: &OwnedFd, signals: &Signals, mut also: Option<Also>) ->
     }
 }
 
-fn hear(also: &mut Option<Also>) {
-    if let Some(Also { relay, heard }) = also
+fn hear(ready_watch: &mut Option<ReadyWatch>) {
+    if let Some(ReadyWatch { relay, heard }) = ready_watch
         && heard(relay)
     {
-        *also = None;
+        *ready_watch = None;
     }
 }
 
@@ -125,7 +125,12 @@ impl Session {
         }
     }
 
-    fn attend(mut self, payload: &OwnedFd, signals: &Signals, mut also: Option<Also>) -> Result<Exit> {
+    fn attend(
+        mut self,
+        payload: &OwnedFd,
+        signals: &Signals,
+        mut ready_watch: Option<ReadyWatch>,
+    ) -> Result<Exit> {
         loop {
             let stdin = std::io::stdin();
             let mut fds = vec![
@@ -137,9 +142,9 @@ impl Session {
             if self.stdin_open {
                 fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLIN));
             }
-            let hearing = also.as_ref().map(|_| fds.len());
-            if let Some(also) = &also {
-                fds.push(PollFd::new(also.relay.as_fd(), PollFlags::POLLIN));
+            let hearing = ready_watch.as_ref().map(|_| fds.len());
+            if let Some(ready_watch) = &ready_watch {
+                fds.push(PollFd::new(ready_watch.relay.as_fd(), PollFlags::POLLIN));
             }
             wait(&mut fds)?;
             let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
@@ -148,7 +153,7 @@ impl Session {
                 self.show();
             }
             if is_ready(hearing) {
-                hear(&mut also);
+                hear(&mut ready_watch);
             }
             if ready[0] {
                 self.show();

@@ -32,7 +32,7 @@ pub struct Asked {
 /// Changes the resources of a container that has not ended.
 pub fn update(root: &Root, id: &str, asked: Asked, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
-    let mut state = dir.made_state()?;
+    let mut state = dir.created_state()?;
     match dir.status(Some(&state))? {
         Status::Created | Status::Running | Status::Paused => {}
         Status::Stopped | Status::Creating => return Err(Error::msg("container not running").on(id)),

@@ -14,7 +14,7 @@ use crate::steps;
 /// so init's exit status is lost.
 pub fn wait(root: &Root, id: &str) -> Result<Ending> {
     let dir = root.find(id)?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     if let Some(ending) = state.ending {
         return Ok(ending);
     }

@@ -42,11 +42,11 @@ pub struct Starting {
 }
 
 /// Forks a process into the cgroup of `entry_fds`. The child calls `prepare` and waits for
-/// [`Starting::exec_criu`]. The descriptors `pass` keep their numbers in CRIU.
+/// [`Starting::exec_criu`]. The descriptors `kept_fds` keep their numbers in CRIU.
 pub fn start(
     program: &CStr,
     entry_fds: &EntryFds,
-    pass: &[BorrowedFd<'_>],
+    kept_fds: &[BorrowedFd<'_>],
     signals: Option<&Rc<Signals>>,
     prepare: impl FnOnce() -> Result<()>,
 ) -> Result<Starting> {
@@ -63,7 +63,7 @@ pub fn start(
             drop((sync, socket));
             let ready = move_into_cgroup(entry_fds).and_then(|()| prepare());
             let error = match ready.and_then(|()| wait_to_execute(&child_sync)) {
-                Ok(()) => become_criu(program, &theirs, pass),
+                Ok(()) => become_criu(program, &theirs, kept_fds),
                 Err(error) => error,
             };
             child_sync.fail(error);
@@ -85,7 +85,7 @@ fn wait_to_execute(sync: &ChildEnd<StartCriu>) -> Result<()> {
 }
 
 /// Executes CRIU. Returns only if that fails.
-fn become_criu(program: &CStr, socket: &OwnedFd, pass: &[BorrowedFd<'_>]) -> Error {
+fn become_criu(program: &CStr, socket: &OwnedFd, kept_fds: &[BorrowedFd<'_>]) -> Error {
     let prepare = || -> nix::Result<()> {
         // CRIU writes to its log, so its output is not needed. Standard input stays: it
         // may be the terminal for `--shell-job`.
@@ -93,7 +93,7 @@ fn become_criu(program: &CStr, socket: &OwnedFd, pass: &[BorrowedFd<'_>]) -> Err
         fd::dup_onto(&null, 1)?;
         fd::dup_onto(&null, 2)?;
         fd::cloexec_from(3)?;
-        let numbers = pass.iter().map(|fd| fd.as_raw_fd());
+        let numbers = kept_fds.iter().map(|fd| fd.as_raw_fd());
         numbers.chain([socket.as_raw_fd()]).try_for_each(fd::keep_on_exec)?;
         sys::default_signals();
         nix::sys::signal::SigSet::empty().thread_set_mask()

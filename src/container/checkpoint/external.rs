@@ -173,14 +173,14 @@ pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options)
             options.join_namespace(word, path.as_os_str().as_bytes());
         }
     }
-    let mut pass = Vec::new();
+    let mut kept_fds = Vec::new();
     for (kind, _, key) in NAMESPACES {
         if let Some(namespace) = joins.get(kind) {
             options.inherit_fd(key, service::descriptor_number(namespace));
-            pass.push(namespace.as_fd());
+            kept_fds.push(namespace.as_fd());
         }
     }
-    pass
+    kept_fds
 }
 
 /// Whether the container joins a namespace that only a newer CRIU can restore into

@@ -57,7 +57,7 @@ pub struct Options<'a> {
 pub fn checkpoint(options: &Options) -> Result<()> {
     check_root()?;
     let dir = options.root.find(options.id)?.locked()?;
-    let state = dir.made_state()?;
+    let state = dir.created_state()?;
     match dir.status(Some(&state))? {
         Status::Running | Status::Paused => {}
         status => {

@@ -80,9 +80,9 @@ fn attended(options: &Options) -> Result<i32> {
     let stdio = stdio_copies()?;
     let mut asked = what_to_do(options, &plan, &directories)?;
     kept_stdio::give_stdio(&descriptors, &stdio, &mut asked);
-    let mut pass = external::give_namespaces(&plan, &joins, &mut asked);
-    pass.extend(stdio.iter().map(OwnedFd::as_fd));
-    let starting = target.start_criu(&mut guard, &program, &pass, &mut asked)?;
+    let mut kept_fds = external::give_namespaces(&plan, &joins, &mut asked);
+    kept_fds.extend(stdio.iter().map(OwnedFd::as_fd));
+    let starting = target.start_criu(&mut guard, &program, &kept_fds, &mut asked)?;
     // CRIU has its own mount namespace, so the directories must be looked up there.
     directories = options.flags.directories_of(starting.service.pid, directories, &mut asked)?;
     steps::done("started criu");
@@ -213,7 +213,7 @@ impl<'a> RestoreTarget<'a> {
         &mut self,
         guard: &mut CreateGuard,
         program: &CString,
-        pass: &[BorrowedFd<'_>],
+        kept_fds: &[BorrowedFd<'_>],
         asked: &mut CriuOptions,
     ) -> Result<service::Starting> {
         let create = &self.options.create;
@@ -229,7 +229,7 @@ impl<'a> RestoreTarget<'a> {
             let found = external::lay_out(self.plan, &view, &root)?;
             (&sources).write_all(found.encoded()).op("write the sources of mounts")
         };
-        let starting = service::start(program, &self.entry_fds, pass, create.signals.as_ref(), prepare)?;
+        let starting = service::start(program, &self.entry_fds, kept_fds, create.signals.as_ref(), prepare)?;
         self.entry_fds = EntryFds::default();
         starting.until_ready()?;
         let pid = starting.service.pid;
