@@ -1,7 +1,7 @@
 //! The runtime process's part of a container's life, one verb per file.
 //!
-//! Read [`create`] from top to bottom for how a container comes to be, then
-//! `init::run` for the other half.
+//! Read [`create`] from top to bottom to see how the runtime creates a container. Then
+//! read `init::run_init`, the part of the new process.
 
 mod bundle;
 pub mod checkpoint;
