@@ -1,6 +1,6 @@
 //! Parts of the host that a checkpoint leaves out: the sources of bind mounts, and joined
-//! namespaces. The runtime names each of them to CRIU at a checkpoint, and at a restore gives
-//! CRIU a replacement.
+//! namespaces. At a checkpoint, the runtime tells CRIU a name for each of them. At a restore,
+//! it gives CRIU a replacement for each name.
 //!
 //! The names are runc's, so that corten and runc can restore each other's images. A mount
 //! is named by its path in the container. A masked path is named /dev/null.
@@ -33,7 +33,7 @@ const NAMESPACES: [(NsKind, &str, &str); 2] =
 /// Namespaces that CRIU can put restored processes into, with CRIU's names for them.
 const JOINED: [(NsKind, &str); 3] = [(NsKind::Ipc, "ipc"), (NsKind::Uts, "uts"), (NsKind::Time, "time")];
 
-/// Refuses a container with something that a restore would lose.
+/// Refuses a container with a feature that a restore would lose.
 pub fn check(plan: &Plan) -> Result<()> {
     for kind in [NsKind::Mount, NsKind::Cgroup, NsKind::User] {
         if let Ns::Join { path, at } = plan.namespaces.get(kind) {
@@ -69,7 +69,7 @@ enum Origin<'a> {
     Device,
 }
 
-/// Names to CRIU the mounts of the container whose source is the host's.
+/// Tells CRIU the names of the container's mounts whose source is on the host.
 pub fn name_mounts(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
     let (inside, host) = (points(&init.to_string())?, points("self")?);
     let origins = origins(plan, init, &inside)?;
@@ -146,14 +146,14 @@ fn is_link(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// Resolves a path in the container. `None`: the path does not exist.
+/// Resolves a path in the container. `None`: the path can't be opened.
 fn resolved(root: &OwnedFd, path: &Path, follow: bool) -> Option<PathBuf> {
     let flags = if follow { libc::O_PATH } else { libc::O_PATH | libc::O_NOFOLLOW };
     let file = openat2::open_in_root(root, &target::c_path(path).ok()?, flags).ok()?;
     target::path_in_container(root, &file).ok()
 }
 
-/// Names to CRIU the namespaces that the container joined.
+/// Tells CRIU the names of the namespaces that the container joined.
 pub fn name_namespaces(plan: &Plan, init: i32, options: &mut Options) -> Result<()> {
     for (kind, word, key) in NAMESPACES {
         if plan.namespaces.is_joined(kind) {
@@ -165,8 +165,8 @@ pub fn name_namespaces(plan: &Plan, init: i32, options: &mut Options) -> Result<
     Ok(())
 }
 
-/// Tells CRIU which namespaces the restored processes join. Returns the descriptors of
-/// these namespaces, which CRIU must inherit.
+/// Tells CRIU which namespaces the restored processes join: [`JOINED`] by path,
+/// [`NAMESPACES`] by descriptor. Returns these descriptors, which CRIU must inherit.
 pub fn give_namespaces<'a>(plan: &Plan, joins: &'a Joins, options: &mut Options) -> Vec<BorrowedFd<'a>> {
     for (kind, word) in JOINED {
         if let Ns::Join { path, .. } = plan.namespaces.get(kind) {
@@ -194,8 +194,8 @@ pub fn joins_more(plan: &Plan) -> bool {
 /// sources of the host's mounts.
 ///
 /// CRIU needs a root that is a mount point and is not covered. This function creates the
-/// mount points that are not in the images, in the same way as `create`. For that this
-/// function attaches every mount once and detaches it again.
+/// mount points that are not in the images, in the same way as `create`. For that it
+/// attaches the rootfs and every bind mount once, and detaches all of them again.
 pub fn lay_out(plan: &Plan, view: &CgroupView, at: &Path) -> Result<Options> {
     unshare(CloneFlags::CLONE_NEWNS).op("unshare mount")?;
     mount::propagate_all(MS_SLAVE).op("cut the mounts off from the host's")?;
@@ -217,8 +217,7 @@ pub fn lay_out(plan: &Plan, view: &CgroupView, at: &Path) -> Result<Options> {
     umount2(at, MntFlags::MNT_DETACH).op("umount the rootfs")?;
     let root = rootfs(false)?;
     if plan.root_readonly {
-        // CRIU bind-mounts this mount of the rootfs and keeps its attributes, so it must
-        // be read-only here.
+        // Set read-only here: CRIU bind-mounts this mount, and a bind mount keeps the attributes.
         let attr = MountAttr { set: MOUNT_ATTR_RDONLY, ..MountAttr::default() };
         mount::set_attr(&root, attr, false)
             .op("mount_setattr read-only")
@@ -286,7 +285,7 @@ fn give_mount(
     }
 }
 
-/// Names each mount below the source of a recursive bind.
+/// Tells CRIU the source of each mount below the source of a recursive bind.
 fn give_below(place: &Path, source: &Path, host: &[MountInfo], options: &mut Options) {
     for point in host.iter().filter(|point| point.path != source) {
         if let Ok(below) = point.path.strip_prefix(source) {
@@ -296,7 +295,7 @@ fn give_below(place: &Path, source: &Path, host: &[MountInfo], options: &mut Opt
     }
 }
 
-/// Names the container's cgroups as `init/cgroup_mount.rs` mounts them.
+/// Tells CRIU the sources of the cgroup mounts, laid out as in `init/cgroup_mount.rs`.
 fn give_cgroups(place: &Path, view: &CgroupView, options: &mut Options) {
     let mut give = |key: &Path, source: &Path| {
         options.external_mount(key.as_os_str().as_bytes(), source.as_os_str().as_bytes());

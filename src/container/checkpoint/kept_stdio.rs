@@ -1,9 +1,9 @@
 //! Files of the host that a container's processes have open: its stdio.
 //!
-//! The runtime names to CRIU every open file that is not in the container's mounts. A restore
-//! replaces those that were stdin, stdout or stderr. No record says which files these were:
-//! a checkpoint finds them among the descriptors of all processes. A shell keeps init's stdio
-//! under another number while a command with a redirection runs.
+//! The runtime tells CRIU the name of every open file that is not in the container's
+//! mounts. A restore replaces those that were stdin, stdout or stderr. No record says which
+//! files these were: a checkpoint finds them among the descriptors of all processes. A
+//! shell keeps init's stdio under another number while a command with a redirection runs.
 
 use super::external::points;
 use crate::container::state::State;
@@ -40,8 +40,8 @@ impl OpenFile {
     }
 }
 
-/// Names to CRIU the host's files. Returns the names of stdin, stdout and stderr (runc's
-/// `descriptors.json`). Refuses a terminal of the host without `shell_job`.
+/// Tells CRIU the names of the host's files. Returns the names of stdin, stdout and stderr
+/// (runc's `descriptors.json`). Refuses a terminal of the host without `shell_job`.
 pub fn name_stdio(state: &State, shell_job: bool, options: &mut Options) -> Result<Vec<String>> {
     let inside = points(&state.pid().to_string())?;
     let mut pids = state.cgroup.pids()?;
@@ -73,7 +73,7 @@ fn stdio(all: &[Vec<OpenFile>]) -> Vec<String> {
     for (number, name) in (0..).zip(&mut names) {
         *name = outside.iter().find(|open| open.number == number).map(|open| &*open.name);
     }
-    // Files that a shell has moved to a higher number.
+    // Then assign the files that a shell has moved to a higher number.
     for open in outside.iter().filter(|open| open.number > 2) {
         if names.contains(&Some(&open.name)) {
             continue;
@@ -137,7 +137,7 @@ fn is_terminal(file: &nix::sys::stat::FileStat) -> bool {
     kind == SFlag::S_IFCHR && matches!(major(file.st_rdev), 4 | 5 | 136..=143)
 }
 
-/// Replaces init's former stdio by files of this process.
+/// Tells CRIU to replace init's former stdio by `stdio`, files of this process.
 pub fn give_stdio(descriptors: &[String], stdio: &[OwnedFd], options: &mut Options) {
     for (file, name) in stdio.iter().zip(descriptors) {
         if [PIPE, FILE, TTY].iter().any(|kind| name.starts_with(kind)) {

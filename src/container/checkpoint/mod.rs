@@ -39,7 +39,7 @@ pub struct Options<'a> {
     pub log: &'a Log,
     pub id: &'a str,
     pub flags: Flags,
-    /// The images of a pre-dump, by a path relative to the new ones.
+    /// The directory of a pre-dump's images, relative to the directory of the new images.
     pub parent: Option<PathBuf>,
     /// Whether to write only memory and let the container run on.
     pub pre_dump: bool,
@@ -106,7 +106,7 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     delete::destroy(dir, state, options.log)
 }
 
-/// Refuses a caller without root: CRIU needs its rights.
+/// Refuses a caller that is not root: CRIU needs root's rights.
 pub fn check_root() -> Result<()> {
     if nix::unistd::geteuid().is_root() {
         return Ok(());
@@ -161,7 +161,7 @@ fn what_to_do(
     Ok(asked)
 }
 
-/// Checks that the path is relative to the images: CRIU makes a link of it.
+/// Checks that the path is relative to the images: CRIU creates a symbolic link with it.
 fn check_parent(parent: &std::path::Path, images: &OwnedFd) -> Result<()> {
     let wrong =
         |what: &str| Err(Error::msg(format!("--parent-path {what}")).on(parent.display().to_string()));

@@ -3,7 +3,7 @@
 //! The runtime creates everything but the processes, as `create` does. It starts CRIU in
 //! the container's cgroup, and CRIU creates the processes. The container's init is a
 //! child of the runtime process, and a sibling of CRIU. When the runtime exits, the
-//! kernel gives init to the nearest subreaper, normally the caller.
+//! kernel makes init a child of the nearest subreaper: an engine's shim, or process 1.
 
 use super::{DESCRIPTORS, NOTIFIES, check_root};
 use super::{external, kept_stdio};
@@ -244,7 +244,8 @@ impl<'a> RestoreTarget<'a> {
         Ok(starting)
     }
 
-    /// Moves the process that becomes CRIU into the container's unit or resctrl group.
+    /// Moves the process that becomes CRIU into the container's unit and resctrl group, if the
+    /// container has them.
     fn move_criu(&mut self, guard: &mut CreateGuard, pid: i32) -> Result<()> {
         if let Some(mut unit) = self.unit.take() {
             unit.request(pid)?;
@@ -332,7 +333,8 @@ impl Restoring<'_> {
         done
     }
 
-    /// Called in the network namespace.
+    /// Sets the loopback device up and writes the network sysctls. The calling thread must be
+    /// in the container's network namespace.
     fn configure_network(&self) -> Result<()> {
         crate::sys::net::loopback_up()
             .op("set the loopback device up")
@@ -348,7 +350,7 @@ impl Restoring<'_> {
         match self.options.flags.cgroups {
             CgroupsMode::Full => {}
             CgroupsMode::Soft | CgroupsMode::Ignore => self.target.limit()?,
-            // CRIU has created the cgroup, without device rules.
+            // CRIU has created the cgroup without device rules: add them.
             CgroupsMode::Strict => {
                 let RestoreTarget { cgroup, limits, .. } = self.target;
                 cgroup.clone().create(self.plan, limits, None, self.options.create.log).map(drop)?
@@ -359,7 +361,8 @@ impl Restoring<'_> {
         }
         guard.identify()?;
         self.target.cgroup.give_to_payload(self.plan, pid)?;
-        // CRIU creates a time namespace, in which the clocks go on from where they stopped.
+        // CRIU may have created a time namespace, so that the clocks continue where they
+        // stopped.
         let time = |process: &str| stat(format!("/proc/{process}/ns/time").as_str()).map(|stat| stat.st_ino);
         if time(&pid.to_string()) != time("self") {
             guard.state.namespaces = guard.state.namespaces | NsKind::Time.flag();
