@@ -20,14 +20,15 @@ use nix::errno::Errno;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// Deletes a stopped container, or with `force` any. As in runc, `delete` also kills the
-/// init of a container that was created but not started. No payload runs yet. containerd
-/// deletes such containers without `force`.
+/// Deletes a stopped container, or with `force` any container. As in runc, `delete` also
+/// kills the init of a container that was created but not started. No payload runs yet.
+/// containerd deletes such containers without `force`.
 ///
 /// # Errors
-/// The container runs, and `force` is not set. A process of the container doesn't end
-/// within [`PATIENCE`](pidfd::PATIENCE). The error names the process. The container stays and can be
-/// deleted later. Its record can't be read, and there is no `force`.
+/// - The container runs or is paused, and `force` is not set.
+/// - The record can't be read, and `force` is not set.
+/// - A process of the container doesn't end within [`PATIENCE`](pidfd::PATIENCE). The error
+///   names the process. The container stays and can be deleted later.
 pub fn delete(root: &Root, id: &str, force: bool, log: &Log) -> Result<()> {
     match root.find(id).and_then(|dir| delete_from(dir, force, log)) {
         Err(error) if force && error.kind == Kind::NoContainer => Ok(()),
@@ -63,7 +64,9 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
             .hint("kill it first, or use --force"));
         }
     }
-    // Init ends with the runtime that creates it, except while init waits for a seccomp agent.
+    // The record has no init if `create` was killed before it published init. Init ends with
+    // its runtime, except while init waits for a seccomp agent. So look for init in the
+    // unpublished state.
     let has_no_init = state.as_ref().is_some_and(|state| state.init.is_none());
     let known = if has_no_init { dir.unpublished_state() } else { None };
     match known.or(state) {
@@ -72,7 +75,7 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
     }
 }
 
-/// Finds what is known of a container whose record can't be read.
+/// Recovers the state of a container whose record can't be read. Warns of what stays unknown.
 fn recover_state(dir: &Dir, error: Error, log: &Log) -> Result<State> {
     let Some(partial) = dir.partial_record() else { return Err(error) };
     log.warn(Error { hint: String::new(), ..error }.to_string());

@@ -130,7 +130,7 @@ impl Dir {
     /// Opens the lock's file.
     fn with_lock(mut self) -> Result<Dir> {
         let lock = match Lock::open(&self.dir, CONFIG, OFlag::empty())? {
-            // Another program removed the file of a container that lives.
+            // Another program has removed the file of an existing container.
             None if self.has(STATE) => Lock::open(&self.dir, CONFIG, OFlag::O_CREAT)?,
             other => other,
         };
@@ -162,8 +162,8 @@ impl Dir {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.release(LockKind::Writer, &self.id))
     }
 
-    /// Marks that this process waits for the payload's execve, until [`Dir::started`]. The
-    /// caller holds the writers' lock.
+    /// Takes the lock of a `start` that waits for the payload's execve. [`Dir::started`]
+    /// releases it. The caller holds the writers' lock.
     pub fn starts(&self) -> Result<()> {
         self.lock.as_ref().map_or(Ok(()), |lock| lock.take(LockKind::Start, &self.id))
     }
@@ -185,8 +185,8 @@ impl Dir {
         lock.map_or(Ok(None), |lock| lock.holder(kind, &self.id))
     }
 
-    /// Waits until no `start` waits for the payload's execve, but not longer than for a lock.
-    /// This process must not hold the writers' lock.
+    /// Waits until no `start` waits for the payload's execve, at most
+    /// [`PATIENCE`](crate::sys::pidfd::PATIENCE). This process must not hold the writers' lock.
     pub fn await_start(&self) {
         if let Ok(Some(lock)) = Lock::open(&self.dir, CONFIG, OFlag::empty()) {
             // Dropping `lock` closes the file, and so releases the lock.
@@ -194,9 +194,8 @@ impl Dir {
         }
     }
 
-    /// Waits for a `start` that waits for the payload's execve, then takes the lock as
-    /// [`Dir::locked`] does. A failed `start` can so write its record first. Does not
-    /// wait for `start` longer than for the lock.
+    /// Does [`Dir::await_start`], so that a failed `start` writes its record first. Then takes
+    /// the lock as [`Dir::locked`] does.
     pub fn locked_after_start(self) -> Result<Dir> {
         let dir = self.with_lock()?;
         dir.lock.as_ref().map_or(Ok(()), |lock| lock.wait_until_free(LockKind::Start, &dir.id))?;
@@ -212,7 +211,7 @@ impl Dir {
         Ok(self.lock_holder(LockKind::Writer)?.is_some() || self.is_locked_by_an_older_create()?)
     }
 
-    /// Whether a corten of before November 2026 is creating the container. Such a corten
+    /// Whether a corten from before November 2026 is creating the container. Such a corten
     /// locks the directory.
     pub fn is_locked_by_an_older_create(&self) -> Result<bool> {
         crate::sys::fd::is_locked(&self.dir).op_on("flock the state directory", &self.id)
@@ -222,7 +221,8 @@ impl Dir {
         &self.id
     }
 
-    /// Returns the state. `None`: `create` has not written it yet, or was killed before.
+    /// Returns the state. `None`: `create` has not written it yet, or was killed before it
+    /// did.
     ///
     /// # Errors
     /// The record can't be read, or has a version that this corten doesn't know. The directory
@@ -248,8 +248,8 @@ impl Dir {
         })
     }
 
-    /// Finds what is known of a container whose record can't be read. `None`: the directory is
-    /// not corten's.
+    /// Returns the state of a container whose record can't be read, as far as it is known.
+    /// `None`: config.json is missing, empty or can't be read.
     pub fn partial_record(&self) -> Option<state::PartialRecord> {
         let config = self.config().ok()?;
         Some(state::PartialRecord::read(
@@ -306,8 +306,8 @@ impl Dir {
         renameat(&self.dir, STATE_NEW, &self.dir, STATE).op_on("rename the state", &self.id)
     }
 
-    /// Returns the configuration as it was at `create`. Its file is also the lock's: see
-    /// [`Lock`].
+    /// Returns the configuration as it was at `create`. The lock is on the same file, so this
+    /// reads through the lock's descriptor: see [`Lock`].
     pub fn config(&self) -> Result<Vec<u8>> {
         let text = match &self.lock {
             Some(lock) => Some(lock.read(&self.id)?),

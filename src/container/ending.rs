@@ -12,8 +12,7 @@ pub struct Ending {
     /// The signal that killed init.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// Whether SIGKILL ended init after the OOM killer had killed processes of the
-    /// cgroup.
+    /// Whether SIGKILL ended init, and the OOM killer has killed a process of the cgroup.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oom_killed: bool,
     /// Why the payload could not be executed.

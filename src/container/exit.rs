@@ -1,4 +1,4 @@
-//! Waiting for a container's end, and recording how it ended.
+//! Waits for a container's end, and records how it ended.
 
 use super::dir::Dir;
 use super::ending::Ending;
@@ -9,14 +9,14 @@ use crate::error::Result;
 use crate::sys::pidfd::{self, Exit};
 use std::os::fd::OwnedFd;
 
-/// Returns the record of a container's end. The container's cgroup must still exist, or `oom`
-/// must have watched it since before the end.
+/// Returns the record of a container's end. If the container's cgroup may be gone, `oom` must
+/// have watched the cgroup from before the end.
 pub fn ending(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
     let signal = match exit {
         Exit::Signal(signal) => Some(signal),
         Exit::Code(_) => None,
     };
-    // A count that can't be read is no sign of a lack of memory.
+    // If the count can't be read, ask the watch. Without a watch, assume no OOM kill.
     let was_oom = || match state.cgroup.oom_kills() {
         Ok(Some(kills)) => kills > 0,
         _ => oom.is_some_and(|mut oom| oom.has_new_oom().unwrap_or(false)),
@@ -30,15 +30,15 @@ pub fn ending(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
     }
 }
 
-/// Waits until init ends, whichever process is its parent. `None`: nobody can know any more
-/// how init ended.
+/// Waits until init ends, whichever process is its parent. `None`: init's exit status is
+/// lost.
 pub fn await_end(init: &Identity, handle: &OwnedFd) -> Result<Option<Exit>> {
     use crate::error::Context;
     pidfd::wait_for_end(handle).op("poll the init's handle")?;
     if let Some(exit) = init.exit()? {
         return Ok(Some(exit));
     }
-    // Init's parent has reaped it. Before Linux 6.15 the kernel tells nobody else.
+    // Init's parent has reaped it. Only since Linux 6.15 does a pidfd still have the status.
     Ok(pidfd::exit_of_reaped(handle).unwrap_or(None))
 }
 

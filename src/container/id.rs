@@ -1,4 +1,4 @@
-//! Container ids (runtime.md "State", `id`), and what is named after them.
+//! Container ids (runtime.md "State", `id`), and the name of the session keyring.
 
 use crate::error::{Error, Result};
 use std::ffi::CString;

@@ -1,6 +1,6 @@
-//! The identity of a process. The kernel may use a pid again, but never a pid together
-//! with the inode of its pidfd. Before Linux 6.9 all pidfds share one inode. There corten
-//! compares the start time instead, in clock ticks of 10 ms.
+//! The identity of a process. The kernel may use a pid again. Since Linux 6.9 each process
+//! has its own pidfd inode, which is unique until the next boot. Before Linux 6.9 all
+//! pidfds share one inode. So corten also compares the start time, in clock ticks of 10 ms.
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
@@ -38,7 +38,7 @@ impl Stat {
 }
 
 impl Identity {
-    /// Returns the identity of a living process, by its pidfd `handle`.
+    /// Returns the identity of the running process `pid`. `handle` is its pidfd.
     pub fn of(pid: i32, handle: impl AsFd) -> Result<Identity> {
         let stat = stat(pid)?.ok_or_else(|| Error::msg("the process ended").on(pid.to_string()))?;
         Ok(Identity { pid, start_time: stat.start_time, inode: Some(inode(handle)?) })
@@ -67,8 +67,8 @@ impl Identity {
             .map(|(_, stat)| pidfd::exit_of_status(stat.exit_code)))
     }
 
-    /// Whether this process may trace the process. If it may not, the fields of
-    /// /proc/PID/stat are 0. readlink of a zombie's /proc/PID/exe fails: with ENOENT if
+    /// Whether the runtime may trace this process, a zombie. If not, the exit code in
+    /// /proc/PID/stat is 0. readlink of a zombie's /proc/PID/exe always fails: with ENOENT if
     /// the caller may trace the zombie, else with EACCES.
     fn may_be_traced(&self) -> bool {
         nix::fcntl::readlink(path_in_proc(self.pid, "exe").as_str()) != Err(Errno::EACCES)

@@ -59,7 +59,7 @@ impl Lock {
         }
     }
 
-    /// Takes the lock. `id` is the container's, for the error.
+    /// Takes the lock. `id` names the container in the error.
     pub fn take(&self, kind: LockKind, id: &str) -> Result<()> {
         if lock::lock(&self.0, kind as i64, PATIENCE).op_on("lock the container", id)? {
             return Ok(());

@@ -7,7 +7,7 @@ use nix::unistd::write;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-/// A pid file: digits and nothing else, complete from the moment it exists.
+/// Writes the pid in digits and nothing else. The rename makes the file appear complete.
 pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let new = path.with_file_name(format!(".{name}.new"));

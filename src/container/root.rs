@@ -22,8 +22,8 @@ impl Root {
         }
     }
 
-    /// Claims an id: creates its directory, which fails if the id is taken, and takes the lock.
-    /// A failure leaves nothing behind.
+    /// Claims an id: creates its directory, and takes the lock. Fails if the id is taken. A
+    /// failure leaves nothing behind.
     pub fn claim(&self, id: &str) -> Result<Dir> {
         super::id::check(id)?;
         loop {
@@ -36,7 +36,7 @@ impl Root {
                 }
                 other => other.op_on("create the container's state directory", id)?,
             }
-            // `None`: a `delete --force` was faster.
+            // `None`: a `delete --force` has removed the claim, so claim the id again.
             if let Some(dir) = Dir::take(root, id)? {
                 return Ok(dir);
             }
@@ -51,7 +51,8 @@ impl Root {
         self.open()?.ok_or_else(|| Error::msg("vanished").on(self.0.display().to_string()))
     }
 
-    /// Refuses an id that is taken already. An early check: only [`Root::claim`] is certain.
+    /// Refuses an id that is taken. The check is early: until [`Root::claim`], another runtime
+    /// may take the id.
     pub fn refuse_existing(&self, id: &str) -> Result<()> {
         match self.open()? {
             Some(root) if is_container(&root, id) => Err(exists(id)),

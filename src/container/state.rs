@@ -57,8 +57,8 @@ pub struct State {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<PathBuf>,
     /// The address of the socket by which init hands its namespaces out while it waits at
-    /// the start gate (`launch/namespace_handout.rs`). `None`: init does not. The init of
-    /// an older corten would treat a request as `start`.
+    /// the start gate (`launch/namespace_handout.rs`). `None`: init hands nothing out.
+    /// The init of an older corten would treat a request as `start`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handout: Option<Address>,
     /// `None` while `create` is at work.
@@ -218,11 +218,11 @@ fn field<T: DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
     T::deserialize(value.get(name)?).ok()
 }
 
-/// What `delete --force` knows of a container whose record can't be read: the readable part
-/// of the record, and what the saved configuration says.
+/// The state of a container whose record can't be read. It comes from the readable part of
+/// the record and from the saved configuration. For `delete --force`.
 pub struct PartialRecord {
     pub state: State,
-    /// One warning for each thing that `delete --force` may not find and not remove.
+    /// One warning for each thing that `delete --force` may miss.
     pub unknown: Vec<String>,
 }
 
@@ -256,7 +256,8 @@ impl PartialRecord {
     }
 }
 
-/// Finds the cgroup that the configuration names, of either driver.
+/// Finds the cgroup that the configuration names: as the systemd driver names it, else as
+/// the cgroupfs driver does.
 fn located(plan: &Plan, id: &str, unknown: &mut Vec<String>) -> Cgroup {
     let found = [Driver::Systemd, Driver::Cgroupfs].into_iter().find_map(|driver| {
         let host = Host::detect(driver, plan.cgroups_path.as_deref()).ok()?;

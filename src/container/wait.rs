@@ -10,8 +10,8 @@ use crate::steps;
 /// Waits for the end of a container's init and records it in the state.
 ///
 /// # Errors
-/// The container doesn't exist. Init ended before this call and its parent has reaped it,
-/// so init's exit status is lost.
+/// The container doesn't exist. Or init's exit status is lost: init's parent reaped init
+/// before this call, or before Linux 6.15 also during this call.
 pub fn wait(root: &Root, id: &str) -> Result<Ending> {
     let dir = root.find(id)?;
     let state = dir.created_state()?;
