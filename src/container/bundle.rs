@@ -1,5 +1,5 @@
-//! Reads and resolves a bundle's configuration (bundle.md), and adds what the command line
-//! says.
+//! Reads and resolves a bundle's configuration (bundle.md). Adds the mount and the
+//! environment variables for the sockets of a service manager.
 
 use super::options::Options;
 use super::sd_notify;
@@ -9,8 +9,8 @@ use crate::spec::{self, Plan};
 use std::ffi::CString;
 use std::path::Path;
 
-/// Reads and resolves the bundle's configuration. `notify`: whether the payload gets a socket
-/// to tell that it is ready.
+/// Reads and resolves the bundle's configuration. `notify`: whether the payload gets a
+/// socket on which it reports that it is ready.
 pub(super) fn load(options: &Options, notify: bool) -> Result<(Vec<u8>, Plan)> {
     super::id::check(options.id)?;
     let path = options.config.map_or_else(|| options.bundle.join("config.json"), Path::to_path_buf);
@@ -30,10 +30,10 @@ pub(super) fn load(options: &Options, notify: bool) -> Result<(Vec<u8>, Plan)> {
         }
         spec::resolve(&config, options.bundle, warnings)
     })?;
-    // As in runc: without SELinux on the host there are no labels.
+    // As in runc, mounts get no label if SELinux is off on the host.
     plan.mount_label = plan.mount_label.filter(|_| init::selinux_is_enabled());
     if options.listen_fds > 0 {
-        // The payload is process 1 of its own pid namespace, as in runc.
+        // As in runc, assume that the payload is process 1 of its pid namespace.
         plan.process.env.push(c_env("LISTEN_FDS", options.listen_fds)?);
         plan.process.env.push(c_env("LISTEN_PID", 1)?);
     }

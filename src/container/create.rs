@@ -1,8 +1,9 @@
 //! `create`: from a bundle to an init process that waits at the start gate. `run` does the
 //! same without the gate.
 //!
-//! The order matters. All checks come before the first side effect. Each cgroup, process
-//! or mount is recorded in the state before it is created.
+//! The order matters. The runtime checks everything that it can check before the first
+//! side effect. It records the names of the cgroups and of the resctrl group before it
+//! creates them, and init's identity after the clone.
 
 use super::console::{self, Console};
 use super::create_guard::CreateGuard;
@@ -41,15 +42,15 @@ pub struct Created {
     pub sync: RuntimeEnd<Create>,
     /// The master side of the terminal, if `run` relays it in the foreground.
     pub terminal: Option<OwnedFd>,
-    /// The socket by which the payload of `run` tells that it is ready (sd_notify).
+    /// The socket on which the payload of `run` reports that it is ready (sd_notify).
     pub relay: Option<Relay>,
     /// Counts OOM kills of a foreground payload. systemd may remove the cgroup with its
     /// last process, so the count can't be read afterwards.
     pub oom: Option<crate::cgroup::OomWatch>,
 }
 
-/// Creates the container (runtime.md "Create"): up to the start gate, or for `run` up to the
-/// payload's execve.
+/// Creates the container (runtime.md "Create"). Returns when init may go on: to the start
+/// gate, or for `run` to the payload's execve.
 pub fn create(options: &Options) -> Result<Created> {
     // Checks that have no side effect.
     let (text, mut plan) = bundle::load(options, options.notify)?;
@@ -171,10 +172,10 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     }
 }
 
-/// Makes every process that the runtime clones from here on not dumpable, init above all.
-/// If init is in the host's pid namespace or joins one, processes of other containers can
-/// see init. Init still has the host's root directory then. Root of such a container owns
-/// init's new user namespace, or may trace in the user namespace that init joins
+/// Makes the runtime not dumpable, and so every process that it clones later, above all
+/// init. If init is in the host's pid namespace or joins one, processes of other containers
+/// can see init. Init still has the host's root directory then. Root of such a container
+/// owns init's new user namespace, or may trace in the user namespace that init joins
 /// (CVE-2016-9962).
 ///
 /// The files of /proc/INIT then belong to root. A caller without root has to write init's

@@ -30,7 +30,8 @@ pub(super) struct CreateGuard<'a> {
     pub(super) plan: &'a Plan,
     pub(super) dir: Option<Dir>,
     pub(super) state: State,
-    /// The container's state as hooks read it on stdin (runtime.md "State").
+    /// The container's state for the hooks' stdin (runtime.md "State"), the files for their
+    /// output, and the signals that end them.
     pub(super) subject: Subject,
     /// Writes the id mappings of a new user namespace.
     pub(super) writers: Option<Writers>,
@@ -39,7 +40,7 @@ pub(super) struct CreateGuard<'a> {
     pub(super) courier: Option<Courier>,
     /// Network devices of the host that were moved into the container.
     pub(super) net: Option<net::MovedDevices>,
-    /// Whether a hook has run. The poststop hooks must then run, too.
+    /// Whether a hook may have run. If so, a rollback runs the poststop hooks.
     pub(super) hooks_began: bool,
 }
 
@@ -129,7 +130,7 @@ impl<'a> CreateGuard<'a> {
         Ok(())
     }
 
-    /// Shows the container to other processes: by its state, its pid file and its pidfd.
+    /// Publishes the state, writes the pid file and sends init's pidfd to the receivers.
     pub(super) fn publish(&self, receivers: Vec<Receiver>) -> Result<()> {
         self.dir()?.publish()?;
         if let Some(path) = self.options.pid_file {
@@ -141,7 +142,7 @@ impl<'a> CreateGuard<'a> {
         }
     }
 
-    /// Warns of everything that differs from the configuration without being an error.
+    /// Warns of every difference from the configuration that is not an error.
     pub(super) fn warn(&self) {
         let of_cgroup = self.state.cgroup.warnings(&self.plan.resources);
         let of_dev = sources::missing_devices(self.plan);
@@ -170,8 +171,7 @@ impl CreateGuard<'_> {
     fn kill(&mut self, dir: &Dir, pid: i32, pidfd: &OwnedFd) -> Result<()> {
         let identity = Identity::of(pid, pidfd);
         let _ = pidfd::send_signal(pidfd, libc::SIGKILL);
-        // Ignore a failure to thaw: if init therefore does not end, the code below
-        // returns an error.
+        // Ignore a failed thaw. If init then does not end, the code below returns an error.
         let _ = self.state.cgroup.thaw_to_die();
         if pidfd::kill_and_reap(pidfd) {
             return Ok(());
@@ -194,7 +194,7 @@ impl Drop for CreateGuard<'_> {
         if let (Ok(()), Ok(true)) = (&ended, &is_ours) {
             failed.extend(self.remove(&dir));
         }
-        // The record keeps a process that does not end, for `delete --force`.
+        // If a process does not end, the record stays, for `delete --force`.
         failed.extend(ended.err());
         failed.extend(is_ours.err());
         failed.iter().for_each(|error| self.options.log.warn(error.to_string()));
@@ -203,7 +203,7 @@ impl Drop for CreateGuard<'_> {
 
 impl CreateGuard<'_> {
     fn end_processes(&mut self, dir: &Dir) -> Result<()> {
-        // The courier may be in the cgroup.
+        // End the courier first: it may be in the cgroup.
         self.courier = None;
         if let Some((pid, pidfd)) = self.init.take() {
             self.kill(dir, pid, &pidfd)?;

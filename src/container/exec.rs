@@ -61,7 +61,7 @@ pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super
         Status::Running | Status::Created | Status::Paused if ignore_paused => Ok((dir, state)),
         Status::Running | Status::Created => match state.cgroup.check_not_frozen() {
             Ok(()) => Ok((dir, state)),
-            // A `pause` came in between.
+            // A `pause` froze the container after `status` had looked.
             Err(_) if state.cgroup.is_frozen() => Err(paused(id)),
             Err(error) => Err(error),
         },
@@ -92,9 +92,9 @@ pub fn exec(
 /// How long init may take to end after its namespaces are gone.
 const ENDING: Duration = Duration::from_secs(1);
 
-/// Explains an error whose cause is that the container has ended meanwhile. An init that is
-/// ending has no namespaces (ESRCH), and the kernel clones nothing into its pid namespace
-/// (ENOMEM).
+/// Replaces an error by "container not running" if the container's end has caused it. An
+/// init that is ending has no namespaces (ESRCH), and the kernel clones nothing into its
+/// pid namespace (ENOMEM).
 fn explain(error: Error, state: &State) -> Error {
     if error.is(Errno::ESRCH) || error.is(Errno::ENOMEM) && ends(state) {
         return ended(&error, state);
@@ -102,8 +102,8 @@ fn explain(error: Error, state: &State) -> Error {
     error
 }
 
-/// Explains an error of a cgroup that the exec process was to enter. The cgroups of a
-/// container that ends are being removed.
+/// Does the same as [`explain`] for an error of the cgroup that the exec process should
+/// move into. While a container ends, its cgroups are being removed (ENOENT, ENODEV).
 fn explain_cgroup(error: Error, state: &State) -> Error {
     if (error.is(Errno::ENOENT) || error.is(Errno::ENODEV)) && ends(state) {
         return ended(&error, state);
@@ -266,8 +266,8 @@ fn move_to_first_cpus(process: &Process) -> Result<()> {
         .map_err(|e| e.at("/process/execCPUAffinity/initial").hint("name CPUs that this host has"))
 }
 
-/// Clones into the container's cgroup, or into the cgroup of `--cgroup`. Sets `is_outside` if the
-/// process has still to be moved there.
+/// Clones into the container's cgroup, or into the cgroup of `--cgroup`. Sets `is_outside`
+/// if the clone is not there yet: then systemd must move it.
 fn clone_into(
     state: &State,
     target: &Cgroup,
@@ -289,8 +289,8 @@ fn clone_into(
     .op("clone3")
 }
 
-/// Waits for the second clone of a double fork and returns it. The first clone ends, or stays
-/// as the courier.
+/// Waits for the second clone of a double fork and returns it. The first clone ends, or
+/// stays as the courier.
 fn await_second_clone(
     sync: &RuntimeEnd<Exec>,
     first: OwnedFd,

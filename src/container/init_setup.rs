@@ -24,8 +24,9 @@ use nix::errno::Errno;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl CreateGuard<'_> {
-    /// Sets resource limits, id mappings and systemd's unit. `double_fork`: whether init does a
-    /// double fork and reports it. `dir` is the cgroup that clone3 put init into.
+    /// Sets resource limits and id mappings, and has systemd create the unit.
+    /// `double_fork`: whether init does a double fork and reports it. `dir` is the cgroup
+    /// that clone3 put init into.
     pub(super) fn set_up_and_limit(
         &mut self,
         sync: &RuntimeEnd<Create>,
@@ -99,8 +100,8 @@ impl CreateGuard<'_> {
             self.await_second_clone(sync)?;
         }
         unit.request(self.pid())?;
-        // A user's systemd may move only processes of that user, and the id mappings give
-        // init other ids.
+        // A user's systemd may move only that user's processes. The id mappings give init
+        // other ids, so they must come after the move.
         let limits_first = init::waits_for_limits(self.plan);
         let early = !unit.is_users() && !limits_first;
         if early {
@@ -128,7 +129,7 @@ impl CreateGuard<'_> {
         self.record()
     }
 
-    /// Waits for the process that becomes init by a double fork.
+    /// Waits for the second clone of a double fork, which becomes init.
     fn await_second_clone(&mut self, sync: &RuntimeEnd<Create>) -> Result<()> {
         match sync.recv()? {
             Some((FromInit::SecondClone, Some(pidfd))) => self.replace_init(pidfd),
@@ -236,15 +237,15 @@ impl CreateGuard<'_> {
         has_ended.then(|| self.init_died())
     }
 
-    /// Notes that init has ended. Init runs the createContainer hooks, so some of them may
-    /// have run.
+    /// Returns `error`, init's failure, and notes that hooks may have run: init runs the
+    /// createContainer hooks.
     fn take_failure(&mut self, error: Error) -> Error {
         self.hooks_began |= !self.plan.hooks.create_container.is_empty();
         error
     }
 
-    /// The error for an init that ended without a message: most likely the OOM killer
-    /// killed init.
+    /// Returns the error for an init that ended without a message. If SIGKILL ended init,
+    /// the OOM killer most likely sent it.
     fn init_died(&mut self) -> Error {
         let how = self.init.as_ref().and_then(|(_, pidfd)| pidfd::reap(pidfd).ok().flatten());
         if how.is_some() {

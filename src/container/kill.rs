@@ -32,9 +32,9 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     Ok(())
 }
 
-/// Whether the signal must go to every process although only init is named. With SIGKILL and
-/// no pid namespace, the other processes would outlive init, so they are killed, too (as in
-/// runc since 1.2).
+/// Whether a signal for init must go to every process. True for SIGKILL if the container
+/// has no pid namespace of its own: the other processes would outlive init. runc does the
+/// same since 1.2.
 fn ends_all(state: &super::State, signal: i32) -> bool {
     let has_own_pids = state.namespaces.has(NsKind::Pid.flag());
     signal == libc::SIGKILL && !has_own_pids && state.cgroup != Cgroup::None
@@ -48,7 +48,7 @@ fn let_die(state: &super::State, signal: i32) {
     }
 }
 
-/// The error in runc's words, which containerd, CRI-O and Podman match.
+/// Returns the error with runc's text, which containerd, CRI-O and Podman match.
 fn not_running(dir: &super::Dir, state: &super::State) -> Error {
     let status = dir.status(Some(state)).map_or("stopped", Status::name);
     Error::msg(format!("container not running: it is {status}")).on(state.id.clone())
@@ -57,7 +57,7 @@ fn not_running(dir: &super::Dir, state: &super::State) -> Error {
 fn kill_all(state: &super::State, signal: i32) -> Result<()> {
     let own_pids = state.namespaces.has(NsKind::Pid.flag());
     let handle = state.init.map(|init| init.open()).transpose()?.flatten();
-    // SIGKILL to the init of a pid namespace is SIGKILL to all in it.
+    // When the init of a pid namespace dies, the kernel kills every process in it.
     if let (Some(init), libc::SIGKILL, true) = (&handle, signal, own_pids) {
         send(init, signal)?;
         let_die(state, signal);

@@ -63,7 +63,7 @@ fn find_live(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespac
     // creates a user namespace for a mount (CVE-2016-9962).
     hide()?;
     let dir = root.find(id)?;
-    // Before the lock: no verb holds it while it waits for init.
+    // Ask before taking the lock: no verb holds the lock while it waits for init.
     let before = dir.created_state()?;
     let handed = namespace_entry::ask_init(&dir, &before)?;
     let dir = dir.locked()?;
@@ -77,8 +77,8 @@ fn find_live(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespac
     }
 }
 
-/// Resolves the saved configuration. A user namespace that the container joined may be the
-/// runtime's own.
+/// Resolves the saved configuration. If the container joined the runtime's own user
+/// namespace, the state does not list that namespace, and the plan inherits it.
 fn plan(dir: &Dir, state: &State) -> Result<Plan> {
     let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     let mut plan = spec::resolve(&config, &state.bundle, &mut Vec::new())?;

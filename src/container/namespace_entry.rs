@@ -1,5 +1,6 @@
-//! How `exec` and `mounts` get into a container's namespaces: by the pidfd of its init, or by
-//! the descriptors that init hands out while it waits for `start` (`launch/namespace_handout.rs`).
+//! How `exec` and `mounts` join a container's namespaces: by the pidfd of its init, or by
+//! the descriptors that init hands out while it waits for `start`
+//! (`launch/namespace_handout.rs`).
 
 use super::dir::{Dir, GATE};
 use super::state::State;
@@ -16,9 +17,9 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::os::fd::OwnedFd;
 
-/// Creates the socket by which init hands its namespaces out, and its address for the state
-/// record, if the caller of `create` has no CAP_SYS_PTRACE. `None` also if the payload's
-/// seccomp filter is in force at the start gate and would not let init's calls through.
+/// Creates the socket by which init hands its namespaces out. Also returns the socket's
+/// address for the state record. `None`: the caller of `create` has CAP_SYS_PTRACE, or the
+/// payload's seccomp filter is in force at the start gate and refuses init's calls.
 pub fn create_server(plan: &Plan, state: &State) -> Result<Option<(NamespaceServer, Address)>> {
     let early = plan.seccomp.as_ref().filter(|profile| init::filters_at_the_gate(profile, &plan.process));
     let lets = |profile| seccomp::allows_calls(profile, &CALLS);
@@ -28,8 +29,8 @@ pub fn create_server(plan: &Plan, state: &State) -> Result<Option<(NamespaceServ
     NamespaceServer::new(state.namespaces, state.mount_namespace.is_some())
 }
 
-/// Asks the init of a created container for its namespaces, if the caller may not enter them
-/// by init's pidfd. `None`: the caller may, or no init waits at the start gate.
+/// Asks the init of a created container for its namespaces, if the caller may not join them
+/// by init's pidfd. `None`: the caller may join them so, or no init waits at the start gate.
 pub fn ask_init(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
     let Some(address) = state.handout.as_ref().filter(|_| !caps::may_trace()) else { return Ok(None) };
     let named = |error: Error| error.on(state.id.clone());
@@ -38,9 +39,9 @@ pub fn ask_init(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
         Ok(gate) => {
             let wanted = Wanted { namespaces: state.namespaces, root: state.mount_namespace.is_some() };
             let Some(deadline) = caller.request(&gate).map_err(named)? else { return Ok(None) };
-            // `start` takes its lock before it lets init in. If no `start` has the lock
-            // now, init reads the request first. If a `start` has the lock, init may have
-            // read the byte of `start` first. Init then reads no request.
+            // `start` takes its lock before it writes to the gate. If no `start` has the
+            // lock now, init reads the request first. If a `start` has the lock, init may
+            // have read the byte of `start` first. Init then reads no request.
             if dir.is_starting()? {
                 dir.await_start();
                 return caller.take_answer(state.pid(), &wanted).map_err(named);

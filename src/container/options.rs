@@ -25,8 +25,8 @@ pub struct Options<'a> {
     /// How many of the preserved descriptors are sockets of a service manager (LISTEN_FDS).
     pub listen_fds: u32,
     pub driver: Driver,
-    /// Whether to run without a cgroup if the caller may not create one. `None`: for every
-    /// caller but the host's root.
+    /// Whether to run without a cgroup if the caller may not create one. `None`: true for
+    /// every caller but the host's root.
     pub rootless: Option<bool>,
     /// Whether a service manager waits for the payload to be ready (NOTIFY_SOCKET).
     pub notify: bool,

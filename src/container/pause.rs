@@ -1,4 +1,4 @@
-//! `pause` and `resume`: freezes and thaws all processes of a container.
+//! `pause` and `resume`: freeze and thaw all processes of a container.
 
 use super::root::Root;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub fn pause(root: &Root, id: &str) -> Result<()> {
     steps::done("froze the cgroup");
     // A container that has ended meanwhile must not stay frozen. On cgroup v1, a frozen
     // process does not die. The verb that killed init may have thawed the cgroup before
-    // `pause` froze the cgroup again.
+    // this verb froze it.
     if !matches!(&state.init, Some(init) if init.is_alive()? && !init.is_killed()) {
         state.cgroup.thaw()?;
         return Err(Error::msg("container process already exited").on(id));

@@ -1,5 +1,5 @@
-//! Sockets that get a pidfd of init: runc's `--pidfd-socket` and crun's annotation
-//! `run.oci.pidfd_receiver`.
+//! Sockets that get a pidfd of init or of an exec process: runc's `--pidfd-socket`, and for
+//! init also crun's annotation `run.oci.pidfd_receiver`.
 
 use crate::error::{Context, Result};
 use crate::spec::annotations::{PIDFD_RECEIVER, at};
@@ -11,7 +11,7 @@ use std::path::Path;
 /// The message that accompanies init's pidfd. The text is the one that runc's receivers
 /// expect.
 pub const INIT: &[u8] = b"standard";
-/// The message of the descriptor of an exec process.
+/// The message that accompanies the pidfd of an exec process.
 pub const EXEC: &[u8] = b"setns";
 
 pub struct Receiver {

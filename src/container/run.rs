@@ -78,8 +78,9 @@ fn run_attended(options: &Options, keep: bool) -> Result<i32> {
     )
 }
 
-/// Calls `payload`, which waits for the payload's end, without the lock: other verbs may
-/// pause, update or delete the container meanwhile. Then calls `ended` with the lock.
+/// Releases the lock, and calls `payload`, which waits for the payload's end. Other verbs
+/// may pause, update or delete the container meanwhile. Then takes the lock and calls
+/// `ended`, if the container still exists.
 pub fn attend(
     dir: &Dir,
     payload: impl FnOnce() -> Result<Exit>,
@@ -91,7 +92,7 @@ pub fn attend(
     if dir.lock()? { ended(exit) } else { exit.map(|exit| exit.status()) }
 }
 
-/// Deletes a container whose payload has ended, and returns its exit status.
+/// Deletes a container whose payload has ended. Returns the payload's exit status.
 pub fn removed(
     dir: &Dir,
     state: &State,

@@ -2,8 +2,8 @@
 //!
 //! As in runc, the payload gets its own socket, in a directory that is mounted at
 //! /run/notify. `start` or `run` listens there until the payload is ready. The verb then
-//! sends READY=1 and MAINPID to the service manager. It waits until the manager has
-//! processed the message.
+//! sends the payload's READY=1 and a MAINPID to the service manager. It waits until the
+//! manager has processed both messages.
 
 use super::dir::{Dir, NOTIFY_DIR, NOTIFY_SOCKET};
 use crate::error::{Context, Error, Result};
@@ -58,8 +58,8 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Listens, if this process has a service manager and the container was created with one. A
-    /// manager that can't be reached is only a warning.
+    /// Listens on the payload's notify socket. `None`: this process has no service manager, or
+    /// the container was created without one, or the manager can't be reached (a warning).
     pub fn listen(dir: &Dir, log: &Log) -> Result<Option<Relay>> {
         let Some(manager) = of_manager() else { return Ok(None) };
         let Some(at) = dir.open_dir(NOTIFY_DIR)? else { return Ok(None) };
@@ -115,8 +115,8 @@ impl Relay {
         }
     }
 
-    /// Reads one message. True: the message told that the payload is ready, and was sent on
-    /// with the pid that the manager is to watch.
+    /// Reads one message. If it says that the payload is ready, tells that to the manager,
+    /// with `main_pid`, the pid that the manager watches, and returns true.
     pub fn pass_on(&self, main_pid: i32, log: &Log) -> Result<bool> {
         let mut buf = [0u8; 4096];
         let len = match recv(self.socket.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {
@@ -155,7 +155,7 @@ fn datagram() -> Result<OwnedFd> {
     socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).op("socket")
 }
 
-/// Connects to the service manager. Sends time out, as the manager may not read.
+/// Connects to the service manager. A send has a timeout, because the manager may not read.
 fn connected(manager: &Path) -> Result<OwnedFd> {
     let to = datagram()?;
     setsockopt(&to, sockopt::SendTimeout, &TimeVal::seconds(SEND)).op("setsockopt SO_SNDTIMEO")?;

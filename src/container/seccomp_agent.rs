@@ -1,5 +1,5 @@
-//! The seccomp agent, which answers calls with `SCMP_ACT_NOTIFY` (config-linux.md "The
-//! Container Process State").
+//! The seccomp agent, which decides about the calls for which the profile has
+//! `SCMP_ACT_NOTIFY` (config-linux.md "The Container Process State").
 //!
 //! The container's process can't send its listener itself: sendmsg(2) may be one of the
 //! calls that wait for the agent. The process sends only the number of the descriptor, by
@@ -49,7 +49,8 @@ impl Agent {
         }))
     }
 
-    /// Takes the listener, descriptor `number` of the process, and sends it to the agent.
+    /// Takes the listener out of the process, where it is descriptor `number`, and sends it to
+    /// the agent.
     pub fn hand_over<C: WithListener>(
         self,
         process: &Process,

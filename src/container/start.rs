@@ -55,7 +55,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     });
     let error = match failed {
         Some(Failure::OfPayload(error)) => {
-            // The container stays, stopped, as in runc.
+            // As in runc, the stopped container stays.
             if dir.lock()? {
                 exit::record(&dir, &Ending::of_failure(&error))?;
             }
@@ -75,7 +75,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     Err(error)
 }
 
-/// Tells the service manager when the payload is ready, however long that takes.
+/// Waits without a limit until the payload is ready, and tells the service manager.
 fn until_ready(relay: Relay, state: &State, log: &Log) -> Result<()> {
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     init.map_or(Ok(()), |init| relay.until_ready(&init, state.pid(), log))
@@ -86,7 +86,7 @@ fn open_gate(dir: &Dir) -> nix::Result<OwnedFd> {
     dir.open_fifo(GATE, OFlag::O_WRONLY)
 }
 
-/// The error for a container that can't be started, in words that engines match.
+/// Returns the error for a container that can't be started. Engines match its text.
 fn refusal(dir: &Dir, state: &State) -> Result<Error> {
     let text = match dir.status(Some(state))? {
         Status::Stopped => STOPPED,

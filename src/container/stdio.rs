@@ -14,7 +14,7 @@ use nix::unistd::{read, write};
 use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// The socket by which the payload may tell that it is ready.
+/// The socket on which the payload may report that it is ready.
 pub struct ReadyWatch<'a> {
     pub relay: &'a Relay,
     /// Reads one message. True: no further message matters.
@@ -101,8 +101,8 @@ impl Session {
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
         if !std::io::stdout().is_terminal() {
-            // Stdout is a pipe or a file. Other programs, like the reader of that pipe,
-            // write to the terminal and need its output processing.
+            // Stdout is a pipe or a file. Other programs may write to the terminal, for
+            // example the reader of the pipe. They need the terminal's output processing.
             raw.output_flags = before.output_flags;
         }
         tcsetattr(std::io::stdin(), SetArg::TCSANOW, &raw)

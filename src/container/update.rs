@@ -91,8 +91,9 @@ fn with_implied(mut asked: Resources) -> Resources {
     asked
 }
 
-/// Adds to the request the current values that systemd sets in the same property as a
-/// requested value.
+/// Completes the request for systemd. A systemd property depends on both values of a pair:
+/// memory limit and swap, CPU quota and period, CPU shares and idle. If the request has one
+/// value of a pair, adds the other value from `all`.
 fn with_companions(mut asked: Resources, all: &Resources) -> Resources {
     let (memory, cpu) = (&mut asked.memory, &mut asked.cpu);
     if memory.limit.is_some() || memory.swap.is_some() {
@@ -159,8 +160,9 @@ fn rdt(l3_cache_schema: &str, mem_bw_schema: &str) -> Result<Option<Rdt>> {
     spec::resolve_rdt(&given).map(Some)
 }
 
-/// Sets the container's resctrl schemas, in a group of its own if it has none, and calls
-/// `save`. Restores the former schemas if either fails.
+/// Sets the container's resctrl schemas, and calls `save`. Creates a group if the container
+/// has none. If the schemas or `save` fail, restores the former schemas or removes the new
+/// group.
 fn with_rdt(state: &mut State, rdt: Option<&Rdt>, save: &dyn Fn(&State) -> Result<()>) -> Result<()> {
     let Some(rdt) = rdt else { return save(state) };
     if let Some(group) = &state.rdt {
