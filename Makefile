@@ -20,13 +20,14 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: fuzz help docs build check test integration vm vm-test bench demo install deps deps-build deps-test deps-vm deps-criu
+.PHONY: fuzz help docs build check test integration conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      build corten and run a container from bundles/'
 	@echo 'make test      every test: cargo test, the sample bundles, containerd, a terminal, flags, installation'
 	@echo 'make integration  every container engine that is installed'
+	@echo 'make conformance  the OCI runtime-tools validation suite: corten beside runc and crun (ARGS="TEST...")'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
 	@echo 'make build     the release binary: $(CORTEN)'
@@ -62,6 +63,11 @@ integration: build
 	@failed=; \
 	for engine in ctr podman docker; do $(SUDO) integration/$$engine.sh $(RUNTIME) || failed="$$failed $$engine"; done; \
 	if [ -n "$$failed" ]; then echo "make integration: failed:$$failed"; exit 1; fi
+
+# RUNTIMES="PATH..." names the runtimes of the table.
+conformance: build deps-conformance
+	$(SUDO) env RUNTIME='$(RUNTIME)' CONFORMANCE_CACHE='$(CONFORMANCE_CACHE)' $(if $(RUNTIMES),RUNTIMES='$(RUNTIMES)') \
+	    integration/conformance/run $(ARGS)
 
 check: deps-build
 	cargo fmt --check
@@ -158,6 +164,22 @@ deps-test:
 # CRIU, with which the tests of checkpoint and restore don't skip.
 deps-criu:
 	@$(SUDO) integration/criu.sh
+
+# The suite is in Go. What it imports is in Debian's -dev packages, which are named here by
+# the directories that they bring.
+CONFORMANCE_CACHE ?= $(HOME)/.cache/corten-conformance
+GO := /usr/share/gocode/src/github.com
+deps-conformance:
+	$(call packages,go:golang-go xz:xz-utils runc:runc crun:crun ip:iproute2 \
+	    $(GO)/google/uuid:golang-github-google-uuid-dev \
+	    $(GO)/hashicorp/go-multierror:golang-github-hashicorp-go-multierror-dev \
+	    $(GO)/mrunalp/fileutils:golang-github-mrunalp-fileutils-dev \
+	    $(GO)/opencontainers/selinux:golang-github-opencontainers-selinux-dev \
+	    $(GO)/opencontainers/runtime-spec:golang-github-opencontainers-specs-dev \
+	    $(GO)/sirupsen/logrus:golang-github-sirupsen-logrus-dev \
+	    $(GO)/urfave/cli:golang-github-urfave-cli-dev \
+	    $(GO)/syndtr/gocapability:golang-gocapability-dev \
+	    /usr/share/gocode/src/golang.org/x/sys:golang-golang-x-sys-dev)
 
 deps-vm:
 	$(call packages,mmdebstrap:mmdebstrap mmdebstrap:debian-archive-keyring depmod:kmod mkfs.ext4:e2fsprogs \

@@ -433,7 +433,7 @@ fn entries_that_are_no_new_mount_are_refused(t: &Test) {
         (mount("/sys/fs/cgroup", "cgroup", "cgroup", &[]), "/0/type"),
         (mount("/x", "", "t", &[]), "/0/type"),
         (bind(&dir, "/x", &["copy-symlink"]), "/0/options"),
-        (bind(&dir, "/x", &["size=1m"]), "/0/options"),
+        (bind(&dir, "/x", &["newinstance"]), "/0/options"),
         (bind(&dir, "/x", &["idmap"]), "/0/options"),
     ] {
         change(t, "add", &container, &json!([entry])).one_clear_line(&[at]);

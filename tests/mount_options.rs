@@ -18,7 +18,7 @@
 //! | `tmpcopyup` | a tmpfs begins with what it covers | `copy_up_*` |
 //! | `copy-symlink src-nofollow dest-nofollow` | of crun: links are copied, bound, covered | `copy_symlink_*`, `src_nofollow_*`, `dest_nofollow_*` |
 //! | (`linux.mountLabel`) | the option `context=` of new filesystems | `mount_label_*` |
-//! | any other | the filesystem's | `options_of_the_filesystem`, `mounts::unknown_option_is_refused` |
+//! | any other | the filesystem's; on a bind mount nothing, with a warning | `options_of_the_filesystem`, `mounts::unknown_option_is_refused`, `options_of_a_filesystem_on_a_bind` |
 
 use crate::harness::{Bundle, Out, Test, is_corten};
 use crate::mounts::{at, has, look_after, super_has};
@@ -38,6 +38,7 @@ cases![
     flags_of_the_superblock,
     flags_of_the_superblock_by_mount,
     flags_of_the_superblock_on_a_bind,
+    options_of_a_filesystem_on_a_bind,
     flags_that_only_mount_takes,
     options_of_the_filesystem,
     options_in_one_string,
@@ -269,6 +270,24 @@ fn flags_of_the_superblock_on_a_bind(t: &Test) {
         if matches!(option, "sync" | "dirsync" | "lazytime" | "mand" | "iversion") {
             warned(&out, option);
         }
+    }
+}
+
+/// mount(2) ignores the options of a filesystem in a bind mount, and so do the runtimes. The
+/// other options of the entry still count.
+fn options_of_a_filesystem_on_a_bind(t: &Test) {
+    let dir = t.make_dir("volume");
+    let before = fs::metadata(&dir).unwrap().permissions();
+    let bundle = t.bundle().bind(&dir, "/tmp", &["nosuid", "mode=711", "size=1k", "noexec"]);
+    let out = t.run(&bundle.args(["/probe"]));
+    let seen = out.report();
+    has(at(&seen, "/tmp"), &["nosuid", "noexec"]);
+    warned(&out, "mode");
+    assert_eq!(fs::metadata(&dir).unwrap().permissions(), before);
+    if is_corten() {
+        // Without a value it may be a flag that is spelled wrong.
+        let typo = t.bundle().bind(&dir, "/tmp", &["nosiud"]);
+        t.refused(&typo).one_clear_line(&["/mounts/7/options", "nosiud"]);
     }
 }
 

@@ -208,7 +208,9 @@ impl CreateGuard<'_> {
     pub(super) fn run_runtime_hooks(&mut self) -> Result<()> {
         self.hooks_began = true;
         let pid = self.pid();
-        hooks::run_until_failure(&self.plan.hooks.prestart, &self.subject, Status::Creating, pid)?;
+        // config.md "Prestart" has these hooks called after `start`, when a container is
+        // `created`. The createRuntime hooks are part of `create`.
+        hooks::run_until_failure(&self.plan.hooks.prestart, &self.subject, Status::Created, pid)?;
         hooks::run_until_failure(&self.plan.hooks.create_runtime, &self.subject, Status::Creating, pid)
     }
 

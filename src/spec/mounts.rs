@@ -130,7 +130,8 @@ impl Entry<'_> {
         if options.target_nofollow && (!bind || remount) {
             return refuse("dest-nofollow", "is only for bind mounts");
         }
-        if bind && let Some((name, _)) = options.data.first() {
+        // A word that is no option at all may be a protection that is spelled wrong.
+        if bind && let Some((name, _)) = options.data.iter().find(|(_, value)| value.is_none()) {
             return refuse(name, "is not an option of a bind mount");
         }
         if remount && options.mount2_flags & MS_I_VERSION != 0 {
@@ -139,15 +140,17 @@ impl Entry<'_> {
         Ok(())
     }
 
-    /// Warns about options of the superblock on a bind mount. runc accepts them, too, but
-    /// the kernel has no way to apply them to a bind mount.
+    /// Warns about options of the superblock on a bind mount, and about options of a
+    /// filesystem that have a value (`mode=755`). runc and crun accept them, too, but the
+    /// kernel has no way to apply them to a bind mount.
     fn warn(&self, options: &Options, warnings: &mut Vec<String>) {
         if options.bind.is_none() {
             return;
         }
         let changes = |name: &&&str| !matches!(**name, "async" | "nolazytime" | "nomand");
         let iversion = (options.mount2_flags & MS_I_VERSION != 0).then_some(&"iversion");
-        if let Some(name) = options.superblock.iter().find(changes).or(iversion) {
+        let data = options.data.first().map(|(name, _)| name.as_str());
+        if let Some(name) = options.superblock.iter().find(changes).or(iversion).copied().or(data) {
             let at = self.pointer("options");
             warnings.push(format!(
                 "{at}: {name} is ignored: it is an option of the filesystem, which a bind mount can't change"
@@ -300,7 +303,7 @@ mod tests {
             ("tmpfs", "src-nofollow"),
             ("tmpfs", "copy-symlink"),
             ("tmpfs", "dest-nofollow"),
-            ("bind", "size=1m"),
+            ("bind", "newinstance"),
             ("bind", "tmpcopyup"),
         ] {
             assert_eq!(refused(entry("/x", kind, "/y", &[option])), "/mounts/0/options", "{kind} {option}");
@@ -313,6 +316,8 @@ mod tests {
     fn a_bind_mount_warns_of_flags_of_the_superblock() {
         let (_, warnings) = resolved(entry("/x", "bind", "/y", &["sync"])).expect("accepted");
         assert!(warnings[0].contains("sync"), "{warnings:?}");
+        let (_, warnings) = resolved(entry("/x", "bind", "/y", &["size=1m"])).expect("accepted");
+        assert!(warnings[0].contains("size"), "{warnings:?}");
         let (_, warnings) =
             resolved(entry("/x", "bind", "/y", &["async", "silent", "loud"])).expect("accepted");
         assert!(warnings.is_empty(), "{warnings:?}");
