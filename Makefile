@@ -20,13 +20,13 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: fuzz help docs build check test integration conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-criu deps-conformance
+.PHONY: fuzz help docs build check test integration conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo      build corten and run a container from bundles/'
 	@echo 'make test      every test: cargo test, the sample bundles, containerd, a terminal, flags, installation'
-	@echo 'make integration  every container engine that is installed'
+	@echo 'make integration  scenarios under current engines in a Debian root, with runc and corten (SUITE=sid, ARGS="...")'
 	@echo 'make conformance  the OCI runtime-tools validation suite: corten beside runc and crun (ARGS="TEST...")'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
@@ -58,10 +58,14 @@ test: build deps-test
 	if [ -n "$$failed" ]; then echo "make test: failed:$$failed"; exit 1; fi; \
 	echo "make test: all passed"
 
-# Every engine that is installed; `make test` does with containerd.
-integration: build
-	@failed=; \
-	for engine in ctr podman docker; do $(SUDO) integration/$$engine.sh $(RUNTIME) || failed="$$failed $$engine"; done; \
+# The engines of a Debian root: SUITE=sid has the newest. ARGS are for integration/engines/run;
+# without them, the interface of Kubernetes is tested, too.
+SUITE ?= trixie
+ENGINES_CACHE ?= $(HOME)/.cache/corten-engines
+integration: build deps-engines
+	@in_root="$(SUDO) env SUITE=$(SUITE) ENGINES_CACHE=$(ENGINES_CACHE)"; failed=; \
+	$$in_root integration/engines/run --runtime $(RUNTIME) $(ARGS) || failed="$$failed engines"; \
+	if [ -z '$(ARGS)' ]; then $$in_root integration/cri/run --runtime $(RUNTIME) || [ $$? -eq 77 ] || failed="$$failed cri"; fi; \
 	if [ -n "$$failed" ]; then echo "make integration: failed:$$failed"; exit 1; fi
 
 # RUNTIMES="PATH..." names the runtimes of the table.
@@ -180,6 +184,9 @@ deps-conformance:
 	    $(GO)/urfave/cli:golang-github-urfave-cli-dev \
 	    $(GO)/syndtr/gocapability:golang-gocapability-dev \
 	    /usr/share/gocode/src/golang.org/x/sys:golang-golang-x-sys-dev)
+
+deps-engines:
+	$(call packages,mmdebstrap:mmdebstrap mmdebstrap:debian-archive-keyring)
 
 deps-vm:
 	$(call packages,mmdebstrap:mmdebstrap mmdebstrap:debian-archive-keyring depmod:kmod mkfs.ext4:e2fsprogs \

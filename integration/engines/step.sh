@@ -14,15 +14,15 @@ exec </dev/null
 step() {
     local command=$1 status=$2 has_output=$3 expected=$4 patterns=$5 got=0 output pattern wrong=''
     # Not in a subshell: the next command may need this one's variables.
-    eval "$command" >/scratch/output 2>&1 || got=$?
-    output=$(tr -d '\r\000' </scratch/output)
+    eval "$command" >/scratch/own/output 2>&1 || got=$?
+    output=$(tr -d '\r\000' </scratch/own/output)
     [ "$status" = any ] || [ "$got" = "$status" ] || wrong="exit status $got, not $status"
     [ -z "$has_output" ] || [ "$output" = "$expected" ] || wrong+="${wrong:+; }not the output: ${expected@Q}"
     while IFS= read -r pattern; do
         [ -z "$pattern" ] || grep -qE -- "$pattern" <<<"$output" || wrong+="${wrong:+; }no match for $pattern"
     done <<<"$patterns"
     [ -n "$wrong" ] || return 0
-    printf '%s\n' "\$ $command" "$wrong" "$(head -c 4000 <<<"$output")"
+    printf '%s\n' "\$ $command" "$wrong" "$(head -c 1500 <<<"$output")"
     exit 1
 }
 
@@ -30,10 +30,10 @@ step() {
 # in the background and can't be waited for.
 eventually() {
     for _ in {1..300}; do
-        ! "$@" >/scratch/eventually 2>&1 || return 0
+        ! "$@" >/scratch/own/eventually 2>&1 || return 0
         sleep 0.1
     done
-    cat /scratch/eventually
+    cat /scratch/own/eventually
     return 1
 }
 
@@ -47,9 +47,9 @@ dialogue() {
         shift 2
     done
     shift
-    rm -f /scratch/keyboard
-    mkfifo /scratch/keyboard
-    exec {keyboard}<>/scratch/keyboard
+    rm -f /scratch/own/keyboard
+    mkfifo /scratch/own/keyboard
+    exec {keyboard}<>/scratch/own/keyboard
     script -qefc "${*@Q}" /dev/null <&"$keyboard" | {
         type_next
         while IFS= read -r -d '' -N 1 char; do
