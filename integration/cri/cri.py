@@ -90,6 +90,7 @@ class Node:
         self.version = version
         self.work = work
         self.cgroup_parent = cgroup_parent
+        self.systemd = cgroup_parent.endswith(".slice")
         # Starts and stops the server, for the checks of its restart.
         self.containerd = containerd
 
@@ -118,8 +119,9 @@ class Node:
         return left
 
     def _cgroups(self):
-        return glob.glob(f"/sys/fs/cgroup/*/{self.cgroup_parent}/*/") + glob.glob(
-            "/sys/fs/cgroup/**/checks.slice:*", recursive=True)
+        parents = ("/sys/fs/cgroup/*/pods", "/sys/fs/cgroup/pods", "/sys/fs/cgroup/**/corten-checks.slice")
+        found = [path for parent in parents for path in glob.glob(f"{parent}/*/", recursive=True)]
+        return found + glob.glob("/sys/fs/cgroup/**/checks.slice:*", recursive=True)
 
     def directory(self, name):
         """Makes a fresh directory for a check's files."""

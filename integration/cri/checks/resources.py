@@ -1,6 +1,5 @@
 """Limits, their update, statistics, and where the cgroups are."""
 
-import glob
 import os
 
 from checks import Skip, check, refused, same
@@ -33,13 +32,26 @@ def limits(container):
     )
 
 
+def cpus(container):
+    return container.look("grep Cpus_allowed_list /proc/self/status").split()[1]
+
+
+def needs_cpuset():
+    try:
+        with open("/sys/fs/cgroup/cgroup.controllers", encoding="utf-8") as file:
+            found = "cpuset" in file.read().split()
+    except FileNotFoundError:
+        found = os.path.exists("/sys/fs/cgroup/cpuset")
+    if not found:
+        raise Skip("no controller cpuset")
+
+
 @check("limits of memory and CPU")
 def limited(node):
     with node.pod() as pod:
         running = pod.run(linux=resources(memory_limit_in_bytes=64 << 20, cpu_quota=50000, cpu_period=100000,
-                                          cpu_shares=512, cpuset_cpus="0"))
+                                          cpu_shares=512))
         same(limits(running), (str(64 << 20), "50000"))
-        same(running.look("grep Cpus_allowed_list /proc/self/status").split()[1], "0")
         seen = running.status().resources.linux
         if node.version >= (1, 7):
             same((seen.memory_limit_in_bytes, seen.cpu_quota), (64 << 20, 50000))
@@ -53,9 +65,19 @@ def update(node):
             running.call("UpdateContainerResources",
                          linux={"memory_limit_in_bytes": memory << 20, "cpu_quota": quota, "cpu_period": 100000})
             same(limits(running), (str(memory << 20), str(quota)))
+
+
+@check("the CPUs that a container may use, and their update")
+def cpuset(node):
+    needs_cpuset()
+    with node.pod() as pod:
+        running = pod.run(linux=resources(cpuset_cpus="0", memory_limit_in_bytes=64 << 20))
+        same(cpus(running), "0")
+        running.call("UpdateContainerResources", linux={"cpuset_cpus": "0-1"})
+        same(cpus(running), "0-1")
         running.call("UpdateContainerResources", linux={"cpuset_cpus": "0"})
-        same(running.look("grep Cpus_allowed_list /proc/self/status").split()[1], "0")
-        same(limits(running), (str(32 << 20), "20000"))
+        same(cpus(running), "0")
+        same(limits(running)[0], str(64 << 20))
 
 
 @check("update: a container that isn't started yet")
@@ -107,16 +129,19 @@ def oom_score(node):
         same(pod.output("cat /proc/self/oom_score_adj", linux=resources(oom_score_adj=700)), "700")
 
 
-@check("the cgroup is in the pod's parent, by the driver cgroupfs")
+@check("the cgroup is in the pod's parent")
 def cgroup_parent(node):
     with node.pod() as pod:
         running = pod.run()
+        name = f"cri-containerd-{running.id}.scope" if node.systemd else running.id
         with open(f"/proc/{running.pid}/cgroup", encoding="utf-8") as file:
-            assert f"{node.cgroup_parent}/{running.id}\n" in file.read()
+            assert f"{node.cgroup_parent}/{name}\n" in file.read()
 
 
 @check("a parent for systemd while containerd's driver is cgroupfs: a directory of that name")
 def mismatch(node):
+    if node.systemd:
+        raise Skip("the driver is systemd")
     parent = f"{node.cgroup_parent}/checks.slice"
     with node.pod(linux={"cgroup_parent": parent}) as pod:
         running = pod.run(linux=resources(memory_limit_in_bytes=64 << 20))
@@ -126,7 +151,13 @@ def mismatch(node):
         running.call("UpdateContainerResources", linux={"memory_limit_in_bytes": 32 << 20})
         same(limits(running)[0], str(32 << 20))
         same(running.exec("echo", "here"), (0, "here\n", ""))
-    same(glob.glob(f"/sys/fs/cgroup/*/checks.slice:cri-containerd:*"), [])
+
+
+@check("a parent for cgroupfs while containerd's driver is systemd: refused")
+def mismatch_systemd(node):
+    if not node.systemd:
+        raise Skip("the driver is cgroupfs")
+    refused(lambda: node.start_pod(linux={"cgroup_parent": "/pods"}), "cgroup")
 
 
 @check("cgroups of version 2 by name")
