@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: fuzz help docs build check test integration conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: fuzz help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make test      every test: cargo test, the sample bundles, containerd, a terminal, flags, installation'
 	@echo 'make integration  scenarios under current engines in a Debian root, with runc and corten (SUITE=sid, ARGS="...")'
 	@echo 'make conformance  the OCI runtime-tools validation suite: corten beside runc and crun (ARGS="TEST...")'
+	@echo 'make cri       what a kubelet asks of containerd, with runc and corten (SUITE=sid, ARGS="...")'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
 	@echo 'make build     the release binary: $(CORTEN)'
@@ -67,6 +68,10 @@ integration: build deps-engines
 	$$in_root integration/engines/run --runtime $(RUNTIME) $(ARGS) || failed="$$failed engines"; \
 	if [ -z '$(ARGS)' ]; then $$in_root integration/cri/run --runtime $(RUNTIME) || [ $$? -eq 77 ] || failed="$$failed cri"; fi; \
 	if [ -n "$$failed" ]; then echo "make integration: failed:$$failed"; exit 1; fi
+
+# The interface of Kubernetes alone. ARGS are names of checks.
+cri: build deps-engines
+	@$(SUDO) env SUITE=$(SUITE) ENGINES_CACHE=$(ENGINES_CACHE) integration/cri/run --runtime $(RUNTIME) $(ARGS) || [ $$? -eq 77 ]
 
 # RUNTIMES="PATH..." names the runtimes of the table.
 conformance: build deps-conformance
