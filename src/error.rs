@@ -88,6 +88,15 @@ impl Error {
         self
     }
 
+    /// Makes the errno part of the message, in the kernel's own words. By these, engines
+    /// recognize errors about the payload and about mount points.
+    pub fn in_kernels_words(mut self) -> Self {
+        if let Some(errno) = self.errno.take().map(Errno::from_raw) {
+            self.op = format!("{}: {errno:?} ({})", self.op, errno.desc().to_lowercase());
+        }
+        self
+    }
+
     /// Returns whether the kernel returned this errno.
     pub fn is(&self, errno: Errno) -> bool {
         self.errno == Some(errno as i32)
@@ -156,16 +165,20 @@ impl std::error::Error for Error {}
 /// Podman takes "permission denied" and "operation not permitted" as the sign that the
 /// payload may not be executed (126). It takes "not found", "no such file" and "open
 /// executable" as the sign that the payload is missing (127). Docker does nearly the
-/// same. A missing bus or a read-only cgroup must not cause these exit codes. So only
-/// errors about the payload contain these words (`init/payload.rs`, `init/creds.rs`,
-/// `spec/process.rs`). The one exception is `exec --cgroup`, which no engine uses
+/// same. It also returns 126 for "is a directory", and 127 for "not a directory", which it
+/// explains as a mount of a file on a directory. A missing bus or a read-only cgroup must
+/// not cause these exit codes. So only errors about the payload contain these words
+/// (`init/payload.rs`, `init/creds.rs`, `spec/process.rs`), and errors about mount points
+/// ([`Error::in_kernels_words`]). The one exception is `exec --cgroup`, which no engine uses
 /// (`cgroup/sub_cgroups.rs`).
-const ENGINES_WORDS: [(&str, &str); 5] = [
+const ENGINES_WORDS: [(&str, &str); 7] = [
     ("no such file", "missing file"),
     ("not found", "missing"),
     ("open executable", "open the executable"),
     ("permission denied", "access denied"),
     ("operation not permitted", "not allowed"),
+    ("not a directory", "no directory"),
+    ("is a directory", "a directory"),
 ];
 
 fn errno_text(errno: Errno) -> String {

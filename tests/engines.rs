@@ -10,9 +10,13 @@ cases![
     pid_file_comes_with_success_only,
     json_log_has_level_msg_time,
     json_log_of_an_error_is_one_object,
+    json_log_of_an_error_has_no_warnings,
     json_log_goes_with_stderr,
+    failures_have_the_exit_code_of_their_verb,
+    features_name_what_containerd_reads,
     errors_of_the_environment_choose_no_exit_code,
     errors_of_the_payload_choose_the_exit_code,
+    errors_of_the_payload_choose_dockers_exit_code,
     nothing_is_logged_when_all_is_well,
     state_has_every_key,
     state_speaks_on_stdout_only,
@@ -79,6 +83,53 @@ fn json_log_of_an_error_is_one_object(t: &Test) {
     assert!(entries[0]["msg"].as_str().unwrap().contains("no such file or directory"));
 }
 
+/// Podman decodes the whole file as one object, also if the configuration has a warning.
+fn json_log_of_an_error_has_no_warnings(t: &Test) {
+    let bundle = t.bundle().set("/linux/nonsense", json!(1)).args(["/nope"]);
+    let (entries, _) = logged(t, &["create", "--bundle", bundle.lay().to_str().unwrap(), &t.id()]);
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(entries[0]["level"], "error");
+}
+
+/// Any code but 0 is a failure. `exec` and `run` in the foreground return the payload's, so
+/// engines expect 255 of an `exec` that fails itself.
+fn failures_have_the_exit_code_of_their_verb(t: &Test) {
+    let bundle = t.bundle().args(["/nope"]);
+    let dir = bundle.lay().to_str().unwrap();
+    let container = t.pausing();
+    for (args, code) in [
+        (&["create", "--bundle", dir, &t.id()][..], 1),
+        (&["create", "--bundle", "/nonexistent", &t.id()], 1),
+        (&["run", "--bundle", dir, &t.id()], 1),
+        (&["start", "nobody"], 1),
+        (&["start", &container.id], 1),
+        (&["state", "nobody"], 1),
+        (&["kill", "nobody", "9"], 1),
+        (&["pause", "nobody"], 1),
+        (&["resume", "nobody"], 1),
+        (&["ps", "--format", "json", "nobody"], 1),
+        (&["delete", "nobody"], 1),
+        (&["delete", &container.id], 1),
+        (&["delete", "--force", "nobody"], 0),
+        (&["exec", "nobody", "true"], 255),
+        (&["exec", &container.id, "/nope"], 255),
+        (&["exec", "--process", "/nonexistent", &container.id], 255),
+    ] {
+        let out = t.runtime().args(args).out();
+        assert_eq!(out.code, code, "{args:?}: {out:?}");
+        assert_eq!((out.stdout.as_str(), out.stderr.is_empty()), ("", code == 0), "{args:?}: {out:?}");
+    }
+}
+
+/// containerd asks for recursive read-only mounts and for idmapped mounts like this.
+fn features_name_what_containerd_reads(t: &Test) {
+    let out = t.runtime().arg("features").ok();
+    let features: Value = serde_json::from_str(&out.stdout).expect("JSON");
+    assert!(features["mountOptions"].as_array().unwrap().contains(&json!("rro")), "{features}");
+    assert_eq!(features["linux"]["mountExtensions"]["idmap"]["enabled"], true, "{features}");
+    assert_eq!(features["linux"]["seccomp"]["enabled"], true, "{features}");
+}
+
 fn json_log_goes_with_stderr(t: &Test) {
     let (entries, stderr) = logged(t, &["kill", "nobody", "9"]);
     assert!(entries.last().unwrap()["msg"].as_str().unwrap().contains("does not exist"), "{entries:?}");
@@ -97,7 +148,18 @@ fn podmans_exit_code(text: &str) -> i32 {
     }
 }
 
-/// 125 means that the runtime failed. No error of the kernel about the environment may
+/// Returns the exit code that Docker chooses by the text of an error (`daemon/errors.go`).
+fn dockers_exit_code(text: &str) -> i32 {
+    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
+    match () {
+        () if says(&["executable file not found", "no such file or directory"]) => 127,
+        () if says(&["permission denied", "is a directory"]) => 126,
+        () if says(&["not a directory"]) => 127,
+        () => 128,
+    }
+}
+
+/// 125, or 128 for Docker, means that the runtime failed. No error of the kernel about the environment may
 /// change it.
 fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
     let missing = t.path("missing");
@@ -129,6 +191,7 @@ fn errors_of_the_environment_choose_no_exit_code(t: &Test) {
         out.fails(&[reason]);
         assert_eq!(podmans_exit_code(&out.stderr), 125, "{out:?}");
         assert_eq!(podmans_exit_code(&out.stdout), 125, "{out:?}");
+        assert_eq!(dockers_exit_code(&out.stderr), 128, "{out:?}");
     };
     for (bundle, reason) in &bundles {
         judge(&t.run(bundle), reason);
@@ -192,6 +255,20 @@ fn errors_of_the_payload_choose_the_exit_code(t: &Test) {
         let out = t.run(&bundle);
         assert_eq!(podmans_exit_code(&out.stderr), 126, "{out:?}");
     }
+}
+
+fn errors_of_the_payload_choose_dockers_exit_code(t: &Test) {
+    let container = t.pausing();
+    let payloads =
+        [("/nope", 127), ("nope", 127), ("/etc/passwd", 126), ("/etc", 126), ("/etc/passwd/nope", 127)];
+    for (payload, code) in payloads {
+        let out = t.run(&t.bundle().args([payload]));
+        assert_eq!(dockers_exit_code(&out.stderr), code, "{payload}: {out:?}");
+        let out = container.exec([], [payload]).out();
+        assert_eq!(dockers_exit_code(&out.stderr), code, "exec {payload}: {out:?}");
+    }
+    let out = t.run(&t.bundle().bind(&t.make_file("file", ""), "/tmp", &[]).args(["true"]));
+    assert_eq!(dockers_exit_code(&out.stderr), 127, "a file on a directory: {out:?}");
 }
 
 fn nothing_is_logged_when_all_is_well(t: &Test) {

@@ -43,6 +43,7 @@ mod harness_itself;
 mod hooks;
 mod identity;
 mod idmap;
+mod invocations;
 mod joins;
 mod labels;
 mod late_sources;
@@ -107,6 +108,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const u8) -> c_int {
         ("hooks", hooks::cases()),
         ("identity", identity::cases()),
         ("idmap", idmap::cases()),
+        ("invocations", invocations::cases()),
         ("joins", joins::cases()),
         ("labels", labels::cases()),
         ("late_sources", late_sources::cases()),

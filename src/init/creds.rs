@@ -43,7 +43,7 @@ fn cwd_error(errno: Errno, cwd: &CStr) -> Error {
     let error = match errno {
         Errno::EACCES => Error::msg("chdir: permission denied"),
         Errno::ENOENT => Error::msg("chdir: no such file or directory"),
-        other => Error::os("chdir", other),
+        other => Error::os("chdir", other).in_kernels_words(),
     };
     error.at("/process/cwd").on(cwd.to_string_lossy())
 }

@@ -16,7 +16,10 @@ pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: MountPointKind
     if !error.is(Errno::ENOTDIR) && !error.is(Errno::EINVAL) {
         return error;
     }
-    let Some(on_directory) = target::leads_to_directory(root, &entry.target) else { return error };
+    let Some(on_directory) = target::leads_to_directory(root, &entry.target) else {
+        // A name on the way to the mount point is a file.
+        return if error.is(Errno::ENOTDIR) { error.in_kernels_words() } else { error };
+    };
     let (mounted, covered) = match (kind, on_directory) {
         (MountPointKind::Directory | MountPointKind::PlainDirectory, false) => ("directory", "file"),
         (MountPointKind::File, true) => ("file", "directory"),
@@ -28,5 +31,6 @@ pub fn explain(error: Error, root: &OwnedFd, entry: &Mount, kind: MountPointKind
         MountKind::Cgroup { .. } => format!("mount cgroup on a {covered}"),
         MountKind::Remount { .. } => return error,
     };
-    Error::os(&operation, Errno::ENOTDIR).hint("mount a directory on a directory, and a file on a file")
+    let error = Error::os(&operation, Errno::ENOTDIR).in_kernels_words();
+    error.hint("mount a directory on a directory, and a file on a file")
 }
