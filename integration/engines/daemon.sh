@@ -6,6 +6,7 @@
 start_daemon() {
     local log=$1 text=$2 try
     shift 2
+    : >"$log"
     "$@" >"$log" 2>&1 &
     daemon=$!
     for try in {1..600}; do
