@@ -56,8 +56,9 @@ pub fn prepare(process: &mut Process, socket: Option<&Path>, mode: Mode) -> Resu
 }
 
 /// Whether the payload's output goes to a terminal of the caller. That terminal is in raw
-/// mode meanwhile and needs \r\n. Output to a pipe or a file has lines that end with \n.
-/// runc does the same: it clears ONLCR in the foreground.
+/// mode meanwhile and needs \r\n. If the output does not go to a terminal, the runtime
+/// clears ONLCR of the payload's terminal (`bare_newlines`), so that lines end with \n.
+/// runc does this always in the foreground.
 fn shows_on_a_terminal() -> bool {
     let both = OutputFlags::OPOST | OutputFlags::ONLCR;
     std::io::stdout().is_terminal()

@@ -49,7 +49,7 @@ pub struct Created {
     pub oom: Option<crate::cgroup::OomWatch>,
 }
 
-/// Creates the container (runtime.md "Create"). Returns when init may go on: to the start
+/// Creates the container (runtime.md "Create"), and then lets init go on: to the start
 /// gate, or for `run` to the payload's execve.
 pub fn create(options: &Options) -> Result<Created> {
     // Checks that have no side effect.
@@ -121,7 +121,8 @@ pub fn create(options: &Options) -> Result<Created> {
     }
     // The runtime must not keep init's end of the handshake open: it would not notice
     // init's death. The runtime must not keep init's mounts open either: they would stay
-    // busy. The kernel closes the cgroup files when the runtime exits.
+    // busy. `tasks` (open cgroup files) stay open to save the calls of close(2): the
+    // kernel closes them when the runtime exits.
     drop((init_end, gate, init_socket, sources, courier_end));
     std::mem::forget(tasks);
 
@@ -172,11 +173,12 @@ pub(super) fn locate_cgroup(options: &Options, plan: &Plan) -> Result<(Host, Cgr
     }
 }
 
-/// Makes the runtime not dumpable, and so every process that it clones later, above all
-/// init. If init is in the host's pid namespace or joins one, processes of other containers
-/// can see init. Init still has the host's root directory then. Root of such a container
-/// owns init's new user namespace, or may trace in the user namespace that init joins
-/// (CVE-2016-9962).
+/// Makes the runtime not dumpable. Its later clones, above all init, inherit that. If
+/// init is in the host's pid namespace or in a joined pid namespace, processes of other
+/// containers can see init. Before pivot_root, init still has the host's root directory.
+/// A process of uid 0 in another container owns init's new user namespace, if that
+/// container shares the host's user namespace, and may then trace a dumpable init. If
+/// init joins a user namespace, root of that namespace may trace init (CVE-2016-9962).
 ///
 /// The files of /proc/INIT then belong to root. A caller without root has to write init's
 /// id mappings there, so in that case init hides itself (`init/namespaces.rs`).

@@ -82,17 +82,19 @@ impl<'a> CreateGuard<'a> {
     /// Creates the start gate, and the socket by which init hands its namespaces out while
     /// it waits there.
     pub(super) fn create_gate(&mut self) -> Result<GateEnds> {
-        // The socket comes first. When a process exits or calls execve, the kernel releases
-        // its descriptors from the highest number to the lowest, and the gate must not stay
-        // open longer than the socket (`launch/namespace_handout.rs`).
+        // Create the socket first, so that it has the lower number. When a process exits
+        // or calls execve, the kernel releases its files from the highest number to the
+        // lowest. The gate must not stay open longer than the socket
+        // (`launch/namespace_handout.rs`).
         let (handout, address) = namespace_entry::create_server(self.plan, &self.state)?.unzip();
         let gate = self.dir()?.create_gate()?;
         self.state.handout = address;
         Ok(GateEnds { handout, ..gate })
     }
 
-    /// Creates the two ends of a courier, if the kernel does not let the runtime copy the
-    /// seccomp listener out of init (pidfd_getfd(2)). The first clone becomes the courier.
+    /// Creates the socket between the runtime and the courier (`launch/courier.rs`), if
+    /// the kernel does not let the runtime copy the seccomp listener out of init
+    /// (pidfd_getfd(2)). The first clone becomes the courier.
     pub(super) fn create_courier(
         &mut self,
         has_agent: bool,

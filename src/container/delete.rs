@@ -64,9 +64,9 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
             .hint("kill it first, or use --force"));
         }
     }
-    // The record has no init if `create` was killed before it published init. Init ends with
-    // its runtime, except while init waits for a seccomp agent. So look for init in the
-    // unpublished state.
+    // The record has no init if `create` was killed before it published init. If `create`
+    // is killed, init ends, too, unless it waits for a seccomp agent. So look for init in
+    // the unpublished state.
     let has_no_init = state.as_ref().is_some_and(|state| state.init.is_none());
     let known = if has_no_init { dir.unpublished_state() } else { None };
     match known.or(state) {

@@ -97,9 +97,9 @@ pub struct Dir {
 
 impl Dir {
     /// Opens the claimed directory, creates the lock's file in it and takes the lock.
-    /// `None`: another process removed the directory meanwhile. If the name exists again,
-    /// the new directory is another runtime's claim and already has a lock file. Removes
-    /// the claimed directory if an error occurs.
+    /// `None`: another process removed the directory meanwhile. The name may already
+    /// belong to a new claim. This function does not touch the lock file of that claim.
+    /// Removes the claimed directory if an error occurs.
     pub(super) fn take(root: OwnedFd, id: &str) -> Result<Option<Dir>> {
         match lock_claim(&root, id) {
             Ok(Some((dir, lock))) => Ok(Some(Dir { root, id: id.into(), dir, lock: Some(lock) })),
@@ -139,9 +139,10 @@ impl Dir {
         Ok(self)
     }
 
-    /// Removes a claim without a record. If the runtime that created the claim still
-    /// runs, that runtime claims the id again. Only that runtime creates the lock's file.
-    /// A directory of another program stays.
+    /// Removes a claim that has no record and no lock file, and returns the error "no
+    /// container". If the runtime that created the claim still runs, that runtime claims
+    /// the id again. Only that runtime creates the lock file, so this verb must not. A
+    /// directory of another program stays.
     fn without_a_record(&self) -> Error {
         if self.is_claimed() {
             let _ = unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir);

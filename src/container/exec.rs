@@ -299,8 +299,9 @@ fn await_second_clone(
     let answer = match sync.recv() {
         Ok(answer) => answer,
         Err(error) => {
-            // The first clone may have created the second clone already. Once the first
-            // clone is dead, its last message can be received.
+            // A signal or an error ended the wait. The first clone may have created the
+            // second clone already. Kill the first clone, so that it sends nothing more,
+            // and then look for the second clone in its last message.
             pidfd::kill_and_reap(&first);
             if let Some((FromExec::SecondClone, Some(second))) = sync.pending() {
                 pidfd::kill_and_reap(second);
@@ -369,8 +370,8 @@ fn until_executed(sync: &RuntimeEnd<Exec>, log: &Log) -> Result<()> {
     }
 }
 
-/// Logs the warnings that come before the next other message, and returns that message.
-/// `None`: the exec process has closed its end.
+/// Returns the next message that is not a warning. Logs the warnings before it. `None`:
+/// the exec process has closed its end.
 fn next(sync: &RuntimeEnd<Exec>, log: &Log) -> Result<Option<FromExec>> {
     loop {
         match sync.recv()? {

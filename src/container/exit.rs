@@ -9,8 +9,9 @@ use crate::error::Result;
 use crate::sys::pidfd::{self, Exit};
 use std::os::fd::OwnedFd;
 
-/// Returns the record of a container's end. If the container's cgroup may be gone, `oom` must
-/// have watched the cgroup from before the end.
+/// Returns the record of a container's end. If the container's cgroup may be gone, `oom`
+/// must be a watch that began before init's end. Without the watch, an OOM kill is not
+/// noticed.
 pub fn ending(state: &State, exit: Exit, oom: Option<OomWatch>) -> Ending {
     let signal = match exit {
         Exit::Signal(signal) => Some(signal),
@@ -38,7 +39,7 @@ pub fn await_end(init: &Identity, handle: &OwnedFd) -> Result<Option<Exit>> {
     if let Some(exit) = init.exit()? {
         return Ok(Some(exit));
     }
-    // Init's parent has reaped it. Only since Linux 6.15 does a pidfd still have the status.
+    // Init's parent has reaped init. Since Linux 6.15, the pidfd keeps the exit status.
     Ok(pidfd::exit_of_reaped(handle).unwrap_or(None))
 }
 

@@ -84,8 +84,10 @@ impl Identity {
         Ok(self.find()?.map(|(handle, _)| handle))
     }
 
-    /// Opens the pidfd before the comparison. If the kernel uses the pid again later, the
-    /// pidfd still refers to the compared process.
+    /// Returns a pidfd of this process and its stat. `None`: the process was reaped, and
+    /// another one may have its pid. Opens the pidfd first and compares afterwards: if
+    /// the kernel uses the pid again later, the pidfd still refers to the compared
+    /// process.
     fn find(&self) -> Result<Option<(OwnedFd, Stat)>> {
         let handle = match pidfd::open(self.pid) {
             // EINVAL: the number is a thread of another process now.

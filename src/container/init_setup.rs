@@ -112,8 +112,9 @@ impl CreateGuard<'_> {
         if !missing.is_empty() {
             steps::note(|| format!("this systemd does not know {}", missing.join(", ")));
         }
-        // systemd has now confirmed that the unit belongs to this container. Before,
-        // there is nothing to roll back: a unit ends with its last process.
+        // systemd has now confirmed that the unit belongs to this container. Until now,
+        // there was nothing to roll back: systemd removes a unit when its last process
+        // ends.
         self.state.cgroup = cgroup.clone();
         let mut joined = cgroup.complete_systemd_move(self.pid(), self.plan);
         self.state.cgroup = cgroup.clone();
@@ -224,8 +225,9 @@ impl CreateGuard<'_> {
         agent.hand_over(&process, number, courier, sync)
     }
 
-    /// Returns init's error if init has failed or ended. In that case, init's error is
-    /// the reason why systemd could not start the unit. Drops the other messages of init.
+    /// Returns init's error if init has failed or ended. That error is the cause of the
+    /// caller's error: systemd could not start the unit, or has removed its cgroup.
+    /// `None`: init runs. Drops the other messages of init.
     fn find_init_error(&mut self, sync: &RuntimeEnd<Create>) -> Option<Error> {
         // The kernel removes an exiting process from its cgroup before its pidfd becomes
         // readable. So systemd may notice init's end before the runtime does.

@@ -33,8 +33,8 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
 }
 
 /// Whether a signal for init must go to every process. True for SIGKILL if the container
-/// has no pid namespace of its own: the other processes would outlive init. runc does the
-/// same since 1.2.
+/// has a cgroup but no pid namespace of its own: the other processes would outlive init.
+/// runc does the same since 1.2.
 fn ends_all(state: &super::State, signal: i32) -> bool {
     let has_own_pids = state.namespaces.has(NsKind::Pid.flag());
     signal == libc::SIGKILL && !has_own_pids && state.cgroup != Cgroup::None

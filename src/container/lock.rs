@@ -6,8 +6,8 @@
 //! the process closes any other descriptor of the file, the kernel releases the lock. So
 //! the process reads the configuration through the lock's descriptor.
 //!
-//! Every wait for the lock has a bound, and no verb holds the lock while it waits for the
-//! end of a killed process (`delete.rs`).
+//! Every wait for the lock has a bound. `delete` and the rollback of `create` release the
+//! lock while they wait for a killed process to end (`delete.rs`).
 
 use crate::cgroup::unkillable;
 use crate::error::{Context, Error, Result};

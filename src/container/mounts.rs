@@ -59,11 +59,13 @@ pub fn remove(root: &Root, id: &str, text: &[u8], log: &Log) -> Result<()> {
 /// Finds a container that has not ended, frozen or not, and takes its lock. Also returns
 /// the namespaces that init sent, if the caller may not join them by init's pidfd.
 fn find_live(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespaces>)> {
-    // Processes of the container must not trace the process that enters it, nor the one that
-    // creates a user namespace for a mount (CVE-2016-9962).
+    // Processes of the container must not trace the process that enters the container.
+    // They must not trace the process that the runtime clones to create a user namespace
+    // for an idmapped mount either (CVE-2016-9962).
     hide()?;
     let dir = root.find(id)?;
-    // Ask before taking the lock: no verb holds the lock while it waits for init.
+    // Ask init for its namespaces before taking the lock: init may be stopped, and other
+    // verbs must not wait for it.
     let before = dir.created_state()?;
     let handed = namespace_entry::ask_init(&dir, &before)?;
     let dir = dir.locked()?;
@@ -77,8 +79,9 @@ fn find_live(root: &Root, id: &str) -> Result<(Dir, State, Option<HandedNamespac
     }
 }
 
-/// Resolves the saved configuration. If the container joined the runtime's own user
-/// namespace, the state does not list that namespace, and the plan inherits it.
+/// Resolves the saved configuration. If `create` was asked to join the user namespace
+/// that it was in, the state lists no user namespace. The plan then leaves the user
+/// namespace as it is (`Ns::Inherit`).
 fn plan(dir: &Dir, state: &State) -> Result<Plan> {
     let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     let mut plan = spec::resolve(&config, &state.bundle, &mut Vec::new())?;
@@ -148,8 +151,8 @@ fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
     };
     // After its last message the process has nothing left to do.
     pidfd::kill_and_reap(&first);
-    // Without a message from the runtime, the second clone does nothing. The second clone
-    // ends when this process closes the socket.
+    // The runtime may not know the second clone, because it stopped reading. That clone
+    // waits for `SecondCloneKnown`, and ends when the runtime closes the socket.
     if let Some(second) = &second {
         pidfd::kill_and_reap(second);
     }

@@ -39,9 +39,11 @@ pub fn ask_init(dir: &Dir, state: &State) -> Result<Option<HandedNamespaces>> {
         Ok(gate) => {
             let wanted = Wanted { namespaces: state.namespaces, root: state.mount_namespace.is_some() };
             let Some(deadline) = caller.request(&gate).map_err(named)? else { return Ok(None) };
-            // `start` takes its lock before it writes to the gate. If no `start` has the
-            // lock now, init reads the request first. If a `start` has the lock, init may
-            // have read the byte of `start` first. Init then reads no request.
+            // `start` takes its lock before it writes to the gate, which is a FIFO. If no
+            // `start` has that lock now, the request is before the byte of `start`. If a
+            // `start` has the lock, its byte may be first: init then executes the payload
+            // and never reads the request. So wait for that `start`, and take an answer
+            // only if there is one.
             if dir.is_starting()? {
                 dir.await_start();
                 return caller.take_answer(state.pid(), &wanted).map_err(named);

@@ -14,8 +14,8 @@ enum Text {
     Bytes(Vec<u8>),
 }
 
-/// Writes a path so that [`deserialize`] reads the same path: as a string, or if the path is
-/// not UTF-8 as a list of bytes.
+/// Writes a path so that [`deserialize`] reads the same path: as a string, or as a list
+/// of bytes if the path is not UTF-8.
 pub fn serialize<S: Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
     match path.to_str() {
         Some(text) => to.serialize_str(text),

@@ -78,7 +78,8 @@ impl Relay {
             }
         };
         let socket = datagram()?;
-        // By a descriptor, because a path may be longer than a socket address.
+        // Bind through /proc/self/fd, because the full path may be longer than a socket
+        // address.
         let path = format!("/proc/self/fd/{}/{NOTIFY_SOCKET}", at.as_raw_fd());
         let address = UnixAddr::new(path.as_str()).op("the address of the notify socket")?;
         match bind(socket.as_raw_fd(), &address) {
@@ -96,7 +97,8 @@ impl Relay {
         self.socket.as_fd()
     }
 
-    /// Waits until the payload is ready and tells the manager, or until the payload has ended.
+    /// Waits until the payload is ready, and then tells the manager. Returns without a
+    /// message to the manager if the payload ends before.
     pub fn until_ready(&self, payload: &OwnedFd, main_pid: i32, log: &Log) -> Result<()> {
         loop {
             let mut fds = [self.as_fd(), payload.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -104,7 +106,8 @@ impl Relay {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno).op("poll the notify socket"),
             }
-            // A message that the payload sent before its end comes first.
+            // Look at the socket before the pidfd: the payload may have sent READY=1 and
+            // ended.
             if fds[0].any() == Some(true) {
                 if self.pass_on(main_pid, log)? {
                     return Ok(());
@@ -115,8 +118,9 @@ impl Relay {
         }
     }
 
-    /// Reads one message. If it says that the payload is ready, tells that to the manager,
-    /// with `main_pid`, the pid that the manager watches, and returns true.
+    /// Reads one message. If the message has READY=, sends it to the manager together
+    /// with `main_pid`, the pid that the manager watches. Returns whether the message had
+    /// READY=.
     pub fn pass_on(&self, main_pid: i32, log: &Log) -> Result<bool> {
         let mut buf = [0u8; 4096];
         let len = match recv(self.socket.as_raw_fd(), &mut buf, MsgFlags::MSG_DONTWAIT) {

@@ -11,7 +11,8 @@ use crate::steps;
 ///
 /// # Errors
 /// The container doesn't exist. Or init's exit status is lost: init's parent reaped init
-/// before this call, or before Linux 6.15 also during this call.
+/// before this call. On kernels older than Linux 6.15, the status is also lost if init's
+/// parent reaps init during this call.
 pub fn wait(root: &Root, id: &str) -> Result<Ending> {
     let dir = root.find(id)?;
     let state = dir.created_state()?;

@@ -190,12 +190,13 @@ pub fn joins_more(plan: &Plan) -> bool {
 }
 
 /// Creates a mount namespace for this process, which then executes CRIU. Binds the rootfs
-/// at `at`, and creates a mount point for every mount that CRIU will restore. Returns the
-/// sources of the host's mounts.
+/// at `at`, and creates the mount points that the rootfs or a bind mount lacks. Returns
+/// the sources of the host's mounts.
 ///
-/// CRIU needs a root that is a mount point and is not covered. This function creates the
-/// mount points that are not in the images, in the same way as `create`. For that it
-/// attaches the rootfs and every bind mount once, and detaches all of them again.
+/// CRIU needs a root that is a mount point and is not covered by another mount. CRIU
+/// itself restores the mount points inside a tmpfs. All others must exist. To create them
+/// as `create` does, this function attaches the rootfs and every bind mount, and then
+/// detaches all of them. At the end, it attaches the bare rootfs again.
 pub fn lay_out(plan: &Plan, view: &CgroupView, at: &Path) -> Result<Options> {
     unshare(CloneFlags::CLONE_NEWNS).op("unshare mount")?;
     mount::propagate_all(MS_SLAVE).op("cut the mounts off from the host's")?;
