@@ -75,26 +75,23 @@ def read_only_recursive(node):
         unmount(below)
 
 
-@check("propagation: private")
-def private(node):
-    path, mounts = shared_volume(node, "PROPAGATION_PRIVATE")
+def sees_a_later_mount(node, propagation):
+    path, mounts = shared_volume(node, propagation)
     try:
         with node.pod() as pod:
-            running = pod.run(mounts=mounts)
-            same(mounted_on_the_node(running, path), False)
+            return mounted_on_the_node(pod.run(mounts=mounts), path)
     finally:
         unmount(path)
+
+
+@check("propagation: private")
+def private(node):
+    same(sees_a_later_mount(node, "PROPAGATION_PRIVATE"), False)
 
 
 @check("propagation: from the node to the container")
 def host_to_container(node):
-    path, mounts = shared_volume(node, "PROPAGATION_HOST_TO_CONTAINER")
-    try:
-        with node.pod() as pod:
-            running = pod.run(mounts=mounts)
-            same(mounted_on_the_node(running, path), True)
-    finally:
-        unmount(path)
+    same(sees_a_later_mount(node, "PROPAGATION_HOST_TO_CONTAINER"), True)
 
 
 @check("propagation: both ways, for a privileged container")
