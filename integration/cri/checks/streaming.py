@@ -110,7 +110,8 @@ def attach(node):
         with websocket.Stream(running.call("Attach", stdin=True, stdout=True, stderr=True).url) as stream:
             stream.send(websocket.STDIN, b"two\n")
             stream.read_until(b"got two\n")
-        same(running.text(), "got one\ngot two\n")
+        # The log is written by another goroutine than the answers to the client.
+        eventually("both lines are in the log", lambda: running.text() == "got one\ngot two\n")
 
 
 @check("attach: stdin is closed after the first client, if it is asked for")
