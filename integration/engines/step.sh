@@ -61,12 +61,18 @@ dialogue() {
     return "${PIPESTATUS[0]}"
 }
 
-# For dialogue: types what is due.
+# For dialogue: types what is due. A pause follows each control key: Podman knows its detach
+# keys only if each comes alone, as from a person.
 type_next() {
+    local text key
     while [ "${#pairs[@]}" -gt 0 ] && [[ $seen == *"${pairs[0]}"* ]]; do
         # shellcheck disable=SC2059  # its escapes
-        printf "${pairs[1]}" >&"$keyboard"
+        printf -v text "${pairs[1]}"
         pairs=("${pairs[@]:2}") seen=''
+        while IFS= read -r -d '' -N 1 key; do
+            printf %s "$key" >&"$keyboard"
+            [[ $key != [[:cntrl:]] || $key == $'\n' ]] || sleep 0.3
+        done < <(printf %s "$text")
     done
 }
 
