@@ -1,7 +1,9 @@
 //! The harness itself: errors that it must report.
 
-use crate::harness::{Failure, Test, is_gap_of};
+use crate::harness::{Failure, Test, differences, files, is_gap_of};
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 cases![
@@ -10,6 +12,7 @@ cases![
     a_gap_is_not_confirmed_by_any_failure,
     a_gap_ends_with_the_version_that_closed_it,
     an_error_without_a_reason_is_not_enough,
+    the_census_sees_each_change,
 ];
 
 fn a_clean_up_that_hangs_is_a_failure(_: &Test) {
@@ -58,4 +61,26 @@ fn an_error_without_a_reason_is_not_enough(t: &Test) {
     assert!(fails(&[]) && fails(&[""]) && fails(&["hurrah"]));
     let out = t.verb(["--version"]).ok();
     assert!(std::panic::catch_unwind(|| out.fails(&["corten"])).is_err(), "it succeeded");
+}
+
+fn the_census_sees_each_change(t: &Test) {
+    let dir = t.make_dir("host");
+    let (kept, changed, replaced) = (dir.join("kept"), dir.join("changed"), dir.join("replaced"));
+    for file in [&kept, &changed, &replaced] {
+        fs::write(file, "").unwrap();
+    }
+    let take = || {
+        let mut all = BTreeSet::new();
+        files(&dir, false, &mut all);
+        all
+    };
+    let before = take();
+    assert_eq!(before.len(), 3);
+    fs::write(dir.join("new"), "").unwrap();
+    fs::set_permissions(&changed, fs::Permissions::from_mode(0o777)).unwrap();
+    fs::rename(dir.join("new"), &replaced).unwrap();
+    fs::write(dir.join("another"), "").unwrap();
+    let seen = differences(&before, &take());
+    let names: Vec<_> = seen.iter().filter_map(|line| line.rsplit('/').next()?.split(' ').next()).collect();
+    assert_eq!(names, ["changed", "replaced", "another", "changed", "replaced"], "{seen:?}");
 }

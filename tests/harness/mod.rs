@@ -4,6 +4,7 @@
 mod bundle;
 mod bus;
 mod call;
+mod census;
 mod container;
 mod held;
 mod host;
@@ -17,6 +18,7 @@ mod test;
 pub use bundle::{Bundle, is_root};
 pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
+pub use census::{differences, files};
 pub use container::Container;
 pub use held::HeldCreate;
 pub use host::{

@@ -1,12 +1,14 @@
 //! Turns cases into libtest-mimic trials: skips, known gaps, panics, leaks.
 
 use super::bundle::is_root;
+use super::census::Census;
 use super::runtime::{Runtime, is_gap_of, reasons};
 use super::{Test, image, sys};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use std::cell::RefCell;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -58,6 +60,7 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
     let gaps = runtime.gaps();
     let version = if gaps.is_empty() { String::new() } else { runtime.says_version() };
     let needs = reasons(include_str!("../needs-root.txt"));
+    let census = (!args.list).then(|| Arc::new(Census::take(&Test::tokens())));
     let mut trials = Vec::new();
     for (area, cases) in areas {
         for case in cases {
@@ -70,7 +73,14 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
                 trials.push(Trial::ignorable_test(name, skip));
                 continue;
             }
-            trials.push(Trial::ignorable_test(name, move || judge(&case, reason)));
+            let census = census.clone();
+            trials.push(Trial::ignorable_test(name.clone(), move || {
+                let census = census.expect("there is one, unless tests are only listed");
+                census.begin(&name);
+                let verdict = judge(&case, reason);
+                census.end(&name);
+                verdict
+            }));
         }
     }
     for (name, _) in &needs {
@@ -94,7 +104,27 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
     }
     let conclusion = libtest_mimic::run(&args, trials);
     image::remove();
-    c_int::from(conclusion.has_failed())
+    // Only a test that never ended would still hold the census.
+    let is_changed = census.is_some_and(|census| Arc::into_inner(census).is_none_or(is_host_changed));
+    c_int::from(conclusion.has_failed() || is_changed)
+}
+
+/// Compares the host with what it was before the first test, and prints what differs.
+fn is_host_changed(census: Census) -> bool {
+    let (count, lines) = census.finish();
+    let what = "mounts, devices, files, sysctls and units of the host";
+    if lines.is_empty() {
+        eprintln!("census: {count} {what} are as before");
+        return false;
+    }
+    eprintln!(
+        "census: {} of {count} {what} differ; only other programs may change them meanwhile:",
+        lines.len()
+    );
+    for line in &lines {
+        eprintln!("  {line}");
+    }
+    true
 }
 
 /// What a user lacks for this test, by its own line or its module's.

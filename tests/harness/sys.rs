@@ -29,6 +29,15 @@ pub fn become_subreaper() {
     nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER");
 }
 
+/// Reaps the orphans that no test has waited for. They hold their keyrings until then.
+pub fn reap_orphans() {
+    while let Ok(status) = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        if status == WaitStatus::StillAlive {
+            break;
+        }
+    }
+}
+
 /// A process that can't be mistaken for another one.
 pub struct PidFd {
     fd: OwnedFd,

@@ -33,7 +33,7 @@ impl Test {
     pub fn new() -> Test {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let token = format!("ct{}n{number}x", std::process::id());
+        let token = format!("{}{number}x", Test::tokens());
         let dir = image::base().join(&token);
         image::make_dir(&dir);
         Test {
@@ -47,6 +47,11 @@ impl Test {
             vars: RefCell::default(),
             hung: RefCell::default(),
         }
+    }
+
+    /// What the tokens of all tests of this run begin with.
+    pub fn tokens() -> String {
+        format!("ct{}n", std::process::id())
     }
 
     /// Ends a test that can't run on this machine.

@@ -1,0 +1,200 @@
+//! A census of the host: what the runtime could change outside of rootfs, state and cgroup.
+//!
+//! One is taken before the first test, one after each, and one after the last. What differs
+//! between the first and the last fails the run. Tests run side by side, so a difference is
+//! reported with the tests that ran when it was first seen.
+
+use super::sys::{PATIENCE, reap_orphans};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// The directories whose entries are counted; `/dev` with all below it but terminals and shared
+/// memory.
+const DIRECTORIES: [&str; 9] =
+    ["/", "/etc", "/root", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/var", "/var/lib"];
+
+/// Parts of `/proc/sys` that change by themselves.
+const RESTLESS: [&str; 16] = [
+    "fs/aio-nr",
+    "fs/binfmt_misc/",
+    "fs/dentry-state",
+    "fs/file-nr",
+    "fs/inode-nr",
+    "fs/inode-state",
+    "fs/quota/",
+    "kernel/ns_last_pid",
+    "kernel/perf_",
+    "kernel/pty/nr",
+    "kernel/random/",
+    "kernel/sched_domain",
+    "kernel/tainted",
+    "net/netfilter/nf_conntrack_count",
+    "net/ipv4/route/",
+    "vm/stat",
+];
+
+/// What a run of the suite compares, and whom it suspects.
+pub struct Census {
+    /// The names of this run's containers, cgroups and units begin like this.
+    token: String,
+    before: BTreeSet<String>,
+    rest_before: BTreeSet<String>,
+    now: Mutex<Now>,
+}
+
+#[derive(Default)]
+struct Now {
+    running: Vec<String>,
+    suspects: BTreeMap<String, Vec<String>>,
+}
+
+impl Census {
+    pub fn take(token: &str) -> Census {
+        Census { token: token.to_owned(), before: cheap(), rest_before: rest(token), now: Mutex::default() }
+    }
+
+    pub fn begin(&self, test: &str) {
+        self.now.lock().expect("the census").running.push(test.to_owned());
+    }
+
+    /// Compares after a test, and notes which tests were running.
+    pub fn end(&self, test: &str) {
+        let differences = differences(&self.before, &cheap());
+        let mut now = self.now.lock().expect("the census");
+        let running = now.running.clone();
+        now.suspects.retain(|line, _| differences.contains(line));
+        for line in differences {
+            now.suspects.entry(line).or_insert_with(|| running.clone());
+        }
+        let own = now.running.iter().position(|other| other == test);
+        now.running.remove(own.expect("a test that began"));
+    }
+
+    /// Compares for the last time. Returns how much was compared, and a line for each difference.
+    pub fn finish(self) -> (usize, Vec<String>) {
+        reap_orphans();
+        let rest = rest(&self.token);
+        let suspects = self.now.into_inner().expect("the census").suspects;
+        let tell = |line: String| match suspects.get(&line) {
+            Some(tests) => format!("{line} (first seen at the end of one of: {})", tests.join(", ")),
+            None => line,
+        };
+        let mut lines: Vec<String> = differences(&self.before, &cheap()).into_iter().map(tell).collect();
+        lines.extend(differences(&self.rest_before, &rest));
+        (self.before.len() + self.rest_before.len(), lines)
+    }
+}
+
+/// What is in only one of two sets: with `-` what is gone, with `+` what is new.
+pub fn differences(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<String> {
+    let gone = before.difference(after).map(|line| format!("- {line}"));
+    let new = after.difference(before).map(|line| format!("+ {line}"));
+    gone.chain(new).collect()
+}
+
+/// What can be counted after each test: mounts with their peer groups, devices and network devices.
+fn cheap() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    all.extend(mounts());
+    files(Path::new("/dev"), true, &mut all);
+    all.extend(lines("/proc/self/net/dev", "network device", |line| {
+        line.split_once(':').map(|(name, _)| name)
+    }));
+    all
+}
+
+/// What is counted only twice: directories, sysctls, IPC objects, keys, RDT groups and units.
+fn rest(token: &str) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    for dir in DIRECTORIES {
+        files(Path::new(dir), false, &mut all);
+    }
+    files(Path::new("/sys/fs/resctrl"), false, &mut all);
+    sysctls(Path::new("/proc/sys"), &mut all);
+    for kind in ["shm", "sem", "msg"] {
+        let file = format!("/proc/sysvipc/{kind}");
+        // The key and the id; what follows are times and processes.
+        all.extend(lines(&file, kind, |line| line.get(..21)));
+    }
+    all.extend(keys(token));
+    all.extend(units(token));
+    all
+}
+
+/// A mount without its number and its parent's, which another mount namespace has differently.
+fn mounts() -> Vec<String> {
+    let all = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    let fields = |line: &str| line.splitn(4, ' ').nth(3).map(|rest| format!("mount {rest}"));
+    all.lines().filter_map(fields).collect()
+}
+
+/// A line for each entry of a directory: what it is, and whose.
+pub fn files(dir: &Path, deep: bool, all: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        // Others make and remove entries meanwhile.
+        let Ok(meta) = path.symlink_metadata() else { continue };
+        let kind = meta.file_type();
+        let device = if kind.is_char_device() || kind.is_block_device() { meta.rdev() } else { 0 };
+        let target = fs::read_link(&path).unwrap_or_default();
+        let (shown, inode, mode) = (path.display(), meta.ino(), meta.mode());
+        let owner = (meta.uid(), meta.gid());
+        all.insert(format!("file {shown} {inode} {mode:o} {owner:?} {device:x} {}", target.display()));
+        let is_restless = ["/dev/pts", "/dev/shm"].iter().any(|restless| path == Path::new(restless));
+        if deep && kind.is_dir() && !is_restless {
+            files(&path, deep, all);
+        }
+    }
+}
+
+/// A line for each value below a directory of `/proc/sys` that can be read.
+fn sysctls(dir: &Path, all: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = path.to_string_lossy().into_owned();
+        if RESTLESS.iter().any(|restless| name.starts_with(&format!("/proc/sys/{restless}"))) {
+            continue;
+        }
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            sysctls(&path, all);
+        } else if let Ok(value) = fs::read_to_string(&path) {
+            all.insert(format!("sysctl {name} = {}", value.trim()));
+        }
+    }
+}
+
+/// A line for each line of a file in which `part` finds something.
+fn lines(file: &str, kind: &str, part: impl Fn(&str) -> Option<&str>) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| Some(format!("{kind} {}", part(line)?.trim()))).collect()
+}
+
+/// The keyrings of this run's containers. The kernel removes the keyring of an ended process some
+/// time later, and tells nobody.
+fn keys(token: &str) -> Vec<String> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let all = lines("/proc/keys", "key", |line| line.contains(token).then_some(line));
+        if all.is_empty() || Instant::now() > end {
+            return all;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The units of this run's containers that systemd still knows, failed ones included.
+fn units(token: &str) -> Vec<String> {
+    if !Path::new("/run/systemd/system").exists() {
+        return Vec::new();
+    }
+    let whose = if super::is_root() { "--system" } else { "--user" };
+    let pattern = format!("*{token}*");
+    let command = ["list-units", whose, "--all", "--plain", "--no-legend", "--no-pager", &pattern];
+    let said = Command::new("systemctl").args(command).output().map(|out| out.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&said).lines().map(|line| format!("unit {}", line.trim())).collect()
+}
