@@ -1,7 +1,7 @@
 //! Mounts of type `cgroup`: which cgroups a container sees. For version 2, the test mounts
 //! cgroup2 over the host's cgroups in a private mount namespace.
 
-use crate::harness::{Bundle, Out, Test, is_corten};
+use crate::harness::{Bundle, MOUNT_V2, Out, Test, is_corten};
 use crate::mounts::{at, has, look_after};
 use serde_json::{Value, json};
 
@@ -133,13 +133,8 @@ fn v1_takes_no_options(t: &Test) {
     t.refused(&bundle).one_clear_line(&["/mounts/6", "nsdelegate"]);
 }
 
-/// The runtime binds the cgroup. A new mount would set the options of the host's
-/// superblock.
-pub const V2: &str = "at=$(grep ' - cgroup2 ' /proc/self/mountinfo | head -n 1 | cut -d ' ' -f 5); \
-                  mount --bind \"$at\" /sys/fs/cgroup";
-
 fn look_on_v2(t: &Test, bundle: Bundle, questions: &[&str]) -> Value {
-    look_after(t, &t.make_dir("none"), V2, bundle, questions)
+    look_after(t, &t.make_dir("none"), MOUNT_V2, bundle, questions)
 }
 
 fn v2_shows_its_own_in_a_namespace(t: &Test) {
@@ -192,7 +187,7 @@ fn v2_in_a_user_namespace_with_a_cgroup_namespace(t: &Test) {
 /// `.`, and of all its files.
 fn owners(t: &Test, bundle: Bundle) -> Vec<(String, u32)> {
     let script = format!(
-        "{V2}; runtime create --pid-file pid \"$ID\" > /dev/null; \
+        "{MOUNT_V2}; runtime create --pid-file pid \"$ID\" > /dev/null; \
          cd /sys/fs/cgroup$(sed -n s/^0:://p /proc/$(cat pid)/cgroup); stat -c '%n %u' . *; \
          runtime delete --force \"$ID\""
     );
@@ -244,7 +239,7 @@ fn v2_is_managed_by_its_payload(t: &Test) {
                   for file in cgroup.max.depth cgroup.freeze; do (echo 1 > $file) 2>&1 | \
                   grep -c 'ermission denied'; done";
     let bundle = writable(t.bundle().user_namespace().namespace("cgroup")).drop("/linux/readonlyPaths");
-    let prepare = format!("{V2}; runtime run \"$ID\"");
+    let prepare = format!("{MOUNT_V2}; runtime run \"$ID\"");
     let out = t.in_private_mounts(&bundle.shell(script), &t.make_dir("none"), &prepare).ok();
     let lines: Vec<_> =
         out.stdout.lines().filter(|line| !line.contains(":/") || line.starts_with("0:")).collect();
@@ -254,7 +249,7 @@ fn v2_is_managed_by_its_payload(t: &Test) {
 fn run_on_v2(t: &Test, option: &str, namespaced: bool) -> Out {
     let bundle = t.bundle().remount(CGROUP, &["ro", option]).args(["/probe"]);
     let bundle = if namespaced { bundle.namespace("cgroup") } else { bundle };
-    let script = format!("{V2}; runtime run \"$ID\"");
+    let script = format!("{MOUNT_V2}; runtime run \"$ID\"");
     t.in_private_mounts(&bundle, &t.make_dir("none"), &script).out()
 }
 
@@ -296,7 +291,7 @@ fn v2_where_no_new_mount_is_allowed(t: &Test) {
     ]);
     let bundle = t.bundle().namespace("cgroup").set("/mounts", mounts).args(["/probe", "list:/tmp"]);
     let script = format!(
-        "{V2}; exec strace -f -o /dev/null -e trace=fsopen -e inject=fsopen:error=EPERM:when=2 \
+        "{MOUNT_V2}; exec strace -f -o /dev/null -e trace=fsopen -e inject=fsopen:error=EPERM:when=2 \
          \"$RUNTIME\" --root \"$STATE\" run \"$ID\""
     );
     let seen = t.in_private_mounts(&bundle, &t.make_dir("none"), &script).out().report();

@@ -193,8 +193,9 @@ impl Running<'_> {
         }
     }
 
-    /// Returns what came of it, and whether it ended by itself within `patience`.
-    fn finish(mut self, patience: Duration) -> (Out, bool) {
+    /// Returns what came of it, and whether it ended by itself within `patience`. Kills it if
+    /// not.
+    pub fn finish(mut self, patience: Duration) -> (Out, bool) {
         let ended = self.process.ends_within(patience);
         if !ended {
             self.child.kill().expect("kill a child of ours");

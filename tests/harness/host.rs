@@ -11,6 +11,11 @@ pub fn mountinfo(what: &str) -> Vec<String> {
     all.lines().filter(|line| line.contains(what)).map(str::to_owned).collect()
 }
 
+/// A script that shows version 2 alone at /sys/fs/cgroup. It binds what is mounted, because
+/// a new mount would set the options of the host's superblock.
+pub const MOUNT_V2: &str = "at=$(grep ' - cgroup2 ' /proc/self/mountinfo | head -n 1 | cut -d ' ' -f 5); \
+                  mount --bind \"$at\" /sys/fs/cgroup";
+
 /// The directories of all hierarchies whose name holds `token`.
 pub fn cgroups_named(token: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();

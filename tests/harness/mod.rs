@@ -13,6 +13,7 @@ mod runner;
 mod runtime;
 pub mod schema;
 mod sys;
+pub mod tally;
 mod test;
 
 pub use bundle::{Bundle, is_root};
@@ -22,10 +23,12 @@ pub use census::{differences, files};
 pub use container::Container;
 pub use held::HeldCreate;
 pub use host::{
-    cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller, linux,
-    mountinfo, remove_cgroup, remove_tree,
+    MOUNT_V2, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller,
+    linux, mountinfo, remove_cgroup, remove_tree,
 };
 pub use runner::{Case, Failure, run};
+#[allow(unused_imports, reason = "for the table of attacks")]
+pub use runner::{attempt, catch, catch_panics};
 pub use runtime::is_gap_of;
 pub use sys::{
     PATIENCE, PidFd, accept, is_readable, pipe, read_fifo, read_line, read_signal, receive, receive_pidfd,
@@ -45,6 +48,18 @@ macro_rules! cases {
 /// Is corten under test? Its words may then be asked for, too.
 pub fn is_corten() -> bool {
     runtime::Runtime::get().is_corten()
+}
+
+/// The path of the runtime under test.
+#[allow(dead_code, reason = "for the table of attacks")]
+pub fn runtime_path() -> &'static std::path::Path {
+    &runtime::Runtime::get().path
+}
+
+/// What the runtime under test prints for `--version`.
+#[allow(dead_code, reason = "for the table of attacks")]
+pub fn version() -> String {
+    runtime::Runtime::get().says_version()
 }
 
 /// In the order of their numbers (linux/capability.h).

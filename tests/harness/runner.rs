@@ -95,11 +95,7 @@ pub fn run(areas: Vec<(&str, Vec<Case>)>) -> c_int {
         );
     }
     if !args.list {
-        std::panic::set_hook(Box::new(|info| {
-            let file = info.location().map(|place| place.file().to_owned()).unwrap_or_default();
-            PANIC.with(|slot| *slot.borrow_mut() = Some((info.to_string(), file)));
-        }));
-        sys::become_subreaper();
+        catch_panics();
         eprintln!("runtime under test: {}", runtime.path.display());
     }
     let conclusion = libtest_mimic::run(&args, trials);
@@ -127,6 +123,23 @@ fn is_host_changed(census: Census) -> bool {
     true
 }
 
+/// Prepares this process for tests: the text of a panic belongs to its test, and so do the
+/// orphans that the runtime leaves.
+pub fn catch_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let file = info.location().map(|place| place.file().to_owned()).unwrap_or_default();
+        PANIC.with(|slot| *slot.borrow_mut() = Some((info.to_string(), file)));
+    }));
+    sys::become_subreaper();
+}
+
+/// Returns what `work` returns, or the text of its panic.
+#[allow(dead_code, reason = "for the table of attacks")]
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let result = catch_unwind(AssertUnwindSafe(work));
+    result.map_err(|_| PANIC.with(|slot| slot.borrow_mut().take()).map(|(text, _)| text).unwrap_or_default())
+}
+
 /// What a user lacks for this test, by its own line or its module's.
 fn need<'a>(needs: &'a [(String, String)], test: &str) -> Option<&'a str> {
     let module = test.split("::").next();
@@ -138,11 +151,11 @@ fn need<'a>(needs: &'a [(String, String)], test: &str) -> Option<&'a str> {
 /// a reason that starts with "sometimes" tells of a race, which may be won.
 fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
     let Some(reason) = gap else {
-        return execute(case).map_err(|(_, text)| Failed::from(text));
+        return attempt(case).map_err(|(_, text)| Failed::from(text));
     };
     let name = &Runtime::get().name;
     if std::env::var("GAPS").is_ok_and(|mode| mode == "verify") {
-        return match execute(case) {
+        return match attempt(case) {
             Err((failure, _)) if failure.is_gap(&reason) => Ok(Completion::Completed),
             Err((failure, text)) => {
                 Err(Failed::from(format!("not the known gap of {name} ({reason}): {failure:?}\n{text}")))
@@ -155,7 +168,8 @@ fn judge(case: &Case, gap: Option<String>) -> Result<Completion, Failed> {
     Ok(Completion::ignored_with(format!("known gap of {name}: {reason}")))
 }
 
-fn execute(case: &Case) -> Result<Completion, (Failure, String)> {
+/// Runs a test, and cleans up after it.
+pub fn attempt(case: &Case) -> Result<Completion, (Failure, String)> {
     let _watch = Watch::start(case.name, MOST);
     sys::has_hung();
     let test = Test::new();

@@ -1,5 +1,6 @@
 //! The parts of attacks, and the checks that each attack took place.
 
+use crate::harness::tally::{escaped, tried};
 use crate::harness::{Bundle, Out, PidFd, Test, is_corten, receive};
 use crate::terminal::on_a_terminal;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
@@ -9,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
 /// A host directory that an attack would change, and the check that it did not.
@@ -20,8 +21,12 @@ pub struct Decoy {
 
 impl Decoy {
     pub fn new(t: &Test) -> Decoy {
-        let dir = t.make_dir("decoy");
-        for name in ["ptmx", "null", "console", "file"] {
+        Decoy::at(t.make_dir("decoy"), &["ptmx", "null", "console", "file"])
+    }
+
+    /// A decoy in the empty directory `dir`, with files of these names.
+    pub fn at(dir: PathBuf, names: &[&str]) -> Decoy {
+        for name in names {
             fs::write(dir.join(name), "untouched").expect("a decoy");
         }
         fs::create_dir(dir.join("pts")).expect("a decoy");
@@ -30,7 +35,18 @@ impl Decoy {
     }
 
     pub fn check(&self) {
-        assert_eq!(snapshot(&self.dir), self.before, "the host was changed");
+        let changes = self.changes();
+        if !changes.is_empty() {
+            escaped(&format!("the host was changed: {changes:?}"));
+        }
+    }
+
+    /// Returns a line for each file that was made, removed or changed.
+    pub fn changes(&self) -> Vec<String> {
+        let now = snapshot(&self.dir);
+        let gone = self.before.iter().filter(|line| !now.contains(line)).map(|line| format!("- {line}"));
+        let new = now.iter().filter(|line| !self.before.contains(line)).map(|line| format!("+ {line}"));
+        new.chain(gone).collect()
     }
 
     /// Returns the place in the image to which a link to the decoy leads in the container.
@@ -39,6 +55,7 @@ impl Decoy {
     }
 }
 
+/// Describes every file in a directory.
 fn snapshot(dir: &Path) -> Vec<String> {
     let mut all = vec![describe(dir)];
     for entry in fs::read_dir(dir).expect("list a decoy").flatten() {
@@ -55,38 +72,54 @@ fn describe(path: &Path) -> String {
     let meta = path.symlink_metadata().expect("stat a decoy");
     let content = if meta.is_file() { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
     let (inode, mode, owner) = (meta.ino(), meta.mode(), (meta.uid(), meta.gid()));
-    format!("{} {inode} {mode:o} {owner:?} {} {content}", path.display(), meta.mtime_nsec())
+    let times = (meta.mtime_nsec(), meta.ctime_nsec());
+    format!("{} {inode} {mode:o} {owner:?} {times:?} {content}", path.display())
 }
 
 /// A thread that exchanges two names again and again until it is stopped.
 pub struct Flipper {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<nix::Result<u64>>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<nix::Result<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    count: AtomicU64,
 }
 
 impl Flipper {
     pub fn new(one: PathBuf, two: PathBuf) -> Flipper {
-        let stop = Arc::<AtomicBool>::default();
-        let seen = stop.clone();
+        Flipper::start(move || exchange(&one, &two).map(|()| true))
+    }
+
+    /// Calls `flip` again and again. Counts the calls that return true; an error ends the
+    /// thread.
+    pub fn start(mut flip: impl FnMut() -> nix::Result<bool> + Send + 'static) -> Flipper {
+        let shared = Arc::<Shared>::default();
+        let own = shared.clone();
         let flip = move || {
-            let mut count = 0;
-            while !seen.load(Relaxed) {
-                renameat2(AT_FDCWD, &one, AT_FDCWD, &two, RenameFlags::RENAME_EXCHANGE)?;
-                count += 1;
+            while !own.stop.load(Relaxed) {
+                own.count.fetch_add(u64::from(flip()?), Relaxed);
             }
-            Ok(count)
+            Ok(())
         };
-        Flipper { stop, thread: Some(std::thread::spawn(flip)) }
+        Flipper { shared, thread: Some(std::thread::spawn(flip)) }
+    }
+
+    /// Returns how often the names were exchanged so far.
+    pub fn count(&self) -> u64 {
+        self.shared.count.load(Relaxed)
     }
 
     /// Stops the thread. It must have exchanged the names until then.
     pub fn stop(mut self) {
-        let flips = self.join().expect("stopped once").expect("the attacker's thread");
-        assert!(flips.is_ok_and(|count| count > 0), "the attacker's exchanges: {flips:?}");
+        let ended = self.join().expect("stopped once").expect("the attacker's thread");
+        assert!(ended.is_ok() && self.count() > 0, "the attacker's exchanges: {} {ended:?}", self.count());
     }
 
-    fn join(&mut self) -> Option<std::thread::Result<nix::Result<u64>>> {
-        self.stop.store(true, Relaxed);
+    fn join(&mut self) -> Option<std::thread::Result<nix::Result<()>>> {
+        self.shared.stop.store(true, Relaxed);
         self.thread.take().map(JoinHandle::join)
     }
 }
@@ -95,6 +128,10 @@ impl Drop for Flipper {
     fn drop(&mut self) {
         self.join();
     }
+}
+
+pub fn exchange(one: &Path, two: &Path) -> nix::Result<()> {
+    renameat2(AT_FDCWD, one, AT_FDCWD, two, RenameFlags::RENAME_EXCHANGE)
 }
 
 /// The results of the rounds of a race.
@@ -108,6 +145,7 @@ impl Rounds {
     /// Counts a round. A failure must be corten's refusal with one of these texts.
     /// `trapped` says whether the runtime has found the attacker's file.
     pub fn count(&mut self, out: &Out, refusals: &[&str], trapped: bool) {
+        tried(trapped);
         self.trapped += u32::from(trapped);
         if out.code == 0 {
             self.succeeded += 1;
