@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: fuzz help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack fuzz help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo 'make check     formatting, lints, documentation, licences and duplicate crates, shell scripts'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
+	@echo 'make attack    known attacks and races on corten, or on RUNTIME (SECONDS=20 for each race, ARGS="TEXT...")'
 	@echo 'make docs      completions and manual pages: $(DOCS)'
 	@echo 'make install   into $$DESTDIR$$PREFIX/sbin and share ($(DESTDIR)$(PREFIX))'
 	@echo 'make deps-criu  a CRIU for the tests of checkpoint and restore'
@@ -110,6 +111,19 @@ SECONDS ?= 60
 fuzz: deps-build
 	$(call packages,c++:g++)
 	tests/fuzz/run.sh $(SECONDS)
+
+# The table of attacks: tests/attack/README.md. The build with a weakened resolver is corten's
+# alone, and has a target directory of its own.
+WEAK := $(TARGET_DIR)/weak
+attack: build deps-test
+ifeq ($(RUNTIME),$(CORTEN))
+	CARGO_TARGET_DIR=$(WEAK) RUSTFLAGS='--cfg corten_weak_resolver -C target-feature=+crt-static' \
+	    cargo build --quiet --locked --bin corten
+endif
+	$(AS_ROOT) RUNTIME=$(RUNTIME) CRIU="$$($(SUDO) integration/criu.sh --cached 2>/dev/null)" \
+	    ATTACK_SECONDS=$(if $(filter file,$(origin SECONDS)),20,$(SECONDS)) \
+	    WEAKENED=$(if $(filter $(CORTEN),$(RUNTIME)),$(WEAK)/$(HOST)/debug/corten) \
+	    cargo test --release --locked --quiet --test attack -- $(ARGS)
 
 # Completions and manual pages, by a program that is no part of the binary.
 docs: $(DOCS)/corten.8

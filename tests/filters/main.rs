@@ -20,6 +20,7 @@ mod oracle;
 mod profiles;
 mod random;
 mod rules;
+mod xorshift;
 
 use bpf::{Data, is_big_endian};
 use corten::seccomp::arch::Arch;
@@ -28,13 +29,14 @@ use corten::seccomp::profile::Profile;
 use corten::sys::seccomp::Insn;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use oracle::Oracle;
-use random::{FAMILIES, Kind, Random};
+use random::{FAMILIES, Kind};
 use rules::Rules;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::Instant;
+use xorshift::Random;
 
 fn main() -> ExitCode {
     let mut args = Arguments::from_args();

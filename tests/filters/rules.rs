@@ -2,7 +2,7 @@
 //! rules to libseccomp as runc does.
 
 use crate::oracle::{Oracle, library_name};
-use crate::random::Random;
+use crate::xorshift::Random;
 use corten::seccomp::arch::Arch;
 use corten::seccomp::calls::Call;
 use corten::seccomp::profile::{Condition, Op, Profile};
