@@ -11,6 +11,7 @@ cases![
     a_newer_record_is_enough_to_delete_the_container,
     a_newer_record_without_old_fields_can_be_deleted,
     an_unreadable_record_does_not_keep_the_container,
+    a_damaged_text_in_a_record_hides_no_other_field,
     an_unreadable_record_without_a_pid_namespace,
     an_unreadable_record_of_the_callers_own_cgroup,
     one_unreadable_record_does_not_hide_others,
@@ -161,6 +162,22 @@ fn an_unreadable_record_does_not_keep_the_container(t: &Test) {
         assert_eq!(container.wait(), 137, "{name}");
         free(t, &container.id);
     }
+}
+
+/// One byte of the bundle's path is damaged, and the saved configuration is lost. The record
+/// still names init and the cgroup.
+fn a_damaged_text_in_a_record_hides_no_other_field(t: &Test) {
+    let container = t.start(&t.bundle().pausing());
+    let mut text = fs::read(record(t, &container.id)).unwrap();
+    let field = b"\"bundle\":\"/";
+    let at = text.windows(field.len()).position(|part| part == field).expect("a bundle") + field.len();
+    text[at] = 0xff;
+    write(t, &container.id, &text);
+    fs::remove_file(t.root().join(&container.id).join("config.json")).unwrap();
+    let out = t.verb(["delete", "--force", &container.id]).ok();
+    assert!(!out.stderr.contains("its processes, if any, still run"), "{out:?}");
+    assert_eq!(container.wait(), 137);
+    free(t, &container.id);
 }
 
 /// The processes of init are killed, too.

@@ -2,6 +2,7 @@
 
 use super::{Driver, Hierarchy};
 use crate::error::{Context, Result};
+use crate::sys::mountinfo::unescape;
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::read_file;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
@@ -102,7 +103,7 @@ fn v2_path(own: &str) -> PathBuf {
 
 /// Returns the cgroup filesystems that are mounted below /sys/fs/cgroup. If a hierarchy
 /// is mounted twice, takes the first mount.
-fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<HierarchyPlace>) {
+pub fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<HierarchyPlace>) {
     let mut out: Vec<V1Mount> = Vec::new();
     let mut unified = None;
     for line in mountinfo.lines().filter_map(Line::parse) {
@@ -120,8 +121,8 @@ fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<HierarchyPlace
 /// The fields that matter of a line `id parent dev root point options… - type source
 /// super` of mountinfo.
 struct Line<'a> {
-    root: &'a str,
-    point: &'a str,
+    root: PathBuf,
+    point: PathBuf,
     fs: &'a str,
     super_options: &'a str,
 }
@@ -133,15 +134,16 @@ impl<'a> Line<'a> {
         let fs = tail.next().filter(|fs| fs.starts_with("cgroup"))?;
         let super_options = tail.nth(1)?;
         let mut head = head.split(' ').skip(3);
-        let (root, point) = (head.next()?, head.next()?);
+        let mut path = || Some(unescape(head.next()?.as_bytes()));
+        let (root, point) = (path()?, path()?);
         point.starts_with(ROOT).then_some(Line { root, point, fs, super_options })
     }
 
     /// Returns the mount point, and the directory of the cgroup `own`. A bind mount of a
     /// part of a hierarchy shows only the cgroups below its `root`.
     fn locate(&self, own: &Path) -> HierarchyPlace {
-        let below = own.strip_prefix(self.root).unwrap_or(Path::new(""));
-        HierarchyPlace { mount: self.point.into(), own: Path::new(self.point).join(below) }
+        let below = own.strip_prefix(&self.root).unwrap_or(Path::new(""));
+        HierarchyPlace { mount: self.point.clone(), own: self.point.join(below) }
     }
 }
 
@@ -189,5 +191,11 @@ mod tests {
         let line = "30 25 0:26 /jobs /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory";
         let mount = v1_mount(&Line::parse(line).expect("a cgroup"), OWN).expect("found");
         assert_eq!(mount.place.own, Path::new("/sys/fs/cgroup/memory/a"));
+        // mountinfo escapes a space, and /proc/PID/cgroup does not.
+        let line = r"30 25 0:26 /my\040jobs /sys/fs/cgroup/a\040b rw - cgroup cgroup rw,memory";
+        let line = Line::parse(line).expect("a cgroup");
+        let mount = v1_mount(&line, "4:memory:/my jobs/a\n").expect("found");
+        assert_eq!(mount.place.own, Path::new("/sys/fs/cgroup/a b/a"));
+        assert!(Line::parse("30 25 0:26 / /sys/fs/cgroups rw - cgroup2 cgroup rw").is_none());
     }
 }

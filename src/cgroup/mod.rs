@@ -12,6 +12,8 @@ mod device_program;
 mod entry_fds;
 mod follow;
 mod freezer;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod host;
 mod hybrid;
 mod limits;

@@ -268,14 +268,19 @@ fn parse_stall(fields: &str) -> Option<Stall> {
     for field in fields.split(' ') {
         let (key, value) = field.split_once('=')?;
         match key {
-            "avg10" => stall.avg10 = value.parse().ok()?,
-            "avg60" => stall.avg60 = value.parse().ok()?,
-            "avg300" => stall.avg300 = value.parse().ok()?,
+            "avg10" => stall.avg10 = finite(value)?,
+            "avg60" => stall.avg60 = finite(value)?,
+            "avg300" => stall.avg300 = finite(value)?,
             "total" => stall.total = value.parse().ok()?,
             _ => {}
         }
     }
     Some(stall)
+}
+
+/// Parses a decimal number. Rust also takes `nan` and `inf`, which JSON has not.
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
 }
 
 /// Returns the limit of pids, with 0 for unlimited.
@@ -314,6 +319,8 @@ mod tests {
     fn pressure_has_three_averages_and_a_total() {
         let expected = Stall { avg10: 1.5, avg60: 0.25, avg300: 0.0, total: 12 };
         assert_eq!(parse_stall("avg10=1.50 avg60=0.25 avg300=0.00 total=12"), Some(expected));
-        assert_eq!(parse_stall("avg10=x"), None);
+        for bad in ["avg10=x", "avg60=nan", "avg300=inf"] {
+            assert_eq!(parse_stall(bad), None, "{bad}");
+        }
     }
 }

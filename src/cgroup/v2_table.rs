@@ -36,7 +36,8 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     }
     common_table::add_rdma(&resources.rdma, &mut out);
     for (file, value) in &resources.unified {
-        out.push(Setting::new("unified", file, value, format!("unified/{file}")));
+        let at = format!("unified/{}", common_table::escape(file));
+        out.push(Setting::new("unified", file, value, at));
     }
     Ok(out)
 }

@@ -250,14 +250,13 @@ impl Dir {
     }
 
     /// Returns the state of a container whose record can't be read, as far as it is known.
-    /// `None`: config.json is missing, empty or can't be read.
+    /// `None`: config.json is missing, empty or can't be read, and the record names no init.
+    /// The directory may be another runtime's.
     pub fn partial_record(&self) -> Option<state::PartialRecord> {
-        let config = self.config().ok()?;
-        Some(state::PartialRecord::read(
-            &self.read(STATE).ok().flatten().unwrap_or_default(),
-            &config,
-            &self.id,
-        ))
+        let config = self.config().unwrap_or_default();
+        let text = self.read(STATE).ok().flatten().unwrap_or_default();
+        let partial = state::PartialRecord::read(&text, &config, &self.id);
+        (!config.is_empty() || partial.state.init.is_some()).then_some(partial)
     }
 
     /// Returns the state that a killed `create` had saved but not published.

@@ -167,7 +167,13 @@ pub fn parse(text: &[u8], id: &str) -> Result<State> {
 }
 
 fn number(text: &[u8]) -> Option<u64> {
-    serde_json::from_slice::<Value>(text).ok()?.get("version")?.as_u64()
+    tree(text).get("version")?.as_u64()
+}
+
+/// Reads what is JSON in a record that may be damaged. Null if it is no JSON. A byte that is
+/// not UTF-8 becomes U+FFFD, so that one damaged text does not hide all other fields.
+fn tree(text: &[u8]) -> Value {
+    serde_json::from_str(&String::from_utf8_lossy(text)).unwrap_or_default()
 }
 
 fn unreadable(why: &str, id: &str) -> Error {
@@ -187,7 +193,7 @@ fn unknown_version(version: u64, id: &str) -> Error {
 /// Reads a record of a newer version, if this version can parse `version`, `created`,
 /// `namespaces`, `cgroup` and `init` in it. Takes every other field that it understands.
 pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
-    let value: Value = serde_json::from_slice(text).ok()?;
+    let value = tree(text);
     let version = value.get("version")?.as_u64()?;
     if version <= u64::from(VERSION) {
         return None;
@@ -200,7 +206,7 @@ pub fn of_newer(text: &[u8], id: &str) -> Option<State> {
         created: field(&value, "created")?,
         owner: field(&value, "owner").unwrap_or_default(),
         annotations: field(&value, "annotations").unwrap_or_default(),
-        cgroup: field(&value, "cgroup")?,
+        cgroup: field(&value, "cgroup").filter(is_undamaged)?,
         rdt: field(&value, "rdt").unwrap_or_default(),
         namespaces: field(&value, "namespaces")?,
         keyring: false,
@@ -218,6 +224,12 @@ fn field<T: DeserializeOwned>(value: &Value, name: &str) -> Option<T> {
     T::deserialize(value.get(name)?).ok()
 }
 
+/// Whether no path of the cgroup has a character that stands for a damaged byte: such a path
+/// would be one that does not exist, and the cgroup's processes would be missed.
+fn is_undamaged(cgroup: &Cgroup) -> bool {
+    serde_json::to_string(cgroup).is_ok_and(|text| !text.contains('\u{fffd}'))
+}
+
 /// The state of a container whose record can't be read. It comes from the readable part of
 /// the record and from the saved configuration. For `delete --force`.
 pub struct PartialRecord {
@@ -228,7 +240,7 @@ pub struct PartialRecord {
 
 impl PartialRecord {
     pub fn read(text: &[u8], config: &[u8], id: &str) -> PartialRecord {
-        let record: Value = serde_json::from_slice(text).unwrap_or_default();
+        let record = tree(text);
         let mut unknown = Vec::new();
         let bundle: PathBuf = field(&record, "bundle").unwrap_or_default();
         let plan = crate::spec::parse_config(config, &mut Vec::new())
@@ -242,7 +254,7 @@ impl PartialRecord {
         };
         state.created = field(&record, "created").unwrap_or_default();
         state.init = field(&record, "init").unwrap_or_default();
-        state.cgroup = match (field(&record, "cgroup"), &plan) {
+        state.cgroup = match (field(&record, "cgroup").filter(is_undamaged), &plan) {
             (Some(cgroup), _) => cgroup,
             (None, Ok(plan)) => located(plan, id, &mut unknown),
             (None, Err(_)) => Cgroup::None,
@@ -311,6 +323,26 @@ mod tests {
         for text in [&b""[..], b"{", b"{}", b"[]", br#"{"version": 2}"#, KEPT[0].as_bytes()] {
             assert!(of_newer(text, "box").is_none());
         }
+    }
+
+    /// A byte that is not UTF-8 costs `delete --force` only the field that it is in.
+    #[test]
+    fn a_damaged_byte_hides_no_other_field() {
+        let whole = KEPT[2];
+        let state = parse(whole.as_bytes(), "box").expect("readable");
+        let damage = |name: &str| {
+            let at = whole.find(name).expect("a field") + name.len();
+            let at = at + whole[at..].find('/').expect("a path") + 1;
+            let mut text = whole.as_bytes().to_vec();
+            text[at] = 0xff;
+            assert!(parse(&text, "box").is_err());
+            PartialRecord::read(&text, b"{", "box")
+        };
+        let partial = damage("\"bundle\"");
+        assert_eq!((partial.state.init, partial.state.cgroup), (state.init, state.cgroup));
+        // Of a path that is wrong now, nothing is taken.
+        let partial = damage("\"cgroup\"");
+        assert_eq!((partial.state.init, partial.state.cgroup), (state.init, Cgroup::None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub fn errors(log: &Path) -> String {
     std::fs::read(log).map(|text| errors_in(&String::from_utf8_lossy(&text))).unwrap_or_default()
 }
 
-fn errors_in(log: &str) -> String {
+pub fn errors_in(log: &str) -> String {
     let told: Vec<&str> = log.lines().filter_map(error_text).collect();
     let last = &told[told.len().saturating_sub(LINES)..];
     without_engines_words(&last.join("; "))

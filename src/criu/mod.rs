@@ -11,6 +11,12 @@ pub mod messages;
 pub mod service;
 mod wire;
 
+#[cfg(fuzzing)]
+pub use {
+    log::errors_in,
+    wire::{Message as WireMessage, Value as WireValue, fields},
+};
+
 use crate::cgroup::EntryFds;
 use crate::error::{Error, Result};
 use crate::spec::annotations::{self, CRIU_CONFIG};

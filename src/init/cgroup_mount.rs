@@ -96,7 +96,7 @@ fn host_superblock_options() -> Result<Vec<u8>> {
 
 /// Returns the superblock's options of the first cgroup2 mount: the last field of its
 /// line.
-fn superblock_options(mountinfo: &[u8]) -> &[u8] {
+pub fn superblock_options(mountinfo: &[u8]) -> &[u8] {
     const TYPE: &[u8] = b" - cgroup2 ";
     let mut lines = mountinfo.split(|c| *c == b'\n');
     let line = lines.find(|line| line.windows(TYPE.len()).any(|part| part == TYPE));

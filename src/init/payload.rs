@@ -139,7 +139,7 @@ fn home_of(uid: u32) -> Option<Vec<u8>> {
 
 /// Returns the home directory in a line of /etc/passwd, if the line belongs to the user
 /// `uid`.
-fn home_in(line: &[u8], uid: u32) -> Option<Vec<u8>> {
+pub fn home_in(line: &[u8], uid: u32) -> Option<Vec<u8>> {
     let fields: Vec<&[u8]> = line.split(|byte| *byte == b':').collect();
     let own = std::str::from_utf8(fields.get(2)?).ok()?.parse() == Ok(uid);
     fields.get(5).filter(|home| own && !home.is_empty()).map(|home| home.to_vec())
@@ -187,7 +187,7 @@ fn missing_interpreter(path: &CStr) -> Option<String> {
     (!Path::new(&name).exists()).then_some(name)
 }
 
-fn script_interpreter(head: &[u8]) -> Option<String> {
+pub fn script_interpreter(head: &[u8]) -> Option<String> {
     let line = head[2..].split(|byte| *byte == b'\n').next()?;
     let name = line.split(|byte| matches!(byte, b' ' | b'\t')).find(|word| !word.is_empty())?;
     Some(String::from_utf8_lossy(name).into_owned())
@@ -195,7 +195,7 @@ fn script_interpreter(head: &[u8]) -> Option<String> {
 
 /// Reads PT_INTERP from a 64-bit little-endian ELF file, the format of all supported
 /// machines.
-fn elf_interpreter(head: &[u8]) -> Option<String> {
+pub fn elf_interpreter(head: &[u8]) -> Option<String> {
     const PT_INTERP: u64 = 3;
     if !head.starts_with(b"\x7fELF\x02\x01") {
         return None;

@@ -12,6 +12,7 @@ pub use stats::Stats;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
+use crate::sys::mountinfo::unescape;
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
@@ -254,12 +255,11 @@ pub fn find() -> Result<PathBuf> {
 }
 
 /// Parses the mount point of a filesystem of type resctrl.
-fn parse_mount_point(mountinfo: &str) -> Option<PathBuf> {
+pub fn parse_mount_point(mountinfo: &str) -> Option<PathBuf> {
     mountinfo.lines().find_map(|line| {
         let (head, tail) = line.split_once(" - ")?;
         let point = head.split(' ').nth(4)?;
-        // mountinfo has \\040 for a space. Nobody mounts resctrl at a path with a space.
-        (tail.split(' ').next() == Some("resctrl")).then(|| point.into())
+        (tail.split(' ').next() == Some("resctrl")).then(|| unescape(point.as_bytes()))
     })
 }
 
@@ -294,6 +294,8 @@ mod tests {
         let text = "22 1 0:21 / /sys/fs/resctrl2 rw - tmpfs resctrl rw\n\
                     23 1 0:22 / /sys/fs/resctrl rw,nosuid - resctrl resctrl rw,cdp\n";
         assert_eq!(parse_mount_point(text), Some("/sys/fs/resctrl".into()));
+        let text = "23 1 0:22 / /a\\040b rw - resctrl resctrl rw";
+        assert_eq!(parse_mount_point(text), Some("/a b".into()));
         assert_eq!(parse_mount_point("22 1 0:21 / /a rw - tmpfs resctrl rw"), None);
     }
 

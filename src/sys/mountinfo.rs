@@ -28,7 +28,7 @@ pub fn read_mounts(process: &str) -> Result<Vec<MountInfo>> {
 
 impl MountInfo {
     /// Parses a line: `id parent dev root point options… - type source super`.
-    fn parse(line: &[u8]) -> Option<MountInfo> {
+    pub fn parse(line: &[u8]) -> Option<MountInfo> {
         let mut fields = line.split(|byte| *byte == b' ');
         let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
         let (id, parent) = (number()?, number()?);
@@ -41,7 +41,7 @@ impl MountInfo {
 
 /// Decodes a path of mountinfo, where a space, a tab, a newline and a backslash are each
 /// a backslash and three octal digits.
-fn unescape(field: &[u8]) -> PathBuf {
+pub fn unescape(field: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((byte, behind)) = rest.split_first() {

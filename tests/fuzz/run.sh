@@ -1,5 +1,6 @@
 #!/bin/bash
 # Runs the fuzzers: tests/fuzz/run.sh [SECONDS [TARGET...]]
+# Copies the files to start from, and runs nothing: tests/fuzz/run.sh --seed TARGET...
 #
 # Built by the Rust that builds corten, with the flags that cargo-fuzz would
 # give it (without a sanitizer: those want a nightly). What is found stays in
@@ -9,7 +10,12 @@ cd "$(dirname -- "$0")/../.."
 
 seconds=${1:-60}
 shift || true
-[ $# -gt 0 ] || set -- config mounts seccomp cgroup_path sync
+if [ $# -eq 0 ]; then
+    for target in tests/fuzz/targets/*.rs; do
+        target=${target##*/}
+        set -- "$@" "${target%.rs}"
+    done
+fi
 out=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 
@@ -17,33 +23,29 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 export RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1'
-CARGO_TARGET_DIR=$out cargo build --quiet --release --locked --target "$host" --manifest-path tests/fuzz/Cargo.toml
+[ "$seconds" = --seed ] ||
+    CARGO_TARGET_DIR=$out cargo build --quiet --release --locked --target "$host" --manifest-path tests/fuzz/Cargo.toml
 
-# seed TARGET: prints the files to start from
+# seed TARGET: copies the files to start from: tests/fuzz/corpus, and what other tests have
 seed() {
     local dir=$out/corpus/$1 file i=0
+    [ -e "tests/fuzz/targets/$1.rs" ] || { echo "no such fuzzer: $1" >&2; exit 1; }
     mkdir -p "$dir" "$out/findings"
+    local more=()
     case $1 in
-    config)
-        for file in bundles/*/config.json tests/data/schema/test/config/*/*.json tests/data/configs/*.json; do
-            [ ! -e "$file" ] || cp -- "$file" "$dir/seed-$((i += 1))"
-        done ;;
-    seccomp)
-        for file in tests/data/*-seccomp.json; do cp -- "$file" "$dir/seed-$((i += 1))"; done ;;
-    mounts)
-        printf 'bind\n/a\nrbind\nrro\nrslave\nidmap=uids=0-1000-10;gids=@0-1-1' >"$dir/seed-1"
-        printf 'tmpfs\n/dev\nnosuid\nmode=755\ntmpcopyup\nsize=64k\nnosymfollow' >"$dir/seed-2"
-        printf 'overlay\n/\nlowerdir=/a:/b\nupperdir=/c\nworkdir=/d' >"$dir/seed-3" ;;
-    cgroup_path)
-        printf /kubepods/pod1/c >"$dir/seed-1"
-        printf 'machine-a.slice:corten:c1' >"$dir/seed-2"
-        printf 'a/../b' >"$dir/seed-3" ;;
-    sync)
-        printf '\4\0\0\0\0\0\0\0\0\1\0\0\0a\0\0\0\0\2\0\0\0' >"$dir/seed-1"
-        printf '\3' >"$dir/seed-2" ;;
-    *) echo "no such fuzzer: $1" >&2; exit 1 ;;
+    config) more=(bundles/*/config.json tests/data/schema/test/config/*/*.json tests/data/configs/*.json) ;;
+    seccomp) more=(tests/data/*-seccomp.json) ;;
+    record) more=(tests/data/state/*.json) ;;
     esac
+    for file in "tests/fuzz/corpus/$1"/* "${more[@]}"; do
+        [ ! -e "$file" ] || cp -- "$file" "$dir/seed-$((i += 1))"
+    done
 }
+
+if [ "$seconds" = --seed ]; then
+    for target; do seed "$target"; done
+    exit
+fi
 
 # run TARGET: writes the exit status to a file. A killed process writes none.
 run() {
@@ -79,12 +81,15 @@ for target; do
 done
 wait
 
-failed=
+passed=0 failed=0
 for target; do
-    report "$target" || failed=1
+    if report "$target"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
 done
 if ls "$out"/findings/* >/dev/null 2>&1; then
-    echo "found:"; ls "$out"/findings
-    failed=1
+    echo "found, now or earlier:"
+    ls "$out"/findings
+    [ "$failed" -gt 0 ] || failed=1
 fi
-[ -z "$failed" ] || { echo "fuzzing failed: see $out/*.log"; exit 1; }
+[ "$failed" -eq 0 ] || echo "see $out/*.log"
+echo "fuzz: $passed passed, $failed failed, 0 skipped ($SECONDS s)"
+[ "$failed" -eq 0 ]

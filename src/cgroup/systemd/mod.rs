@@ -24,6 +24,11 @@ pub use bus::traffic;
 pub use names::Name;
 pub use property::Property;
 pub use quota::round_as_systemd;
+#[cfg(fuzzing)]
+pub use {
+    annotations::properties,
+    wire::{Call, Message, Value as BusValue, decode},
+};
 
 use crate::error::{Error, Result, without_engines_words};
 use crate::launch::CgroupEntry;
