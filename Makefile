@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: attack fuzz help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack fuzz soak help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -36,6 +36,7 @@ help:
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make attack    known attacks and races on corten, or on RUNTIME (SECONDS=20 for each race, ARGS="TEXT...")'
+	@echo 'make soak      very many containers, and shortages; nothing may grow (ARGS="--containers 100000 --alive 1000")'
 	@echo 'make docs      completions and manual pages: $(DOCS)'
 	@echo 'make install   into $$DESTDIR$$PREFIX/sbin and share ($(DESTDIR)$(PREFIX))'
 	@echo 'make deps-criu  a CRIU for the tests of checkpoint and restore'
@@ -124,6 +125,13 @@ endif
 	    ATTACK_SECONDS=$(if $(filter file,$(origin SECONDS)),20,$(SECONDS)) \
 	    WEAKENED=$(if $(filter $(CORTEN),$(RUNTIME)),$(WEAK)/$(HOST)/debug/corten) \
 	    cargo test --release --locked --quiet --test attack -- $(ARGS)
+
+# Many containers, in a row, at the same time, and where memory, processes or disk run out;
+# then random verbs: rounds, processes, operations of each, ids.
+STORM ?= 2,16,40,500
+soak: build deps-test
+	$(AS_ROOT) RUNTIME=$(RUNTIME) cargo test --release --locked --quiet --test soak -- $(ARGS)
+	$(AS_ROOT) RUNTIME=$(RUNTIME) STORM=$(STORM) cargo test --release --locked --quiet --test suite -- storm::
 
 # Completions and manual pages, by a program that is no part of the binary.
 docs: $(DOCS)/corten.8

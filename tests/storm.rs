@@ -16,9 +16,11 @@ use std::process::{Child, Command, Stdio};
 
 cases![random_verbs_at_once];
 
-/// Rounds, processes, and operations of each: `STORM=50,16,150` is the long form.
+/// Rounds, processes, operations of each, and ids: `STORM=50,16,150,3` is the long form.
 fn size() -> String {
-    std::env::var("STORM").unwrap_or_else(|_| "2,8,15".into())
+    let size = std::env::var("STORM").unwrap_or_else(|_| "2,8,15".into());
+    // Without the number of ids, three: the processes meet on each.
+    if size.split(',').count() < 4 { size + ",3" } else { size }
 }
 
 /// What a verb may print about a container that other processes use at the same time.
@@ -85,22 +87,27 @@ struct Place<'a> {
     pausing: &'a str,
     short: &'a str,
     token: &'a str,
+    ids: u64,
 }
 
 impl<'a> Place<'a> {
+    /// The last argument has numbers; the last of these is the number of ids.
     fn of(args: &'a [String]) -> (Place<'a>, Vec<u64>) {
+        let mut numbers: Vec<u64> =
+            args[5].split(',').map(|number| number.parse().expect("a number")).collect();
         let place = Place {
             runtime: &args[0],
             root: Path::new(&args[1]),
             pausing: &args[2],
             short: &args[3],
             token: &args[4],
+            ids: numbers.pop().filter(|ids| *ids > 0).expect("a number of ids"),
         };
-        (place, args[5].split(',').map(|number| number.parse().expect("a number")).collect())
+        (place, numbers)
     }
 
-    fn ids(&self) -> [String; 3] {
-        [1, 2, 3].map(|n| format!("{}storm{n}", self.token))
+    fn id(&self, n: u64) -> String {
+        format!("{}storm{n}x", self.token)
     }
 
     fn call(&self, args: &[&str], output: &Path) -> Child {
@@ -123,12 +130,15 @@ pub fn main(args: &[String]) -> i32 {
             .map(|worker| {
                 let seed = round * 1000 + worker + 1;
                 let mut command = Command::new(&me);
-                command.arg("--storm-worker").args(&args[..5]).arg(format!("{seed},{}", size[2]));
+                command
+                    .arg("--storm-worker")
+                    .args(&args[..5])
+                    .arg(format!("{seed},{},{}", size[2], place.ids));
                 command.spawn().expect("a worker").id() as i32
             })
             .collect();
         failures += reap(workers);
-        for id in place.ids() {
+        for id in (0..place.ids).map(|n| place.id(n)) {
             let output = place.root.with_file_name("delete.err");
             let delete = place.call(&["delete", "--force", &id], &output);
             let failed = reap(vec![delete.id() as i32]);
@@ -146,7 +156,10 @@ pub fn main(args: &[String]) -> i32 {
             failures += 1;
         }
     }
-    println!("{} rounds, {} processes, {} operations each: {failures} failures", size[0], size[1], size[2]);
+    println!(
+        "{} rounds, {} processes, {} operations each, {} ids: {failures} failures",
+        size[0], size[1], size[2], place.ids
+    );
     i32::from(failures > 0)
 }
 
@@ -181,8 +194,8 @@ pub fn worker(args: &[String]) -> i32 {
     let output = place.root.with_file_name(format!("worker{}.err", std::process::id()));
     let mut wrong: BTreeMap<String, u32> = BTreeMap::new();
     for _ in 0..numbers[1] {
-        let ids = place.ids();
-        let id = ids[next(3)].as_str();
+        let id = place.id(next(place.ids as usize) as u64);
+        let id = id.as_str();
         let bundle = [place.pausing, place.short][next(2)];
         let verbs: [&[&str]; 24] = [
             &["create", "--bundle", bundle, id],

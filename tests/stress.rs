@@ -1,5 +1,5 @@
-//! Many containers, and calls that are killed in the middle. `stress.sh` runs them by the
-//! thousand.
+//! Many containers, and calls that are killed in the middle. The soak (`soak/`) runs them
+//! by the thousand.
 
 use crate::harness::{HeldCreate, Running, Test};
 
