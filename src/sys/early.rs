@@ -202,3 +202,36 @@ mod x86_64 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+
+    /// Each argument is an allocation of its own, so that Miri sees a read beyond its end
+    /// (tests/fuzz/README.md).
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn a_sealed_verb_is_found_and_nothing_beyond_an_argument_is_read() {
+        let is_found = |text: &[u8]| {
+            let arg = [text, b"\0"].concat().into_boxed_slice();
+            // SAFETY: the argument ends with a NUL byte.
+            unsafe { names_sealed_verb(arg.as_ptr()) }
+        };
+        for verb in SEALED_VERBS {
+            assert!(is_found(verb));
+            assert!((0..verb.len()).all(|end| !is_found(&verb[..end])));
+            assert!(!is_found(&[*verb, b"x"].concat()) && !is_found(&[b"x", *verb].concat()));
+        }
+    }
+
+    #[test]
+    fn the_arguments_are_those_of_main() {
+        let texts = [c"corten", c"", c"\xff b"];
+        let argv: Vec<_> = texts.iter().map(|text| text.as_ptr()).chain([std::ptr::null()]).collect();
+        // SAFETY: three C strings, which live through the call.
+        let args = unsafe { args(3, argv.as_ptr()) };
+        let seen: Vec<_> = args.iter().map(|arg| arg.as_bytes()).collect();
+        assert_eq!(seen, [&b"corten"[..], b"", b"\xff b"]);
+    }
+}

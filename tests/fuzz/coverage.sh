@@ -28,12 +28,14 @@ for target in tests/fuzz/targets/*.rs; do
     find "$learnt" -type f -print0 | LLVM_PROFILE_FILE="$out/raw/$target-%p.profraw" \
         xargs -0 -n 4000 "$out/$host/debug/$target" >"$out/$target.log" 2>&1 ||
         { echo "$target failed: see $out/$target.log"; exit 1; }
-    objects+=(--object "$out/$host/debug/$target")
+    # The first has no flag before it.
+    objects+=(${objects[0]:+--object} "$out/$host/debug/$target")
 done
 "$tools/llvm-profdata" merge --sparse "$out"/raw/*.profraw -o "$out/all.profdata"
 
 if [ $# -gt 0 ]; then
-    "$tools/llvm-cov" show "${objects[@]}" --instr-profile="$out/all.profdata" "$@" |
+    realpath -- "$@" | tr '\n' '\0' |
+        xargs -0 "$tools/llvm-cov" show "${objects[@]}" --instr-profile="$out/all.profdata" |
         awk '/^\/.*:$/ { print } /^ *[0-9]+\| +0\|/'
     exit
 fi

@@ -78,13 +78,12 @@ fn soak(args: &[String]) -> ExitCode {
     worker::many(&place, "run", 1, WARM_UP).expect("the first containers");
     worker::many(&place, "life", 8, WARM_UP).expect("the first containers");
     let before = Census::take(&place);
-    let row = options.containers / 2;
-    let per_worker = options.containers / 2 / options.workers;
+    let row = options.containers / 4;
+    let at_once = row.next_multiple_of(options.workers);
     verdict.soaked(&place, "run, one after the other", row, || worker::many(&place, "run", 1, row));
     verdict.soaked(&place, "create, start, delete, one after the other", row, || {
         worker::many(&place, "life", 1, row)
     });
-    let at_once = per_worker * options.workers;
     verdict.soaked(&place, &format!("run, {} at a time", options.workers), at_once, || {
         worker::many(&place, "run", options.workers, at_once)
     });

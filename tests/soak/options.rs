@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 const USAGE: &str = "\
 soak [--containers N] [--alive N] [--workers N] [--rounds N]
-  --containers N  containers of each kind, half of them in a row, half at the same time (2000)
+  --containers N  containers in all, half of them in a row, half at the same time (4000)
   --alive N       containers that are alive at the same time (100)
   --workers N     processes that call the runtime at the same time (8)
   --rounds N      attempts under each shortage (64)
@@ -24,7 +24,7 @@ impl Options {
     pub fn parse(args: &[String]) -> Result<Option<Options>, String> {
         let runtime = std::env::var_os("RUNTIME").unwrap_or_else(|| env!("CARGO_BIN_EXE_corten").into());
         let runtime = std::fs::canonicalize(&runtime).map_err(|e| format!("RUNTIME {runtime:?}: {e}"))?;
-        let mut options = Options { runtime, containers: 2000, alive: 100, workers: 8, rounds: 64 };
+        let mut options = Options { runtime, containers: 4000, alive: 100, workers: 8, rounds: 64 };
         let mut args = args.iter();
         while let Some(flag) = args.next() {
             let number = match flag.as_str() {
