@@ -12,6 +12,7 @@ cases![
     a_killed_create_leaves_no_init,
     start_and_delete_at_once,
     killed_run_leaves_a_container_to_delete,
+    a_foreground_run_keeps_no_task_file_of_its_cgroups_open,
 ];
 
 fn many_runs_in_a_row(t: &Test) {
@@ -102,4 +103,24 @@ fn killed_run_leaves_a_container_to_delete(t: &Test) {
     assert_eq!(running.out().code, 137);
     t.verb(["delete", "--force", &id]).ok();
     t.verb(["state", &id]).out().fails(&["does not exist"]);
+}
+
+/// The kernel would keep the inodes of each cgroup that is removed while a file of it is open.
+fn a_foreground_run_keeps_no_task_file_of_its_cgroups_open(t: &Test) {
+    let (reader, writer) = crate::harness::pipe();
+    let bundle = t.bundle().shell("echo ready; sleep 1000");
+    let id = t.id();
+    t.will_delete(&id);
+    let running = t.verb(["run", "--bundle"]).arg(bundle.lay()).arg(&id).stdout(writer).spawn();
+    assert_eq!(crate::harness::read_line(&reader), "ready");
+    // These wait for the lock, which `run` gives up once it only waits for the payload.
+    t.verb(["pause", &id]).ok();
+    t.verb(["resume", &id]).ok();
+    let fds = std::fs::read_dir(format!("/proc/{}/fd", running.pid())).expect("descriptors").flatten();
+    let files: Vec<_> = fds.filter_map(|entry| std::fs::read_link(entry.path()).ok()).collect();
+    assert!(!files.is_empty());
+    let open: Vec<_> = files.iter().filter(|file| file.ends_with("tasks")).collect();
+    assert!(open.is_empty(), "{open:?}");
+    t.verb(["delete", "--force", &id]).ok();
+    running.out();
 }

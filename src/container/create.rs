@@ -121,10 +121,8 @@ pub fn create(options: &Options) -> Result<Created> {
     }
     // The runtime must not keep init's end of the handshake open: it would not notice
     // init's death. The runtime must not keep init's mounts open either: they would stay
-    // busy. `tasks` (open cgroup files) stay open to save the calls of close(2): the
-    // kernel closes them when the runtime exits.
+    // busy.
     drop((init_end, gate, init_socket, sources, courier_end));
-    std::mem::forget(tasks);
 
     // Set init up while init builds the container, and answer its requests.
     steps::done_with(|| format!("cloned init, pid {}", guard.pid()));
@@ -152,6 +150,14 @@ pub fn create(options: &Options) -> Result<Created> {
     runtime_end.send(ToInit::Commit).map_err(|error| guard.replace_epipe(error))?;
     guard.warn();
     let (dir, state, init) = guard.finish()?;
+    // `tasks` are open files of the cgroups. If one is open while its cgroup is removed, the
+    // kernel keeps the inodes of both in its cache until memory is short, so a foreground
+    // `run`, which removes the cgroups, closes them. The other verbs end soon, and save the
+    // calls of close(2). After a failure they are closed before the guard rolls back.
+    match options.mode {
+        Mode::RunForeground => drop(tasks),
+        Mode::Create | Mode::RunDetached => std::mem::forget(tasks),
+    }
     Ok(Created { plan, dir, state, init, sync: runtime_end, terminal, relay, oom })
 }
 

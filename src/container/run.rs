@@ -69,6 +69,8 @@ fn run_attended(options: &Options, keep: bool) -> Result<i32> {
         || stdio::attend(&created.init, signals, terminal, relay),
         |exit| {
             if !keep {
+                // It has files of the cgroup open, which is removed now (see `create`).
+                drop(oom);
                 return removed(&created.dir, &created.state, &created.plan.hooks.poststop, options, exit);
             }
             let exit = exit?;
