@@ -39,7 +39,9 @@ impl Verdict {
     /// Compares with the count before all phases, and prints both.
     pub fn whole(&mut self, place: &Place, before: &Census) {
         let grown = grown(place, before, self.containers);
-        Census::take(place).print_since(before);
+        if grown.is_ok() {
+            Census::take(place).print_since(before);
+        }
         self.add(&format!("the whole soak: {} containers", self.containers), grown);
     }
 
