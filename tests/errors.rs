@@ -84,6 +84,7 @@ cases![
     a_rootfs_that_is_noexec_is_named,
     a_chroot_is_named,
     a_crash_of_init_with_a_filter_names_the_filter,
+    few_descriptors_do_not_change_the_status,
 ];
 
 /// `create` with `value` at `pointer` must fail, and its error must contain every needle.
@@ -709,4 +710,30 @@ fn erange_is_explained_as_a_value_out_of_range(t: &Test) {
     let bundle = bundle.set("/linux/cgroupsPath", json!(format!("/{}", t.token))).args(["true"]);
     let out = t.on_v2(&bundle, "runtime run --bundle \"$BUNDLE\" \"$ID\"").out();
     out.one_clear_line(&["/linux/resources/unified", "cgroup.max.depth", "ERANGE (value out of range)"]);
+}
+
+/// A verb that can't open the files that tell a container's status must not guess one: an
+/// engine would delete a container that runs.
+fn few_descriptors_do_not_change_the_status(t: &Test) {
+    let limited = |limit: u32, verb: &str, id: &str| {
+        let call = t.call("/bin/sh").args(["-c", "ulimit -n $0; exec \"$@\""]).arg(limit.to_string());
+        let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root()).args(t.globals());
+        call.args([verb, id]).out()
+    };
+    // Tries more and more descriptors, until the verb works.
+    let sweep = |verb: &str, id: &str, wrong: &str| {
+        let works = (3..40).find(|limit| {
+            let out = limited(*limit, verb, id);
+            assert!(!out.stderr.contains(wrong) && !out.stdout.contains(wrong), "{verb}, {limit}: {out:?}");
+            out.code == 0
+        });
+        assert!(works.is_some_and(|limit| limit > 4), "{verb} fails for want of descriptors, or for more");
+    };
+    let container = t.create(&t.bundle().pausing());
+    sweep("state", &container.id, "\"stopped\"");
+    sweep("start", &container.id, "stopped");
+    container.verb("pause").ok();
+    sweep("state", &container.id, "\"running\"");
+    sweep("resume", &container.id, "not paused");
+    assert_eq!(container.status(), "running");
 }

@@ -50,6 +50,7 @@ cases![
     errno_on_an_action_without_errno_is_refused,
     metadata_without_a_path_is_refused,
     contradictions_are_refused,
+    a_process_killed_before_its_execve_is_an_error,
 ];
 
 /// A call that no program needs, that takes any arguments, and that works.
@@ -769,4 +770,18 @@ fn contradictions_are_refused(t: &Test) {
         "/linux/seccomp/syscalls/0",
         "times",
     ]);
+}
+
+/// The kernel kills the process after corten has installed the filter, and before the payload
+/// runs. That is no end of the payload.
+fn a_process_killed_before_its_execve_is_an_error(t: &Test) {
+    let needles = ["was killed by signal 31 (bad system call) before it executed the payload"];
+
+    let execve = json!({ "names": ["execve", "execveat"], "action": "SCMP_ACT_KILL_PROCESS" });
+    let profile = json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": [execve] });
+    let bundle = with(t, profile).pausing();
+    let container = t.create(&bundle);
+    container.verb("start").out().one_clear_line(&needles);
+    assert_eq!(container.status(), "stopped");
+    t.run(&bundle).one_clear_line(&needles);
 }

@@ -34,9 +34,9 @@ pub enum Freezer<'a> {
 
 impl Cgroup {
     /// Returns whether somebody froze this cgroup itself. A frozen cgroup above it does
-    /// not count. False if there is no freezer.
-    pub fn is_frozen(&self) -> bool {
-        self.freezer().is_some_and(|freezer| freezer.is_frozen())
+    /// not count. False if there is no freezer, or no cgroup any more.
+    pub fn is_frozen(&self) -> Result<bool> {
+        self.freezer().map_or(Ok(false), |freezer| freezer.is_frozen())
     }
 
     /// Refuses a cgroup that is frozen or below a frozen one. A new process would stop
@@ -104,13 +104,16 @@ fn no_freezer() -> Error {
 
 impl<'a> Freezer<'a> {
     /// Returns whether somebody froze this cgroup itself, whatever the state of the
-    /// cgroups above it.
-    pub fn is_frozen(&self) -> bool {
+    /// cgroups above it. False if it doesn't exist any more.
+    pub fn is_frozen(&self) -> Result<bool> {
         let file = match self {
             Freezer::V1(path) => path.join("freezer.self_freezing"),
             Freezer::V2(path) => path.join("cgroup.freeze"),
         };
-        tree::read(&file).is_ok_and(|state| state == "1")
+        match tree::read(&file) {
+            Err(error) if error.is(Errno::ENOENT) || error.is(Errno::ENODEV) => Ok(false),
+            state => state.map(|state| state == "1"),
+        }
     }
 
     /// Returns the cgroup that would stop a new process in this one. On version 1,
@@ -123,7 +126,9 @@ impl<'a> Freezer<'a> {
                 let there = ancestors_in_cgroupfs(path).find_map(|dir| Some((dir, state(dir)?)));
                 there.filter(|(_, state)| state != "THAWED").map(|(dir, _)| dir)
             }
-            Freezer::V2(path) => ancestors_in_cgroupfs(path).find(|dir| Freezer::V2(dir).is_frozen()),
+            Freezer::V2(path) => {
+                ancestors_in_cgroupfs(path).find(|dir| Freezer::V2(dir).is_frozen().unwrap_or(false))
+            }
         }
     }
 
@@ -155,7 +160,7 @@ impl<'a> Freezer<'a> {
             }
             Freezer::V2(path) => {
                 tree::write(tree::open(path)?, "cgroup.freeze", "0")?;
-                Ok(path.ancestors().skip(1).all(|above| !Freezer::V2(above).is_frozen()))
+                Ok(path.ancestors().skip(1).all(|above| !Freezer::V2(above).is_frozen().unwrap_or(false)))
             }
         }
     }

@@ -5,6 +5,7 @@ use crate::error::{Context, Result};
 use crate::sys::mountinfo::unescape;
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::read_file;
+use nix::errno::Errno;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use std::path::{Path, PathBuf};
 
@@ -60,6 +61,17 @@ impl V1Mount {
     }
 }
 
+/// Returns whether version 2 is mounted at [`ROOT`]. `None`: the directory is missing, or the
+/// caller is not root and may not enter it. Any other failure is an error: without it, a
+/// container would get no cgroup.
+fn find_version_2() -> Result<Option<bool>> {
+    match statfs(ROOT) {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(Errno::EACCES) if !nix::unistd::geteuid().is_root() => Ok(None),
+        stat => Ok(Some(stat.op_on("statfs", ROOT)?.filesystem_type() == CGROUP2_SUPER_MAGIC)),
+    }
+}
+
 impl Host {
     /// Returns whether the host mounts version 2 alone, at /sys/fs/cgroup.
     pub fn is_v2() -> bool {
@@ -70,8 +82,7 @@ impl Host {
     /// read this process's cgroup if the host has version 2 alone, and the container's
     /// path is absolute or the driver is systemd. `own` is `/` then.
     pub fn detect(driver: Driver, cgroups_path: Option<&str>) -> Result<Host> {
-        let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
-        let is_v2 = stat.filesystem_type() == CGROUP2_SUPER_MAGIC;
+        let Some(is_v2) = find_version_2()? else { return Ok(Host::None) };
         let is_absolute = driver == Driver::Systemd || cgroups_path.is_some_and(|path| path.starts_with('/'));
         if is_v2 && is_absolute {
             return Ok(Host::V2 { mount: ROOT.into(), own: "/".into() });
@@ -81,8 +92,8 @@ impl Host {
 
     /// Reads the hierarchies of the host; each `own` is the cgroup of process `pid`.
     pub fn of_process(pid: i32) -> Result<Host> {
-        let Ok(stat) = statfs(ROOT) else { return Ok(Host::None) };
-        Host::read_layout(path_in_proc(pid, "cgroup").as_str(), stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
+        let Some(is_v2) = find_version_2()? else { return Ok(Host::None) };
+        Host::read_layout(path_in_proc(pid, "cgroup").as_str(), is_v2)
     }
 
     fn read_layout(file: &str, is_v2: bool) -> Result<Host> {

@@ -478,7 +478,7 @@ impl Dir {
             None => Ok(Status::Stopped),
             Some((_, init)) if !init.is_alive()? => Ok(Status::Stopped),
             Some(_) if self.has_gate() => Ok(Status::Created),
-            Some((state, _)) if state.cgroup.is_frozen() => Ok(Status::Paused),
+            Some((state, _)) if state.cgroup.is_frozen()? => Ok(Status::Paused),
             Some(_) => Ok(Status::Running),
         }
     }

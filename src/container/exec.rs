@@ -2,6 +2,7 @@
 
 use super::console::{self, Console};
 use super::dir::Dir;
+use super::executed::check_executed;
 use super::id::keyring_name;
 use super::init_setup::warn_of_lack;
 use super::namespace_entry;
@@ -62,7 +63,7 @@ pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super
         Status::Running | Status::Created => match state.cgroup.check_not_frozen() {
             Ok(()) => Ok((dir, state)),
             // A `pause` froze the container after `status` had looked.
-            Err(_) if state.cgroup.is_frozen() => Err(paused(id)),
+            Err(_) if state.cgroup.is_frozen()? => Err(paused(id)),
             Err(error) => Err(error),
         },
         Status::Paused => Err(paused(id)),
@@ -334,12 +335,12 @@ fn await_execve(
     if let Some(group) = &state.rdt {
         group.add_process(exec_process.pid)?;
     }
-    // If the process has failed already, its error is the next message.
-    let _ = sync.send(ToExec::Commit);
+    sync.send_unless_ended(ToExec::Commit)?;
     if let Some(agent) = agent {
         hand_over(sync, exec_process, agent, options.log)?;
     }
     until_executed(sync, options.log)?;
+    check_executed(exec_process.pid, exec_process.pidfd, "the exec process")?;
     steps::done("the process was executed");
     if let Some(path) = options.pid_file {
         write_pid_file(path, exec_process.pid)?;

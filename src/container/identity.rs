@@ -25,6 +25,7 @@ pub struct Identity {
 /// Fields of /proc/PID/stat.
 struct Stat {
     state: u8,
+    flags: u64,
     start_time: u64,
     /// The status as in wait(2). 0 if the reader may not trace the process.
     exit_code: i32,
@@ -103,6 +104,15 @@ impl Identity {
     }
 }
 
+/// Whether the process has called execve since its fork; it may be a zombie. `None` if its
+/// parent has reaped it.
+pub fn has_executed(pid: i32) -> Result<Option<bool>> {
+    /// The flag PF_FORKNOEXEC (include/linux/sched.h): the kernel sets it at the fork, and
+    /// clears it at an execve that can no longer fail.
+    const FORKED_ONLY: u64 = 0x40;
+    Ok(stat(pid)?.map(|stat| stat.flags & FORKED_ONLY == 0))
+}
+
 /// Returns the inode of a pidfd. Since Linux 6.9 it is unique until the next boot.
 fn inode(pidfd: impl AsFd) -> Result<u64> {
     Ok(fstat(pidfd).op("fstat a pidfd")?.st_ino)
@@ -120,10 +130,12 @@ fn stat(pid: i32) -> Result<Option<Stat>> {
 fn parse(bytes: &[u8]) -> Option<Stat> {
     let mut fields = stat_fields(bytes)?;
     let state = *fields.next()?.as_bytes().first()?;
-    // The state is field 3, the start time field 22 and the exit code field 52.
-    let start_time = fields.nth(22 - 3 - 1)?.parse().ok()?;
+    // The state is field 3, the flags are field 9, the start time is field 22 and the exit
+    // code field 52.
+    let flags = fields.nth(9 - 3 - 1)?.parse().ok()?;
+    let start_time = fields.nth(22 - 9 - 1)?.parse().ok()?;
     let exit_code = fields.nth(52 - 22 - 1)?.parse().ok()?;
-    Some(Stat { state, start_time, exit_code })
+    Some(Stat { state, flags, start_time, exit_code })
 }
 
 #[cfg(test)]

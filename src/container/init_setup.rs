@@ -81,8 +81,7 @@ impl CreateGuard<'_> {
             steps::done("wrote the id mappings");
         }
         if init::waits_for_ids_or_limits(self.plan) {
-            // If init has failed already, its error is the next message.
-            let _ = sync.send(ToInit::IdsAndLimitsSet);
+            sync.send_unless_ended(ToInit::IdsAndLimitsSet)?;
         }
         Ok(())
     }
@@ -125,8 +124,7 @@ impl CreateGuard<'_> {
         if !early {
             self.map_ids_and_release(sync)?;
         }
-        // If init has failed already, its error is the next message.
-        let _ = sync.send(ToInit::InCgroup);
+        sync.send_unless_ended(ToInit::InCgroup)?;
         self.record()
     }
 
@@ -178,8 +176,7 @@ impl CreateGuard<'_> {
                 }
                 Some((FromInit::MountsReady, _)) => {
                     self.run_runtime_hooks()?;
-                    // If init has ended meanwhile, the next receive reports it.
-                    let _ = sync.send(ToInit::HooksDone);
+                    sync.send_unless_ended(ToInit::HooksDone)?;
                 }
                 Some((FromInit::Listener(number), _)) => {
                     self.hand_over(agent.take(), number, sync)?;

@@ -13,6 +13,7 @@ mod dir;
 pub mod ending;
 pub mod events;
 pub mod exec;
+mod executed;
 pub mod exit;
 mod hook_output;
 pub mod id;

@@ -134,8 +134,9 @@ fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
         match sync.recv_until(end) {
             Ok(Some((FromMounter::SecondClone, Some(pidfd)))) => {
                 second = Some(pidfd);
-                // The process may have ended already.
-                let _ = sync.send(ToMounter::SecondCloneKnown);
+                if let Err(error) = sync.send_unless_ended(ToMounter::SecondCloneKnown) {
+                    break Err(error);
+                }
             }
             Ok(Some((FromMounter::MountsChanged, _))) => break Ok(()),
             Ok(Some((FromMounter::Failed(error), _))) => break Err(error),

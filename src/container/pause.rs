@@ -33,7 +33,7 @@ pub fn resume(root: &Root, id: &str, log: &Log) -> Result<()> {
     let dir = root.find(id)?.locked()?;
     let state = dir.created_state()?;
     let status = dir.status(Some(&state))?;
-    if status == Status::Stopped || !state.cgroup.is_frozen() {
+    if status == Status::Stopped || !state.cgroup.is_frozen()? {
         return Err(Error::msg(format!("container not paused: it is {}", status.name())).on(id));
     }
     dir.unlock_gate()?;

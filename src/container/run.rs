@@ -3,6 +3,7 @@
 
 use super::create::{Created, create};
 use super::dir::Dir;
+use super::executed::check_executed;
 use super::exit;
 use super::options::Options;
 use super::sd_notify::Relay;
@@ -111,6 +112,7 @@ pub fn removed(
 /// Waits for the payload's execve, then runs the poststart hooks.
 fn started(created: &Created, options: &Options) -> Result<()> {
     until_executed(&created.sync)?;
+    check_executed(created.state.pid(), &created.init, "init")?;
     steps::done("init ran any startContainer hooks and executed the payload");
     start::run_poststart(&created.plan.hooks.poststart, &created.state, options.signals.as_ref())
 }

@@ -3,6 +3,7 @@
 use super::delete;
 use super::dir::{Dir, GATE, RESULT};
 use super::ending::Ending;
+use super::executed::check_executed;
 use super::exit;
 use super::hook_output;
 use super::root::Root;
@@ -32,7 +33,11 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     let state = dir.created_state()?;
     let (gate, result) = match (open_gate(&dir), dir.open_fifo(RESULT, OFlag::O_RDONLY)) {
         (Ok(gate), Ok(result)) => (gate, result),
-        _ => return Err(refusal(&dir, &state)?),
+        // The gate is gone, or init no longer reads it.
+        (Err(Errno::ENOENT | Errno::ENXIO), _) | (_, Err(Errno::ENOENT)) => {
+            return Err(refusal(&dir, &state)?);
+        }
+        (Err(errno), _) | (_, Err(errno)) => return Err(errno).op_on("open the start gate", id),
     };
     state.cgroup.check_not_frozen()?;
     let relay = Relay::listen(&dir, log)?;
@@ -48,7 +53,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     // verbs can pause, update and delete the container meanwhile.
     dir.unlock()?;
     steps::done("opened the start gate");
-    let failed = read_result(&result)?;
+    let failed = read_result(&result)?.or_else(|| check_init(&state).err().map(Failure::OfPayload));
     steps::done(match failed {
         None => "init ran any startContainer hooks and executed the payload",
         Some(_) => "init failed to start the payload",
@@ -62,8 +67,7 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
             return Err(error);
         }
         Some(Failure::OfHook(error)) => error,
-        None if dir.started().is_err() => Error::msg("can't release the state lock").on(id),
-        None => match run_poststart(&poststart, &state, None) {
+        None => match dir.started().and_then(|()| run_poststart(&poststart, &state, None)) {
             Ok(()) => return relay.map_or(Ok(()), |relay| until_ready(relay, &state, log)),
             Err(error) => error,
         },
@@ -79,6 +83,16 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
 fn until_ready(relay: Relay, state: &State, log: &Log) -> Result<()> {
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     init.map_or(Ok(()), |init| relay.until_ready(&init, state.pid(), log))
+}
+
+/// Checks that init has executed the payload. An init that was reaped, or that can't be
+/// opened, counts as such: the payload may run.
+fn check_init(state: &State) -> Result<()> {
+    let Some(init) = &state.init else { return Ok(()) };
+    match init.open_dead_or_alive() {
+        Ok(Some(handle)) => check_executed(init.pid, &handle, "init"),
+        Ok(None) | Err(_) => Ok(()),
+    }
 }
 
 /// Opens the start gate for writing. ENXIO: init is dead, so nobody reads.

@@ -32,6 +32,9 @@ pub fn enter_cwd(process: &Process, entered: bool) -> Result<()> {
     }
     match nix::unistd::getcwd() {
         Ok(path) if path.is_absolute() => Ok(()),
+        Err(errno) if errno != Errno::ENOENT => {
+            Err(Error::os("getcwd", errno).at("/process/cwd").on(process.cwd.to_string_lossy()))
+        }
         _ => Err(Error::msg("the current working directory is outside of the container's root")
             .at("/process/cwd")
             .on(process.cwd.to_string_lossy())),

@@ -80,6 +80,10 @@ fn find_executable(process: &Process) -> Result<CString> {
         match check_executable(&path) {
             Ok(()) => return Ok(path),
             Err(Errno::EACCES) => denied = true,
+            // The file may be there. Only the kernel knows why it can't say.
+            Err(errno @ (Errno::ENOMEM | Errno::EIO | Errno::EINTR)) => {
+                return Err(exec_error(&shown, errno));
+            }
             Err(_) => {}
         }
     }

@@ -56,6 +56,16 @@ impl<C: Conversation> RuntimeEnd<C> {
         send(self.socket.as_raw_fd(), &bytes, MsgFlags::MSG_NOSIGNAL).map(drop).op("send to init")
     }
 
+    /// Sends a message, unless the child has ended: then its last message or the end of the
+    /// stream is the next that comes. Any other failure is an error, because both sides would
+    /// wait for ever.
+    pub fn send_unless_ended(&self, message: C::ToChild) -> Result<()> {
+        match self.send(message) {
+            Err(error) if error.is(Errno::EPIPE) || error.is(Errno::ECONNRESET) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Sends a message and a descriptor that belongs to it.
     pub fn send_with(&self, message: C::ToChild, fd: BorrowedFd<'_>) -> Result<()> {
         scm::send_fd(&self.socket, &message.encode(), fd).op("send to init")
