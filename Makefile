@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: attack fuzz soak help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack fuzz soak torture help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make integration  scenarios under current engines in a Debian root, with runc and corten (SUITE=sid, ARGS="...")'
 	@echo 'make conformance  the OCI runtime-tools validation suite: corten beside runc and crun (ARGS="TEST...")'
 	@echo 'make cri       what a kubelet asks of containerd, with runc and corten (SUITE=sid, ARGS="...")'
+	@echo 'make torture   SIGKILL and errors at each system call, damaged state (ARGS="--short NAME...")'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
 	@echo 'make build     the release binary: $(CORTEN)'
@@ -132,6 +133,10 @@ STORM ?= 2,16,40,500
 soak: build deps-test
 	$(AS_ROOT) RUNTIME=$(RUNTIME) cargo test --release --locked --quiet --test soak -- $(ARGS)
 	$(AS_ROOT) RUNTIME=$(RUNTIME) STORM=$(STORM) cargo test --release --locked --quiet --test suite -- storm::
+
+# Faults at each system call: tests/torture/README.md. The whole takes half an hour or more.
+torture: build deps-test
+	$(AS_ROOT) RUNTIME=$(RUNTIME) cargo test --release --locked --quiet --test torture -- $(ARGS)
 
 # Completions and manual pages, by a program that is no part of the binary.
 docs: $(DOCS)/corten.8

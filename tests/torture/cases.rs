@@ -1,0 +1,258 @@
+//! The verbs: what each needs before, and how to see that it has worked.
+
+use super::tracer;
+use super::tracer::{Ended, Output};
+use super::world::{BOUND, PAYLOAD, Variant, World};
+
+/// The container that a verb finds.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Before {
+    None,
+    Created,
+    Running,
+    Paused,
+    Stopped,
+}
+
+pub struct Verb {
+    pub name: &'static str,
+    pub before: Before,
+    words: fn(&World) -> Vec<String>,
+    /// Whether the verb has succeeded, by its exit status.
+    pub succeeded: fn(i32) -> bool,
+    /// What is wrong although the verb has succeeded.
+    pub check: fn(&World, i32, &Ended, &Output) -> Result<(), String>,
+    pub variants: &'static [Variant],
+    /// Whether the container's init makes calls for this verb, so that it is traced, too.
+    pub with_init: bool,
+}
+
+impl Verb {
+    pub fn words(&self, world: &World) -> Vec<String> {
+        (self.words)(world)
+    }
+
+    /// Whether the verb creates a container, and leaves nothing if it fails.
+    pub fn creates(&self) -> bool {
+        self.before == Before::None && self.name != "list"
+    }
+
+    /// Prepares the container. Returns the pid of its init, or 0.
+    pub fn prepare(&self, world: &World) -> Result<(i32, Option<Output>), String> {
+        world.fresh()?;
+        match self.before {
+            Before::None => Ok((0, None)),
+            Before::Created => world.create(&world.brief).map(|(pid, output)| (pid, Some(output))),
+            Before::Stopped => {
+                let (pid, output) = world.create(&world.brief)?;
+                world.finish(pid, &output)?;
+                Ok((pid, None))
+            }
+            Before::Running | Before::Paused => {
+                let (pid, output) = world.create(&world.pausing)?;
+                world.ok(&["start", &world.id])?;
+                if self.before == Before::Paused {
+                    world.ok(&["pause", &world.id])?;
+                }
+                Ok((pid, Some(output)))
+            }
+        }
+    }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+fn is_zero(code: i32) -> bool {
+    code == 0
+}
+
+fn is_running(world: &World, pid: i32, _: &Ended, _: &Output) -> Result<(), String> {
+    let (ended, _) = world.ok(&["state", &world.id])?;
+    let alive = std::path::Path::new(&format!("/proc/{pid}")).exists();
+    if alive && ended.stdout.contains("\"running\"") {
+        Ok(())
+    } else {
+        Err(format!("no longer runs: {}", ended.stdout))
+    }
+}
+
+fn is_gone(world: &World, _: i32, _: &Ended, _: &Output) -> Result<(), String> {
+    let left = world.left();
+    if left.is_empty() { Ok(()) } else { Err(format!("left by a successful delete: {left:?}")) }
+}
+
+fn freezer(world: &World, pid: i32) -> String {
+    let v1 = world.cgroup_file(pid, "freezer", "freezer.state");
+    v1.or_else(|| world.cgroup_file(pid, "", "cgroup.freeze")).unwrap_or_default()
+}
+
+const ALL: &[Variant] = &Variant::ALL;
+const MOST: &[Variant] =
+    &[Variant::Plain, Variant::UserNamespace, Variant::Hooks, Variant::Seccomp, Variant::NetDevices];
+const SOME: &[Variant] = &[Variant::Plain, Variant::UserNamespace, Variant::Seccomp];
+const PLAIN: &[Variant] = &[Variant::Plain];
+
+pub fn all() -> Vec<Verb> {
+    let looks = |name, before, words, variants| Verb {
+        name,
+        before,
+        words,
+        succeeded: is_zero,
+        check: is_running,
+        variants,
+        with_init: false,
+    };
+    vec![
+        Verb {
+            name: "create",
+            before: Before::None,
+            words: |world| owned(&world.creating(&["create"], &world.brief)),
+            succeeded: is_zero,
+            check: |world, _, _, output| world.finish(world.pid()?, output),
+            variants: ALL,
+            with_init: false,
+        },
+        Verb {
+            name: "start",
+            before: Before::Created,
+            words: |world| owned(&["start", &world.id]),
+            succeeded: is_zero,
+            check: |world, pid, _, output| world.has_worked(pid, output),
+            variants: ALL,
+            with_init: true,
+        },
+        Verb {
+            name: "run",
+            before: Before::None,
+            words: |world| owned(&world.creating(&["run"], &world.brief)),
+            succeeded: |code| code == 7,
+            check: |world, pid, ended, output| {
+                if ended.stdout != "ok\n" {
+                    return Err(format!("the payload says {:?}", ended.stdout));
+                }
+                is_gone(world, pid, ended, output)
+            },
+            variants: MOST,
+            with_init: false,
+        },
+        Verb {
+            name: "run -d",
+            before: Before::None,
+            words: |world| owned(&world.creating(&["run", "--detach"], &world.brief)),
+            succeeded: is_zero,
+            check: |world, _, _, output| world.has_worked(world.pid()?, output),
+            variants: &[Variant::Plain, Variant::Terminal],
+            with_init: false,
+        },
+        Verb {
+            name: "exec",
+            before: Before::Running,
+            words: |world| owned(&["exec", &world.id, "sh", "-c", PAYLOAD]),
+            succeeded: |code| code == 7,
+            check: |world, pid, ended, output| {
+                if ended.stdout != "ok\n" {
+                    return Err(format!("the exec process says {:?}", ended.stdout));
+                }
+                is_running(world, pid, ended, output)
+            },
+            variants: SOME,
+            with_init: false,
+        },
+        Verb {
+            name: "exec -d -t",
+            before: Before::Running,
+            words: |world| {
+                let console = world.console.as_ref().map_or("", |console| &console.path);
+                let pid_file = world.pid_file.to_str().expect("UTF-8");
+                let flags =
+                    ["exec", "--detach", "--tty", "--console-socket", console, "--pid-file", pid_file];
+                owned(&[&flags[..], &[&world.id, "sh", "-c", PAYLOAD]].concat())
+            },
+            succeeded: is_zero,
+            check: |world, _, _, output| world.has_worked(world.pid()?, output),
+            variants: &[Variant::Terminal],
+            with_init: false,
+        },
+        Verb {
+            name: "kill",
+            before: Before::Running,
+            words: |world| owned(&["kill", &world.id, "KILL"]),
+            succeeded: is_zero,
+            check: |_, pid, _, _| match tracer::exit_code(pid, BOUND) {
+                Some(137) => Ok(()),
+                other => Err(format!("init: {other:?}")),
+            },
+            variants: PLAIN,
+            with_init: false,
+        },
+        Verb {
+            name: "kill --all",
+            before: Before::Running,
+            words: |world| owned(&["kill", "--all", &world.id, "KILL"]),
+            succeeded: is_zero,
+            check: |_, pid, _, _| match tracer::exit_code(pid, BOUND) {
+                Some(137) => Ok(()),
+                other => Err(format!("init: {other:?}")),
+            },
+            variants: PLAIN,
+            with_init: false,
+        },
+        Verb {
+            name: "pause",
+            before: Before::Running,
+            words: |world| owned(&["pause", &world.id]),
+            succeeded: is_zero,
+            check: |world, pid, _, _| match freezer(world, pid).as_str() {
+                "FROZEN" | "1" => Ok(()),
+                other => Err(format!("the freezer is {other:?}")),
+            },
+            variants: PLAIN,
+            with_init: false,
+        },
+        Verb {
+            name: "resume",
+            before: Before::Paused,
+            words: |world| owned(&["resume", &world.id]),
+            succeeded: is_zero,
+            check: is_running,
+            variants: PLAIN,
+            with_init: false,
+        },
+        Verb {
+            name: "update",
+            before: Before::Running,
+            words: |world| owned(&["update", "--memory", "128M", "--pids-limit", "77", &world.id]),
+            succeeded: is_zero,
+            check: |world, pid, _, _| match world.cgroup_file(pid, "pids", "pids.max") {
+                Some(limit) if limit != "77" => Err(format!("pids.max is {limit}")),
+                _ => Ok(()),
+            },
+            variants: PLAIN,
+            with_init: false,
+        },
+        Verb {
+            name: "delete",
+            before: Before::Stopped,
+            words: |world| owned(&["delete", &world.id]),
+            succeeded: is_zero,
+            check: is_gone,
+            variants: MOST,
+            with_init: false,
+        },
+        Verb {
+            name: "delete --force",
+            before: Before::Running,
+            words: |world| owned(&["delete", "--force", &world.id]),
+            succeeded: is_zero,
+            check: is_gone,
+            variants: MOST,
+            with_init: false,
+        },
+        looks("state", Before::Running, |world| owned(&["state", &world.id]), PLAIN),
+        looks("list", Before::Running, |_| owned(&["list"]), PLAIN),
+        looks("ps", Before::Running, |world| owned(&["ps", &world.id]), PLAIN),
+        looks("events", Before::Running, |world| owned(&["events", "--stats", &world.id]), PLAIN),
+    ]
+}

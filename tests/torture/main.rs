@@ -1,0 +1,155 @@
+//! Kills the runtime at each system call, lets each system call fail, damages the state, and
+//! looks whether anything is left. README.md describes the checks.
+#![allow(unsafe_code, reason = "ptrace(2) and waitpid(2) have no safe form that serves")]
+#![allow(clippy::disallowed_methods, reason = "the bans protect the runtime, not a test's own files")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    clippy::undocumented_unsafe_blocks,
+    reason = "what goes wrong fails a test"
+)]
+
+#[allow(dead_code, unused_imports, unused_macros, reason = "the suite uses the rest")]
+#[path = "../harness/mod.rs"]
+mod harness;
+#[allow(dead_code, reason = "the suite uses the rest")]
+#[path = "../profiles.rs"]
+mod profiles;
+
+mod calls;
+mod cases;
+mod damage;
+mod jail;
+mod points;
+mod registers;
+mod table;
+mod tracer;
+mod world;
+
+use cases::Verb;
+use points::{Finding, Options, Tally};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use world::{Variant, World};
+
+const USAGE: &str = "usage: torture [--short] [--seconds N] [--seed N] [--verbose] [NAME...]
+
+Tests $RUNTIME, or corten as just built. NAME is a part of VARIANT/VERB, for example
+`plain/create`, or of a single point as findings name it: `plain/create/0/17:openat/EACCES`.
+
+  --short      a random part of the points, for about two minutes
+  --seconds N  the same, for about N seconds
+  --seed N     the seed of the random choice; it is printed
+  --verbose    print each point and what came of it";
+
+fn main() -> ExitCode {
+    let Some(options) = options() else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    if let Some(why) = jail::missing() {
+        println!("torture: 0 passed, 0 failed, 1 skipped (0 s): {why}");
+        return ExitCode::SUCCESS;
+    }
+    jail::enter();
+    torture(&options)
+}
+
+fn options() -> Option<Options> {
+    let mut options = Options::default();
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--short" => options.seconds = Some(120),
+            "--seconds" => options.seconds = Some(args.next()?.parse().ok()?),
+            "--seed" => options.seed = args.next()?.parse().ok()?,
+            "--verbose" => options.verbose = true,
+            // cargo passes it on.
+            "--bench" | "--quiet" | "-q" => {}
+            _ if arg.starts_with('-') => return None,
+            _ => options.names.push(arg),
+        }
+    }
+    Some(options)
+}
+
+fn torture(options: &Options) -> ExitCode {
+    let began = Instant::now();
+    println!("seed {}", options.seed);
+    let verbs = cases::all();
+    let wanted: Vec<(Variant, &Verb)> = Variant::ALL
+        .into_iter()
+        .flat_map(|variant| verbs.iter().map(move |verb| (variant, verb)))
+        .filter(|(variant, verb)| verb.variants.contains(variant) && options.wants(*variant, verb.name))
+        .collect();
+    let mut tallies: Vec<Tally> = Vec::new();
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut skipped = 0;
+    let mut world: Option<World> = None;
+    let mut lacking: Option<Variant> = None;
+    for (done, (variant, verb)) in wanted.iter().enumerate() {
+        if lacking == Some(*variant) {
+            continue;
+        }
+        if world.as_ref().is_none_or(|world| world.variant != *variant) {
+            end(world.take());
+            match World::new(*variant) {
+                Ok(new) => world = Some(new),
+                Err(why) => {
+                    println!("{}: skipped: {why}", variant.name());
+                    (skipped, lacking) = (skipped + 1, Some(*variant));
+                    continue;
+                }
+            }
+        }
+        let Some(world) = &world else { continue };
+        // The time that is left, in equal parts for what is left.
+        let share = options.seconds.map(|seconds| {
+            let left = Duration::from_secs(seconds).saturating_sub(began.elapsed());
+            left / u32::try_from(wanted.len() - done).unwrap_or(1)
+        });
+        tallies.push(points::try_all(world, verb, options, share, &mut findings));
+    }
+    for (verb, what) in [("damaged state", Harm::State), ("full disk", Harm::Disk)] {
+        if !options.wants(Variant::Plain, verb) {
+            continue;
+        }
+        if world.as_ref().is_none_or(|world| world.variant != Variant::Plain) {
+            end(world.take());
+            world = Some(World::new(Variant::Plain).expect("plain containers"));
+        }
+        let Some(world) = &world else { continue };
+        tallies.push(match what {
+            // A tenth, in addition.
+            Harm::State => {
+                let share = options.seconds.map(|seconds| Duration::from_secs(seconds.div_ceil(10)));
+                damage::try_all(world, options, share, &mut findings)
+            }
+            Harm::Disk => damage::full_disk(world, options, &mut findings),
+        });
+    }
+    end(world);
+    table::print(&tallies, &findings);
+    let failed = findings.len();
+    let tried: usize = tallies.iter().map(|tally| tally.kills + tally.errnos + tally.damages).sum();
+    println!(
+        "torture: {} passed, {failed} failed, {skipped} skipped ({} s)",
+        tried - failed.min(tried),
+        began.elapsed().as_secs()
+    );
+    if failed == 0 && tried > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[derive(Clone, Copy)]
+enum Harm {
+    State,
+    Disk,
+}
+
+fn end(world: Option<World>) {
+    let left = world.map(World::end).unwrap_or_default();
+    assert!(left.is_empty(), "left at the end: {left:?}");
+}

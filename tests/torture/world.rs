@@ -1,0 +1,338 @@
+//! What a case works with: the bundles of a variant, the runtime, and a census of all that
+//! a container could leave behind.
+
+use super::tracer::{self, Command, Ended, Output};
+use crate::harness::{self, Bundle, Test};
+use crate::profiles;
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long a verb may take. corten itself waits for ten seconds at most.
+pub const BOUND: Duration = Duration::from_secs(30);
+
+/// How long what was killed may take to end.
+const DYING: Duration = Duration::from_secs(5);
+
+/// Kinds of containers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Variant {
+    Plain,
+    UserNamespace,
+    Hooks,
+    Seccomp,
+    NetDevices,
+    Terminal,
+}
+
+impl Variant {
+    pub const ALL: [Variant; 6] = [
+        Variant::Plain,
+        Variant::UserNamespace,
+        Variant::Hooks,
+        Variant::Seccomp,
+        Variant::NetDevices,
+        Variant::Terminal,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Variant::Plain => "plain",
+            Variant::UserNamespace => "userns",
+            Variant::Hooks => "hooks",
+            Variant::Seccomp => "seccomp",
+            Variant::NetDevices => "netdev",
+            Variant::Terminal => "terminal",
+        }
+    }
+}
+
+/// The network device that a container of `netdev` gets.
+const DEVICE: &str = "torture0";
+
+/// Everything outside the containers that a test could change.
+#[derive(Clone, Default, PartialEq)]
+pub struct Census {
+    processes: BTreeSet<i32>,
+    things: BTreeSet<String>,
+}
+
+pub struct World {
+    pub variant: Variant,
+    test: Test,
+    /// The payload says "ok" and exits with 7.
+    pub brief: PathBuf,
+    /// The payload stays.
+    pub pausing: PathBuf,
+    pub id: String,
+    pub root: PathBuf,
+    pub pid_file: PathBuf,
+    pub console: Option<Console>,
+    base: Census,
+}
+
+/// The socket that gets the container's terminal.
+pub struct Console {
+    pub path: String,
+    listener: UnixListener,
+}
+
+pub const PAYLOAD: &str = "echo ok; exit 7";
+
+impl World {
+    /// Makes the bundles. `Err`: this machine lacks something.
+    pub fn new(variant: Variant) -> Result<World, String> {
+        let test = Test::new();
+        let brief = furnish(&test, variant, test.bundle().shell(PAYLOAD));
+        let pausing = furnish(&test, variant, test.bundle().args(["sleep", "100000"]));
+        let listener = |path: &Path| {
+            let listener = UnixListener::bind(path).expect("a socket");
+            listener.set_nonblocking(true).expect("non-blocking");
+            Console { path: path.to_str().expect("UTF-8").to_owned(), listener }
+        };
+        let console = (variant == Variant::Terminal).then(|| listener(&test.path("console")));
+        let mut world = World {
+            variant,
+            brief: brief.lay().to_owned(),
+            pausing: pausing.lay().to_owned(),
+            id: test.id(),
+            root: test.root(),
+            pid_file: test.path("pid"),
+            console,
+            test,
+            base: Census::default(),
+        };
+        world.supply_device()?;
+        // The runtime creates its state root once, and some mount points in the rootfs.
+        world.live()?;
+        world.base = world.census();
+        Ok(world)
+    }
+
+    /// A device that is in a network namespace which ends is gone: the kernel removes it.
+    pub fn supply_device(&self) -> Result<(), String> {
+        if self.variant != Variant::NetDevices || self.has_device() {
+            return Ok(());
+        }
+        let ip = ["/sbin/ip", "/usr/sbin/ip", "/bin/ip"].into_iter().find(|ip| Path::new(ip).exists());
+        let ip = ip.ok_or("there is no ip(8)")?;
+        // Each is a device without hardware; not every kernel has them.
+        let is_added =
+            |kind: &&str| Command::new([ip, "link", "add", DEVICE, "type", kind]).run(BOUND).0.code == 0;
+        match ["dummy", "ifb"].iter().find(|kind| is_added(kind)) {
+            Some(_) => Ok(()),
+            None => Err("the kernel has neither dummy nor ifb devices".to_owned()),
+        }
+    }
+
+    pub fn has_device(&self) -> bool {
+        fs::read_to_string("/proc/self/net/dev").is_ok_and(|text| text.contains(DEVICE))
+    }
+
+    /// `runtime --root ROOT WORDS…`
+    pub fn verb(&self, words: &[&str]) -> Command {
+        let runtime = self.test.runtime.borrow();
+        let globals = self.test.globals();
+        let first = [runtime.to_str().expect("UTF-8"), "--root", self.root.to_str().expect("UTF-8")];
+        let globals = globals.iter().map(String::as_str);
+        Command::new(first.into_iter().chain(globals).chain(words.iter().copied()))
+    }
+
+    /// Runs a verb that has to succeed.
+    pub fn ok(&self, words: &[&str]) -> Result<(Ended, Output), String> {
+        let (ended, output) = self.verb(words).run(BOUND);
+        if !ended.hang.is_empty() {
+            return Err(format!("{} hangs: {:?}", words[0], ended.hang));
+        }
+        if ended.code != 0 {
+            return Err(format!("{}: exit status {}, {:?}", words[0], ended.code, ended.stderr));
+        }
+        Ok((ended, output))
+    }
+
+    /// The words of `create` or `run` for a bundle, without the id.
+    pub fn creating<'a>(&'a self, verb: &[&'a str], bundle: &'a Path) -> Vec<&'a str> {
+        let mut words = verb.to_vec();
+        words.extend(["--bundle", bundle.to_str().expect("UTF-8")]);
+        words.extend(["--pid-file", self.pid_file.to_str().expect("UTF-8")]);
+        if let Some(console) = &self.console {
+            words.extend(["--console-socket", &console.path]);
+        }
+        words.push(&self.id);
+        words
+    }
+
+    /// Creates a container; returns the pid of init and its output.
+    pub fn create(&self, bundle: &Path) -> Result<(i32, Output), String> {
+        let (_, output) = self.ok(&self.creating(&["create"], bundle))?;
+        Ok((self.pid()?, output))
+    }
+
+    pub fn pid(&self) -> Result<i32, String> {
+        let text = fs::read_to_string(&self.pid_file).map_err(|error| format!("pid file: {error}"))?;
+        text.parse().map_err(|_| format!("pid file: {text:?}"))
+    }
+
+    /// Starts a created container of the bundle `brief`, and looks whether it works.
+    pub fn finish(&self, pid: i32, output: &Output) -> Result<(), String> {
+        self.ok(&["start", &self.id])?;
+        self.has_worked(pid, output)
+    }
+
+    /// Waits for the end of the payload of `brief`, and looks whether it has worked.
+    pub fn has_worked(&self, pid: i32, output: &Output) -> Result<(), String> {
+        let code = tracer::exit_code(pid, BOUND).ok_or("the payload does not end")?;
+        let said = match &self.console {
+            Some(console) => console.last_words(),
+            None => output.text(),
+        };
+        if code == 7 && said.trim_end() == "ok" {
+            return Ok(());
+        }
+        Err(format!("the payload exits with {code} and says {said:?}"))
+    }
+
+    /// A whole life of a container with the id.
+    pub fn live(&self) -> Result<(), String> {
+        let (pid, output) = self.create(&self.brief)?;
+        self.finish(pid, &output)?;
+        self.ok(&["delete", &self.id]).map(|_| ())
+    }
+
+    pub fn delete(&self) -> Result<(), String> {
+        self.ok(&["delete", "--force", &self.id]).map(|_| ())
+    }
+
+    fn census(&self) -> Census {
+        let mut things = BTreeSet::new();
+        let state = fs::read_dir(&self.root).into_iter().flatten().flatten();
+        things.extend(state.map(|entry| format!("state {}", entry.path().display())));
+        collect_cgroups(Path::new("/sys/fs/cgroup"), &mut things);
+        things.extend(harness::mountinfo("").into_iter().map(|line| format!("mount {line}")));
+        let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        Census { processes, things }
+    }
+
+    /// What is there now and was not there before the first container. Processes that were
+    /// killed get some time to end.
+    pub fn left(&self) -> Vec<String> {
+        let until = Instant::now() + DYING;
+        loop {
+            while tracer::next_status().is_some() {}
+            let now = self.census();
+            let alive: Vec<_> = now.processes.difference(&self.base.processes).copied().collect();
+            if !alive.is_empty() && Instant::now() < until {
+                tracer::wait_for_child(until.min(Instant::now() + Duration::from_millis(20)));
+                continue;
+            }
+            let mut left: Vec<_> = now.things.difference(&self.base.things).cloned().collect();
+            left.extend(alive.into_iter().map(|pid| {
+                let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+                format!("process {pid} {}", comm.trim())
+            }));
+            return left;
+        }
+    }
+
+    /// Removes what a runtime has left, so that the next point starts afresh.
+    pub fn clean_up(&self) {
+        for _ in 0..3 {
+            let now = self.census();
+            for pid in now.processes.difference(&self.base.processes) {
+                // SAFETY: integers only. All processes of this pid namespace are ours.
+                unsafe { libc::kill(*pid, libc::SIGKILL) };
+            }
+            for thing in now.things.difference(&self.base.things) {
+                match thing.split_once(' ') {
+                    Some(("cgroup", dir)) => harness::remove_cgroup(Path::new(dir)),
+                    Some(("state", dir)) => drop(harness::remove_tree(Path::new(dir))),
+                    _ => {}
+                }
+            }
+            if self.left().is_empty() {
+                return;
+            }
+        }
+        panic!("can't remove what is left: {:?}", self.left());
+    }
+
+    /// Forgets the last point.
+    pub fn fresh(&self) -> Result<(), String> {
+        tracer::forget_reaped();
+        let _ = fs::remove_file(&self.pid_file);
+        if let Some(console) = &self.console {
+            while console.listener.accept().is_ok() {}
+        }
+        self.supply_device()
+    }
+
+    /// The value of a file of the container's cgroup.
+    pub fn cgroup_file(&self, pid: i32, controller: &str, file: &str) -> Option<String> {
+        harness::cgroup_file(pid, controller, file)
+    }
+
+    pub fn end(self) -> Vec<String> {
+        self.test.clean_up()
+    }
+}
+
+impl Console {
+    /// Receives the terminals that were sent, and reads what was written to the last one.
+    fn last_words(&self) -> String {
+        let mut said = String::new();
+        while let Ok((stream, _)) = self.listener.accept() {
+            stream.set_nonblocking(true).expect("non-blocking");
+            let Ok((_, mut fds)) = harness::receive(&stream) else { continue };
+            let Some(fd) = fds.pop() else { continue };
+            let mut terminal = fs::File::from(fd);
+            let mut text = [0; 4096];
+            said.clear();
+            // The payload has ended: what it wrote is there.
+            while harness::is_readable(&terminal)
+                && let Ok(length @ 1..) = std::io::Read::read(&mut terminal, &mut text)
+            {
+                said.push_str(&String::from_utf8_lossy(&text[..length]));
+            }
+        }
+        said
+    }
+}
+
+fn collect_cgroups(dir: &Path, found: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect_cgroups(&entry.path(), found);
+            found.insert(format!("cgroup {}", entry.path().display()));
+        }
+    }
+}
+
+fn furnish(test: &Test, variant: Variant, bundle: Bundle) -> Bundle {
+    let volume = test.make_dir("volume");
+    // Root of a user namespace may not create it.
+    fs::create_dir(bundle.inside("/volume")).expect("a mount point");
+    let bundle = bundle
+        .bind(&volume, "/volume", &["ro"])
+        .set("/linux/resources/pids", json!({ "limit": 100 }))
+        .set("/linux/resources/memory", json!({ "limit": 256 << 20 }))
+        .set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "0" }))
+        .set("/process/oomScoreAdj", json!(100));
+    match variant {
+        Variant::Plain => bundle,
+        Variant::UserNamespace => bundle.user_namespace(),
+        Variant::Hooks => {
+            let kinds =
+                ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"];
+            kinds.into_iter().fold(bundle, |bundle, kind| {
+                bundle.push(&format!("/hooks/{kind}"), json!({ "path": "/bin/true", "args": ["true"] }))
+            })
+        }
+        Variant::Seccomp => bundle.set("/linux/seccomp", profiles::docker()),
+        Variant::NetDevices => bundle.set("/linux/netDevices", json!({ DEVICE: { "name": "eth0" } })),
+        Variant::Terminal => bundle.set("/process/terminal", json!(true)),
+    }
+}
