@@ -188,6 +188,14 @@ mod tests {
         }
     }
 
+    /// Otherwise an update of the key would write nothing.
+    #[test]
+    fn a_request_finds_its_unified_key() {
+        let asked = serde_json::json!({ "unified": { "a~1b": "1" } });
+        let settings = settings(&resolved(&asked.to_string())).expect("accepted");
+        assert!(settings.iter().all(|setting| setting.is_asked(&asked)), "{settings:?}");
+    }
+
     #[test]
     fn swap_is_told_apart_from_memory() {
         let max = Limit::Max;
