@@ -3,9 +3,10 @@
 use super::{Context, print};
 use crate::error::{Context as _, Error, Result};
 use crate::steps;
+use crate::sys::command::output;
 use clap::{Parser, ValueEnum};
 use std::ffi::OsString;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 /// Show the processes of a container
 #[derive(Parser)]
@@ -48,7 +49,7 @@ fn table(mut options: Vec<OsString>) -> Result<Vec<u8>> {
     if options.is_empty() {
         options.push("-ef".into());
     }
-    let out = Command::new("ps").args(options).stdin(Stdio::null()).output().op("execute ps")?;
+    let out = output(Command::new("ps").args(options)).op("execute ps")?;
     if out.status.success() {
         return Ok(out.stdout);
     }

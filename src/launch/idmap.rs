@@ -10,6 +10,7 @@
 use crate::error::{Context, Error, Result, without_engines_words};
 use crate::spec::plan::{IdMap, IdMaps, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
+use crate::sys::command::output;
 use crate::sys::proc_pid::{number_in_proc, path_in_proc};
 use crate::sys::process::read_file;
 use crate::sys::{caps, pidfd, scm};
@@ -20,7 +21,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::{AccessFlags, access, getegid, geteuid, read, write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 const CAP_SETGID: u32 = 6;
 const CAP_SETUID: u32 = 7;
@@ -186,8 +187,8 @@ fn run_helper(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
     let numbers = maps.iter().flat_map(|m| [m.container, m.host, m.size]);
     let mut command = Command::new(program);
     let pid = number_in_proc(pid).op("find the process in /proc")?;
-    command.arg(pid.to_string()).args(numbers.map(|n| n.to_string())).stdin(Stdio::null());
-    let out = command.output().op_on("execute", program.display())?;
+    command.arg(pid.to_string()).args(numbers.map(|n| n.to_string()));
+    let out = output(&mut command).op_on("execute", program.display())?;
     if out.status.success() {
         return Ok(());
     }
