@@ -11,6 +11,7 @@ cases![
     a_newer_record_is_enough_to_delete_the_container,
     a_newer_record_without_old_fields_can_be_deleted,
     an_unreadable_record_does_not_keep_the_container,
+    a_missing_record_is_no_claim,
     a_damaged_text_in_a_record_hides_no_other_field,
     an_unreadable_record_without_a_pid_namespace,
     an_unreadable_record_of_the_callers_own_cgroup,
@@ -162,6 +163,22 @@ fn an_unreadable_record_does_not_keep_the_container(t: &Test) {
         assert_eq!(container.wait(), 137, "{name}");
         free(t, &container.id);
     }
+}
+
+/// Only a runtime that was killed leaves a directory without a record, and nothing else of the
+/// container is there then.
+fn a_missing_record_is_no_claim(t: &Test) {
+    let container = t.start(&t.bundle().pausing());
+    fs::remove_file(record(t, &container.id)).unwrap();
+    for verb in ["state", "delete", "kill", "start", "pause"] {
+        let out = container.verb(verb).out();
+        out.one_clear_line(&[&container.id, "state.json", "missing", "delete --force"]);
+    }
+    assert!(container.init.is_alive());
+    let out = t.verb(["delete", "--force", &container.id]).ok();
+    assert!(out.stderr.contains("state.json can't be read"), "{out:?}");
+    assert_eq!(container.wait(), 137);
+    free(t, &container.id);
 }
 
 /// One byte of the bundle's path is damaged, and the saved configuration is lost. The record

@@ -75,7 +75,7 @@ impl<'a> CreateGuard<'a> {
     pub(super) fn save_intent(&self, text: &[u8], notify: bool) -> Result<()> {
         let dir = self.dir()?;
         dir.save_config(text)?;
-        dir.save(&self.state)?;
+        dir.save_first(&self.state)?;
         if notify { dir.create_dir(NOTIFY_DIR) } else { Ok(()) }
     }
 

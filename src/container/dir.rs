@@ -8,7 +8,9 @@
 //! `delete --force` can clean up after a runtime that was killed.
 //!
 //! A directory with a state.json belongs to a container. So does a directory with the
-//! sticky bit: `mkdir` sets the sticky bit, and `create` has not written the record yet.
+//! sticky bit: `mkdir` sets the sticky bit, and `create` has not written the record yet. Once
+//! the record is there, the directory also has the set-group-ID bit, until `delete` removes
+//! the record. So a record that something else has removed is an error, and no claim.
 //! Any other entry of ROOT (`lost+found`, a directory of another program) is not
 //! corten's.
 
@@ -23,7 +25,7 @@ use crate::steps;
 use crate::sys::fd::write_all;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
+use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 use std::fs::File;
 use std::io::Read;
@@ -45,6 +47,8 @@ pub const CRIU_ROOT: &str = "criu-root";
 /// The mode of a new state directory: only the owner has access. The sticky bit marks the
 /// directory as corten's.
 pub(super) const CLAIMED: u32 = 0o1700;
+/// The mode of a state directory whose record was written.
+const RECORDED: u32 = 0o3700;
 
 /// Opens the claimed directory and takes its lock; see [`Dir::take`].
 fn lock_claim(root: &OwnedFd, id: &str) -> Result<Option<(OwnedFd, Lock)>> {
@@ -226,15 +230,21 @@ impl Dir {
     /// did.
     ///
     /// # Errors
-    /// The record can't be read, or has a version that this corten doesn't know. The directory
-    /// belongs to no container.
+    /// The record is missing, can't be read, or has a version that this corten doesn't know. The
+    /// directory belongs to no container.
     pub fn state(&self) -> Result<Option<State>> {
-        match self.read(STATE)? {
+        // If the directory says that there is a record, `create` may just have written it.
+        let text = match self.read(STATE)? {
+            None if self.is_recorded() => self.read(STATE)?,
+            other => other,
+        };
+        match text {
             Some(text) => {
                 let state = state::parse(&text, &self.id)?;
                 steps::done("read the state");
                 Ok(Some(state))
             }
+            None if self.is_recorded() => Err(state::unreadable("it is missing", &self.id)),
             None if self.is_claimed() => Ok(None),
             None => Err(Error::no_container(&self.id)),
         }
@@ -250,13 +260,13 @@ impl Dir {
     }
 
     /// Returns the state of a container whose record can't be read, as far as it is known.
-    /// `None`: config.json is missing, empty or can't be read, and the record names no init.
-    /// The directory may be another runtime's.
+    /// `None`: config.json is missing, empty or can't be read, the record names no init, and the
+    /// directory has no mark of corten. It may be another runtime's.
     pub fn partial_record(&self) -> Option<state::PartialRecord> {
         let config = self.config().unwrap_or_default();
         let text = self.read(STATE).ok().flatten().unwrap_or_default();
         let partial = state::PartialRecord::read(&text, &config, &self.id);
-        (!config.is_empty() || partial.state.init.is_some()).then_some(partial)
+        (!config.is_empty() || partial.state.init.is_some() || self.is_recorded()).then_some(partial)
     }
 
     /// Returns the state that a killed `create` had saved but not published.
@@ -302,6 +312,16 @@ impl Dir {
         self.write(STATE_NEW, &text)
     }
 
+    /// Saves the first record of a container, and marks the directory.
+    pub fn save_first(&self, state: &State) -> Result<()> {
+        self.save(state)?;
+        self.set_mode(RECORDED)
+    }
+
+    fn set_mode(&self, mode: u32) -> Result<()> {
+        fchmod(&self.dir, Mode::from_bits_truncate(mode)).op_on("fchmod the state directory", &self.id)
+    }
+
     pub fn publish(&self) -> Result<()> {
         renameat(&self.dir, STATE_NEW, &self.dir, STATE).op_on("rename the state", &self.id)
     }
@@ -340,6 +360,11 @@ impl Dir {
 
     fn is_claimed(&self) -> bool {
         fstat(&self.dir).is_ok_and(|stat| is_claimed(&stat))
+    }
+
+    /// Whether a record was written that no `delete` has removed.
+    fn is_recorded(&self) -> bool {
+        fstat(&self.dir).is_ok_and(|stat| stat.st_mode & libc::S_ISGID != 0)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -426,6 +451,7 @@ impl Dir {
 
     /// Removes the directory, and with it the container. The lock's file goes last.
     pub fn remove(&self) -> Result<()> {
+        self.set_mode(CLAIMED)?;
         [GATE, RESULT, STATE_NEW, STATE, CONFIG].iter().try_for_each(|name| self.remove_file(name))?;
         let remove = || match unlinkat(&self.root, self.id.as_str(), UnlinkatFlags::RemoveDir) {
             Err(Errno::ENOENT) => Ok(()),

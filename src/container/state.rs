@@ -176,7 +176,8 @@ fn tree(text: &[u8]) -> Value {
     serde_json::from_str(&String::from_utf8_lossy(text)).unwrap_or_default()
 }
 
-fn unreadable(why: &str, id: &str) -> Error {
+/// The error of a record that is missing or damaged.
+pub(super) fn unreadable(why: &str, id: &str) -> Error {
     Error::msg(format!("state.json can't be read: {why}"))
         .on(id)
         .hint("run delete --force: it kills the container's processes and frees its id")

@@ -17,7 +17,7 @@ const ERRNOS: &[(&str, &[i32])] = &[
       gettimeofday personality getresuid getresgid get_robust_list clock_nanosleep nanosleep pause",
         &[],
     ),
-    ("open openat", &[libc::EACCES, libc::EMFILE, libc::ENFILE, libc::EINTR]),
+    ("open openat", &[libc::EACCES, libc::EMFILE, libc::ENOENT, libc::EINTR]),
     ("openat2", &[libc::EACCES, libc::EMFILE, libc::ENOENT, libc::EAGAIN]),
     ("read pread64 readv preadv", &[libc::EIO, libc::EINTR, libc::ENOMEM]),
     ("write pwrite64 writev", &[libc::ENOSPC, libc::EIO, libc::EINTR, libc::EBUSY]),

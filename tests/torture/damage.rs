@@ -27,13 +27,10 @@ fn damages(length: usize, random: &mut Random) -> Vec<Damage> {
             change(&mut content);
             replace(&path, &content);
         };
-        // See README.md for a missing state.json.
-        if file == "config.json" {
-            add(
-                format!("{file} is missing"),
-                Box::new(move |dir| fs::remove_file(dir.join(file)).expect("a file")),
-            );
-        }
+        add(
+            format!("{file} is missing"),
+            Box::new(move |dir| fs::remove_file(dir.join(file)).expect("a file")),
+        );
         add(format!("{file} is all zeros"), Box::new(move |dir| edit(dir, &|text| text.fill(0))));
         add(format!("{file} is an empty object"), Box::new(move |dir| replace(&dir.join(file), b"{}")));
         for round in 0..8 {
@@ -57,6 +54,14 @@ fn damages(length: usize, random: &mut Random) -> Vec<Damage> {
             Box::new(move |dir| {
                 let content = fs::read(dir.join("state.json")).expect("state.json");
                 replace(&dir.join("state.json.new"), &content[..at.min(content.len())]);
+            }),
+        );
+        add(
+            format!("only {at} bytes of state.json.new are left"),
+            Box::new(move |dir| {
+                let content = fs::read(dir.join("state.json")).expect("state.json");
+                replace(&dir.join("state.json.new"), &content[..at.min(content.len())]);
+                fs::remove_file(dir.join("state.json")).expect("state.json");
             }),
         );
     }
