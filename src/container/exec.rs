@@ -2,7 +2,7 @@
 
 use super::console::{self, Console};
 use super::dir::Dir;
-use super::executed::check_executed;
+use super::executed::check_exec_executed;
 use super::id::keyring_name;
 use super::init_setup::warn_of_lack;
 use super::namespace_entry;
@@ -340,7 +340,7 @@ fn await_execve(
         hand_over(sync, exec_process, agent, options.log)?;
     }
     until_executed(sync, options.log)?;
-    check_executed(exec_process.pid, exec_process.pidfd, "the exec process")?;
+    check_exec_executed(exec_process.pid, exec_process.pidfd)?;
     steps::done("the process was executed");
     if let Some(path) = options.pid_file {
         write_pid_file(path, exec_process.pid)?;

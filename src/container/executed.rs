@@ -7,18 +7,32 @@ use crate::sys::pidfd::{self, Exit, PATIENCE};
 use crate::sys::process::signal_text;
 use std::os::fd::OwnedFd;
 
-/// Checks a process that has closed its end of the handshake, with its pidfd. `what` names
-/// the process in the error.
+/// Checks an init that has closed its end of the handshake. An init that was reaped, or that
+/// can't be looked at, counts as executed: the payload may run.
 ///
 /// # Errors
-/// The process ended before it executed the payload. It is not reaped.
-pub(super) fn check_executed(pid: i32, process: &OwnedFd, what: &str) -> Result<()> {
-    // If the flags can't be read, or another parent has reaped the process, nobody knows. The
-    // payload may run then.
+/// Init ended before it executed the payload. It is not reaped.
+pub(super) fn check_init_executed(init: &Identity) -> Result<()> {
+    if !matches!(init.has_executed(), Ok(Some(false))) {
+        return Ok(());
+    }
+    match init.open_dead_or_alive() {
+        Ok(Some(handle)) => Err(ended_too_early("init", exit_of(init, &handle))),
+        Ok(None) | Err(_) => Ok(()),
+    }
+}
+
+/// Does the same for a process of `exec`, by its pid and its pidfd. No other process may have
+/// its pid: it is a child that nobody has reaped.
+pub(super) fn check_exec_executed(pid: i32, process: &OwnedFd) -> Result<()> {
     if !matches!(has_executed(pid), Ok(Some(false))) {
         return Ok(());
     }
-    let how = exit_of(pid, process);
+    let how = Identity::of(pid, process).ok().and_then(|identity| exit_of(&identity, process));
+    Err(ended_too_early("the exec process", how))
+}
+
+fn ended_too_early(what: &str, how: Option<Exit>) -> Error {
     let error = match how {
         Some(Exit::Signal(signal)) => Error::msg(format!(
             "{what} was killed by signal {signal} ({}) before it executed the payload",
@@ -29,18 +43,17 @@ pub(super) fn check_executed(pid: i32, process: &OwnedFd, what: &str) -> Result<
         }
         None => Error::msg(format!("{what} ended before it executed the payload")),
     };
-    Err(match how {
+    match how {
         Some(Exit::Signal(libc::SIGKILL)) => {
             error.hint("raise the limit of memory: it may be too low to set the process up")
         }
         _ => error,
-    })
+    }
 }
 
 /// Waits for the end of a process, and returns how it has ended. `None` if it doesn't end, or
 /// if another parent has reaped it.
-fn exit_of(pid: i32, process: &OwnedFd) -> Option<Exit> {
-    let identity = Identity::of(pid, process).ok()?;
+fn exit_of(identity: &Identity, process: &OwnedFd) -> Option<Exit> {
     pidfd::ends_within(process, PATIENCE).ok()?;
     identity.exit().ok().flatten()
 }

@@ -36,6 +36,14 @@ impl Stat {
     fn is_alive(&self) -> bool {
         !matches!(self.state, b'Z' | b'X')
     }
+
+    /// Whether the process has called execve since its fork.
+    fn has_executed(&self) -> bool {
+        /// The flag PF_FORKNOEXEC (include/linux/sched.h): the kernel sets it at the fork, and
+        /// clears it at an execve that can no longer fail.
+        const FORKED_ONLY: u64 = 0x40;
+        self.flags & FORKED_ONLY == 0
+    }
 }
 
 impl Identity {
@@ -75,6 +83,12 @@ impl Identity {
         nix::fcntl::readlink(path_in_proc(self.pid, "exe").as_str()) != Err(Errno::EACCES)
     }
 
+    /// Whether this process has called execve since its fork; it may be a zombie. `None` if its
+    /// parent has reaped it.
+    pub fn has_executed(&self) -> Result<Option<bool>> {
+        Ok(stat(self.pid)?.filter(|stat| stat.start_time == self.start_time).map(|stat| stat.has_executed()))
+    }
+
     /// Opens a pidfd of exactly this process. `None`: the process has ended.
     pub fn open(&self) -> Result<Option<OwnedFd>> {
         Ok(self.find()?.filter(|(_, stat)| stat.is_alive()).map(|(handle, _)| handle))
@@ -104,13 +118,10 @@ impl Identity {
     }
 }
 
-/// Whether the process has called execve since its fork; it may be a zombie. `None` if its
+/// Whether the process `pid` has called execve since its fork; it may be a zombie. `None` if its
 /// parent has reaped it.
 pub fn has_executed(pid: i32) -> Result<Option<bool>> {
-    /// The flag PF_FORKNOEXEC (include/linux/sched.h): the kernel sets it at the fork, and
-    /// clears it at an execve that can no longer fail.
-    const FORKED_ONLY: u64 = 0x40;
-    Ok(stat(pid)?.map(|stat| stat.flags & FORKED_ONLY == 0))
+    Ok(stat(pid)?.map(|stat| stat.has_executed()))
 }
 
 /// Returns the inode of a pidfd. Since Linux 6.9 it is unique until the next boot.

@@ -3,7 +3,7 @@
 
 use super::create::{Created, create};
 use super::dir::Dir;
-use super::executed::check_executed;
+use super::executed::check_init_executed;
 use super::exit;
 use super::options::Options;
 use super::sd_notify::Relay;
@@ -112,7 +112,7 @@ pub fn removed(
 /// Waits for the payload's execve, then runs the poststart hooks.
 fn started(created: &Created, options: &Options) -> Result<()> {
     until_executed(&created.sync)?;
-    check_executed(created.state.pid(), &created.init, "init")?;
+    created.state.init.as_ref().map_or(Ok(()), check_init_executed)?;
     steps::done("init ran any startContainer hooks and executed the payload");
     start::run_poststart(&created.plan.hooks.poststart, &created.state, options.signals.as_ref())
 }

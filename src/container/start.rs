@@ -3,7 +3,7 @@
 use super::delete;
 use super::dir::{Dir, GATE, RESULT};
 use super::ending::Ending;
-use super::executed::check_executed;
+use super::executed::check_init_executed;
 use super::exit;
 use super::hook_output;
 use super::root::Root;
@@ -53,7 +53,9 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
     // verbs can pause, update and delete the container meanwhile.
     dir.unlock()?;
     steps::done("opened the start gate");
-    let failed = read_result(&result)?.or_else(|| check_init(&state).err().map(Failure::OfPayload));
+    let failed = read_result(&result)?.or_else(|| {
+        state.init.as_ref().and_then(|init| check_init_executed(init).err()).map(Failure::OfPayload)
+    });
     steps::done(match failed {
         None => "init ran any startContainer hooks and executed the payload",
         Some(_) => "init failed to start the payload",
@@ -83,16 +85,6 @@ pub fn start(root: &Root, id: &str, log: &Log) -> Result<()> {
 fn until_ready(relay: Relay, state: &State, log: &Log) -> Result<()> {
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
     init.map_or(Ok(()), |init| relay.until_ready(&init, state.pid(), log))
-}
-
-/// Checks that init has executed the payload. An init that was reaped, or that can't be
-/// opened, counts as such: the payload may run.
-fn check_init(state: &State) -> Result<()> {
-    let Some(init) = &state.init else { return Ok(()) };
-    match init.open_dead_or_alive() {
-        Ok(Some(handle)) => check_executed(init.pid, &handle, "init"),
-        Ok(None) | Err(_) => Ok(()),
-    }
 }
 
 /// Opens the start gate for writing. ENXIO: init is dead, so nobody reads.
