@@ -71,7 +71,7 @@ fn the_census_sees_each_change(t: &Test) {
     }
     let take = || {
         let mut all = BTreeSet::new();
-        files(&dir, false, &mut all);
+        files(&dir, &mut all);
         all
     };
     let before = take();

@@ -13,15 +13,15 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-/// The directories whose entries are counted; `/dev` with all below it but terminals and shared
-/// memory.
+/// The directories whose entries are counted.
 const DIRECTORIES: [&str; 9] =
     ["/", "/etc", "/root", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin", "/var", "/var/lib"];
 
 /// Parts of `/proc/sys` that change by themselves.
 const RESTLESS: [&str; 16] = [
     "fs/aio-nr",
-    "fs/binfmt_misc/",
+    // systemd mounts it when somebody looks into it.
+    "fs/binfmt_misc",
     "fs/dentry-state",
     "fs/file-nr",
     "fs/inode-nr",
@@ -101,7 +101,7 @@ pub fn differences(before: &BTreeSet<String>, after: &BTreeSet<String>) -> Vec<S
 fn cheap() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     all.extend(mounts());
-    files(Path::new("/dev"), true, &mut all);
+    devices(Path::new("/dev"), true, &mut all);
     all.extend(lines("/proc/self/net/dev", "network device", |line| {
         line.split_once(':').map(|(name, _)| name)
     }));
@@ -112,9 +112,9 @@ fn cheap() -> BTreeSet<String> {
 fn rest(token: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for dir in DIRECTORIES {
-        files(Path::new(dir), false, &mut all);
+        files(Path::new(dir), &mut all);
     }
-    files(Path::new("/sys/fs/resctrl"), false, &mut all);
+    files(Path::new("/sys/fs/resctrl"), &mut all);
     sysctls(Path::new("/proc/sys"), &mut all);
     for kind in ["shm", "sem", "msg"] {
         let file = format!("/proc/sysvipc/{kind}");
@@ -130,26 +130,40 @@ fn rest(token: &str) -> BTreeSet<String> {
 fn mounts() -> Vec<String> {
     let all = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let fields = |line: &str| line.splitn(4, ' ').nth(3).map(|rest| format!("mount {rest}"));
-    all.lines().filter_map(fields).collect()
+    all.lines().filter(|line| !line.contains(" /proc/sys/fs/binfmt_misc ")).filter_map(fields).collect()
 }
 
 /// A line for each entry of a directory: what it is, and whose.
-pub fn files(dir: &Path, deep: bool, all: &mut BTreeSet<String>) {
+pub fn files(dir: &Path, all: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        // Others make and remove entries meanwhile.
+        all.extend(entry.path().symlink_metadata().map(|meta| describe(&entry.path(), &meta)));
+    }
+}
+
+/// The same for what is no directory in `/dev`, and for the device nodes in its directories.
+/// udev makes directories and links there at any time, and programs open terminals.
+fn devices(dir: &Path, is_top: bool, all: &mut BTreeSet<String>) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let path = entry.path();
-        // Others make and remove entries meanwhile.
         let Ok(meta) = path.symlink_metadata() else { continue };
         let kind = meta.file_type();
-        let device = if kind.is_char_device() || kind.is_block_device() { meta.rdev() } else { 0 };
-        let target = fs::read_link(&path).unwrap_or_default();
-        let (shown, inode, mode) = (path.display(), meta.ino(), meta.mode());
-        let owner = (meta.uid(), meta.gid());
-        all.insert(format!("file {shown} {inode} {mode:o} {owner:?} {device:x} {}", target.display()));
-        let is_restless = ["/dev/pts", "/dev/shm"].iter().any(|restless| path == Path::new(restless));
-        if deep && kind.is_dir() && !is_restless {
-            files(&path, deep, all);
+        if kind.is_dir() {
+            if path != Path::new("/dev/pts") {
+                devices(&path, false, all);
+            }
+        } else if is_top || kind.is_char_device() || kind.is_block_device() {
+            all.insert(describe(&path, &meta));
         }
     }
+}
+
+fn describe(path: &Path, meta: &fs::Metadata) -> String {
+    let kind = meta.file_type();
+    let device = if kind.is_char_device() || kind.is_block_device() { meta.rdev() } else { 0 };
+    let target = fs::read_link(path).unwrap_or_default();
+    let (inode, mode, owner) = (meta.ino(), meta.mode(), (meta.uid(), meta.gid()));
+    format!("file {} {inode} {mode:o} {owner:?} {device:x} {}", path.display(), target.display())
 }
 
 /// A line for each value below a directory of `/proc/sys` that can be read.
