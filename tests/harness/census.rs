@@ -64,7 +64,7 @@ impl Census {
 
     /// Compares after a test, and notes which tests were running.
     pub fn end(&self, test: &str) {
-        let differences = differences(&self.before, &cheap());
+        let differences = self.cheap_differences();
         let mut now = self.now.lock().expect("the census");
         let running = now.running.clone();
         now.suspects.retain(|line, _| differences.contains(line));
@@ -75,16 +75,28 @@ impl Census {
         now.running.remove(own.expect("a test that began"));
     }
 
+    /// What differs now, except for new devices that the kernel has made itself.
+    fn cheap_differences(&self) -> Vec<String> {
+        let all = differences(&self.before, &cheap());
+        let is_lost = |path: &str| all.iter().any(|line| line.starts_with(&format!("- file {path} ")));
+        let is_kernels = |line: &String| {
+            let path = line.strip_prefix("+ file ").and_then(|rest| rest.split(' ').next());
+            path.is_some_and(|path| is_of_the_kernel(Path::new(path)) && !is_lost(path))
+        };
+        all.iter().filter(|line| !is_kernels(line)).cloned().collect()
+    }
+
     /// Compares for the last time. Returns how much was compared, and a line for each difference.
     pub fn finish(self) -> (usize, Vec<String>) {
         reap_orphans();
         let rest = rest(&self.token);
+        let cheap = self.cheap_differences();
         let suspects = self.now.into_inner().expect("the census").suspects;
         let tell = |line: String| match suspects.get(&line) {
             Some(tests) => format!("{line} (first seen at the end of one of: {})", tests.join(", ")),
             None => line,
         };
-        let mut lines: Vec<String> = differences(&self.before, &cheap()).into_iter().map(tell).collect();
+        let mut lines: Vec<String> = cheap.into_iter().map(tell).collect();
         lines.extend(differences(&self.rest_before, &rest));
         (self.before.len() + self.rest_before.len(), lines)
     }
@@ -156,6 +168,16 @@ fn devices(dir: &Path, is_top: bool, all: &mut BTreeSet<String>) {
             all.insert(describe(&path, &meta));
         }
     }
+}
+
+/// Whether the kernel has a device of this name and number. It makes the node itself, for example
+/// when the first open of a device loads a module.
+fn is_of_the_kernel(path: &Path) -> bool {
+    let Ok(meta) = path.symlink_metadata() else { return false };
+    let kind = if meta.file_type().is_block_device() { "block" } else { "char" };
+    let (major, minor) = (libc::major(meta.rdev()), libc::minor(meta.rdev()));
+    let known = fs::read_link(format!("/sys/dev/{kind}/{major}:{minor}")).unwrap_or_default();
+    known.file_name().is_some() && known.file_name() == path.file_name()
 }
 
 fn describe(path: &Path, meta: &fs::Metadata) -> String {
