@@ -191,6 +191,11 @@ fn errno_text(errno: Errno) -> String {
     format!("{errno:?} ({text})")
 }
 
+/// Escapes a key for the JSON pointer of an error (RFC 6901).
+pub fn escape(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
 /// Replaces the engines' words in a text of another program (systemd, CRIU, newuidmap).
 /// With them, engines would take the text for an error about the payload.
 pub fn without_engines_words(text: &str) -> String {

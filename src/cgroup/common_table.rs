@@ -30,17 +30,12 @@ pub(super) fn format_limit(limit: Limit) -> String {
 /// have the same file, rdma.max.
 pub(super) fn add_rdma(devices: &BTreeMap<String, Rdma>, out: &mut Vec<Setting>) {
     for (device, limits) in devices {
-        let at = format!("rdma/{}", escape(device));
+        let at = format!("rdma/{}", crate::error::escape(device));
         let pairs = [("hca_handle", limits.hca_handles), ("hca_object", limits.hca_objects)];
         let pairs: Vec<_> =
             pairs.iter().filter_map(|(key, limit)| Some(format!("{key}={}", (*limit)?))).collect();
         out.push(Setting::new("rdma", "rdma.max", format!("{device} {}", pairs.join(" ")), at));
     }
-}
-
-/// Escapes a key for a JSON pointer (RFC 6901).
-pub(super) fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// Returns the error for a field that this cgroup version, or corten, does not support.

@@ -36,7 +36,7 @@ pub fn settings(resources: &Resources) -> Result<Vec<Setting>> {
     }
     common_table::add_rdma(&resources.rdma, &mut out);
     for (file, value) in &resources.unified {
-        let at = format!("unified/{}", common_table::escape(file));
+        let at = format!("unified/{}", crate::error::escape(file));
         out.push(Setting::new("unified", file, value, at));
     }
     Ok(out)

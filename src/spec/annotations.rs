@@ -58,7 +58,7 @@ pub fn check(annotations: &BTreeMap<String, String>, warnings: &mut Vec<String>)
 
 /// Returns the JSON pointer of an annotation.
 pub fn at(key: &str) -> String {
-    format!("/annotations/{}", super::escape(key))
+    format!("/annotations/{}", crate::error::escape(key))
 }
 
 fn is_known(key: &str) -> bool {

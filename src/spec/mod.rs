@@ -61,8 +61,3 @@ pub fn encode_resources(resources: &plan::Resources) -> Result<serde_json::Value
 fn c_string(value: &str, at: &str) -> Result<CString> {
     CString::new(value).map_err(|_| Error::config(at, "a NUL byte can't be passed to the kernel"))
 }
-
-/// Escapes a key for a JSON pointer (RFC 6901).
-fn escape(key: &str) -> String {
-    key.replace('~', "~0").replace('/', "~1")
-}

@@ -24,7 +24,7 @@ pub fn net_devices(
     }
     let mut out: Vec<NetDevice> = Vec::new();
     for (name, device) in configured {
-        let at = format!("/linux/netDevices/{}", super::escape(name));
+        let at = format!("/linux/netDevices/{}", crate::error::escape(name));
         check_name(name).map_err(|why| Error::config(at.clone(), why).on(name.clone()))?;
         let new_name = if device.name.is_empty() { name } else { &device.name };
         let wrong = |why: String| Error::config(format!("{at}/name"), why).on(new_name.clone());

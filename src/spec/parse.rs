@@ -75,7 +75,7 @@ fn pointer_of_line(text: &str, around: &mut Vec<(String, usize)>) -> String {
         return around.pop().map(|(at, _)| at).unwrap_or_default();
     }
     let Some((parent, above)) = around.last_mut() else { return String::new() };
-    let segment = key_of_line(text).map_or_else(|| above.to_string(), |key| super::escape(&key));
+    let segment = key_of_line(text).map_or_else(|| above.to_string(), |key| crate::error::escape(&key));
     *above += 1;
     format!("{parent}/{segment}")
 }

@@ -25,7 +25,7 @@ pub fn sysctl(values: &BTreeMap<String, String>, namespaces: &Namespaces) -> Res
 }
 
 fn resolve_sysctl(key: &str, value: &str, namespaces: &Namespaces) -> Result<Sysctl> {
-    let at = format!("/linux/sysctl/{}", super::escape(key));
+    let at = format!("/linux/sysctl/{}", crate::error::escape(key));
     let path = to_path(key);
     if path.split('/').any(|part| part.is_empty() || part == "." || part == "..") {
         return Err(Error::config(at, "is not the name of a sysctl"));

@@ -42,13 +42,13 @@ impl Search {
             }
             Value::Object(object) if self.places.contains(&any) => {
                 for (key, value) in object {
-                    self.check_value(value, &any, &format!("{at}/{}", super::escape(key)));
+                    self.check_value(value, &any, &format!("{at}/{}", crate::error::escape(key)));
                 }
             }
             // The runtime reads no key of an object without known keys, so no key there
             // is wrong.
             Value::Object(object) if self.keys(place).next().is_some() => object.retain(|key, value| {
-                let (place, at) = (format!("{place}/{key}"), format!("{at}/{}", super::escape(key)));
+                let (place, at) = (format!("{place}/{key}"), format!("{at}/{}", crate::error::escape(key)));
                 // `/` and `*` have a meaning in a place, and none in a key.
                 let known = !key.contains(['/', '*']) && self.places.contains(&place);
                 if known {

@@ -13,8 +13,8 @@ use super::plan::{
     BlockIo, Cpu, HugepageLimit, InterfacePriority, Limit, Memory, Network, Pids, Rdma, Resources,
     ThrottleDevice, WeightDevice,
 };
-use super::{config, devices, escape};
-use crate::error::{Error, Result};
+use super::{config, devices};
+use crate::error::{Error, Result, escape};
 use std::collections::BTreeMap;
 use std::num::NonZero;
 
