@@ -1,11 +1,11 @@
 //! What an attack must not change: a decoy, the mounts and the devices of the jail, which
 //! plays the host.
 
-use crate::harness::mountinfo;
+use crate::harness::{files, mountinfo};
 use crate::security::attacker::Decoy;
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ pub struct Host {
     dir: PathBuf,
     decoy: RefCell<Decoy>,
     mounts: Vec<String>,
-    devices: Vec<String>,
+    devices: BTreeSet<String>,
     /// The mounts of the host, for the hook that compares them with those of init.
     pub baseline: PathBuf,
 }
@@ -58,7 +58,7 @@ impl Host {
             mountinfo(" - ").iter().filter(is_outside).map(|line| format!("a mount on the host: {line}")),
         );
         let devices = devices();
-        let new = devices.iter().filter(|line| !self.devices.contains(line));
+        let new = devices.difference(&self.devices);
         found.extend(new.map(|line| format!("a device of the host: {line}")));
         found
     }
@@ -74,17 +74,9 @@ fn decoy(dir: &Path, number: usize) -> Decoy {
     Decoy::at(dir, &NAMES)
 }
 
-fn devices() -> Vec<String> {
-    let mut all: Vec<String> = fs::read_dir("/dev")
-        .expect("list /dev")
-        .flatten()
-        .map(|entry| {
-            let meta = entry.path().symlink_metadata().expect("stat a device");
-            let (inode, mode, owner) = (meta.ino(), meta.mode(), (meta.uid(), meta.gid()));
-            format!("{} {inode} {mode:o} {owner:?} {:x}", entry.path().display(), meta.rdev())
-        })
-        .collect();
-    all.sort();
+fn devices() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    files(Path::new("/dev"), &mut all);
     all
 }
 

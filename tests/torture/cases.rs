@@ -78,6 +78,14 @@ fn is_running(world: &World, pid: i32, _: &Ended, _: &Output) -> Result<(), Stri
     }
 }
 
+/// `kill` has sent SIGKILL to init.
+fn is_killed(_: &World, pid: i32, _: &Ended, _: &Output) -> Result<(), String> {
+    match tracer::exit_code(pid, BOUND) {
+        Some(137) => Ok(()),
+        other => Err(format!("init: {other:?}")),
+    }
+}
+
 fn is_gone(world: &World, _: i32, _: &Ended, _: &Output) -> Result<(), String> {
     let left = world.left();
     if left.is_empty() { Ok(()) } else { Err(format!("left by a successful delete: {left:?}")) }
@@ -180,10 +188,7 @@ pub fn all() -> Vec<Verb> {
             before: Before::Running,
             words: |world| owned(&["kill", &world.id, "KILL"]),
             succeeded: is_zero,
-            check: |_, pid, _, _| match tracer::exit_code(pid, BOUND) {
-                Some(137) => Ok(()),
-                other => Err(format!("init: {other:?}")),
-            },
+            check: is_killed,
             variants: PLAIN,
             with_init: false,
         },
@@ -192,10 +197,7 @@ pub fn all() -> Vec<Verb> {
             before: Before::Running,
             words: |world| owned(&["kill", "--all", &world.id, "KILL"]),
             succeeded: is_zero,
-            check: |_, pid, _, _| match tracer::exit_code(pid, BOUND) {
-                Some(137) => Ok(()),
-                other => Err(format!("init: {other:?}")),
-            },
+            check: is_killed,
             variants: PLAIN,
             with_init: false,
         },

@@ -1,6 +1,7 @@
 //! A state directory that is damaged, as after a power loss on a disk, and one without room.
 
-use super::points::{Finding, Flaw, Options, Random, Tally, unclear};
+use super::points::{Finding, Flaw, Options, Tally, random, shuffle, unclear};
+use super::random::Random;
 use super::world::{BOUND, World};
 use std::fs;
 use std::path::Path;
@@ -84,7 +85,7 @@ pub fn try_all(
     findings: &mut Vec<Finding>,
 ) -> Tally {
     let began = Instant::now();
-    let mut random = Random::new(options.seed);
+    let mut random = random(options.seed);
     let tally = Tally { variant: world.variant.name(), verb: "damaged state", ..Tally::default() };
     let mut trial = Trial { world, options, tally, findings, point: String::new() };
     world.fresh().and_then(|()| world.create(&world.pausing)).expect("a container");
@@ -92,7 +93,7 @@ pub fn try_all(
     world.delete().expect("delete");
     let mut damages = damages(length, &mut random);
     if share.is_some() {
-        random.shuffle(&mut damages);
+        shuffle(&mut random, &mut damages);
     }
     for damage in damages {
         if share.is_some_and(|share| began.elapsed() > share) {

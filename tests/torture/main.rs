@@ -24,6 +24,9 @@ mod cases;
 mod damage;
 mod jail;
 mod points;
+#[path = "../filters/xorshift.rs"]
+#[allow(dead_code, reason = "others use the rest")]
+mod random;
 mod registers;
 mod table;
 mod tracer;

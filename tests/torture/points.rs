@@ -2,6 +2,7 @@
 
 use super::calls;
 use super::cases::Verb;
+use super::random::Random;
 use super::tracer::{Ended, Fault, Hit, Kind, Made};
 use super::world::{BOUND, Variant, World};
 use std::collections::BTreeMap;
@@ -106,25 +107,14 @@ impl Tally {
     }
 }
 
-/// xorshift64*: the same points for the same seed.
-pub struct Random(u64);
+/// The same points for the same seed.
+pub fn random(seed: u64) -> Random {
+    Random(seed.max(1))
+}
 
-impl Random {
-    pub fn new(seed: u64) -> Random {
-        Random(seed.max(1))
-    }
-
-    pub fn below(&mut self, limit: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % limit.max(1)
-    }
-
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
+pub fn shuffle<T>(random: &mut Random, items: &mut [T]) {
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.below(last + 1));
     }
 }
 
@@ -151,7 +141,7 @@ pub fn try_all(
     let calls = trial.without_a_fault();
     trial.tally.calls = calls.iter().map(Vec::len).sum();
     let mut faults = Vec::new();
-    let mut random = Random::new(options.seed);
+    let mut random = random(options.seed);
     for (process, calls) in calls.iter().enumerate() {
         for (call, made) in calls.iter().enumerate() {
             let mut kinds = vec![Kind::Kill];
@@ -164,7 +154,7 @@ pub fn try_all(
         }
     }
     if share.is_some() {
-        random.shuffle(&mut faults);
+        shuffle(&mut random, &mut faults);
     }
     for fault in faults {
         if share.is_some_and(|share| began.elapsed() > share) {
