@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: attack fuzz soak torture help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +37,7 @@ help:
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make attack    known attacks and races on corten, or on RUNTIME (SECONDS=20 for each race, ARGS="TEXT...")'
+	@echo 'make privilege  which capabilities, directories and system calls each verb needs (ARGS="NAME...")'
 	@echo 'make soak      very many containers, and shortages; nothing may grow (ARGS="--containers 100000 --alive 1000")'
 	@echo 'make docs      completions and manual pages: $(DOCS)'
 	@echo 'make install   into $$DESTDIR$$PREFIX/sbin and share ($(DESTDIR)$(PREFIX))'
@@ -137,6 +138,10 @@ soak: build deps-test
 # Faults at each system call: tests/torture/README.md. The whole takes half an hour or more.
 torture: build deps-test
 	$(AS_ROOT) RUNTIME=$(RUNTIME) cargo test --release --locked --quiet --test torture -- $(ARGS)
+
+# What each verb needs, by taking one thing away at a time: tests/privilege/README.md.
+privilege: build deps-test
+	$(AS_ROOT) RUNTIME=$(RUNTIME) cargo test --release --locked --quiet --test privilege -- $(ARGS)
 
 # Completions and manual pages, by a program that is no part of the binary.
 docs: $(DOCS)/corten.8

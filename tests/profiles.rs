@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// Docker's default capabilities.
-const DOCKER_CAPS: &[&str] = &[
+pub const DOCKER_CAPS: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FSETID",

@@ -26,6 +26,8 @@ pub enum Variant {
     Seccomp,
     NetDevices,
     Terminal,
+    /// What Docker asks for by default, for a user other than root. Only for `make privilege`.
+    Engine,
 }
 
 impl Variant {
@@ -46,6 +48,7 @@ impl Variant {
             Variant::Seccomp => "seccomp",
             Variant::NetDevices => "netdev",
             Variant::Terminal => "terminal",
+            Variant::Engine => "engine",
         }
     }
 }
@@ -134,11 +137,17 @@ impl World {
 
     /// `runtime --root ROOT WORDS…`
     pub fn verb(&self, words: &[&str]) -> Command {
+        self.verb_after(&[], words)
+    }
+
+    /// `BEFORE… runtime --root ROOT WORDS…`
+    pub fn verb_after(&self, before: &[&str], words: &[&str]) -> Command {
         let runtime = self.test.runtime.borrow();
         let globals = self.test.globals();
         let first = [runtime.to_str().expect("UTF-8"), "--root", self.root.to_str().expect("UTF-8")];
         let globals = globals.iter().map(String::as_str);
-        Command::new(first.into_iter().chain(globals).chain(words.iter().copied()))
+        let words = first.into_iter().chain(globals).chain(words.iter().copied());
+        Command::new(before.iter().copied().chain(words))
     }
 
     /// Runs a verb that has to succeed.
@@ -334,5 +343,15 @@ fn furnish(test: &Test, variant: Variant, bundle: Bundle) -> Bundle {
         Variant::Seccomp => bundle.set("/linux/seccomp", profiles::docker()),
         Variant::NetDevices => bundle.set("/linux/netDevices", json!({ DEVICE: { "name": "eth0" } })),
         Variant::Terminal => bundle.set("/process/terminal", json!(true)),
+        Variant::Engine => bundle
+            .capabilities(profiles::DOCKER_CAPS)
+            .set("/process/noNewPrivileges", json!(false))
+            .set("/process/user", json!({ "uid": 1000, "gid": 1000, "additionalGids": [5] }))
+            .set("/process/oomScoreAdj", json!(500))
+            .set("/linux/seccomp", profiles::docker())
+            .push(
+                "/linux/devices",
+                json!({ "path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "uid": 1000, "gid": 1000 }),
+            ),
     }
 }
