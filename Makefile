@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test bench demo install deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test bench demo install install-apparmor deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo 'make soak      very many containers, and shortages; nothing may grow (ARGS="--containers 100000 --alive 1000")'
 	@echo 'make docs      completions and manual pages: $(DOCS)'
 	@echo 'make install   into $$DESTDIR$$PREFIX/sbin and share ($(DESTDIR)$(PREFIX))'
+	@echo 'make install-apparmor  profiles that let users without privilege run corten on Ubuntu, into $$DESTDIR/etc/apparmor.d'
 	@echo 'make deps-criu  a CRIU for the tests of checkpoint and restore'
 	@echo 'make deps      the Debian packages that the above need'
 
@@ -158,6 +159,15 @@ install: $(DOCS)/corten.8
 	install -D -m 644 $(DOCS)/corten.bash $(SHARE)/bash-completion/completions/corten
 	install -D -m 644 $(DOCS)/_corten $(SHARE)/zsh/site-functions/_corten
 	install -D -m 644 $(DOCS)/corten.fish $(SHARE)/fish/vendor_completions.d/corten.fish
+
+# When this is needed, and when not: integration/install/README.md.
+APPARMOR = $(DESTDIR)/etc/apparmor.d
+install-apparmor:
+	@test -e /etc/apparmor.d/abi/4.0 || [ -n '$(DESTDIR)' ] || { echo 'needs AppArmor 4: an older one has no rule for user namespaces' >&2; exit 1; }
+	install -d $(APPARMOR)/abstractions/base.d
+	sed 's|/usr/local/sbin/corten|$(PREFIX)/sbin/corten|' integration/install/apparmor/corten >$(APPARMOR)/corten
+	install -m 644 integration/install/apparmor/base.d-corten $(APPARMOR)/abstractions/base.d/corten
+	$(if $(DESTDIR),,apparmor_parser --replace $(APPARMOR)/corten)
 
 # Only what is missing is installed, and never at the price of removing a package
 # (Docker's own containerd.io would make room for Debian's containerd).

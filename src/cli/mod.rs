@@ -12,6 +12,7 @@ mod exec;
 mod features;
 mod flags;
 mod kill;
+mod lacking;
 mod list;
 mod mounts;
 mod pause;
@@ -233,7 +234,7 @@ pub fn main(args: Vec<OsString>) -> i32 {
             status
         }
         Err(error) => {
-            context.log.fail(&error);
+            context.log.fail(&lacking::explain(error));
             // As in runc, a failed `exec` returns 255. A caller can't distinguish the
             // failure from the exit status of the process, so the runtime takes a status
             // that programs rarely use.

@@ -111,7 +111,7 @@ fn kill(state: &State) -> Result<Option<OwnedFd>> {
     let Some(init) = state.init.map(|init| init.open()).transpose()?.flatten() else { return Ok(None) };
     match pidfd::send_signal(&init, libc::SIGKILL) {
         Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => return Err(errno).op("kill init"),
+        Err(errno) => return Err(errno).op("kill init").map_err(super::kill::explain),
     }
     state.cgroup.thaw_to_die()?;
     Ok(Some(init))

@@ -25,7 +25,7 @@ pub fn kill(root: &Root, id: &str, signal: i32, all: bool) -> Result<()> {
     let Some(init) = handle else { return Err(not_running(&dir, &state)) };
     match pidfd::send_signal(&init, signal) {
         Err(Errno::ESRCH) => return Err(not_running(&dir, &state)),
-        other => other.op("pidfd_send_signal")?,
+        other => other.op("pidfd_send_signal").map_err(explain)?,
     }
     steps::done_with(|| format!("sent signal {signal} to init"));
     let_die(&state, signal);
@@ -77,6 +77,18 @@ fn kill_all(state: &super::State, signal: i32) -> Result<()> {
 fn send(target: &OwnedFd, signal: i32) -> Result<()> {
     match pidfd::send_signal(target, signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
-        Err(errno) => Err(errno).op("pidfd_send_signal"),
+        Err(errno) => Err(errno).op("pidfd_send_signal").map_err(explain),
+    }
+}
+
+/// Adds a hint to the error of a signal that could not be sent. Only a security module, such
+/// as AppArmor, gives EACCES.
+pub fn explain(error: Error) -> Error {
+    match error.errno {
+        Some(libc::EACCES) => error.hint(
+            "let the AppArmor profile of the container accept signals from the profile of corten \
+             (`make install-apparmor`)",
+        ),
+        _ => error,
     }
 }

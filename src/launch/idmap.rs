@@ -195,7 +195,10 @@ fn run_helper(program: &Path, pid: i32, maps: &[IdMap]) -> Result<()> {
     let said = String::from_utf8_lossy(&out.stderr);
     Err(Error::msg(format!("{}: {}", out.status, without_engines_words(said.trim())))
         .on(program.display().to_string())
-        .hint("map only the caller's ranges in /etc/subuid and /etc/subgid"))
+        .hint(
+            "map only the caller's ranges in /etc/subuid and /etc/subgid. Root needs CAP_SETUID and \
+               CAP_SETGID instead",
+        ))
 }
 
 /// Checks that a joined user namespace has the mappings that the configuration gives, as

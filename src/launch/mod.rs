@@ -17,7 +17,7 @@ pub mod sources;
 pub mod sync;
 pub mod target;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind};
 use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
@@ -115,7 +115,20 @@ pub fn fork(plan: &mut NamespacePlan, joins: &Joins, cgroup: Option<BorrowedFd<'
             None
         }
     };
-    joins::fork_and_return(home, || clone::fork(plan.in_clone, cgroup).op("clone3"))
+    joins::fork_and_return(home, || {
+        clone::fork(plan.in_clone, cgroup).op("clone3").map_err(|e| explain(e, plan.in_clone))
+    })
+}
+
+/// Adds a hint to the error of a clone that creates a user namespace.
+fn explain(error: Error, created: NsFlags) -> Error {
+    match error.errno {
+        Some(libc::EACCES) if created.has(NsKind::User.flag()) => error.hint(
+            "if AppArmor restricts user namespaces here, give corten a profile that allows them \
+             (`make install-apparmor`)",
+        ),
+        _ => error,
+    }
 }
 
 #[cfg(test)]

@@ -391,7 +391,10 @@ pub fn missing_devices(plan: &Plan) -> Vec<String> {
 
 fn open_node_at(path: &Path, device: &Device) -> Result<OwnedFd> {
     let tree = clone_tree(path, false).map_err(|e| {
-        e.hint("create the device on the host: in a user namespace the runtime binds the host's device")
+        e.hint(
+            "create the device on the host, which the runtime binds in a user namespace or without \
+             CAP_MKNOD",
+        )
     })?;
     let stat = fstat(&tree).op("fstat")?;
     if !device.matches_stat(&stat) {

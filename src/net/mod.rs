@@ -144,7 +144,7 @@ impl MovedDevices {
 fn add_hint(error: Error) -> Error {
     let hint = match error.errno.map(Errno::from_raw) {
         Some(Errno::EPERM | Errno::EACCES) => {
-            "call the runtime with CAP_NET_ADMIN over both network namespaces"
+            "call the runtime with CAP_NET_ADMIN over both network namespaces, and CAP_SYS_PTRACE"
         }
         Some(Errno::EINVAL) => "choose another device: some kinds can't leave their network namespace",
         Some(Errno::EEXIST) => {

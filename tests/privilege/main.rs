@@ -174,7 +174,12 @@ impl Report {
             match outcome {
                 Outcome::Works => {}
                 Outcome::Warns(_) => needed.push(format!("({name})")),
-                Outcome::Fails(_) => needed.push(name.to_owned()),
+                Outcome::Fails(said) => {
+                    if kind == Kind::Capability && !said.contains(name) {
+                        findings.push(format!("without {name}, the error does not name it: {said}"));
+                    }
+                    needed.push(name.to_owned());
+                }
                 Outcome::Unclear(why) => {
                     let name = format!("!{name}");
                     if !self.expected.lists(row, &name) {
