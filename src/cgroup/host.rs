@@ -2,12 +2,12 @@
 
 use super::{Driver, Hierarchy};
 use crate::error::{Context, Result};
-use crate::sys::mountinfo::unescape;
+use crate::sys::mountinfo::{MountInfo, read_mounts};
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::read_file;
 use nix::errno::Errno;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The directory at or below which the host mounts its cgroup filesystems.
 pub const ROOT: &str = "/sys/fs/cgroup";
@@ -100,10 +100,11 @@ impl Host {
         let own = read_file(file).op_on("read", file)?;
         let own = String::from_utf8_lossy(&own);
         if is_v2 {
-            return Ok(Host::V2 { mount: ROOT.into(), own: v2_path(&own) });
+            let own = v2_path(&own);
+            return Ok(Host::V2 { mount: ROOT.into(), own: if leads_out(&own) { "/".into() } else { own } });
         }
-        let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
-        let (mounts, unified) = v1_mounts(&String::from_utf8_lossy(&mounts), &own);
+        let mounts = read_mounts("self").op_on("read", "/proc/self/mountinfo")?;
+        let (mounts, unified) = v1_mounts(&mounts, &own);
         Ok(if mounts.is_empty() { Host::None } else { Host::V1 { mounts, unified } })
     }
 }
@@ -113,14 +114,14 @@ fn v2_path(own: &str) -> PathBuf {
 }
 
 /// Returns the cgroup filesystems that are mounted below /sys/fs/cgroup. If a hierarchy
-/// is mounted twice, takes the first mount.
-pub fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<HierarchyPlace>) {
+/// is mounted twice, takes the first mount. `own` is the text of `/proc/PID/cgroup`.
+pub fn v1_mounts(mounts: &[MountInfo], own: &str) -> (Vec<V1Mount>, Option<HierarchyPlace>) {
     let mut out: Vec<V1Mount> = Vec::new();
     let mut unified = None;
-    for line in mountinfo.lines().filter_map(Line::parse) {
-        if line.fs == "cgroup2" {
-            unified = unified.or_else(|| Some(line.locate(&v2_path(own))));
-        } else if let Some(mount) = v1_mount(&line, own)
+    for mount in mounts.iter().filter(|mount| mount.path.starts_with(ROOT)) {
+        if mount.fs == b"cgroup2" {
+            unified = unified.or_else(|| Some(locate(mount, &v2_path(own))));
+        } else if let Some(mount) = v1_mount(mount, own)
             && out.iter().all(|other| other.controllers != mount.controllers)
         {
             out.push(mount);
@@ -129,65 +130,56 @@ pub fn v1_mounts(mountinfo: &str, own: &str) -> (Vec<V1Mount>, Option<HierarchyP
     (out, unified)
 }
 
-/// The fields that matter of a line `id parent dev root point options… - type source
-/// super` of mountinfo.
-struct Line<'a> {
-    root: PathBuf,
-    point: PathBuf,
-    fs: &'a str,
-    super_options: &'a str,
+/// Returns the mount point, and the directory of the cgroup `own`. A bind mount of a part of
+/// a hierarchy shows only the cgroups below its root. A cgroup that it does not show, as the
+/// one above a cgroup namespace's root, gives the mount point.
+fn locate(mount: &MountInfo, own: &Path) -> HierarchyPlace {
+    let below = own.strip_prefix(&mount.root).ok().filter(|path| path.is_relative() && !leads_out(path));
+    let below = below.unwrap_or(Path::new(""));
+    HierarchyPlace { mount: mount.path.clone(), own: mount.path.join(below) }
 }
 
-impl<'a> Line<'a> {
-    fn parse(line: &'a str) -> Option<Line<'a>> {
-        let (head, tail) = line.split_once(" - ")?;
-        let mut tail = tail.split(' ');
-        let fs = tail.next().filter(|fs| fs.starts_with("cgroup"))?;
-        let super_options = tail.nth(1)?;
-        let mut head = head.split(' ').skip(3);
-        let mut path = || Some(unescape(head.next()?.as_bytes()));
-        let (root, point) = (path()?, path()?);
-        point.starts_with(ROOT).then_some(Line { root, point, fs, super_options })
-    }
-
-    /// Returns the mount point, and the directory of the cgroup `own`. A bind mount of a
-    /// part of a hierarchy shows only the cgroups below its `root`.
-    fn locate(&self, own: &Path) -> HierarchyPlace {
-        let below = own.strip_prefix(&self.root).unwrap_or(Path::new(""));
-        HierarchyPlace { mount: self.point.clone(), own: self.point.join(below) }
-    }
+/// Returns whether the path of a cgroup has a `..`: the cgroup is not below the root of the
+/// cgroup namespace (cgroup_namespaces(7)).
+fn leads_out(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
 }
 
-/// Parses a v1 mount. /proc/self/cgroup tells which of the mount options are controllers.
-fn v1_mount(line: &Line, own: &str) -> Option<V1Mount> {
+/// Returns a v1 hierarchy. /proc/PID/cgroup tells which of the mount's options are
+/// controllers.
+fn v1_mount(mount: &MountInfo, own: &str) -> Option<V1Mount> {
+    if mount.fs != b"cgroup" {
+        return None;
+    }
     let (listed, path) = own.lines().find_map(|own| {
         let mut fields = own.splitn(3, ':').skip(1);
         let (listed, path) = (fields.next()?, fields.next()?);
-        let is_option = |name: &str| line.super_options.split(',').any(|option| option == name);
+        let is_option = |name: &str| mount.super_options.split(|c| *c == b',').any(|o| o == name.as_bytes());
         (!listed.is_empty() && listed.split(',').all(is_option)).then_some((listed, path))
     })?;
     let named = listed.strip_prefix("name=");
     Some(V1Mount {
         controllers: named.unwrap_or(listed).split(',').map(Into::into).collect(),
         named: named.is_some(),
-        place: line.locate(Path::new(path)),
+        place: locate(mount, Path::new(path)),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::mountinfo::parse_mounts;
 
     const OWN: &str = "4:memory:/jobs/a\n3:cpu,cpuacct:/\n2:name=systemd:/\n0::/x/y\n";
 
     #[test]
     fn finds_hierarchies_and_places() {
-        let mountinfo = "30 25 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
+        let mountinfo = b"30 25 0:26 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory\n\
             31 25 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
             32 25 0:28 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n\
             33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n\
             34 25 0:26 / /elsewhere rw - cgroup cgroup rw,memory\n";
-        let (mounts, unified) = v1_mounts(mountinfo, OWN);
+        let (mounts, unified) = v1_mounts(&parse_mounts(mountinfo), OWN);
         assert_eq!(mounts.len(), 3);
         assert_eq!(mounts[0].place.resolve("c"), Path::new("/sys/fs/cgroup/memory/jobs/a/c"));
         assert_eq!(mounts[0].place.resolve("/c"), Path::new("/sys/fs/cgroup/memory/c"));
@@ -199,14 +191,20 @@ mod tests {
 
     #[test]
     fn a_bound_part_of_a_hierarchy_is_its_root() {
-        let line = "30 25 0:26 /jobs /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory";
-        let mount = v1_mount(&Line::parse(line).expect("a cgroup"), OWN).expect("found");
-        assert_eq!(mount.place.own, Path::new("/sys/fs/cgroup/memory/a"));
+        let own_of = |line: &[u8], own: &str| {
+            let (mounts, unified) = v1_mounts(&parse_mounts(line), own);
+            mounts.into_iter().map(|mount| mount.place).chain(unified).map(|place| place.own).next()
+        };
+        let line = b"30 25 0:26 /jobs /sys/fs/cgroup/memory rw shared:9 - cgroup cgroup rw,memory";
+        assert_eq!(own_of(line, OWN), Some("/sys/fs/cgroup/memory/a".into()));
         // mountinfo escapes a space, and /proc/PID/cgroup does not.
-        let line = r"30 25 0:26 /my\040jobs /sys/fs/cgroup/a\040b rw - cgroup cgroup rw,memory";
-        let line = Line::parse(line).expect("a cgroup");
-        let mount = v1_mount(&line, "4:memory:/my jobs/a\n").expect("found");
-        assert_eq!(mount.place.own, Path::new("/sys/fs/cgroup/a b/a"));
-        assert!(Line::parse("30 25 0:26 / /sys/fs/cgroups rw - cgroup2 cgroup rw").is_none());
+        let line = br"30 25 0:26 /my\040jobs /sys/fs/cgroup/a\040b rw - cgroup cgroup rw,memory";
+        assert_eq!(own_of(line, "4:memory:/my jobs/a\n"), Some("/sys/fs/cgroup/a b/a".into()));
+        assert_eq!(own_of(b"30 25 0:26 / /sys/fs/cgroups rw - cgroup2 cgroup rw", OWN), None);
+        // A process above the root of its cgroup namespace.
+        let line = b"33 25 0:29 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        assert_eq!(own_of(line, "0::/../x\n"), Some("/sys/fs/cgroup/unified".into()));
+        let line = b"33 25 0:29  /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw";
+        assert_eq!(own_of(line, OWN), Some("/sys/fs/cgroup/unified".into()));
     }
 }

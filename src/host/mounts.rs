@@ -1,18 +1,19 @@
 //! Tries the mount API, and finds the filesystems that can map the ids of their files.
 
-use super::{in_child, read_text, verdict};
+use super::{in_child, verdict};
 use crate::error::{Context, Error, Result};
 use crate::launch::idmap::Mappings;
 use crate::launch::sources::{clone_tree, map_ids, may_clone};
 use crate::spec::plan::{IdMap, IdMaps, NsKind};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::sys::mountinfo::read_mounts;
 use nix::fcntl::{AT_FDCWD, OFlag, open};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::fchdir;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Tries each step by which init builds a container's mounts. Every step runs in a child
 /// with a mount namespace of its own. Without privilege the child gets a user namespace,
@@ -84,7 +85,7 @@ pub fn idmap() -> Value {
         |tree: Result<OwnedFd>| verdict(tree.and_then(|tree| map_ids(&tree, users.as_fd(), false)));
     let mut out = Map::new();
     for (fs, point) in list_mounted() {
-        out.insert(fs, try_mapping(clone_tree(Path::new(&point), false)));
+        out.insert(fs, try_mapping(clone_tree(&point, false)));
     }
     out.insert("tmpfs".into(), try_mapping(create_tmpfs().op("fsopen and fsmount")));
     Value::Object(out)
@@ -93,16 +94,13 @@ pub fn idmap() -> Value {
 /// Returns a mount point for each type of filesystem that is mounted. Leaves out
 /// filesystems that another program or machine has to answer for, because that answer may
 /// never come.
-fn list_mounted() -> BTreeMap<String, String> {
+fn list_mounted() -> BTreeMap<String, PathBuf> {
     let waits = ["autofs", "nfs", "cifs", "smb3", "fuse", "ceph", "afs", "9p"];
-    let info = read_text("/proc/self/mountinfo");
     let mut out = BTreeMap::new();
-    for line in info.lines() {
-        let Some((head, tail)) = line.split_once(" - ") else { continue };
-        let (Some(point), Some(fs)) = (head.split(' ').nth(4), tail.split(' ').next()) else { continue };
-        // mountinfo has \040 for a space.
-        if !point.contains('\\') && !waits.iter().any(|name| fs.starts_with(name)) {
-            out.entry(fs.to_owned()).or_insert_with(|| point.to_owned());
+    for mount in read_mounts("self").unwrap_or_default() {
+        let fs = String::from_utf8_lossy(&mount.fs).into_owned();
+        if !waits.iter().any(|name| fs.starts_with(name)) {
+            out.entry(fs).or_insert(mount.path);
         }
     }
     out
@@ -116,7 +114,7 @@ mod tests {
     #[test]
     fn finds_what_is_mounted() {
         let mounted = list_mounted();
-        assert_eq!(mounted.get("proc").map(String::as_str), Some("/proc"), "{mounted:?}");
+        assert_eq!(mounted.get("proc").map(PathBuf::as_path), Some("/proc".as_ref()), "{mounted:?}");
         assert!(mounted.values().any(|point| point == "/"), "{mounted:?}");
     }
 }

@@ -7,6 +7,7 @@ use crate::launch::cgroup_view::{CgroupView, HierarchyV1};
 use crate::launch::target;
 use crate::spec::plan::{FsOption, Mount, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SLAVE, MountAttr};
+use crate::sys::mountinfo::read_mounts;
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::MsFlags;
@@ -87,20 +88,11 @@ fn clone_attributes(entry: &Mount) -> MountAttr {
     MountAttr { propagation, ..entry.attr }
 }
 
-/// Returns the options of the host's cgroup2 superblock.
+/// Returns the options of the host's cgroup2 superblock, separated by commas.
 fn host_superblock_options() -> Result<Vec<u8>> {
-    let path = "/proc/self/mountinfo";
-    let text = crate::sys::process::read_file(path).op_on("read", path)?;
-    Ok(superblock_options(&text).into())
-}
-
-/// Returns the superblock's options of the first cgroup2 mount: the last field of its
-/// line.
-pub fn superblock_options(mountinfo: &[u8]) -> &[u8] {
-    const TYPE: &[u8] = b" - cgroup2 ";
-    let mut lines = mountinfo.split(|c| *c == b'\n');
-    let line = lines.find(|line| line.windows(TYPE.len()).any(|part| part == TYPE));
-    line.and_then(|line| line.rsplit(|c| *c == b' ').next()).unwrap_or_default()
+    let mounts = read_mounts("self").op_on("read", "/proc/self/mountinfo")?;
+    let unified = mounts.into_iter().find(|mount| mount.fs == b"cgroup2");
+    Ok(unified.map(|mount| mount.super_options).unwrap_or_default())
 }
 
 /// Refuses an option that is not in `in_effect`, the superblock's options separated by
@@ -180,14 +172,10 @@ mod tests {
 
     #[test]
     fn options_that_the_host_has_are_no_change() {
-        let mountinfo = b"41 31 0:37 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
-                          42 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
-        let host = superblock_options(mountinfo);
-        assert_eq!(host, b"rw,nsdelegate");
+        let host = b"rw,nsdelegate";
         let option = |key: &CStr, value| [(CString::from(key), value)];
         assert!(refuse_new_options(&option(c"nsdelegate", None), host).is_ok());
         assert!(refuse_new_options(&option(c"memory_recursiveprot", None), host).is_err());
         assert!(refuse_new_options(&option(c"nsdelegate", Some(c"1".into())), host).is_err());
-        assert_eq!(superblock_options(b"1 0 0:1 / / rw - ext4 /dev/vda rw\n"), b"");
     }
 }

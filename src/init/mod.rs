@@ -41,12 +41,9 @@ pub use cgroup_move::CgroupMove;
 pub use gate::{Failure, GateEnds};
 pub use lsm::{apparmor_is_enabled, check_labels, selinux_is_enabled};
 pub use namespaces::{waits_for_ids_or_limits, waits_for_limits};
-pub use seccomp::filters_at_the_gate;
 #[cfg(fuzzing)]
-pub use {
-    cgroup_mount::superblock_options,
-    payload::{elf_interpreter, home_in, script_interpreter},
-};
+pub use payload::{elf_interpreter, home_in, script_interpreter};
+pub use seccomp::filters_at_the_gate;
 
 use crate::error::{Error, Result};
 use crate::launch::cgroup_view::CgroupView;

@@ -6,6 +6,7 @@ use crate::launch::sources;
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
+use crate::sys::mountinfo::read_mounts;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -92,9 +93,8 @@ pub fn set_root_propagation(plan: &Plan, root: &Root) -> Result<()> {
 /// Returns a hint for EINVAL of pivot_root(2). The kernel can't pivot away from the very
 /// first root, nor from a directory that chroot made the root.
 pub fn why_no_pivot() -> &'static str {
-    let mounts = crate::sys::process::read_file("/proc/self/mountinfo").unwrap_or_default();
-    let mut points = mounts.split(|byte| *byte == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4));
-    match points.any(|point| point == b"/") {
+    let mounts = read_mounts("self").unwrap_or_default();
+    match mounts.iter().any(|mount| mount.path.as_os_str() == "/") {
         true => "use --no-pivot: pivot_root does not work if the host's root is an initramfs",
         false => {
             "bind-mount the chroot's directory on itself first: the runtime is in a chroot, whose \

@@ -12,7 +12,7 @@ pub use stats::Stats;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
-use crate::sys::mountinfo::unescape;
+use crate::sys::mountinfo::read_mounts;
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
@@ -246,20 +246,12 @@ fn remove_dir(path: &Path) -> Result<()> {
 
 /// Returns the mount point of the resctrl filesystem.
 pub fn find() -> Result<PathBuf> {
-    let mounts = read_file("/proc/self/mountinfo").op_on("read", "/proc/self/mountinfo")?;
-    parse_mount_point(&String::from_utf8_lossy(&mounts)).ok_or_else(|| {
+    let mounts = read_mounts("self").op_on("read", "/proc/self/mountinfo")?;
+    let resctrl = mounts.into_iter().find(|mount| mount.fs == b"resctrl");
+    resctrl.map(|mount| mount.path).ok_or_else(|| {
         Error::msg("no resctrl filesystem is mounted").hint(
             "run `mount -t resctrl resctrl /sys/fs/resctrl`, if the processor and the kernel support it",
         )
-    })
-}
-
-/// Parses the mount point of a filesystem of type resctrl.
-pub fn parse_mount_point(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (head, tail) = line.split_once(" - ")?;
-        let point = head.split(' ').nth(4)?;
-        (tail.split(' ').next() == Some("resctrl")).then(|| unescape(point.as_bytes()))
     })
 }
 
@@ -288,16 +280,6 @@ fn parse_schema(line: &str) -> Option<(&str, BTreeMap<&str, String>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn finds_the_mount_by_its_type() {
-        let text = "22 1 0:21 / /sys/fs/resctrl2 rw - tmpfs resctrl rw\n\
-                    23 1 0:22 / /sys/fs/resctrl rw,nosuid - resctrl resctrl rw,cdp\n";
-        assert_eq!(parse_mount_point(text), Some("/sys/fs/resctrl".into()));
-        let text = "23 1 0:22 / /a\\040b rw - resctrl resctrl rw";
-        assert_eq!(parse_mount_point(text), Some("/a b".into()));
-        assert_eq!(parse_mount_point("22 1 0:21 / /a rw - tmpfs resctrl rw"), None);
-    }
 
     #[test]
     fn schemas_are_compared_by_value() {

@@ -12,18 +12,26 @@ pub struct MountInfo {
     pub parent: u64,
     /// Major and minor number of its filesystem.
     pub device: Vec<u8>,
-    /// The directory of its filesystem that is mounted.
+    /// The directory of its filesystem that is mounted. Without a leading slash if the
+    /// filesystem names it in its own way (`net:[4026531840]`).
     pub root: PathBuf,
     /// Where it is mounted, from the root of the process.
     pub path: PathBuf,
     /// The type of its filesystem.
     pub fs: Vec<u8>,
+    /// The options of its superblock, separated by commas.
+    pub super_options: Vec<u8>,
 }
 
 /// Reads the mounts of a process. `process` is its pid or `self`.
 pub fn read_mounts(process: &str) -> Result<Vec<MountInfo>> {
     let text = process::read_file(format!("/proc/{process}/mountinfo").as_str())?;
-    Ok(text.split(|byte| *byte == b'\n').filter_map(MountInfo::parse).collect())
+    Ok(parse_mounts(&text))
+}
+
+/// Parses the text of a mountinfo. Leaves out a line that is no mount.
+pub fn parse_mounts(text: &[u8]) -> Vec<MountInfo> {
+    text.split(|byte| *byte == b'\n').filter_map(MountInfo::parse).collect()
 }
 
 impl MountInfo {
@@ -33,15 +41,17 @@ impl MountInfo {
         let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
         let (id, parent) = (number()?, number()?);
         let (device, root, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let fs = fields.skip_while(|field| *field != b"-").nth(1)?;
+        let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+        let (fs, super_options) = (fields.next()?, fields.nth(1)?);
         let (root, path) = (unescape(root), unescape(path));
-        Some(MountInfo { id, parent, device: device.into(), root, path, fs: fs.into() })
+        let (device, fs, super_options) = (device.into(), fs.into(), super_options.into());
+        Some(MountInfo { id, parent, device, root, path, fs, super_options })
     }
 }
 
 /// Decodes a path of mountinfo, where a space, a tab, a newline and a backslash are each
 /// a backslash and three octal digits.
-pub fn unescape(field: &[u8]) -> PathBuf {
+fn unescape(field: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
     while let Some((byte, behind)) = rest.split_first() {
@@ -75,7 +85,7 @@ mod tests {
             (point.root.as_path(), point.path.as_path()),
             (Path::new("/null"), Path::new("/proc/a b\\"))
         );
-        assert_eq!(point.fs.as_slice(), &b"devtmpfs"[..]);
+        assert_eq!((point.fs.as_slice(), point.super_options.as_slice()), (&b"devtmpfs"[..], &b"rw"[..]));
         assert!(MountInfo::parse(b"").is_none());
     }
 }
