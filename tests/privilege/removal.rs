@@ -143,13 +143,14 @@ fn own_capabilities() -> Vec<String> {
     names
 }
 
-/// Executes a command for which the call fails with ENOSYS, as on a kernel without it.
+/// Executes a command for which the call fails with ENOSYS, as on a kernel without it. `call` may
+/// be several, with commas between.
 pub fn exec_without_call(call: &str, command: &[String]) -> ! {
     let arch = Arch::NATIVE.expect("an architecture with a table").name();
     let profile = json!({
         "defaultAction": "SCMP_ACT_ALLOW",
         "architectures": [arch],
-        "syscalls": [{ "names": [call], "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }],
+        "syscalls": [{ "names": call.split(',').collect::<Vec<_>>(), "action": "SCMP_ACT_ERRNO", "errnoRet": libc::ENOSYS }],
     });
     exec_under(&profile, command)
 }
