@@ -45,6 +45,7 @@ mod table;
 mod touched;
 mod verbs;
 mod view;
+mod waits;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

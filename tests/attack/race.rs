@@ -8,7 +8,7 @@ use crate::random::Random;
 use crate::scene::{Scene, Wishes};
 use crate::table::Row;
 use crate::verbs::{self, PATIENCE, Verb};
-use crate::{touched, view};
+use crate::{touched, view, waits};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -30,6 +30,8 @@ struct Race<'h> {
     said: BTreeMap<String, u32>,
     escapes: Vec<String>,
     faults: Vec<String>,
+    /// How often the verb hung because CRIU waited at a FIFO.
+    waits_of_criu: u32,
 }
 
 /// Races the verb for `time`.
@@ -100,6 +102,7 @@ impl<'h> Race<'h> {
             said: BTreeMap::new(),
             escapes: Vec::new(),
             faults: Vec::new(),
+            waits_of_criu: 0,
         };
         let mut paths = BTreeSet::new();
         for own_dev in [false, true] {
@@ -172,7 +175,8 @@ impl<'h> Race<'h> {
         }
     }
 
-    /// Makes one try. Returns what was exchanged, and whether the verb ended by itself.
+    /// Makes one try. Returns what was exchanged, and whether the verb ended by itself, unless
+    /// it was CRIU that waited.
     fn attack(&mut self, t: &Test) -> (String, bool) {
         let wishes = verbs::wishes(self.verb, &mut self.random);
         let scene = self.scene(t, wishes);
@@ -180,7 +184,9 @@ impl<'h> Race<'h> {
         let mut flips = self.flips(&scene);
         let call = ready.call();
         flips.begin();
-        let (mut out, has_ended) = call.spawn().finish(PATIENCE);
+        let mut is_crius = false;
+        let (mut out, has_ended) = call.spawn().finish_or(PATIENCE, || is_crius = waits::only_criu());
+        self.waits_of_criu += u32::from(is_crius);
         let took_place = flips.since_begin() > 0;
         let seen = ready.follow(&out);
         ready.read_log(&mut out);
@@ -191,7 +197,7 @@ impl<'h> Race<'h> {
         found.extend(self.host.changes());
         let what = format!("{:?} at {}", flips.kind, flips.name);
         self.count(flips.kind, &what, &out, took_place, &found);
-        (what, has_ended)
+        (what, has_ended || is_crius)
     }
 
     fn flips(&mut self, scene: &Scene) -> Flips {
@@ -241,6 +247,10 @@ impl<'h> Race<'h> {
         }
         let met: Vec<_> = self.met.iter().map(|(kind, (ok, no))| format!("{kind:?} {ok}/{no}")).collect();
         self.row.notes.push(format!("{} paths; succeeded/refused: {}", self.paths.len(), met.join(", ")));
+        if self.waits_of_criu > 0 {
+            let times = self.waits_of_criu;
+            self.row.notes.push(format!("CRIU waited at a FIFO {times} times, until it was killed"));
+        }
         if std::env::var_os("VERBOSE").is_some() {
             self.row.notes.push(format!("paths: {}", self.paths.join(" ")));
             let mut said: Vec<_> = self.said.iter().collect();

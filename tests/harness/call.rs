@@ -195,9 +195,15 @@ impl Running<'_> {
 
     /// Returns what came of it, and whether it ended by itself within `patience`. Kills it if
     /// not.
-    pub fn finish(mut self, patience: Duration) -> (Out, bool) {
+    pub fn finish(self, patience: Duration) -> (Out, bool) {
+        self.finish_or(patience, || ())
+    }
+
+    /// Like `finish`. Calls `look` before it kills the process.
+    pub fn finish_or(mut self, patience: Duration, look: impl FnOnce()) -> (Out, bool) {
         let ended = self.process.ends_within(patience);
         if !ended {
+            look();
             self.child.kill().expect("kill a child of ours");
         }
         let status = self.child.wait().expect("wait for a child");
