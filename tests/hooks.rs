@@ -1,6 +1,6 @@
 //! The six kinds of hook: when and where they run, and what they get on stdin.
 
-use crate::harness::{Bundle, Container, PidFd, Test, pipe};
+use crate::harness::{Bundle, Call, Container, PidFd, Test, pipe};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ cases![
     hooks_start_in_the_bundle,
     container_hooks_read_the_pid_of_the_container,
     a_hook_has_only_stdio,
+    leaked_descriptors_reach_nobody,
     a_hook_has_default_signals,
     host_hooks_run_in_the_hosts_namespaces,
     container_hooks_run_in_the_containers_namespaces,
@@ -275,6 +276,30 @@ fn a_hook_has_only_stdio(t: &Test) {
     container.start();
     container.stop();
     container.verb("delete").ok();
+    for kind in KINDS {
+        let fds = diary.read(kind);
+        assert_eq!(fds, "/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\n", "{kind}");
+    }
+}
+
+/// The caller has left 900 descriptors of the host's root open.
+fn leaked_descriptors_reach_nobody(t: &Test) {
+    let script = "exec > $0/KIND; for fd in /proc/self/fd/*; do test -e $fd && echo $fd; done; true";
+    let diary = Diary::new(t).every(script);
+    fn leak(call: Call<'_>) -> Call<'_> {
+        call.leak(fs::File::open("/").expect("open /").into(), 3..903)
+    }
+    let container = Container::create(t, &diary.bundle, leak);
+    leak(container.verb("start")).ok();
+    let listed = fs::read_dir(format!("/proc/{}/fd", container.init.pid)).expect("list").count();
+    assert_eq!(listed, 3, "init's descriptors");
+    // The attack takes place: with a flag, the container gets them all.
+    for (preserved, count) in [("0", 3), ("900", 903)] {
+        let seen = leak(container.exec(["--preserve-fds", preserved], ["/probe"])).out().report();
+        assert_eq!(seen["fds"].as_object().expect("an object").len(), count, "{}", seen["fds"]);
+    }
+    container.stop();
+    leak(container.verb("delete")).ok();
     for kind in KINDS {
         let fds = diary.read(kind);
         assert_eq!(fds, "/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\n", "{kind}");

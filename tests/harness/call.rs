@@ -77,8 +77,13 @@ impl<'t> Call<'t> {
     }
 
     /// Hands `fd` down as number `at`.
-    pub fn pass(mut self, fd: OwnedFd, at: RawFd) -> Self {
-        let give = move || {
+    pub fn pass(self, fd: OwnedFd, at: RawFd) -> Self {
+        self.leak(fd, at..at + 1)
+    }
+
+    /// Leaves `fd` open under all these numbers, as a careless caller does.
+    pub fn leak(mut self, fd: OwnedFd, numbers: std::ops::Range<RawFd>) -> Self {
+        let fd_at = move |at| {
             // SAFETY: dup2 and fcntl take integers and are async-signal-safe.
             let rc = unsafe {
                 if fd.as_raw_fd() == at {
@@ -87,11 +92,9 @@ impl<'t> Call<'t> {
                     libc::dup2(fd.as_raw_fd(), at)
                 }
             };
-            if rc < 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
+            if rc < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
         };
+        let give = move || numbers.clone().try_for_each(&fd_at);
         // SAFETY: the closure only makes async-signal-safe calls.
         unsafe { self.command.pre_exec(give) };
         self
