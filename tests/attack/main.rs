@@ -83,11 +83,20 @@ fn main() -> ExitCode {
         println!("attack: 0 passed, 0 failed, 1 skipped (0 s)");
         return ExitCode::SUCCESS;
     }
+    let settings = match Settings::read() {
+        Ok(settings) => settings,
+        Err(why) => {
+            eprintln!("{why}");
+            return ExitCode::from(2);
+        }
+    };
     if !jail::is_inside() {
+        // An error in RUNTIME is one of the caller's, too.
+        harness::runtime_path();
         return jail::enter(&args);
     }
     jail::furnish();
-    attack(&args)
+    attack(&args, &settings)
 }
 
 /// Whether this machine has what the attacks need. Prints what is missing.
@@ -104,18 +113,30 @@ fn harness_is_usable() -> bool {
     missing.iter().all(|(is_there, _)| *is_there)
 }
 
-fn attack(wanted: &[String]) -> ExitCode {
+struct Settings {
+    /// How long each race runs.
+    time: Duration,
+    seed: u64,
+}
+
+impl Settings {
+    /// Reads them from the environment. The error names what is no number.
+    fn read() -> Result<Settings, String> {
+        let time = Duration::from_secs(number("ATTACK_SECONDS")?.unwrap_or(20));
+        Ok(Settings { time, seed: number("SEED")?.unwrap_or_else(clock) })
+    }
+}
+
+fn attack(wanted: &[String], &Settings { time, seed }: &Settings) -> ExitCode {
     let begin = Instant::now();
     harness::catch_panics();
-    let seconds = number("ATTACK_SECONDS").unwrap_or(20);
-    let seed = number("SEED").unwrap_or_else(|| clock());
     let mut table = Table::new(wanted, seed);
     for case in security::cases().iter().filter(|case| known::is_attack(case)) {
         table.row(&known::name(case.name), || known::row(case));
     }
     let host = census::Host::new();
     for verb in verbs::ALL {
-        table.row(verb.row(), || race::row(&host, verb, Duration::from_secs(seconds), seed));
+        table.row(verb.row(), || race::row(&host, verb, time, seed));
     }
     if let Some(weakened) = std::env::var_os("WEAKENED").filter(|path| !path.is_empty()) {
         table.row("weakened resolver (must be caught)", || race::weakened(&host, weakened.as_ref(), seed));
@@ -124,9 +145,10 @@ fn attack(wanted: &[String]) -> ExitCode {
 }
 
 /// Returns the number in a variable of the environment, if it is set.
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
+fn number(name: &str) -> Result<Option<u64>, String> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty());
+    let number = text.map(|text| text.parse().map_err(|_| format!("{name}={text}: not a number")));
+    number.transpose()
 }
 
 /// Returns the nanoseconds of the clock, as a seed.

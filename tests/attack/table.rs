@@ -73,7 +73,10 @@ impl Table<'_> {
 
     /// Prints the sum.
     pub fn end(self, took: Duration) -> ExitCode {
-        let Table { passed, failed, skipped, .. } = self;
+        let Table { passed, failed, skipped, wanted } = self;
+        if passed + failed + skipped == 0 {
+            println!("no attack has in its name: {}", wanted.join(", "));
+        }
         println!("\nattack: {passed} passed, {failed} failed, {skipped} skipped ({} s)", took.as_secs());
         ExitCode::from(u8::from(failed > 0 || passed + skipped == 0))
     }

@@ -1,6 +1,6 @@
 //! Which binary is under test, and what is known of it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 pub struct Runtime {
@@ -75,11 +75,17 @@ pub fn reasons(text: &str) -> Vec<(String, String)> {
 fn find(given: std::ffi::OsString) -> PathBuf {
     let given = PathBuf::from(given);
     if given.components().count() > 1 {
-        return given.canonicalize().expect("RUNTIME exists");
+        return given.canonicalize().unwrap_or_else(|error| refuse(&given, &error));
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|dir| dir.join(&given))
         .find(|file| file.is_file())
-        .expect("RUNTIME is in $PATH")
+        .unwrap_or_else(|| refuse(&given, &"not in $PATH"))
+}
+
+/// Nothing can be tested. Ends this program with one line.
+fn refuse(given: &Path, why: &dyn std::fmt::Display) -> ! {
+    eprintln!("RUNTIME={}: {why}", given.display());
+    std::process::exit(2);
 }

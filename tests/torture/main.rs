@@ -30,6 +30,7 @@ mod random;
 mod registers;
 mod table;
 mod tracer;
+#[allow(dead_code, reason = "tests/privilege constructs the rest")]
 mod world;
 
 use cases::Verb;
@@ -57,6 +58,8 @@ fn main() -> ExitCode {
         println!("torture: 0 passed, 0 failed, 1 skipped (0 s): {why}");
         return ExitCode::SUCCESS;
     }
+    // An error in RUNTIME is one of the caller's.
+    harness::runtime_path();
     jail::enter();
     torture(&options)
 }
@@ -135,6 +138,9 @@ fn torture(options: &Options) -> ExitCode {
         });
     }
     end(world);
+    if tallies.is_empty() && skipped == 0 {
+        println!("no VARIANT/VERB has in its name: {}", options.names.join(", "));
+    }
     table::print(&tallies, &findings);
     let failed = findings.len();
     let tried: usize = tallies.iter().map(|tally| tally.kills + tally.errnos + tally.damages).sum();
