@@ -83,9 +83,11 @@ conformance: build deps-conformance
 	$(SUDO) env RUNTIME='$(RUNTIME)' CONFORMANCE_CACHE='$(CONFORMANCE_CACHE)' $(if $(RUNTIMES),RUNTIMES='$(RUNTIMES)') \
 	    integration/conformance/run $(ARGS)
 
+# `--all-targets` leaves out what `cargo test` does not run by itself.
+TOOLS := attack soak torture privilege
 check: deps-build
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets $(TOOLS:%=--test %) --locked -- -D warnings
 	@# The documentation is read by those who change the code, private items included.
 	RUSTDOCFLAGS='-D warnings -A rustdoc::private_intra_doc_links' cargo doc --no-deps --document-private-items --locked --quiet
 	.ci/paths
