@@ -25,6 +25,7 @@ cases![
     a_stopped_init_is_not_waited_for,
     nobody_but_init_answers,
     a_stranger_in_another_network_is_not_asked,
+    init_takes_no_datagrams,
     a_request_does_not_outlive_its_caller,
     the_gate_is_released_before_the_socket,
     an_init_that_cannot_send_says_so,
@@ -269,12 +270,28 @@ fn nobody_but_init_answers(t: &Test) {
     plain.call(["delete", "--force", &id]).ok();
 }
 
+/// The abstract name of the socket by which init hands out its namespaces.
+fn handout_name(plain: &Plain, id: &str) -> UnixAddr {
+    let record = plain.record(id);
+    UnixAddr::new_abstract(record["handout"]["name"].as_str().unwrap().as_bytes()).unwrap()
+}
+
+/// Every process on the host sees init's name, too. What it sends to init, with descriptors,
+/// must not stay in init's socket.
+fn init_takes_no_datagrams(t: &Test) {
+    let plain = Plain::new(t);
+    let (id, _) = created(&plain, &plain.bundle());
+    let sent = sendto(stranger().as_raw_fd(), b"x", &handout_name(&plain, &id), MsgFlags::empty());
+    assert_eq!(sent, Err(Errno::EPIPE), "a stranger's datagram");
+    plain.call(["exec", &id, "true"]).ok();
+    plain.call(["delete", "--force", &id]).ok();
+}
+
 /// In another network namespace, another process may have init's name, and could answer.
 fn a_stranger_in_another_network_is_not_asked(t: &Test) {
     let plain = Plain::new(t);
     let (id, _) = created(&plain, &plain.bundle());
-    let record = plain.record(&id);
-    let name = UnixAddr::new_abstract(record["handout"]["name"].as_str().unwrap().as_bytes()).unwrap();
+    let name = handout_name(&plain, &id);
     let squat = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("unshare");
         let socket = stranger();
