@@ -1,5 +1,6 @@
 #!/bin/bash
 # Runs the fuzzers: tests/fuzz/run.sh [SECONDS [TARGET...]]
+# SEED=N gives the choices of an earlier run again.
 # Copies the files to start from, and runs nothing: tests/fuzz/run.sh --seed TARGET...
 #
 # Built by the Rust that builds corten, with the flags that cargo-fuzz would
@@ -51,7 +52,7 @@ fi
 run() {
     local status=0
     "$out/$host/release/$1" "$out/corpus/$1" -max_total_time="$seconds" -timeout=5 -rss_limit_mb=2048 \
-        -artifact_prefix="$out/findings/$1-" -print_final_stats=1 >"$out/$1.log" 2>&1 || status=$?
+        -artifact_prefix="$out/findings/$1-" -print_final_stats=1 ${SEED:+"-seed=$SEED"} >"$out/$1.log" 2>&1 || status=$?
     echo "$status" >"$out/$1.status"
 }
 
