@@ -20,6 +20,7 @@ cases![
     console_socket_is_required_when_detached,
     console_socket_without_a_terminal_is_refused,
     a_missing_console_socket_is_refused,
+    a_file_in_place_of_devpts_is_refused,
     exec_takes_a_console_socket,
     foreground_relays_both_ways,
     foreground_takes_the_callers_size,
@@ -176,6 +177,15 @@ fn a_missing_console_socket_is_refused(t: &Test) {
     let call = t.verb(["create", "--console-socket", "/nonexistent/sock"]);
     let out = call.arg("--bundle").arg(bundle.lay()).arg(t.id()).out();
     out.one_clear_line(&["/nonexistent/sock"]);
+}
+
+/// An image can have any file at /dev/pts/ptmx.
+fn a_file_in_place_of_devpts_is_refused(t: &Test) {
+    let (console, file) = (Console::new(t), t.make_file("ptmx", ""));
+    let bundle = t.bundle().without_mount("/dev/pts").bind(&file, "/dev/pts/ptmx", &[]);
+    let call = t.verb(["create", "--console-socket"]).arg(&console.path).arg("--bundle");
+    let out = call.arg(on_a_terminal(bundle).lay()).arg(t.id()).out();
+    out.one_clear_line(&["/dev/pts is not a devpts"]);
 }
 
 fn exec_takes_a_console_socket(t: &Test) {
