@@ -21,6 +21,7 @@ cases![
     the_bundle_may_be_closed_to_its_ids,
     files_belong_to_the_mapped_ids,
     devices_are_bound_from_the_host,
+    device_nodes_of_the_host_give_no_rights,
     a_device_that_the_host_lacks_is_made,
     a_device_that_the_host_lacks_is_refused,
     another_file_in_the_devices_place_is_refused,
@@ -268,6 +269,14 @@ fn a_device_that_the_host_lacks_is_made(t: &Test) {
     assert_eq!(mount["tags"], json!([]), "in no peer group");
     let left = seen["mounts"].as_array().unwrap().iter().filter(|mount| mount["at"] == "/").count();
     assert_eq!(left, 1, "where it was made is gone");
+}
+
+/// The container's default devices are the host's nodes, which are bound.
+fn device_nodes_of_the_host_give_no_rights(t: &Test) {
+    let seen = t.look(&t.bundle().user_namespace(), []);
+    for name in ["null", "zero", "full", "random", "urandom", "tty"] {
+        crate::mounts::has(crate::mounts::at(&seen, &format!("/dev/{name}")), &["nosuid", "noexec"]);
+    }
 }
 
 /// A caller that can't create nodes on the host gets none.
