@@ -7,7 +7,7 @@ use crate::launch::cgroup_view::{CgroupView, HierarchyV1};
 use crate::launch::target;
 use crate::spec::plan::{FsOption, Mount, Propagation};
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SLAVE, MountAttr};
-use crate::sys::mountinfo::read_mounts;
+use crate::sys::mountinfo::{find_type, read_mounts};
 use nix::errno::Errno;
 use nix::fcntl::AT_FDCWD;
 use nix::mount::MsFlags;
@@ -91,8 +91,7 @@ fn clone_attributes(entry: &Mount) -> MountAttr {
 /// Returns the options of the host's cgroup2 superblock, separated by commas.
 fn host_superblock_options() -> Result<Vec<u8>> {
     let mounts = read_mounts("self").op_on("read", "/proc/self/mountinfo")?;
-    let unified = mounts.into_iter().find(|mount| mount.fs == b"cgroup2");
-    Ok(unified.map(|mount| mount.super_options).unwrap_or_default())
+    Ok(find_type(mounts, b"cgroup2").map(|mount| mount.super_options).unwrap_or_default())
 }
 
 /// Refuses an option that is not in `in_effect`, the superblock's options separated by

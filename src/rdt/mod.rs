@@ -12,7 +12,7 @@ pub use stats::Stats;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
-use crate::sys::mountinfo::read_mounts;
+use crate::sys::mountinfo::{find_type, read_mounts};
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
@@ -247,8 +247,7 @@ fn remove_dir(path: &Path) -> Result<()> {
 /// Returns the mount point of the resctrl filesystem.
 pub fn find() -> Result<PathBuf> {
     let mounts = read_mounts("self").op_on("read", "/proc/self/mountinfo")?;
-    let resctrl = mounts.into_iter().find(|mount| mount.fs == b"resctrl");
-    resctrl.map(|mount| mount.path).ok_or_else(|| {
+    find_type(mounts, b"resctrl").map(|mount| mount.path).ok_or_else(|| {
         Error::msg("no resctrl filesystem is mounted").hint(
             "run `mount -t resctrl resctrl /sys/fs/resctrl`, if the processor and the kernel support it",
         )

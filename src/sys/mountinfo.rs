@@ -29,6 +29,11 @@ pub fn read_mounts(process: &str) -> Result<Vec<MountInfo>> {
     Ok(parse_mounts(&text))
 }
 
+/// Returns the first mount of a filesystem of type `fs`.
+pub fn find_type(mounts: Vec<MountInfo>, fs: &[u8]) -> Option<MountInfo> {
+    mounts.into_iter().find(|mount| mount.fs == fs)
+}
+
 /// Parses the text of a mountinfo. Leaves out a line that is no mount.
 pub fn parse_mounts(text: &[u8]) -> Vec<MountInfo> {
     text.split(|byte| *byte == b'\n').filter_map(MountInfo::parse).collect()
@@ -87,5 +92,22 @@ mod tests {
         );
         assert_eq!((point.fs.as_slice(), point.super_options.as_slice()), (&b"devtmpfs"[..], &b"rw"[..]));
         assert!(MountInfo::parse(b"").is_none());
+    }
+
+    #[test]
+    fn a_mount_is_found_by_its_type() {
+        let find = |text: &[u8], fs: &[u8]| {
+            find_type(parse_mounts(text), fs).map(|mount| (mount.path, mount.super_options))
+        };
+        let text = b"22 1 0:21 / /sys/fs/resctrl2 rw - tmpfs resctrl rw\n\
+                     23 1 0:22 / /sys/fs/resctrl rw,nosuid - resctrl resctrl rw,cdp\n";
+        assert_eq!(find(text, b"resctrl"), Some(("/sys/fs/resctrl".into(), b"rw,cdp".into())));
+        let text = br"23 1 0:22 / /a\040b rw - resctrl resctrl rw";
+        assert_eq!(find(text, b"resctrl"), Some(("/a b".into(), b"rw".into())));
+        assert_eq!(find(b"22 1 0:21 / /a rw - tmpfs resctrl rw", b"resctrl"), None);
+        let text = b"41 31 0:37 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n\
+                     42 31 0:38 / /cg rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
+        assert_eq!(find(text, b"cgroup2"), Some(("/cg".into(), b"rw,nsdelegate".into())));
+        assert_eq!(find(b"1 0 0:1 / / rw - ext4 /dev/vda rw\n", b"cgroup2"), None);
     }
 }

@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Component;
 
 fuzz_target!(|bytes: &[u8]| {
-    let nul = bytes.iter().position(|byte| *byte == 0).unwrap_or(0);
-    let (own, info) = bytes.split_at(nul);
+    let nul = bytes.iter().position(|byte| *byte == 0);
+    let (own, info) = nul.map_or((&[][..], bytes), |nul| (&bytes[..nul], &bytes[nul + 1..]));
     let (mounts, unified) = v1_mounts(&parse_mounts(info), &String::from_utf8_lossy(own));
     for mount in mounts.iter().map(|mount| &mount.place).chain(&unified) {
         assert!(mount.mount.starts_with("/sys/fs/cgroup"), "{mount:?}");
