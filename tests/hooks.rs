@@ -268,24 +268,29 @@ fn container_hooks_read_the_pid_of_the_container(t: &Test) {
     }
 }
 
-fn a_hook_has_only_stdio(t: &Test) {
-    let script = "exec > $0/KIND; for fd in /proc/self/fd/*; do test -e $fd && echo $fd; done; true";
-    let diary = Diary::new(t).every(script);
-    let (_reader, writer) = pipe();
-    let container = Container::create(t, &diary.bundle, |call| call.arg("--preserve-fds=1").pass(writer, 3));
-    container.start();
-    container.stop();
-    container.verb("delete").ok();
+const NOTE_FDS: &str = "exec > $0/KIND; for fd in /proc/self/fd/*; do test -e $fd && echo $fd; done; true";
+
+/// The hooks that ran [`NOTE_FDS`] had no other descriptors.
+fn assert_only_stdio(diary: &Diary) {
     for kind in KINDS {
         let fds = diary.read(kind);
         assert_eq!(fds, "/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\n", "{kind}");
     }
 }
 
+fn a_hook_has_only_stdio(t: &Test) {
+    let diary = Diary::new(t).every(NOTE_FDS);
+    let (_reader, writer) = pipe();
+    let container = Container::create(t, &diary.bundle, |call| call.arg("--preserve-fds=1").pass(writer, 3));
+    container.start();
+    container.stop();
+    container.verb("delete").ok();
+    assert_only_stdio(&diary);
+}
+
 /// The caller has left 900 descriptors of the host's root open.
 fn leaked_descriptors_reach_nobody(t: &Test) {
-    let script = "exec > $0/KIND; for fd in /proc/self/fd/*; do test -e $fd && echo $fd; done; true";
-    let diary = Diary::new(t).every(script);
+    let diary = Diary::new(t).every(NOTE_FDS);
     fn leak(call: Call<'_>) -> Call<'_> {
         call.leak(fs::File::open("/").expect("open /").into(), 3..903)
     }
@@ -300,10 +305,7 @@ fn leaked_descriptors_reach_nobody(t: &Test) {
     }
     container.stop();
     leak(container.verb("delete")).ok();
-    for kind in KINDS {
-        let fds = diary.read(kind);
-        assert_eq!(fds, "/proc/self/fd/0\n/proc/self/fd/1\n/proc/self/fd/2\n", "{kind}");
-    }
+    assert_only_stdio(&diary);
 }
 
 fn a_hook_has_default_signals(t: &Test) {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Whether CRIU, and nobody else in the jail, sleeps in the open of a FIFO. CRIU opens the
-/// container's files by their names. Neither CRIU nor the runtime can end that wait.
+/// container's files by their names.
 pub fn only_criu() -> bool {
     let waiting = at_a_fifo();
     let dir = works().as_ref().ok().and_then(|dir| dir.canonicalize().ok());

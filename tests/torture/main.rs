@@ -58,8 +58,6 @@ fn main() -> ExitCode {
         println!("torture: 0 passed, 0 failed, 1 skipped (0 s): {why}");
         return ExitCode::SUCCESS;
     }
-    // An error in RUNTIME is one of the caller's.
-    harness::runtime_path();
     jail::enter();
     torture(&options)
 }
