@@ -82,7 +82,8 @@ fn options() -> Option<Options> {
 
 fn torture(options: &Options) -> ExitCode {
     let began = Instant::now();
-    println!("seed {}", options.seed);
+    println!("seed {}\n", options.seed);
+    table::print_head();
     let verbs = cases::all();
     let wanted: Vec<(Variant, &Verb)> = Variant::ALL
         .into_iter()
@@ -115,7 +116,9 @@ fn torture(options: &Options) -> ExitCode {
             let left = Duration::from_secs(seconds).saturating_sub(began.elapsed());
             left / u32::try_from(wanted.len() - done).unwrap_or(1)
         });
-        tallies.push(points::try_all(world, verb, options, share, &mut findings));
+        let tally = points::try_all(world, verb, options, share, &mut findings);
+        table::print_row(&tally);
+        tallies.push(tally);
     }
     for (verb, what) in [("damaged state", Harm::State), ("full disk", Harm::Disk)] {
         if !options.wants(Variant::Plain, verb) {
@@ -126,20 +129,22 @@ fn torture(options: &Options) -> ExitCode {
             world = Some(World::new(Variant::Plain).expect("plain containers"));
         }
         let Some(world) = &world else { continue };
-        tallies.push(match what {
+        let tally = match what {
             // A tenth, in addition.
             Harm::State => {
                 let share = options.seconds.map(|seconds| Duration::from_secs(seconds.div_ceil(10)));
                 damage::try_all(world, options, share, &mut findings)
             }
             Harm::Disk => damage::full_disk(world, options, &mut findings),
-        });
+        };
+        table::print_row(&tally);
+        tallies.push(tally);
     }
     end(world);
     if tallies.is_empty() && skipped == 0 {
         println!("no VARIANT/VERB has in its name: {}", options.names.join(", "));
     }
-    table::print(&tallies, &findings);
+    table::print_end(&tallies, &findings);
     let failed = findings.len();
     let tried: usize = tallies.iter().map(|tally| tally.kills + tally.errnos + tally.damages).sum();
     println!(

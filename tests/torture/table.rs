@@ -1,10 +1,9 @@
-//! The figures.
+//! The figures: a row for each verb as soon as it ends, then their sum and the findings.
 
 use super::points::{Finding, Flaw, Tally};
 use std::collections::BTreeMap;
 
-pub fn print(tallies: &[Tally], findings: &[Finding]) {
-    println!();
+pub fn print_head() {
     println!(
         "{:9} {:15} {:>5} {:>6} {:>6} {:>6} {:>7} {:>7} {:>8} {:>7} {:>8} {:>7} {:>6} {:>6} {:>6}",
         "variant",
@@ -23,13 +22,12 @@ pub fn print(tallies: &[Tally], findings: &[Finding]) {
         "hangs",
         "max ms"
     );
-    let mut sum = Tally::default();
-    for tally in tallies {
-        line(tally);
-        sum.add(tally);
-    }
-    sum.variant = "all";
-    line(&sum);
+}
+
+pub fn print_end(tallies: &[Tally], findings: &[Finding]) {
+    let mut sum = Tally { variant: "all", ..Tally::default() };
+    tallies.iter().for_each(|tally| sum.add(tally));
+    print_row(&sum);
     if findings.is_empty() {
         return;
     }
@@ -47,7 +45,7 @@ pub fn print(tallies: &[Tally], findings: &[Finding]) {
     }
 }
 
-fn line(tally: &Tally) {
+pub fn print_row(tally: &Tally) {
     let flaw = |flaw: Flaw| tally.flaws.get(&flaw).copied().unwrap_or(0);
     println!(
         "{:9} {:15} {:5} {:6} {:6} {:6} {:7} {:7} {:8} {:7} {:8} {:7} {:6} {:6} {:6}",
