@@ -66,6 +66,7 @@ cases![
     device_rules_without_any_controller_are_refused,
     a_threaded_parent_is_named,
     removed_with_cgroups_of_the_payload,
+    delete_without_the_hierarchies_is_refused,
     removed_after_a_failed_create,
     limits_that_v1_lacks_are_refused,
     limits_that_v2_lacks_are_refused,
@@ -943,6 +944,22 @@ fn removed_with_cgroups_of_the_payload(t: &Test) {
     assert_eq!(read_line(&reader), "in");
     container.verb("delete").arg("--force").ok();
     assert!(container.init.ended());
+    assert_eq!(cgroups_named(&container.id), Vec::<PathBuf>::new());
+}
+
+/// Where another mount hides the cgroups, `delete` would leave them.
+fn delete_without_the_hierarchies_is_refused(t: &Test) {
+    let container = t.start(&pausing(t, json!({})));
+    container.stop();
+    let dirs = cgroups_named(&container.id);
+    let delete = format!("runtime delete --force {}", container.id);
+    let script = format!("mount -t tmpfs none /sys/fs/cgroup; {delete}");
+    let out = t.in_private_mounts(&t.bundle(), &t.make_dir("volume"), &script).out();
+    out.one_clear_line(&[&container.id, "hierarchy is not mounted here"]);
+    assert_eq!(cgroups_named(&container.id), dirs);
+    // Nothing is lost.
+    container.verb("state").ok();
+    container.verb("delete").ok();
     assert_eq!(cgroups_named(&container.id), Vec::<PathBuf>::new());
 }
 

@@ -5,7 +5,7 @@ use super::processes;
 use super::{Cgroup, systemd, tree, v1, v2};
 use crate::error::Result;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 impl Cgroup {
     /// Returns the pids of the processes in the cgroup and below it, as this process's
@@ -50,14 +50,27 @@ impl Cgroup {
 
     /// Removes the cgroup and all cgroups below it. A cgroup that does not exist is no
     /// error.
+    ///
+    /// # Errors
+    /// The hierarchy of a cgroup is not mounted here: the cgroup may still exist.
     pub fn remove(&self) -> Result<()> {
+        self.remove_each(&tree::remove)
+    }
+
+    /// Removes what a `create` that failed has created. What is not there it did not
+    /// create.
+    pub fn roll_back(&self) -> Result<()> {
+        self.remove_each(&|path| tree::remove_visible(path).map(drop))
+    }
+
+    fn remove_each(&self, remove: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
         match self {
             Cgroup::None => Ok(()),
-            Cgroup::V2 { path } => tree::remove(path),
+            Cgroup::V2 { path } => remove(path),
             Cgroup::V1 { hierarchies, unified } => {
                 // Try all hierarchies, and report the first failure.
                 let paths = hierarchies.iter().map(|h| h.path.as_path()).chain(unified.as_deref());
-                let results: Vec<_> = paths.map(tree::remove).collect();
+                let results: Vec<_> = paths.map(remove).collect();
                 results.into_iter().collect()
             }
             Cgroup::Systemd { unit, place } => {
@@ -71,7 +84,7 @@ impl Cgroup {
                 // systemd leaves what it did not create: the payload's cgroups, and other
                 // hierarchies. If systemd does not answer, the unit still ends with its
                 // cgroup.
-                place.remove().map_err(|error| stopped.err().unwrap_or(error))
+                place.remove_each(remove).map_err(|error| stopped.err().unwrap_or(error))
             }
         }
     }

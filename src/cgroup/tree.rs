@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open as open_path};
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};
 use std::ffi::CString;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,15 +21,19 @@ pub fn open(path: &Path) -> Result<OwnedFd> {
 
 /// Creates `path` and the missing directories above it. Calls `on_created` for every
 /// directory that it has created, from the top down.
+///
+/// # Errors
+/// - A directory is missing because its hierarchy is not mounted.
+/// - The kernel refuses to create a directory.
 pub fn create(path: &Path, on_created: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     loop {
         match nix::unistd::mkdir(path, Mode::from_bits_truncate(0o755)) {
             Ok(()) => return on_created(path),
             Err(Errno::EEXIST) => return Ok(()),
-            Err(Errno::ENOENT) => match path.parent() {
-                Some(parent) => create(parent, on_created)?,
-                None => return Err(Error::msg("no such cgroup").on(path.display().to_string())),
-            },
+            Err(Errno::ENOENT) => {
+                check_hierarchy(path)?;
+                create(path.parent().unwrap_or(path), on_created)?;
+            }
             Err(errno) => return Err(errno).op_on("create the cgroup", path.display()),
         }
     }
@@ -96,30 +101,49 @@ pub fn wait_for_event(dir: &OwnedFd, line: &str, deadline: Instant) -> Result<bo
 
 /// Removes the directory and all directories below it. A directory that does not exist is
 /// no error.
+///
+/// # Errors
+/// - The kernel refuses to remove a directory.
+/// - The directory is missing because its hierarchy is not mounted: the cgroup may exist.
 pub fn remove(path: &Path) -> Result<()> {
+    if remove_visible(path)? { Ok(()) } else { check_hierarchy(path) }
+}
+
+/// Removes the directory and all directories below it. Returns false if the directory does
+/// not exist.
+pub fn remove_visible(path: &Path) -> Result<bool> {
     match rmdir(path) {
+        Ok(()) => return Ok(true),
         // The payload may have created cgroups below this one.
         Err(Errno::EBUSY | Errno::ENOTEMPTY) => {}
+        Err(Errno::ENOENT) => return Ok(false),
         // On a read-only filesystem the kernel reports EROFS before it looks whether the
         // directory exists.
-        Err(Errno::EROFS) if !path.exists() => return Ok(()),
-        other => return other.op_on("remove the cgroup", path.display()),
+        Err(Errno::EROFS) if !path.exists() => return Ok(false),
+        Err(errno) => return Err(errno).op_on("remove the cgroup", path.display()),
     }
     for dir in list_subtree(path).iter().rev() {
-        rmdir(dir).op_on("remove the cgroup", dir.display())?;
+        match rmdir(dir) {
+            Ok(()) | Err(Errno::ENOENT) => {}
+            other => other.op_on("remove the cgroup", dir.display())?,
+        }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Checks that a cgroup filesystem would show the cgroup `path` if it existed.
+fn check_hierarchy(path: &Path) -> Result<()> {
+    let above = path.ancestors().skip(1).find_map(|dir| statfs(dir).ok());
+    if above.is_some_and(|fs| [CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC].contains(&fs.filesystem_type())) {
+        return Ok(());
+    }
+    Err(Error::msg("the cgroup's hierarchy is not mounted here")
+        .on(path.display().to_string())
+        .hint("mount the hierarchy at the same place, and repeat the command"))
 }
 
 fn rmdir(path: &Path) -> nix::Result<()> {
     let c_path =
         CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())).map_err(|_| Errno::EINVAL)?;
-    match nix::unistd::unlinkat(
-        nix::fcntl::AT_FDCWD,
-        c_path.as_c_str(),
-        nix::unistd::UnlinkatFlags::RemoveDir,
-    ) {
-        Err(Errno::ENOENT) => Ok(()),
-        other => other,
-    }
+    nix::unistd::unlinkat(nix::fcntl::AT_FDCWD, c_path.as_c_str(), nix::unistd::UnlinkatFlags::RemoveDir)
 }

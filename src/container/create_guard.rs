@@ -217,7 +217,7 @@ impl CreateGuard<'_> {
     fn remove(&mut self, dir: &Dir) -> Vec<Error> {
         let mut failed = Vec::new();
         failed.extend(self.state.unmount_joined().err());
-        failed.extend(self.state.cgroup.remove().err());
+        failed.extend(self.state.cgroup.roll_back().err());
         failed.extend(self.state.rdt.as_ref().and_then(|group| group.remove().err()));
         if self.hooks_began {
             failed.extend(hooks::run_despite_failures(

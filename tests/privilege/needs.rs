@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-const SIGNS: [char; 3] = ['(', ')', '!'];
+const SIGNS: [char; 2] = ['(', ')'];
 
 /// From a row, `KIND VARIANT/VERB`, to names. A name in parentheses is not needed: without it,
-/// the verb warns. Without a name that begins with `!`, the verb does not do what it says.
+/// the verb warns.
 pub struct Needs(BTreeMap<&'static str, Vec<&'static str>>);
 
 impl Needs {
@@ -17,10 +17,6 @@ impl Needs {
             (row, names.split_whitespace().collect())
         });
         Needs(rows.collect())
-    }
-
-    pub fn lists(&self, row: &str, name: &str) -> bool {
-        self.0.get(row).is_some_and(|names| names.contains(&name))
     }
 
     /// Returns the names of a row, without their signs.
