@@ -13,6 +13,7 @@
 //! exits. Loading takes 62 µs this way; it took 250 µs with a block and an exit for each
 //! rule.
 
+use crate::error::{Error, Result};
 use crate::spec::plan::{DeviceKind, DeviceRule};
 use crate::sys::bpf::Insn;
 
@@ -62,7 +63,10 @@ enum To {
 }
 
 /// Compiles `rules` to a program.
-pub fn compile(rules: &[DeviceRule]) -> Vec<Insn> {
+///
+/// # Errors
+/// A jump is longer than 32,767 instructions, the largest offset of a BPF jump.
+pub fn compile(rules: &[DeviceRule]) -> Result<Vec<Insn>> {
     let mut program = Program::new();
     let mut rest: Vec<&DeviceRule> = rules.iter().rev().filter(|rule| can_match(rule)).collect();
     // A rule for everything decides every access, so the program leaves out the rules
@@ -160,7 +164,7 @@ impl Program {
     /// Adds the exits and resolves the jumps. The exit that allows exists only if a jump
     /// leads to it. The exit that denies exists if a jump leads to it, or if an access
     /// can pass the last group. Every group but one that allows everything can be passed.
-    fn finish(mut self) -> Vec<Insn> {
+    fn finish(mut self) -> Result<Vec<Insn>> {
         let falls_through = self.jumps.last().is_none_or(|(at, _)| *at + 1 != self.insns.len())
             || self.insns.last().is_none_or(|last| last.code != JUMP)
             || self.jumps.iter().any(|(_, to)| *to == To::At(self.insns.len()));
@@ -179,16 +183,25 @@ impl Program {
                 To::Verdict(allow) => exits[usize::from(allow)].unwrap_or(at + 1),
                 To::NextGroup => at + 1,
             };
-            // The kernel takes at most 4096 instructions, so the offset always fits.
-            self.insns[at].off = i16::try_from(target - at - 1).unwrap_or(i16::MAX);
+            // A shortened jump would lead to the test of another rule.
+            self.insns[at].off = i16::try_from(target - at - 1).map_err(|_| too_many_rules())?;
         }
-        self.insns
+        Ok(self.insns)
     }
+}
+
+fn too_many_rules() -> Error {
+    Error::config("/linux/resources/devices", "too many rules for a BPF program")
+        .hint("let a rule without a minor number replace the rules of a major number")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compiled(rules: &[DeviceRule]) -> Vec<Insn> {
+        compile(rules).expect("few rules")
+    }
 
     /// Interprets the instructions that `compile` uses.
     fn interpret(program: &[Insn], kind: i32, access: i32, major: i32, minor: i32) -> bool {
@@ -234,7 +247,7 @@ mod tests {
 
     #[test]
     fn the_last_rule_that_speaks_decides() {
-        let program = compile(&[
+        let program = compiled(&[
             rule(false, None, None, "rwm"),
             rule(true, Some(DeviceKind::Char), Some(1), "rw"),
             rule(false, Some(DeviceKind::Char), Some(1), "w"),
@@ -250,16 +263,16 @@ mod tests {
     #[test]
     fn a_rule_for_everything_hides_what_is_before_it() {
         let all = rule(true, None, None, "rwm");
-        let program = compile(&[rule(false, None, None, "rwm"), all]);
+        let program = compiled(&[rule(false, None, None, "rwm"), all]);
         assert!(interpret(&program, BLOCK, WRITE, 8, 0));
-        let program = compile(&[all, rule(false, None, None, "rwm")]);
+        let program = compiled(&[all, rule(false, None, None, "rwm")]);
         assert!(!interpret(&program, BLOCK, WRITE, 8, 0));
     }
 
     #[test]
     fn wildcards_stand_for_either_number() {
         let minor = DeviceRule { minor: Some(7), ..rule(true, Some(DeviceKind::Block), None, "rwm") };
-        let program = compile(&[minor, rule(true, Some(DeviceKind::Char), Some(136), "rwm")]);
+        let program = compiled(&[minor, rule(true, Some(DeviceKind::Char), Some(136), "rwm")]);
         assert!(interpret(&program, BLOCK, READ, 99, 7) && !interpret(&program, BLOCK, READ, 99, 8));
         assert!(interpret(&program, CHAR, READ, 136, 99) && !interpret(&program, CHAR, READ, 137, 99));
     }
@@ -274,7 +287,7 @@ mod tests {
             vec![rule(true, Some(DeviceKind::Char), None, "m")],
             crate::spec::default_rules(),
         ] {
-            let program = compile(&rules);
+            let program = compiled(&rules);
             let mut reached = vec![false; program.len()];
             let mut open = vec![0];
             while let Some(at) = open.pop() {
@@ -296,15 +309,27 @@ mod tests {
 
     #[test]
     fn nothing_is_allowed_by_silence() {
-        assert!(!interpret(&compile(&[]), CHAR, READ, 1, 3));
+        assert!(!interpret(&compiled(&[]), CHAR, READ, 1, 3));
     }
 
     #[test]
     fn the_defaults_allow_making_any_node_and_using_few() {
-        let program = compile(&crate::spec::default_rules());
+        let program = compiled(&crate::spec::default_rules());
         assert!(interpret(&program, BLOCK, MKNOD, 8, 0));
         assert!(!interpret(&program, BLOCK, READ, 8, 0));
         assert!(interpret(&program, CHAR, READ | WRITE, 1, 3));
         assert!(interpret(&program, CHAR, WRITE, 136, 40));
+    }
+
+    #[test]
+    fn a_jump_is_never_shortened() {
+        let majors = (1..4000).map(|major| rule(true, Some(DeviceKind::Char), Some(major), "rw"));
+        assert!(compile(&majors.collect::<Vec<_>>()).is_ok());
+        let minors = (0..40_000).map(|minor| DeviceRule {
+            minor: Some(minor),
+            ..rule(true, Some(DeviceKind::Char), Some(1), "rw")
+        });
+        let error = compile(&minors.collect::<Vec<_>>()).expect_err("too many").to_string();
+        assert!(error.contains("/linux/resources/devices: too many rules"), "{error}");
     }
 }

@@ -110,7 +110,7 @@ pub fn enable_controllers(root: &Path, path: &Path) -> Result<()> {
 
 /// Attaches the device rules. Version 2's device controller is a BPF program.
 pub fn limit_devices(dir: &OwnedFd, rules: Rules) -> Result<()> {
-    let program = device_program::compile(rules);
+    let program = device_program::compile(rules)?;
     let explain = |e: Error| {
         e.at("/linux/resources/devices")
             .hint("call the runtime with CAP_BPF, which device rules on cgroup v2 need")
