@@ -20,6 +20,7 @@ cases![
     directories_of_other_programs_are_not_containers,
     a_claim_that_fails_leaves_nothing,
     a_claim_that_was_killed_is_deleted,
+    a_process_that_started_later_is_a_stranger,
 ];
 
 fn record(t: &Test, id: &str) -> PathBuf {
@@ -340,4 +341,23 @@ fn a_claim_that_was_killed_is_deleted(t: &Test) {
         t.verb(["delete", "--force", &id]).ok();
         assert!(!t.root().join(&id).exists(), "{call}");
     }
+}
+
+/// Before Linux 6.9, the start time alone tells a process from a later one with its pid. The
+/// changed record is that of an earlier process.
+fn a_process_that_started_later_is_a_stranger(t: &Test) {
+    let container = t.start(&t.bundle().pausing());
+    let own = read(t, &container.id);
+    for inode in [own["init"]["inode"].clone(), Value::Null] {
+        let mut earlier = own.clone();
+        earlier["init"]["inode"] = inode;
+        earlier["init"]["start_time"] = json!(own["init"]["start_time"].as_u64().expect("a number") - 1);
+        write(t, &container.id, earlier.to_string().as_bytes());
+        assert_eq!(container.status(), "stopped", "{earlier}");
+        container.verb("kill").arg("KILL").out().fails(&["container not running"]);
+        container.verb("exec").arg("true").out().fails(&["container not running"]);
+        assert!(container.init.is_alive(), "{earlier}");
+    }
+    write(t, &container.id, own.to_string().as_bytes());
+    assert_eq!(container.status(), "running");
 }
