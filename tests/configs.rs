@@ -79,7 +79,7 @@ const FILES_INSIDE: [&str; 6] = [
 /// mounts, the cgroup, the namespaces to join, and the hook that would call dockerd.
 fn adapted<'t>(t: &'t Test, name: &str) -> (Bundle, Option<Container<'t>>) {
     let mut config = read(name);
-    let bundle = t.bundle();
+    let mut bundle = t.bundle();
     config["root"]["path"] = json!("rootfs");
     let mapped = !config["linux"]["uidMappings"].is_null();
     for mount in config["mounts"].as_array_mut().expect("mounts") {
@@ -112,7 +112,8 @@ fn adapted<'t>(t: &'t Test, name: &str) -> (Bundle, Option<Container<'t>>) {
         *hook = json!({ "path": "/bin/true" });
     }
     let joined = join_another(t, &mut config);
-    (Bundle { config, ..bundle }, joined)
+    bundle.config = config;
+    (bundle, joined)
 }
 
 fn hard_limit(name: &str) -> Option<u64> {

@@ -1,9 +1,10 @@
 //! The harness itself: errors that it must report.
 
-use crate::harness::{Failure, Test, differences, files, is_gap_of};
+use crate::harness::{Case, Failure, Test, attempt, differences, files, is_gap_of, is_root};
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::time::Duration;
 
 cases![
@@ -13,6 +14,9 @@ cases![
     a_gap_ends_with_the_version_that_closed_it,
     an_error_without_a_reason_is_not_enough,
     the_census_sees_each_change,
+    each_change_of_a_decoy_is_reported,
+    a_changed_decoy_fails_its_test,
+    only_read_only_sources_are_decoys,
 ];
 
 fn a_clean_up_that_hangs_is_a_failure(_: &Test) {
@@ -83,4 +87,84 @@ fn the_census_sees_each_change(t: &Test) {
     let seen = differences(&before, &take());
     let names: Vec<_> = seen.iter().filter_map(|line| line.rsplit('/').next()?.split(' ').next()).collect();
     assert_eq!(names, ["changed", "replaced", "another", "changed", "replaced"], "{seen:?}");
+}
+
+/// Changes a new decoy of an inner test. Returns the harness's lines, without the decoy's path.
+fn lines_after(change: impl Fn(&Path)) -> Vec<String> {
+    let inner = Test::new();
+    let decoy = inner.make_decoy();
+    change(&decoy);
+    let prefix = format!("decoy changed: {}", decoy.display());
+    let lines = inner.clean_up();
+    let rest = |line: &String| line.strip_prefix(&prefix).unwrap_or_else(|| panic!("{line}")).to_owned();
+    lines.iter().map(rest).collect()
+}
+
+type Change = fn(&Path);
+
+fn each_change_of_a_decoy_is_reported(_: &Test) {
+    let mut changes: Vec<(Change, &[&str])> = vec![
+        (|_| {}, &[]),
+        (|dir| drop(fs::read(dir.join("file")).unwrap()), &[]),
+        (|dir| fs::write(dir.join("dir/new"), "new").unwrap(), &["/dir/new made: inode "]),
+        (|dir| fs::remove_file(dir.join("fifo")).unwrap(), &["/fifo removed"]),
+        (|dir| mode(&dir.join("setuid"), 0o755), &["/setuid mode from 104755 to 100755"]),
+        (|dir| mode(dir, 0o777), &[" mode from 40755 to 40777"]),
+        (|dir| fs::write(dir.join("null"), "x").unwrap(), &["/null content from \"untouched\" to \"x\""]),
+        (replace_link, &["/link inode from "]),
+        (
+            |dir| fs::hard_link(dir.join("ptmx"), dir.with_extension("x")).unwrap(),
+            &["/ptmx links from 1 to 2"],
+        ),
+        (
+            |dir| fs::rename(dir.join("console"), dir.join("pts/console")).unwrap(),
+            &["/console removed", "/pts/console made: "],
+        ),
+        (|dir| mode(&dir.join("pts"), 0o755), &["/pts ctime from "]),
+        (|dir| fs::remove_dir_all(dir.join("dir")).unwrap(), &["/dir removed", "/dir/file removed"]),
+    ];
+    if is_root() {
+        changes.push((
+            |dir| chown(dir.join("file"), Some(7), Some(8)).unwrap(),
+            &["/file owner from 0:0 to 7:8"],
+        ));
+    }
+    for (number, (change, expected)) in changes.iter().enumerate() {
+        let lines = lines_after(change);
+        let are_equal = lines.len() == expected.len()
+            && lines.iter().zip(*expected).all(|(line, start)| line.starts_with(start));
+        assert!(are_equal, "change {number}: {lines:?}, and not {expected:?}");
+    }
+}
+
+fn mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn replace_link(dir: &Path) {
+    symlink("file", dir.join("other")).unwrap();
+    fs::rename(dir.join("other"), dir.join("link")).unwrap();
+}
+
+fn a_changed_decoy_fails_its_test(_: &Test) {
+    let body = |t: &Test| fs::write(t.make_decoy().join("new"), "").unwrap();
+    let (failure, text) = attempt(&Case { name: "changes_a_decoy", body }).err().expect("a failure");
+    assert_eq!(failure, Failure::Expectation, "{text}");
+    assert!(text.starts_with("\ndecoy changed: "), "{text}");
+}
+
+fn only_read_only_sources_are_decoys(_: &Test) {
+    let changed = |options: &[&str], inner: &str| {
+        let t = Test::new();
+        let (dir, file) = (t.make_dir("volume"), t.make_file("file", ""));
+        let bundle = t.bundle().bind(&dir, "/tmp", options).bind(&file, "/etc/file", &["ro"]);
+        bundle.mount(inner, "tmpfs", "tmpfs", &[]).lay();
+        fs::write(dir.join("new"), "").unwrap();
+        let lines = t.clean_up();
+        assert!(lines.iter().all(|line| line.contains("volume/new made: ")), "{lines:?}");
+        !lines.is_empty()
+    };
+    assert!(changed(&["ro"], "/var"));
+    assert!(!changed(&[], "/var"), "the container may write to it");
+    assert!(!changed(&["ro"], "/tmp/inner"), "the runtime creates a mount point in it");
 }

@@ -259,8 +259,14 @@ pub fn look_after(t: &Test, dir: &Path, prepare: &str, bundle: Bundle, questions
     t.in_private_mounts(&bundle, dir, &script).out().report()
 }
 
-pub const SUBMOUNT: &str =
-    "mkdir \"$VOLUME/sub\"; mount -t tmpfs sub \"$VOLUME/sub\"; touch \"$VOLUME/sub/deep\"";
+/// A new directory, with a place for `SUBMOUNT`.
+fn submount_volume(t: &Test) -> PathBuf {
+    let dir = t.make_dir("volume");
+    std::fs::create_dir(dir.join("sub")).unwrap();
+    dir
+}
+
+const SUBMOUNT: &str = "mount -t tmpfs sub \"$VOLUME/sub\"; touch \"$VOLUME/sub/deep\"";
 
 pub const SHARED: &str = "mount --make-rshared /; mount --bind \"$VOLUME\" \"$VOLUME\"";
 
@@ -342,7 +348,7 @@ fn bind_with_locked_flags_goes_on(t: &Test) {
 }
 
 fn bind_leaves_out_submounts(t: &Test) {
-    let dir = t.make_dir("volume");
+    let dir = submount_volume(t);
     let bundle = t.bundle().mount("/tmp", "bind", dir.to_str().unwrap(), &["bind"]);
     let seen = look_after(t, &dir, SUBMOUNT, bundle, &["stat:/tmp/sub/deep", "stat:/tmp/sub"]);
     assert_eq!(seen["asked"]["stat:/tmp/sub/deep"], "ENOENT");
@@ -350,7 +356,7 @@ fn bind_leaves_out_submounts(t: &Test) {
 }
 
 fn rbind_brings_submounts(t: &Test) {
-    let dir = t.make_dir("volume");
+    let dir = submount_volume(t);
     let bundle = t.bundle().bind(&dir, "/tmp", &["ro"]);
     let seen = look_after(t, &dir, SUBMOUNT, bundle, &["write:/tmp/sub/deep", "create:/tmp/x"]);
     assert_eq!(seen["asked"]["write:/tmp/sub/deep"], "ok", "ro is of the mount alone");
@@ -358,7 +364,7 @@ fn rbind_brings_submounts(t: &Test) {
 }
 
 fn rro_reaches_submounts(t: &Test) {
-    let dir = t.make_dir("volume");
+    let dir = submount_volume(t);
     let bundle = t.bundle().bind(&dir, "/tmp", &["rro"]);
     let seen = look_after(t, &dir, SUBMOUNT, bundle, &["write:/tmp/sub/deep", "create:/tmp/x"]);
     assert_eq!(seen["asked"]["write:/tmp/sub/deep"], "EROFS");

@@ -203,9 +203,10 @@ fn in_a_user_namespace(t: &Test) {
 /// 6.18 numbers namespaces in batches for each CPU, and the number gives the age. So all
 /// commands run on one CPU.
 fn with_a_namespace_file<'t>(t: &'t Test, bundle: &Bundle, dir: &Path, steps: &str) -> Call<'t> {
+    std::fs::write(dir.join("ns"), "").unwrap();
     let script = format!(
         "{SHARED}; mkfifo up down; unshare --mount sh -c 'echo >up; read x <down' & read x <up; \
-         touch \"$VOLUME/ns\"; mount --make-private \"$VOLUME\"; mount --bind /proc/$!/ns/mnt \"$VOLUME/ns\"; \
+         mount --make-private \"$VOLUME\"; mount --bind /proc/$!/ns/mnt \"$VOLUME/ns\"; \
          mount --make-shared \"$VOLUME\"; echo >down; wait; {steps}"
     );
     let mut call = t.in_private_mounts(bundle, dir, &script);

@@ -7,7 +7,7 @@ use crate::harness::tally::{check_escape, tried, tried_often};
 use crate::harness::{
     Bundle, Container, MOUNT_V2, Out, Test, cap_mask, is_corten, is_readable, is_root, pipe, read_line,
 };
-use attacker::{Decoy, Flipper, Rounds, run_with_console};
+use attacker::{Flipper, Rounds, inside, run_with_console};
 use serde_json::json;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -472,9 +472,9 @@ fn cve_2019_16884_volume_on_proc(t: &Test) {
 }
 
 fn cve_2019_18837_mountpoints_through_symlinks(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let volume = t.make_dir("volume");
-    for target in [decoy.dir.clone(), Path::new("../../..").join(decoy.dir.strip_prefix("/").unwrap())] {
+    for target in [decoy.clone(), Path::new("../../..").join(decoy.strip_prefix("/").unwrap())] {
         for name in ["a", "a/b", "pts", "file/x"] {
             let bundle = t.bundle().mount(&format!("/link/{name}"), "tmpfs", "tmpfs", &[]).bind(
                 &volume,
@@ -484,8 +484,7 @@ fn cve_2019_18837_mountpoints_through_symlinks(t: &Test) {
             symlink(&target, bundle.inside("/link")).expect("symlink");
             let seen = t.look(&bundle, []);
             tried(true);
-            decoy.check();
-            for place in [decoy.dir.join(name), decoy.dir.join(format!("{name}2"))] {
+            for place in [decoy.join(name), decoy.join(format!("{name}2"))] {
                 let is_there = seen["mounts"].as_array().unwrap().iter().any(|m| m["at"] == json!(place));
                 assert!(is_there, "where the link leads in the container: {place:?}: {}", seen["mounts"]);
             }
@@ -500,13 +499,12 @@ fn relink(bundle: &Bundle, place: &str, target: &Path) {
 }
 
 fn cve_2019_19921_proc_and_sys_must_be_directories(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     for place in ["/proc", "/sys"] {
-        for target in [decoy.dir.as_path(), Path::new("/tmp"), Path::new("tmp"), Path::new("/nowhere")] {
+        for target in [decoy.as_path(), Path::new("/tmp"), Path::new("tmp"), Path::new("/nowhere")] {
             let bundle = t.bundle();
             relink(&bundle, place, target);
             must_be_plain(t, &bundle, place);
-            decoy.check();
         }
         let bundle = t.bundle();
         fs::remove_dir(bundle.inside(place)).expect("rmdir");
@@ -641,20 +639,19 @@ fn cve_2024_21626_leaked_directory(t: &Test) {
 /// Also 2021-30465: the mount point is replaced by a symbolic link while the runtime
 /// creates it.
 fn cve_2024_45310_mkdir_race(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let volume = t.make_dir("volume");
     fs::create_dir(volume.join("place")).expect("mkdir");
-    symlink(&decoy.dir, volume.join("trap")).expect("symlink");
+    symlink(&decoy, volume.join("trap")).expect("symlink");
     let flipper = Flipper::new(volume.join("place"), volume.join("trap"));
     let mut rounds = Rounds::default();
     for n in 0..60 {
         let point = format!("/vol/place/{n}/deep");
         let bundle = t.bundle().bind(&volume, "/vol", &[]).mount(&point, "tmpfs", "tmpfs", &[]);
         let bundle = bundle.args(["true"]);
-        rounds.count(&t.run(&bundle), &MOUNT_POINT, decoy.inside(&bundle).exists());
+        rounds.count(&t.run(&bundle), &MOUNT_POINT, inside(&bundle, &decoy).exists());
     }
     flipper.stop();
-    decoy.check();
     rounds.check();
 }
 
@@ -664,10 +661,10 @@ const MOUNT_POINT: [&str; 3] = ["create the mount point: ", "open the mount poin
 /// Mounts of directories, files and copies. A name in a volume is a directory at one
 /// moment, and a link to the host at the next.
 fn cve_2021_30465_mounts_while_a_volume_changes(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let (volume, file) = (t.make_dir("volume"), t.make_file("file", "bound"));
     fs::create_dir(volume.join("place")).expect("mkdir");
-    symlink(&decoy.dir, volume.join("trap")).expect("symlink");
+    symlink(&decoy, volume.join("trap")).expect("symlink");
     let flipper = Flipper::new(volume.join("place"), volume.join("trap"));
     let mut rounds = Rounds::default();
     for n in 0..40 {
@@ -679,28 +676,26 @@ fn cve_2021_30465_mounts_while_a_volume_changes(t: &Test) {
             .mount("/vol/place", "tmpfs", "t", &["tmpcopyup"])
             .mount("/vol/place/console", "tmpfs", "t", &["silent"])
             .bind(&volume, "/vol/place", &["ro"]);
-        rounds.count(&t.run(&bundle), &MOUNT_POINT, decoy.inside(&bundle).exists());
+        rounds.count(&t.run(&bundle), &MOUNT_POINT, inside(&bundle, &decoy).exists());
     }
     flipper.stop();
-    decoy.check();
     rounds.check();
 }
 
 /// crun wrote a file for a handler into the rootfs, through the image's link. The runtime
 /// must change nothing in an image that has all mount points.
 fn cve_2025_24965_nothing_is_written_into_the_image(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     for annotations in [json!({}), json!({ "run.oci.handler": "krun" })] {
         let bundle = t.bundle().set("/annotations", annotations.clone()).args(["true"]);
         for name in ["/.krun_config.json", "/.krun_vm.json", "/etc/mtab", "/etc/resolv.conf", "/etc/hostname"]
         {
-            symlink(decoy.dir.join("absent"), bundle.inside(name)).expect("symlink");
+            symlink(decoy.join("absent"), bundle.inside(name)).expect("symlink");
         }
         let list = || ["/", "/etc"].map(|dir| names_in(&bundle.inside(dir)));
         let before = list();
         let out = t.run(&bundle);
         tried(true);
-        decoy.check();
         assert!(!is_corten() || out.code == 0, "{annotations}: {out:?}");
         assert_eq!(list(), before, "{annotations}");
     }
@@ -776,14 +771,14 @@ fn cve_2025_31133_dev_null_changes_meanwhile_in_a_user_namespace(t: &Test) {
 
 /// Another process that has mounted the rootfs exchanges a device for a link.
 fn flip_dev_null(t: &Test, bundle: Bundle) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let script = "test -c /etc/passwd && test ! -s /etc/passwd || exit 77";
     let bundle = bundle.set("/linux/maskedPaths", json!(["/etc/passwd"])).shell(script);
     let owner = nix::unistd::Uid::from_raw(100_000);
     nix::unistd::chown(&bundle.inside("/dev"), Some(owner), None).expect("chown");
     let null = bundle.inside("/dev/null");
     make_device(&null, 3);
-    symlink(decoy.dir.join("null"), bundle.inside("/dev/trap")).expect("symlink");
+    symlink(decoy.join("null"), bundle.inside("/dev/trap")).expect("symlink");
     let flipper = Flipper::new(null, bundle.inside("/dev/trap"));
     let mut rounds = Rounds::default();
     for _ in 0..40 {
@@ -793,7 +788,6 @@ fn flip_dev_null(t: &Test, bundle: Bundle) {
         rounds.count(&out, &refusals, out.code != 0);
     }
     flipper.stop();
-    decoy.check();
     rounds.check();
 }
 
@@ -807,21 +801,20 @@ fn check_console_link(out: &Out) {
 }
 
 fn cve_2025_52565_console_is_a_symlink(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let bundle = t.bundle().without_mount("/dev");
     for name in ["pts", "shm", "mqueue"] {
         fs::create_dir(bundle.inside("/dev").join(name)).expect("mkdir");
     }
     fs::remove_dir(bundle.inside("/dev/pts")).expect("rmdir");
-    symlink(decoy.dir.join("pts"), bundle.inside("/dev/pts")).expect("symlink");
+    symlink(decoy.join("pts"), bundle.inside("/dev/pts")).expect("symlink");
     let honest = run_with_console(t, &bundle, ON_A_CONSOLE);
     assert_eq!(honest.code, 0, "with a file at /dev/console: {honest:?}");
-    assert!(decoy.inside(&bundle).join("pts").is_dir(), "the link at /dev/pts was followed inside");
+    assert!(inside(&bundle, &decoy).join("pts").is_dir(), "the link at /dev/pts was followed inside");
     fs::remove_file(bundle.inside("/dev/console")).expect("unlink");
-    symlink(decoy.dir.join("console"), bundle.inside("/dev/console")).expect("symlink");
+    symlink(decoy.join("console"), bundle.inside("/dev/console")).expect("symlink");
     let out = run_with_console(t, &bundle, "test -t 0");
     tried(true);
-    decoy.check();
     check_console_link(&out);
 }
 
@@ -849,11 +842,11 @@ fn cve_2025_52881_procfs_under_another_name(t: &Test) {
 }
 
 fn cve_2025_52565_console_changes_meanwhile(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let bundle = t.bundle().without_mount("/dev").without_mount("/dev/shm").without_mount("/dev/mqueue");
     fs::create_dir(bundle.inside("/dev/pts")).expect("mkdir");
     fs::write(bundle.inside("/dev/console"), "").expect("a file");
-    symlink(decoy.dir.join("console"), bundle.inside("/dev/trap")).expect("symlink");
+    symlink(decoy.join("console"), bundle.inside("/dev/trap")).expect("symlink");
     let flipper = Flipper::new(bundle.inside("/dev/console"), bundle.inside("/dev/trap"));
     let mut rounds = Rounds::default();
     for _ in 0..40 {
@@ -861,31 +854,28 @@ fn cve_2025_52565_console_changes_meanwhile(t: &Test) {
         rounds.count(&out, &["a symbolic link at this path"], out.code != 0);
     }
     flipper.stop();
-    decoy.check();
     rounds.check();
 }
 
 fn cve_2026_41579_dev_is_a_symlink(t: &Test) {
-    let decoy = Decoy::new(t);
-    let deep = Path::new("../../../../../..").join(decoy.dir.strip_prefix("/").unwrap());
-    for target in [decoy.dir.as_path(), &deep] {
+    let decoy = t.make_decoy();
+    let deep = Path::new("../../../../../..").join(decoy.strip_prefix("/").unwrap());
+    for target in [decoy.as_path(), &deep] {
         for bundle in [t.bundle(), t.bundle().without_mount("/dev")] {
             relink(&bundle, "/dev", target);
             let out = t.run(&bundle.clone().args(["test", "-c", "/dev/null"]));
             tried(true);
-            decoy.check();
             assert_eq!(out.code, 0, "{target:?}: {out:?}");
-            assert!(decoy.inside(&bundle).is_dir(), "the link at /dev was followed inside");
+            assert!(inside(&bundle, &decoy).is_dir(), "the link at /dev was followed inside");
             let out = run_with_console(t, &bundle, ON_A_CONSOLE);
             tried(true);
-            decoy.check();
             assert_eq!(out.code, 0, "{target:?}: {out:?}");
         }
     }
 }
 
 fn cve_2026_88264_console_without_dev(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     for readonly in [false, true] {
         for name in ["console", "new"] {
             let bundle = t
@@ -897,10 +887,9 @@ fn cve_2026_88264_console_without_dev(t: &Test) {
             let honest = run_with_console(t, &bundle, ON_A_CONSOLE);
             assert_eq!(honest.code, 0, "{honest:?}");
             fs::remove_file(bundle.inside("/dev/console")).expect("unlink");
-            symlink(decoy.dir.join(name), bundle.inside("/dev/console")).expect("symlink");
+            symlink(decoy.join(name), bundle.inside("/dev/console")).expect("symlink");
             let out = run_with_console(t, &bundle, "test -t 0");
             tried(true);
-            decoy.check();
             check_console_link(&out);
         }
     }
@@ -909,7 +898,7 @@ fn cve_2026_88264_console_without_dev(t: &Test) {
 /// The caller's stdio is a null device. Its owner must stay the same, and so must the owner
 /// of the container's file of that name.
 fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let user = 1000;
     let owner = |path: &Path| fs::metadata(path).expect("stat").uid();
     let script = "test \"$(stat -L -c %t:%T /proc/self/fd/0)\" = 1:3";
@@ -922,7 +911,6 @@ fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
     }
     let open = || fs::OpenOptions::new().read(true).write(true).open(&stdio).expect("open the device");
     let check = || {
-        decoy.check();
         let own = nix::unistd::geteuid().as_raw();
         let is_changed = owner(&bundle.inside("/var/root-owned")) != own;
         check_escape(is_changed, "a file of the image changed its owner");
@@ -930,7 +918,7 @@ fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
     };
     let volume = t.make_dir("dev");
     let with_volume = bundle.clone().bind(&volume, "/dev", &[]);
-    for target in [PathBuf::from("/var/root-owned"), decoy.dir.join("file")] {
+    for target in [PathBuf::from("/var/root-owned"), decoy.join("file")] {
         for null in [volume.join("null"), bundle.inside("/dev/null")] {
             let _ = fs::remove_file(&null);
             symlink(&target, &null).expect("symlink");
@@ -954,18 +942,16 @@ fn cve_2026_88265_stdio_through_a_dev_null_symlink(t: &Test) {
 }
 
 fn cwd_symlink_stays_inside(t: &Test) {
-    let decoy = Decoy::new(t);
+    let decoy = t.make_decoy();
     let bundle = t.bundle().set("/process/cwd", json!("/link/made")).args(["pwd"]);
-    symlink(&decoy.dir, bundle.inside("/link")).expect("symlink");
-    let inside = decoy.dir.join("made").to_string_lossy().into_owned() + "\n";
+    symlink(&decoy, bundle.inside("/link")).expect("symlink");
+    let cwd = decoy.join("made").to_string_lossy().into_owned() + "\n";
     let out = t.run(&bundle);
     tried(true);
-    decoy.check();
     // corten creates the directory where the link leads in the container.
-    assert!(!is_corten() || out.stdout == inside, "{out:?}");
-    fs::create_dir_all(decoy.inside(&bundle).join("made")).expect("mkdir");
-    assert_eq!(t.run(&bundle).stdout, inside, "where it is in the image");
-    decoy.check();
+    assert!(!is_corten() || out.stdout == cwd, "{out:?}");
+    fs::create_dir_all(inside(&bundle, &decoy).join("made")).expect("mkdir");
+    assert_eq!(t.run(&bundle).stdout, cwd, "where it is in the image");
 }
 
 fn executable_symlink_stays_inside(t: &Test) {

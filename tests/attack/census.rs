@@ -1,8 +1,7 @@
 //! What an attack must not change: a decoy, the mounts and the devices of the jail, which
 //! plays the host.
 
-use crate::harness::{files, mountinfo};
-use crate::security::attacker::Decoy;
+use crate::harness::{Decoy, files, mountinfo};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,7 +40,7 @@ impl Host {
 
     /// Returns the decoy's directory.
     pub fn decoy(&self) -> PathBuf {
-        self.decoy.borrow().dir.clone()
+        self.decoy.borrow().path.clone()
     }
 
     /// Returns what has changed since the last call.
@@ -71,7 +70,11 @@ fn decoy(dir: &Path, number: usize) -> Decoy {
         fs::create_dir(dir.join(name)).expect("a decoy");
         fs::write(dir.join(name).join(MARKER), "").expect("a marker");
     }
-    Decoy::at(dir, &NAMES)
+    for name in NAMES {
+        fs::write(dir.join(name), "untouched").expect("a decoy");
+    }
+    fs::create_dir(dir.join("pts")).expect("a decoy");
+    Decoy::take(&dir)
 }
 
 fn devices() -> BTreeSet<String> {

@@ -1,5 +1,6 @@
 //! A bundle: a rootfs and a config.json that starts as `runc spec` writes it.
 
+use super::decoy::Decoys;
 use super::image;
 use serde_json::{Value, json};
 use std::fs;
@@ -30,14 +31,15 @@ pub fn is_root() -> bool {
 pub struct Bundle {
     pub dir: PathBuf,
     pub config: Value,
+    decoys: Decoys,
 }
 
 impl Bundle {
-    pub fn new(dir: PathBuf) -> Bundle {
+    pub fn new(dir: PathBuf, decoys: Decoys) -> Bundle {
         image::make_dir(&dir);
         image::lay(&dir.join("rootfs"));
         let config = serde_json::from_str(include_str!("config.json")).expect("config.json");
-        let bundle = Bundle { dir, config };
+        let bundle = Bundle { dir, config, decoys };
         if is_root() { bundle } else { bundle.rootless() }
     }
 
@@ -195,8 +197,10 @@ impl Bundle {
         self.set("/process/capabilities", sets)
     }
 
-    /// Writes config.json and tells where the bundle is.
+    /// Writes config.json and tells where the bundle is. The sources of read-only bind mounts
+    /// become decoys.
     pub fn lay(&self) -> &Path {
+        self.decoys.declare_sources(&self.dir, &self.config);
         let text = serde_json::to_vec_pretty(&self.config).expect("JSON");
         fs::write(self.dir.join("config.json"), text).expect("write config.json");
         &self.dir

@@ -6,6 +6,7 @@ mod bus;
 mod call;
 mod census;
 mod container;
+mod decoy;
 mod held;
 mod host;
 mod image;
@@ -21,14 +22,16 @@ pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
 pub use census::{differences, files};
 pub use container::Container;
+#[allow(unused_imports, reason = "for the table of attacks")]
+pub use decoy::Decoy;
 pub use held::HeldCreate;
 pub use host::{
     MOUNT_V2, cgroup_dir, cgroup_file, cgroup_v2, cgroups_named, copy_cpuset, delegated, has_controller,
     linux, mountinfo, remove_cgroup, remove_tree,
 };
-pub use runner::{Case, Failure, run};
+pub use runner::{Case, Failure, attempt, run};
 #[allow(unused_imports, reason = "for the table of attacks")]
-pub use runner::{attempt, catch, catch_panics};
+pub use runner::{catch, catch_panics};
 pub use runtime::is_gap_of;
 pub use sys::{
     PATIENCE, PidFd, accept, is_readable, pipe, read_fifo, read_line, read_signal, receive, receive_pidfd,

@@ -2,6 +2,7 @@
 
 use super::bundle::is_root;
 use super::census::Census;
+use super::decoy::CHANGED;
 use super::runtime::{Runtime, is_gap_of, reasons};
 use super::{Test, image, sys};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -189,9 +190,14 @@ pub fn attempt(case: &Case) -> Result<Completion, (Failure, String)> {
         _ if has_hung => Failure::Hang,
         Some((_, file)) if file.contains("tests/harness/") => Failure::Harness,
         Some(_) => Failure::Expectation,
+        None if leaks.iter().any(|line| line.starts_with(CHANGED)) => Failure::Expectation,
         None => Failure::Leak,
     };
-    let left: String = leaks.iter().map(|l| format!("left behind: {l}\n")).collect();
+    let tell = |line: &String| match line.starts_with(CHANGED) {
+        true => format!("{line}\n"),
+        false => format!("left behind: {line}\n"),
+    };
+    let left: String = leaks.iter().map(tell).collect();
     let text = panic.map(|(text, _)| text).unwrap_or_default();
     Err((failure, format!("{text}\n{left}--- what was run\n{}", test.transcript())))
 }

@@ -31,9 +31,14 @@ pub fn tried_often(tries: u32, took_place: u32) {
 /// Fails the test, because the attack succeeded.
 #[track_caller]
 pub fn escaped(what: &str) -> ! {
-    let tally = TALLY.get();
-    TALLY.set(Tally { escapes: tally.escapes + 1, ..tally });
+    add_escape(true);
     panic!("{what}");
+}
+
+/// Counts an escape if the attack succeeded.
+pub fn add_escape(succeeded: bool) {
+    let tally = TALLY.get();
+    TALLY.set(Tally { escapes: tally.escapes + u32::from(succeeded), ..tally });
 }
 
 /// Fails the test if the attack succeeded.

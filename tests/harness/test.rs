@@ -2,9 +2,10 @@
 
 use super::bundle::is_root;
 use super::call::{Call, Out};
+use super::decoy::{self, Decoys};
 use super::runner::Skip;
 use super::runtime::Runtime;
-use super::{Bundle, Container, host, image};
+use super::{Bundle, Container, host, image, tally};
 use serde_json::Value;
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
@@ -24,6 +25,7 @@ pub struct Test {
     globals: RefCell<Vec<String>>,
     vars: RefCell<Vec<(String, String)>>,
     hung: RefCell<Vec<String>>,
+    decoys: Decoys,
 }
 
 impl Test {
@@ -46,6 +48,7 @@ impl Test {
             globals: RefCell::new(Runtime::get().flags.clone()),
             vars: RefCell::default(),
             hung: RefCell::default(),
+            decoys: Decoys::default(),
         }
     }
 
@@ -127,6 +130,20 @@ impl Test {
         file
     }
 
+    /// Declares a file or a directory as a decoy: from now on, nobody may change it or anything
+    /// below it. A second declaration replaces the first.
+    pub fn decoy(&self, path: &Path) {
+        self.decoys.declare(path);
+    }
+
+    /// A new directory that is a decoy, with files of several kinds: see `decoy::fill`.
+    pub fn make_decoy(&self) -> PathBuf {
+        let dir = self.make_dir("decoy");
+        decoy::fill(&dir);
+        self.decoy(&dir);
+        dir
+    }
+
     pub fn root(&self) -> PathBuf {
         self.dir.join("state")
     }
@@ -172,7 +189,7 @@ impl Test {
     }
 
     pub fn bundle(&self) -> Bundle {
-        Bundle::new(self.path("bundle"))
+        Bundle::new(self.path("bundle"), self.decoys.clone())
     }
 
     /// `runtime run`, ready to go.
@@ -334,13 +351,16 @@ impl Test {
     }
 
     /// Deletes the containers that the test left on purpose, then tells what
-    /// the runtime left although nobody asked for it, and which call did not end.
+    /// the runtime left although nobody asked for it, which decoys were changed, and which call
+    /// did not end.
     pub fn clean_up(&self) -> Vec<String> {
         for id in self.created.take() {
             if self.root().join(&id).exists() {
                 self.verb(["delete", "--force", &id]).quietly();
             }
         }
+        let changed = self.decoys.end();
+        tally::add_escape(!changed.is_empty());
         let mut left = self.left();
         if !left.is_empty() {
             for entry in std::fs::read_dir(self.root()).into_iter().flatten().flatten() {
@@ -355,6 +375,7 @@ impl Test {
         if let Err(error) = host::remove_tree(&self.dir) {
             left.push(error.to_string());
         }
+        left.extend(changed);
         left.extend(self.hung.take());
         left
     }

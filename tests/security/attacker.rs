@@ -1,79 +1,19 @@
 //! The parts of attacks, and the checks that each attack took place.
 
-use crate::harness::tally::{escaped, tried};
+use crate::harness::tally::tried;
 use crate::harness::{Bundle, Out, PidFd, Test, is_corten, receive};
 use crate::terminal::on_a_terminal;
 use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::wait::WaitStatus;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-/// A host directory that an attack would change, and the check that it did not.
-pub struct Decoy {
-    pub dir: PathBuf,
-    before: Vec<String>,
-}
-
-impl Decoy {
-    pub fn new(t: &Test) -> Decoy {
-        Decoy::at(t.make_dir("decoy"), &["ptmx", "null", "console", "file"])
-    }
-
-    /// A decoy in the empty directory `dir`, with files of these names.
-    pub fn at(dir: PathBuf, names: &[&str]) -> Decoy {
-        for name in names {
-            fs::write(dir.join(name), "untouched").expect("a decoy");
-        }
-        fs::create_dir(dir.join("pts")).expect("a decoy");
-        let before = snapshot(&dir);
-        Decoy { dir, before }
-    }
-
-    pub fn check(&self) {
-        let changes = self.changes();
-        if !changes.is_empty() {
-            escaped(&format!("the host was changed: {changes:?}"));
-        }
-    }
-
-    /// Returns a line for each file that was made, removed or changed.
-    pub fn changes(&self) -> Vec<String> {
-        let now = snapshot(&self.dir);
-        let gone = self.before.iter().filter(|line| !now.contains(line)).map(|line| format!("- {line}"));
-        let new = now.iter().filter(|line| !self.before.contains(line)).map(|line| format!("+ {line}"));
-        new.chain(gone).collect()
-    }
-
-    /// Returns the place in the image to which a link to the decoy leads in the container.
-    pub fn inside(&self, bundle: &Bundle) -> PathBuf {
-        bundle.inside(self.dir.to_str().expect("UTF-8"))
-    }
-}
-
-/// Describes every file in a directory.
-fn snapshot(dir: &Path) -> Vec<String> {
-    let mut all = vec![describe(dir)];
-    for entry in fs::read_dir(dir).expect("list a decoy").flatten() {
-        all.push(describe(&entry.path()));
-        if entry.file_type().expect("type").is_dir() {
-            all.extend(snapshot(&entry.path()));
-        }
-    }
-    all.sort();
-    all
-}
-
-fn describe(path: &Path) -> String {
-    let meta = path.symlink_metadata().expect("stat a decoy");
-    let content = if meta.is_file() { fs::read_to_string(path).unwrap_or_default() } else { String::new() };
-    let (inode, mode, owner) = (meta.ino(), meta.mode(), (meta.uid(), meta.gid()));
-    let times = (meta.mtime_nsec(), meta.ctime_nsec());
-    format!("{} {inode} {mode:o} {owner:?} {times:?} {content}", path.display())
+/// Returns the place in the image to which a link to the decoy leads in the container.
+pub fn inside(bundle: &Bundle, decoy: &Path) -> PathBuf {
+    bundle.inside(decoy.to_str().expect("UTF-8"))
 }
 
 /// A thread that exchanges two names again and again until it is stopped.
