@@ -13,7 +13,7 @@ pub struct Args {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
-    let ending = wait::wait(&context.root, &args.id)?;
+    let ending = wait::wait(&context.root, &args.id, &context.log)?;
     print(format!("{}\n", ending.status))?;
     Ok(ending.status)
 }

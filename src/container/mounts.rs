@@ -117,7 +117,7 @@ fn change(
         }
         Forked::Parent { pidfd, .. } => {
             drop(init_end);
-            let done = attend(&runtime_end, pidfd);
+            let done = attend(runtime_end, &pidfd);
             steps::done("waited for the process that changes the mounts");
             done
         }
@@ -127,7 +127,7 @@ fn change(
 /// Waits for the process that changes the mounts, at most for [`PATIENCE`], because this verb
 /// holds the lock. A process of the container may stop that process, or serve a filesystem
 /// that does not answer.
-fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
+fn attend(sync: RuntimeEnd<LiveMounts>, first: &OwnedFd) -> Result<()> {
     let end = Instant::now() + PATIENCE;
     let mut second = None;
     let outcome = loop {
@@ -138,7 +138,7 @@ fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
                     break Err(error);
                 }
             }
-            Ok(Some((FromMounter::MountsChanged, _))) => break Ok(()),
+            Ok(Some((FromMounter::MountsChanged, _))) => break sync.send(ToMounter::Commit),
             Ok(Some((FromMounter::Failed(error), _))) => break Err(error),
             Ok(_) => break Err(Error::msg("the process that changes the mounts was killed")),
             Err(error) if error.is(Errno::ETIMEDOUT) => {
@@ -150,8 +150,16 @@ fn attend(sync: &RuntimeEnd<LiveMounts>, first: OwnedFd) -> Result<()> {
             Err(error) => break Err(error),
         }
     };
-    // After its last message the process has nothing left to do.
-    pidfd::kill_and_reap(&first);
+    // After `Commit` or its own `Failed` the process has nothing left to do. After another
+    // failure it learns from the end of the stream that it must roll back.
+    drop(sync);
+    if outcome.is_err()
+        && let Some(second) = &second
+    {
+        let left = end.saturating_duration_since(Instant::now());
+        let _ = pidfd::ends_within(second, left);
+    }
+    pidfd::kill_and_reap(first);
     // The runtime may not know the second clone, because it stopped reading. That clone
     // waits for `SecondCloneKnown`, and ends when the runtime closes the socket.
     if let Some(second) = &second {

@@ -4,7 +4,8 @@ use super::dir::Dir;
 use super::ending::Ending;
 use super::exit;
 use super::root::Root;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
+use crate::log::Log;
 use crate::steps;
 
 /// Waits for the end of a container's init and records it in the state.
@@ -13,7 +14,10 @@ use crate::steps;
 /// The container doesn't exist. Or init's exit status is lost: init's parent reaped init
 /// before this call. On kernels older than Linux 6.15, the status is also lost if init's
 /// parent reaps init during this call.
-pub fn wait(root: &Root, id: &str) -> Result<Ending> {
+///
+/// If the end can't be recorded, that is only a warning: the caller may be the last process
+/// that learns the exit status.
+pub fn wait(root: &Root, id: &str, log: &Log) -> Result<Ending> {
     let dir = root.find(id)?;
     let state = dir.created_state()?;
     if let Some(ending) = state.ending {
@@ -32,13 +36,21 @@ pub fn wait(root: &Root, id: &str) -> Result<Ending> {
     };
     steps::done("init has ended");
     // If the payload could not be executed, `start` writes the record.
-    let Ok(dir) = root.find(id).and_then(Dir::locked_after_start) else {
-        return exit.map(|exit| exit::ending(&state, exit, oom)).ok_or_else(unknown);
+    let (dir, recorded) = match root.find(id).and_then(Dir::locked_after_start) {
+        Ok(dir) => (Some(dir), Ok(())),
+        // The container is deleted.
+        Err(error) if error.kind == Kind::NoContainer => (None, Ok(())),
+        Err(error) => (None, Err(error)),
     };
-    if let Some(ending) = dir.state()?.and_then(|state| state.ending) {
+    if let Some(dir) = &dir
+        && let Some(ending) = dir.state()?.and_then(|state| state.ending)
+    {
         return Ok(ending);
     }
     let ending = exit::ending(&state, exit.ok_or_else(unknown)?, oom);
-    exit::record(&dir, &ending)?;
+    let recorded = recorded.and_then(|()| dir.map_or(Ok(()), |dir| exit::record(&dir, &ending)));
+    if let Err(error) = recorded {
+        log.warn(format!("{id}: the exit status is not recorded: {error}"));
+    }
     Ok(ending)
 }

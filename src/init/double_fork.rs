@@ -9,14 +9,16 @@ use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use std::os::fd::AsFd;
+use nix::unistd::{read, write};
+use std::os::fd::{AsFd, OwnedFd};
 
 /// Clones a sibling of this process into the new namespaces `namespaces`, and returns in
 /// the sibling. This process ends, or it stays as the courier of the sibling's seccomp
 /// listener.
 ///
 /// The sibling waits until this process has told the runtime about it: the messages of
-/// the sibling must not come first.
+/// the sibling must not come first. If the runtime can't be told, the sibling ends: the
+/// runtime would wait for a process that it does not know.
 pub fn double_fork<C: WithSecondClone>(
     sync: &ChildEnd<C>,
     namespaces: NsFlags,
@@ -31,14 +33,19 @@ pub fn double_fork<C: WithSecondClone>(
                 // would close it for both.
                 Some(_) => std::mem::forget(teller),
             }
-            // Nobody writes to the pipe. The read ends when the other process has closed
-            // its end.
-            while nix::unistd::read(&told, &mut [0]) == Err(Errno::EINTR) {}
+            if !is_told(&told) {
+                clone::exit(1);
+            }
             Ok(())
         }
         Forked::Parent { pidfd, .. } => {
-            let _ = sync.send_with(C::SECOND_CLONE, pidfd.as_fd());
-            let Some(courier) = courier else { clone::exit(0) };
+            let sent = sync.send_with(C::SECOND_CLONE, pidfd.as_fd());
+            let is_known = sent.is_ok();
+            if let Err(error) = sent {
+                sync.fail(error);
+            }
+            while write(&teller, &[u8::from(is_known)]) == Err(Errno::EINTR) {}
+            let Some(courier) = courier.filter(|_| is_known) else { clone::exit(0) };
             // The memory of this process holds everything that init had so far. A pid
             // namespace that was joined may show this process to the processes in it
             // (CVE-2016-9962).
@@ -47,6 +54,18 @@ pub fn double_fork<C: WithSecondClone>(
             drop(teller);
             std::mem::forget(told);
             courier.serve(&pidfd)
+        }
+    }
+}
+
+/// Waits for the byte of the other process: whether the runtime knows this one. False if the
+/// other process ended without it.
+fn is_told(told: &OwnedFd) -> bool {
+    let mut byte = [0];
+    loop {
+        match read(told, &mut byte) {
+            Err(Errno::EINTR) => {}
+            other => return other == Ok(1) && byte == [1],
         }
     }
 }

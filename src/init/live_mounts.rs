@@ -51,19 +51,31 @@ pub struct LiveContext {
     pub sources: Option<Vec<Source>>,
 }
 
-/// Runs the child. Sends the result to the runtime and calls `_exit`.
+/// Runs the child. Sends the result to the runtime and calls `_exit`. Rolls the changes
+/// back if the runtime does not confirm them.
+///
+/// SIGPIPE stays ignored, as in the runtime: if the runtime has died, a message to it must
+/// fail and not end the child before the rollback.
 pub fn run_mount_changes(change: &Change, context: LiveContext) -> ! {
     steps::begin_child("in the container");
     let done = enter(&context).and_then(|()| {
         steps::done("entered the container's namespaces");
         apply(change, &context)
     });
-    if done.is_ok() {
-        steps::done("changed the mounts");
+    match done {
+        Ok(work) => {
+            steps::done("changed the mounts");
+            let sync = &context.sync;
+            let confirmed =
+                sync.send(FromMounter::MountsChanged).and_then(|()| sync.expect(ToMounter::Commit));
+            if let Err(error) = confirmed {
+                let _ = work.roll_back();
+                // The runtime may know of a failure already, or may have died.
+                sync.fail(error);
+            }
+        }
+        Err(error) => context.sync.fail(error),
     }
-    let message = done.map_or_else(FromMounter::Failed, |()| FromMounter::MountsChanged);
-    // If the runtime has died, nobody can receive the result.
-    let _ = context.sync.send(message);
     exit(0)
 }
 
@@ -71,7 +83,6 @@ pub fn run_mount_changes(change: &Change, context: LiveContext) -> ! {
 /// new filesystem shows. A pid namespace applies only to children, so the child clones
 /// once more.
 fn enter(context: &LiveContext) -> Result<()> {
-    process::default_signals();
     steps::across_clocks(|| context.entry.enter(context.namespaces.without(NsKind::Mount.flag())))?;
     double_fork(&context.sync, NsFlags::NONE, None).map_err(|e| e.on("the container's pid namespace"))?;
     // The runtime now knows which process to end if a process of the container stops this
@@ -83,7 +94,7 @@ fn enter(context: &LiveContext) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).op("unshare the mount namespace")
 }
 
-fn apply(change: &Change, context: &LiveContext) -> Result<()> {
+fn apply<'a>(change: &Change, context: &'a LiveContext) -> Result<Work<'a>> {
     let opened = match (change, &context.sources) {
         (Change::Add(plan), None) => sources::open_mounts(plan, &context.joins)?,
         _ => Vec::new(),
@@ -107,10 +118,31 @@ fn apply(change: &Change, context: &LiveContext) -> Result<()> {
             work.remove(mounted).map_err(|e| e.at(mounted.at.clone()).on(mounted.path.display().to_string()))
         }),
     };
-    done.map_err(|error| match work.roll_back() {
-        Ok(()) => error,
-        Err(other) => Error { op: format!("{} (and the rollback failed: {other})", error.op), ..error },
-    })
+    match done {
+        Ok(()) => Ok(work),
+        Err(error) => match work.roll_back() {
+            Ok(()) => Err(error),
+            Err(other) => {
+                Err(Error { op: format!("{} (and the rollback failed: {other})", error.op), ..error })
+            }
+        },
+    }
+}
+
+/// What came of work in the container's mount namespace.
+struct Visit<T> {
+    work: Result<T>,
+    /// Whether this process could return to its own mount namespace. The work may be done
+    /// although it could not.
+    way_back: Result<()>,
+}
+
+impl<T> Visit<T> {
+    /// The result of the work, and the first error of the two.
+    fn result(self) -> Result<T> {
+        let done = self.work?;
+        self.way_back.map(|()| done)
+    }
 }
 
 /// A step that can be rolled back.
@@ -151,18 +183,21 @@ impl Work<'_> {
         work.root.tree = match &context.root {
             Some(root) => root.try_clone().op("dup")?,
             None => {
-                work.in_container(|| open("/", DIRECTORY, Mode::empty()).op("open the container's root"))?
+                let open_root = || open("/", DIRECTORY, Mode::empty()).op("open the container's root");
+                work.in_container(open_root).result()?
             }
         };
         Ok(work)
     }
 
     /// Calls `act` in the container's mount namespace.
-    fn in_container<T>(&self, act: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.entry.enter(NsKind::Mount.flag())?;
-        let done = act();
-        setns(&self.own, CloneFlags::CLONE_NEWNS).op("setns back from the container's mounts")?;
-        done
+    fn in_container<T>(&self, act: impl FnOnce() -> Result<T>) -> Visit<T> {
+        if let Err(error) = self.entry.enter(NsKind::Mount.flag()) {
+            return Visit { work: Err(error), way_back: Ok(()) };
+        }
+        let work = act();
+        let way_back = setns(&self.own, CloneFlags::CLONE_NEWNS).op("setns back from the container's mounts");
+        Visit { work, way_back }
     }
 
     fn add(&mut self, plan: &Plan, entry: &Mount, source: &Source) -> Result<()> {
@@ -176,9 +211,11 @@ impl Work<'_> {
         self.steps.extend(made.into_iter().map(Step::Created));
         let explain = |error| mismatch::explain(error, &self.root.tree, entry, kind);
         let (tree, point) = prepared.map_err(explain)?;
-        self.attach(&tree, &point).map_err(explain)?;
-        self.steps.push(Step::Attached(tree));
-        Ok(())
+        let visit = self.attach(&tree, &point);
+        if visit.work.is_ok() {
+            self.steps.push(Step::Attached(tree));
+        }
+        visit.result().map_err(explain)
     }
 
     /// Returns the tree to attach and its mount point. Adds the files and directories
@@ -214,17 +251,16 @@ impl Work<'_> {
         }
     }
 
-    fn attach(&self, tree: &OwnedFd, point: &OwnedFd) -> Result<()> {
-        self.in_container(|| mount::attach(tree, point).op("move_mount")).map_err(|e| {
-            match e.errno.map(Errno::from_raw) {
-                Some(Errno::ELOOP) => e.hint(ELOOP_HINT),
-                Some(Errno::EINVAL) => e.hint(
-                    "attach it below a mount that is not shared: an unbindable mount can't be attached \
+    fn attach(&self, tree: &OwnedFd, point: &OwnedFd) -> Visit<()> {
+        let explain = |e: Error| match e.errno.map(Errno::from_raw) {
+            Some(Errno::ELOOP) => e.hint(ELOOP_HINT),
+            Some(Errno::EINVAL) => e.hint(
+                "attach it below a mount that is not shared: an unbindable mount can't be attached \
                      below a shared one",
-                ),
-                _ => e,
-            }
-        })
+            ),
+            _ => e,
+        };
+        self.in_container(|| mount::attach(tree, point).op("move_mount").map_err(explain))
     }
 
     fn open_mount(&self, unmount: &Unmount) -> Result<OwnedFd> {
@@ -242,37 +278,43 @@ impl Work<'_> {
             }
             PathClass::Proc | PathClass::Elsewhere => {}
         }
-        let copy = self.in_container(|| mount::clone_tree(&there, c"", true, false).op("open_tree"))?;
-        self.detach(&there)?;
-        let Unmount { at, path, nofollow } = unmount;
-        let mounted = Unmount { at: at.clone(), path: path.clone(), nofollow: *nofollow };
-        self.steps.push(Step::Detached(copy, mounted));
-        Ok(())
+        let clone = || mount::clone_tree(&there, c"", true, false).op("open_tree");
+        let copy = self.in_container(clone).result()?;
+        let visit = self.detach(&there);
+        if visit.work.is_ok() {
+            let Unmount { at, path, nofollow } = unmount;
+            let mounted = Unmount { at: at.clone(), path: path.clone(), nofollow: *nofollow };
+            self.steps.push(Step::Detached(copy, mounted));
+        }
+        visit.result()
     }
 
     /// Unmounts `there`. umount(2) takes a path, so the path is the number of the
     /// descriptor in `fds`, a directory that no other process has.
-    fn detach(&self, there: &OwnedFd) -> Result<()> {
+    fn detach(&self, there: &OwnedFd) -> Visit<()> {
         let umount = || {
             nix::unistd::fchdir(&self.fds).op("fchdir")?;
             umount2(there.as_raw_fd().to_string().as_str(), MntFlags::MNT_DETACH).op("umount")
         };
-        self.in_container(umount).map_err(|e| {
+        let explain = |e: Error| {
             let is_no_mount = e.is(Errno::EINVAL);
             if is_no_mount {
                 e.hint("check the destination: either nothing is mounted there, or the container must not unmount it")
             } else {
                 e
             }
-        })
+        };
+        self.in_container(|| umount().map_err(explain))
     }
 
     /// Rolls all steps back, the last one first.
     fn roll_back(mut self) -> Result<()> {
         while let Some(step) = self.steps.pop() {
             match step {
-                Step::Attached(tree) => self.detach(&tree)?,
-                Step::Detached(tree, mounted) => self.attach(&tree, &self.open_mount(&mounted)?)?,
+                Step::Attached(tree) => self.detach(&tree).result()?,
+                Step::Detached(tree, mounted) => {
+                    self.attach(&tree, &self.open_mount(&mounted)?).result()?;
+                }
                 // The container may have put something there meanwhile.
                 Step::Created(made) => match made.remove() {
                     Ok(()) | Err(Errno::ENOENT | Errno::ENOTEMPTY | Errno::EBUSY) => {}

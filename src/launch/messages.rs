@@ -120,6 +120,7 @@ conversations! {
     ///             ◀────── SecondClone + pidfd      always: it enters the pid namespace
     ///   SecondCloneKnown ───────────────────▶      the runtime can end the process
     ///             ◀─────────────── MountsChanged
+    ///   Commit ─────────────────────────────▶      the mounts stay
     /// ```
     LiveMounts: FromMounter, ToMounter;
 
@@ -284,7 +285,7 @@ messages! {
         /// The process is no longer the one that was cloned. The new process's pidfd comes
         /// along.
         SecondClone,
-        /// All mounts are changed.
+        /// All mounts are changed. Without `Commit`, the process rolls the changes back.
         MountsChanged,
         /// The last message: the reason why no mount is changed.
         Failed(error: Error),
@@ -296,6 +297,8 @@ messages! {
     ToMounter {
         /// The runtime knows which process to end if a process of the container stops it.
         SecondCloneKnown,
+        /// The runtime reports success, so the changes stay.
+        Commit,
     }
 }
 
@@ -437,7 +440,7 @@ mod tests {
         survive([FromExec::from(error())]);
         survive([ToExec::Commit, ToExec::ListenerTaken]);
         survive([FromMounter::SecondClone, FromMounter::MountsChanged, error().into()]);
-        survive([ToMounter::SecondCloneKnown]);
+        survive([ToMounter::SecondCloneKnown, ToMounter::Commit]);
         survive([FromCriu::Prepared, error().into()]);
         survive([ToCriu::Execute]);
     }

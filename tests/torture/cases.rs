@@ -12,20 +12,49 @@ pub enum Before {
     Running,
     Paused,
     Stopped,
+    /// Running, with the mounts of `mounts add`.
+    Mounted,
 }
 
 pub struct Verb {
     pub name: &'static str,
     pub before: Before,
-    words: fn(&World) -> Vec<String>,
+    pub words: fn(&World) -> Vec<String>,
     /// Whether the verb has succeeded, by its exit status.
     pub succeeded: fn(i32) -> bool,
     /// What is wrong although the verb has succeeded.
     pub check: fn(&World, i32, &Ended, &Output) -> Result<(), String>,
     pub variants: &'static [Variant],
-    /// Whether the container's init makes calls for this verb, so that it is traced, too.
-    pub with_init: bool,
+    /// What is wrong after the verb has failed because of an errno, beside what it leaves.
+    pub check_failed: fn(&World, i32) -> Result<(), String>,
+    /// What the container's init has to do with this verb.
+    pub init: InitRole,
+    /// What this machine lacks for the verb.
+    pub lacking: fn() -> Option<String>,
 }
+
+/// What the container's init has to do with a verb.
+#[derive(Clone, Copy, PartialEq)]
+pub enum InitRole {
+    None,
+    /// Init makes calls for the verb, so it is traced, too.
+    Traced,
+    /// The verb waits for init's end. Init is killed when the verb polls.
+    KilledAtPoll,
+}
+
+/// A verb without special needs.
+pub const USUAL: Verb = Verb {
+    name: "",
+    before: Before::None,
+    words: |_| Vec::new(),
+    succeeded: is_zero,
+    check: |_, _, _, _| Ok(()),
+    variants: &[],
+    check_failed: |_, _| Ok(()),
+    init: InitRole::None,
+    lacking: || None,
+};
 
 impl Verb {
     pub fn words(&self, world: &World) -> Vec<String> {
@@ -48,11 +77,13 @@ impl Verb {
                 world.finish(pid, &output)?;
                 Ok((pid, None))
             }
-            Before::Running | Before::Paused => {
+            Before::Running | Before::Paused | Before::Mounted => {
                 let (pid, output) = world.create(&world.pausing)?;
                 world.ok(&["start", &world.id])?;
-                if self.before == Before::Paused {
-                    world.ok(&["pause", &world.id])?;
+                match self.before {
+                    Before::Paused => drop(world.ok(&["pause", &world.id])?),
+                    Before::Mounted => drop(world.ok(&world.mounts("add"))?),
+                    _ => {}
                 }
                 Ok((pid, Some(output)))
             }
@@ -60,7 +91,7 @@ impl Verb {
     }
 }
 
-fn owned(words: &[&str]) -> Vec<String> {
+pub fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }
 
@@ -68,7 +99,7 @@ fn is_zero(code: i32) -> bool {
     code == 0
 }
 
-fn is_running(world: &World, pid: i32, _: &Ended, _: &Output) -> Result<(), String> {
+pub fn is_running(world: &World, pid: i32, _: &Ended, _: &Output) -> Result<(), String> {
     let (ended, _) = world.ok(&["state", &world.id])?;
     let alive = std::path::Path::new(&format!("/proc/{pid}")).exists();
     if alive && ended.stdout.contains("\"running\"") {
@@ -99,37 +130,30 @@ fn freezer(world: &World, pid: i32) -> String {
 const ALL: &[Variant] = &Variant::ALL;
 const MOST: &[Variant] =
     &[Variant::Plain, Variant::UserNamespace, Variant::Hooks, Variant::Seccomp, Variant::NetDevices];
-const SOME: &[Variant] = &[Variant::Plain, Variant::UserNamespace, Variant::Seccomp];
-const PLAIN: &[Variant] = &[Variant::Plain];
+pub const SOME: &[Variant] = &[Variant::Plain, Variant::UserNamespace, Variant::Seccomp];
+pub const PLAIN: &[Variant] = &[Variant::Plain];
 
+/// The verbs of both `make torture` and `make privilege`.
 pub fn all() -> Vec<Verb> {
-    let looks = |name, before, words, variants| Verb {
-        name,
-        before,
-        words,
-        succeeded: is_zero,
-        check: is_running,
-        variants,
-        with_init: false,
-    };
+    let looks =
+        |name, before, words, variants| Verb { name, before, words, check: is_running, variants, ..USUAL };
     vec![
         Verb {
             name: "create",
             before: Before::None,
             words: |world| owned(&world.creating(&["create"], &world.brief)),
-            succeeded: is_zero,
             check: |world, _, _, output| world.finish(world.pid()?, output),
             variants: ALL,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "start",
             before: Before::Created,
             words: |world| owned(&["start", &world.id]),
-            succeeded: is_zero,
             check: |world, pid, _, output| world.has_worked(pid, output),
             variants: ALL,
-            with_init: true,
+            init: InitRole::Traced,
+            ..USUAL
         },
         Verb {
             name: "run",
@@ -143,16 +167,15 @@ pub fn all() -> Vec<Verb> {
                 is_gone(world, pid, ended, output)
             },
             variants: MOST,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "run -d",
             before: Before::None,
             words: |world| owned(&world.creating(&["run", "--detach"], &world.brief)),
-            succeeded: is_zero,
             check: |world, _, _, output| world.has_worked(world.pid()?, output),
             variants: &[Variant::Plain, Variant::Terminal],
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "exec",
@@ -166,7 +189,7 @@ pub fn all() -> Vec<Verb> {
                 is_running(world, pid, ended, output)
             },
             variants: SOME,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "exec -d -t",
@@ -178,79 +201,71 @@ pub fn all() -> Vec<Verb> {
                     ["exec", "--detach", "--tty", "--console-socket", console, "--pid-file", pid_file];
                 owned(&[&flags[..], &[&world.id, "sh", "-c", PAYLOAD]].concat())
             },
-            succeeded: is_zero,
             check: |world, _, _, output| world.has_worked(world.pid()?, output),
             variants: &[Variant::Terminal],
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "kill",
             before: Before::Running,
             words: |world| owned(&["kill", &world.id, "KILL"]),
-            succeeded: is_zero,
             check: is_killed,
             variants: PLAIN,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "kill --all",
             before: Before::Running,
             words: |world| owned(&["kill", "--all", &world.id, "KILL"]),
-            succeeded: is_zero,
             check: is_killed,
             variants: PLAIN,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "pause",
             before: Before::Running,
             words: |world| owned(&["pause", &world.id]),
-            succeeded: is_zero,
             check: |world, pid, _, _| match freezer(world, pid).as_str() {
                 "FROZEN" | "1" => Ok(()),
                 other => Err(format!("the freezer is {other:?}")),
             },
             variants: PLAIN,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "resume",
             before: Before::Paused,
             words: |world| owned(&["resume", &world.id]),
-            succeeded: is_zero,
             check: is_running,
             variants: PLAIN,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "update",
             before: Before::Running,
             words: |world| owned(&["update", "--memory", "128M", "--pids-limit", "77", &world.id]),
-            succeeded: is_zero,
             check: |world, pid, _, _| match world.cgroup_file(pid, "pids", "pids.max") {
                 Some(limit) if limit != "77" => Err(format!("pids.max is {limit}")),
                 _ => Ok(()),
             },
             variants: PLAIN,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "delete",
             before: Before::Stopped,
             words: |world| owned(&["delete", &world.id]),
-            succeeded: is_zero,
             check: is_gone,
             variants: MOST,
-            with_init: false,
+            ..USUAL
         },
         Verb {
             name: "delete --force",
             before: Before::Running,
             words: |world| owned(&["delete", "--force", &world.id]),
-            succeeded: is_zero,
             check: is_gone,
             variants: MOST,
-            with_init: false,
+            ..USUAL
         },
         looks("state", Before::Running, |world| owned(&["state", &world.id]), PLAIN),
         looks("list", Before::Running, |_| owned(&["list"]), PLAIN),

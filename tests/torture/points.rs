@@ -1,9 +1,9 @@
 //! The points of a verb, the checks after each, and what they found.
 
 use super::calls;
-use super::cases::Verb;
+use super::cases::{InitRole, Verb};
 use super::random::Random;
-use super::tracer::{Ended, Fault, Hit, Kind, Made};
+use super::tracer::{Beside, Ended, Fault, Hit, Kind, Made};
 use super::world::{BOUND, Variant, World};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -193,7 +193,7 @@ impl Trial<'_> {
         let (pid, kept) = verb.prepare(world).expect("a container");
         let words = verb.words(world);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let (traced, output) = world.verb(&words).trace(None, self.also(pid).as_slice(), BOUND);
+        let (traced, output) = world.verb(&words).trace(None, self.beside(pid), BOUND);
         let ended = &traced.ended;
         assert!((verb.succeeded)(ended.code) && ended.hang.is_empty(), "{}: {ended:?}", verb.name);
         let output = kept.unwrap_or(output);
@@ -203,8 +203,12 @@ impl Trial<'_> {
         traced.calls
     }
 
-    fn also(&self, pid: i32) -> Vec<i32> {
-        if self.verb.with_init { vec![pid] } else { Vec::new() }
+    fn beside(&self, pid: i32) -> Beside {
+        match self.verb.init {
+            InitRole::None => Beside::None,
+            InitRole::Traced => Beside::Traced(pid),
+            InitRole::KilledAtPoll => Beside::KilledAtPoll(pid),
+        }
     }
 
     fn one(&mut self, fault: Fault) {
@@ -219,7 +223,7 @@ impl Trial<'_> {
         };
         let words = verb.words(world);
         let words: Vec<_> = words.iter().map(String::as_str).collect();
-        let (traced, output) = world.verb(&words).trace(Some(fault), self.also(pid).as_slice(), BOUND);
+        let (traced, output) = world.verb(&words).trace(Some(fault), self.beside(pid), BOUND);
         match fault.kind {
             Kind::Kill => self.tally.kills += 1,
             Kind::Errno(_) => self.tally.errnos += 1,
@@ -263,6 +267,12 @@ impl Trial<'_> {
         }
         if let Some(why) = unclear(ended, errno.filter(|_| !is_believed)) {
             self.found(Flaw::Unclear, format!("{why}: exit status {}, {:?}", ended.code, ended.stderr));
+        }
+        if errno.is_some()
+            && !is_believed
+            && let Err(why) = (self.verb.check_failed)(world, pid)
+        {
+            self.found(Flaw::Broken, format!("after a failed {}: {why}; {:?}", self.verb.name, ended.stderr));
         }
         // A `run` whose payload has run is no failed creation: the record stays for `delete`.
         if self.verb.creates() && !is_believed && !ended.stdout.contains("ok") {

@@ -73,6 +73,16 @@ pub struct Traced {
     pub hit: Option<Hit>,
 }
 
+/// A process that has to do with a command and is not its child.
+#[derive(Clone, Copy)]
+pub enum Beside {
+    None,
+    /// It is traced, too.
+    Traced(i32),
+    /// The command waits for its end. It is killed when the command polls.
+    KilledAtPoll(i32),
+}
+
 /// A command with its arguments, as execve(2) takes it.
 pub struct Command {
     words: Vec<CString>,
@@ -176,9 +186,9 @@ impl Command {
         (ended, Output(out))
     }
 
-    /// Runs the command under ptrace(2), beside the processes `also`, with at most one fault.
+    /// Runs the command under ptrace(2) with at most one fault.
     /// After `bound` the command and all of its children are killed.
-    pub fn trace(&self, fault: Option<Fault>, also: &[i32], bound: Duration) -> (Traced, Output) {
+    pub fn trace(&self, fault: Option<Fault>, beside: Beside, bound: Duration) -> (Traced, Output) {
         let (out, err) = (memory_file(), memory_file());
         let mut pipe = [0; 2];
         // SAFETY: the kernel writes two descriptors.
@@ -188,13 +198,18 @@ impl Command {
         let mut tracer = Tracer {
             main: pid,
             fault,
+            killed_at_poll: None,
             tracees: BTreeMap::new(),
             traced: Traced::default(),
             early: BTreeSet::new(),
             deadline: began + bound,
         };
         tracer.seize(pid);
-        also.iter().for_each(|pid| tracer.seize(*pid));
+        match beside {
+            Beside::None => {}
+            Beside::Traced(pid) => tracer.seize(pid),
+            Beside::KilledAtPoll(pid) => tracer.killed_at_poll = Some(pid),
+        }
         // SAFETY: the kernel reads one byte; both descriptors are ours.
         unsafe {
             libc::write(pipe[1], [0_u8].as_ptr().cast(), 1);
@@ -222,6 +237,8 @@ struct Tracee {
 struct Tracer {
     main: i32,
     fault: Option<Fault>,
+    /// The process that is killed at the next poll(2) of the command.
+    killed_at_poll: Option<i32>,
     tracees: BTreeMap<i32, Tracee>,
     traced: Traced,
     /// Children that stopped before the event of their parent.
@@ -419,10 +436,11 @@ impl Tracer {
         self.tracees.remove(&pid);
     }
 
-    /// After the fault, nobody stops at calls any more.
+    /// After the fault, nobody stops at calls any more, unless a poll(2) is awaited.
     fn resume(&self, pid: i32, signal: i32) {
         let injecting = self.tracees.get(&pid).is_some_and(|tracee| tracee.injecting.is_some());
-        let done = self.traced.hit.is_some() && !injecting;
+        let will_kill = pid == self.main && self.killed_at_poll.is_some();
+        let done = self.traced.hit.is_some() && !injecting && !will_kill;
         let request = if done { libc::PTRACE_CONT } else { libc::PTRACE_SYSCALL };
         ptrace(request, pid, 0, signal as usize);
     }
@@ -430,6 +448,13 @@ impl Tracer {
     /// A process stops before or after a system call.
     fn at_call(&mut self, pid: i32) {
         let stop = registers::stop(pid);
+        if let Some(registers::Stop::Entry(number, _)) = stop
+            && pid == self.main
+            && ["poll", "ppoll"].contains(&calls::name(number))
+            && let Some(waited_for) = self.killed_at_poll.take()
+        {
+            kill(waited_for);
+        }
         let Some(tracee) = self.tracees.get_mut(&pid) else { return };
         match stop {
             Some(registers::Stop::Entry(number, args)) if tracee.counts && self.traced.hit.is_none() => {

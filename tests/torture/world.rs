@@ -74,6 +74,8 @@ pub struct World {
     pub root: PathBuf,
     pub pid_file: PathBuf,
     pub console: Option<Console>,
+    /// The list of `mounts`.
+    mounts_file: PathBuf,
     base: Census,
 }
 
@@ -105,6 +107,7 @@ impl World {
             root: test.root(),
             pid_file: test.path("pid"),
             console,
+            mounts_file: test.make_file("mounts.json", &list_of_mounts(&test, variant)),
             test,
             base: Census::default(),
         };
@@ -172,6 +175,22 @@ impl World {
         }
         words.push(&self.id);
         words
+    }
+
+    /// The words of `mounts add` and `mounts remove`.
+    pub fn mounts<'a>(&'a self, action: &'a str) -> Vec<&'a str> {
+        vec!["mounts", action, &self.id, self.mounts_file.to_str().expect("UTF-8")]
+    }
+
+    /// The destinations of the list of mounts.
+    pub fn added(&self) -> &'static [&'static str] {
+        added(self.variant)
+    }
+
+    /// The mount points that `mounts add` has created in the root filesystem.
+    pub fn new_mount_points(&self) -> Vec<PathBuf> {
+        let created = self.pausing.join("rootfs").join(CREATED.trim_start_matches('/'));
+        [created].into_iter().filter(|path| path.exists()).collect()
     }
 
     /// Creates a container; returns the pid of init and its output.
@@ -273,6 +292,8 @@ impl World {
     pub fn fresh(&self) -> Result<(), String> {
         tracer::forget_reaped();
         let _ = fs::remove_file(&self.pid_file);
+        // `mounts add` creates it, and no verb removes it.
+        self.new_mount_points().iter().for_each(|path| fs::remove_dir(path).expect("an empty mount point"));
         if let Some(console) = &self.console {
             while console.listener.accept().is_ok() {}
         }
@@ -320,10 +341,38 @@ fn collect_cgroups(dir: &Path, found: &mut BTreeSet<String>) {
     }
 }
 
+/// A mount point that `mounts add` has to create in the root filesystem.
+const CREATED: &str = "/created";
+
+/// The destinations of the list of mounts. /added is in the root filesystem, because root of a
+/// user namespace may not create a directory there.
+fn added(variant: Variant) -> &'static [&'static str] {
+    match variant {
+        Variant::UserNamespace => &["/added", "/added/volume"],
+        _ => &["/added", "/added/volume", CREATED],
+    }
+}
+
+/// A tmpfs, a bind mount in it, and perhaps another tmpfs.
+fn list_of_mounts(test: &Test, variant: Variant) -> String {
+    let volume = test.make_dir("volume");
+    let entry = |destination: &&str| match destination.ends_with("volume") {
+        true => {
+            json!({ "destination": destination, "type": "bind", "source": volume, "options": ["bind", "ro"] })
+        }
+        false => {
+            json!({ "destination": destination, "type": "tmpfs", "source": "tmpfs", "options": ["nosuid"] })
+        }
+    };
+    json!(added(variant).iter().map(entry).collect::<Vec<_>>()).to_string()
+}
+
 fn furnish(test: &Test, variant: Variant, bundle: Bundle) -> Bundle {
     let volume = test.make_dir("volume");
-    // Root of a user namespace may not create it.
-    fs::create_dir(bundle.inside("/volume")).expect("a mount point");
+    // Root of a user namespace may not create them.
+    for mount_point in ["/volume", "/added"] {
+        fs::create_dir(bundle.inside(mount_point)).expect("a mount point");
+    }
     let bundle = bundle
         .bind(&volume, "/volume", &["ro"])
         .set("/linux/resources/pids", json!({ "limit": 100 }))
