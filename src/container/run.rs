@@ -52,7 +52,10 @@ fn run_attended(options: &Options, keep: bool) -> Result<i32> {
     let Some(signals) = &options.signals else {
         let Some(relay) = relay else { return Ok(0) };
         // Other verbs must not wait until the payload is ready.
-        created.dir.unlock()?;
+        if let Err(error) = created.dir.unlock() {
+            remove(&created, options);
+            return Err(error);
+        }
         return relay.until_ready(&created.init, created.state.pid(), options.log).map(|_| 0);
     };
     // In the foreground, the service manager watches the runtime process.
@@ -83,19 +86,23 @@ fn run_attended(options: &Options, keep: bool) -> Result<i32> {
 
 /// Releases the lock, and calls `payload`, which waits for the payload's end. Other verbs
 /// may pause, update or delete the container meanwhile. Then takes the lock and calls
-/// `ended`, if the container still exists.
+/// `ended`, if the container still exists. If the lock can't be released, calls `ended` at
+/// once, with that error: the payload may still run.
 pub fn attend(
     dir: &Dir,
     payload: impl FnOnce() -> Result<Exit>,
     ended: impl FnOnce(Result<Exit>) -> Result<i32>,
 ) -> Result<i32> {
-    dir.unlock()?;
+    if let Err(error) = dir.unlock() {
+        return ended(Err(error));
+    }
     let exit = payload();
     steps::done("the payload has ended");
     if dir.lock()? { ended(exit) } else { exit.map(|exit| exit.status()) }
 }
 
-/// Deletes a container whose payload has ended. Returns the payload's exit status.
+/// Deletes a container whose payload has ended, or that the caller can't attend to. Returns
+/// the payload's exit status.
 pub fn removed(
     dir: &Dir,
     state: &State,
