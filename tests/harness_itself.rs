@@ -1,11 +1,18 @@
 //! The harness itself: errors that it must report.
 
-use crate::harness::{Case, Failure, Test, attempt, differences, files, is_gap_of, is_root};
+use crate::harness::{
+    Case, Failure, PATIENCE, PidFd, Test, attempt, cgroups_named, differences, files, is_gap_of, is_root,
+    read_line,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 cases![
     a_clean_up_that_hangs_is_a_failure,
@@ -17,6 +24,7 @@ cases![
     each_change_of_a_decoy_is_reported,
     a_changed_decoy_fails_its_test,
     only_read_only_sources_are_decoys,
+    a_jail_leaves_no_cgroup,
 ];
 
 fn a_clean_up_that_hangs_is_a_failure(_: &Test) {
@@ -167,4 +175,48 @@ fn only_read_only_sources_are_decoys(_: &Test) {
     assert!(changed(&["ro"], "/var"));
     assert!(!changed(&[], "/var"), "the container may write to it");
     assert!(!changed(&["ro"], "/tmp/inner"), "the runtime creates a mount point in it");
+}
+
+const JAIL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/conformance/jail");
+
+/// Moves itself into a cgroup below the jail's, and stays.
+const STAY: &str = "
+    first=$(find /sys/fs/cgroup -name cgroup.procs | head -n 1)
+    mkdir ${first%/*}/below
+    echo $$ >${first%/*}/below/cgroup.procs
+    echo ready
+    exec sleep 1000";
+
+/// Ends a jail by a signal, and returns the name of its cgroups.
+fn end_jail_by(signal: Signal) -> String {
+    let mut jail = Command::new(JAIL)
+        .args(["sh", "-e", "-c", STAY])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdout = File::from(OwnedFd::from(jail.stdout.take().unwrap()));
+    assert_eq!(read_line(&stdout), "ready");
+    let name = format!("conformance-{}", jail.id());
+    assert!(!cgroups_named(&name).is_empty());
+    let pid = jail.id().cast_signed();
+    let handle = PidFd::open(pid);
+    kill(Pid::from_raw(pid), signal).unwrap();
+    assert!(handle.ended(), "{signal} does not end the jail");
+    assert!(!jail.wait().unwrap().success());
+    name
+}
+
+fn a_jail_leaves_no_cgroup(t: &Test) {
+    if !is_root() {
+        t.skip("a jail needs root");
+    }
+    assert_eq!(cgroups_named(&end_jail_by(Signal::SIGTERM)), Vec::<PathBuf>::new());
+    let killed = end_jail_by(Signal::SIGKILL);
+    // The next jail removes them, as soon as the kernel has ended the processes of the first.
+    let begin = Instant::now();
+    while !cgroups_named(&killed).is_empty() && begin.elapsed() < PATIENCE {
+        assert!(Command::new(JAIL).arg("true").status().unwrap().success());
+    }
+    assert_eq!(cgroups_named(&killed), Vec::<PathBuf>::new());
 }

@@ -6,8 +6,9 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 const INSIDE: &str = "CORTEN_ATTACK_INSIDE";
 
@@ -15,54 +16,22 @@ pub fn is_inside() -> bool {
     std::env::var_os(INSIDE).is_some()
 }
 
-/// Runs this program again, in the jail.
-pub fn enter(args: &[String]) -> ExitCode {
-    let group = crate::harness::is_corten().then(hybrid_group).flatten();
-    let mut call = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/integration/conformance/jail"));
-    call.arg(std::env::current_exe().expect("this program")).args(args).env(INSIDE, "1");
-    if let Some(group) = &group {
-        fs::create_dir(group).expect("a cgroup");
-        let own = group.join("cgroup.procs");
-        // SAFETY: after the fork, the child writes one digit to one file.
-        unsafe {
-            use std::os::unix::process::CommandExt;
-            call.pre_exec(move || fs::write(&own, "0"));
-        }
+/// Executes this program again in the jail. Some attacks on corten need cgroups of version 2
+/// on a machine that has both versions, too.
+pub fn enter(args: &[String]) -> ! {
+    let jail = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/conformance/jail");
+    let mut call = Command::new(jail);
+    if crate::harness::is_corten() {
+        call.env("JAIL_HYBRID", "1");
     }
-    let status = call.status().expect("run the jail");
-    if let Some(group) = group {
-        remove_groups(&group);
-    }
-    ExitCode::from(status.code().unwrap_or(1) as u8)
-}
-
-/// Returns a name for a cgroup of version 2, if the machine has both versions: the jail
-/// makes cgroups in the hierarchies of version 1 only. Some attacks need version 2.
-fn hybrid_group() -> Option<PathBuf> {
-    let mounts = crate::harness::mountinfo(" - cgroup");
-    let is_v1 = mounts.iter().any(|line| line.contains(" - cgroup "));
-    let v2 = mounts.iter().find(|line| line.contains(" - cgroup2 "))?;
-    let at = v2.split(' ').nth(4)?;
-    is_v1.then(|| Path::new(at).join(format!("corten-attack-{}", std::process::id())))
-}
-
-fn remove_groups(dir: &Path) {
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_groups(&entry.path());
-        }
-    }
-    let _ = fs::remove_dir(dir);
+    let own = std::env::current_exe().expect("the path of this program");
+    let error = call.arg(own).args(args).env(INSIDE, "1").exec();
+    panic!("{jail}: {error}");
 }
 
 /// Makes the machine's files read-only, and gives the jail its own /dev and /tmp.
 pub fn furnish() {
     let none = None::<&str>;
-    if crate::harness::is_corten() && hybrid_is_missing() {
-        fs::create_dir("/sys/fs/cgroup/unified").expect("a directory in the jail's tmpfs");
-        mount(Some("cgroup2"), "/sys/fs/cgroup/unified", Some("cgroup2"), MsFlags::empty(), none)
-            .expect("mount version 2");
-    }
     for line in crate::harness::mountinfo(" - ") {
         let fields: Vec<&str> = line.split(' ').collect();
         let kind = line.split_once(" - ").and_then(|(_, rest)| rest.split(' ').next()).unwrap_or_default();
@@ -84,12 +53,6 @@ pub fn furnish() {
     if !needed.flatten().any(|path| path.starts_with("/tmp")) {
         mount(Some("tmp"), "/tmp", Some("tmpfs"), MsFlags::empty(), Some("mode=1777")).expect("mount /tmp");
     }
-}
-
-fn hybrid_is_missing() -> bool {
-    let lines = fs::read_to_string("/proc/self/cgroup").expect("cgroups");
-    let has_both = lines.lines().count() > 1 && lines.lines().any(|line| line.starts_with("0::"));
-    has_both && !crate::harness::mountinfo(" - cgroup ").is_empty()
 }
 
 fn own_dev() {

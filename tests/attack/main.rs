@@ -79,6 +79,10 @@ fn main() -> ExitCode {
         _ if probe::is_called() => return ExitCode::from(probe::main() as u8),
         _ => {}
     }
+    if let Some(option) = args.iter().find(|arg| arg.starts_with('-')) {
+        eprintln!("attack: no such option: {option}; see --help");
+        return ExitCode::from(2);
+    }
     if !harness_is_usable() {
         println!("attack: 0 passed, 0 failed, 1 skipped (0 s)");
         return ExitCode::SUCCESS;
@@ -86,14 +90,14 @@ fn main() -> ExitCode {
     let settings = match Settings::read() {
         Ok(settings) => settings,
         Err(why) => {
-            eprintln!("{why}");
+            eprintln!("attack: {why}");
             return ExitCode::from(2);
         }
     };
     if !jail::is_inside() {
         // An error in RUNTIME is one of the caller's, too.
-        harness::runtime_path();
-        return jail::enter(&args);
+        harness::check_runtime();
+        jail::enter(&args);
     }
     jail::furnish();
     attack(&args, &settings)

@@ -59,6 +59,12 @@ pub fn runtime_path() -> &'static std::path::Path {
     &runtime::Runtime::get().path
 }
 
+/// Ends this program with one line if $RUNTIME is no runtime.
+#[allow(dead_code, reason = "for the tools")]
+pub fn check_runtime() {
+    runtime::Runtime::get().check();
+}
+
 /// What the runtime under test prints for `--version`.
 #[allow(dead_code, reason = "for the table of attacks")]
 pub fn version() -> String {

@@ -43,6 +43,13 @@ impl Runtime {
         let out = std::process::Command::new(&self.path).arg("--version").output();
         out.map(|out| String::from_utf8_lossy(&out.stdout).into_owned()).unwrap_or_default()
     }
+
+    /// Requires a version, as every runtime prints one.
+    pub fn check(&self) {
+        if self.says_version().is_empty() {
+            refuse(&self.path, &"prints no version");
+        }
+    }
 }
 
 /// Whether a gap with this reason is one of the version `says`, which is what the runtime
@@ -75,13 +82,19 @@ pub fn reasons(text: &str) -> Vec<(String, String)> {
 fn find(given: std::ffi::OsString) -> PathBuf {
     let given = PathBuf::from(given);
     if given.components().count() > 1 {
-        return given.canonicalize().unwrap_or_else(|error| refuse(&given, &error));
+        let path = given.canonicalize().unwrap_or_else(|error| refuse(&given, &error));
+        return if is_program(&path) { path } else { refuse(&given, &"not an executable file") };
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .map(|dir| dir.join(&given))
-        .find(|file| file.is_file())
+        .find(|file| is_program(file))
         .unwrap_or_else(|| refuse(&given, &"not in $PATH"))
+}
+
+fn is_program(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 /// Nothing can be tested. Ends this program with one line.

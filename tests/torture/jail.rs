@@ -27,7 +27,7 @@ pub fn missing() -> Option<String> {
 pub fn enter() {
     if std::env::var_os(INSIDE).is_none() {
         // An error in RUNTIME is one of the caller's.
-        crate::harness::runtime_path();
+        crate::harness::check_runtime();
         let jail = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/conformance/jail");
         let own = std::env::current_exe().expect("the path of this program");
         let error = std::process::Command::new(jail)
