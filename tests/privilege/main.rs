@@ -64,11 +64,15 @@ fn main() -> ExitCode {
     {
         removal::exec_without_call(call, command);
     }
+    if args.iter().any(|arg| ["--help", "-h"].contains(&arg.as_str())) {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
     let is_option = |arg: &&String| arg.starts_with('-');
     // cargo passes the others on.
-    let unknown = |arg: &String| !["--verbose", "--bench", "--quiet", "-q"].contains(&arg.as_str());
-    if args.iter().filter(is_option).any(unknown) {
-        eprintln!("{USAGE}");
+    let is_unknown = |arg: &&String| !["--verbose", "--bench", "--quiet", "-q"].contains(&arg.as_str());
+    if let Some(option) = args.iter().filter(is_option).find(is_unknown) {
+        eprintln!("privilege: no such option: {option}; see --help");
         return ExitCode::from(2);
     }
     if let Some(why) = jail::missing() {
@@ -88,7 +92,7 @@ const VARIANTS: [Variant; 5] =
 fn measure(names: &[&String], is_verbose: bool) -> ExitCode {
     let began = Instant::now();
     let mut report = Report { expected: Needs::read(), is_verbose, passed: 0, findings: Vec::new() };
-    let mut skipped = 0;
+    let mut skipped = 0_usize;
     for variant in VARIANTS {
         let is_wanted = |kind: Kind, verb: &Verb| {
             let row = row(kind, variant, verb);
@@ -123,6 +127,12 @@ fn measure(names: &[&String], is_verbose: bool) -> ExitCode {
         println!("FAILED {finding}");
     }
     let (passed, failed) = (report.passed, report.findings.len());
+    if passed + failed + skipped == 0 {
+        println!(
+            "no KIND VARIANT/VERB has in its name: {}",
+            names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
+        );
+    }
     println!(
         "privilege: {passed} passed, {failed} failed, {skipped} skipped ({} s)",
         began.elapsed().as_secs()

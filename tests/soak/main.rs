@@ -11,6 +11,7 @@ mod census;
 mod full;
 mod machine;
 mod options;
+mod outside;
 mod place;
 mod pressure;
 mod verdict;
@@ -19,7 +20,8 @@ mod worker;
 use census::Census;
 use options::Options;
 use place::Place;
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 use std::time::Instant;
 use verdict::Verdict;
 
@@ -31,12 +33,12 @@ fn main() -> ExitCode {
     match args.first().map(String::as_str) {
         Some("--worker") => worker::main(&args[1..]),
         Some("--inside") => soak(&args[1..]),
-        _ => outside(&args),
+        _ => start(&args),
     }
 }
 
-/// On the host: starts the soak in its namespaces, and removes its directory afterwards.
-fn outside(args: &[String]) -> ExitCode {
+/// On the host: reads the command line, and starts the soak in its namespaces.
+fn start(args: &[String]) -> ExitCode {
     let options = match Options::parse(args) {
         Ok(Some(options)) => options,
         Ok(None) => return ExitCode::SUCCESS,
@@ -45,25 +47,16 @@ fn outside(args: &[String]) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if !nix::unistd::geteuid().is_root() {
-        println!(
-            "skipped: the soak needs root, for namespaces and cgroups\nsoak: 0 passed, 0 failed, 1 skipped (0 s)"
-        );
+    let is_root = nix::unistd::geteuid().is_root();
+    let missing = [
+        (is_root, "root, for namespaces and cgroups"),
+        (Path::new("/bin/busybox").exists(), "/bin/busybox (apt-get install busybox-static)"),
+    ];
+    if let Some((_, what)) = missing.iter().find(|(is_there, _)| !is_there) {
+        println!("skipped: needs {what}\nsoak: 0 passed, 0 failed, 1 skipped (0 s)");
         return ExitCode::SUCCESS;
     }
-    let work = std::env::temp_dir().join(format!("soak{}x", std::process::id()));
-    std::fs::create_dir(&work).expect("a directory to work in");
-    let status = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"])
-        .arg(std::env::current_exe().expect("this program"))
-        .arg("--inside")
-        .arg(&work)
-        .args(options.to_args())
-        .status()
-        .expect("unshare (util-linux)");
-    // The mounts below it are gone with the namespace.
-    std::fs::remove_dir(&work).expect("an empty directory");
-    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    outside::run(&options)
 }
 
 /// In the namespaces: every phase, with a count before and after.
@@ -75,8 +68,12 @@ fn soak(args: &[String]) -> ExitCode {
     println!("runtime: {}", options.runtime.display());
     println!("machine: {}", machine::describe());
     verdict.phase("the count finds what is left on purpose", || census::finds_leftovers(&place));
-    worker::many(&place, "run", 1, WARM_UP).expect("the first containers");
-    worker::many(&place, "life", 8, WARM_UP).expect("the first containers");
+    let warmed_up =
+        worker::many(&place, "run", 1, WARM_UP).and_then(|()| worker::many(&place, "life", 8, WARM_UP));
+    if let Err(why) = warmed_up {
+        println!("the first {WARM_UP} containers: {why}\nsoak: 0 passed, 1 failed, 0 skipped (0 s)");
+        return ExitCode::FAILURE;
+    }
     let before = Census::take(&place);
     let row = options.containers / 4;
     let at_once = row.next_multiple_of(options.workers);

@@ -51,9 +51,16 @@ Tests $RUNTIME, or corten as just built. NAME is a part of VARIANT/VERB, for exa
   --verbose    print each point and what came of it";
 
 fn main() -> ExitCode {
-    let Some(options) = options() else {
-        eprintln!("{USAGE}");
-        return ExitCode::from(2);
+    let options = match options() {
+        Ok(Some(options)) => options,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprintln!("torture: {why}; see --help");
+            return ExitCode::from(2);
+        }
     };
     if let Some(why) = jail::missing() {
         println!("torture: 0 passed, 0 failed, 1 skipped (0 s): {why}");
@@ -63,22 +70,29 @@ fn main() -> ExitCode {
     torture(&options)
 }
 
-fn options() -> Option<Options> {
+/// Reads the command line. `None`: the caller asks for the usage.
+fn options() -> Result<Option<Options>, String> {
     let mut options = Options::default();
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
+            "--help" | "-h" => return Ok(None),
             "--short" => options.seconds = Some(120),
-            "--seconds" => options.seconds = Some(args.next()?.parse().ok()?),
-            "--seed" => options.seed = args.next()?.parse().ok()?,
+            "--seconds" => options.seconds = Some(number(&arg, args.next())?),
+            "--seed" => options.seed = number(&arg, args.next())?,
             "--verbose" => options.verbose = true,
             // cargo passes it on.
             "--bench" | "--quiet" | "-q" => {}
-            _ if arg.starts_with('-') => return None,
+            _ if arg.starts_with('-') => return Err(format!("no such option: {arg}")),
             _ => options.names.push(arg),
         }
     }
-    Some(options)
+    Ok(Some(options))
+}
+
+fn number(option: &str, text: Option<String>) -> Result<u64, String> {
+    let text = text.ok_or_else(|| format!("{option} needs a number"))?;
+    text.parse().map_err(|_| format!("{option} {text}: not a number"))
 }
 
 fn torture(options: &Options) -> ExitCode {
@@ -133,7 +147,13 @@ fn torture(options: &Options) -> ExitCode {
         }
         if world.as_ref().is_none_or(|world| world.variant != Variant::Plain) {
             end(world.take());
-            world = Some(World::new(Variant::Plain).expect("plain containers"));
+            match World::new(Variant::Plain) {
+                Ok(new) => world = Some(new),
+                Err(why) => {
+                    println!("{verb}: skipped: {why}");
+                    skipped += 1;
+                }
+            }
         }
         let Some(world) = &world else { continue };
         let tally = match what {
