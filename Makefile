@@ -140,7 +140,8 @@ soak: build deps-test
 
 # Faults at each system call: tests/torture/README.md. The whole takes half an hour or more.
 torture: build deps-test
-	$(AS_ROOT) RUNTIME=$(RUNTIME) cargo test --release --locked --quiet --test torture -- $(ARGS)
+	$(AS_ROOT) RUNTIME=$(RUNTIME) CRIU="$$($(SUDO) integration/criu.sh --cached 2>/dev/null)" \
+	    cargo test --release --locked --quiet --test torture -- $(ARGS)
 
 # What each verb needs, by taking one thing away at a time: tests/privilege/README.md.
 privilege: build deps-test

@@ -1,7 +1,7 @@
 //! `checkpoint` and `restore`, with a CRIU that works on this machine: $CRIU, or the one in
 //! $PATH.
 
-use crate::harness::{Bundle, Call, Container, Test, is_corten, pipe, read_line};
+use crate::harness::{Bundle, Call, Container, Test, cgroup_dir, is_corten, pipe, read_line};
 use crate::joins::Holder;
 use crate::terminal::{Console, line_with, on_a_terminal, with_console};
 use serde_json::{Value, json};
@@ -34,6 +34,8 @@ cases![
     sysctls_of_the_network_are_set_again,
     without_criu_both_verbs_are_refused,
     an_old_criu_is_refused,
+    a_criu_that_does_not_answer_is_given_up,
+    a_criu_that_was_killed_leaves_nothing_frozen,
     only_running_containers_are_checkpointed,
     a_failed_restore_leaves_nothing,
 ];
@@ -565,16 +567,60 @@ fn without_criu_both_verbs_are_refused(t: &Test) {
     call.env("PATH", &nowhere).out().one_clear_line(&["criu is not installed", "3.15"]);
 }
 
-fn an_old_criu_is_refused(t: &Test) {
-    let container = t.start(&t.bundle().pausing());
-    let dir = t.make_dir("old");
-    // `criu_resp`: the type VERSION, success, and 3.14.
-    let script = "#!/bin/sh\n/bin/busybox dd bs=4096 count=1 <&\"$2\" >/dev/null 2>&1\nprintf '\\010\\012\\020\\001\\122\\004\\010\\003\\020\\016' >&\"$2\"\n";
-    std::fs::write(dir.join("criu"), script).expect("write");
+/// A directory with a script as CRIU.
+fn fake_criu(t: &Test, script: &str) -> PathBuf {
+    let dir = t.make_dir("fake");
+    std::fs::write(dir.join("criu"), format!("#!/bin/sh\n{script}")).expect("write");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(dir.join("criu"), mode).expect("chmod");
+    dir
+}
+
+/// A script that reads a request and answers with a `criu_resp`: the type VERSION, success, and
+/// 3.MINOR.
+fn answer_version(minor: u8) -> String {
+    format!(
+        "/bin/busybox dd bs=4096 count=1 <&\"$2\" >/dev/null 2>&1
+         printf '\\010\\012\\020\\001\\122\\004\\010\\003\\020\\{minor:03o}' >&\"$2\"\n"
+    )
+}
+
+fn an_old_criu_is_refused(t: &Test) {
+    let container = t.start(&t.bundle().pausing());
+    let dir = fake_criu(t, &answer_version(14));
     let call = t.verb(["checkpoint", "--image-path"]).arg(t.path("images")).arg(&container.id);
     call.env("PATH", &dir).out().one_clear_line(&["3.15", "3.14"]);
+    assert_eq!(container.status(), "running");
+}
+
+/// The question for the version has a time limit.
+fn a_criu_that_does_not_answer_is_given_up(t: &Test) {
+    let container = t.start(&t.bundle().pausing());
+    let dir = fake_criu(t, "exec /bin/busybox sleep 1000");
+    let call = t.verb(["checkpoint", "--image-path"]).arg(t.path("images")).arg(&container.id);
+    call.env("PATH", &dir).out().one_clear_line(&["criu does not answer", "ETIMEDOUT"]);
+    assert_eq!(container.status(), "running");
+}
+
+/// For example by the OOM killer, in the middle of a dump.
+fn a_criu_that_was_killed_leaves_nothing_frozen(t: &Test) {
+    let container = t.start(&t.bundle().pausing());
+    let pid = container.init.pid;
+    let (freezer, value) = match cgroup_dir(pid, "freezer") {
+        Some(dir) => (dir.join("freezer.state"), "FROZEN"),
+        None => (cgroup_dir(pid, "").expect("a cgroup").join("cgroup.freeze"), "1"),
+    };
+    let was_asked = t.path("was-asked");
+    let script = format!(
+        "if [ -e {asked} ]; then echo {value} >{freezer}; kill -KILL $$; fi\n: >{asked}\n{answer}",
+        asked = was_asked.display(),
+        freezer = freezer.display(),
+        answer = answer_version(19),
+    );
+    let dir = fake_criu(t, &script);
+    let call = t.verb(["checkpoint", "--image-path"]).arg(t.path("images")).arg(&container.id);
+    call.env("PATH", &dir).out().one_clear_line(&["criu ended without an answer"]);
+    assert!(was_asked.exists());
     assert_eq!(container.status(), "running");
 }
 

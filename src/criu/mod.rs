@@ -18,13 +18,14 @@ pub use {
 };
 
 use crate::cgroup::EntryFds;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::spec::annotations::{self, CRIU_CONFIG};
 use messages::{Features, Version, feature_question, version_question};
+use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use service::Service;
 use std::ffi::{CString, OsStr};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// The directories in which programs are looked up if the caller has no PATH.
@@ -73,7 +74,7 @@ impl Criu {
     /// CRIU is missing or too old, or the kernel lacks a feature.
     pub fn find(wanted: Features) -> Result<Criu> {
         let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
-        let program = find_program(&path).ok_or_else(|| {
+        let program = find_program(&path)?.ok_or_else(|| {
             Error::msg("criu is not installed").hint(format!(
                 "install CRIU {}.{} or newer (Debian's package criu) in a directory of PATH",
                 MINIMUM_VERSION.0, MINIMUM_VERSION.1
@@ -83,20 +84,21 @@ impl Criu {
         starting.until_ready()?;
         let service = starting.exec_criu()?;
         let more = wanted != Features::default();
-        let answer = service.request(&version_question(more));
-        let version = answer.ok().filter(|answer| answer.success).and_then(|answer| answer.version);
-        let version = version.ok_or_else(|| {
-            Error::msg("criu does not report its version").on(program.to_string_lossy()).hint(format!(
+        let unknown = |error: Error| {
+            error.on(program.to_string_lossy()).hint(format!(
                 "install CRIU {}.{} or newer, and run `criu check`",
                 MINIMUM_VERSION.0, MINIMUM_VERSION.1
             ))
-        })?;
+        };
+        let answer = service.ask(&version_question(more)).map_err(unknown)?;
+        let version = Some(answer).filter(|answer| answer.success).and_then(|answer| answer.version);
+        let version = version.ok_or_else(|| unknown(Error::msg("criu does not report its version")))?;
         let criu = Criu { program, version };
         criu.require(MINIMUM_VERSION, "checkpoint and restore")?;
         if more {
             require_features(&service, wanted)?;
         }
-        service.finish()?;
+        service.finish();
         Ok(criu)
     }
 
@@ -114,7 +116,7 @@ impl Criu {
 
 /// Refuses features that this kernel lacks.
 fn require_features(service: &Service, wanted: Features) -> Result<()> {
-    let answer = service.request(&feature_question(wanted))?;
+    let answer = service.ask(&feature_question(wanted))?;
     let lacks = |what| Err(Error::msg(format!("criu reports that this kernel lacks {what}")));
     match answer.features {
         _ if !answer.success => Err(Error::msg("criu can't check the features of this kernel")),
@@ -128,11 +130,16 @@ fn require_features(service: &Service, wanted: Features) -> Result<()> {
     }
 }
 
-fn find_program(path: &OsStr) -> Option<CString> {
-    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join("criu")).find_map(|file| {
-        let is_program = file.is_file() && access(&file, AccessFlags::X_OK).is_ok();
-        CString::new(file.as_os_str().as_bytes()).ok().filter(|_| is_program)
-    })
+fn find_program(path: &OsStr) -> Result<Option<CString>> {
+    for dir in std::env::split_paths(path).filter(|dir| dir.is_absolute()) {
+        let file = dir.join("criu");
+        match access(&file, AccessFlags::X_OK) {
+            Ok(()) if file.is_file() => return Ok(CString::new(file.into_os_string().into_vec()).ok()),
+            Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
+            Err(errno) => return Err(errno).op_on("look for criu", file.display()),
+        }
+    }
+    Ok(None)
 }
 
 /// Returns the error for a failed request, with the cause from CRIU's log or response.

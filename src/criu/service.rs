@@ -9,16 +9,18 @@ use crate::launch::sync::{self, ChildEnd, RuntimeEnd};
 use crate::signals::Signals;
 use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
-use crate::sys::pidfd::{self, Exit};
-use crate::sys::{fd, process as sys, scm};
+use crate::sys::pidfd::{self, PATIENCE};
+use crate::sys::{fd, poll_until, process as sys, scm};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use nix::sys::stat::Mode;
 use nix::unistd::write;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
+use std::time::Instant;
 
 /// The longest message that is accepted from CRIU, in bytes. All its messages are short.
 const MESSAGE_LIMIT: usize = 40960;
@@ -27,8 +29,8 @@ const MESSAGE_LIMIT: usize = 40960;
 pub struct Service {
     pub pid: i32,
     process: OwnedFd,
-    /// The socket to CRIU, which has the other end.
-    socket: OwnedFd,
+    /// The socket to CRIU, which has the other end. `None`: closed.
+    socket: Option<OwnedFd>,
     /// Whether this process has reaped CRIU.
     ended: bool,
     /// The signals of a foreground verb. They end every wait for CRIU.
@@ -57,7 +59,10 @@ pub fn start(
         Forked::Parent { pid, pidfd } => {
             let signals = signals.cloned();
             let sync = sync.with_signals(signals.as_ref());
-            Ok(Starting { service: Service { pid, process: pidfd, socket, ended: false, signals }, sync })
+            Ok(Starting {
+                service: Service { pid, process: pidfd, socket: Some(socket), ended: false, signals },
+                sync,
+            })
         }
         Forked::Child => {
             drop((sync, socket));
@@ -149,9 +154,16 @@ pub struct Notification {
 }
 
 impl Service {
-    /// Sends a request, and waits for its response.
-    pub fn request(&self, request: &Message) -> Result<Response> {
-        self.send(request)?;
+    /// Sends a question that CRIU answers at once, and waits for the answer.
+    ///
+    /// # Errors
+    /// ETIMEDOUT if no answer comes within [`PATIENCE`].
+    pub fn ask(&self, question: &Message) -> Result<Response> {
+        self.send(question)?;
+        let mut fds = [PollFd::new(self.socket()?.as_fd(), PollFlags::POLLIN)];
+        if !poll_until(&mut fds, Instant::now() + PATIENCE).op("poll")? {
+            return Err(Error::os("criu does not answer", Errno::ETIMEDOUT));
+        }
         self.receive().map(|(response, _)| response)
     }
 
@@ -187,18 +199,24 @@ impl Service {
         }
     }
 
+    fn socket(&self) -> Result<&OwnedFd> {
+        self.socket.as_ref().ok_or_else(ended)
+    }
+
     fn send(&self, message: &Message) -> Result<()> {
-        match send(self.socket.as_raw_fd(), message.encoded(), MsgFlags::MSG_NOSIGNAL) {
-            Err(Errno::EPIPE) => Err(Error::msg("criu ended without an answer")),
+        match send(self.socket()?.as_raw_fd(), message.encoded(), MsgFlags::MSG_NOSIGNAL) {
+            Err(Errno::EPIPE) => Err(ended()),
             other => other.map(drop).op("send to criu"),
         }
     }
 
     fn receive(&self) -> Result<(Response, Option<OwnedFd>)> {
-        self.wait_until_readable(&self.socket)?;
+        let socket = self.socket()?;
+        self.wait_until_readable(socket)?;
         let mut buf = vec![0; MESSAGE_LIMIT];
-        match scm::recv_fd(&self.socket, &mut buf) {
-            Ok((0, _)) | Err(Errno::ECONNRESET) => Err(Error::msg("criu ended without an answer")),
+        match scm::recv_fd(socket, &mut buf) {
+            Ok((0, _)) => Err(ended()),
+            Err(Errno::ECONNRESET) => Err(Error { errno: Some(libc::ECONNRESET), ..ended() }),
             Ok((len, fd)) => Ok((Response::decode(&buf[..len])?, fd)),
             Err(errno) => Err(errno).op("receive from criu"),
         }
@@ -208,14 +226,20 @@ impl Service {
         self.signals.as_ref().map_or(Ok(()), |signals| signals.until_readable(readable.as_fd()))
     }
 
-    /// Closes the connection, and waits until CRIU has ended.
-    pub fn finish(mut self) -> Result<Exit> {
-        nix::sys::socket::shutdown(self.socket.as_raw_fd(), nix::sys::socket::Shutdown::Write)
-            .op("shutdown")?;
-        self.wait_until_readable(&self.process)?;
-        self.ended = true;
-        pidfd::wait(&self.process).op("wait for criu")
+    /// Closes the connection, and waits until CRIU has ended. Kills CRIU if that takes more
+    /// than [`PATIENCE`].
+    ///
+    /// CRIU has no work left, or a dump that it rolls back: it notices the closed connection
+    /// at its next notification. SIGKILL in the middle of a dump would leave CRIU's code in
+    /// the container's processes.
+    pub fn finish(mut self) {
+        self.socket = None;
+        self.ended = matches!(pidfd::reap(&self.process), Ok(Some(_)));
     }
+}
+
+fn ended() -> Error {
+    Error::msg("criu ended without an answer")
 }
 
 impl Drop for Service {

@@ -25,6 +25,9 @@ mod calls;
 #[allow(dead_code, reason = "`make torture` uses the rest")]
 #[path = "../torture/cases.rs"]
 mod cases;
+#[allow(dead_code, reason = "`make torture` uses the rest")]
+#[path = "../torture/criu.rs"]
+mod criu;
 #[path = "../torture/jail.rs"]
 mod jail;
 #[allow(dead_code, reason = "`make torture` uses the rest")]

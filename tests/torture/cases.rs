@@ -14,6 +14,8 @@ pub enum Before {
     Stopped,
     /// Running, with the mounts of `mounts add`.
     Mounted,
+    /// Gone, with images of a checkpoint.
+    Checkpointed,
 }
 
 pub struct Verb {
@@ -29,6 +31,8 @@ pub struct Verb {
     pub check_failed: fn(&World, i32) -> Result<(), String>,
     /// What the container's init has to do with this verb.
     pub init: InitRole,
+    /// What is wrong with the container after the verb was killed.
+    pub check_killed: fn(&World, i32) -> Result<(), String>,
     /// What this machine lacks for the verb.
     pub lacking: fn() -> Option<String>,
 }
@@ -52,6 +56,7 @@ pub const USUAL: Verb = Verb {
     check: |_, _, _, _| Ok(()),
     variants: &[],
     check_failed: |_, _| Ok(()),
+    check_killed: |_, _| Ok(()),
     init: InitRole::None,
     lacking: || None,
 };
@@ -63,7 +68,7 @@ impl Verb {
 
     /// Whether the verb creates a container, and leaves nothing if it fails.
     pub fn creates(&self) -> bool {
-        self.before == Before::None && self.name != "list"
+        matches!(self.before, Before::None | Before::Checkpointed) && self.name != "list"
     }
 
     /// Prepares the container. Returns the pid of its init, or 0.
@@ -71,6 +76,7 @@ impl Verb {
         world.fresh()?;
         match self.before {
             Before::None => Ok((0, None)),
+            Before::Checkpointed => world.have_images().map(|()| (0, None)),
             Before::Created => world.create(&world.brief).map(|(pid, output)| (pid, Some(output))),
             Before::Stopped => {
                 let (pid, output) = world.create(&world.brief)?;
@@ -117,20 +123,26 @@ fn is_killed(_: &World, pid: i32, _: &Ended, _: &Output) -> Result<(), String> {
     }
 }
 
-fn is_gone(world: &World, _: i32, _: &Ended, _: &Output) -> Result<(), String> {
+pub fn is_gone(world: &World, _: i32, _: &Ended, _: &Output) -> Result<(), String> {
     let left = world.left();
     if left.is_empty() { Ok(()) } else { Err(format!("left by a successful delete: {left:?}")) }
 }
 
-fn freezer(world: &World, pid: i32) -> String {
+pub fn freezer(world: &World, pid: i32) -> String {
     let v1 = world.cgroup_file(pid, "freezer", "freezer.state");
     v1.or_else(|| world.cgroup_file(pid, "", "cgroup.freeze")).unwrap_or_default()
 }
 
 const ALL: &[Variant] = &Variant::ALL;
-const MOST: &[Variant] =
-    &[Variant::Plain, Variant::UserNamespace, Variant::Hooks, Variant::Seccomp, Variant::NetDevices];
-pub const SOME: &[Variant] = &[Variant::Plain, Variant::UserNamespace, Variant::Seccomp];
+const MOST: &[Variant] = &[
+    Variant::Plain,
+    Variant::UserNamespace,
+    Variant::Hooks,
+    Variant::Seccomp,
+    Variant::NetDevices,
+    Variant::Rdt,
+];
+pub const SOME: &[Variant] = &[Variant::Plain, Variant::UserNamespace, Variant::Seccomp, Variant::Rdt];
 pub const PLAIN: &[Variant] = &[Variant::Plain];
 
 /// The verbs of both `make torture` and `make privilege`.

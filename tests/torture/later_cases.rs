@@ -1,6 +1,7 @@
 //! The verbs that only `make torture` tries: `make privilege` does not measure them.
 
-use super::cases::{Before, InitRole, PLAIN, USUAL, Verb, is_running, owned};
+use super::cases::{Before, InitRole, PLAIN, USUAL, Verb, freezer, is_gone, is_running, owned};
+use super::criu;
 use super::tracer::Ended;
 use super::world::{Variant, World};
 use crate::harness;
@@ -51,6 +52,40 @@ pub fn all() -> Vec<Verb> {
             variants: PLAIN,
             ..USUAL
         },
+        Verb {
+            name: "checkpoint",
+            before: Before::Running,
+            words: |world| {
+                let images = world.images.to_str().expect("UTF-8");
+                owned(&["checkpoint", "--image-path", images, &world.id])
+            },
+            check: |world, pid, ended, output| {
+                if !world.images.join("descriptors.json").exists() {
+                    return Err("there are no images".to_owned());
+                }
+                is_gone(world, pid, ended, output)
+            },
+            check_failed: still_runs,
+            check_killed: |world, pid| {
+                // CRIU goes on by itself, and notices at its next notification.
+                if !world.helpers_end(pid) {
+                    return Err("criu does not end".to_owned());
+                }
+                if is_alive(pid) { is_not_stopped(world, pid) } else { Ok(()) }
+            },
+            lacking: criu::missing,
+            variants: &[Variant::Plain, Variant::UserNamespace],
+            ..USUAL
+        },
+        Verb {
+            name: "restore",
+            before: Before::Checkpointed,
+            words: World::restoring,
+            check: |world, _, ended, output| is_running(world, world.pid()?, ended, output),
+            lacking: criu::missing,
+            variants: &[Variant::Plain, Variant::UserNamespace],
+            ..USUAL
+        },
     ]
 }
 
@@ -75,4 +110,33 @@ fn has_recorded(world: &World, ended: &Ended) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("wait prints {:?}, and the state is {}", ended.stdout, state.stdout))
+}
+
+/// The state letter of a process. A zombie is Z.
+fn letter(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+fn is_alive(pid: i32) -> bool {
+    letter(pid).is_some_and(|letter| letter != 'Z')
+}
+
+/// Neither the freezer nor a tracer stops init.
+fn is_not_stopped(world: &World, pid: i32) -> Result<(), String> {
+    let (letter, freezer) = (letter(pid).unwrap_or('-'), freezer(world, pid));
+    if ['t', 'T'].contains(&letter) || !["THAWED", "0"].contains(&freezer.as_str()) {
+        return Err(format!("init is stopped: its state is {letter}, the freezer is {freezer:?}"));
+    }
+    Ok(())
+}
+
+/// A failed `checkpoint` leaves the container running, unless CRIU has written everything and
+/// ended the container, and only its removal has failed.
+fn still_runs(world: &World, pid: i32) -> Result<(), String> {
+    if !is_alive(pid) {
+        let is_complete = world.images.join("inventory.img").exists();
+        return if is_complete { Ok(()) } else { Err("init has ended without images".to_owned()) };
+    }
+    is_not_stopped(world, pid)
 }

@@ -21,6 +21,7 @@ mod profiles;
 
 mod calls;
 mod cases;
+mod criu;
 mod damage;
 mod jail;
 mod later_cases;

@@ -244,10 +244,13 @@ impl Trial<'_> {
             return self.found(Flaw::Hang, ended.hang.join("; "));
         }
         let errno = hit.and_then(|hit| hit.errno);
+        let world = self.world;
         if hit.is_some_and(|hit| hit.process == 0 && hit.errno.is_none()) {
+            if let Err(why) = (self.verb.check_killed)(world, pid) {
+                self.found(Flaw::Broken, format!("after the verb was killed: {why}"));
+            }
             return;
         }
-        let world = self.world;
         let is_believed = errno.is_some_and(calls::tells_of_presence);
         if (self.verb.succeeded)(ended.code) {
             if errno.is_some() {

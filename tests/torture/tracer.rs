@@ -6,6 +6,7 @@
 //! go when it executes another program: from there on it is no process of the runtime.
 
 use super::calls;
+use super::criu;
 use super::registers;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,6 +14,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What happens at a system call.
@@ -86,6 +88,8 @@ pub enum Beside {
 /// A command with its arguments, as execve(2) takes it.
 pub struct Command {
     words: Vec<CString>,
+    /// The file that the command finds in place of /proc/self/mountinfo.
+    mountinfo: Option<CString>,
 }
 
 const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD
@@ -133,14 +137,20 @@ impl Output {
 
 impl Command {
     pub fn new<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Command {
-        Command { words: words.into_iter().map(|word| text(word.as_ref())).collect() }
+        Command { words: words.into_iter().map(|word| text(word.as_ref())).collect(), mountinfo: None }
+    }
+
+    /// Binds the file over the /proc/self/mountinfo of the command. The mount goes when the
+    /// process ends.
+    pub fn with_mountinfo(self, file: &Path) -> Command {
+        Command { mountinfo: Some(text(file.to_str().expect("UTF-8"))), ..self }
     }
 
     /// Forks a child that executes the command after it has read a byte from `gate`.
     fn fork(&self, gate: RawFd, out: RawFd, err: RawFd) -> i32 {
         let mut argv: Vec<_> = self.words.iter().map(|word| word.as_ptr()).collect();
         argv.push(std::ptr::null());
-        let path = text("PATH=/usr/sbin:/usr/bin:/sbin:/bin");
+        let path = text(&format!("PATH={}/usr/sbin:/usr/bin:/sbin:/bin", criu::dir_in_path()));
         let envp = [path.as_ptr(), std::ptr::null()];
         // SAFETY: this process has one thread, so the child may do all that this one may. It
         // ends by execve or _exit.
@@ -158,6 +168,12 @@ impl Command {
             let mut byte = 0_u8;
             if gate >= 0 && libc::read(gate, (&raw mut byte).cast(), 1) != 1 {
                 libc::_exit(126);
+            }
+            if let Some(file) = &self.mountinfo {
+                let (place, none) = (c"/proc/self/mountinfo".as_ptr(), std::ptr::null());
+                if libc::mount(file.as_ptr(), place, none, libc::MS_BIND, none.cast()) != 0 {
+                    libc::_exit(126);
+                }
             }
             libc::dup2(stdin, 0);
             libc::dup2(out, 1);

@@ -26,18 +26,21 @@ pub enum Variant {
     Seccomp,
     NetDevices,
     Terminal,
+    /// Groups of a resctrl filesystem that is none: [`Resctrl`].
+    Rdt,
     /// What Docker asks for by default, for a user other than root. Only for `make privilege`.
     Engine,
 }
 
 impl Variant {
-    pub const ALL: [Variant; 6] = [
+    pub const ALL: [Variant; 7] = [
         Variant::Plain,
         Variant::UserNamespace,
         Variant::Hooks,
         Variant::Seccomp,
         Variant::NetDevices,
         Variant::Terminal,
+        Variant::Rdt,
     ];
 
     pub fn name(self) -> &'static str {
@@ -48,6 +51,7 @@ impl Variant {
             Variant::Seccomp => "seccomp",
             Variant::NetDevices => "netdev",
             Variant::Terminal => "terminal",
+            Variant::Rdt => "rdt",
             Variant::Engine => "engine",
         }
     }
@@ -76,7 +80,51 @@ pub struct World {
     pub console: Option<Console>,
     /// The list of `mounts`.
     mounts_file: PathBuf,
+    resctrl: Option<Resctrl>,
+    /// The directory of the images that `checkpoint` writes.
+    pub images: PathBuf,
+    /// The directory of the images from which `restore` restores.
+    restorable: PathBuf,
     base: Census,
+}
+
+/// A directory of the v1 hierarchy of the block controller that a runtime takes for resctrl:
+/// a directory there has a `tasks` file, too. The runtime's mountinfo says so, and does not
+/// have that hierarchy.
+struct Resctrl {
+    dir: PathBuf,
+    mountinfo: PathBuf,
+}
+
+impl Resctrl {
+    fn new(test: &Test) -> Result<Resctrl, String> {
+        let dir = Path::new("/sys/fs/cgroup/blkio").join(format!("{}resctrl", test.token));
+        fs::create_dir_all(dir.join("gold/mon_groups"))
+            .map_err(|error| format!("needs a v1 hierarchy of the block controller: {error}"))?;
+        let is_hidden = |line: &String| line.contains(" - cgroup ") && line.contains("blkio");
+        let mut lines: Vec<_> = harness::mountinfo("").into_iter().filter(|line| !is_hidden(line)).collect();
+        lines.push(format!("9999 1 0:999 / {} rw - resctrl resctrl rw\n", dir.display()));
+        Ok(Resctrl { mountinfo: test.make_file("mountinfo", &lines.join("\n")), dir })
+    }
+
+    /// Looks whether a process is in the group of the container.
+    fn check(&self, pid: i32, id: &str) -> Result<(), String> {
+        let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).map_err(|error| error.to_string())?;
+        let line = text.lines().find(|line| line.contains(":blkio:")).unwrap_or_default();
+        let name = self.dir.file_name().and_then(|name| name.to_str()).expect("UTF-8");
+        if line.contains(name) && line.ends_with(&format!("/{id}")) {
+            return Ok(());
+        }
+        Err(format!("not in a group of resctrl: {line}"))
+    }
+}
+
+impl Drop for Resctrl {
+    fn drop(&mut self) {
+        for dir in ["gold/mon_groups", "gold", ""] {
+            let _ = fs::remove_dir(self.dir.join(dir));
+        }
+    }
 }
 
 /// The socket that gets the container's terminal.
@@ -91,8 +139,14 @@ impl World {
     /// Makes the bundles. `Err`: this machine lacks something.
     pub fn new(variant: Variant) -> Result<World, String> {
         let test = Test::new();
-        let brief = furnish(&test, variant, test.bundle().shell(PAYLOAD));
-        let pausing = furnish(&test, variant, test.bundle().args(["sleep", "100000"]));
+        let mut brief = furnish(&test, variant, test.bundle().shell(PAYLOAD));
+        let mut pausing = furnish(&test, variant, test.bundle().args(["sleep", "100000"]));
+        let resctrl = (variant == Variant::Rdt).then(|| Resctrl::new(&test)).transpose()?;
+        if resctrl.is_some() {
+            // A group of its own, and a monitoring group in a class that is there.
+            brief = brief.set("/linux/intelRdt", json!({}));
+            pausing = pausing.set("/linux/intelRdt", json!({ "closID": "gold", "enableMonitoring": true }));
+        }
         let listener = |path: &Path| {
             let listener = UnixListener::bind(path).expect("a socket");
             listener.set_nonblocking(true).expect("non-blocking");
@@ -107,6 +161,9 @@ impl World {
             root: test.root(),
             pid_file: test.path("pid"),
             console,
+            resctrl,
+            images: test.path("images"),
+            restorable: test.path("images"),
             mounts_file: test.make_file("mounts.json", &list_of_mounts(&test, variant)),
             test,
             base: Census::default(),
@@ -150,7 +207,11 @@ impl World {
         let first = [runtime.to_str().expect("UTF-8"), "--root", self.root.to_str().expect("UTF-8")];
         let globals = globals.iter().map(String::as_str);
         let words = first.into_iter().chain(globals).chain(words.iter().copied());
-        Command::new(before.iter().copied().chain(words))
+        let command = Command::new(before.iter().copied().chain(words));
+        match &self.resctrl {
+            Some(resctrl) => command.with_mountinfo(&resctrl.mountinfo),
+            None => command,
+        }
     }
 
     /// Runs a verb that has to succeed.
@@ -175,6 +236,28 @@ impl World {
         }
         words.push(&self.id);
         words
+    }
+
+    /// Makes the images of a checkpoint, unless they are there. `restore` does not change them.
+    pub fn have_images(&self) -> Result<(), String> {
+        let images = &self.restorable;
+        if !images.exists() {
+            let (pid, _) = self.create(&self.pausing)?;
+            self.ok(&["start", &self.id])?;
+            self.ok(&["checkpoint", "--image-path", images.to_str().expect("UTF-8"), &self.id])?;
+            tracer::exit_code(pid, BOUND).ok_or("criu does not end the container")?;
+            self.fresh()?;
+        }
+        Ok(())
+    }
+
+    /// The words of `restore`.
+    pub fn restoring(&self) -> Vec<String> {
+        let images = &self.restorable;
+        let mut words = vec!["restore", "--detach", "--image-path", images.to_str().expect("UTF-8")];
+        words.extend(["--bundle", self.pausing.to_str().expect("UTF-8")]);
+        words.extend(["--pid-file", self.pid_file.to_str().expect("UTF-8"), &self.id]);
+        words.into_iter().map(str::to_owned).collect()
     }
 
     /// The words of `mounts add` and `mounts remove`.
@@ -206,6 +289,9 @@ impl World {
 
     /// Starts a created container of the bundle `brief`, and looks whether it works.
     pub fn finish(&self, pid: i32, output: &Output) -> Result<(), String> {
+        if let Some(resctrl) = &self.resctrl {
+            resctrl.check(pid, &self.id)?;
+        }
         self.ok(&["start", &self.id])?;
         self.has_worked(pid, output)
     }
@@ -243,6 +329,25 @@ impl World {
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
         let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
         Census { processes, things }
+    }
+
+    /// Waits until no process is left in this pid namespace but those of the start, the
+    /// children of this one, and containers. False: some remain.
+    pub fn helpers_end(&self, init: i32) -> bool {
+        let until = Instant::now() + BOUND;
+        let own = fs::read_link("/proc/self/ns/pid").ok();
+        loop {
+            while tracer::next_status().is_some() {}
+            let now = self.census();
+            let mut new = now.processes.difference(&self.base.processes).filter(|pid| **pid != init);
+            if !new.any(|pid| fs::read_link(format!("/proc/{pid}/ns/pid")).ok() == own) {
+                return true;
+            }
+            if Instant::now() >= until {
+                return false;
+            }
+            tracer::wait_for_child(until.min(Instant::now() + Duration::from_millis(20)));
+        }
     }
 
     /// What is there now and was not there before the first container. Processes that were
@@ -292,6 +397,7 @@ impl World {
     pub fn fresh(&self) -> Result<(), String> {
         tracer::forget_reaped();
         let _ = fs::remove_file(&self.pid_file);
+        let _ = fs::remove_dir_all(&self.images);
         // `mounts add` creates it, and no verb removes it.
         self.new_mount_points().iter().for_each(|path| fs::remove_dir(path).expect("an empty mount point"));
         if let Some(console) = &self.console {
@@ -305,7 +411,9 @@ impl World {
         harness::cgroup_file(pid, controller, file)
     }
 
-    pub fn end(self) -> Vec<String> {
+    pub fn end(mut self) -> Vec<String> {
+        // Its directories are named after the test, whose clean-up looks for such.
+        self.resctrl = None;
         self.test.clean_up()
     }
 }
@@ -380,7 +488,7 @@ fn furnish(test: &Test, variant: Variant, bundle: Bundle) -> Bundle {
         .set("/linux/sysctl", json!({ "net.ipv4.ip_forward": "0" }))
         .set("/process/oomScoreAdj", json!(100));
     match variant {
-        Variant::Plain => bundle,
+        Variant::Plain | Variant::Rdt => bundle,
         Variant::UserNamespace => bundle.user_namespace(),
         Variant::Hooks => {
             let kinds =

@@ -102,33 +102,57 @@ fn open_files(pid: i32, inside: &[MountInfo]) -> Result<Vec<OpenFile>> {
     let entries = match std::fs::read_dir(&dir) {
         // The process has just ended.
         Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => return Ok(Vec::new()),
-        other => other.op_on("read", dir)?,
+        other => other.op_on("read", &dir)?,
     };
-    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut out: Vec<OpenFile> = numbers.filter_map(|number| open_file(pid, number, inside)).collect();
+    let mut out = Vec::new();
+    for entry in entries {
+        let Some(number) = entry.op_on("read", &dir)?.file_name().to_str().and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        match open_file(pid, number, inside) {
+            Ok(found) => out.extend(found),
+            // The process has just closed the file, or ended.
+            Err(error) if error.is(Errno::ENOENT) || error.is(Errno::ESRCH) => {}
+            Err(error) => return Err(error),
+        }
+    }
     out.sort_unstable_by_key(|open| open.number);
     Ok(out)
 }
 
-/// Looks at an open file. `None`: the process has just closed it.
-fn open_file(pid: i32, number: i32, inside: &[MountInfo]) -> Option<OpenFile> {
+/// Looks at an open file. `None`: /proc tells about it in another form than expected.
+///
+/// # Errors
+/// ENOENT and ESRCH: the process has just closed it.
+fn open_file(pid: i32, number: i32, inside: &[MountInfo]) -> Result<Option<OpenFile>> {
     let path = format!("/proc/{pid}/fd/{number}");
-    let target = readlink(path.as_str()).ok()?.to_string_lossy().into_owned();
-    let info = process::read_file(format!("/proc/{pid}/fdinfo/{number}").as_str()).ok()?;
+    let target = readlink(path.as_str()).op_on("readlink", &path)?.to_string_lossy().into_owned();
+    let info_path = format!("/proc/{pid}/fdinfo/{number}");
+    let info = process::read_file(info_path.as_str()).op_on("read", &info_path)?;
     let info = String::from_utf8_lossy(&info);
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-    let flags = OFlag::from_bits_truncate(i32::from_str_radix(field("flags:")?, 8).ok()?);
-    let mount: u64 = field("mnt_id:")?.parse().ok()?;
+    let Some((flags, mount)) = flags_and_mount(&info) else { return Ok(None) };
     let mode = flags & OFlag::O_ACCMODE;
-    let file = stat(path.as_str()).ok()?;
     let is_path = target.starts_with('/') && !flags.contains(OFlag::O_PATH);
     let foreign = is_path && inside.iter().all(|point| point.id != mount);
-    let name = match foreign {
-        true if is_terminal(&file) => format!("{TTY}{:x}:{:x}]", file.st_rdev, file.st_dev),
-        true => format!("{FILE}{mount:x}:{:x}]", file.st_ino),
-        false => target,
+    let name = if foreign {
+        let file = stat(path.as_str()).op_on("stat", &path)?;
+        match is_terminal(&file) {
+            true => format!("{TTY}{:x}:{:x}]", file.st_rdev, file.st_dev),
+            false => format!("{FILE}{mount:x}:{:x}]", file.st_ino),
+        }
+    } else {
+        target
     };
-    Some(OpenFile { number, name, reads: mode != OFlag::O_WRONLY, writes: mode != OFlag::O_RDONLY, foreign })
+    let (reads, writes) = (mode != OFlag::O_WRONLY, mode != OFlag::O_RDONLY);
+    Ok(Some(OpenFile { number, name, reads, writes, foreign }))
+}
+
+/// Returns the flags of an open file and the id of its mount, from its fdinfo.
+fn flags_and_mount(info: &str) -> Option<(OFlag, u64)> {
+    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let flags = OFlag::from_bits_truncate(i32::from_str_radix(field("flags:")?, 8).ok()?);
+    Some((flags, field("mnt_id:")?.parse().ok()?))
 }
 
 /// Whether the file is a pseudo-terminal or a console.

@@ -12,7 +12,7 @@ use crate::container::state::State;
 use crate::container::{delete, sd_notify};
 use crate::criu::flags::{Directories, Flags};
 use crate::criu::messages::{Features, Kind, Number, Options as CriuOptions, Text, request};
-use crate::criu::service::{self, Notification};
+use crate::criu::service::{self, Notification, Service};
 use crate::criu::{self, CgroupsMode, Criu};
 use crate::error::{Context, Error, Result};
 use crate::log::Log;
@@ -58,12 +58,10 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     check_root()?;
     let dir = options.root.find(options.id)?.locked()?;
     let state = dir.created_state()?;
-    match dir.status(Some(&state))? {
-        Status::Running | Status::Paused => {}
-        status => {
-            let what = format!("container cannot be checkpointed in {} state", status.name());
-            return Err(Error::msg(what).on(options.id));
-        }
+    let status = dir.status(Some(&state))?;
+    if !matches!(status, Status::Running | Status::Paused) {
+        let what = format!("container cannot be checkpointed in {} state", status.name());
+        return Err(Error::msg(what).on(options.id));
     }
     let config = spec::parse_config(&dir.config()?, &mut Vec::new())?;
     let plan = spec::resolve(&config, &state.bundle, &mut Vec::new())?;
@@ -81,29 +79,57 @@ pub fn checkpoint(options: &Options) -> Result<()> {
     let starting = service::start(&criu.program, &EntryFds::default(), &[], None, || Ok(()))?;
     starting.until_ready()?;
     let service = starting.exec_criu()?;
-    let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
-    let response =
-        service.request_with_notifications(&request(kind, &asked), &mut |told: Notification| {
-            steps::done_with(|| format!("criu says {}", told.script));
-            match (told.script.as_str(), status_fd.take()) {
-                ("status-ready", Some(fd)) => write(&fd, &[0]).map(drop).op("write to --status-fd"),
-                (_, fd) => {
-                    status_fd = fd;
-                    Ok(())
-                }
-            }
-        })?;
-    if !response.success || !response.is(kind) {
-        return Err(criu::failure("checkpoint the container", &response, &directories.log).on(options.id));
+    if let Err(error) = dump(options, service, &asked, status_fd.take(), &directories) {
+        if status == Status::Running {
+            thaw_again(&state);
+        }
+        return Err(error);
     }
     steps::done("criu wrote the images");
-    // Close the connection: after a pre-dump, CRIU waits for a dump request on this
-    // connection.
-    service.finish()?;
     if options.pre_dump || options.leave_running {
         return Ok(());
     }
-    delete::destroy(dir, state, options.log)
+    delete::destroy(dir, state, options.log).map_err(|error| {
+        error.hint("run `corten delete`: the checkpoint is complete, and the container has ended")
+    })
+}
+
+/// Lets CRIU write the images, and waits until CRIU has ended. How long CRIU takes depends on
+/// the container's memory, and on who fetches lazy pages, so this wait has no limit.
+fn dump(
+    options: &Options,
+    service: Service,
+    asked: &CriuOptions,
+    mut status_fd: Option<OwnedFd>,
+    directories: &Directories,
+) -> Result<()> {
+    let kind = if options.pre_dump { Kind::PreDump } else { Kind::Dump };
+    let mut note = |told: Notification| {
+        steps::done_with(|| format!("criu says {}", told.script));
+        match (told.script.as_str(), status_fd.take()) {
+            ("status-ready", Some(fd)) => write(&fd, &[0]).map(drop).op("write to --status-fd"),
+            (_, fd) => {
+                status_fd = fd;
+                Ok(())
+            }
+        }
+    };
+    let answer = service.request_with_notifications(&request(kind, asked), &mut note);
+    // After a pre-dump, CRIU waits for a dump request on this connection. After a failure of
+    // this process, CRIU rolls back.
+    service.finish();
+    let response = answer?;
+    if response.success && response.is(kind) {
+        return Ok(());
+    }
+    Err(criu::failure("checkpoint the container", &response, &directories.log).on(options.id))
+}
+
+/// Thaws a container that CRIU may have left frozen because something killed CRIU.
+fn thaw_again(state: &State) {
+    if state.cgroup.is_frozen().unwrap_or(true) {
+        let _ = state.cgroup.thaw();
+    }
 }
 
 /// Refuses a caller that is not root: CRIU needs root's rights.
