@@ -311,11 +311,11 @@ fn bind_mounts_come_from_the_bundle(t: &Test) {
         std::fs::write(dir.join("name"), text).expect("write");
         std::fs::create_dir(dir.join("below")).expect("mkdir");
     }
-    let file = t.make_file("file", "a file");
+    let (file, decoy) = (t.make_file("file", "a file"), t.make_decoy());
     let with = |dir: &Path| {
         let bundle =
             t.bundle().shell("while read x; do cat /link/data/name /f /link/data/below/f; echo; done");
-        std::os::unix::fs::symlink("/etc", bundle.inside("/link")).expect("symlink");
+        std::os::unix::fs::symlink(decoy.join("dir"), bundle.inside("/link")).expect("symlink");
         let bundle = bundle.bind(dir, "/link/data", &[]).bind(&file, "/f", &["ro"]);
         bundle.bind(&file, "/link/data/below/f", &[])
     };

@@ -372,6 +372,10 @@ fn another_file_in_the_devices_place_is_refused(t: &Test) {
     refused(&|path| std::fs::create_dir(path).unwrap());
     refused(&|path| std::os::unix::fs::symlink("/dev/null", path).unwrap());
     refused(&|path| std::os::unix::fs::symlink("nowhere", path).unwrap());
+    let decoy = t.make_decoy();
+    for name in ["null", "absent"] {
+        refused(&|path| std::os::unix::fs::symlink(decoy.join(name), path).unwrap());
+    }
     let bundle = own_dev(with(t, &[device("/dev/x", "c", 240, 77)]));
     make_node(&bundle, "/dev/x", 240, 78);
     t.refused(&bundle).one_clear_line(&["/linux/devices/0"]);

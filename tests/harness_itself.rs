@@ -1,8 +1,8 @@
 //! The harness itself: errors that it must report.
 
 use crate::harness::{
-    Case, Failure, PATIENCE, PidFd, Test, attempt, cgroups_named, differences, files, is_gap_of, is_root,
-    read_line,
+    Case, Failure, PATIENCE, PidFd, Test, added_keys, attempt, cgroups_named, differences, files, is_gap_of,
+    is_root, read_line,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -21,6 +21,7 @@ cases![
     a_gap_ends_with_the_version_that_closed_it,
     an_error_without_a_reason_is_not_enough,
     the_census_sees_each_change,
+    the_census_sees_an_added_key,
     each_change_of_a_decoy_is_reported,
     a_changed_decoy_fails_its_test,
     only_read_only_sources_are_decoys,
@@ -106,6 +107,31 @@ fn lines_after(change: impl Fn(&Path)) -> Vec<String> {
     let lines = inner.clean_up();
     let rest = |line: &String| line.strip_prefix(&prefix).unwrap_or_else(|| panic!("{line}")).to_owned();
     lines.iter().map(rest).collect()
+}
+
+fn the_census_sees_an_added_key(t: &Test) {
+    if !Path::new("/proc/keys").exists() {
+        t.skip("the kernel has no keys");
+    }
+    let name = std::ffi::CString::new(t.token.clone()).unwrap();
+    let is_seen = || added_keys().iter().any(|line| line.contains(&format!(" user {}", t.token)));
+    assert!(!is_seen());
+    // The key is in the keyring of this thread.
+    let key = unsafe {
+        libc::syscall(
+            libc::SYS_add_key,
+            c"user".as_ptr(),
+            name.as_ptr(),
+            c"x".as_ptr(),
+            1,
+            libc::KEY_SPEC_THREAD_KEYRING,
+        )
+    };
+    assert!(key > 0, "{}", std::io::Error::last_os_error());
+    assert!(is_seen());
+    let unlinked =
+        unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_UNLINK, key, libc::KEY_SPEC_THREAD_KEYRING) };
+    assert_eq!(unlinked, 0);
 }
 
 type Change = fn(&Path);

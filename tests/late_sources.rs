@@ -66,6 +66,7 @@ fn source_by_another_name_of_the_rootfs(t: &Test) {
 fn source_that_is_a_link_stays_inside(t: &Test) {
     let secret = t.make_dir("secret");
     std::fs::write(secret.join("key"), "secret").unwrap();
+    t.decoy(&secret);
     let bundle = with_volume(t);
     std::os::unix::fs::symlink(&secret, t.path("link-in-volume")).unwrap();
     std::os::unix::fs::symlink(&secret, bundle.inside("/out")).unwrap();

@@ -556,6 +556,7 @@ fn copy_up_enters_no_mount(t: &Test) {
 
 fn copy_up_follows_no_link(t: &Test) {
     let secret = t.make_file("secret", "of the host");
+    t.decoy(&secret);
     let fill = |dir: &Path| symlink(&secret, dir.join("link")).unwrap();
     let seen = t.look(&copied(t, fill, &[]), ["stat:/image/link", "read:/image/link"]);
     assert_eq!(seen["asked"]["stat:/image/link"]["type"], "l");
@@ -587,13 +588,14 @@ fn copy_up_is_for_tmpfs_alone(t: &Test) {
 fn src_nofollow_binds_the_link(t: &Test) {
     let dir = t.make_dir("volume");
     symlink("/etc/passwd", dir.join("link")).unwrap();
+    fs::write(dir.join("file"), "plain").unwrap();
+    t.decoy(&dir);
     let bundle = t.bundle().bind(&dir.join("link"), "/etc/place", &["src-nofollow", "dest-nofollow"]);
     symlink("elsewhere", bundle.inside("/etc/place")).unwrap();
     let seen = t.look(&bundle, ["link:/etc/place", "stat:/etc/elsewhere"]);
     assert_eq!(seen["asked"]["link:/etc/place"], "/etc/passwd");
     assert_eq!(seen["asked"]["stat:/etc/elsewhere"], "ENOENT");
     // A source that is not a link is bound as usual.
-    fs::write(dir.join("file"), "plain").unwrap();
     let bundle = t.bundle().bind(&dir.join("file"), "/etc/place", &["src-nofollow"]);
     assert_eq!(t.look(&bundle, ["text:/etc/place"])["asked"]["text:/etc/place"], "plain");
 }
@@ -621,6 +623,7 @@ fn nofollow_is_for_binds_alone(t: &Test) {
 fn copy_symlink_makes_a_link(t: &Test) {
     let dir = t.make_dir("volume");
     symlink("../etc/passwd", dir.join("link")).unwrap();
+    t.decoy(&dir);
     let bundle = t.bundle().bind(&dir.join("link"), "/new/link", &["copy-symlink"]);
     let seen = t.look(&bundle, ["link:/new/link", "read:/new/link"]);
     assert_eq!(seen["asked"]["link:/new/link"], "../etc/passwd");
@@ -640,6 +643,7 @@ fn copy_symlink_of_a_file_is_a_bind(t: &Test) {
 fn copy_symlink_over_something_else_is_refused(t: &Test) {
     let dir = t.make_dir("volume");
     symlink("nowhere", dir.join("link")).unwrap();
+    t.decoy(&dir);
     let bundle = t.bundle().bind(&dir.join("link"), "/etc/passwd", &["copy-symlink"]);
     t.refused(&bundle).one_clear_line(&["/mounts/7", "/etc/passwd"]);
     assert!(bundle.inside("/etc/passwd").metadata().unwrap().size() > 0, "the image was changed");

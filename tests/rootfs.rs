@@ -245,6 +245,8 @@ fn masked_paths_lie_on_every_mount(t: &Test) {
     std::fs::create_dir(outer.join("inner")).unwrap();
     std::fs::write(inner.join("key"), "secret").unwrap();
     std::fs::write(inner.join("other"), "text").unwrap();
+    t.decoy(&outer);
+    t.decoy(&inner);
     let bundle = t
         .bundle()
         .bind(&outer, "/tmp", &[])

@@ -321,9 +321,12 @@ fn own_dev(bundle: Bundle) -> Bundle {
 /// link leads.
 fn a_link_in_a_devices_place_is_refused(t: &Test) {
     let bundle = own_dev(t.bundle().user_namespace());
-    std::os::unix::fs::symlink("/etc/passwd", bundle.inside("/dev/null")).unwrap();
-    t.refused(&bundle).one_clear_line(&["/dev/null", "link"]);
-    fs::remove_file(bundle.inside("/dev/null")).unwrap();
+    let decoy = t.make_decoy();
+    for target in [Path::new("/etc/passwd"), &decoy.join("null"), &decoy.join("absent")] {
+        std::os::unix::fs::symlink(target, bundle.inside("/dev/null")).unwrap();
+        t.refused(&bundle).one_clear_line(&["/dev/null", "link"]);
+        fs::remove_file(bundle.inside("/dev/null")).unwrap();
+    }
     // A mount point that an earlier run has left can be used again.
     fs::write(bundle.inside("/dev/null"), "").unwrap();
     for _ in 0..2 {

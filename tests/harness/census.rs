@@ -134,6 +134,7 @@ fn rest(token: &str) -> BTreeSet<String> {
         all.extend(lines(&file, kind, |line| line.get(..21)));
     }
     all.extend(keys(token));
+    all.extend(added_keys());
     all.extend(units(token));
     all
 }
@@ -221,6 +222,16 @@ fn keys(token: &str) -> Vec<String> {
         }
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// A line for each key that a program has added, for example to root's user keyring. Keyrings
+/// are left out: containers of other programs have theirs.
+pub fn added_keys() -> Vec<String> {
+    let text = fs::read_to_string("/proc/keys").unwrap_or_default();
+    let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // The owner, the group, the type and the description are at the end.
+    let is_added = |words: &Vec<&str>| words.len() > 8 && words[7] != "keyring";
+    lines.filter(is_added).map(|words| format!("key {}", words[5..].join(" "))).collect()
 }
 
 /// The units of this run's containers that systemd still knows, failed ones included.

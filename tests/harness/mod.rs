@@ -20,7 +20,7 @@ mod test;
 pub use bundle::{Bundle, is_root};
 pub use bus::{Bus, Fault};
 pub use call::{Call, Out, Running};
-pub use census::{differences, files};
+pub use census::{added_keys, differences, files};
 pub use container::Container;
 #[allow(unused_imports, reason = "for the table of attacks")]
 pub use decoy::Decoy;
