@@ -20,7 +20,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test bench demo install install-apparmor deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test vm-torture bench demo install install-apparmor deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -32,6 +32,7 @@ help:
 	@echo 'make torture   SIGKILL and errors at each system call, damaged state (ARGS="--short NAME...")'
 	@echo 'make vm        the image of the virtual machine of integration/vm'
 	@echo 'make vm-test   the tests in there: cgroup v2 alone, systemd, without root (ARGS="LANE... -- NAME...")'
+	@echo 'make vm-torture  the torture in there (ARGS="--seconds 300", DRIVER=--systemd-cgroup)'
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, documentation, licences and duplicate crates, shell scripts'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
@@ -202,6 +203,11 @@ vm-test: build deps-vm
 	$(if $(filter tcg,$(VM_ENGINE)),$(call packages,qemu-system-x86_64:qemu-system-x86))
 	env $(RUNNER)='$(if $(SUDO),sudo -E )env VM_CACHE=$(VM_CACHE) $(CURDIR)/integration/vm/test $(RUNTIME)' \
 	    cargo test --release --locked --quiet --test suite -- $(ARGS)
+
+# The torture in there, on version 2 of cgroups. DRIVER=--systemd-cgroup: with systemd's units.
+vm-torture: build deps-vm
+	env $(RUNNER)='$(if $(SUDO),sudo -E )env VM_CACHE=$(VM_CACHE) RUNTIME_FLAGS=$(DRIVER) $(CURDIR)/integration/vm/torture $(RUNTIME)' \
+	    cargo test --release --locked --quiet --test torture -- $(ARGS)
 
 deps: deps-build deps-test
 

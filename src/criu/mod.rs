@@ -18,10 +18,11 @@ pub use {
 };
 
 use crate::cgroup::EntryFds;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::spec::annotations::{self, CRIU_CONFIG};
 use messages::{Features, Version, feature_question, version_question};
 use nix::errno::Errno;
+use nix::sys::stat::{SFlag, stat};
 use nix::unistd::{AccessFlags, access};
 use service::Service;
 use std::ffi::{CString, OsStr};
@@ -130,16 +131,27 @@ fn require_features(service: &Service, wanted: Features) -> Result<()> {
     }
 }
 
+/// Looks for CRIU in each directory. As in execvp(3), a file that may not be executed is an
+/// error only if no other directory has CRIU.
 fn find_program(path: &OsStr) -> Result<Option<CString>> {
+    let mut denied = None;
     for dir in std::env::split_paths(path).filter(|dir| dir.is_absolute()) {
         let file = dir.join("criu");
-        match access(&file, AccessFlags::X_OK) {
-            Ok(()) if file.is_file() => return Ok(CString::new(file.into_os_string().into_vec()).ok()),
-            Ok(()) | Err(Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES) => {}
-            Err(errno) => return Err(errno).op_on("look for criu", file.display()),
+        match access(&file, AccessFlags::X_OK).and_then(|()| stat(&file)) {
+            Ok(stat) if SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFREG => {
+                return Ok(CString::new(file.into_os_string().into_vec()).ok());
+            }
+            Ok(_) | Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(errno) => {
+                let error = Error::os("look for criu", errno).on(file.display().to_string());
+                if errno != Errno::EACCES {
+                    return Err(error);
+                }
+                denied.get_or_insert(error);
+            }
         }
     }
-    Ok(None)
+    denied.map_or(Ok(None), Err)
 }
 
 /// Returns the error for a failed request, with the cause from CRIU's log or response.

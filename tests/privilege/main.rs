@@ -28,6 +28,7 @@ mod cases;
 #[allow(dead_code, reason = "`make torture` uses the rest")]
 #[path = "../torture/criu.rs"]
 mod criu;
+#[allow(dead_code, reason = "`make torture` uses the rest")]
 #[path = "../torture/jail.rs"]
 mod jail;
 #[allow(dead_code, reason = "`make torture` uses the rest")]

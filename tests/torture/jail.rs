@@ -23,11 +23,33 @@ pub fn missing() -> Option<String> {
     None
 }
 
+/// Whether this program has the processes and the cgroups that it sees for itself.
+pub fn is_entered() -> bool {
+    std::env::var_os(INSIDE).is_some_and(|value| value == "1")
+}
+
+/// Without the jail: executes this program again in mounts of its own, unless it is there.
+/// systemd is out of reach in the jail, and knows no pids of it.
+pub fn enter_mounts_only() {
+    if std::env::var_os(INSIDE).is_none() {
+        crate::harness::runtime_path();
+        let own = std::env::current_exe().expect("the path of this program");
+        let error = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private"])
+            .arg(own)
+            .args(std::env::args_os().skip(1))
+            .env(INSIDE, "mounts")
+            .exec();
+        panic!("unshare: {error}");
+    }
+    prepare();
+}
+
 /// Executes this program again in the jail, unless it is there.
 pub fn enter() {
     if std::env::var_os(INSIDE).is_none() {
         // An error in RUNTIME is one of the caller's.
-        crate::harness::check_runtime();
+        crate::harness::runtime_path();
         let jail = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/conformance/jail");
         let own = std::env::current_exe().expect("the path of this program");
         let error = std::process::Command::new(jail)
@@ -37,6 +59,10 @@ pub fn enter() {
             .exec();
         panic!("{jail}: {error}");
     }
+    prepare();
+}
+
+fn prepare() {
     make_dev();
     nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER");
     let mut set = nix::sys::signal::SigSet::empty();

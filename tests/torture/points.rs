@@ -13,6 +13,8 @@ pub struct Options {
     pub seconds: Option<u64>,
     pub seed: u64,
     pub verbose: bool,
+    /// Whether to run without the jail.
+    pub no_jail: bool,
     pub names: Vec<String>,
 }
 
@@ -20,7 +22,7 @@ impl Default for Options {
     fn default() -> Options {
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let seed = now.as_secs() ^ u64::from(std::process::id());
-        Options { seconds: None, seed, verbose: false, names: Vec::new() }
+        Options { seconds: None, seed, verbose: false, no_jail: false, names: Vec::new() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a case works with: the bundles of a variant, the runtime, and a census of all that
 //! a container could leave behind.
 
+use super::jail;
 use super::tracer::{self, Command, Ended, Output};
 use crate::harness::{self, Bundle, Test};
 use crate::profiles;
@@ -325,9 +326,13 @@ impl World {
         let state = fs::read_dir(&self.root).into_iter().flatten().flatten();
         things.extend(state.map(|entry| format!("state {}", entry.path().display())));
         collect_cgroups(Path::new("/sys/fs/cgroup"), &mut things);
+        if !jail::is_entered() {
+            things.retain(|thing| !thing.starts_with("cgroup ") || thing.contains(&self.test.token));
+        }
         things.extend(harness::mountinfo("").into_iter().map(|line| format!("mount {line}")));
         let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        let processes = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let processes = processes.filter(|pid| jail::is_entered() || is_descendant(*pid)).collect();
         Census { processes, things }
     }
 
@@ -363,6 +368,11 @@ impl World {
                 continue;
             }
             let mut left: Vec<_> = now.things.difference(&self.base.things).cloned().collect();
+            // systemd removes a unit's cgroup when it gets to it.
+            if !jail::is_entered() && !left.is_empty() && Instant::now() < until {
+                tracer::wait_for_child(until.min(Instant::now() + Duration::from_millis(20)));
+                continue;
+            }
             left.extend(alive.into_iter().map(|pid| {
                 let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 format!("process {pid} {}", comm.trim())
@@ -438,6 +448,17 @@ impl Console {
         }
         said
     }
+}
+
+/// Whether the process is a child of this one, or a child's child. This process is a
+/// subreaper, so orphans become its children.
+fn is_descendant(pid: i32) -> bool {
+    let parent = |pid: i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
+    };
+    let own = std::process::id().cast_signed();
+    std::iter::successors(parent(pid), |pid| parent(*pid)).any(|ancestor| ancestor == own)
 }
 
 fn collect_cgroups(dir: &Path, found: &mut BTreeSet<String>) {
