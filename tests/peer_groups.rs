@@ -135,15 +135,16 @@ fn census(t: &Test, name: &str, shape: &Shape) {
          cat /proc/self/mountinfo >$DIR/after",
         shape.run
     );
-    // Each container has a call of its own with its own time limit. All have the same id:
-    // after a payload has mounted over the host's cgroups, only the next container can
-    // remove the cgroup of the last one.
+    // Each container has a call of its own with its own time limit. If a payload has mounted
+    // over the cgroups in the namespace of the call, the runtime can remove them only from here.
+    // runc and crun forget them, and the next container with the id removes them.
     let id = t.id();
     t.will_delete(&id);
     for config in &configs {
         let call = t.in_private_mounts(&first, shape.volume, &script);
         let out = call.env("ATTACK", ATTACK).env("ID", &id).env("DIR", &config.dir).out();
         fs::write(config.dir.join("err"), format!("{}: {}", out.code, out.stderr)).expect("write");
+        t.verb(["delete", "--force", &id]).quietly();
     }
     let mut found = Found::default();
     configs.iter().for_each(|config| found.judge(config, shape));
