@@ -99,9 +99,12 @@ struct Resctrl {
 
 impl Resctrl {
     fn new(test: &Test) -> Result<Resctrl, String> {
-        let dir = Path::new("/sys/fs/cgroup/blkio").join(format!("{}resctrl", test.token));
-        fs::create_dir_all(dir.join("gold/mon_groups"))
-            .map_err(|error| format!("needs a v1 hierarchy of the block controller: {error}"))?;
+        let hierarchy = Path::new("/sys/fs/cgroup/blkio");
+        if !hierarchy.join("tasks").exists() {
+            return Err("needs a v1 hierarchy of the block controller".to_owned());
+        }
+        let dir = hierarchy.join(format!("{}resctrl", test.token));
+        fs::create_dir_all(dir.join("gold/mon_groups")).map_err(|error| error.to_string())?;
         let is_hidden = |line: &String| line.contains(" - cgroup ") && line.contains("blkio");
         let mut lines: Vec<_> = harness::mountinfo("").into_iter().filter(|line| !is_hidden(line)).collect();
         lines.push(format!("9999 1 0:999 / {} rw - resctrl resctrl rw\n", dir.display()));
