@@ -17,6 +17,10 @@ if [ $# -eq 0 ]; then
         set -- "$@" "${target%.rs}"
     done
 fi
+for target; do
+    [ -e "tests/fuzz/targets/$target.rs" ] || { echo "no such fuzzer: $target" >&2; exit 2; }
+done
+[[ $seconds =~ ^([1-9][0-9]*|--seed)$ ]] || { echo "not a number of seconds: $seconds" >&2; exit 2; }
 out=${CARGO_TARGET_DIR:-$PWD/target}/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 
@@ -30,7 +34,6 @@ export RUSTFLAGS='--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-co
 # seed TARGET: copies the files to start from: tests/fuzz/corpus, and what other tests have
 seed() {
     local dir=$out/corpus/$1 file i=0
-    [ -e "tests/fuzz/targets/$1.rs" ] || { echo "no such fuzzer: $1" >&2; exit 1; }
     mkdir -p "$dir" "$out/findings"
     local more=()
     case $1 in
