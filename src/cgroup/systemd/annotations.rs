@@ -127,7 +127,13 @@ impl<'a> Parser<'a> {
             Some(_) => self.scalar(wanted),
         };
         self.depth -= 1;
-        value
+        // A variant has a signature of its own, so each value is checked.
+        match value {
+            Ok(value) if value.signature().len() > SIGNATURE_LIMIT => {
+                Err(syntax("has too many members: its type is longer than 255 bytes"))
+            }
+            other => other,
+        }
     }
 
     /// Parses a type and a value of that type: `@as []`.
@@ -471,6 +477,17 @@ mod tests {
         );
         for bad in ["", "ab", "A1b", "A_b", "Ä€b"] {
             assert!(at(bad, "true").is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_type_fits_into_a_signature() {
+        let tuple = |members: usize| format!("({})", "7, ".repeat(members));
+        // The brackets count.
+        assert!(parse(&tuple(253)).is_ok());
+        for text in [tuple(254), format!("<{}>", tuple(254)), format!("[{}]", tuple(253))] {
+            let error = parse(&text).expect_err("too long").to_string();
+            assert!(error.contains("longer than 255 bytes"), "{error}");
         }
     }
 }

@@ -96,7 +96,7 @@ impl Writer {
     }
 
     fn put_signature(&mut self, signature: &str) {
-        // No signature that is written here comes near the limit of 255 bytes.
+        // No signature is longer than 255 bytes: `annotations` refuses such a value.
         self.0.push(u8::try_from(signature.len()).unwrap_or(u8::MAX));
         self.0.extend_from_slice(signature.as_bytes());
         self.0.push(0);
