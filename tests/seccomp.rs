@@ -40,6 +40,7 @@ cases![
     agent_answers_an_ordinary_user,
     agent_answers_for_a_caller_that_may_not_trace,
     nothing_outlives_a_runtime_that_is_killed,
+    the_end_of_the_process_that_is_cloned_first_is_noticed,
     the_end_of_an_init_with_an_agent_is_noticed,
     a_missing_agent_is_an_error,
     agent_by_annotation,
@@ -654,6 +655,20 @@ fn nothing_outlives_a_runtime_that_is_killed(t: &Test) {
     assert!(children.iter().all(PidFd::ended), "something outlives the runtime");
     std::fs::write(&fifo, "end\n").expect("end the hook");
     plain.call(["delete", "--force", &id]).ok();
+}
+
+/// strace kills the process that is cloned first at its first message. Its sibling has the
+/// pipe between them open, too, so the pipe does not tell of its death.
+fn the_end_of_the_process_that_is_cloned_first_is_noticed(t: &Test) {
+    t.needs_root("traces the runtime");
+    let agent = Agent::listen(t, TIMES, 4242);
+    let bundle = with(t, asking(&agent, json!(["times", "read"])));
+    let killing = ["-f", "-o", "/dev/null", "-e", "trace=sendmsg", "-e", "inject=sendmsg:signal=KILL"];
+    let call = t.call("/usr/bin/strace").args(killing).arg("/usr/bin/setpriv");
+    let call = call.args(["--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace"]);
+    let call = call.arg(&*t.runtime.borrow()).arg("--root").arg(t.root());
+    let out = call.args(["create", "--bundle"]).arg(bundle.lay()).arg(t.id()).out();
+    out.one_clear_line(&["init was killed"]);
 }
 
 /// A process that shares init's descriptors also has init's end of the handshake open.

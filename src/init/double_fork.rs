@@ -7,9 +7,11 @@ use crate::launch::messages::WithSecondClone;
 use crate::launch::sync::ChildEnd;
 use crate::sys::clone::{self, Forked};
 use crate::sys::namespaces::NsFlags;
+use crate::sys::pidfd;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{read, write};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{getpid, read, write};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// Clones a sibling of this process into the new namespaces `namespaces`, and returns in
@@ -25,6 +27,8 @@ pub fn double_fork<C: WithSecondClone>(
     courier: Option<&CourierEnd>,
 ) -> Result<()> {
     let (told, teller) = nix::unistd::pipe2(OFlag::O_CLOEXEC).op("pipe")?;
+    // In a shared descriptor table, the pipe does not end with this process.
+    let first = courier.map(|_| pidfd::open(getpid().as_raw())).transpose().op("pidfd_open")?;
     match clone::fork_sibling(namespaces, courier.is_some()).op("clone3")? {
         Forked::Child => {
             match courier {
@@ -33,7 +37,7 @@ pub fn double_fork<C: WithSecondClone>(
                 // would close it for both.
                 Some(_) => std::mem::forget(teller),
             }
-            if !is_told(&told) {
+            if !is_told(&told, first.as_ref()) {
                 clone::exit(1);
             }
             Ok(())
@@ -52,20 +56,21 @@ pub fn double_fork<C: WithSecondClone>(
             let _ = crate::launch::hide::hide();
             // From here on only init closes descriptors in the shared table.
             drop(teller);
-            std::mem::forget(told);
+            std::mem::forget((told, first));
             courier.serve(&pidfd)
         }
     }
 }
 
-/// Waits for the byte of the other process: whether the runtime knows this one. False if the
-/// other process ended without it.
-fn is_told(told: &OwnedFd) -> bool {
-    let mut byte = [0];
-    loop {
-        match read(told, &mut byte) {
-            Err(Errno::EINTR) => {}
-            other => return other == Ok(1) && byte == [1],
-        }
+/// Waits for the byte of the `first` process: whether the runtime knows this one. False if the
+/// first process ended without it.
+fn is_told(told: &OwnedFd, first: Option<&OwnedFd>) -> bool {
+    let fds = [Some(told), first].into_iter().flatten();
+    let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+    while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+    // Read only what is there: the end of the first process may have come alone.
+    fds[0].any() == Some(true) && {
+        let mut byte = [0];
+        read(told, &mut byte) == Ok(1) && byte == [1]
     }
 }
