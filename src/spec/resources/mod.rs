@@ -224,7 +224,7 @@ fn resolve_rdma(given: &BTreeMap<String, config::Rdma>, at: &str) -> Result<BTre
 
 /// Checks that the keys are names of files in the container's own cgroup.
 fn resolve_unified(given: &BTreeMap<String, String>, at: &str) -> Result<BTreeMap<String, String>> {
-    match given.keys().find(|file| file.contains('/') || ["", ".", ".."].contains(&file.as_str())) {
+    match given.keys().find(|file| file.contains(['/', '\0']) || ["", ".", ".."].contains(&file.as_str())) {
         Some(file) => Err(Error::config(format!("{at}/{}", escape(file)), "is not the name of a file")),
         None => Ok(given.clone()),
     }
@@ -272,7 +272,9 @@ mod tests {
 
     #[test]
     fn unified_stays_in_the_cgroup() {
-        for (file, at) in [("../x/memory.max", "..~1x~1memory.max"), ("", ""), (".", "."), ("..", "..")] {
+        for (file, at) in
+            [("../x/memory.max", "..~1x~1memory.max"), ("", ""), (".", "."), ("..", ".."), ("a\0b", "a\0b")]
+        {
             let error = checked(&json!({ "unified": { file: "1" } }).to_string()).expect_err(file);
             assert_eq!(error.at, format!("/unified/{at}"));
         }
