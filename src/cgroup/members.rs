@@ -75,7 +75,7 @@ impl Cgroup {
             }
             Cgroup::Systemd { unit, place } => {
                 if !place.exists() && !systemd::outlives_its_cgroup(unit) {
-                    return Ok(());
+                    return place.remove_each(remove);
                 }
                 // Kill first: systemd would ask running processes to end, and give them
                 // time.
