@@ -947,8 +947,8 @@ fn removed_with_cgroups_of_the_payload(t: &Test) {
     assert_eq!(cgroups_named(&container.id), Vec::<PathBuf>::new());
 }
 
-/// Where another mount hides the cgroups, `delete` would leave them. With systemd they may have
-/// gone with the unit, but the runtime can't know.
+/// Where another mount hides the cgroups, `delete` would leave them. systemd removes its unit
+/// and the cgroups at some time after the container's end, but the runtime can't see that.
 fn delete_without_the_hierarchies_is_refused(t: &Test) {
     let container = t.start(&pausing(t, json!({})));
     container.stop();
@@ -957,7 +957,7 @@ fn delete_without_the_hierarchies_is_refused(t: &Test) {
     let script = format!("mount -t tmpfs none /sys/fs/cgroup; {delete}");
     let out = t.in_private_mounts(&t.bundle(), &t.make_dir("volume"), &script).out();
     out.one_clear_line(&[&container.id, "hierarchy is not mounted here"]);
-    assert_eq!(cgroups_named(&container.id), dirs);
+    assert!(t.by_systemd() || cgroups_named(&container.id) == dirs);
     // Nothing is lost.
     container.verb("state").ok();
     container.verb("delete").ok();
