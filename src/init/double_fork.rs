@@ -65,12 +65,18 @@ pub fn double_fork<C: WithSecondClone>(
 /// Waits for the byte of the `first` process: whether the runtime knows this one. False if the
 /// first process ended without it.
 fn is_told(told: &OwnedFd, first: Option<&OwnedFd>) -> bool {
-    let fds = [Some(told), first].into_iter().flatten();
-    let mut fds: Vec<_> = fds.map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
-    while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
-    // Read only what is there: the end of the first process may have come alone.
-    fds[0].any() == Some(true) && {
-        let mut byte = [0];
-        read(told, &mut byte) == Ok(1) && byte == [1]
+    if let Some(first) = first {
+        let mut fds = [told, first].map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN));
+        while poll(&mut fds, PollTimeout::NONE) == Err(Errno::EINTR) {}
+        if fds[0].any() != Some(true) {
+            return false;
+        }
+    }
+    let mut byte = [0];
+    loop {
+        match read(told, &mut byte) {
+            Err(Errno::EINTR) => {}
+            other => return other == Ok(1) && byte == [1],
+        }
     }
 }
