@@ -5,6 +5,7 @@ use super::registers;
 use crate::harness;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 /// Set in the jail.
 const INSIDE: &str = "CORTEN_TORTURE_INSIDE";
@@ -31,33 +32,23 @@ pub fn is_entered() -> bool {
 /// Without the jail: executes this program again in mounts of its own, unless it is there.
 /// systemd is out of reach in the jail, and knows no pids of it.
 pub fn enter_mounts_only() {
-    if std::env::var_os(INSIDE).is_none() {
-        crate::harness::runtime_path();
-        let own = std::env::current_exe().expect("the path of this program");
-        let error = std::process::Command::new("unshare")
-            .args(["--mount", "--propagation", "private"])
-            .arg(own)
-            .args(std::env::args_os().skip(1))
-            .env(INSIDE, "mounts")
-            .exec();
-        panic!("unshare: {error}");
-    }
-    prepare();
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private"]);
+    enter_by(unshare, "mounts");
 }
 
 /// Executes this program again in the jail, unless it is there.
 pub fn enter() {
+    enter_by(Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/integration/conformance/jail")), "1");
+}
+
+fn enter_by(mut wrapper: Command, inside: &str) {
     if std::env::var_os(INSIDE).is_none() {
         // An error in RUNTIME is one of the caller's.
-        crate::harness::runtime_path();
-        let jail = concat!(env!("CARGO_MANIFEST_DIR"), "/integration/conformance/jail");
+        harness::check_runtime();
         let own = std::env::current_exe().expect("the path of this program");
-        let error = std::process::Command::new(jail)
-            .arg(own)
-            .args(std::env::args_os().skip(1))
-            .env(INSIDE, "1")
-            .exec();
-        panic!("{jail}: {error}");
+        let error = wrapper.arg(own).args(std::env::args_os().skip(1)).env(INSIDE, inside).exec();
+        panic!("{}: {error}", wrapper.get_program().display());
     }
     prepare();
 }
@@ -83,6 +74,6 @@ fn make_dev() {
         ln -s pts/ptmx ptmx
         ln -s /proc/self/fd fd
         mount --move /run/dev /dev";
-    let status = std::process::Command::new("/bin/sh").args(["-e", "-c", script]).status().expect("a shell");
+    let status = Command::new("/bin/sh").args(["-e", "-c", script]).status().expect("a shell");
     assert!(status.success(), "no /dev of our own");
 }
