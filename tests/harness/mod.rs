@@ -10,6 +10,7 @@ mod decoy;
 mod held;
 mod host;
 mod image;
+mod program;
 mod runner;
 mod runtime;
 pub mod schema;

@@ -1,5 +1,6 @@
 //! Which binary is under test, and what is known of it.
 
+use super::program::find;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -15,8 +16,10 @@ impl Runtime {
     pub fn get() -> &'static Runtime {
         static RUNTIME: OnceLock<Runtime> = OnceLock::new();
         RUNTIME.get_or_init(|| {
-            let path =
-                std::env::var_os("RUNTIME").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_corten")), find);
+            let path = match std::env::var_os("RUNTIME") {
+                None => PathBuf::from(env!("CARGO_BIN_EXE_corten")),
+                Some(given) => find(&given).unwrap_or_else(|why| refuse(given.as_ref(), &why)),
+            };
             let name = path.file_name().expect("RUNTIME names a file");
             let flags = std::env::var("RUNTIME_FLAGS").unwrap_or_default();
             let flags = flags.split_whitespace().map(str::to_owned).collect();
@@ -47,7 +50,7 @@ impl Runtime {
     /// Requires a version, as every runtime prints one.
     pub fn check(&self) {
         if self.says_version().is_empty() {
-            refuse(&self.path, &"prints no version");
+            refuse(&self.path, "prints no version");
         }
     }
 }
@@ -78,27 +81,8 @@ pub fn reasons(text: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-/// A bare name is looked for in $PATH, as a shell would.
-fn find(given: std::ffi::OsString) -> PathBuf {
-    let given = PathBuf::from(given);
-    if given.components().count() > 1 {
-        let path = given.canonicalize().unwrap_or_else(|error| refuse(&given, &error));
-        return if is_program(&path) { path } else { refuse(&given, &"not an executable file") };
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(&given))
-        .find(|file| is_program(file))
-        .unwrap_or_else(|| refuse(&given, &"not in $PATH"))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-}
-
 /// Nothing can be tested. Ends this program with one line.
-fn refuse(given: &Path, why: &dyn std::fmt::Display) -> ! {
+fn refuse(given: &Path, why: &str) -> ! {
     eprintln!("RUNTIME={}: {why}", given.display());
     std::process::exit(2);
 }

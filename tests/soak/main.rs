@@ -14,6 +14,8 @@ mod options;
 mod outside;
 mod place;
 mod pressure;
+#[path = "../harness/program.rs"]
+mod program;
 mod verdict;
 mod worker;
 

@@ -1,7 +1,6 @@
 //! The command line.
 
-use std::ffi::OsStr;
-use std::os::unix::fs::PermissionsExt;
+use crate::program;
 use std::path::PathBuf;
 
 const USAGE: &str = "\
@@ -14,21 +13,6 @@ machine has before and after. Needs root, busybox-static and unshare (util-linux
   --alive N       containers that are alive at the same time (100)
   --workers N     processes that call the runtime at the same time (8)
   --rounds N      attempts under each shortage (64)";
-
-/// Looks a bare name up in $PATH, as a shell does.
-fn find(runtime: &OsStr) -> Result<PathBuf, String> {
-    let given = PathBuf::from(runtime);
-    let is_program = |path: &PathBuf| {
-        path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
-    };
-    if given.components().count() == 1 {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).map(|dir| dir.join(&given)).find(is_program);
-        return found.ok_or_else(|| "not in $PATH".to_owned());
-    }
-    let path = given.canonicalize().map_err(|error| error.to_string())?;
-    if is_program(&path) { Ok(path) } else { Err("not an executable file".to_owned()) }
-}
 
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -43,7 +27,8 @@ impl Options {
     /// Parses the arguments. `None`: the usage was asked for and printed.
     pub fn parse(args: &[String]) -> Result<Option<Options>, String> {
         let runtime = std::env::var_os("RUNTIME").unwrap_or_else(|| env!("CARGO_BIN_EXE_corten").into());
-        let runtime = find(&runtime).map_err(|why| format!("RUNTIME={}: {why}", runtime.display()))?;
+        let runtime =
+            program::find(&runtime).map_err(|why| format!("RUNTIME={}: {why}", runtime.display()))?;
         let mut options = Options { runtime, containers: 4000, alive: 100, workers: 8, rounds: 64 };
         let mut args = args.iter();
         while let Some(flag) = args.next() {
