@@ -74,13 +74,13 @@ impl Cgroup {
                 results.into_iter().collect()
             }
             Cgroup::Systemd { unit, place } => {
-                if !place.exists() && !systemd::outlives_its_cgroup(unit) {
-                    return place.remove_each(remove);
+                let mut stopped = Ok(());
+                if place.exists() || systemd::outlives_its_cgroup(unit) {
+                    // Kill first: systemd would ask running processes to end, and give them
+                    // time.
+                    place.kill_all()?;
+                    stopped = systemd::stop(unit);
                 }
-                // Kill first: systemd would ask running processes to end, and give them
-                // time.
-                place.kill_all()?;
-                let stopped = systemd::stop(unit);
                 // systemd leaves what it did not create: the payload's cgroups, and other
                 // hierarchies. If systemd does not answer, the unit still ends with its
                 // cgroup.
