@@ -199,14 +199,15 @@ vm: deps-vm
 	$(SUDO) env VM_CACHE='$(VM_CACHE)' integration/vm/build
 
 # cargo names the test binary to its runner, which takes it into the machine.
+TO_VM = $(if $(SUDO),sudo -E )env VM_CACHE=$(VM_CACHE)
 vm-test: build deps-vm
 	$(if $(filter tcg,$(VM_ENGINE)),$(call packages,qemu-system-x86_64:qemu-system-x86))
-	env $(RUNNER)='$(if $(SUDO),sudo -E )env VM_CACHE=$(VM_CACHE) $(CURDIR)/integration/vm/test $(RUNTIME)' \
+	env $(RUNNER)='$(TO_VM) $(CURDIR)/integration/vm/test $(RUNTIME)' \
 	    cargo test --release --locked --quiet --test suite -- $(ARGS)
 
 # The torture in there, on version 2 of cgroups. DRIVER=--systemd-cgroup: with systemd's units.
 vm-torture: build deps-vm
-	env $(RUNNER)='$(if $(SUDO),sudo -E )env VM_CACHE=$(VM_CACHE) RUNTIME_FLAGS=$(DRIVER) $(CURDIR)/integration/vm/torture $(RUNTIME)' \
+	env $(RUNNER)='$(TO_VM) RUNTIME_FLAGS=$(DRIVER) $(CURDIR)/integration/vm/torture $(RUNTIME)' \
 	    cargo test --release --locked --quiet --test torture -- $(ARGS)
 
 deps: deps-build deps-test
