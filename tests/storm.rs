@@ -24,7 +24,7 @@ fn size() -> String {
 }
 
 /// What a verb may print about a container that other processes use at the same time.
-const DOCUMENTED: [&str; 21] = [
+const DOCUMENTED: [&str; 22] = [
     "container does not exist",
     "container with given ID already exists",
     "the container is still being created",
@@ -49,6 +49,7 @@ const DOCUMENTED: [&str; 21] = [
     "container's cgroup unexpectedly frozen",
     "container's cgroup is not empty",
     "init was killed while it set up the container",
+    "init was killed by signal 9",
     "the exec process was killed by signal 9",
 ];
 

@@ -44,9 +44,9 @@ fn ended_too_early(what: &str, how: Option<Exit>) -> Error {
         None => Error::msg(format!("{what} ended before it executed the payload")),
     };
     match how {
-        Some(Exit::Signal(libc::SIGKILL)) => {
-            error.hint("raise the limit of memory: it may be too low to set the process up")
-        }
+        Some(Exit::Signal(libc::SIGKILL)) => error.hint(
+            "unless somebody killed it, raise the limit of memory: it may be too low to set the process up",
+        ),
         _ => error,
     }
 }

@@ -94,7 +94,7 @@ impl Drop for Alarm {
 
 fn set_timer(delay: Duration, interval: Duration) -> Result<()> {
     let value = |time: Duration| libc::timeval {
-        tv_sec: time.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
         tv_usec: time.subsec_micros().into(),
     };
     let timer = libc::itimerval { it_interval: value(interval), it_value: value(delay) };
