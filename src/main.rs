@@ -9,6 +9,9 @@
 
 use std::ffi::{c_char, c_int};
 
+#[global_allocator]
+static MEMORY: corten::sys::arena::Arena = corten::sys::arena::Arena::new();
+
 /// # Safety
 /// Only libc's start-up code may call this function.
 #[unsafe(no_mangle)]

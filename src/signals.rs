@@ -7,9 +7,10 @@
 
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd;
+use crate::sys::process::all_signals;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -46,7 +47,7 @@ impl Signals {
     /// Blocks all signals that are for the payload, and collects them. The payload starts
     /// with no signal blocked.
     pub fn hold() -> Result<Signals> {
-        let mut set = SigSet::all();
+        let mut set = all_signals();
         for signal in NOT_FORWARDED {
             set.remove(signal);
         }

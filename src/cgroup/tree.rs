@@ -1,9 +1,10 @@
 //! Directories of a cgroup filesystem of either version.
 
 use crate::error::{Context, Error, Result};
+use crate::sys::fd::open as open_path;
 use crate::sys::openat2;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open as open_path};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, statfs};

@@ -3,7 +3,8 @@
 use crate::error::{Context, Result};
 use crate::hooks::{Output, Subject};
 use crate::spec::annotations::{self, HOOKS_STDERR, HOOKS_STDOUT};
-use nix::fcntl::{OFlag, open};
+use crate::sys::fd::open;
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::rc::Rc;
 

@@ -3,9 +3,10 @@
 use super::dir::{CLAIMED, Dir, is_container};
 use crate::error::{Context, Error, Result};
 use crate::steps;
+use crate::sys::fd::open;
 use crate::sys::regex::Regex;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use std::ffi::CString;
 use std::os::fd::OwnedFd;

@@ -3,7 +3,8 @@
 use super::messages::{Number, Options, Text};
 use super::{CgroupsMode, NetworkLock, service};
 use crate::error::{Context, Result};
-use nix::fcntl::{OFlag, open};
+use crate::sys::fd::open;
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;

@@ -8,9 +8,10 @@
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
+use crate::sys::fd::open;
 use crate::sys::openat2;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, SELINUX_MAGIC, fstatfs, statfs};
 use nix::unistd::{read, write};

@@ -4,7 +4,8 @@
 use super::fs_context;
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::FsOption;
-use nix::fcntl::{OFlag, open};
+use crate::sys::fd::open;
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsRawFd, OwnedFd};

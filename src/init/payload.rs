@@ -2,9 +2,10 @@
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Process;
+use crate::sys::fd::open;
 use crate::sys::{fd, process as sys};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::stat::{Mode, SFlag, fstat, stat};
 use nix::unistd::{AccessFlags, faccessat};
 use std::convert::Infallible;

@@ -2,8 +2,9 @@
 //! put something else in its place (CVE-2025-52881).
 
 use crate::error::{Context, Error, Result};
+use crate::sys::fd::open;
 use crate::sys::openat2;
-use nix::fcntl::{OFlag, open, openat};
+use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use std::ffi::{CStr, CString};

@@ -5,10 +5,11 @@ use crate::error::{Context, Error, Result};
 use crate::launch::sources;
 use crate::spec::Plan;
 use crate::spec::plan::{NsKind, Propagation};
+use crate::sys::fd::open;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::mountinfo::read_mounts;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use std::os::fd::OwnedFd;
 

@@ -3,10 +3,11 @@
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::{Namespaces, Ns, NsKind, Plan};
 use crate::sys::clone::{self, Forked};
+use crate::sys::fd::open;
 use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::{self, Exit};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::stat::{Mode, fstat, stat};

@@ -31,11 +31,12 @@
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::NsKind;
+use crate::sys::fd::open;
 use crate::sys::namespaces::NsFlags;
 use crate::sys::pidfd::PATIENCE;
 use crate::sys::{poll_until, scm};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags};
 use nix::sched::setns;
 use nix::sys::socket::{

@@ -6,7 +6,8 @@
 
 use crate::error::{Context, Result};
 use crate::spec::plan::Process;
-use nix::fcntl::{OFlag, open};
+use crate::sys::fd::open;
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::write;
 

@@ -17,11 +17,12 @@ mod route;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::NetDevice;
+use crate::sys::fd::open;
 use address::Address;
 use link::Link;
 use netlink::Socket;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, fstat};
 use route::Route;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -5,9 +5,10 @@
 //! bytes.
 
 use crate::error::{Context, Error, Result};
+use crate::sys::fd::open;
 use crate::sys::net as sys;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use nix::sys::stat::Mode;

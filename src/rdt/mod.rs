@@ -12,11 +12,12 @@ pub use stats::Stats;
 
 use crate::error::{Context, Error, Result};
 use crate::spec::plan::Rdt;
+use crate::sys::fd::open;
 use crate::sys::mountinfo::{find_type, read_mounts};
 use crate::sys::proc_pid::path_in_proc;
 use crate::sys::process::{read_file, stat_fields};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkdir, write};
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,19 @@
 //! The descriptor table of this process.
 
 use super::{Result, check, errno};
+use nix::NixPath;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::stat::Mode;
 use rustix::fs::{FlockOperation, flock};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 const CLOSE_RANGE_CLOEXEC: u32 = 4;
+
+/// Opens a path of the host, as open(2) does. musl's `open` calls fcntl, too, to set
+/// close-on-exec once more, so this is openat.
+pub fn open(path: &(impl NixPath + ?Sized), flags: OFlag, mode: Mode) -> Result<OwnedFd> {
+    openat(AT_FDCWD, path, flags, mode)
+}
 
 /// Marks every descriptor from `first` on to be closed by execve.
 pub fn cloexec_from(first: RawFd) -> Result<()> {

@@ -5,6 +5,7 @@
 //! names that users see. What nix wraps well is called from nix directly.
 #![allow(unsafe_code)]
 
+pub mod arena;
 pub mod bpf;
 pub mod caps;
 pub mod clone;

@@ -5,7 +5,8 @@ use std::ffi::{CStr, CString};
 
 /// Reads a whole file without asking for its size, because files of procfs have none.
 pub fn read_file<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
-    use nix::fcntl::{OFlag, open};
+    use crate::sys::fd::open;
+    use nix::fcntl::OFlag;
     let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
     let mut out = vec![0; 16384];
     let mut len = 0;
@@ -147,6 +148,17 @@ pub fn prepare_signals() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns the set of all signals. The `sigfillset` of a C library leaves out the signals
+/// that the library itself uses, and musl uses 34, which is SIGRTMIN for everybody else.
+pub fn all_signals() -> nix::sys::signal::SigSet {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: a sigset_t is a set of bits, of which each combination is valid.
+    unsafe {
+        set.as_mut_ptr().write_bytes(0xff, 1);
+        nix::sys::signal::SigSet::from_sigset_t_unchecked(set.assume_init())
+    }
 }
 
 /// Whether this process is outside of the initial user namespace, whose inode is fixed.

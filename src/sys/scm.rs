@@ -1,8 +1,9 @@
 //! Descriptors over unix sockets.
 
 use super::Result;
+use crate::sys::fd::open;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::OFlag;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr,
     connect as link, recvmsg, sendmsg, setsockopt, socket, sockopt,
