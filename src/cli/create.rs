@@ -1,5 +1,6 @@
 //! `corten create`.
 
+use super::words::{Word, Words};
 use super::{Context, bundle, non_empty, preserve_fds};
 use crate::container::create;
 use crate::container::options::{Mode, Options};
@@ -12,6 +13,7 @@ use std::rc::Rc;
 
 /// Create a container; `corten start` executes its payload
 #[derive(Parser)]
+#[cfg_attr(test, derive(Debug))]
 pub struct Args {
     #[command(flatten)]
     flags: CreateFlags,
@@ -20,7 +22,8 @@ pub struct Args {
 }
 
 /// What `create` and `run` have in common.
-#[derive(clap::Args)]
+#[derive(clap::Args, Default)]
+#[cfg_attr(test, derive(Debug))]
 pub struct CreateFlags {
     /// Root directory of the bundle, with config.json and rootfs [default: .]
     #[arg(short, long, value_name = "DIR")]
@@ -51,7 +54,39 @@ pub struct CreateFlags {
     pub preserve_fds: u32,
 }
 
+impl Args {
+    /// Reads the arguments without clap, if they are plain (`plain.rs`).
+    pub fn read_plain(words: &mut Words) -> Option<Self> {
+        let (mut flags, mut id) = (CreateFlags::default(), None);
+        while let Some(word) = words.next_word()? {
+            match word {
+                Word::Flag(flag) => flags.set_plain(flag, words)?,
+                Word::Other(word) if id.is_none() => id = Some(word.to_str()?.to_owned()),
+                Word::Other(_) => return None,
+            }
+        }
+        Some(Args { flags, id: id? })
+    }
+}
+
 impl CreateFlags {
+    /// Sets one flag, whose value is the next in `words`. `None` if it is not plain.
+    pub fn set_plain(&mut self, flag: &[u8], words: &mut Words) -> Option<()> {
+        match flag {
+            b"--bundle" | b"-b" => self.bundle = Some(words.path()?),
+            b"--config" | b"-f" => self.config = Some(words.path()?),
+            b"--console-socket" => self.console_socket = Some(words.path()?),
+            b"--pidfd-socket" => self.pidfd_socket = Some(words.path()?),
+            b"--pid-file" => self.pid_file = Some(words.path()?),
+            b"--no-pivot" => self.no_pivot = true,
+            b"--no-new-keyring" => self.no_new_keyring = true,
+            b"--no-subreaper" => self.no_subreaper = true,
+            b"--preserve-fds" => self.preserve_fds = words.number()?,
+            _ => return None,
+        }
+        Some(())
+    }
+
     /// Calls `make` with the options of `create` or `run`, as the flags say.
     pub fn run_with_options<T>(
         &self,

@@ -1,6 +1,7 @@
 //! `corten exec`.
 
 use super::create::signals_for;
+use super::words::{Word, Words};
 use super::{Context, non_empty, preserve_fds};
 use crate::cgroup::SubCgroups;
 use crate::container::exec;
@@ -16,7 +17,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Execute a process in a running container
-#[derive(Parser)]
+#[derive(Parser, Default)]
+#[cfg_attr(test, derive(Debug))]
 pub struct Args {
     /// Unix socket that receives the master end of the process's terminal
     #[arg(long, value_name = "SOCKET")]
@@ -74,6 +76,43 @@ pub struct Args {
     /// Command to execute; omit it with --process
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+impl Args {
+    /// Reads the arguments without clap, if they are plain (`plain.rs`).
+    pub fn read_plain(words: &mut Words) -> Option<Self> {
+        let mut args = Args::default();
+        loop {
+            match words.next_word()?? {
+                Word::Flag(flag) => args.set_plain(flag, words)?,
+                Word::Other(id) => {
+                    args.id = id.to_str()?.to_owned();
+                    args.command = words.rest()?;
+                    return Some(args);
+                }
+            }
+        }
+    }
+
+    /// Sets one flag, whose value is the next in `words`. `None` if it is not plain.
+    fn set_plain(&mut self, flag: &[u8], words: &mut Words) -> Option<()> {
+        match flag {
+            b"--console-socket" => self.console_socket = Some(words.path()?),
+            b"--pidfd-socket" => self.pidfd_socket = Some(words.path()?),
+            b"--cwd" => self.cwd = Some(words.value()?.to_owned()),
+            b"--env" | b"-e" => self.env.push(words.value()?.to_owned()),
+            b"--tty" | b"-t" => self.tty = true,
+            b"--user" | b"-u" => self.user = Some(words.text()?),
+            b"--additional-gids" | b"-g" => self.additional_gids.push(words.number()?),
+            b"--cap" | b"-c" => self.cap.push(words.text()?),
+            b"--process" | b"-p" => self.process = Some(words.path()?),
+            b"--detach" | b"-d" => self.detach = true,
+            b"--pid-file" => self.pid_file = Some(words.path()?),
+            b"--preserve-fds" => self.preserve_fds = words.number()?,
+            _ => return None,
+        }
+        Some(())
+    }
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {

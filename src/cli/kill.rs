@@ -1,6 +1,7 @@
 //! `corten kill`.
 
 use super::Context;
+use super::words::{Word, Words};
 use crate::container::kill;
 use crate::error::{Error, Result};
 use clap::Parser;
@@ -13,6 +14,7 @@ const RTMAX: i32 = 64;
 
 /// Send a signal to the container's init process
 #[derive(Parser)]
+#[cfg_attr(test, derive(Debug))]
 pub struct Args {
     /// Send the signal to all processes of the container
     #[arg(short, long)]
@@ -25,6 +27,23 @@ pub struct Args {
     /// Name or number of the signal; 0 only checks whether the container runs
     #[arg(default_value = "SIGTERM")]
     signal: String,
+}
+
+impl Args {
+    /// Reads the arguments without clap, if they are plain (`plain.rs`).
+    pub fn read_plain(words: &mut Words) -> Option<Self> {
+        let (mut all, mut regex, mut id, mut signal) = (false, false, None, None);
+        while let Some(word) = words.next_word()? {
+            match word {
+                Word::Flag(b"--all" | b"-a") => all = true,
+                Word::Flag(b"--regex" | b"-r") => regex = true,
+                Word::Other(word) if id.is_none() => id = Some(word.to_str()?.to_owned()),
+                Word::Other(word) if signal.is_none() => signal = Some(word.to_str()?.to_owned()),
+                _ => return None,
+            }
+        }
+        Some(Args { all, regex, id: id?, signal: signal.unwrap_or_else(|| "SIGTERM".into()) })
+    }
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {

@@ -1,8 +1,8 @@
 //! The command line: one verb a file, with runc's names, flags and exit codes.
 //!
-//! clap parses the global flags first. Then this module builds only the parser of the
-//! given verb. Building the parsers of all verbs takes four times as long, and only the
-//! overview needs them.
+//! `plain.rs` reads what engines usually write. Otherwise clap parses the global flags
+//! first. Then this module builds only the parser of the given verb. Building the parsers
+//! of all verbs takes four times as long, and only the overview needs them.
 
 mod checkpoint;
 mod create;
@@ -16,6 +16,7 @@ mod lacking;
 mod list;
 mod mounts;
 mod pause;
+mod plain;
 mod ps;
 mod restore;
 mod resume;
@@ -25,6 +26,7 @@ mod start;
 mod state;
 mod update;
 mod wait;
+mod words;
 
 use crate::cgroup::{self, Driver};
 use crate::container::Root;
@@ -50,6 +52,7 @@ struct Context {
 }
 
 #[derive(Parser)]
+#[cfg_attr(test, derive(Debug))]
 #[command(
     name = "corten",
     about = "An OCI container runtime",
@@ -91,6 +94,7 @@ struct Globals {
 }
 
 #[derive(clap::Subcommand)]
+#[cfg_attr(test, derive(Debug))]
 enum Verb {
     #[command(external_subcommand)]
     Other(Vec<OsString>),
@@ -128,7 +132,11 @@ macro_rules! verbs {
 
         /// Runs the command `name`. Returns `None` if there is no such command.
         fn run_verb(name: &OsString, args: &[OsString], context: &Context) -> Option<Result<i32>> {
-            match name.to_str()? {
+            let name = name.to_str()?;
+            if let Some(result) = plain::run_verb(name, args, context) {
+                return Some(result);
+            }
+            match name {
                 $(stringify!($verb) => Some(parsed(args, context, $verb::run)),)+
                 _ => None,
             }
@@ -192,7 +200,8 @@ pub fn main(args: Vec<OsString>) -> i32 {
         log::print(Level::Error, &error.to_string());
         return 1;
     }
-    let globals = match parse(Globals::command(), &args) {
+    let plain = plain::read_globals(&args);
+    let globals = match plain.map_or_else(|| parse(Globals::command(), &args), Ok) {
         Ok(globals) => globals,
         Err(error) if error.kind() == ErrorKind::DisplayHelp => return help(&args),
         Err(error) => return usage(&error),
@@ -261,7 +270,8 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
     }
 }
 
-/// Parses the arguments of a verb, and runs the verb.
+/// Parses the arguments of a verb, and runs the verb. Not inlined, as `plain::run_with`.
+#[inline(never)]
 fn parsed<A: Parser>(
     args: &[OsString],
     context: &Context,
@@ -369,6 +379,7 @@ fn root(given: Option<&Path>) -> PathBuf {
 
 /// The value of `--rootless`. `None` stands for `auto`.
 #[derive(Clone, Copy)]
+#[cfg_attr(test, derive(Debug))]
 struct Rootless(Option<bool>);
 
 /// Parses the value of `--rootless` as runc does.

@@ -1,5 +1,6 @@
 //! `corten state`.
 
+use super::words::Words;
 use super::{Context, print_json};
 use crate::container::ending::Ending;
 use crate::container::{Dir, State};
@@ -12,9 +13,17 @@ use std::path::{Path, PathBuf};
 
 /// Show the state of a container
 #[derive(Parser)]
+#[cfg_attr(test, derive(Debug))]
 pub struct Args {
     /// Name of the container
     id: String,
+}
+
+impl Args {
+    /// Reads the arguments without clap, if they are plain (`plain.rs`).
+    pub fn read_plain(words: &mut Words) -> Option<Self> {
+        Some(Args { id: words.only_id()? })
+    }
 }
 
 /// The output of `state`: runc's fields. They are the fields of runtime.md "State" and a
