@@ -11,13 +11,12 @@
 
 use crate::cgroup::unkillable;
 use crate::error::{Context, Error, Result};
-use crate::sys::fd::write_all;
+use crate::sys::fd::{read_from_start, write_all};
 use crate::sys::lock;
 use crate::sys::pidfd::PATIENCE;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::sys::uio::pread;
 use std::os::fd::OwnedFd;
 
 pub struct Lock(OwnedFd);
@@ -88,20 +87,7 @@ impl Lock {
 
     /// Reads the file.
     pub fn read(&self, id: &str) -> Result<Vec<u8>> {
-        let mut text = vec![0; 16384];
-        let mut len = 0;
-        loop {
-            let at = i64::try_from(len).map_err(|_| Error::msg("its config.json is too large").on(id))?;
-            match pread(&self.0, &mut text[len..], at).op_on("read config.json", id)? {
-                0 => break,
-                more => len += more,
-            }
-            if len == text.len() {
-                text.resize(2 * len, 0);
-            }
-        }
-        text.truncate(len);
-        Ok(text)
+        read_from_start(&self.0).op_on("read config.json", id)
     }
 
     /// Writes the content of a new file.

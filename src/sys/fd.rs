@@ -4,6 +4,7 @@ use super::{Result, check, errno};
 use nix::NixPath;
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::stat::Mode;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{FlockOperation, flock};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -13,6 +14,26 @@ const CLOSE_RANGE_CLOEXEC: u32 = 4;
 /// close-on-exec once more, so this is openat.
 pub fn open(path: &(impl NixPath + ?Sized), flags: OFlag, mode: Mode) -> Result<OwnedFd> {
     openat(AT_FDCWD, path, flags, mode)
+}
+
+/// Collects what `read` appends, until it appends nothing. The buffer is large, but its
+/// pages are not touched before they are needed.
+pub fn read_with(mut read: impl FnMut(&mut Vec<u8>) -> rustix::io::Result<usize>) -> Result<Vec<u8>> {
+    let mut out = Vec::with_capacity(16384);
+    while read(&mut out).map_err(errno)? > 0 {
+        if out.len() == out.capacity() {
+            out.reserve(out.len());
+        }
+    }
+    Ok(out)
+}
+
+/// Reads a whole file from its beginning, wherever the descriptor's position is.
+pub fn read_from_start(file: impl AsFd) -> Result<Vec<u8>> {
+    read_with(|out| {
+        let at = out.len() as u64;
+        rustix::io::pread(&file, spare_capacity(out), at)
+    })
 }
 
 /// Marks every descriptor from `first` on to be closed by execve.

@@ -1,26 +1,14 @@
 //! Attributes of this process for which nix has no call.
 
-use super::{Result, check};
+use super::{Result, check, fd};
+use rustix::buffer::spare_capacity;
 use std::ffi::{CStr, CString};
 
 /// Reads a whole file without asking for its size, because files of procfs have none.
 pub fn read_file<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
-    use crate::sys::fd::open;
     use nix::fcntl::OFlag;
-    let fd = open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
-    let mut out = vec![0; 16384];
-    let mut len = 0;
-    loop {
-        match nix::unistd::read(&fd, &mut out[len..])? {
-            0 => break,
-            more => len += more,
-        }
-        if len == out.len() {
-            out.resize(2 * len, 0);
-        }
-    }
-    out.truncate(len);
-    Ok(out)
+    let file = fd::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    fd::read_with(|out| rustix::io::read(&file, spare_capacity(out)))
 }
 
 /// An execve(2) that makes no other call and needs no memory: a seccomp filter that is in
