@@ -31,7 +31,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test vm-torture bench demo install install-apparmor deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test vm-torture bench bench-check demo install install-apparmor deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +47,7 @@ help:
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, documentation, licences and duplicate crates, shell scripts'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
+	@echo 'make bench-check  system calls, page faults and instructions of each verb against the kept figures (ARGS=--keep keeps new ones)'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make attack    known attacks and races on corten, or on RUNTIME (SECONDS=20 for each race, ARGS="TEXT...")'
 	@echo 'make privilege  which capabilities, directories and system calls each verb needs (ARGS="NAME...")'
@@ -123,6 +124,10 @@ check: deps-build
 
 bench: build deps-test
 	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --locked --bench verbs -- --both $(ARGS)
+
+# Counts, and no times: tests/bench/README.md.
+bench-check: build deps-test
+	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --locked --quiet --bench verbs -- --guard $(ARGS)
 
 # libFuzzer is C++.
 SECONDS ?= 60

@@ -16,8 +16,9 @@
  *   floor exec   LAYOUT CGROUP PID PROGRAM [ARG...]
  *   floor kill   PID
  *   floor delete LAYOUT CGROUP STATE
- *   floor rss    PROGRAM [ARG...]       run it, print its peak resident set in KiB on stderr (from a tiny parent: the
- *                                       kernel counts the memory of the process that spawned into ru_maxrss)
+ *   floor usage  PROGRAM [ARG...]       run it, print its peak resident set in KiB and its page faults on stderr (from a
+ *                                       tiny parent: the kernel counts the memory and the faults of the process that
+ *                                       spawned, too)
  *
  * LAYOUT is `v2`, `v2+pids`, or the directories of the v1 hierarchies below /sys/fs/cgroup, joined by ':'.
  * CGROUP is the path below the root of the hierarchy; its parent exists. STATE is a prefix for the FIFO and the pid file.
@@ -525,7 +526,7 @@ static int delete(const char *layout, const char *cgroup, const char *state)
 	return 0;
 }
 
-static int rss(char **argv)
+static int usage(char **argv)
 {
 	struct rusage used;
 	int status;
@@ -535,8 +536,8 @@ static int rss(char **argv)
 		_exit(127);
 	}
 	if (pid < 0 || wait4(pid, &status, 0, &used) < 0)
-		die("rss");
-	dprintf(2, "rss %ld\n", used.ru_maxrss);
+		die("usage");
+	dprintf(2, "rss %ld\nfaults %ld\n", used.ru_maxrss, used.ru_minflt);
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
@@ -557,8 +558,8 @@ int main(int argc, char **argv)
 	}
 	if (argc == 5 && !strcmp(verb, "delete"))
 		return delete(argv[2], argv[3], argv[4]);
-	if (!strcmp(verb, "rss"))
-		return rss(argv + 2);
+	if (!strcmp(verb, "usage"))
+		return usage(argv + 2);
 	dprintf(2, "usage: see the head of floor.c\n");
 	return 125;
 }

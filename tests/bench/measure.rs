@@ -84,12 +84,12 @@ impl Runner {
     /// the command, because the kernel also counts the memory that a process had before its
     /// execve, and that is its parent's.
     pub fn peak_memory(&self, floor: &Path, argv: &[String]) -> Result<u64> {
-        let mut wrapped = vec![floor.display().to_string(), "rss".to_owned()];
+        let mut wrapped = vec![floor.display().to_string(), "usage".to_owned()];
         wrapped.extend_from_slice(argv);
         self.timed(&wrapped, Init::None)?;
         let stderr = self.stderr();
         let rss = stderr.lines().find_map(|l| l.strip_prefix("rss "));
-        Ok(rss.context("no figure from `floor rss`")?.parse()?)
+        Ok(rss.context("no figure from `floor usage`")?.parse()?)
     }
 
     /// The number of system calls of the command and its descendants, up to its end. `then`

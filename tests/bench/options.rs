@@ -18,6 +18,8 @@ cargo bench --bench verbs -- [OPTIONS]
   --both        as the machine is, and on cgroup v2
   --stat NAME   what the table shows: median, p10, min or p90 (median); on a loaded machine p10 moves least
   --json FILE   every sample (target/bench.json)
+  --guard       measure no time: count what corten does, and compare with tests/bench/kept.json
+  --keep        with --guard: write the figures to tests/bench/kept.json instead
   --check       measure nothing: compare what a process sees inside under each runtime with the floor
 
 Environment: CORTEN, RUNC, CRUN = path or `none`; PEERS = name=path,...
@@ -33,6 +35,8 @@ pub struct Options {
     pub stat: String,
     pub json: PathBuf,
     pub check: bool,
+    pub guard: bool,
+    pub keep: bool,
     v2: bool,
     both: bool,
 }
@@ -51,6 +55,8 @@ impl Options {
             stat: "median".into(),
             json: target.join("bench.json"),
             check: false,
+            guard: false,
+            keep: false,
             v2: false,
             both: false,
         };
@@ -70,6 +76,8 @@ impl Options {
                 "--v2" => options.v2 = true,
                 "--both" => options.both = true,
                 "--check" => options.check = true,
+                "--guard" => options.guard = true,
+                "--keep" => options.keep = true,
                 // `cargo bench` adds this flag.
                 "--bench" => {}
                 "--help" | "-h" => {
@@ -84,6 +92,9 @@ impl Options {
         }
         if !["median", "p10", "min", "p90"].contains(&options.stat.as_str()) {
             bail!("no such statistic: {}", options.stat);
+        }
+        if options.keep && !options.guard {
+            bail!("--keep needs --guard");
         }
         if options.n == 0 {
             bail!("--n must be at least 1");

@@ -22,6 +22,9 @@ use std::time::Duration;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 
+/// Exists on every machine, and is covered by a tmpfs in the private mount namespace.
+const FIXED_WORK_DIR: &str = "/mnt";
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// The machine's v1 hierarchies, without the `unified` one of a hybrid machine, because
@@ -103,7 +106,8 @@ pub fn run_inside(layout: Layout, job: &Job) -> Result<Value> {
 }
 
 fn cgroup_name(owner: u32) -> String {
-    format!("corten-bench-{owner}")
+    // A name of the same length in each run: no count depends on it.
+    format!("corten-bench-{owner:07}")
 }
 
 fn work_dir(owner: u32) -> PathBuf {
@@ -124,7 +128,8 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn enter(layout: Layout) -> Result<Self> {
+    /// `fixed`: the directory is the same on every machine, and no controller is enabled.
+    pub fn enter(layout: Layout, fixed: bool) -> Result<Self> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
         // Containers outlive `create`, so this process reaps their init.
         nix::sys::prctl::set_child_subreaper(true)?;
@@ -139,22 +144,22 @@ impl Place {
                 umount2(&mounted.at, MntFlags::MNT_DETACH)?;
             }
         }
-        let work = work_dir(owner);
+        let work = if fixed { PathBuf::from(FIXED_WORK_DIR) } else { work_dir(owner) };
         fs::create_dir_all(&work)?;
         mount(Some("tmpfs"), &work, Some("tmpfs"), MsFlags::empty(), Some("mode=700"))?;
         let mut place =
             Self { layout, work, cgroup: cgroup_name(owner), hierarchies: Vec::new(), pids: false };
-        place.make_parents()?;
+        place.make_parents(!fixed)?;
         Ok(place)
     }
 
     /// Creates the parent before the measurement, so that no runtime has to. Enables every
-    /// controller for its children.
-    fn make_parents(&mut self) -> Result<()> {
+    /// controller for its children, on v2 only if `enable`.
+    fn make_parents(&mut self, enable: bool) -> Result<()> {
         if self.layout == Layout::V2 {
             let dir = Path::new(CGROUPS).join(&self.cgroup);
             fs::create_dir(&dir).with_context(|| dir.display().to_string())?;
-            for at in [Path::new(CGROUPS), &dir] {
+            for at in [Path::new(CGROUPS), &dir].into_iter().filter(|_| enable) {
                 for controller in fs::read_to_string(at.join("cgroup.controllers"))?.split_whitespace() {
                     let on = fs::write(at.join("cgroup.subtree_control"), format!("+{controller}"));
                     self.pids |= on.is_ok() && controller == "pids" && at == dir;

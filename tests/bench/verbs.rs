@@ -17,13 +17,25 @@
     reason = "a wrong number ends the run"
 )]
 
+#[allow(dead_code, reason = "`make torture` uses the rest")]
+#[path = "../torture/calls.rs"]
+mod calls;
 mod container;
+mod guard;
+mod instructions;
+mod kept;
 mod lifecycle;
 mod measure;
 mod options;
 mod place;
+#[allow(dead_code, reason = "`make torture` uses the rest")]
+#[path = "../torture/registers.rs"]
+mod registers;
 mod report;
 mod runtimes;
+#[allow(dead_code, reason = "`make torture` uses the rest")]
+#[path = "../torture/tracer.rs"]
+mod tracer;
 
 use anyhow::{Context, Result, bail};
 use options::Options;
@@ -64,6 +76,9 @@ fn outside(options: &Options) -> Result<()> {
     }
     let programs = container::compile()?;
     let runtimes = runtimes::find(&programs)?;
+    if options.guard {
+        return guard::outside(options, programs, runtimes);
+    }
     let mut layouts = serde_json::Map::new();
     for layout in options.layouts()? {
         let job =
@@ -91,7 +106,11 @@ fn outside(options: &Options) -> Result<()> {
 /// In a private mount namespace: takes all measurements. Writes the result to stdout as
 /// JSON.
 fn inside(layout: Layout, job: &place::Job) -> Result<()> {
-    let place = place::Place::enter(layout)?;
+    let place = place::Place::enter(layout, job.options.guard)?;
+    if job.options.guard {
+        println!("{}", guard::inside(&place, job)?);
+        return Ok(());
+    }
     let bench = container::Bench::new(&place, job)?;
     if job.options.check {
         return lifecycle::check(&bench);

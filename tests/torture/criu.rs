@@ -8,10 +8,9 @@ fn named() -> Option<PathBuf> {
     std::env::var_os("CRIU").filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
-/// The beginning of the runtime's PATH, in which it finds CRIU.
-pub fn dir_in_path() -> String {
-    let dir = named().and_then(|path| path.parent().map(|dir| dir.display().to_string()));
-    dir.map_or_else(String::new, |dir| format!("{dir}:"))
+/// The directory of $CRIU, for the runtime's $PATH.
+pub fn dir() -> Option<PathBuf> {
+    Some(named()?.parent()?.to_owned())
 }
 
 /// Why there can be no checkpoints.

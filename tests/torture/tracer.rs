@@ -6,7 +6,6 @@
 //! go when it executes another program: from there on it is no process of the runtime.
 
 use super::calls;
-use super::criu;
 use super::registers;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -90,6 +89,8 @@ pub struct Command {
     words: Vec<CString>,
     /// The file that the command finds in place of /proc/self/mountinfo.
     mountinfo: Option<CString>,
+    /// Its $PATH.
+    path: String,
 }
 
 const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD
@@ -99,7 +100,7 @@ const OPTIONS: libc::c_int = libc::PTRACE_O_TRACESYSGOOD
     | libc::PTRACE_O_TRACEEXEC
     | libc::PTRACE_O_EXITKILL;
 
-/// After the command has ended, how long its children may be silent before they are let go.
+/// After the command has ended, how long its children may sleep before they are let go.
 const SETTLED: Duration = Duration::from_millis(5);
 
 thread_local! {
@@ -112,7 +113,7 @@ fn text(word: &str) -> CString {
     CString::new(word).expect("no zero byte in an argument")
 }
 
-fn memory_file() -> File {
+pub fn memory_file() -> File {
     // SAFETY: the kernel reads a string that ends with zero, and returns a new descriptor.
     let fd = unsafe { libc::memfd_create(c"out".as_ptr(), libc::MFD_CLOEXEC) };
     assert!(fd >= 0, "memfd_create: {}", std::io::Error::last_os_error());
@@ -120,7 +121,7 @@ fn memory_file() -> File {
     unsafe { File::from_raw_fd(fd) }
 }
 
-fn content(mut file: &File) -> String {
+pub fn content(mut file: &File) -> String {
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut text)).expect("read a memory file");
     String::from_utf8_lossy(&text).into_owned()
@@ -137,7 +138,16 @@ impl Output {
 
 impl Command {
     pub fn new<W: AsRef<str>>(words: impl IntoIterator<Item = W>) -> Command {
-        Command { words: words.into_iter().map(|word| text(word.as_ref())).collect(), mountinfo: None }
+        Command {
+            words: words.into_iter().map(|word| text(word.as_ref())).collect(),
+            mountinfo: None,
+            path: "/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
+        }
+    }
+
+    /// Puts a directory before all others in the command's $PATH.
+    pub fn with_dir_in_path(self, dir: &Path) -> Command {
+        Command { path: format!("{}:{}", dir.display(), self.path), ..self }
     }
 
     /// Binds the file over the /proc/self/mountinfo of the command. The mount goes when the
@@ -147,10 +157,10 @@ impl Command {
     }
 
     /// Forks a child that executes the command after it has read a byte from `gate`.
-    fn fork(&self, gate: RawFd, out: RawFd, err: RawFd) -> i32 {
+    pub fn fork(&self, gate: RawFd, out: RawFd, err: RawFd) -> i32 {
         let mut argv: Vec<_> = self.words.iter().map(|word| word.as_ptr()).collect();
         argv.push(std::ptr::null());
-        let path = text(&format!("PATH={}/usr/sbin:/usr/bin:/sbin:/bin", criu::dir_in_path()));
+        let path = text(&format!("PATH={}", self.path));
         let envp = [path.as_ptr(), std::ptr::null()];
         // SAFETY: this process has one thread, so the child may do all that this one may. It
         // ends by execve or _exit.
@@ -262,18 +272,18 @@ struct Tracer {
     deadline: Instant,
 }
 
-fn ptrace(request: libc::c_uint, pid: i32, address: usize, data: usize) -> libc::c_long {
+pub fn ptrace(request: libc::c_uint, pid: i32, address: usize, data: usize) -> libc::c_long {
     // SAFETY: the requests made here take integers, or an address of ours that the caller
     // keeps valid.
     unsafe { libc::ptrace(request, pid, address, data) }
 }
 
-fn kill(pid: i32) {
+pub fn kill(pid: i32) {
     // SAFETY: integers only. The process is a child of ours, or a tracee, that is not reaped.
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
-fn code(status: i32) -> i32 {
+pub fn code(status: i32) -> i32 {
     if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
 }
 
@@ -304,7 +314,7 @@ pub fn next_status() -> Option<(i32, i32)> {
     (pid > 0).then_some((pid, status))
 }
 
-fn has_ended(status: i32) -> bool {
+pub fn has_ended(status: i32) -> bool {
     libc::WIFEXITED(status) || libc::WIFSIGNALED(status)
 }
 
@@ -329,6 +339,14 @@ fn wait_for(pid: i32, until: Instant) -> Option<i32> {
             return None;
         }
     }
+}
+
+/// Whether a process waits for another one. False while it runs, waits for a processor or
+/// for the kernel, or is stopped.
+fn sleeps(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat.rsplit(") ").next().and_then(|after| after.chars().next());
+    !state.is_some_and(|state| "RDt".contains(state))
 }
 
 /// The state of a process, and the kernel function in which it waits.
@@ -378,7 +396,10 @@ impl Tracer {
             }
             let settled = Instant::now() + SETTLED;
             let until = if ended { settled.min(self.deadline) } else { self.deadline };
-            if !wait_for_child(until) && Instant::now() >= until {
+            if !wait_for_child(until)
+                && Instant::now() >= until
+                && (until == self.deadline || self.tracees.keys().all(|pid| sleeps(*pid)))
+            {
                 break;
             }
         }

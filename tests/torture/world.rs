@@ -1,6 +1,7 @@
 //! What a case works with: the bundles of a variant, the runtime, and a census of all that
 //! a container could leave behind.
 
+use super::criu;
 use super::jail;
 use super::tracer::{self, Command, Ended, Output};
 use crate::harness::{self, Bundle, Test};
@@ -212,6 +213,10 @@ impl World {
         let globals = globals.iter().map(String::as_str);
         let words = first.into_iter().chain(globals).chain(words.iter().copied());
         let command = Command::new(before.iter().copied().chain(words));
+        let command = match criu::dir() {
+            Some(dir) => command.with_dir_in_path(&dir),
+            None => command,
+        };
         match &self.resctrl {
             Some(resctrl) => command.with_mountinfo(&resctrl.mountinfo),
             None => command,
