@@ -6,10 +6,11 @@ use crate::container::ending::Ending;
 use crate::container::{Dir, State};
 use crate::error::Result;
 use crate::spec::state::Status;
+use crate::sys::process::read_file;
 use clap::Parser;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Show the state of a container
 #[derive(Parser)]
@@ -51,19 +52,16 @@ pub struct StateOutput {
 
 impl StateOutput {
     /// Reads the state of the container in `dir`.
-    pub fn read(dir: &Dir) -> Result<StateOutput> {
+    pub fn read(dir: &Dir, users: &mut Users) -> Result<StateOutput> {
         let state = dir.known()?;
         let status = dir.status(state.as_ref())?;
-        let pid = match status {
-            Status::Stopped | Status::Creating => 0,
-            Status::Created | Status::Running | Status::Paused => state.as_ref().map_or(0, State::pid),
-        };
-        // A container without a record has nothing but its name yet.
         Ok(match state {
+            Some(state) => StateOutput::new(state, status, users),
+            // A container without a record has nothing but its name yet.
             None => StateOutput {
                 oci_version: crate::OCI_VERSION,
                 id: dir.id().into(),
-                pid,
+                pid: 0,
                 status,
                 bundle: PathBuf::new(),
                 rootfs: PathBuf::new(),
@@ -72,27 +70,43 @@ impl StateOutput {
                 owner: String::new(),
                 ending: None,
             },
-            Some(state) => StateOutput {
-                oci_version: crate::OCI_VERSION,
-                id: state.id,
-                pid,
-                status,
-                bundle: state.bundle,
-                rootfs: state.rootfs,
-                created: state.created,
-                annotations: state.annotations,
-                owner: user_name(state.owner),
-                ending: state.ending,
-            },
         })
+    }
+
+    pub fn new(state: State, status: Status, users: &mut Users) -> StateOutput {
+        StateOutput {
+            oci_version: crate::OCI_VERSION,
+            pid: match status {
+                Status::Stopped | Status::Creating => 0,
+                Status::Created | Status::Running | Status::Paused => state.pid(),
+            },
+            id: state.id,
+            status,
+            bundle: state.bundle,
+            rootfs: state.rootfs,
+            created: state.created,
+            annotations: state.annotations,
+            owner: users.name(state.owner),
+            ending: state.ending,
+        }
+    }
+}
+
+/// The names of users that were looked up before.
+#[derive(Default)]
+pub struct Users(BTreeMap<u32, String>);
+
+impl Users {
+    fn name(&mut self, uid: u32) -> String {
+        self.0.entry(uid).or_insert_with(|| user_name(uid)).clone()
     }
 }
 
 /// Returns the name of a user from /etc/passwd, or the uid if it has no name. The
 /// function reads the file as text, because a static binary has no name services.
 fn user_name(uid: u32) -> String {
-    let passwd = std::fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
-    let name = passwd.lines().find_map(|line| {
+    let passwd = read_file("/etc/passwd").unwrap_or_default();
+    let name = String::from_utf8_lossy(&passwd).lines().find_map(|line| {
         let mut fields = line.split(':');
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
@@ -101,6 +115,6 @@ fn user_name(uid: u32) -> String {
 }
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
-    print_json(&StateOutput::read(&context.root.find(&args.id)?)?)?;
+    print_json(&StateOutput::read(&context.root.find(&args.id)?, &mut Users::default())?)?;
     Ok(0)
 }

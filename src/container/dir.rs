@@ -22,13 +22,11 @@ use crate::spec;
 use crate::spec::plan::Hooks;
 use crate::spec::state::Status;
 use crate::steps;
-use crate::sys::fd::write_all;
+use crate::sys::fd::{read_from_start, write_all};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
-use std::fs::File;
-use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
 
@@ -376,8 +374,8 @@ impl Dir {
             Err(Errno::ENOENT) => return Ok(None),
             other => other.op_on("open", name)?,
         };
-        let mut text = Vec::new();
-        File::from(file).read_to_end(&mut text).op_on("read", name)?;
+        let mut text = Vec::with_capacity(4096);
+        read_from_start(file, &mut text).op_on("read", name)?;
         Ok(Some(text))
     }
 
@@ -502,10 +500,33 @@ impl Dir {
             // holds the lock, that runtime was killed.
             None if self.is_busy()? => Ok(Status::Creating),
             None => Ok(Status::Stopped),
-            Some((_, init)) if !init.is_alive()? => Ok(Status::Stopped),
-            Some(_) if self.has_gate() => Ok(Status::Created),
-            Some((state, _)) if state.cgroup.is_frozen()? => Ok(Status::Paused),
-            Some(_) => Ok(Status::Running),
+            Some((state, init)) => status_with_init(state, init.is_alive()?, || self.has_gate()),
         }
     }
+}
+
+/// Derives the status of a container that has an init.
+fn status_with_init(state: &State, is_alive: bool, has_gate: impl FnOnce() -> bool) -> Result<Status> {
+    Ok(match () {
+        () if !is_alive => Status::Stopped,
+        () if has_gate() => Status::Created,
+        () if state.cgroup.is_frozen()? => Status::Paused,
+        () => Status::Running,
+    })
+}
+
+/// Reads the state of the container `id` and derives its status, as [`Dir`] does, but without
+/// opening the state directory. `buffer` is memory for the record. `None`: the record is
+/// missing, can't be read or names no init, or something else failed. Then [`Dir`] tells why.
+pub(super) fn glance(root: &OwnedFd, id: &str, buffer: &mut Vec<u8>) -> Option<(State, Status)> {
+    let record = format!("{id}/{STATE}");
+    let file = openat(root, record.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    read_from_start(file, buffer).ok()?;
+    let state = state::parse(buffer, id).ok()?;
+    steps::done("read the state");
+    let is_alive = state.init?.is_alive().ok()?;
+    let gate = format!("{id}/{GATE}");
+    let has_gate = || fstatat(root, gate.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
+    let status = status_with_init(&state, is_alive, has_gate).ok()?;
+    Some((state, status))
 }

@@ -5,7 +5,7 @@
 use crate::error::{Context, Error, Result};
 use crate::sys::pidfd::{self, Exit};
 use crate::sys::proc_pid::path_in_proc;
-use crate::sys::process::{read_file, stat_fields};
+use crate::sys::process::{read_file, read_once, stat_fields};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
@@ -131,8 +131,9 @@ fn inode(pidfd: impl AsFd) -> Result<u64> {
 
 fn stat(pid: i32) -> Result<Option<Stat>> {
     let path = path_in_proc(pid, "stat");
-    match read_file(path.as_str()) {
-        Ok(bytes) => parse(&bytes).map(Some).ok_or_else(|| Error::msg("can't be understood").on(path)),
+    // 52 fields: a name of at most 64 bytes, and numbers of at most 20 digits.
+    match read_once(path.as_str(), &mut [0; 2048]) {
+        Ok(bytes) => parse(bytes).map(Some).ok_or_else(|| Error::msg("can't be understood").on(path)),
         Err(Errno::ENOENT | Errno::ESRCH) => Ok(None),
         other => other.map(|_| None).op_on("read", path),
     }

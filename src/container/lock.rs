@@ -87,7 +87,9 @@ impl Lock {
 
     /// Reads the file.
     pub fn read(&self, id: &str) -> Result<Vec<u8>> {
-        read_from_start(&self.0).op_on("read config.json", id)
+        let mut text = Vec::with_capacity(16384);
+        read_from_start(&self.0, &mut text).op_on("read config.json", id)?;
+        Ok(text)
     }
 
     /// Writes the content of a new file.

@@ -39,5 +39,5 @@ pub mod update;
 pub mod wait;
 
 pub use dir::Dir;
-pub use root::Root;
+pub use root::{Root, Survey};
 pub use state::State;

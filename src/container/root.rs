@@ -1,14 +1,18 @@
 //! The state root: the directory that has one directory for each container.
 
-use super::dir::{CLAIMED, Dir, is_container};
+use super::dir::{self, CLAIMED, Dir, is_container};
+use super::state::State;
 use crate::error::{Context, Error, Result};
+use crate::spec::state::Status;
 use crate::steps;
 use crate::sys::fd::open;
 use crate::sys::regex::Regex;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
+use rustix::fs::{FileType, RawDir};
 use std::ffi::CString;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -81,19 +85,56 @@ impl Root {
     /// Returns the ids of all containers, sorted.
     pub fn ids(&self) -> Result<Vec<String>> {
         let Some(root) = self.open()? else { return Ok(Vec::new()) };
-        let entries = match std::fs::read_dir(&self.0) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other.op_on("read the state directory", self.0.display())?,
-        };
-        let mut ids: Vec<String> = entries
-            .filter_map(|entry| entry.ok())
-            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|id| super::id::check(id).is_ok() && is_container(&root, id))
-            .collect();
-        ids.sort();
+        let mut ids = self.names(&root)?;
+        ids.retain(|id| is_container(&root, id));
         Ok(ids)
     }
+
+    /// Calls `show` for each container, in the order of their ids. `show` gets the state and
+    /// the status or, if they can't be had in the short way, the container's directory. Skips
+    /// a container that is deleted meanwhile.
+    pub fn survey(&self, mut show: impl FnMut(Survey)) -> Result<()> {
+        let Some(root) = self.open()? else { return Ok(()) };
+        let mut buffer = Vec::with_capacity(16384);
+        for id in self.names(&root)? {
+            match dir::glance(&root, &id, &mut buffer) {
+                Some((state, status)) => show(Survey::Seen(Box::new(state), status)),
+                None if !is_container(&root, &id) => {}
+                None => show(Survey::Unclear(self.find(&id))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the names in the state root that may be a container's, sorted.
+    fn names(&self, root: &OwnedFd) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        // musl reads 2 KiB of entries at a time.
+        let mut buffer = [const { MaybeUninit::uninit() }; 32768];
+        let mut entries = RawDir::new(root, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = match entry.map_err(|e| Errno::from_raw(e.raw_os_error())) {
+                // The state root was removed meanwhile.
+                Err(Errno::ENOENT) => break,
+                other => other.op_on("read the state directory", self.0.display())?,
+            };
+            if let (FileType::Directory | FileType::Unknown, Ok(name)) =
+                (entry.file_type(), entry.file_name().to_str())
+                && super::id::check(name).is_ok()
+            {
+                names.push(name.to_owned());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+}
+
+/// What [`Root::survey`] finds out about one container.
+pub enum Survey {
+    Seen(Box<State>, Status),
+    /// The record is missing, can't be read or names no init.
+    Unclear(Result<Dir>),
 }
 
 fn create_with_parents(path: &Path) -> Result<()> {

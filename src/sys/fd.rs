@@ -28,12 +28,19 @@ pub fn read_with(mut read: impl FnMut(&mut Vec<u8>) -> rustix::io::Result<usize>
     Ok(out)
 }
 
-/// Reads a whole file from its beginning, wherever the descriptor's position is.
-pub fn read_from_start(file: impl AsFd) -> Result<Vec<u8>> {
-    read_with(|out| {
+/// Replaces `out` by the whole content of a regular file, wherever the descriptor's position
+/// is. Only at the end of a regular file does pread(2) return less than the buffer takes, so
+/// there is one call if `out` has more memory than the file needs.
+pub fn read_from_start(file: impl AsFd, out: &mut Vec<u8>) -> Result<()> {
+    out.clear();
+    loop {
+        out.reserve(1);
         let at = out.len() as u64;
-        rustix::io::pread(&file, spare_capacity(out), at)
-    })
+        rustix::io::pread(&file, spare_capacity(out), at).map_err(errno)?;
+        if out.len() < out.capacity() {
+            return Ok(());
+        }
+    }
 }
 
 /// Marks every descriptor from `first` on to be closed by execve.

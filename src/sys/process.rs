@@ -11,6 +11,15 @@ pub fn read_file<P: ?Sized + nix::NixPath>(path: &P) -> Result<Vec<u8>> {
     fd::read_with(|out| rustix::io::read(&file, spare_capacity(out)))
 }
 
+/// Returns what the first read(2) of a small file of procfs gives: the whole file, if `buffer`
+/// has room for it.
+pub fn read_once<'a, P: ?Sized + nix::NixPath>(path: &P, buffer: &'a mut [u8]) -> Result<&'a [u8]> {
+    use nix::fcntl::OFlag;
+    let file = fd::open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty())?;
+    let len = nix::unistd::read(&file, buffer)?;
+    Ok(&buffer[..len])
+}
+
 /// An execve(2) that makes no other call and needs no memory: a seccomp filter that is in
 /// force may forbid both.
 pub struct Execve<'a> {
