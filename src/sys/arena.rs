@@ -17,6 +17,10 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 /// cost nothing.
 const SIZE: usize = 1 << 20;
 
+/// What malloc gives to every block, however it was asked for. nix relies on it: it takes the
+/// bytes of a control message for a structure.
+const LEAST_ALIGN: usize = 16;
+
 /// Gives out memory from an arena, and then from libc.
 #[repr(align(4096))]
 pub struct Arena {
@@ -56,7 +60,7 @@ impl Arena {
 unsafe impl GlobalAlloc for Arena {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let end = self.used.load(Relaxed);
-        let start = end.next_multiple_of(layout.align());
+        let start = end.next_multiple_of(layout.align().max(LEAST_ALIGN));
         if layout.align() <= 4096 && layout.size() <= SIZE && self.moves_end(end, start + layout.size()) {
             // SAFETY: `start` is in the arena, or at its end if the block is empty.
             return unsafe { self.base().add(start) };
@@ -93,6 +97,70 @@ unsafe impl GlobalAlloc for Arena {
                 self.dealloc(block, layout);
             }
             new
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout(size: usize, align: usize) -> Layout {
+        Layout::from_size_align(size, align).expect("a layout")
+    }
+
+    fn is_inside(arena: &Arena, block: *mut u8) -> bool {
+        arena.offset(block).is_some()
+    }
+
+    #[test]
+    fn blocks_are_aligned_and_do_not_overlap() {
+        static ARENA: Arena = Arena::new();
+        let mut end = 0;
+        for (size, align) in [(1, 1), (3, 2), (100, 64), (1, 1), (8, 8), (5000, 4096), (1, 1)] {
+            // SAFETY: the size is not 0.
+            let block = unsafe { ARENA.alloc(layout(size, align)) };
+            assert!(is_inside(&ARENA, block) && block.addr() >= end);
+            assert_eq!(block.addr() % align.max(16), 0);
+            end = block.addr() + size;
+        }
+    }
+
+    #[test]
+    fn the_last_block_grows_and_is_used_again() {
+        static ARENA: Arena = Arena::new();
+        // SAFETY: each block is used with the layout that it has at that time.
+        unsafe {
+            let first = ARENA.alloc(layout(10, 1));
+            first.write_bytes(7, 10);
+            assert_eq!(ARENA.realloc(first, layout(10, 1), 100), first);
+            let second = ARENA.alloc(layout(10, 1));
+            let moved = ARENA.realloc(first, layout(100, 1), 200);
+            assert!(moved != first && (0..10).all(|i| moved.add(i).read() == 7));
+            ARENA.dealloc(moved, layout(200, 1));
+            assert_eq!(ARENA.alloc(layout(10, 1)), moved);
+            ARENA.dealloc(second, layout(10, 1));
+            assert_ne!(ARENA.alloc(layout(10, 1)), second, "it is not the last one");
+        }
+    }
+
+    #[test]
+    fn a_full_arena_gives_way_to_libc() {
+        static ARENA: Arena = Arena::new();
+        // SAFETY: each block is freed with the layout that it has at that time.
+        unsafe {
+            let most = ARENA.alloc(layout(SIZE - 4096, 1));
+            assert!(is_inside(&ARENA, most));
+            let small = ARENA.alloc(layout(100, 1));
+            small.write_bytes(7, 100);
+            let large = ARENA.realloc(small, layout(100, 1), 8192);
+            assert!(!is_inside(&ARENA, large) && (0..100).all(|i| large.add(i).read() == 7));
+            let larger = ARENA.realloc(large, layout(8192, 1), 2 * SIZE);
+            ARENA.dealloc(larger, layout(2 * SIZE, 1));
+            let aligned = ARENA.alloc(layout(10, 8192));
+            assert!(!is_inside(&ARENA, aligned) && aligned.addr().is_multiple_of(8192));
+            ARENA.dealloc(aligned, layout(10, 8192));
+            assert!(is_inside(&ARENA, ARENA.alloc(layout(10, 1))));
         }
     }
 }
