@@ -34,7 +34,7 @@ pub fn run(args: Args, context: &Context) -> Result<i32> {
     let mut users = Users::default();
     context.root.survey(|found| {
         let shown = match found {
-            Survey::Seen(state, status) => Ok(StateOutput::new(*state, status, &mut users)),
+            Survey::Seen(shown, status) => Ok(StateOutput::new(shown, status, &mut users)),
             Survey::Unclear(dir) => dir.and_then(|dir| StateOutput::read(&dir, &mut users)),
         };
         match shown {

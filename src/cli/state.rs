@@ -2,8 +2,9 @@
 
 use super::words::Words;
 use super::{Context, print_json};
+use crate::container::Dir;
 use crate::container::ending::Ending;
-use crate::container::{Dir, State};
+use crate::container::state::Shown;
 use crate::error::Result;
 use crate::spec::state::Status;
 use crate::sys::process::read_file;
@@ -56,7 +57,7 @@ impl StateOutput {
         let state = dir.known()?;
         let status = dir.status(state.as_ref())?;
         Ok(match state {
-            Some(state) => StateOutput::new(state, status, users),
+            Some(state) => StateOutput::new(state.into(), status, users),
             // A container without a record has nothing but its name yet.
             None => StateOutput {
                 oci_version: crate::OCI_VERSION,
@@ -73,21 +74,21 @@ impl StateOutput {
         })
     }
 
-    pub fn new(state: State, status: Status, users: &mut Users) -> StateOutput {
+    pub fn new(shown: Shown, status: Status, users: &mut Users) -> StateOutput {
         StateOutput {
             oci_version: crate::OCI_VERSION,
             pid: match status {
                 Status::Stopped | Status::Creating => 0,
-                Status::Created | Status::Running | Status::Paused => state.pid(),
+                Status::Created | Status::Running | Status::Paused => shown.pid(),
             },
-            id: state.id,
+            id: shown.id,
             status,
-            bundle: state.bundle,
-            rootfs: state.rootfs,
-            created: state.created,
-            annotations: state.annotations,
-            owner: users.name(state.owner),
-            ending: state.ending,
+            bundle: shown.bundle,
+            rootfs: shown.rootfs,
+            created: shown.created,
+            annotations: shown.annotations,
+            owner: users.name(shown.owner),
+            ending: shown.ending,
         }
     }
 }

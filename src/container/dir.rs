@@ -14,8 +14,9 @@
 //! Any other entry of ROOT (`lost+found`, a directory of another program) is not
 //! corten's.
 
+use super::identity::Identity;
 use super::lock::{Lock, LockKind};
-use super::state::{self, State};
+use super::state::{self, Shown, State};
 use crate::error::{Context, Error, Result};
 use crate::init::GateEnds;
 use crate::spec;
@@ -26,6 +27,7 @@ use crate::sys::fd::{read_from_start, write_all};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{Mode, fchmod, fstat, fstatat, mkdirat};
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 use nix::unistd::{UnlinkatFlags, mkfifoat, unlinkat};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, SystemTime};
@@ -500,33 +502,57 @@ impl Dir {
             // holds the lock, that runtime was killed.
             None if self.is_busy()? => Ok(Status::Creating),
             None => Ok(Status::Stopped),
-            Some((state, init)) => status_with_init(state, init.is_alive()?, || self.has_gate()),
+            Some((_, init)) if !init.is_alive()? => Ok(Status::Stopped),
+            Some(_) if self.has_gate() => Ok(Status::Created),
+            Some((state, _)) if state.cgroup.is_frozen()? => Ok(Status::Paused),
+            Some(_) => Ok(Status::Running),
         }
     }
 }
 
-/// Derives the status of a container that has an init.
-fn status_with_init(state: &State, is_alive: bool, has_gate: impl FnOnce() -> bool) -> Result<Status> {
-    Ok(match () {
-        () if !is_alive => Status::Stopped,
-        () if has_gate() => Status::Created,
-        () if state.cgroup.is_frozen()? => Status::Paused,
-        () => Status::Running,
-    })
+/// What is needed to read many containers as [`Dir`] does, but without opening a state
+/// directory.
+pub(super) struct Reader {
+    pub root: OwnedFd,
+    /// Whether no record is from before the last boot.
+    records_are_of_this_boot: bool,
+    /// Memory for a record.
+    text: Vec<u8>,
 }
 
-/// Reads the state of the container `id` and derives its status, as [`Dir`] does, but without
-/// opening the state directory. `buffer` is memory for the record. `None`: the record is
-/// missing, can't be read or names no init, or something else failed. Then [`Dir`] tells why.
-pub(super) fn glance(root: &OwnedFd, id: &str, buffer: &mut Vec<u8>) -> Option<(State, Status)> {
-    let record = format!("{id}/{STATE}");
-    let file = openat(root, record.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
-    read_from_start(file, buffer).ok()?;
-    let state = state::parse(buffer, id).ok()?;
-    steps::done("read the state");
-    let is_alive = state.init?.is_alive().ok()?;
-    let gate = format!("{id}/{GATE}");
-    let has_gate = || fstatat(root, gate.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok();
-    let status = status_with_init(&state, is_alive, has_gate).ok()?;
-    Some((state, status))
+impl Reader {
+    pub fn new(root: OwnedFd) -> Reader {
+        let is_tmpfs = fstatfs(&root).is_ok_and(|stat| stat.filesystem_type() == TMPFS_MAGIC);
+        Reader { root, records_are_of_this_boot: is_tmpfs, text: Vec::with_capacity(16384) }
+    }
+
+    /// Reads what is shown of the container `id`, and derives the status. `None`: the record is
+    /// missing, can't be read or names no init, or something else failed. Then [`Dir`] tells why.
+    pub fn read(&mut self, id: &str) -> Option<(Shown, Status)> {
+        let path = format!("{id}/{STATE}");
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let record = openat(&self.root, path.as_str(), flags, Mode::empty()).ok()?;
+        read_from_start(record, &mut self.text).ok()?;
+        let shown = Shown::parse(&self.text)?;
+        steps::done("read the state");
+        let status = self.status(id, shown.init?)?;
+        Some((shown, status))
+    }
+
+    /// Does what [`Dir::status`] does.
+    fn status(&self, id: &str, init: Identity) -> Option<Status> {
+        let is_alive = match self.records_are_of_this_boot {
+            true => init.is_alive_since_this_boot(),
+            false => init.is_alive(),
+        };
+        if !is_alive.ok()? {
+            return Some(Status::Stopped);
+        }
+        let gate = format!("{id}/{GATE}");
+        if fstatat(&self.root, gate.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW).is_ok() {
+            return Some(Status::Created);
+        }
+        let is_frozen = state::cgroup_in(&self.text)?.is_frozen().ok()?;
+        Some(if is_frozen { Status::Paused } else { Status::Running })
+    }
 }

@@ -1,7 +1,7 @@
 //! The state root: the directory that has one directory for each container.
 
-use super::dir::{self, CLAIMED, Dir, is_container};
-use super::state::State;
+use super::dir::{CLAIMED, Dir, Reader, is_container};
+use super::state::Shown;
 use crate::error::{Context, Error, Result};
 use crate::spec::state::Status;
 use crate::steps;
@@ -95,11 +95,12 @@ impl Root {
     /// a container that is deleted meanwhile.
     pub fn survey(&self, mut show: impl FnMut(Survey)) -> Result<()> {
         let Some(root) = self.open()? else { return Ok(()) };
-        let mut buffer = Vec::with_capacity(16384);
-        for id in self.names(&root)? {
-            match dir::glance(&root, &id, &mut buffer) {
-                Some((state, status)) => show(Survey::Seen(Box::new(state), status)),
-                None if !is_container(&root, &id) => {}
+        let names = self.names(&root)?;
+        let mut reader = Reader::new(root);
+        for id in names {
+            match reader.read(&id) {
+                Some((shown, status)) => show(Survey::Seen(shown, status)),
+                None if !is_container(&reader.root, &id) => {}
                 None => show(Survey::Unclear(self.find(&id))),
             }
         }
@@ -132,7 +133,7 @@ impl Root {
 
 /// What [`Root::survey`] finds out about one container.
 pub enum Survey {
-    Seen(Box<State>, Status),
+    Seen(Shown, Status),
     /// The record is missing, can't be read or names no init.
     Unclear(Result<Dir>),
 }

@@ -68,6 +68,61 @@ pub struct State {
     pub ending: Option<Ending>,
 }
 
+/// The part of a record that `state` and `list` show.
+#[derive(Deserialize)]
+pub struct Shown {
+    version: u32,
+    pub id: String,
+    #[serde(with = "super::path_text")]
+    pub bundle: PathBuf,
+    #[serde(with = "super::path_text")]
+    pub rootfs: PathBuf,
+    pub created: String,
+    pub owner: u32,
+    pub annotations: BTreeMap<String, String>,
+    pub init: Option<Identity>,
+    #[serde(default)]
+    pub ending: Option<Ending>,
+}
+
+impl From<State> for Shown {
+    fn from(state: State) -> Shown {
+        Shown {
+            version: state.version,
+            id: state.id,
+            bundle: state.bundle,
+            rootfs: state.rootfs,
+            created: state.created,
+            owner: state.owner,
+            annotations: state.annotations,
+            init: state.init,
+            ending: state.ending,
+        }
+    }
+}
+
+impl Shown {
+    /// Reads this part of a record. Skips all other fields: most of the time of [`parse`] goes
+    /// into the paths of the cgroups. `None`: [`parse`] tells why.
+    pub fn parse(text: &[u8]) -> Option<Shown> {
+        serde_json::from_slice(text).ok().filter(|shown: &Shown| (1..=VERSION).contains(&shown.version))
+    }
+
+    /// Returns init's pid, or 0 without an init.
+    pub fn pid(&self) -> i32 {
+        self.init.map_or(0, |init| init.pid)
+    }
+}
+
+/// Reads only the cgroup of a record.
+pub fn cgroup_in(text: &[u8]) -> Option<Cgroup> {
+    #[derive(Deserialize)]
+    struct Part {
+        cgroup: Cgroup,
+    }
+    serde_json::from_slice(text).ok().map(|part: Part| part.cgroup)
+}
+
 impl State {
     /// Returns the record of a container of which nothing exists yet.
     pub fn new(id: &str, plan: &Plan, cgroup: Cgroup, keyring: bool) -> State {

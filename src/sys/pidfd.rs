@@ -3,12 +3,38 @@
 use super::{Result, check, errno};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// Opens a pidfd of a thread-group leader (pidfd_open(2)).
 pub fn open(pid: i32) -> Result<OwnedFd> {
     let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or(nix::errno::Errno::EINVAL)?;
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).map_err(errno)
+}
+
+/// Opens a pidfd of one thread (PIDFD_THREAD, Linux 6.9). That of a thread-group leader is
+/// ready for reading as soon as the leader is a zombie, even if other threads still run.
+pub fn open_leader(pid: i32) -> Result<OwnedFd> {
+    /// include/uapi/linux/pidfd.h: equal to O_EXCL.
+    const PIDFD_THREAD: u32 = 0x80;
+    let pid = Some(pid).filter(|pid| *pid > 0).and_then(Pid::from_raw).ok_or(nix::errno::Errno::EINVAL)?;
+    rustix::process::pidfd_open(pid, PidfdFlags::from_bits_retain(PIDFD_THREAD)).map_err(errno)
+}
+
+/// Whether each process has a pidfd inode of its own, which pidfds in a pidfs have. Asks the
+/// kernel only once.
+pub fn has_unique_inodes(pidfd: impl AsFd) -> bool {
+    /// PID_FS_MAGIC in include/uapi/linux/magic.h.
+    const PIDFS: nix::sys::statfs::FsType = nix::sys::statfs::FsType(0x5049_4446);
+    static ARE_UNIQUE: OnceLock<bool> = OnceLock::new();
+    *ARE_UNIQUE
+        .get_or_init(|| nix::sys::statfs::fstatfs(pidfd).is_ok_and(|stat| stat.filesystem_type() == PIDFS))
+}
+
+/// Whether the pidfd is ready for reading now: see [`open`] and [`open_leader`].
+pub fn is_ready(pidfd: impl AsFd) -> Result<bool> {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    Ok(poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], PollTimeout::ZERO)? > 0)
 }
 
 /// Sends a signal (pidfd_send_signal(2)). Signal 0 only checks that the process exists.
