@@ -125,9 +125,9 @@ check: deps-build
 bench: build deps-test
 	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --locked --bench verbs -- --both $(ARGS)
 
-# Counts, and no times: tests/bench/README.md.
+# Counts, and no times: tests/bench/README.md. So it is built without optimisation.
 bench-check: build deps-test
-	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --locked --quiet --bench verbs -- --guard $(ARGS)
+	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --profile dev --locked --quiet --bench verbs -- --guard $(ARGS)
 
 # libFuzzer is C++.
 SECONDS ?= 60

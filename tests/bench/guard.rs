@@ -73,7 +73,7 @@ pub fn inside(place: &Place, job: &Job) -> Result<Value> {
         [(Count::Calls, ROUNDS), (Count::Faults, ROUNDS), (Count::Instructions, INSTRUCTION_ROUNDS)]
     {
         if count == Count::Instructions {
-            if !instructions::ARE_COUNTED {
+            if job.options.quick || !instructions::ARE_COUNTED {
                 continue;
             }
             eprintln!("counting instructions, which takes some seconds or some minutes");

@@ -20,6 +20,7 @@ cargo bench --bench verbs -- [OPTIONS]
   --json FILE   every sample (target/bench.json)
   --guard       measure no time: count what corten does, and compare with tests/bench/kept.json
   --keep        with --guard: write the figures to tests/bench/kept.json instead
+  --quick       with --guard: without instructions, which take longest
   --check       measure nothing: compare what a process sees inside under each runtime with the floor
 
 Environment: CORTEN, RUNC, CRUN = path or `none`; PEERS = name=path,...
@@ -37,6 +38,7 @@ pub struct Options {
     pub check: bool,
     pub guard: bool,
     pub keep: bool,
+    pub quick: bool,
     v2: bool,
     both: bool,
 }
@@ -57,6 +59,7 @@ impl Options {
             check: false,
             guard: false,
             keep: false,
+            quick: false,
             v2: false,
             both: false,
         };
@@ -78,6 +81,7 @@ impl Options {
                 "--check" => options.check = true,
                 "--guard" => options.guard = true,
                 "--keep" => options.keep = true,
+                "--quick" => options.quick = true,
                 // `cargo bench` adds this flag.
                 "--bench" => {}
                 "--help" | "-h" => {
@@ -93,8 +97,11 @@ impl Options {
         if !["median", "p10", "min", "p90"].contains(&options.stat.as_str()) {
             bail!("no such statistic: {}", options.stat);
         }
-        if options.keep && !options.guard {
-            bail!("--keep needs --guard");
+        if (options.keep || options.quick) && !options.guard {
+            bail!("--keep and --quick need --guard");
+        }
+        if options.keep && options.quick {
+            bail!("--keep needs all figures: leave out --quick");
         }
         if options.n == 0 {
             bail!("--n must be at least 1");
