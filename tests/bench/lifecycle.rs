@@ -40,7 +40,9 @@ pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
     let gap = Duration::from_millis(options.gap_ms);
     result.insert("gapped".into(), meter.pace(options.gapped, 0, gap)?);
     result.insert("back_to_back".into(), meter.pace(options.n, 1, Duration::ZERO)?);
-    result.insert("memory_kib".into(), meter.memory()?);
+    let (memory, faults) = meter.memory()?;
+    result.insert("memory_kib".into(), memory);
+    result.insert("page_faults".into(), faults);
     result.insert("syscalls".into(), meter.syscalls()?);
     Ok(result)
 }
@@ -151,16 +153,21 @@ impl Meter<'_> {
         Ok(pid)
     }
 
-    /// Peak memory in KiB: of `run`, `create` and `exec`, and of the init that waits for `start`.
-    fn memory(&self) -> Result<Value> {
-        let mut all = Map::new();
-        let nowhere = &mut Samples::new();
+    /// Peak memory in KiB of `run`, `create`, `exec` and the init that waits for `start`, and
+    /// the page faults of each verb.
+    fn memory(&self) -> Result<(Value, Value)> {
+        let (mut memory, mut faults) = (Map::new(), Map::new());
         for runtime in &self.bench.runtimes {
-            let peak = |verb, payload, init| {
-                self.runner.peak_memory(&self.bench.floor, &self.bench.command(runtime, verb, payload, init))
+            let mut by_verb = Map::new();
+            let mut peak = |verb: &str, payload, init| -> Result<u64> {
+                let pid = if let Init::Lives(pid) = init { pid } else { 0 };
+                let argv = self.bench.command(runtime, verb, payload, pid);
+                let usage = self.runner.usage(&self.bench.floor, &argv, init)?;
+                by_verb.insert(verb.into(), usage.faults.into());
+                Ok(usage.peak_kib)
             };
-            let run = peak("run", Payload::Ok, 0)?;
-            let create = peak("create", Payload::Pause, 0)?;
+            let run = peak("run", Payload::Ok, Init::None)?;
+            let create = peak("create", Payload::Pause, Init::None)?;
             let init = self.init(runtime)?;
             let status = fs::read_to_string(format!("/proc/{init}/status"))?;
             let field = |name: &str| -> Result<u64> {
@@ -168,19 +175,20 @@ impl Meter<'_> {
                 Ok(line.trim().trim_end_matches(" kB").parse()?)
             };
             let (waiting, waiting_now) = (field("VmHWM:")?, field("VmRSS:")?);
-            self.one(runtime, "start", Payload::Pause, Init::Lives(init), Duration::ZERO, nowhere)?;
+            peak("start", Payload::Pause, Init::Lives(init))?;
             runs(init)?;
-            let exec = peak("exec", Payload::Pause, init)?;
-            self.one(runtime, "kill", Payload::Pause, Init::Lives(init), Duration::ZERO, nowhere)?;
+            let exec = peak("exec", Payload::Pause, Init::Lives(init))?;
+            peak("kill", Payload::Pause, Init::Lives(init))?;
             killed(runtime, init)?;
-            self.one(runtime, "delete", Payload::Pause, Init::None, Duration::ZERO, nowhere)?;
-            all.insert(
+            peak("delete", Payload::Pause, Init::None)?;
+            memory.insert(
                 runtime.name.clone(),
                 json!({ "run": run, "create": create, "exec": exec, "waiting init": waiting,
                         "waiting init now": waiting_now }),
             );
+            faults.insert(runtime.name.clone(), Value::Object(by_verb));
         }
-        Ok(Value::Object(all))
+        Ok((Value::Object(memory), Value::Object(faults)))
     }
 
     fn syscalls(&self) -> Result<Value> {

@@ -15,6 +15,14 @@ pub struct Sample {
     pub cpu: f64,
 }
 
+/// What the kernel counted of a command and of its descendants that were waited for.
+pub struct Usage {
+    /// The peak resident set of the largest process.
+    pub peak_kib: u64,
+    /// The page faults of all, without those that read a disk.
+    pub faults: u64,
+}
+
 pub struct Runner {
     work: PathBuf,
 }
@@ -80,16 +88,18 @@ impl Runner {
         Ok(Sample { wall, cpu: cpu + init_after - init_before })
     }
 
-    /// The peak resident set in KiB of the command's largest process. A tiny parent starts
-    /// the command, because the kernel also counts the memory that a process had before its
-    /// execve, and that is its parent's.
-    pub fn peak_memory(&self, floor: &Path, argv: &[String]) -> Result<u64> {
+    /// A tiny parent starts the command, because the kernel also counts the memory and the page
+    /// faults that a process had before its execve, and those are its parent's.
+    pub fn usage(&self, floor: &Path, argv: &[String], init: Init) -> Result<Usage> {
         let mut wrapped = vec![floor.display().to_string(), "usage".to_owned()];
         wrapped.extend_from_slice(argv);
-        self.timed(&wrapped, Init::None)?;
+        self.timed(&wrapped, init)?;
         let stderr = self.stderr();
-        let rss = stderr.lines().find_map(|l| l.strip_prefix("rss "));
-        Ok(rss.context("no figure from `floor usage`")?.parse()?)
+        let figure = |name: &str| -> Result<u64> {
+            let text = stderr.lines().find_map(|line| line.strip_prefix(name));
+            Ok(text.context("no figure from `floor usage`")?.parse()?)
+        };
+        Ok(Usage { peak_kib: figure("rss ")?, faults: figure("faults ")? })
     }
 
     /// The number of system calls of the command and its descendants, up to its end. `then`

@@ -50,6 +50,8 @@ pub fn print(layout: Layout, result: &Value, stat: &str) {
     }
     println!("\ncgroup {layout}: peak memory in KiB");
     plain(&result["memory_kib"], &["run", "create", "exec", "waiting init"]);
+    println!("\ncgroup {layout}: page faults");
+    plain(&result["page_faults"], &VERBS);
     println!("\ncgroup {layout}: system calls");
     if let Some(reason) = result["syscalls"].as_str() {
         println!("  not counted: {reason}");
