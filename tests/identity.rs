@@ -2,7 +2,11 @@
 
 use crate::harness::{Test, cgroup_v2};
 
-cases![a_stranger_with_the_pid_of_init_is_left_alone, a_stranger_that_started_in_the_same_tick_is_left_alone,];
+cases![
+    a_stranger_with_the_pid_of_init_is_left_alone,
+    a_stranger_that_started_in_the_same_tick_is_left_alone,
+    a_list_on_a_tmpfs_knows_a_zombie,
+];
 
 /// Skips the test if the kernel can't choose pids.
 fn chooses_pids(t: &Test) {
@@ -32,6 +36,13 @@ fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
         done
         [ $stranger = $pid ] || { echo not reused; exit; }
         runtime state "$ID" | grep status
+        # There, list identifies init only by the inode of its pidfd.
+        mkdir memory
+        mount -t tmpfs none memory
+        cp -a "$STATE/$ID" memory/
+        (STATE=memory; runtime list | grep -o stopped | sed 's/^/on a tmpfs: /')
+        umount memory
+        rmdir memory
         runtime kill "$ID" KILL || echo kill $?
         runtime kill --all "$ID" TERM || echo kill all $?
         runtime exec "$ID" true || echo exec $?
@@ -46,7 +57,7 @@ fn a_stranger_with_the_pid_of_init_is_left_alone(t: &Test) {
     }
     let lines: Vec<_> = out.stdout.lines().map(str::trim).collect();
     assert_eq!(lines.first(), Some(&"\"status\": \"stopped\","), "{out:?}");
-    for line in ["kill 1", "exec 255", "not listed", "deleted", "lives"] {
+    for line in ["on a tmpfs: stopped", "kill 1", "exec 255", "not listed", "deleted", "lives"] {
         assert!(lines.contains(&line), "{line}: {out:?}");
     }
     out.says(&["container not running"]);
@@ -94,4 +105,39 @@ fn a_stranger_that_started_in_the_same_tick_is_left_alone(t: &Test) {
     }
     let lines: Vec<_> = out.stdout.lines().map(str::trim).collect();
     assert_eq!(lines, ["\"status\": \"stopped\",", "kill 1", "exec 255", "deleted", "lives"], "{out:?}");
+}
+
+/// On a tmpfs, `list` identifies init only by the inode of its pidfd, and does not read
+/// /proc/PID/stat.
+fn a_list_on_a_tmpfs_knows_a_zombie(t: &Test) {
+    let bundle = t.bundle().pausing();
+    let script = r#"
+        runtime() { "$RUNTIME" --root "$STATE" $FLAGS "$@"; }
+        listed() {
+            runtime list | while read -r id pid status more; do
+                [ "$id" != "$ID" ] || echo "$status"
+            done
+        }
+        mount -t proc proc /proc
+        mkdir -p "$STATE"
+        mount -t tmpfs none "$STATE"
+        runtime create --pid-file pid "$ID" > /dev/null
+        pid=$(cat pid)
+        listed
+        runtime start "$ID"
+        listed
+        runtime pause "$ID"
+        listed
+        runtime resume "$ID"
+        runtime kill "$ID" KILL
+        runtime wait "$ID" || :
+        grep State /proc/$pid/status
+        listed
+        runtime delete "$ID"
+    "#;
+    // The first process waits only for its own child, so that a killed init stays a zombie.
+    let out =
+        t.in_private_pids(&bundle, "exec unshare --fork sh -e -c \"$SCRIPT\"").env("SCRIPT", script).ok();
+    let lines: Vec<_> = out.stdout.lines().collect();
+    assert_eq!(lines, ["created", "running", "paused", "137", "State:\tZ (zombie)", "stopped"], "{out:?}");
 }
