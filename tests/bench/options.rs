@@ -18,6 +18,7 @@ cargo bench --bench verbs -- [OPTIONS]
   --both        as the machine is, and on cgroup v2
   --stat NAME   what the table shows: median, p10, min or p90 (median); on a loaded machine p10 moves least
   --json FILE   every sample (target/bench.json)
+  --plot FILE   a plot of the wall times back to back, as SVG; with --both, of cgroup v2
   --guard       measure no time: count what corten does, and compare with tests/bench/kept.json
   --keep        with --guard: write the figures to tests/bench/kept.json instead
   --quick       with --guard: without instructions, which take longest
@@ -35,6 +36,7 @@ pub struct Options {
     pub only: Vec<String>,
     pub stat: String,
     pub json: PathBuf,
+    pub plot: Option<PathBuf>,
     pub check: bool,
     pub guard: bool,
     pub keep: bool,
@@ -56,6 +58,7 @@ impl Options {
             only: Vec::new(),
             stat: "median".into(),
             json: target.join("bench.json"),
+            plot: None,
             check: false,
             guard: false,
             keep: false,
@@ -76,6 +79,7 @@ impl Options {
                 "--only" => options.only = value()?.split(',').map(String::from).collect(),
                 "--stat" => options.stat.clone_from(value()?),
                 "--json" => options.json = value()?.into(),
+                "--plot" => options.plot = Some(value()?.into()),
                 "--v2" => options.v2 = true,
                 "--both" => options.both = true,
                 "--check" => options.check = true,

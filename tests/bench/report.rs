@@ -35,7 +35,7 @@ pub fn machine(runtimes: &[Runtime]) -> Value {
 }
 
 /// The names in the order of the columns: the floor, corten, then the peers.
-fn columns(verb: &Value) -> Vec<String> {
+pub fn columns(verb: &Value) -> Vec<String> {
     let mut names: Vec<String> = verb.as_object().map(|m| m.keys().cloned().collect()).unwrap_or_default();
     names.sort_by_key(|n| (n != "floor", n != "corten", n != "runc", n != "crun", n.clone()));
     names

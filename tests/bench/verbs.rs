@@ -28,6 +28,7 @@ mod lifecycle;
 mod measure;
 mod options;
 mod place;
+mod plot;
 #[allow(dead_code, reason = "`make torture` uses the rest")]
 #[path = "../torture/registers.rs"]
 mod registers;
@@ -86,6 +87,9 @@ fn outside(options: &Options) -> Result<()> {
         let result = place::run_inside(layout, &job)?;
         if !options.check {
             report::print(layout, &result, &options.stat);
+            if let Some(file) = &options.plot {
+                plot::write(file, layout, &result, &options.stat)?;
+            }
             layouts.insert(layout.to_string(), result);
         }
     }

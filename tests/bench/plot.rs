@@ -1,0 +1,72 @@
+//! The plot of `--plot`: the wall time of each verb and runtime, as an SVG that is readable on
+//! a light and on a dark page.
+
+use crate::options::VERBS;
+use crate::place::Layout;
+use crate::report::columns;
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+const LEFT: f64 = 70.0;
+const WIDTH: f64 = 760.0;
+/// The space for the figure behind the longest bar.
+const RIGHT: f64 = 130.0;
+const BAR: f64 = 14.0;
+const GAP: f64 = 14.0;
+const TOP: f64 = 60.0;
+
+/// The text has the colour of the page's text, as far as the viewer knows it. The bars have
+/// enough contrast with white and with black.
+const STYLE: &str = "\
+text{font:12px sans-serif;fill:#24292f}.title{font-weight:bold}\
+.b0{fill:#8c959f}.b1{fill:#d9480f}.b2{fill:#1c7ed6}.b3{fill:#2b8a3e}.b4{fill:#9c36b5}.b5{fill:#b08800}\
+@media (prefers-color-scheme:dark){text{fill:#e6edf3}}";
+
+/// Writes one file with the medians of a layout, taken back to back.
+pub fn write(file: &Path, layout: Layout, result: &Value, stat: &str) -> Result<()> {
+    fs::write(file, plot(layout, &result["back_to_back"], stat)?).with_context(|| file.display().to_string())
+}
+
+fn plot(layout: Layout, verbs: &Value, stat: &str) -> Result<String> {
+    let time = |verb: &str, name: &str| verbs[verb][name]["wall_ms"][stat].as_f64().unwrap_or(0.0);
+    let shown: Vec<&str> = VERBS.into_iter().filter(|verb| verbs[*verb].is_object()).collect();
+    let names = columns(&verbs[*shown.first().context("no verb was measured")?]);
+    let times = shown.iter().flat_map(|verb| names.iter().map(|name| time(verb, name)));
+    let longest = times.fold(f64::MIN_POSITIVE, f64::max);
+    let mut body = String::new();
+    writeln!(
+        body,
+        "<text class=\"title\" x=\"{LEFT}\" y=\"20\">{stat} in ms (× floor), back to back, cgroup {layout}</text>"
+    )?;
+    for (i, (name, x)) in names.iter().zip((0..).map(|i| LEFT + f64::from(i) * 100.0)).enumerate() {
+        let class = i.min(5);
+        writeln!(body, "<rect class=\"b{class}\" x=\"{x}\" y=\"32\" width=\"10\" height=\"10\"/>")?;
+        writeln!(body, "<text x=\"{}\" y=\"41\">{name}</text>", x + 15.0)?;
+    }
+    let mut y = TOP;
+    for verb in shown {
+        writeln!(body, "<text class=\"title\" x=\"8\" y=\"{}\">{verb}</text>", y + BAR - 3.0)?;
+        for (i, name) in names.iter().enumerate() {
+            let (class, ms) = (i.min(5), time(verb, name));
+            let width = (ms / longest * (WIDTH - LEFT - RIGHT)).max(1.0);
+            let ratio = ms / time(verb, "floor");
+            writeln!(
+                body,
+                "<rect class=\"b{class}\" x=\"{LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\"/>\
+                 <text x=\"{:.1}\" y=\"{}\">{ms:.2} ({ratio:.2})</text>",
+                BAR - 2.0,
+                LEFT + width + 6.0,
+                y + BAR - 3.0
+            )?;
+            y += BAR;
+        }
+        y += GAP;
+    }
+    Ok(format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{y}\" viewBox=\"0 0 {WIDTH} {y}\">\n\
+         <style>{STYLE}</style>\n{body}</svg>\n"
+    ))
+}
