@@ -74,6 +74,10 @@ pub fn list_subtree(path: &Path) -> Vec<PathBuf> {
     let mut out = vec![path.to_path_buf()];
     let mut next = 0;
     while next < out.len() {
+        if has_no_directories(&out[next]) {
+            next += 1;
+            continue;
+        }
         let entries = std::fs::read_dir(&out[next]).into_iter().flatten().flatten();
         let dirs: Vec<_> =
             entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect();
@@ -81,6 +85,14 @@ pub fn list_subtree(path: &Path) -> Vec<PathBuf> {
         next += 1;
     }
     out
+}
+
+/// Whether the link count says that there is no directory in a directory. One call replaces
+/// the ten that reading the directory takes.
+fn has_no_directories(path: &Path) -> bool {
+    // A directory has two links, and one more for each directory in it. Filesystems that don't
+    // count links report 1.
+    nix::sys::stat::stat(path).is_ok_and(|stat| stat.st_nlink == 2)
 }
 
 /// Waits until cgroup.events contains `line`. Returns false if the deadline passes first.

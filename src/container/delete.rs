@@ -52,10 +52,11 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
     if state.as_ref().is_none_or(|state| state.init.is_none()) && dir.is_locked_by_an_older_create()? {
         return Err(Error::msg("an older corten is creating the container").on(dir.id()));
     }
-    match dir.status(state.as_ref())? {
+    let status = dir.status(state.as_ref())?;
+    match status {
         Status::Stopped | Status::Created | Status::Creating => {}
         _ if force => {}
-        status => {
+        _ => {
             return Err(Error::msg(format!(
                 "cannot delete container {} that is not stopped: {}",
                 dir.id(),
@@ -70,6 +71,7 @@ fn delete_from(dir: Dir, force: bool, log: &Log) -> Result<()> {
     let has_no_init = state.as_ref().is_some_and(|state| state.init.is_none());
     let known = if has_no_init { dir.unpublished_state() } else { None };
     match known.or(state) {
+        Some(state) if status == Status::Stopped && !has_no_init => remove_ended(&dir, &state, log),
         Some(state) => destroy(dir, state, log),
         None => dir.remove(),
     }
@@ -96,8 +98,13 @@ pub fn destroy(dir: Dir, state: State, log: &Log) -> Result<()> {
             return Ok(());
         }
     }
-    let poststop = poststop_hooks(&dir, &state, log);
-    tear_down(&dir, &state, &poststop, None, log)
+    remove_ended(&dir, &state, log)
+}
+
+/// Removes all of a container whose init has ended.
+fn remove_ended(dir: &Dir, state: &State, log: &Log) -> Result<()> {
+    let poststop = poststop_hooks(dir, state, log);
+    tear_down(dir, state, &poststop, None, log)
 }
 
 /// Kills init and waits for its end. If init has a pid namespace of its own, every process
