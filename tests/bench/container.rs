@@ -66,7 +66,7 @@ impl Payload {
         }
     }
 
-    fn argv(self) -> &'static [&'static str] {
+    pub fn argv(self) -> &'static [&'static str] {
         match self {
             Self::Ok => &[TRUE],
             Self::Pause => &[PAUSE],
@@ -92,7 +92,7 @@ pub struct Bench {
     pub work: PathBuf,
     pub notes: Vec<String>,
     cgroup: String,
-    floor_layout: String,
+    pub floor_layout: String,
 }
 
 impl Bench {
@@ -147,15 +147,15 @@ impl Bench {
         rules
     }
 
-    fn rootfs(&self) -> PathBuf {
+    pub fn rootfs(&self) -> PathBuf {
         self.work.join("rootfs")
     }
 
-    fn bundle(&self, runtime: &Runtime, payload: Payload) -> PathBuf {
+    pub fn bundle(&self, runtime: &Runtime, payload: Payload) -> PathBuf {
         self.work.join("bundles").join(&runtime.name).join(payload.name())
     }
 
-    fn root(&self, runtime: &Runtime) -> PathBuf {
+    pub fn root(&self, runtime: &Runtime) -> PathBuf {
         self.work.join(format!("state-{}", runtime.name))
     }
 
@@ -167,7 +167,7 @@ impl Bench {
         self.state(runtime).with_extension("pid")
     }
 
-    fn cgroup(&self, runtime: &Runtime, payload: Payload) -> String {
+    pub fn cgroup(&self, runtime: &Runtime, payload: Payload) -> String {
         format!("{}/{}-{}", self.cgroup, runtime.name, payload.name())
     }
 

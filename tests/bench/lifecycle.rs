@@ -17,17 +17,17 @@ use std::time::Duration;
 /// pays for the kernel's remaining work of the runtime before.
 const BLOCK: usize = 5;
 
-type Samples = BTreeMap<(String, String), Vec<Sample>>;
+pub type Samples = BTreeMap<(String, String), Vec<Sample>>;
 
-struct Meter<'a> {
-    bench: &'a Bench,
-    runner: Runner,
+pub struct Meter<'a> {
+    pub bench: &'a Bench,
+    pub runner: Runner,
     options: &'a Options,
     random: u64,
 }
 
 pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
-    let mut meter = Meter { bench, runner: Runner::new(&bench.work), options, random: 1 };
+    let mut meter = Meter::new(bench, options);
     let mut result = Map::new();
     let load = fs::read_to_string("/proc/loadavg")?;
     result.insert("load".into(), load.trim().into());
@@ -47,7 +47,11 @@ pub fn measure(bench: &Bench, options: &Options) -> Result<Map<String, Value>> {
     Ok(result)
 }
 
-impl Meter<'_> {
+impl<'a> Meter<'a> {
+    pub fn new(bench: &'a Bench, options: &'a Options) -> Self {
+        Self { bench, runner: Runner::new(&bench.work), options, random: 1 }
+    }
+
     /// Takes `n` samples of each verb and runtime. If `warm` is 1, takes them in blocks.
     fn pace(&mut self, n: usize, warm: usize, gap: Duration) -> Result<Value> {
         let mut samples = Samples::new();
@@ -120,7 +124,7 @@ impl Meter<'_> {
     }
 
     /// create, start, exec, kill, delete.
-    fn life(&self, runtime: &Runtime, gap: Duration, into: &mut Samples) -> Result<()> {
+    pub fn life(&self, runtime: &Runtime, gap: Duration, into: &mut Samples) -> Result<()> {
         let mut created = Samples::new();
         self.one(runtime, "create", Payload::Pause, Init::None, gap, &mut created)?;
         let init = self.init(runtime)?;
@@ -225,13 +229,13 @@ impl Meter<'_> {
 }
 
 /// The payload has replaced the runtime's init.
-fn runs(init: i32) -> Result<()> {
+pub fn runs(init: i32) -> Result<()> {
     until("the payload runs after start", || {
         fs::read_to_string(format!("/proc/{init}/comm")).is_ok_and(|name| name == "pause\n")
     })
 }
 
-fn killed(runtime: &Runtime, init: i32) -> Result<()> {
+pub fn killed(runtime: &Runtime, init: i32) -> Result<()> {
     let status = wait(init.cast_unsigned())?;
     ensure!(
         status == libc::SIGKILL,

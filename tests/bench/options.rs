@@ -22,6 +22,8 @@ cargo bench --bench verbs -- [OPTIONS]
   --guard       measure no time: count what corten does, and compare with tests/bench/kept.json
   --keep        with --guard: write the figures to tests/bench/kept.json instead
   --quick       with --guard: without instructions, which take longest
+  --scale A,B   instead, while A, then B containers are alive: N samples of each verb, and memory for each
+                container
   --check       measure nothing: compare what a process sees inside under each runtime with the floor
 
 Environment: CORTEN, RUNC, CRUN = path or `none`; PEERS = name=path,...
@@ -38,6 +40,8 @@ pub struct Options {
     pub json: PathBuf,
     pub plot: Option<PathBuf>,
     pub check: bool,
+    /// Ascending.
+    pub scale: Vec<usize>,
     pub guard: bool,
     pub keep: bool,
     pub quick: bool,
@@ -60,6 +64,7 @@ impl Options {
             json: target.join("bench.json"),
             plot: None,
             check: false,
+            scale: Vec::new(),
             guard: false,
             keep: false,
             quick: false,
@@ -80,6 +85,10 @@ impl Options {
                 "--stat" => options.stat.clone_from(value()?),
                 "--json" => options.json = value()?.into(),
                 "--plot" => options.plot = Some(value()?.into()),
+                "--scale" => {
+                    let sizes: Result<_, _> = value()?.split(',').map(str::parse).collect();
+                    options.scale = sizes.context("--scale")?;
+                }
                 "--v2" => options.v2 = true,
                 "--both" => options.both = true,
                 "--check" => options.check = true,

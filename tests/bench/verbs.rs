@@ -34,6 +34,7 @@ mod plot;
 mod registers;
 mod report;
 mod runtimes;
+mod scale;
 #[allow(dead_code, reason = "`make torture` uses the rest")]
 #[path = "../torture/tracer.rs"]
 mod tracer;
@@ -86,9 +87,13 @@ fn outside(options: &Options) -> Result<()> {
             place::Job { options: options.clone(), programs: programs.clone(), runtimes: runtimes.clone() };
         let result = place::run_inside(layout, &job)?;
         if !options.check {
-            report::print(layout, &result, &options.stat);
-            if let Some(file) = &options.plot {
-                plot::write(file, layout, &result, &options.stat)?;
+            if !options.scale.is_empty() {
+                scale::print(&layout.to_string(), &result, &options.stat);
+            } else {
+                report::print(layout, &result, &options.stat);
+                if let Some(file) = &options.plot {
+                    plot::write(file, layout, &result, &options.stat)?;
+                }
             }
             layouts.insert(layout.to_string(), result);
         }
@@ -118,6 +123,10 @@ fn inside(layout: Layout, job: &place::Job) -> Result<()> {
     let bench = container::Bench::new(&place, job)?;
     if job.options.check {
         return lifecycle::check(&bench);
+    }
+    if !job.options.scale.is_empty() {
+        println!("{}", Value::Object(scale::measure(&bench, &job.options)?));
+        return Ok(());
     }
     let mut result = Value::Object(lifecycle::measure(&bench, &job.options)?);
     result["notes"] = json!(bench.notes);
