@@ -4,8 +4,8 @@
 //! that start processes run from a detached, read-only bind mount of the binary
 //! (`launch/seal.rs` has the details).
 //!
-//! That costs a second exec. Most of the time of such an exec is glibc's start-up: its 68
-//! CPUID instructions trap in a virtual machine (0.45 ms). So the ELF entry point of the
+//! That costs a second exec. With glibc, most of the time of such an exec is its start-up:
+//! 68 CPUID instructions trap in a virtual machine (0.45 ms). So the ELF entry point of the
 //! binary is `corten_entry`. It seals the process with five raw system calls, and only
 //! the sealed image goes on to libc's `_start`.
 //!
