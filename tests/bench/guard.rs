@@ -11,7 +11,7 @@ use crate::runtimes::Runtime;
 use crate::tracer::{self, Beside, Command, Ended};
 use crate::{calls, container};
 use anyhow::{Context, Result, ensure};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -51,11 +51,20 @@ pub fn outside(options: &Options, programs: container::Programs, runtimes: Vec<R
     Ok(())
 }
 
+/// Stops ignoring what the caller ignores (`nohup`): init makes a call for each such signal.
+fn default_signals() {
+    for number in Signal::iterator().filter(|number| *number != Signal::SIGPIPE) {
+        // SAFETY: the default is no handler. SIGKILL and SIGSTOP have no other: EINVAL.
+        let _ = unsafe { signal(number, SigHandler::SigDfl) };
+    }
+}
+
 pub fn inside(place: &Place, job: &Job) -> Result<Value> {
     // Addresses decide how many pages a process touches.
     // SAFETY: an integer only.
     unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
     std::env::set_current_dir("/")?;
+    default_signals();
     // The tracer waits for it.
     let mut child_ended = SigSet::empty();
     child_ended.add(Signal::SIGCHLD);
