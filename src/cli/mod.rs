@@ -270,7 +270,8 @@ fn dispatch(verb: &OsString, args: &[OsString], context: &Context) -> Result<i32
     }
 }
 
-/// Parses the arguments of a verb, and runs the verb. Not inlined, as `plain::run_with`.
+/// Parses the arguments of a verb, and runs the verb. Stays a function of its own, as
+/// `plain::run_with`.
 #[inline(never)]
 fn parsed<A: Parser>(
     args: &[OsString],

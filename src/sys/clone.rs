@@ -104,7 +104,7 @@ fn to_forked(ret: libc::c_long, pidfd: libc::c_int) -> Result<Forked> {
 /// Ends the process without destructors and without libc's exit handlers. Both belong to
 /// the process that was forked.
 pub fn exit(status: i32) -> ! {
-    // SAFETY: _exit takes no pointers and does not return.
+    // SAFETY: exit_group takes no pointers.
     unsafe { libc::syscall(libc::SYS_exit_group, status) };
     // A seccomp filter may refuse even this call. musl's `_exit` would repeat it for ever.
     std::process::abort()

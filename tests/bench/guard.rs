@@ -4,7 +4,7 @@
 use crate::container::{Bench, Payload};
 use crate::instructions;
 use crate::kept::{self, Build, Figures};
-use crate::measure::until;
+use crate::lifecycle::runs;
 use crate::options::Options;
 use crate::place::{self, Job, Layout, Place};
 use crate::runtimes::Runtime;
@@ -115,7 +115,7 @@ impl Guard {
                 "create" => {
                     init = fs::read_to_string(self.bench.pid_file(&self.corten))?.trim().parse()?;
                 }
-                "start" => payload_runs(init)?,
+                "start" => runs(init)?,
                 "kill" => {
                     let code = tracer::exit_code(init, BOUND);
                     ensure!(code == Some(128 + libc::SIGKILL), "init ended with {code:?} after kill");
@@ -179,10 +179,4 @@ fn succeeded(ended: &Ended) -> Result<()> {
         ended.stderr
     );
     Ok(())
-}
-
-fn payload_runs(init: i32) -> Result<()> {
-    until("the payload runs after start", || {
-        fs::read_to_string(format!("/proc/{init}/comm")).is_ok_and(|name| name == "pause\n")
-    })
 }
