@@ -31,7 +31,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 RUNNER := CARGO_TARGET_$(shell printf %s '$(HOST)' | tr a-z- A-Z_)_RUNNER
 AS_ROOT = env $(if $(SUDO),$(RUNNER)='sudo -E')
 
-.PHONY: attack fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test vm-torture bench bench-check demo install install-apparmor deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
+.PHONY: attack order fuzz soak torture privilege help docs build check test integration cri conformance vm vm-test vm-torture bench bench-check demo install install-apparmor deps deps-build deps-test deps-vm deps-engines deps-criu deps-conformance
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +47,7 @@ help:
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, documentation, licences and duplicate crates, shell scripts'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
+	@echo 'make order     src/hot.ld: the code that the verbs execute, next to each other'
 	@echo 'make bench-check  system calls, page faults and instructions of each verb against the kept figures (ARGS=--keep keeps new ones)'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make attack    known attacks and races on corten, or on RUNTIME (SECONDS=20 for each race, ARGS="TEXT...")'
@@ -128,6 +129,13 @@ bench: build deps-test
 # Counts, and no times: tests/bench/README.md. So it is built without optimisation.
 bench-check: build deps-test
 	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --profile dev --locked --quiet --bench verbs -- --guard $(ARGS)
+
+# The order of the code in the program, from the functions that each verb executes.
+ORDER := $(TARGET_DIR)/order
+order: deps-build deps-test
+	CARGO_PROFILE_RELEASE_STRIP=none CARGO_TARGET_DIR=$(ORDER) cargo build --release --locked --target $(TARGET)
+	$(AS_ROOT) CORTEN=$(ORDER)/$(TARGET)/release/corten \
+	    cargo bench --profile dev --locked --quiet --bench verbs -- --order src/hot.ld
 
 # libFuzzer is C++.
 SECONDS ?= 60

@@ -59,7 +59,8 @@ fn default_signals() {
     }
 }
 
-pub fn inside(place: &Place, job: &Job) -> Result<Value> {
+/// Makes the caller's settings those that the commands are counted with.
+pub fn prepare() -> Result<()> {
     // Addresses decide how many pages a process touches.
     // SAFETY: an integer only.
     unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
@@ -68,13 +69,12 @@ pub fn inside(place: &Place, job: &Job) -> Result<Value> {
     // The tracer waits for it.
     let mut child_ended = SigSet::empty();
     child_ended.add(Signal::SIGCHLD);
-    child_ended.thread_block()?;
-    let bench = Bench::new(place, job)?;
-    let mut corten = job.runtimes.first().context("no corten")?.clone();
-    let copy = place.work.join("corten");
-    fs::copy(&corten.path, &copy)?;
-    corten.path = copy;
-    let guard = Guard { bench, corten };
+    Ok(child_ended.thread_block()?)
+}
+
+pub fn inside(place: &Place, job: &Job) -> Result<Value> {
+    prepare()?;
+    let guard = Guard::new(place, job)?;
     // Fills the caches of the kernel.
     guard.round(Count::Faults)?;
     let mut all: BTreeMap<String, Figures> = BTreeMap::new();
@@ -97,20 +97,34 @@ pub fn inside(place: &Place, job: &Job) -> Result<Value> {
     Ok(serde_json::to_value(all)?)
 }
 
-struct Guard {
+pub struct Guard {
     bench: Bench,
     corten: Runtime,
 }
 
 impl Guard {
-    /// Executes each command once, in the life of one container and of a second one by `run`.
+    pub fn new(place: &Place, job: &Job) -> Result<Self> {
+        let bench = Bench::new(place, job)?;
+        let mut corten = job.runtimes.first().context("no corten")?.clone();
+        let copy = place.work.join("corten");
+        fs::copy(&corten.path, &copy)?;
+        corten.path = copy;
+        Ok(Self { bench, corten })
+    }
+
     fn round(&self, count: Count) -> Result<BTreeMap<String, Figures>> {
+        self.live(|name, init| self.count(name, count, init))
+    }
+
+    /// Lets `execute` run each command once, in the life of one container and of a second one
+    /// by `run`. It gets the command's name, and the pid of the container's init.
+    pub fn live<T>(&self, mut execute: impl FnMut(&str, i32) -> Result<T>) -> Result<BTreeMap<String, T>> {
         let mut round = BTreeMap::new();
         let mut init = 0;
         for name in COMMANDS {
             tracer::forget_reaped();
-            let figures = self.count(name, count, init).with_context(|| name.to_owned())?;
-            round.insert(name.to_owned(), figures);
+            let result = execute(name, init).with_context(|| name.to_owned())?;
+            round.insert(name.to_owned(), result);
             match name {
                 "create" => {
                     init = fs::read_to_string(self.bench.pid_file(&self.corten))?.trim().parse()?;
@@ -156,7 +170,7 @@ impl Guard {
         Ok(figures)
     }
 
-    fn words(&self, name: &str) -> Vec<String> {
+    pub fn words(&self, name: &str) -> Vec<String> {
         let payload = if name == "run" { Payload::Ok } else { Payload::Pause };
         let mut words = self.bench.command(&self.corten, name, payload, 0);
         match name {
@@ -169,7 +183,7 @@ impl Guard {
     }
 }
 
-fn succeeded(ended: &Ended) -> Result<()> {
+pub fn succeeded(ended: &Ended) -> Result<()> {
     ensure!(
         ended.code == 0 && ended.hang.is_empty(),
         "exit status {} {:?}\n{}{}",

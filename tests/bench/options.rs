@@ -24,6 +24,7 @@ cargo bench --bench verbs -- [OPTIONS]
   --quick       with --guard: without instructions, which take longest
   --scale A,B   instead, while A, then B containers are alive: N samples of each verb, and memory for each
                 container
+  --order FILE  measure no time: write the linker script src/hot.ld, from a CORTEN with symbols
   --check       measure nothing: compare what a process sees inside under each runtime with the floor
 
 Environment: CORTEN, RUNC, CRUN = path or `none`; PEERS = name=path,...
@@ -45,6 +46,7 @@ pub struct Options {
     pub guard: bool,
     pub keep: bool,
     pub quick: bool,
+    pub order: Option<PathBuf>,
     v2: bool,
     both: bool,
 }
@@ -68,6 +70,7 @@ impl Options {
             guard: false,
             keep: false,
             quick: false,
+            order: None,
             v2: false,
             both: false,
         };
@@ -85,6 +88,7 @@ impl Options {
                 "--stat" => options.stat.clone_from(value()?),
                 "--json" => options.json = value()?.into(),
                 "--plot" => options.plot = Some(value()?.into()),
+                "--order" => options.order = Some(value()?.into()),
                 "--scale" => {
                     let sizes: Result<_, _> = value()?.split(',').map(str::parse).collect();
                     options.scale = sizes.context("--scale")?;

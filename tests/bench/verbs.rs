@@ -27,6 +27,7 @@ mod kept;
 mod lifecycle;
 mod measure;
 mod options;
+mod order;
 mod place;
 mod plot;
 #[allow(dead_code, reason = "`make torture` uses the rest")]
@@ -81,6 +82,9 @@ fn outside(options: &Options) -> Result<()> {
     if options.guard {
         return guard::outside(options, programs, runtimes);
     }
+    if let Some(script) = &options.order {
+        return order::outside(options, script, programs, runtimes);
+    }
     let mut layouts = serde_json::Map::new();
     for layout in options.layouts()? {
         let job =
@@ -115,9 +119,13 @@ fn outside(options: &Options) -> Result<()> {
 /// In a private mount namespace: takes all measurements. Writes the result to stdout as
 /// JSON.
 fn inside(layout: Layout, job: &place::Job) -> Result<()> {
-    let place = place::Place::enter(layout, job.options.guard)?;
+    let place = place::Place::enter(layout, job.options.guard || job.options.order.is_some())?;
     if job.options.guard {
         println!("{}", guard::inside(&place, job)?);
+        return Ok(());
+    }
+    if job.options.order.is_some() {
+        println!("{}", order::inside(&place, job)?);
         return Ok(());
     }
     let bench = container::Bench::new(&place, job)?;

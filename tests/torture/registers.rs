@@ -28,6 +28,16 @@ pub fn stop(pid: i32) -> Option<Stop> {
     }
 }
 
+/// Returns the address of the next instruction of a stopped process.
+pub fn instruction(pid: i32) -> Option<u64> {
+    // SAFETY: all zeros is a value of this C struct.
+    let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
+    let size = std::mem::size_of_val(&info);
+    // SAFETY: `info` is valid for writing `size` bytes.
+    let length = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) };
+    (length > 0).then_some(info.instruction_pointer)
+}
+
 #[cfg(target_arch = "x86_64")]
 fn poke(pid: i32, register: usize, value: i64) {
     // SAFETY: integers only: an offset in `struct user`, and a value.
