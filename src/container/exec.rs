@@ -52,41 +52,38 @@ pub struct Options<'a> {
     pub signals: Option<Rc<Signals>>,
 }
 
-/// Finds a container that a process can enter. The kernel freezes a process that enters a
-/// paused container until `resume`. So a paused container is an error unless
+/// Finds a container that a process can enter, and opens its init. The kernel freezes a process
+/// that enters a paused container until `resume`. So a paused container is an error unless
 /// `ignore_paused` is set.
-pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(super::Dir, State)> {
+pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(Dir, State, OwnedFd)> {
     let dir = root.find(id)?;
     let state = dir.created_state()?;
-    match dir.status(Some(&state))? {
-        Status::Running | Status::Created | Status::Paused if ignore_paused => Ok((dir, state)),
-        Status::Running | Status::Created => match state.cgroup.check_not_frozen() {
-            Ok(()) => Ok((dir, state)),
-            // A `pause` froze the container after `status` had looked.
-            Err(_) if state.cgroup.is_frozen()? => Err(paused(id)),
-            Err(error) => Err(error),
-        },
-        Status::Paused => Err(paused(id)),
-        Status::Stopped | Status::Creating => {
-            Err(Error::msg("cannot exec in a stopped container: container not running").on(id))
-        }
+    let init = state.init.map(|init| init.open()).transpose()?.flatten();
+    let init =
+        init.ok_or_else(|| Error::msg("cannot exec in a stopped container: container not running").on(id))?;
+    if !ignore_paused && let Err(error) = state.cgroup.check_not_frozen() {
+        return Err(if state.cgroup.is_frozen()? { paused(id) } else { error });
     }
+    steps::done("opened init");
+    Ok((dir, state, init))
 }
 
 fn paused(id: &str) -> Error {
     Error::msg("cannot exec in a paused container (use --ignore-paused to override)").on(id)
 }
 
-/// Executes `process` under the container's seccomp `profile`. Returns the exit status of
-/// the process, or 0 if detached.
+/// Executes `process` under the container's seccomp `profile`. `init` is the container's
+/// running init. Returns the exit status of the process, or 0 if detached.
 pub fn exec(
     dir: &Dir,
     state: &State,
+    init: OwnedFd,
     process: &mut Process,
     profile: Option<&Profile>,
     options: &Options,
 ) -> Result<i32> {
-    let outcome = exec_attended(dir, state, process, profile, options).map_err(|error| explain(error, state));
+    let outcome =
+        exec_attended(dir, state, init, process, profile, options).map_err(|error| explain(error, state));
     run::stopped_or(options.signals.as_ref(), options.log, outcome)
 }
 
@@ -125,6 +122,7 @@ fn ended(error: &Error, state: &State) -> Error {
 fn exec_attended(
     dir: &Dir,
     state: &State,
+    init: OwnedFd,
     process: &mut Process,
     profile: Option<&Profile>,
     options: &Options,
@@ -141,9 +139,6 @@ fn exec_attended(
         hide()?;
     }
     move_to_first_cpus(process)?;
-    let init = state.init.map(|init| init.open()).transpose()?.flatten();
-    let init = init.ok_or_else(|| Error::msg("container not running").on(state.id.clone()))?;
-    steps::done("opened init");
     let mut handed = namespace_entry::ask_init(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.select_sub_cgroups(wanted)).transpose();
     let sub = sub.map_err(|error| explain_cgroup(error, state))?;

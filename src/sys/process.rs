@@ -87,7 +87,7 @@ pub fn default_signals() {
 /// Returns the ignored signals, a bit each, from signal 1 on: field 33 of
 /// /proc/self/stat. Reading this one file replaces 29 calls of sigaction(2).
 fn ignored_signals() -> Option<u32> {
-    stat_fields(&read_file("/proc/self/stat").ok()?)?.nth(33 - 3)?.parse().ok()
+    stat_fields(read_once("/proc/self/stat", &mut [0; 2048]).ok()?)?.nth(33 - 3)?.parse().ok()
 }
 
 /// Returns the fields of a /proc/PID/stat from the third one on, which is the state. The
