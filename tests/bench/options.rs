@@ -18,7 +18,7 @@ cargo bench --bench verbs -- [OPTIONS]
   --both        as the machine is, and on cgroup v2
   --stat NAME   what the table shows: median, p10, min or p90 (median); on a loaded machine p10 moves least
   --json FILE   every sample (target/bench.json)
-  --plot FILE   a plot of the wall times back to back, as SVG; with --both, of cgroup v2
+  --plot FILE   a plot of the wall times back to back, as SVG; with --both, of cgroup v2; with --scale, of those times
   --guard       measure no time: count what corten does, and compare with tests/bench/kept.json
   --keep        with --guard: write the figures to tests/bench/kept.json instead
   --quick       with --guard: without instructions, which take longest

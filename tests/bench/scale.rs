@@ -125,18 +125,26 @@ fn memory() -> Result<BTreeMap<String, i64>> {
     KINDS.iter().map(|kind| kib(kind)).collect()
 }
 
+/// The verbs that are measured beside a crowd.
+pub fn verbs() -> impl Iterator<Item = &'static str> {
+    VERBS.into_iter().filter(|verb| *verb != "run").chain(["state", "list"])
+}
+
+/// Returns the sizes of the crowds, ascending.
+pub fn sizes(result: &Value) -> Vec<String> {
+    let first = result.as_object().and_then(|runtimes| runtimes.values().next()?.as_object());
+    let mut sizes: Vec<String> = first.map_or_else(Vec::new, |sizes| sizes.keys().cloned().collect());
+    sizes.sort_by_key(|size| size.parse::<usize>().unwrap_or(0));
+    sizes
+}
+
 /// Prints a table of medians for each verb, a line for each runtime and a column for each
 /// size; then the memory.
 pub fn print(layout: &str, result: &Value, stat: &str) {
     let Some(runtimes) = result.as_object() else { return };
-    let sizes: Vec<String> =
-        runtimes.values().next().and_then(Value::as_object).map_or_else(Vec::new, |sizes| {
-            let mut sizes: Vec<String> = sizes.keys().cloned().collect();
-            sizes.sort_by_key(|size| size.parse::<usize>().unwrap_or(0));
-            sizes
-        });
+    let sizes = sizes(result);
     println!("\ncgroup {layout}, back to back, while so many containers are alive: {stat} in ms");
-    for verb in VERBS.iter().copied().filter(|verb| *verb != "run").chain(["state", "list"]) {
+    for verb in verbs() {
         println!("  {verb:<10}{}", sizes.iter().map(|size| format!("{size:>10}")).collect::<String>());
         for (name, runtime) in runtimes {
             let figure = |size: &String| runtime[size]["wall_ms"][verb][stat].as_f64();

@@ -36,6 +36,7 @@ mod registers;
 mod report;
 mod runtimes;
 mod scale;
+mod scale_plot;
 #[allow(dead_code, reason = "`make torture` uses the rest")]
 #[path = "../torture/tracer.rs"]
 mod tracer;
@@ -93,6 +94,9 @@ fn outside(options: &Options) -> Result<()> {
         if !options.check {
             if !options.scale.is_empty() {
                 scale::print(&layout.to_string(), &result, &options.stat);
+                if let Some(file) = &options.plot {
+                    scale_plot::write(file, &layout.to_string(), &result, &options.stat)?;
+                }
             } else {
                 report::print(layout, &result, &options.stat);
                 if let Some(file) = &options.plot {
