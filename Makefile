@@ -47,7 +47,7 @@ help:
 	@echo 'make build     the release binary: $(CORTEN)'
 	@echo 'make check     formatting, lints, documentation, licences and duplicate crates, shell scripts'
 	@echo 'make bench     side by side with runc and crun (ARGS="...")'
-	@echo 'make order     src/hot.ld: the code that the verbs execute, next to each other'
+	@echo 'make order     write src/hot.ld, the linker script that groups the functions of the verbs'
 	@echo 'make bench-check  system calls, page faults and instructions of each verb against the kept figures (ARGS=--keep keeps new ones)'
 	@echo 'make fuzz      the fuzzers (SECONDS=60 for each)'
 	@echo 'make attack    known attacks and races on corten, or on RUNTIME (SECONDS=20 for each race, ARGS="TEXT...")'
@@ -130,9 +130,10 @@ bench: build deps-test
 bench-check: build deps-test
 	$(AS_ROOT) CORTEN=$(CORTEN) cargo bench --profile dev --locked --quiet --bench verbs -- --guard $(ARGS)
 
-# The order of the code in the program, from the functions that each verb executes.
+# The linker script that groups the functions which the verbs execute.
 ORDER := $(TARGET_DIR)/order
 order: deps-build deps-test
+	@case $(TARGET) in x86_64*-musl) ;; *) echo 'the order is made with a target of x86_64 and musl, not with $(TARGET)'; exit 1;; esac
 	CARGO_PROFILE_RELEASE_STRIP=none CARGO_TARGET_DIR=$(ORDER) cargo build --release --locked --target $(TARGET)
 	$(AS_ROOT) CORTEN=$(ORDER)/$(TARGET)/release/corten \
 	    cargo bench --profile dev --locked --quiet --bench verbs -- --order src/hot.ld

@@ -1,5 +1,5 @@
-//! Tells the linker the entry point in `sys/early.rs` and the order of the code, and the
-//! program the commit that it is built from.
+//! Tells the linker the entry point (`sys/early.rs`) and the order of the functions
+//! (`hot.ld`). Passes the commit to the program.
 
 use std::process::Command;
 
@@ -12,8 +12,8 @@ fn main() {
     if is("CARGO_CFG_TARGET_ARCH", "x86_64") && !is("OPT_LEVEL", "0") {
         println!("cargo:rustc-link-arg-bins=-Wl,-e,corten_entry");
     }
-    // The order of the code. Only for the program that is shipped: a script wants a linker that
-    // knows GNU's.
+    // The script needs a linker with GNU's `INSERT` (GNU ld, LLD). Only musl builds, which are
+    // the shipped ones, get it.
     if is("CARGO_CFG_TARGET_ENV", "musl") && !is("OPT_LEVEL", "0") {
         let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/hot.ld");
         println!("cargo:rustc-link-arg-bins=-T");

@@ -117,7 +117,7 @@ impl Args {
 
 pub fn run(args: Args, context: &Context) -> Result<i32> {
     let preserve_fds = preserve_fds(args.preserve_fds)?;
-    let (dir, state, init) = exec::find_running(&context.root, &args.id, args.ignore_paused)?;
+    let (dir, state, init) = exec::open_running(&context.root, &args.id, args.ignore_paused)?;
     let file = args.process.as_deref().map(|path| read(path, context)).transpose()?;
     // Engines write a complete process into the file, so the runtime need not read the
     // configuration again. `create` has already given the warnings about the

@@ -345,7 +345,8 @@ impl Dir {
     /// JSON.
     pub fn hooks(&self, state: &State, kind: &str) -> Result<Hooks> {
         let text = self.config()?;
-        // The search of `str` skips most bytes, unlike a comparison at each position.
+        // `str::contains` skips most bytes. Text that is not UTF-8 goes to the parser, which
+        // reports it.
         if std::str::from_utf8(&text).is_ok_and(|text| !text.contains(kind)) {
             return Ok(Hooks::default());
         }

@@ -52,10 +52,10 @@ pub struct Options<'a> {
     pub signals: Option<Rc<Signals>>,
 }
 
-/// Finds a container that a process can enter, and opens its init. The kernel freezes a process
+/// Finds a container that a process can enter, and opens a pidfd of its init. The kernel freezes a process
 /// that enters a paused container until `resume`. So a paused container is an error unless
 /// `ignore_paused` is set.
-pub fn find_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(Dir, State, OwnedFd)> {
+pub fn open_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(Dir, State, OwnedFd)> {
     let dir = root.find(id)?;
     let state = dir.created_state()?;
     let init = state.init.map(|init| init.open()).transpose()?.flatten();
@@ -139,6 +139,10 @@ fn exec_attended(
         hide()?;
     }
     move_to_first_cpus(process)?;
+    // Since init was opened, files were read, and one may be a FIFO.
+    if pidfd::send_signal(&init, 0) == Err(Errno::ESRCH) {
+        return Err(Error::msg("container not running").on(state.id.clone()));
+    }
     let mut handed = namespace_entry::ask_init(dir, state)?;
     let sub = options.cgroup.map(|wanted| state.cgroup.select_sub_cgroups(wanted)).transpose();
     let sub = sub.map_err(|error| explain_cgroup(error, state))?;

@@ -15,6 +15,7 @@
 //! file anyway. Otherwise the process continues from a sealed copy in memory.
 
 use crate::error::{Context, Error, Result};
+use crate::sys::early;
 use crate::sys::fd::open;
 use crate::sys::mount::{self, MOUNT_ATTR_RDONLY, MountAttr};
 use crate::sys::process::environment;
@@ -46,6 +47,9 @@ pub fn ensure(args: &[OsString]) -> Result<()> {
 }
 
 fn is_sealed() -> Result<bool> {
+    if early::is_sealed() {
+        return Ok(true);
+    }
     let read_only = statvfs(EXE).op_on("statfs", EXE)?.flags().contains(FsFlags::ST_RDONLY);
     Ok(read_only || is_memory_copy())
 }

@@ -13,6 +13,8 @@
 //! image isn't relocated yet. If a step fails, the process goes on to `_start`. Then
 //! `launch::seal`, which can use all of the runtime, decides what to do.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 /// Defines the list of sealed verbs, and the function that looks for them. The code before
 /// libc calls the function with each argument, because it has no parser. A verb of the list
 /// always stands in argv, so the function finds it. An argument that only looks like a verb
@@ -44,6 +46,14 @@ macro_rules! sealed_verbs {
 // The verbs that put a process into a container. Each has at most eight letters.
 sealed_verbs!(b"create", b"run", b"exec", b"restore", b"mounts");
 
+/// Set before libc starts if this file has found /proc/self/exe read-only.
+static IS_SEALED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the code before libc has seen that the process runs from a sealed image.
+pub fn is_sealed() -> bool {
+    IS_SEALED.load(Ordering::Relaxed)
+}
+
 /// Returns the arguments of C's `main`.
 ///
 /// # Safety
@@ -62,6 +72,7 @@ pub unsafe fn args(argc: libc::c_int, argv: *const *const libc::c_char) -> Vec<s
 mod x86_64 {
     use core::arch::{asm, naked_asm};
     use core::mem::MaybeUninit;
+    use core::sync::atomic::Ordering::Relaxed;
 
     const STATFS_FLAGS_WORD: usize = 10;
     const ST_RDONLY: usize = 1;
@@ -181,6 +192,7 @@ mod x86_64 {
             }
             let flags = statfs.as_mut_ptr().cast::<usize>().add(STATFS_FLAGS_WORD).read_volatile();
             if flags & ST_RDONLY != 0 {
+                super::IS_SEALED.store(true, Relaxed);
                 return;
             }
             let tree = syscall(libc::SYS_open_tree, AT_FDCWD, exe, OPEN_TREE_CLONE_CLOEXEC, 0, 0);

@@ -59,14 +59,14 @@ fn default_signals() {
     }
 }
 
-/// Makes the caller's settings those that the commands are counted with.
+/// Sets what a command inherits: addresses that are not random, the working directory /, and
+/// default signals. Blocks SIGCHLD, because the tracer waits for it.
 pub fn prepare() -> Result<()> {
     // Addresses decide how many pages a process touches.
     // SAFETY: an integer only.
     unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
     std::env::set_current_dir("/")?;
     default_signals();
-    // The tracer waits for it.
     let mut child_ended = SigSet::empty();
     child_ended.add(Signal::SIGCHLD);
     Ok(child_ended.thread_block()?)
@@ -113,12 +113,15 @@ impl Guard {
     }
 
     fn round(&self, count: Count) -> Result<BTreeMap<String, Figures>> {
-        self.live(|name, init| self.count(name, count, init))
+        self.run_lifecycle(|name, init| self.count(name, count, init))
     }
 
-    /// Lets `execute` run each command once, in the life of one container and of a second one
-    /// by `run`. It gets the command's name, and the pid of the container's init.
-    pub fn live<T>(&self, mut execute: impl FnMut(&str, i32) -> Result<T>) -> Result<BTreeMap<String, T>> {
+    /// Executes each command once, in the life of one container and of a second one by `run`.
+    /// `execute` gets the command's name and init's pid (0 before `create`).
+    pub fn run_lifecycle<T>(
+        &self,
+        mut execute: impl FnMut(&str, i32) -> Result<T>,
+    ) -> Result<BTreeMap<String, T>> {
         let mut round = BTreeMap::new();
         let mut init = 0;
         for name in COMMANDS {

@@ -2,6 +2,7 @@
 //! system calls.
 
 use anyhow::{Context, Result, bail, ensure};
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -88,6 +89,31 @@ impl Runner {
         Ok(Sample { wall, cpu: cpu + init_after - init_before })
     }
 
+    /// Executes the commands, `at_once` at a time, and returns the wall time of all. The caller
+    /// of the bench is the parent of what they leave behind.
+    pub fn all(&self, commands: &[Vec<String>], at_once: usize) -> Result<f64> {
+        let mut waiting = commands.iter();
+        let mut running = HashMap::new();
+        let begin = Instant::now();
+        loop {
+            while running.len() < at_once
+                && let Some(argv) = waiting.next()
+            {
+                let child = self.prepare(argv)?.spawn().with_context(|| argv[0].clone())?;
+                running.insert(child.id().cast_signed(), argv);
+            }
+            if running.is_empty() {
+                return Ok(begin.elapsed().as_secs_f64() * 1e3);
+            }
+            let (pid, status) = wait_for_any()?;
+            if let Some(argv) = running.remove(&pid)
+                && status != 0
+            {
+                self.fail(argv, &format!("wait status {status:#x} (expected 0)"))?;
+            }
+        }
+    }
+
     /// A tiny parent starts the command, because the kernel also counts the memory and the page
     /// faults that a process had before its execve, and those are its parent's.
     pub fn usage(&self, floor: &Path, argv: &[String], init: Init) -> Result<Usage> {
@@ -164,12 +190,21 @@ fn calls_until_exit(trace: &str) -> Option<usize> {
 
 /// Waits for a child and returns its wait status.
 pub fn wait(pid: u32) -> Result<i32> {
+    wait_for(pid.cast_signed()).map(|(_, status)| status)
+}
+
+/// Waits for any child, and returns its pid and its wait status.
+fn wait_for_any() -> Result<(i32, i32)> {
+    wait_for(-1)
+}
+
+fn wait_for(pid: i32) -> Result<(i32, i32)> {
     let mut status = 0;
     loop {
-        // SAFETY: status is a valid place for the result; the pid is our child's.
-        let got = unsafe { libc::waitpid(pid.cast_signed(), &raw mut status, 0) };
+        // SAFETY: status is a valid place for the result; the pid is our child's, or any.
+        let got = unsafe { libc::waitpid(pid, &raw mut status, 0) };
         if got > 0 {
-            return Ok(status);
+            return Ok((got, status));
         }
         let error = std::io::Error::last_os_error();
         ensure!(error.raw_os_error() == Some(libc::EINTR), "waiting for {pid}: {error}");

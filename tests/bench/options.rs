@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::place::Layout;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -18,12 +18,14 @@ cargo bench --bench verbs -- [OPTIONS]
   --both        as the machine is, and on cgroup v2
   --stat NAME   what the table shows: median, p10, min or p90 (median); on a loaded machine p10 moves least
   --json FILE   every sample (target/bench.json)
-  --plot FILE   a plot of the wall times back to back, as SVG; with --both, of cgroup v2; with --scale, of those times
+  --plot FILE   a plot of the wall times back to back, as SVG; with --both, of cgroup v2; with --scale, of the times
+                beside each number of containers
   --guard       measure no time: count what corten does, and compare with tests/bench/kept.json
   --keep        with --guard: write the figures to tests/bench/kept.json instead
   --quick       with --guard: without instructions, which take longest
   --scale A,B   instead, while A, then B containers are alive: N samples of each verb, and memory for each
                 container
+  --at-once A,B instead, a hundred `create` by A, then B callers at the same time
   --order FILE  measure no time: write the linker script src/hot.ld, from a CORTEN with symbols
   --check       measure nothing: compare what a process sees inside under each runtime with the floor
 
@@ -43,6 +45,7 @@ pub struct Options {
     pub check: bool,
     /// Ascending.
     pub scale: Vec<usize>,
+    pub at_once: Vec<usize>,
     pub guard: bool,
     pub keep: bool,
     pub quick: bool,
@@ -67,6 +70,7 @@ impl Options {
             plot: None,
             check: false,
             scale: Vec::new(),
+            at_once: Vec::new(),
             guard: false,
             keep: false,
             quick: false,
@@ -89,10 +93,8 @@ impl Options {
                 "--json" => options.json = value()?.into(),
                 "--plot" => options.plot = Some(value()?.into()),
                 "--order" => options.order = Some(value()?.into()),
-                "--scale" => {
-                    let sizes: Result<_, _> = value()?.split(',').map(str::parse).collect();
-                    options.scale = sizes.context("--scale")?;
-                }
+                "--scale" => options.scale = numbers(value()?).context("--scale")?,
+                "--at-once" => options.at_once = numbers(value()?).context("--at-once")?,
                 "--v2" => options.v2 = true,
                 "--both" => options.both = true,
                 "--check" => options.check = true,
@@ -138,4 +140,10 @@ impl Options {
     pub fn wants(&self, verb: &str) -> bool {
         self.verbs.iter().any(|v| v == verb)
     }
+}
+
+fn numbers(list: &str) -> Result<Vec<usize>> {
+    let numbers: Vec<usize> = list.split(',').map(str::parse).collect::<Result<_, _>>()?;
+    ensure!(!numbers.contains(&0), "0 is too few");
+    Ok(numbers)
 }

@@ -21,7 +21,8 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 /// The commands in the order of their code in the program: the small ones first, so that they
 /// touch the fewest pages.
-const COMMANDS: [&str; 8] = ["--version", "state", "kill", "delete", "start", "exec", "create", "run"];
+const COMMANDS: [&str; 9] =
+    ["--version", "state", "kill", "delete", "start", "exec", "create", "run", "list"];
 
 const HEAD: &str = "\
 /* The functions that the verbs execute, next to each other: each page fault on code maps 64 KiB. Made by `make order`,
@@ -42,21 +43,24 @@ pub fn outside(
 ) -> Result<()> {
     let runtimes: Vec<Runtime> = runtimes.into_iter().filter(|r| r.name == "corten").collect();
     let corten = runtimes.first().context("CORTEN is none")?.clone();
-    let functions = Functions::of(&corten.path)?;
-    let touched = place::run_inside(Layout::V2, &Job { options: options.clone(), programs, runtimes })?;
-    let touched: BTreeMap<String, Vec<u64>> = serde_json::from_value(touched)?;
+    ensure!(instructions::ARE_COUNTED, "a program can't be executed step by step on this architecture");
+    let functions = Functions::read_symbols(&corten.path)?;
+    let executed = place::run_inside(Layout::V2, &Job { options: options.clone(), programs, runtimes })?;
+    let executed: BTreeMap<String, Vec<u64>> = serde_json::from_value(executed)?;
     let mut patterns = Vec::new();
     let mut known = HashSet::new();
     for command in COMMANDS {
-        let functions = touched[command].iter().filter_map(|address| functions.at(*address));
+        let functions = executed[command].iter().filter_map(|address| functions.find(*address));
         patterns.extend(functions.map(pattern).filter(|pattern| known.insert(pattern.clone())));
     }
     let mut text = HEAD.to_owned();
     for pattern in &patterns {
-        writeln!(text, "    *(.text.{pattern} .text.unlikely.{pattern})")?;
-        // musl's assembly has one function in each file, and no name for its section.
-        if !pattern.starts_with('_') || pattern.starts_with("__") {
-            writeln!(text, "    *libc.a:{pattern}.*(.text)")?;
+        if pattern.starts_with("_ZN") || pattern.starts_with("_R") {
+            // Or `.text.unlikely.NAME`.
+            writeln!(text, "    *(.text.*{pattern})")?;
+        } else {
+            // musl's assembly has one function in each file, and no name for its section.
+            writeln!(text, "    *(.text.{pattern}) *libc.a:{pattern}.*(.text)")?;
         }
     }
     text += TAIL;
@@ -74,42 +78,43 @@ pub fn inside(place: &Place, job: &Job) -> Result<Value> {
     let entry = entry_of(&fs::read(&corten.path)?)?;
     let guard = Guard::new(place, job)?;
     let mut bases = HashMap::new();
-    let touched = guard.live(|name, _| {
-        let (ended, addresses) = touch(&Command::new(guard.words(name)), entry, &mut bases)?;
+    let executed = guard.run_lifecycle(|name, _| {
+        let (ended, addresses) = trace(&Command::new(guard.words(name)), entry, &mut bases)?;
         guard::succeeded(&ended)?;
         Ok(addresses)
     })?;
-    Ok(serde_json::to_value(touched)?)
+    Ok(serde_json::to_value(executed)?)
 }
 
 /// The functions of a program, ascending by address.
 struct Functions(Vec<(u64, u64, String)>);
 
 impl Functions {
-    fn of(program: &Path) -> Result<Self> {
-        let nm =
-            std::process::Command::new("nm").args(["-n", "-S", "--defined-only"]).arg(program).output()?;
+    fn read_symbols(program: &Path) -> Result<Self> {
+        let nm = std::process::Command::new("nm").args(["-n", "-S", "--defined-only"]).arg(program).output();
+        let nm = nm.context("nm (package binutils)")?;
+        ensure!(nm.status.success(), "nm: {}", String::from_utf8_lossy(&nm.stderr));
         let text = String::from_utf8_lossy(&nm.stdout);
-        let number = |word: &str| u64::from_str_radix(word, 16).ok();
+        let parse_hex = |word: &str| u64::from_str_radix(word, 16).ok();
         let functions: Vec<_> = text
             .lines()
             .filter_map(|line| {
                 let words: Vec<_> = line.split(' ').collect();
                 let (address, size, kind, name) = match words[..] {
-                    [address, size, kind, name] => (address, number(size)?, kind, name),
-                    // Assembly, which gives no size: up to the next function.
+                    [address, size, kind, name] => (address, parse_hex(size)?, kind, name),
+                    // Assembly gives no size. Such a function ends at the next symbol.
                     [address, kind, name] => (address, u64::MAX, kind, name),
                     _ => return None,
                 };
                 let is_code = matches!(kind, "t" | "T" | "w" | "W");
-                is_code.then_some((number(address)?, size, name.to_owned()))
+                is_code.then_some((parse_hex(address)?, size, name.to_owned()))
             })
             .collect();
-        ensure!(!functions.is_empty(), "{} has no symbols", program.display());
+        ensure!(!functions.is_empty(), "{} has no symbols: run `make order`", program.display());
         Ok(Self(functions))
     }
 
-    fn at(&self, address: u64) -> Option<&str> {
+    fn find(&self, address: u64) -> Option<&str> {
         let after = self.0.partition_point(|(start, ..)| *start <= address);
         let (start, size, name) = self.0.get(after.checked_sub(1)?)?;
         (address - start < *size).then_some(name.as_str())
@@ -118,17 +123,15 @@ impl Functions {
 
 /// Returns the pattern of a function's section. Hashes depend on the compiler, so they become
 /// `*`: `17h0123456789abcdefE` at the end of a name, the `CsHASH_` of each crate in a name of
-/// the newer kind (`_R`), and the number of a clone.
+/// the newer kind (`_R`), and the number of a clone after the name.
 fn pattern(name: &str) -> String {
-    let (name, clone) = name.split_once('.').map_or((name, ""), |(name, _)| (name, ".*"));
-    let mut pattern = match name.rfind("17h") {
-        Some(at) if name.starts_with("_ZN") => format!("{}17h*E", &name[..at]),
-        _ => name.to_owned(),
-    };
-    if name.starts_with("_R") {
-        pattern = without_crate_hashes(name);
+    const HASH: usize = "17h0123456789abcdefE".len();
+    if let Some(at) = name.rfind("17h").filter(|_| name.starts_with("_ZN")) {
+        let clone = if name.len() > at + HASH { ".*" } else { "" };
+        return format!("{}17h*E{clone}", &name[..at]);
     }
-    pattern + clone
+    let (name, clone) = name.split_once('.').map_or((name, ""), |(name, _)| (name, ".*"));
+    if name.starts_with("_R") { without_crate_hashes(name) + clone } else { name.to_owned() + clone }
 }
 
 fn without_crate_hashes(name: &str) -> String {
@@ -155,8 +158,8 @@ fn entry_of(elf: &[u8]) -> Result<u64> {
     Ok(u64::from_ne_bytes(elf.get(24..32).context("no ELF file")?.try_into()?))
 }
 
-/// Where the program with the entry point `entry` lies in the memory of the process. `None`: it
-/// executes another program.
+/// Returns the load address of the program with the entry point `entry` in the process. `None`:
+/// the process executes another program.
 fn base_of(pid: i32, entry: u64) -> Option<u64> {
     let words = fs::read(format!("/proc/{pid}/auxv")).ok()?;
     let words: Vec<u64> =
@@ -167,13 +170,14 @@ fn base_of(pid: i32, entry: u64) -> Option<u64> {
 
 /// Executes the command step by step, with its children, until it ends or they execute another
 /// program.
-fn touch(command: &Command, entry: u64, bases: &mut HashMap<i32, u64>) -> Result<(Ended, Vec<u64>)> {
+fn trace(command: &Command, entry: u64, bases: &mut HashMap<i32, u64>) -> Result<(Ended, Vec<u64>)> {
     let (out, err) = (tracer::memory_file(), tracer::memory_file());
     let (gate, opener) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let first = command.fork(gate.as_raw_fd(), out.as_raw_fd(), err.as_raw_fd());
     let options = libc::PTRACE_O_TRACEEXEC
         | libc::PTRACE_O_TRACECLONE
         | libc::PTRACE_O_TRACEFORK
+        | libc::PTRACE_O_TRACEVFORK
         | libc::PTRACE_O_EXITKILL;
     let seized = tracer::ptrace(libc::PTRACE_SEIZE, first, 0, options as usize);
     ensure!(seized == 0, "PTRACE_SEIZE: {}", std::io::Error::last_os_error());
@@ -187,8 +191,8 @@ fn touch(command: &Command, entry: u64, bases: &mut HashMap<i32, u64>) -> Result
 
 struct Steps<'a> {
     entry: u64,
-    /// Where the program lies in each process that is followed. Init is followed from `create`
-    /// to `start`.
+    /// The load address of the program in each traced process. Init is traced from `create`
+    /// until it executes the payload.
     bases: &'a mut HashMap<i32, u64>,
     /// Children that stopped before the event of their parent.
     early: HashSet<i32>,
@@ -205,11 +209,9 @@ impl Steps<'_> {
                 Some((pid, status)) if !tracer::has_ended(status) => self.stopped(pid, status),
                 Some((pid, status)) if pid == first => return Ok(status),
                 Some((pid, _)) => drop(self.bases.remove(&pid)),
-                None => {
-                    tracer::wait_for_child(until);
-                    ensure!(Instant::now() < until, "still running after {} s", LIMIT.as_secs());
-                }
+                None => drop(tracer::wait_for_child(until)),
             }
+            ensure!(Instant::now() < until, "still running after {} s", LIMIT.as_secs());
         }
     }
 
@@ -217,7 +219,7 @@ impl Steps<'_> {
         let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
         let mut passed_on = 0;
         match event {
-            0 if signal == libc::SIGTRAP => self.note(pid),
+            0 if signal == libc::SIGTRAP => self.record(pid),
             0 => passed_on = signal.unsigned_abs() as usize,
             libc::PTRACE_EVENT_EXEC => match base_of(pid, self.entry) {
                 Some(base) => drop(self.bases.insert(pid, base)),
@@ -227,7 +229,7 @@ impl Steps<'_> {
                     return;
                 }
             },
-            libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK => self.forked(pid),
+            libc::PTRACE_EVENT_CLONE | libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK => self.forked(pid),
             // A child that begins.
             libc::PTRACE_EVENT_STOP if !self.bases.contains_key(&pid) => {
                 self.early.insert(pid);
@@ -250,8 +252,8 @@ impl Steps<'_> {
         }
     }
 
-    fn note(&mut self, pid: i32) {
-        let at = registers::instruction(pid);
+    fn record(&mut self, pid: i32) {
+        let at = registers::instruction_pointer(pid);
         if let (Some(at), Some(base)) = (at, self.bases.get(&pid)) {
             let address = at.wrapping_sub(*base);
             if self.seen.insert(address) {

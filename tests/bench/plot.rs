@@ -1,5 +1,5 @@
 //! The plot of `--plot`: the wall time of each verb and runtime, as an SVG that is readable on
-//! a light and on a dark page. With `--scale`: `scale_plot.rs`.
+//! a light and on a dark page. `scale_plot.rs` draws the plot of `--scale`.
 
 use crate::options::VERBS;
 use crate::place::Layout;
@@ -79,6 +79,7 @@ pub fn head(title: &str, names: &[impl AsRef<str>]) -> Result<String> {
     Ok(head)
 }
 
+/// Puts the drawing `body` on a page of this size, in pixels.
 pub fn page(width: f64, height: f64, body: &str) -> String {
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\">\n\

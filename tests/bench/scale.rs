@@ -83,9 +83,7 @@ impl Crowd<'_, '_> {
         let bench = self.meter.bench;
         bench.make_member(self.runtime, n)?;
         self.meter.runner.timed(&bench.member_command(self.runtime, "create", n), Init::None)?;
-        let file = bench.member_pid_file(self.runtime, n);
-        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-        Ok(text.trim().parse()?)
+        bench.member_init(self.runtime, n)
     }
 
     /// Takes one sample of each verb. The floor has no `state` and no `list`.
@@ -179,8 +177,15 @@ impl Bench {
         format!("{}-{n}", self.cgroup(runtime, Payload::Pause))
     }
 
+    /// Returns the pid of the member's init.
+    pub fn member_init(&self, runtime: &Runtime, n: usize) -> Result<i32> {
+        let file = self.member_pid_file(runtime, n);
+        let text = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(text.trim().parse()?)
+    }
+
     /// Makes the bundle of the crowd's member `n`, which has a cgroup of its own.
-    fn make_member(&self, runtime: &Runtime, n: usize) -> Result<()> {
+    pub fn make_member(&self, runtime: &Runtime, n: usize) -> Result<()> {
         let dir = self.member_dir(runtime, n);
         fs::create_dir_all(&dir)?;
         if runtime.kind == Kind::Floor {
@@ -193,7 +198,7 @@ impl Bench {
         Ok(())
     }
 
-    fn member_command(&self, runtime: &Runtime, verb: &str, n: usize) -> Vec<String> {
+    pub fn member_command(&self, runtime: &Runtime, verb: &str, n: usize) -> Vec<String> {
         let dir = self.member_dir(runtime, n).display().to_string();
         let pid_file = self.member_pid_file(runtime, n).display().to_string();
         let (id, state, cgroup) =

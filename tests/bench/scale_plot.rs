@@ -38,7 +38,7 @@ fn draw(layout: &str, result: &Value, stat: &str) -> Result<String> {
         panel(&mut body, corner, verb, &sizes, &lines)?;
     }
     let rows = f64::from(u32::try_from(verbs.len().div_ceil(COLUMNS))?);
-    Ok(plot::page(PANEL.x * 3.0, TOP + rows * PANEL.y, &body))
+    Ok(plot::page(PANEL.x * f64::from(u32::try_from(COLUMNS)?), TOP + rows * PANEL.y, &body))
 }
 
 /// Draws the times `lines` of one verb, a line for each runtime.
@@ -49,14 +49,15 @@ fn panel(
     sizes: &[String],
     lines: &[Vec<Option<f64>>],
 ) -> Result<()> {
-    let times: Vec<f64> = lines.iter().flatten().flatten().copied().collect();
+    let times: Vec<f64> = lines.iter().flatten().flatten().copied().filter(|ms| *ms > 0.0).collect();
     // Whole powers of ten, so that the labels are short.
     let low = times.iter().copied().fold(f64::MAX, f64::min).log10().floor();
     let high = times.iter().copied().fold(f64::MIN_POSITIVE, f64::max).log10().ceil().max(low + 1.0);
     let (left, bottom) = (corner.x + ORIGIN.x, corner.y + ORIGIN.y);
     let y = |ms: f64| bottom - (ms.log10() - low) / (high - low) * AXES.y;
-    let last = f64::from(u32::try_from(sizes.len().max(2) - 1)?);
-    let x = |i: usize| left + f64::from(u32::try_from(i).unwrap_or(0)) / last * AXES.x;
+    let logs: Vec<f64> = sizes.iter().map(|size| size.parse().map_or(0.0, f64::log10)).collect();
+    let (first, last) = (logs[0], logs[logs.len() - 1]);
+    let x = |i: usize| left + (logs[i] - first) / (last - first).max(f64::MIN_POSITIVE) * AXES.x;
     writeln!(
         body,
         "<text class=\"title\" x=\"{left}\" y=\"{}\">{verb}</text>",
@@ -82,7 +83,7 @@ fn panel(
         let points: Vec<String> = line
             .iter()
             .enumerate()
-            .filter_map(|(i, ms)| Some(format!("{:.1},{:.1}", x(i), y((*ms)?))))
+            .filter_map(|(i, ms)| Some(format!("{:.1},{:.1}", x(i), y(ms.filter(|ms| *ms > 0.0)?))))
             .collect();
         if !points.is_empty() {
             writeln!(body, "<polyline class=\"l{}\" points=\"{}\"/>", class.min(5), points.join(" "))?;

@@ -17,6 +17,7 @@
     reason = "a wrong number ends the run"
 )]
 
+mod at_once;
 #[allow(dead_code, reason = "`make torture` uses the rest")]
 #[path = "../torture/calls.rs"]
 mod calls;
@@ -92,7 +93,9 @@ fn outside(options: &Options) -> Result<()> {
             place::Job { options: options.clone(), programs: programs.clone(), runtimes: runtimes.clone() };
         let result = place::run_inside(layout, &job)?;
         if !options.check {
-            if !options.scale.is_empty() {
+            if !options.at_once.is_empty() {
+                at_once::print(&layout.to_string(), &result)?;
+            } else if !options.scale.is_empty() {
                 scale::print(&layout.to_string(), &result, &options.stat);
                 if let Some(file) = &options.plot {
                     scale_plot::write(file, &layout.to_string(), &result, &options.stat)?;
@@ -135,6 +138,10 @@ fn inside(layout: Layout, job: &place::Job) -> Result<()> {
     let bench = container::Bench::new(&place, job)?;
     if job.options.check {
         return lifecycle::check(&bench);
+    }
+    if !job.options.at_once.is_empty() {
+        println!("{}", Value::Object(at_once::measure(&bench, &job.options)?));
+        return Ok(());
     }
     if !job.options.scale.is_empty() {
         println!("{}", Value::Object(scale::measure(&bench, &job.options)?));

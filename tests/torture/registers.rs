@@ -1,5 +1,5 @@
-//! The registers of a process that is stopped at a system call: the part of the tracer that
-//! depends on the architecture.
+//! The registers of a process that is stopped, mostly at a system call: the part of the tracer
+//! that depends on the architecture.
 
 /// Where a process has stopped.
 pub enum Stop {
@@ -29,7 +29,7 @@ pub fn stop(pid: i32) -> Option<Stop> {
 }
 
 /// Returns the address of the next instruction of a stopped process.
-pub fn instruction(pid: i32) -> Option<u64> {
+pub fn instruction_pointer(pid: i32) -> Option<u64> {
     // SAFETY: all zeros is a value of this C struct.
     let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
     let size = std::mem::size_of_val(&info);
