@@ -52,9 +52,9 @@ pub struct Options<'a> {
     pub signals: Option<Rc<Signals>>,
 }
 
-/// Finds a container that a process can enter, and opens a pidfd of its init. The kernel freezes a process
-/// that enters a paused container until `resume`. So a paused container is an error unless
-/// `ignore_paused` is set.
+/// Finds a container that a process can enter, and opens a pidfd of its init. The kernel
+/// freezes a process that enters a paused container until `resume`. So a paused container is
+/// an error unless `ignore_paused` is set.
 pub fn open_running(root: &Root, id: &str, ignore_paused: bool) -> Result<(Dir, State, OwnedFd)> {
     let dir = root.find(id)?;
     let state = dir.created_state()?;

@@ -6,7 +6,8 @@ use crate::measure::{Init, Runner};
 use crate::options::Options;
 use crate::report::columns;
 use crate::runtimes::Runtime;
-use anyhow::{Context, Result};
+use crate::scale;
+use anyhow::Result;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Map, Value, json};
@@ -51,17 +52,14 @@ fn round(bench: &Bench, runner: &Runner, runtime: &Runtime, callers: usize) -> R
 }
 
 /// Prints the milliseconds for each container.
-pub fn print(layout: &str, result: &Value) -> Result<()> {
+pub fn print(layout: &str, result: &Value) {
     let names = columns(result);
-    let first = names.first().and_then(|name| result[name].as_object()).context("nothing was measured")?;
-    let mut callers: Vec<&String> = first.keys().collect();
-    callers.sort_by_key(|callers| callers.parse::<usize>().unwrap_or(0));
+    let callers = scale::sizes(result);
     println!("\ncgroup {layout}: ms for each of {CONTAINERS} containers, so many `create` at a time");
     println!("  {:<10}{}", "", callers.iter().map(|callers| format!("{callers:>10}")).collect::<String>());
     for name in &names {
-        let each = |callers: &&String| result[name][*callers].as_f64().unwrap_or(0.0) / CONTAINERS as f64;
+        let each = |callers: &String| result[name][callers].as_f64().unwrap_or(0.0) / CONTAINERS as f64;
         let figures: String = callers.iter().map(each).map(|ms| format!("{ms:>10.3}")).collect();
         println!("  {name:<10}{figures}");
     }
-    Ok(())
 }

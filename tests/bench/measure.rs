@@ -105,7 +105,7 @@ impl Runner {
             if running.is_empty() {
                 return Ok(begin.elapsed().as_secs_f64() * 1e3);
             }
-            let (pid, status) = wait_for_any()?;
+            let (pid, status) = wait_for(-1)?;
             if let Some(argv) = running.remove(&pid)
                 && status != 0
             {
@@ -193,11 +193,7 @@ pub fn wait(pid: u32) -> Result<i32> {
     wait_for(pid.cast_signed()).map(|(_, status)| status)
 }
 
-/// Waits for any child, and returns its pid and its wait status.
-fn wait_for_any() -> Result<(i32, i32)> {
-    wait_for(-1)
-}
-
+/// Waits for a child, or for any if `pid` is -1. Returns its pid and its wait status.
 fn wait_for(pid: i32) -> Result<(i32, i32)> {
     let mut status = 0;
     loop {

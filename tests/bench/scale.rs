@@ -128,7 +128,7 @@ pub fn verbs() -> impl Iterator<Item = &'static str> {
     VERBS.into_iter().filter(|verb| *verb != "run").chain(["state", "list"])
 }
 
-/// Returns the sizes of the crowds, ascending.
+/// Returns the numbers that each runtime was measured with, ascending: the sizes of the crowds.
 pub fn sizes(result: &Value) -> Vec<String> {
     let first = result.as_object().and_then(|runtimes| runtimes.values().next()?.as_object());
     let mut sizes: Vec<String> = first.map_or_else(Vec::new, |sizes| sizes.keys().cloned().collect());

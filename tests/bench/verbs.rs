@@ -94,7 +94,7 @@ fn outside(options: &Options) -> Result<()> {
         let result = place::run_inside(layout, &job)?;
         if !options.check {
             if !options.at_once.is_empty() {
-                at_once::print(&layout.to_string(), &result)?;
+                at_once::print(&layout.to_string(), &result);
             } else if !options.scale.is_empty() {
                 scale::print(&layout.to_string(), &result, &options.stat);
                 if let Some(file) = &options.plot {

@@ -12,15 +12,20 @@ pub enum Stop {
 /// Whether this architecture is known here.
 pub const ARE_KNOWN: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
 
-/// Asks the kernel where the process has stopped.
-pub fn stop(pid: i32) -> Option<Stop> {
+/// Asks the kernel about a stopped process.
+fn info(pid: i32) -> Option<libc::ptrace_syscall_info> {
     // SAFETY: all zeros is a value of this C struct.
     let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
     let size = std::mem::size_of_val(&info);
     // SAFETY: `info` is valid for writing `size` bytes.
     let length = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) };
+    (length > 0).then_some(info)
+}
+
+/// Asks the kernel where the process has stopped.
+pub fn stop(pid: i32) -> Option<Stop> {
+    let info = info(pid)?;
     match info.op {
-        _ if length <= 0 => None,
         // SAFETY: `op` says that the kernel has filled in this member.
         libc::PTRACE_SYSCALL_INFO_ENTRY => Some(unsafe { Stop::Entry(info.u.entry.nr, info.u.entry.args) }),
         libc::PTRACE_SYSCALL_INFO_EXIT => Some(Stop::Exit),
@@ -30,12 +35,7 @@ pub fn stop(pid: i32) -> Option<Stop> {
 
 /// Returns the address of the next instruction of a stopped process.
 pub fn instruction_pointer(pid: i32) -> Option<u64> {
-    // SAFETY: all zeros is a value of this C struct.
-    let mut info: libc::ptrace_syscall_info = unsafe { std::mem::zeroed() };
-    let size = std::mem::size_of_val(&info);
-    // SAFETY: `info` is valid for writing `size` bytes.
-    let length = unsafe { libc::ptrace(libc::PTRACE_GET_SYSCALL_INFO, pid, size, &raw mut info) };
-    (length > 0).then_some(info.instruction_pointer)
+    info(pid).map(|info| info.instruction_pointer)
 }
 
 #[cfg(target_arch = "x86_64")]
